@@ -1,0 +1,1 @@
+"""The guests that do the work: prediction, reports and delivery."""
