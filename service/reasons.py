@@ -1,0 +1,73 @@
+"""Why an instance was refused, left unread or set aside: one table of coded reasons.
+
+The codes are a promise: they are metric labels, log fields, JSON values and what a page shows.
+"""
+
+from enum import StrEnum
+from typing import Final
+
+
+class Reason(StrEnum):
+    """A coded reason; `EXPLANATIONS` holds the sentence a person reads."""
+
+    # rejected at the door: the sender keeps its copy, nothing is kept here
+    OUT_OF_RESOURCES = "out-of-resources"
+    UNDECODABLE = "undecodable"
+    EMPTY_DATA_SET = "empty-data-set"
+    MISSING_IDENTIFIER = "missing-identifier"
+    INVALID_IDENTIFIER = "invalid-identifier"
+    SOP_CLASS_MISMATCH = "sop-class-mismatch"
+    SOP_INSTANCE_MISMATCH = "sop-instance-mismatch"
+    TRUNCATED = "truncated"
+    INTERNAL_ERROR = "internal-error"
+
+    # accepted, but not for this model: the job ends NOT_ANALYSED
+    OWN_RESULT = "own-result"
+    MODALITY = "modality-out-of-scope"
+    BODY_PART = "body-part-out-of-scope"
+    VIEW = "view-out-of-scope"
+    NO_PIXELS = "no-pixels"
+    MULTI_FRAME = "multi-frame"
+    SIZE = "size-out-of-range"
+    PIXEL_FORMAT = "pixel-format-unsupported"
+    PIXELS_UNREADABLE = "pixels-unreadable"
+    BLANK = "blank-image"
+
+    # something went wrong too often: the job is PARKED until a person requeues it
+    ATTEMPTS_EXHAUSTED = "attempts-exhausted"
+    BYTES_MISSING = "bytes-missing"
+    REPORT_FAILED = "report-failed"
+    NO_DESTINATION = "no-destination"
+    DESTINATION_REFUSED = "destination-refused"
+    DESTINATION_UNREACHABLE = "destination-unreachable"
+    DESTINATION_REMOVED = "destination-removed"
+
+
+EXPLANATIONS: Final[dict[Reason, str]] = {
+    Reason.OUT_OF_RESOURCES: "The disk is full, below its reserve, or cannot be written.",
+    Reason.UNDECODABLE: "The data set cannot be read as DICOM in its transfer syntax.",
+    Reason.EMPTY_DATA_SET: "The data set holds no element.",
+    Reason.MISSING_IDENTIFIER: "A UID that names the instance, series or study is missing.",
+    Reason.INVALID_IDENTIFIER: "A UID is not a valid DICOM UID.",
+    Reason.SOP_CLASS_MISMATCH: "The SOP Class UID differs from the one in the C-STORE command.",
+    Reason.SOP_INSTANCE_MISMATCH: "The SOP Instance UID differs from the C-STORE command's.",
+    Reason.TRUNCATED: "The data set ends before its pixel data does.",
+    Reason.INTERNAL_ERROR: "An unexpected error in Lobar; the log has the event.",
+    Reason.OWN_RESULT: "A result of Lobar's own came back; it is not analysed again.",
+    Reason.MODALITY: "The modality is not a projection radiograph.",
+    Reason.BODY_PART: "The header names a body part other than the chest.",
+    Reason.VIEW: "The header names a view other than a frontal one.",
+    Reason.NO_PIXELS: "The instance has no pixel data.",
+    Reason.MULTI_FRAME: "The instance has more than one frame.",
+    Reason.SIZE: "The image is too small or too large to be a radiograph.",
+    Reason.PIXEL_FORMAT: "The pixel format is not one that the model can read.",
+    Reason.PIXELS_UNREADABLE: "The pixel data cannot be decoded.",
+    Reason.BLANK: "Every pixel has the same value.",
+    Reason.ATTEMPTS_EXHAUSTED: "The work failed or was interrupted too often.",
+    Reason.BYTES_MISSING: "The spooled bytes are gone or damaged.",
+    Reason.REPORT_FAILED: "No valid report could be built for this instance.",
+    Reason.NO_DESTINATION: "No destination is configured to send the report to.",
+    Reason.DESTINATION_REFUSED: "The destination refused the report.",
+    Reason.DESTINATION_UNREACHABLE: "The destination could not be reached for too long.",
+    Reason.DESTINATION_REMOVED: "The destination is no longer configured.",
+}

@@ -1,0 +1,67 @@
+"""What the model said about one instance, in values that cross rooms."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from service.reasons import Reason
+
+
+class Finding(StrEnum):
+    """The reading of a probability at an operating point."""
+
+    PRESENT = "present"
+    ABSENT = "absent"
+    INDETERMINATE = "indeterminate"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperatingPoint:
+    """A named threshold with the band around it in which the model abstains.
+
+    All values are calibrated probabilities in [0, 1];
+    indeterminate_low <= threshold <= indeterminate_high.
+    """
+
+    name: str
+    threshold: float
+    indeterminate_low: float
+    indeterminate_high: float
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.indeterminate_low <= self.threshold <= self.indeterminate_high <= 1:
+            raise ValueError(f"operating point {self.name}: the band must hold the threshold")
+
+    def read(self, probability: float) -> Finding:
+        """Say what a probability means here; the band is open at both ends."""
+        if self.indeterminate_low < probability < self.indeterminate_high:
+            return Finding.INDETERMINATE
+        return Finding.PRESENT if probability >= self.threshold else Finding.ABSENT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """The bundle that speaks: what a report must name so that its number can be reproduced."""
+
+    name: str
+    version: str
+    weights_sha256: str  # 64 lower-case hexadecimal digits
+    calibrated: bool
+    operating_point: OperatingPoint
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prediction:
+    """One instance's calibrated probability of pneumonia and how it reads."""
+
+    finding: Finding
+    probability: float  # in [0, 1]
+    model: Model
+
+
+class NotAnalysable(Exception):  # noqa: N818 -- named by the state it leads to
+    """The instance is not for this model; the reason says why, the detail is for people."""
+
+    def __init__(self, reason: Reason, detail: str = "") -> None:
+        super().__init__(f"{reason}: {detail}" if detail else str(reason))
+        self.reason = reason
+        self.detail = detail
