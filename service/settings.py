@@ -1,0 +1,285 @@
+"""What an operator may choose: one frozen tree, read once from `lobar.toml` and the environment.
+
+The environment wins over the file. This is the only module that reads either.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from service.sop_classes import DEFAULT_SOP_CLASSES, sop_class_uid
+
+CONFIG_VARIABLE: Final = "LOBAR_CONFIG"
+DEFAULT_CONFIG: Final = Path("lobar.toml")
+LOOPBACK_HOSTS: Final = frozenset({"127.0.0.1", "::1", "localhost"})
+SHIPPED_BUNDLE: Final = Path(__file__).resolve().parent.parent / "monai_bundle"
+
+
+class ConfigurationError(Exception):
+    """The configuration cannot be used; the message says what to change, one line a fault."""
+
+
+def _listed(value: object) -> object:
+    """Accept `A,B` as well as a JSON list, because shells make JSON hard to type."""
+    if not isinstance(value, str):
+        return value
+    if value.strip().startswith("["):
+        return json.loads(value)
+    return [item.strip() for item in value.split(",") if item.strip()]
+
+
+def _without_padding(value: str) -> str:
+    """AE titles are compared without leading and trailing spaces (PS3.8 table 9-11)."""
+    stripped = value.strip()
+    if not stripped:
+        raise ValueError("an AE title must not be blank")
+    return stripped
+
+
+AETitle = Annotated[
+    str, Field(pattern=r"^[ -\[\]-~]{1,16}$"), AfterValidator(_without_padding)
+]  # PS3.5 6.2: 16 characters of the default repertoire, no backslash, no control
+Port = Annotated[int, Field(ge=1, le=65535)]
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class Section(BaseModel):
+    """A frozen part of the tree; an unknown name in it is an error, not a silent nothing."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Dicom(Section):
+    """The listener: who may send what, and how much at once."""
+
+    ae_title: AETitle = "LOBAR"
+    host: str = "127.0.0.1"
+    port: Port = 11112
+    allowed_calling_ae_titles: Annotated[
+        tuple[AETitle, ...], NoDecode, BeforeValidator(_listed)
+    ] = ()
+    allow_any_calling_ae_title: bool = False
+    require_called_ae_title: bool = False
+    sop_classes: Annotated[
+        tuple[Annotated[str, AfterValidator(sop_class_uid)], ...],
+        NoDecode,
+        BeforeValidator(_listed),
+    ] = Field(default=DEFAULT_SOP_CLASSES, min_length=1, validate_default=True)
+    maximum_associations: Annotated[int, Field(ge=1, le=1000)] = 100
+    maximum_pdu_bytes: Annotated[int, Field(ge=4096, le=1 << 20)] = 128 * 1024
+    acse_seconds: Seconds = 30
+    dimse_seconds: Seconds = 60
+    network_seconds: Seconds = 60
+    maximum_instance_bytes: Annotated[int, Field(ge=1 << 16)] = 1 << 30
+
+
+class Spool(Section):
+    """The disk that received bytes and reports lie on."""
+
+    reserve_bytes: Annotated[int, Field(ge=0)] = 512 << 20
+    keep_days: Annotated[float, Field(gt=0)] = 7
+
+
+class Ledger(Section):
+    """The memory: SQLite in the state directory unless a PostgreSQL URL is given."""
+
+    url: str | None = None
+    keep_days: Annotated[float, Field(gt=0)] = 365
+
+
+class Redis(Section):
+    """The doorbell's wire; without a URL `lobar up` starts a Redis of its own."""
+
+    url: str | None = None
+
+
+class Relay(Section):
+    """How often the ledger is asked for due work."""
+
+    interval_seconds: Seconds = 1
+    sweep_seconds: Seconds = 600
+
+
+class Bundle(Section):
+    """The MONAI bundle and what it runs on."""
+
+    path: Path = SHIPPED_BUNDLE
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
+    operating_point: str | None = None
+
+
+class Infer(Section):
+    """How jobs are taken for prediction."""
+
+    batch_size: Annotated[int, Field(ge=1, le=1024)] = 8
+    decode_threads: Annotated[int, Field(ge=1, le=64)] = 2
+    lease_seconds: Seconds = 60
+    maximum_attempts: Annotated[int, Field(ge=1)] = 3
+    backoff_seconds: Seconds = 5
+    maximum_backoff_seconds: Seconds = 300
+
+
+class Deliver(Section):
+    """How reports are sent, and for how long a silent destination is tried."""
+
+    batch_size: Annotated[int, Field(ge=1, le=1024)] = 32
+    lease_seconds: Seconds = 120
+    backoff_seconds: Seconds = 5
+    maximum_backoff_seconds: Seconds = 900
+    give_up_days: Annotated[float, Field(gt=0)] = 7
+    maximum_refusals: Annotated[int, Field(ge=1)] = 5
+
+
+class Web(Section):
+    """The pages, the JSON API, health and metrics."""
+
+    host: str = "127.0.0.1"
+    port: Port = 8080
+    maximum_upload_bytes: Annotated[int, Field(ge=1 << 16)] = 128 << 20
+    allow_non_loopback: bool = False
+
+
+class Log(Section):
+    """What is written to standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["json", "console"] = "json"
+
+
+class Destination(Section):
+    """A PACS that takes reports over C-STORE."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+    ae_title: AETitle
+    host: Annotated[str, Field(min_length=1)]
+    port: Port
+    calling_ae_title: AETitle | None = None
+    connect_seconds: Seconds = 5
+    response_seconds: Seconds = 60
+
+
+class Settings(BaseSettings):
+    """The whole tree; construct it with `read_settings`, which explains what is wrong."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="LOBAR_",
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+    )
+
+    state_dir: Path = Path("state")
+    drain_seconds: Seconds = 30
+    dicom: Dicom = Dicom()
+    spool: Spool = Spool()
+    ledger: Ledger = Ledger()
+    redis: Redis = Redis()
+    relay: Relay = Relay()
+    bundle: Bundle = Bundle()
+    infer: Infer = Infer()
+    deliver: Deliver = Deliver()
+    web: Web = Web()
+    log: Log = Log()
+    destinations: tuple[Destination, ...] = ()
+
+    @model_validator(mode="after")
+    def _destinations_have_names_of_their_own(self) -> Self:
+        names = [destination.name for destination in self.destinations]
+        if len(names) != len(set(names)):
+            raise ValueError("two destinations have the same name")
+        return self
+
+    @property
+    def ledger_url(self) -> str:
+        """The SQLAlchemy URL of the ledger, in force whether or not one was given."""
+        if self.ledger.url is None:
+            return f"sqlite:///{self.state_dir.absolute() / 'ledger.sqlite3'}"
+        return self.ledger.url.replace("postgresql://", "postgresql+psycopg://", 1)
+
+    @property
+    def spool_dir(self) -> Path:
+        """Where received bytes and reports lie."""
+        return self.state_dir.absolute() / "spool"
+
+    @property
+    def metrics_dir(self) -> Path:
+        """Where the processes of one machine add up their metrics."""
+        return self.state_dir.absolute() / "metrics"
+
+    def destination(self, name: str) -> Destination | None:
+        """Find a destination by its name."""
+        return next((each for each in self.destinations if each.name == name), None)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Environment first, then the file; no dotenv, no secrets directory."""
+        del dotenv_settings, file_secret_settings
+        file = TomlConfigSettingsSource(settings_cls, toml_file=config_file())
+        return init_settings, env_settings, file
+
+
+def config_file() -> Path | None:
+    """The configuration file in force: the one named, else `lobar.toml` here, else none."""
+    named = os.environ.get(CONFIG_VARIABLE)  # noqa: TID251 -- this module is the one reader
+    if named:
+        return Path(named)
+    return DEFAULT_CONFIG if DEFAULT_CONFIG.is_file() else None
+
+
+def read_settings(**overrides: Any) -> Settings:  # noqa: ANN401 -- any field of the tree
+    """Read file and environment.
+
+    Raises:
+        ConfigurationError: the file is missing or not TOML, or a value is not usable.
+    """
+    file = config_file()
+    if file is not None and not file.is_file():
+        raise ConfigurationError(f"{CONFIG_VARIABLE} names {file}, which is not a file.")
+    try:
+        return Settings(**overrides)
+    except ValidationError as exc:
+        faults = (f"{_where(fault['loc'])}: {fault['msg']}" for fault in exc.errors())
+        raise ConfigurationError("\n".join(faults)) from exc
+    except ValueError as exc:  # TOML syntax, JSON in the environment
+        raise ConfigurationError(f"The configuration cannot be read: {exc}") from exc
+
+
+def unknown_variables() -> list[str]:
+    """Names in the environment that look like settings but are none: probably misspelt."""
+    known = {CONFIG_VARIABLE}
+    for name, field in Settings.model_fields.items():
+        known.add(f"LOBAR_{name}".upper())
+        section = field.annotation
+        if isinstance(section, type) and issubclass(section, Section):
+            known |= {f"LOBAR_{name}__{leaf}".upper() for leaf in section.model_fields}
+    names = os.environ  # noqa: TID251 -- this module is the one reader
+    return sorted(n for n in names if n.upper().startswith("LOBAR_") and n.upper() not in known)
+
+
+def _where(location: tuple[int | str, ...]) -> str:
+    return ".".join(str(step) for step in location) or "configuration"
