@@ -1,0 +1,140 @@
+"""What training needs beside MONAI's own parts: half precision on a CPU, averaging, resuming."""
+
+import csv
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from ignite.engine import Engine, Events
+from monai.inferers import SimpleInferer
+from torch import Tensor
+from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+
+def as_batch(
+    batch: dict[str, Any],
+    device: str | torch.device | None = None,
+    non_blocking: bool = False,  # noqa: FBT001, FBT002 -- the signature MONAI calls with
+    **_: object,
+) -> tuple[Tensor, Tensor]:
+    """Give a loaded batch as images B×1×H×W and labels B×1 on `device`; MONAI's prepare_batch."""
+    images = batch["image"].as_subclass(Tensor)
+    labels = torch.as_tensor(batch["label"], dtype=torch.float32)[:, None]
+    return (
+        images.to(device, non_blocking=non_blocking),
+        labels.to(device, non_blocking=non_blocking),
+    )
+
+
+class HalfPrecisionInferer(SimpleInferer):
+    """Run the network under bfloat16 autocast with channels last; the logits come out float32.
+
+    Three times as fast as float32 on a CPU with AVX-512 BF16. MONAI's `amp` is for CUDA alone.
+    """
+
+    def __call__(
+        self, inputs: Tensor, network: torch.nn.Module, *args: Any, **kwargs: Any
+    ) -> Tensor:
+        """Give the network's logits B×1 for `inputs`, B×1×H×W."""
+        inputs = inputs.as_subclass(Tensor).contiguous(memory_format=torch.channels_last)
+        with torch.autocast(inputs.device.type, dtype=torch.bfloat16):
+            return network(inputs, *args, **kwargs).float()
+
+
+def averaged(network: torch.nn.Module, decay: float) -> AveragedModel:
+    """Give the running average of a network's weights and batch statistics."""
+    return AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+
+
+class Course:
+    """Keep a training on course: average and schedule every step, remember every epoch.
+
+    After each epoch everything that training needs to go on is written to `path` (aside, then
+    renamed); at the start it is read back from there, if it is there.
+    """
+
+    def __init__(
+        self,
+        *,
+        network: torch.nn.Module,
+        average: AveragedModel,
+        optimizer: torch.optim.Optimizer,
+        schedule: LRScheduler,
+        path: str | Path,
+    ) -> None:
+        self.network = network
+        self.average = average
+        self.schedule = schedule
+        self.path = Path(path)
+        self.parts = {
+            "network": network,
+            "average": average,
+            "optimizer": optimizer,
+            "schedule": schedule,
+        }
+
+    def attach(self, engine: Engine) -> None:
+        """Follow `engine`, the trainer."""
+        engine.add_event_handler(Events.STARTED, self._resume)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._step)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._remember)
+
+    def _resume(self, engine: Engine) -> None:
+        if not self.path.exists():
+            return
+        saved = torch.load(self.path, map_location="cpu", weights_only=True)
+        for name, part in self.parts.items():
+            part.load_state_dict(saved[name])
+        engine.state.epoch = saved["epoch"]
+        engine.state.iteration = saved["iteration"]
+        print(f"resumed after epoch {saved['epoch']}", flush=True)
+
+    def _step(self, _: Engine) -> None:
+        self.average.update_parameters(self.network)
+        self.schedule.step()
+
+    def _remember(self, engine: Engine) -> None:
+        saved = {name: part.state_dict() for name, part in self.parts.items()}
+        saved |= {"epoch": engine.state.epoch, "iteration": engine.state.iteration}
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        aside = self.path.with_suffix(".tmp")
+        torch.save(saved, aside)
+        aside.replace(self.path)
+
+
+class EpochLog:
+    """Append one CSV line an epoch: what the trainer lost, what the evaluator measured."""
+
+    def __init__(self, path: str | Path, evaluator: Engine) -> None:
+        self.path = Path(path)
+        self.evaluator = evaluator
+        self._losses: list[float] = []
+        self._started = time.monotonic()
+
+    def attach(self, engine: Engine) -> None:
+        """Follow `engine`, a trainer whose validation handler runs the evaluator."""
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._note_loss)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._write)
+
+    def _note_loss(self, engine: Engine) -> None:
+        self._losses.append(float(engine.state.output["loss"]))
+
+    def _write(self, engine: Engine) -> None:
+        row = {
+            "epoch": engine.state.epoch,
+            "seconds": round(time.monotonic() - self._started),
+            "learning_rate": f"{engine.optimizer.param_groups[0]['lr']:.3e}",
+            "train_loss": f"{sum(self._losses) / max(1, len(self._losses)):.5f}",
+            **{f"validation_{k}": f"{v:.5f}" for k, v in self.evaluator.state.metrics.items()},
+        }
+        self._losses.clear()
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        is_new = not self.path.exists()
+        with self.path.open("a", newline="") as file:
+            writer = csv.DictWriter(file, fieldnames=list(row))
+            if is_new:
+                writer.writeheader()
+            writer.writerow(row)
+        print(" ".join(f"{name}={value}" for name, value in row.items()), flush=True)

@@ -1,0 +1,48 @@
+"""The transform that opens a radiograph, whatever it is wrapped in."""
+
+from collections.abc import Hashable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from monai.config import KeysCollection
+from monai.transforms import MapTransform
+from numpy.typing import NDArray
+
+from scripts.raster import read_bytes, read_raster
+from scripts.unreadable import Code, UnreadableRadiographError
+
+_PNG: Final = b"\x89PNG\r\n\x1a\n"
+_JPEG: Final = b"\xff\xd8\xff"
+
+
+class LoadRadiographd(MapTransform):
+    """Replace each keyed path by its radiograph: 1×H×W float32 in [0, 1], bone bright.
+
+    What the bytes are decides how they are read, not the name: PNG and JPEG are recognised by
+    their signature, everything else is read as DICOM (with or without a preamble).
+    Raises UnreadableRadiographError for anything the network cannot be given.
+    """
+
+    def __init__(self, keys: KeysCollection) -> None:
+        super().__init__(keys)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Give `data` with each keyed path replaced by its pixels."""
+        result = dict(data)
+        for key in self.key_iterator(result):
+            luminance = read_radiograph(read_bytes(Path(result[key])))
+            result[key] = torch.from_numpy(luminance)[None]
+        return result
+
+
+def read_radiograph(content: bytes) -> NDArray[np.float32]:
+    """Give the H×W luminance in [0, 1] of a DICOM, PNG or JPEG radiograph."""
+    if content.startswith((_PNG, _JPEG)):
+        luminance = read_raster(content)
+    else:
+        raise NotImplementedError
+    if luminance.size == 0 or luminance.min() == luminance.max():
+        raise UnreadableRadiographError(Code.BLANK, "every pixel has the same value")
+    return np.ascontiguousarray(luminance)

@@ -1,0 +1,58 @@
+"""From an image of any size to the network's: area-true resizing and a tone that no window changes."""
+
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import torch
+from monai.config import KeysCollection
+from monai.transforms import MapTransform
+
+from scripts.unreadable import Code, UnreadableRadiographError
+
+
+
+class SquashResized(MapTransform):
+    """Resize C×H×W float32 to `spatial_size`, antialiased, without keeping the aspect ratio.
+
+    The training radiographs are published squashed to a square, so every other input is squashed
+    as well: what the network never saw is a chest in its true proportions. Interpolation is
+    linear with a filter as wide as the reduction, so that every source pixel counts and nothing
+    aliases, whatever the size of the source.
+    """
+
+    def __init__(self, keys: KeysCollection, spatial_size: tuple[int, int] | int) -> None:
+        super().__init__(keys)
+        size = (spatial_size, spatial_size) if isinstance(spatial_size, int) else spatial_size
+        self.spatial_size = (int(size[0]), int(size[1]))
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Give `data` with each keyed image resized."""
+        result = dict(data)
+        for key in self.key_iterator(result):
+            result[key] = torch.nn.functional.interpolate(
+                result[key][None], self.spatial_size, mode="bilinear", antialias=True
+            )[0]
+        return result
+
+
+class TonePercentilesd(MapTransform):
+    """Stretch the tones between two percentiles to -1 … 1 and clip what lies beyond.
+
+    Any two linear renderings of the same radiograph (another window, another number of bits)
+    become the same tensor, except where the window itself clipped.
+    Raises UnreadableRadiographError(blank-image) where the two percentiles are equal.
+    """
+
+    def __init__(self, keys: KeysCollection, lower: float = 1.0, upper: float = 99.0) -> None:
+        super().__init__(keys)
+        self.quantiles = torch.tensor([lower / 100, upper / 100])
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Give `data` with each keyed image stretched."""
+        result = dict(data)
+        for key in self.key_iterator(result):
+            low, high = torch.quantile(result[key].flatten(), self.quantiles)
+            if not high - low > torch.finfo(torch.float16).tiny:
+                raise UnreadableRadiographError(Code.BLANK, "no tones between the percentiles")
+            result[key] = ((result[key] - low) * (2 / (high - low)) - 1).clamp_(-1, 1)
+        return result
