@@ -1,0 +1,133 @@
+"""A PostgreSQL cluster of the tests' own, without any network, and an empty database per test."""
+
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from peers.process import Server
+from peers.programs import need_program
+
+
+class PostgreSQLServer:
+    """A throw-away cluster that listens on a Unix socket in its own folder only."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        data = folder / "data"
+        as_owner = _as_unprivileged_owner(folder)
+        subprocess.run(
+            [
+                *(*as_owner, need_program("initdb"), "--pgdata", data, "--username", "lobar"),
+                *("--auth", "trust", "--encoding", "UTF8", "--no-locale", "--no-sync"),
+            ],
+            check=True,
+            capture_output=True,
+        )
+        # fsync is off for speed: a killed server still finds its commits in the page cache.
+        # synchronous_commit stays on, since without it a killed server loses commits.
+        command = [
+            *(*as_owner, need_program("postgres"), "-D", data, "-k", folder),
+            *("-c", "listen_addresses=", "-c", "fsync=off", "-c", "full_page_writes=off"),
+            *("-c", "max_connections=200", "-c", "shared_buffers=32MB"),
+        ]
+        self._server = Server(
+            command,
+            log=folder / "postgresql.log",
+            answers=self._answers,
+            stop_signal=signal.SIGINT,  # the fast shutdown: clients are disconnected
+        )
+        self._numbers = count(1)
+        self.start = self._server.start
+        self.stop = self._server.stop
+        self.kill = self._server.kill
+
+    def url(self, database: str) -> str:
+        """The SQLAlchemy URL of a database of this cluster."""
+        return f"postgresql+psycopg://lobar@/{database}?host={self.folder}"
+
+    def create_database(self) -> str:
+        """Create an empty database and give its name."""
+        name = f"test_{next(self._numbers)}"
+        self._execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        return name
+
+    def drop_database(self, name: str) -> None:
+        """Drop a database, with whoever is still connected to it."""
+        self._execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+    def _execute(self, statement: sql.Composed) -> None:
+        with psycopg.connect(
+            host=str(self.folder), user="lobar", dbname="postgres", autocommit=True
+        ) as connection:
+            connection.execute(statement)
+
+    def _answers(self) -> bool:
+        try:
+            self._execute(sql.SQL("SELECT {}").format(1))
+        except psycopg.OperationalError:
+            return False
+        return True
+
+
+def _as_unprivileged_owner(folder: Path) -> list[str | Path]:
+    """Prefix a command to run as the folder's owner; PostgreSQL refuses to run as root."""
+    if os.getuid() != 0:
+        return []
+    known = {user.pw_name: user for user in pwd.getpwall()}
+    owner = known.get("postgres") or known["nobody"]
+    os.chown(folder, owner.pw_uid, owner.pw_gid)
+    return [
+        need_program("setpriv"),
+        *("--reuid", str(owner.pw_uid), "--regid", str(owner.pw_gid), "--clear-groups"),
+        *("--pdeathsig", "KILL", "--"),  # a change of user clears the one set before it
+    ]
+
+
+@pytest.fixture(scope="session")
+def _shared_postgresql() -> Iterator[PostgreSQLServer]:
+    need_program("initdb")
+    # not pytest's folder: that one is closed to the user the server runs as, and its path may be
+    # longer than a Unix socket's may be
+    folder = Path(tempfile.mkdtemp(prefix="lobar-postgresql-"))
+    try:
+        server = PostgreSQLServer(folder)
+        server.start()
+        yield server
+        server.stop()
+    finally:
+        shutil.rmtree(folder)
+
+
+@pytest.fixture
+def postgresql_server(_shared_postgresql: PostgreSQLServer) -> PostgreSQLServer:
+    """A running cluster; a test may stop, start or kill it."""
+    _shared_postgresql.start()
+    return _shared_postgresql
+
+
+@pytest.fixture
+def postgresql_url(postgresql_server: PostgreSQLServer) -> Iterator[str]:
+    """The SQLAlchemy URL of an empty database, dropped after the test."""
+    name = postgresql_server.create_database()
+    yield postgresql_server.url(name)
+    postgresql_server.start()
+    postgresql_server.drop_database(name)
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)])
+def ledger_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The SQLAlchemy URL of an empty ledger; a test that asks for it runs once on each kind."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'ledger.sqlite3'}"
+    url: str = request.getfixturevalue("postgresql_url")
+    return url

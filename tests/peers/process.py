@@ -1,0 +1,95 @@
+"""One server process of a test: started, waited for, stopped, and dead when the tests die."""
+
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+START_SECONDS: Final = 60  # a loaded machine of two cores; a server that cannot start exits at once
+STOP_SECONDS: Final = 30
+
+
+class ServerError(Exception):
+    """A peer did not start; the message ends with what it wrote."""
+
+
+class Server:
+    """A command that runs until it is stopped and can then be started again, unchanged."""
+
+    def __init__(
+        self,
+        command: Sequence[str | Path],
+        *,
+        log: Path,
+        answers: Callable[[], bool],
+        stop_signal: signal.Signals = signal.SIGTERM,
+    ) -> None:
+        self.command = [*_dying_with_us(), *map(str, command)]
+        self.log = log
+        self._answers = answers
+        self._stop_signal = stop_signal
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        """The number of the running process."""
+        if self._process is None:
+            raise ServerError(f"{self.command} is not running")
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        """Whether the process lives."""
+        return self._process is not None and self._process.poll() is None
+
+    def start(self) -> None:
+        """Start the process and return when it answers; nothing happens when it runs already.
+
+        Raises:
+            ServerError: it exited, or did not answer in time.
+        """
+        if self.running:
+            return
+        with self.log.open("ab") as output:
+            self._process = subprocess.Popen(
+                self.command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+            )
+        deadline = time.monotonic() + START_SECONDS
+        while not self._answers():
+            if not self.running or time.monotonic() > deadline:
+                self.kill()
+                raise ServerError(f"{self.command} did not start:\n{self.log_tail()}")
+            time.sleep(0.02)
+
+    def stop(self) -> None:
+        """Ask the process to end and wait for it; kill it when it does not."""
+        self._end(self._stop_signal)
+
+    def kill(self) -> None:
+        """End the process with no chance to tidy up."""
+        self._end(signal.SIGKILL)
+
+    def log_tail(self) -> str:
+        """The last lines the process wrote."""
+        lines = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
+        return "\n".join(lines[-30:])
+
+    def _end(self, with_signal: signal.Signals) -> None:
+        if self._process is None:
+            return
+        self._process.send_signal(with_signal)
+        try:
+            self._process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process = None
+
+
+def _dying_with_us() -> list[str]:
+    """Prefix a command so that the kernel ends it when the tests are killed."""
+    setpriv = shutil.which("setpriv")
+    return [setpriv, "--pdeathsig", "KILL", "--"] if setpriv else []

@@ -1,0 +1,67 @@
+"""Programs of the system that tests run; a missing one skips the test, or fails it under CI."""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, NoReturn
+
+import pytest
+
+DEBIAN_PACKAGES: Final = {
+    "DicomSRValidator": "pixelmed-apps",
+    "Orthanc": "orthanc",
+    "dciodvfy": "dicom3tools",
+    "dcmcjpeg": "dcmtk",
+    "dcmdjpeg": "dcmtk",
+    "dcmdump": "dcmtk",
+    "dsrdump": "dcmtk",
+    "echoscu": "dcmtk",
+    "initdb": "postgresql",
+    "java": "default-jre-headless",
+    "postgres": "postgresql",
+    "promtool": "prometheus",
+    "redis-server": "redis-server",
+    "setpriv": "util-linux",
+    "storescp": "dcmtk",
+    "storescu": "dcmtk",
+}
+OUTSIDE_PATH: Final = (
+    "/usr/sbin",
+    "/sbin",
+    "/usr/local/sbin",
+)  # an ordinary user's PATH lacks them
+
+
+def find_program(name: str) -> Path | None:
+    """Find a program on PATH or where Debian puts it beside PATH; the newest PostgreSQL wins."""
+    postgresql = sorted(
+        Path("/usr/lib/postgresql").glob("*/bin"),
+        key=lambda folder: int(folder.parent.name) if folder.parent.name.isdigit() else 0,
+        reverse=True,
+    )
+    folders = [os.defpath, *OUTSIDE_PATH, *map(str, postgresql)]
+    found = shutil.which(name) or shutil.which(name, path=os.pathsep.join(folders))
+    return Path(found).absolute() if found else None
+
+
+def need_program(name: str) -> Path:
+    """Give a program's absolute path; without it the test is skipped, or fails when CI=true."""
+    found = find_program(name)
+    if found is None:
+        package = DEBIAN_PACKAGES.get(name, "unknown")
+        missing(f"no {name} on this machine: install the Debian package {package}")
+    return found
+
+
+def missing(what: str) -> NoReturn:
+    """Skip the test that needs something this machine lacks; where CI=true, fail it instead."""
+    if os.environ.get("CI", "").lower() in {"1", "true"}:  # noqa: TID251 -- CI's own variable
+        pytest.fail(what, pytrace=False)
+    pytest.skip(what)
+
+
+@pytest.fixture(scope="session")
+def program() -> Callable[[str], Path]:
+    """`program("storescu")` is the program's path; see `need_program` for a missing one."""
+    return need_program
