@@ -1,0 +1,397 @@
+"""Receive, lease, advance, postpone, park and requeue: what may be done to a job."""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, and_, delete, exists, insert, or_, select, update
+from sqlalchemy.exc import IntegrityError
+
+from service.job import (
+    DeliveryState,
+    Instance,
+    Job,
+    JobState,
+    OutputRecord,
+    Receipt,
+    Verdict,
+    require_may_follow,
+)
+from service.ledger.rows import StaleLeaseError, job_of, note
+from service.ledger.store import LedgerError, Store
+from service.ledger.tables import DELIVERIES, JOBS, OUTPUTS, TALLIES
+from service.reasons import Reason
+
+
+class Jobs:
+    """The jobs; every change after a lease is fenced by its attempt number."""
+
+    def __init__(self, store: Store, clock: Callable[[], float] = time.time) -> None:
+        self._store = store
+        self._clock = clock
+
+    def receive(self, instance: Instance) -> Receipt:
+        """Take an instance into the ledger; durable when this returns.
+
+        The same SOP Instance UID with the same bytes is the job that is there already; with other
+        bytes it is a new job, linked to the first.
+
+        Raises:
+            LedgerError: nothing was taken.
+        """
+        try:
+            return self._receive(instance)
+        except LedgerError as exc:
+            if not isinstance(exc.__cause__, IntegrityError):
+                raise
+        # the same bytes came in by two associations at once: the other's row is there now
+        return self._receive(instance)
+
+    def _receive(self, instance: Instance) -> Receipt:
+        now = self._clock()
+        with self._store.write() as connection:
+            standing = connection.execute(
+                select(JOBS.c.id, JOBS.c.sha256)
+                .where(JOBS.c.sop_instance_uid == instance.sop_instance_uid)
+                .order_by(JOBS.c.received_at, JOBS.c.id)
+            ).all()
+            for row in standing:
+                if row.sha256 == instance.sha256:
+                    note(connection, row.id, now, "received-again")
+                    return Receipt(job_id=row.id, repeated=True)
+            corrects = standing[0].id if standing else None
+            _insert(connection, instance, corrects, now)
+        return Receipt(job_id=instance.job_id, corrects=corrects)
+
+    def exists(self, job_id: str) -> bool:
+        """Tell whether the ledger knows a job."""
+        with self._store.read() as connection:
+            return bool(connection.execute(select(exists().where(JOBS.c.id == job_id))).scalar())
+
+    def lease(
+        self, holder: str, limit: int, *, lease_seconds: float, maximum_attempts: int
+    ) -> list[Job]:
+        """Take up to `limit` due jobs for prediction; give none when none is due.
+
+        A job that was tried before runs alone, so that one that kills its worker takes no other
+        along; one whose attempts are used up is parked here.
+        """
+        now = self._clock()
+        with self._store.write() as connection:
+            rows = connection.execute(
+                select(JOBS)
+                .where(JOBS.c.state == JobState.RECEIVED, JOBS.c.due_at <= now)
+                .order_by(JOBS.c.due_at, JOBS.c.id)
+                .limit(limit)
+                .with_for_update(skip_locked=True)
+            ).all()
+            taken: list[Job] = []
+            for job in map(job_of, rows):
+                if job.tries >= maximum_attempts:
+                    self._move(connection, job, JobState.PARKED, reason=Reason.ATTEMPTS_EXHAUSTED)
+                elif job.tries == 0:
+                    taken.append(job)
+                elif not taken:
+                    taken.append(job)
+                    break
+            return [self._lease(connection, job, holder, lease_seconds) for job in taken]
+
+    def _lease(self, connection: Connection, job: Job, holder: str, seconds: float) -> Job:
+        now = self._clock()
+        row = connection.execute(
+            update(JOBS)
+            .where(JOBS.c.id == job.id)
+            .values(attempt=job.attempt + 1, holder=holder, due_at=now + seconds)
+            .returning(*JOBS.c)
+        ).one()
+        note(connection, job.id, now, "leased", attempt=job.attempt + 1, holder=holder)
+        return job_of(row)
+
+    def report(
+        self,
+        job: Job,
+        verdict: Verdict,
+        outputs: Sequence[OutputRecord],
+        destinations: Sequence[str],
+    ) -> None:
+        """Keep a prediction and its outputs, and owe each output to each destination.
+
+        Without a destination the job is parked at once, reported but owed to nobody.
+
+        Raises:
+            StaleLeaseError: somebody else leased the job meanwhile; nothing was changed.
+        """
+        now = self._clock()
+        with self._store.write() as connection:
+            self._move(
+                connection,
+                job,
+                JobState.REPORTED,
+                reported_at=now,
+                finding=verdict.finding,
+                probability=verdict.probability,
+                operating_point=verdict.operating_point,
+                model=verdict.model,
+            )
+            connection.execute(delete(OUTPUTS).where(OUTPUTS.c.job_id == job.id))
+            for output in outputs:
+                connection.execute(
+                    insert(OUTPUTS).values(
+                        job_id=job.id,
+                        kind=output.kind,
+                        sop_class_uid=output.sop_class_uid,
+                        sop_instance_uid=output.sop_instance_uid,
+                    )
+                )
+            if destinations:
+                _owe(connection, job.id, [each.kind for each in outputs], destinations, now)
+            else:
+                _park_reported(connection, job.id, Reason.NO_DESTINATION, now)
+
+    def not_analysed(self, job: Job, reason: Reason) -> None:
+        """Close a job that the model cannot read.
+
+        Raises:
+            StaleLeaseError: somebody else leased the job meanwhile; nothing was changed.
+        """
+        now = self._clock()
+        with self._store.write() as connection:
+            self._move(connection, job, JobState.NOT_ANALYSED, reason=reason, finished_at=now)
+
+    def park(self, job: Job, reason: Reason) -> None:
+        """Set a job aside until a person requeues it.
+
+        Raises:
+            StaleLeaseError: somebody else leased the job meanwhile; nothing was changed.
+        """
+        with self._store.write() as connection:
+            self._move(connection, job, JobState.PARKED, reason=reason)
+
+    def postpone(self, job: Job, seconds: float, why: str) -> None:
+        """Give a leased job back, due again later; `why` is a word of ours, never wire text.
+
+        Raises:
+            StaleLeaseError: somebody else leased the job meanwhile; nothing was changed.
+        """
+        now = self._clock()
+        with self._store.write() as connection:
+            self._fenced(connection, job, holder=None, due_at=now + seconds)
+            note(connection, job.id, now, "postponed", seconds=round(seconds, 1), why=why)
+
+    def release(self, holder: str) -> int:
+        """Give back what a dead worker held, due at once; its attempt stays counted."""
+        now = self._clock()
+        with self._store.write() as connection:
+            rows = connection.execute(
+                update(JOBS)
+                .where(JOBS.c.holder == holder, JOBS.c.state == JobState.RECEIVED)
+                .values(holder=None, due_at=now)
+                .returning(JOBS.c.id)
+            ).all()
+            for row in rows:
+                note(connection, row.id, now, "lease-released", holder=holder)
+        return len(rows)
+
+    def requeue(self, job_id: str, destinations: Sequence[str]) -> Job:
+        """Let a parked job go on from where it was parked, with its limits counted anew.
+
+        A job parked before its report is predicted again; one parked after it owes its outputs to
+        the destinations of today.
+
+        Raises:
+            LookupError: there is no such job.
+            TransitionError: the job is not parked.
+        """
+        now = self._clock()
+        with self._store.write() as connection:
+            row = connection.execute(
+                select(JOBS).where(JOBS.c.id == job_id).with_for_update()
+            ).one_or_none()
+            if row is None:
+                raise LookupError(f"no job {job_id}")
+            job = job_of(row)
+            outputs = [
+                each.kind
+                for each in connection.execute(
+                    select(OUTPUTS.c.kind).where(OUTPUTS.c.job_id == job_id)
+                )
+            ]
+            following = JobState.REPORTED if outputs else JobState.RECEIVED
+            require_may_follow(job.state, following)
+            values: dict[str, Any] = {
+                "state": following,
+                "reason": None,
+                "attempt_base": job.attempt,
+                "due_at": None if outputs else now,
+                "holder": None,
+            }
+            connection.execute(update(JOBS).where(JOBS.c.id == job_id).values(values))
+            note(connection, job_id, now, "requeued", to=str(following))
+            if outputs:
+                _owe_again(connection, job_id, outputs, destinations, now)
+            return job_of(connection.execute(select(JOBS).where(JOBS.c.id == job_id)).one())
+
+    def finished_before(self, moment: float, limit: int) -> list[str]:
+        """List jobs that ended before a moment, the oldest first: what retention may take."""
+        with self._store.read() as connection:
+            return list(
+                connection.execute(
+                    select(JOBS.c.id)
+                    .where(JOBS.c.finished_at < moment)
+                    .order_by(JOBS.c.finished_at)
+                    .limit(limit)
+                ).scalars()
+            )
+
+    def forget(self, job_id: str) -> bool:
+        """Remove an ended job and its trace, keeping the balance; False if it is not ended."""
+        with self._store.write() as connection:
+            corrected = JOBS.alias()
+            gone = connection.execute(
+                delete(JOBS).where(
+                    JOBS.c.id == job_id,
+                    JOBS.c.finished_at.is_not(None),
+                    ~exists().where(corrected.c.corrects == job_id),
+                )
+            ).rowcount
+            if gone:
+                _count(connection, "forgotten")
+        return bool(gone)
+
+    def _move(self, connection: Connection, job: Job, state: JobState, **values: Any) -> None:  # noqa: ANN401 -- columns
+        require_may_follow(job.state, state)
+        self._fenced(connection, job, state=state, holder=None, due_at=None, **values)
+        note(
+            connection,
+            job.id,
+            self._clock(),
+            str(state),
+            reason=values.get("reason"),
+            finding=values.get("finding"),
+            probability=values.get("probability"),
+        )
+
+    @staticmethod
+    def _fenced(connection: Connection, job: Job, **values: Any) -> None:  # noqa: ANN401 -- columns
+        changed = connection.execute(
+            update(JOBS)
+            .where(JOBS.c.id == job.id, JOBS.c.attempt == job.attempt, JOBS.c.state == job.state)
+            .values(values)
+        ).rowcount
+        if changed != 1:
+            raise StaleLeaseError(f"attempt {job.attempt} of job {job.id} is not the present one")
+
+
+def _insert(connection: Connection, instance: Instance, corrects: str | None, now: float) -> None:
+    connection.execute(
+        insert(JOBS).values(
+            id=instance.job_id,
+            sop_instance_uid=instance.sop_instance_uid,
+            sop_class_uid=instance.sop_class_uid,
+            series_instance_uid=instance.series_instance_uid,
+            study_instance_uid=instance.study_instance_uid,
+            transfer_syntax_uid=instance.transfer_syntax_uid,
+            sha256=instance.sha256,
+            size_bytes=instance.size_bytes,
+            calling_ae_title=instance.calling_ae_title,
+            source=instance.source,
+            corrects=corrects,
+            state=JobState.RECEIVED,
+            due_at=now,
+            received_at=now,
+        )
+    )
+    _count(connection, "received")
+    note(
+        connection,
+        instance.job_id,
+        now,
+        str(JobState.RECEIVED),
+        source=str(instance.source),
+        size_bytes=instance.size_bytes,
+        corrects=corrects,
+    )
+
+
+def _count(connection: Connection, name: str) -> None:
+    connection.execute(
+        update(TALLIES).where(TALLIES.c.name == name).values(total=TALLIES.c.total + 1)
+    )
+
+
+def _owe(
+    connection: Connection, job_id: str, kinds: Sequence[str], names: Sequence[str], now: float
+) -> None:
+    for kind in kinds:
+        for name in names:
+            connection.execute(
+                insert(DELIVERIES).values(
+                    job_id=job_id,
+                    kind=kind,
+                    destination=name,
+                    state=DeliveryState.PENDING,
+                    due_at=now,
+                    since=now,
+                )
+            )
+
+
+def _owe_again(
+    connection: Connection, job_id: str, kinds: Sequence[str], names: Sequence[str], now: float
+) -> None:
+    """Owe what was not delivered to the destinations of today; drop what is owed to others."""
+    of_job = DELIVERIES.c.job_id == job_id
+    connection.execute(
+        delete(DELIVERIES).where(
+            of_job,
+            DELIVERIES.c.state != DeliveryState.DELIVERED,
+            or_(DELIVERIES.c.destination.not_in(names), DELIVERIES.c.kind.not_in(kinds)),
+        )
+    )
+    connection.execute(
+        update(DELIVERIES)
+        .where(and_(of_job, DELIVERIES.c.state == DeliveryState.PARKED))
+        .values(state=DeliveryState.PENDING, reason=None, refusals=0, due_at=now, since=now)
+    )
+    standing = {
+        (row.kind, row.destination)
+        for row in connection.execute(
+            select(DELIVERIES.c.kind, DELIVERIES.c.destination).where(of_job)
+        )
+    }
+    for kind in kinds:
+        _owe(connection, job_id, [kind], [n for n in names if (kind, n) not in standing], now)
+    settle(connection, job_id, now, nothing_owed=Reason.NO_DESTINATION if not names else None)
+
+
+def settle(
+    connection: Connection, job_id: str, now: float, *, nothing_owed: Reason | None = None
+) -> None:
+    """Let a reported job end when nothing is on its way any more.
+
+    The job's row is locked first, so that the last two deliveries of a job, settled at the same
+    moment by two workers, cannot both miss that they were the last.
+    """
+    job = connection.execute(select(JOBS).where(JOBS.c.id == job_id).with_for_update()).one()
+    deliveries = connection.execute(
+        select(DELIVERIES.c.state, DELIVERIES.c.reason).where(DELIVERIES.c.job_id == job_id)
+    ).all()
+    if job.state != JobState.REPORTED or any(
+        each.state == DeliveryState.PENDING for each in deliveries
+    ):
+        return
+    parked = [each.reason for each in deliveries if each.state == DeliveryState.PARKED]
+    if parked or nothing_owed:
+        _park_reported(connection, job_id, Reason(parked[0]) if parked else nothing_owed, now)
+        return
+    connection.execute(
+        update(JOBS).where(JOBS.c.id == job_id).values(state=JobState.DELIVERED, finished_at=now)
+    )
+    note(connection, job_id, now, str(JobState.DELIVERED))
+
+
+def _park_reported(connection: Connection, job_id: str, reason: Reason | None, now: float) -> None:
+    connection.execute(
+        update(JOBS).where(JOBS.c.id == job_id).values(state=JobState.PARKED, reason=reason)
+    )
+    note(connection, job_id, now, str(JobState.PARKED), reason=reason)

@@ -1,0 +1,142 @@
+"""One database behind the ledger: SQLite on one machine, PostgreSQL on several."""
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+
+MIGRATIONS: Final = Path(__file__).parent / "migrations"
+_MIGRATION_LOCK: Final = 0x10BA5  # any number that nobody else takes in this database
+_BUSY_SECONDS: Final = 30
+
+
+class LedgerError(Exception):
+    """The ledger did not answer or could not keep what it was told; nothing was promised."""
+
+
+class Store:
+    """Transactions on the ledger's database."""
+
+    def __init__(self, url: str) -> None:
+        try:
+            self.url = make_url(url)
+        except ArgumentError as exc:
+            raise LedgerError("ledger.url is not a database URL") from exc
+        self._sqlite = self.url.get_backend_name() == "sqlite"
+        if self._sqlite and self.url.database:
+            Path(self.url.database).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.engine = _sqlite_engine(url) if self._sqlite else create_engine(url, pool_size=8)
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """Run statements as one durable transaction: committed when the block ends.
+
+        Raises:
+            LedgerError: the database could not be reached, or could not commit.
+        """
+        try:
+            with self.engine.begin() as connection:
+                yield connection
+        except SQLAlchemyError as exc:
+            raise LedgerError(_one_line(exc)) from exc
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """Run queries on one consistent snapshot that waits for no writer.
+
+        Raises:
+            LedgerError: the database could not be reached.
+        """
+        try:
+            with self.engine.connect() as connection:
+                yield connection.execution_options(**_snapshot(sqlite=self._sqlite))
+        except SQLAlchemyError as exc:
+            raise LedgerError(_one_line(exc)) from exc
+
+    def upgrade(self) -> None:
+        """Bring the tables to this version's; several processes may ask at once.
+
+        Raises:
+            LedgerError: the database could not be reached, or is of a newer version.
+        """
+        config = Config()
+        config.set_main_option("script_location", str(MIGRATIONS))
+        script = ScriptDirectory.from_config(config)
+        try:
+            with self._alone(), self.engine.connect() as connection:
+                present = MigrationContext.configure(connection).get_current_revision()
+                known = {each.revision for each in script.walk_revisions()}
+                if present is not None and present not in known:
+                    raise LedgerError(
+                        f"The ledger is at version {present}, which this version of Lobar does "
+                        "not know: it was written by a newer one. Install that, or restore."
+                    )
+                connection.rollback()
+                if present != script.get_current_head():
+                    config.attributes["connection"] = connection
+                    command.upgrade(config, "head")
+                    connection.commit()
+        except SQLAlchemyError as exc:
+            raise LedgerError(_one_line(exc)) from exc
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Hold a lock that keeps a second process from migrating at the same time."""
+        if self._sqlite and self.url.database:
+            with Path(f"{self.url.database}.lock").open("w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                yield
+        elif self._sqlite:
+            yield
+        else:
+            with self.engine.connect() as connection:
+                connection.execute(text("SELECT pg_advisory_lock(:n)"), {"n": _MIGRATION_LOCK})
+                connection.commit()
+                try:
+                    yield
+                finally:
+                    connection.execute(
+                        text("SELECT pg_advisory_unlock(:n)"), {"n": _MIGRATION_LOCK}
+                    )
+                    connection.commit()
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self.engine.dispose()
+
+
+def _snapshot(*, sqlite: bool) -> dict[str, Any]:
+    return {"lobar_read": True} if sqlite else {"isolation_level": "REPEATABLE READ"}
+
+
+def _sqlite_engine(url: str) -> Engine:
+    engine = create_engine(url, connect_args={"timeout": _BUSY_SECONDS, "isolation_level": None})
+
+    @event.listens_for(engine, "connect")
+    def _pragmas(connection: Any, _record: object) -> None:  # noqa: ANN401 -- a DBAPI connection
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")  # a commit is on the disk
+        connection.execute("PRAGMA foreign_keys=ON")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        # a transaction that may write takes the lock at once: one that upgrades from reading
+        # later would fail with SQLITE_BUSY instead of waiting
+        reads = connection.get_execution_options().get("lobar_read", False)
+        connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
+
+    return engine
+
+
+def _one_line(exc: SQLAlchemyError) -> str:
+    """Name the database's complaint without the statement's parameters."""
+    cause = getattr(exc, "orig", None) or exc
+    return f"{type(cause).__name__}: {str(cause).splitlines()[0] if str(cause) else ''}"

@@ -1,0 +1,135 @@
+"""The ledger's tables, as the migrations leave them; times are seconds since the epoch."""
+
+from typing import Final
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    UniqueConstraint,
+)
+
+METADATA: Final = MetaData(
+    naming_convention={
+        "ix": "ix_%(column_0_label)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+# SQLite counts only an INTEGER primary key by itself
+ROW_NUMBER: Final = BigInteger().with_variant(Integer(), "sqlite")
+UID: Final = String(64)  # PS3.5 table 6.2-1
+
+JOBS: Final = Table(
+    "jobs",
+    METADATA,
+    Column("id", String(32), primary_key=True),
+    Column("sop_instance_uid", UID, nullable=False),
+    Column("sop_class_uid", UID, nullable=False),
+    Column("series_instance_uid", UID, nullable=False, index=True),
+    Column("study_instance_uid", UID, nullable=False, index=True),
+    Column("transfer_syntax_uid", UID, nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("calling_ae_title", String(16), nullable=False),
+    Column("source", String(16), nullable=False),
+    Column("corrects", String(32), ForeignKey("jobs.id"), index=True),
+    Column("state", String(16), nullable=False),
+    Column("reason", String(64)),
+    Column("attempt", Integer, nullable=False, default=0),
+    Column("attempt_base", Integer, nullable=False, default=0),
+    Column("holder", String(128)),
+    Column("due_at", Double),
+    Column("received_at", Double, nullable=False, index=True),
+    Column("reported_at", Double),
+    Column("finished_at", Double),
+    Column("finding", String(16)),
+    Column("probability", Double),
+    Column("operating_point", String(64)),
+    Column("model", String(128)),
+    UniqueConstraint("sop_instance_uid", "sha256"),
+    CheckConstraint(
+        "state IN ('received', 'reported', 'delivered', 'not_analysed', 'parked')", name="state"
+    ),
+    Index("ix_jobs_state_due_at", "state", "due_at"),
+    Index("ix_jobs_holder", "holder"),
+)
+
+OUTPUTS: Final = Table(
+    "outputs",
+    METADATA,
+    Column("job_id", String(32), ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+    Column("kind", String(32), primary_key=True),
+    Column("sop_class_uid", UID, nullable=False),
+    Column("sop_instance_uid", UID, nullable=False, index=True),
+)
+
+DELIVERIES: Final = Table(
+    "deliveries",
+    METADATA,
+    Column("id", ROW_NUMBER, primary_key=True, autoincrement=True),
+    Column("job_id", String(32), ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False),
+    Column("kind", String(32), nullable=False),
+    Column("destination", String(64), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("reason", String(64)),
+    Column("attempt", Integer, nullable=False, default=0),
+    Column("refusals", Integer, nullable=False, default=0),
+    Column("holder", String(128)),
+    Column("due_at", Double),
+    Column("since", Double, nullable=False),
+    Column("status", Integer),
+    Column("finished_at", Double),
+    UniqueConstraint("job_id", "kind", "destination"),
+    CheckConstraint("state IN ('pending', 'delivered', 'parked')", name="state"),
+    Index("ix_deliveries_destination_state_due_at", "destination", "state", "due_at"),
+    Index("ix_deliveries_holder", "holder"),
+)
+
+EVENTS: Final = Table(
+    "events",
+    METADATA,
+    Column("id", ROW_NUMBER, primary_key=True, autoincrement=True),
+    Column(
+        "job_id", String(32), ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False, index=True
+    ),
+    Column("at", Double, nullable=False),
+    Column("name", String(64), nullable=False),
+    Column("detail", JSON, nullable=False),
+)
+
+BREAKERS: Final = Table(
+    "breakers",
+    METADATA,
+    Column("destination", String(64), primary_key=True),
+    Column("failures", Integer, nullable=False),
+    Column("open_until", Double, nullable=False),
+)
+
+TALLIES: Final = Table(
+    "tallies",
+    METADATA,
+    Column("name", String(32), primary_key=True),
+    Column("total", BigInteger, nullable=False),
+)
+
+HEARTBEATS: Final = Table(
+    "heartbeats",
+    METADATA,
+    Column("holder", String(128), primary_key=True),
+    Column("role", String(32), nullable=False),
+    Column("ready", Boolean, nullable=False),
+    Column("at", Double, nullable=False),
+)
