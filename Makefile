@@ -1,0 +1,39 @@
+SHELL := /bin/bash
+MAKEFLAGS += --no-print-directory
+VENV := .venv/bin
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## Print this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: ## Make .venv from requirements.lock; quick when nothing changed
+	@deploy/setup/venv.sh
+
+.PHONY: demo
+demo: setup ## Run everything on samples, or FILES="a.dcm b.jpeg"; KEEP=1 leaves the server running
+	@$(VENV)/lobar demo $(if $(filter 1,$(KEEP)),--keep) $(FILES)
+
+.PHONY: test
+test: setup ## Check everything: the peers' packages, the static checks, every test
+	@deploy/setup/peers.sh
+	@$(MAKE) check
+	$(VENV)/pytest
+
+.PHONY: check
+check: setup ## The static checks: lint, format, types, who may import whom
+	$(VENV)/ruff check
+	$(VENV)/ruff format --check
+	$(VENV)/mypy
+	$(VENV)/lint-imports
+
+.PHONY: lock
+lock: ## Write requirements.lock anew from pyproject.toml, keeping the versions that still fit
+	@deploy/setup/lock.sh
+
+.PHONY: clean
+clean: ## Remove what tools and tests left here; .venv and state stay
+	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find service workers monai_bundle tests -type d -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# Write requirements.lock from pyproject.toml: every version and hash, for every platform.
+# Versions in the present lock stay where they still fit; remove the file first for the newest.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+
+work="$(mktemp -d)"
+trap 'rm -rf "$work"' EXIT
+
+# torch itself stays out (see docs/adr/0050-setup.md), what it needs is locked in its place
+printf 'torch; sys_platform == "never"\n' >"$work/without-torch.txt"
+cat >"$work/torch-needs.in" <<'END'
+filelock
+fsspec
+jinja2
+mpmath
+networkx
+setuptools
+sympy
+typing-extensions
+END
+
+# uv does not read pip's configuration, so it is told where pip looks for packages
+pip_setting() {
+    .venv/bin/python -m pip config list |
+        sed -n "s/^\(:env:\|[a-z]*\)\.$1='\(.*\)'\$/\2/p" | tail -n 1
+}
+
+deploy/setup/venv.sh
+python3 -m venv "$work/venv"
+"$work/venv/bin/python" -m pip install --quiet uv
+index="$(pip_setting index-url)"
+[ -z "$index" ] || export UV_DEFAULT_INDEX="$index"
+extra="$(pip_setting extra-index-url)"
+[ -z "$extra" ] || export UV_INDEX="$extra"
+"$work/venv/bin/uv" pip compile pyproject.toml "$work/torch-needs.in" --extra dev \
+    --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+    --override "$work/without-torch.txt" --no-emit-package torch -o requirements.lock
