@@ -132,13 +132,6 @@ STALE_LEASES: Final = Counter(
     "lobar_stale_leases_total",
     "Writes refused because the work had been leased to another worker in the meantime.",
 )
-BUILD_INFO: Final = Gauge(
-    "lobar_build_info",
-    "The version of Lobar that runs, in a label. Always 1.",
-    ["version"],
-    multiprocess_mode="livemax",
-)
-
 _EXACT_STATUSES: Final = frozenset(
     {
         *(0x0000, 0x0001, 0x0107, 0x0116, 0xB000, 0xB006, 0xB007, 0xFE00),
