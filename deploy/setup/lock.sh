@@ -20,14 +20,16 @@ sympy
 typing-extensions
 END
 
-# uv does not read pip's configuration, so it is told where pip looks for packages
+# uv does not read pip's configuration, so it is told where pip looks for packages, and to look
+# everywhere as pip does: else this lock could name what `make setup` would not find, or the other
+# way round. What pip takes from the environment is listed first and wins.
 pip_setting() {
     .venv/bin/python -m pip config list |
-        sed -n "s/^\(:env:\|[a-z]*\)\.$1='\(.*\)'\$/\2/p" | tail -n 1
+        sed -n "s/^[^.]*\.$1='\(.*\)'\$/\1/p" | head -n 1 | sed 's/\\n/ /g'
 }
 
 deploy/setup/venv.sh
-python3 -m venv "$work/venv"
+.venv/bin/python -m venv "$work/venv"
 "$work/venv/bin/python" -m pip install --quiet uv
 index="$(pip_setting index-url)"
 [ -z "$index" ] || export UV_DEFAULT_INDEX="$index"
@@ -35,4 +37,5 @@ extra="$(pip_setting extra-index-url)"
 [ -z "$extra" ] || export UV_INDEX="$extra"
 "$work/venv/bin/uv" pip compile pyproject.toml "$work/torch-needs.in" --extra dev \
     --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
-    --override "$work/without-torch.txt" --no-emit-package torch -o requirements.lock
+    --index-strategy unsafe-best-match --override "$work/without-torch.txt" \
+    --no-emit-package torch --quiet -o requirements.lock
