@@ -14,6 +14,8 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from service.deadline import answer_within
+from service.doorbell import DELIVER, INFER
+from service.heart import FRESH_SECONDS
 from service.identity import VERSION
 from service.ledger import Ledger, LedgerError
 from service.settings import Settings
@@ -21,9 +23,9 @@ from service.spool import Spool
 
 log = structlog.get_logger()
 
-QUEUES: Final = ("infer", "deliver")
+QUEUES: Final = (INFER, DELIVER)
 ROLES: Final = ("listener", "relay", "infer", "deliver", "web")
-HEARTBEAT_SECONDS: Final = 20.0  # a process silent for longer is not ready
+
 _LEDGER_SECONDS: Final = 3.0  # Prometheus gives a scrape 10 by default
 _REDIS_SECONDS: Final = 0.5
 
@@ -137,7 +139,7 @@ class LedgerMetrics(Collector):
             "Processes that say they are ready and said so in the last 20 seconds, by role.",
             labels=["role"],
         )
-        beats = self._ledger.heartbeats.alive(HEARTBEAT_SECONDS)
+        beats = self._ledger.heartbeats.alive(FRESH_SECONDS)
         for role in ROLES:
             family.add_metric([role], sum(beat.ready for beat in beats if beat.role == role))
         return family
