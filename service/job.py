@@ -96,6 +96,7 @@ class Job:
     received_at: float
     reported_at: float | None
     finished_at: float | None
+    purged_at: float | None  # when retention took the bytes
     finding: str | None
     probability: float | None
     operating_point: str | None

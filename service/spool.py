@@ -10,7 +10,7 @@ import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Final
 
 _OPAQUE: Final = re.compile(r"[0-9a-f]{32}")
 _KIND: Final = re.compile(r"[a-z][a-z-]{0,31}")
@@ -87,7 +87,7 @@ class Spool:
             raise ValueError("not a kind of output")
         return self._outbox / _opaque(job_id)[:2] / f"{job_id}.{kind}.dcm"
 
-    def put_output(self, job_id: str, kind: str, write: Callable[[BinaryIO], object]) -> Path:
+    def put_output(self, job_id: str, kind: str, encoded: bytes) -> Path:
         """Make an output durable in the outbox; a repeat replaces it whole.
 
         Raises:
@@ -97,7 +97,7 @@ class Spool:
         aside = self.incoming / f"{path.name}.{os.getpid()}"
         try:
             with aside.open("wb") as stream:
-                write(stream)
+                stream.write(encoded)
                 stream.flush()
                 os.fsync(stream.fileno())
             aside.rename(path)

@@ -32,7 +32,7 @@ class Ledger:
         self._store.upgrade()
 
     def release(self, holder: str) -> int:
-        """Give back every lease of a process known to be dead; gives how many."""
+        """Give back the leases of processes known to be dead, by their name or its beginning."""
         self.heartbeats.stop(holder)
         return self.jobs.release(holder) + self.deliveries.release(holder)
 

@@ -126,12 +126,15 @@ class Deliveries:
             settle(connection, delivery.job_id, now)
 
     def release(self, holder: str) -> int:
-        """Give back what a dead worker held, due at once."""
+        """Give back what dead workers held whose name begins so, due at once."""
         now = self._clock()
         with self._store.write() as connection:
             rows = connection.execute(
                 update(DELIVERIES)
-                .where(DELIVERIES.c.holder == holder, DELIVERIES.c.state == DeliveryState.PENDING)
+                .where(
+                    DELIVERIES.c.holder.startswith(holder, autoescape=True),
+                    DELIVERIES.c.state == DeliveryState.PENDING,
+                )
                 .values(holder=None, due_at=now)
                 .returning(DELIVERIES.c.job_id, DELIVERIES.c.kind, DELIVERIES.c.destination)
             ).all()

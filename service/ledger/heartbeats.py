@@ -50,6 +50,8 @@ class Heartbeats:
             ]
 
     def stop(self, holder: str) -> None:
-        """Say that a process is gone."""
+        """Say that the processes whose name begins so are gone."""
         with self._store.write() as connection:
-            connection.execute(delete(HEARTBEATS).where(HEARTBEATS.c.holder == holder))
+            connection.execute(
+                delete(HEARTBEATS).where(HEARTBEATS.c.holder.startswith(holder, autoescape=True))
+            )

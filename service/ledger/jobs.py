@@ -179,12 +179,15 @@ class Jobs:
             note(connection, job.id, now, "postponed", seconds=round(seconds, 1), why=why)
 
     def release(self, holder: str) -> int:
-        """Give back what a dead worker held, due at once; its attempt stays counted."""
+        """Give back what dead workers held whose name begins so; the attempt stays counted."""
         now = self._clock()
         with self._store.write() as connection:
             rows = connection.execute(
                 update(JOBS)
-                .where(JOBS.c.holder == holder, JOBS.c.state == JobState.RECEIVED)
+                .where(
+                    JOBS.c.holder.startswith(holder, autoescape=True),
+                    JOBS.c.state == JobState.RECEIVED,
+                )
                 .values(holder=None, due_at=now)
                 .returning(JOBS.c.id)
             ).all()
@@ -231,17 +234,32 @@ class Jobs:
                 _owe_again(connection, job_id, outputs, destinations, now)
             return job_of(connection.execute(select(JOBS).where(JOBS.c.id == job_id)).one())
 
-    def finished_before(self, moment: float, limit: int) -> list[str]:
-        """List jobs that ended before a moment, the oldest first: what retention may take."""
-        with self._store.read() as connection:
-            return list(
-                connection.execute(
-                    select(JOBS.c.id)
-                    .where(JOBS.c.finished_at < moment)
-                    .order_by(JOBS.c.finished_at)
-                    .limit(limit)
-                ).scalars()
+    def finished_before(self, moment: float, limit: int, *, purged: bool = False) -> list[str]:
+        """List jobs that ended before a moment, the oldest first, with or without their bytes."""
+        query = (
+            select(JOBS.c.id)
+            .where(
+                JOBS.c.finished_at < moment,
+                JOBS.c.purged_at.is_not(None) if purged else JOBS.c.purged_at.is_(None),
             )
+            .order_by(JOBS.c.finished_at)
+            .limit(limit)
+        )
+        with self._store.read() as connection:
+            return list(connection.execute(query).scalars())
+
+    def mark_purged(self, job_id: str) -> bool:
+        """Keep that retention took an ended job's bytes; False if the job is not ended."""
+        now = self._clock()
+        with self._store.write() as connection:
+            marked = connection.execute(
+                update(JOBS)
+                .where(JOBS.c.id == job_id, JOBS.c.finished_at.is_not(None))
+                .values(purged_at=now)
+            ).rowcount
+            if marked:
+                note(connection, job_id, now, "purged")
+        return bool(marked)
 
     def forget(self, job_id: str) -> bool:
         """Remove an ended job and its trace, keeping the balance; False if it is not ended."""

@@ -75,6 +75,7 @@ def _jobs() -> None:
         sa.Column("received_at", sa.Double(), nullable=False),
         sa.Column("reported_at", sa.Double()),
         sa.Column("finished_at", sa.Double()),
+        sa.Column("purged_at", sa.Double()),
         sa.Column("finding", sa.String(16)),
         sa.Column("probability", sa.Double()),
         sa.Column("operating_point", sa.String(64)),
@@ -91,6 +92,7 @@ def _jobs() -> None:
     op.create_index("ix_jobs_study_instance_uid", "jobs", ["study_instance_uid"])
     op.create_index("ix_jobs_corrects", "jobs", ["corrects"])
     op.create_index("ix_jobs_received_at", "jobs", ["received_at"])
+    op.create_index("ix_jobs_finished_at", "jobs", ["finished_at"])
     op.create_index("ix_jobs_state_due_at", "jobs", ["state", "due_at"])
     op.create_index("ix_jobs_holder", "jobs", ["holder"])
 

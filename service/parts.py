@@ -1,0 +1,100 @@
+"""The parts of the service, each as one process: what it opens, does and closes."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import structlog
+
+from service.doorbell import INFER, Doorbell
+from service.heart import Heart
+from service.ledger import Ledger
+from service.listener import Listener
+from service.reception import Reception
+from service.relay import Relay
+from service.settings import ConfigurationError, Settings
+from service.spool import Spool
+from service.web.serve import serve
+
+log = structlog.get_logger()
+
+
+@contextmanager
+def memory(settings: Settings) -> Iterator[tuple[Ledger, Spool]]:
+    """Open ledger and spool, made ready for this version.
+
+    Raises:
+        LedgerError: the database cannot be reached, or is of a newer version.
+        OSError: the state directory cannot be written.
+    """
+    spool = Spool(settings.spool_dir, reserve_bytes=settings.spool.reserve_bytes)
+    spool.prepare()
+    ledger = Ledger(settings.ledger_url)
+    try:
+        ledger.upgrade()
+        yield ledger, spool
+    finally:
+        ledger.close()
+
+
+def redis_url(settings: Settings) -> str:
+    """Give the Redis that is configured.
+
+    Raises:
+        ConfigurationError: none is; only `lobar up` starts one of its own.
+    """
+    if settings.redis.url is None:
+        raise ConfigurationError(
+            "redis.url (LOBAR_REDIS__URL) is not set. A part that runs by itself needs the Redis "
+            "that the other parts use; `lobar up` starts one of its own."
+        )
+    return settings.redis.url
+
+
+def run_listener(settings: Settings) -> None:
+    """Take instances until SIGTERM, then finish the ones that are coming in."""
+    stopping = _until_told()
+    doorbell = Doorbell(redis_url(settings))
+    with memory(settings) as (ledger, spool):
+        listener = Listener(settings, spool, ledger, lambda: doorbell.ring(INFER))
+        listener.start()
+        with Heart(ledger, "listener", ready=lambda: not stopping.is_set()):
+            stopping.wait()
+            listener.drain(settings.drain_seconds)
+    doorbell.close()
+
+
+def run_relay(settings: Settings) -> None:
+    """Ring for due work until SIGTERM."""
+    stopping = _until_told()
+    doorbell = Doorbell(redis_url(settings))
+    with (
+        memory(settings) as (ledger, spool),
+        Heart(ledger, "relay", ready=lambda: not stopping.is_set()),
+    ):
+        Relay(settings, ledger, spool, doorbell).run(stopping)
+    doorbell.close()
+
+
+def run_web(settings: Settings) -> None:
+    """Serve pages, API, health and metrics until SIGTERM."""
+    doorbell = Doorbell(redis_url(settings))
+    with memory(settings) as (ledger, spool):
+        reception = Reception(spool, ledger, lambda: doorbell.ring(INFER))
+        with Heart(ledger, "web", ready=lambda: True):
+            serve(settings, ledger, spool, reception)
+    doorbell.close()
+
+
+def _until_told() -> threading.Event:
+    """Give an event that SIGTERM and SIGINT set."""
+    stopping = threading.Event()
+
+    def _stop(number: int, _frame: object) -> None:
+        log.info("stopping", signal=signal.Signals(number).name)
+        stopping.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _stop)
+    return stopping

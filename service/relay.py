@@ -1,0 +1,79 @@
+"""Rings for whatever is due and has not moved; takes away what retention allows.
+
+Without it a lost ring would be lost work. It keeps nothing in mind: it asks the ledger each time.
+"""
+
+import threading
+import time
+from typing import Final
+
+import structlog
+
+from service.doorbell import DELIVER, INFER, Doorbell
+from service.ledger import Ledger, LedgerError
+from service.settings import Settings
+from service.spool import Spool
+
+DAY_SECONDS: Final = 86_400
+_ORPHAN_SECONDS: Final = 3_600  # no C-STORE takes that long between spool and commit
+_FORGET_AT_ONCE: Final = 1_000
+
+log = structlog.get_logger()
+
+
+class Relay:
+    """One loop over the ledger."""
+
+    def __init__(
+        self, settings: Settings, ledger: Ledger, spool: Spool, doorbell: Doorbell
+    ) -> None:
+        self._settings = settings
+        self._ledger = ledger
+        self._spool = spool
+        self._doorbell = doorbell
+        self._swept_at = -float("inf")
+
+    def run(self, stopping: threading.Event) -> None:
+        """Ring and sweep until told to stop; a ledger that does not answer is asked again."""
+        while not stopping.is_set():
+            try:
+                self.ring_due()
+                if time.monotonic() - self._swept_at >= self._settings.relay.sweep_seconds:
+                    self.sweep()
+                    self._swept_at = time.monotonic()
+            except (LedgerError, OSError) as exc:
+                log.warning("relay_failed", exc_info=exc)
+            stopping.wait(self._settings.relay.interval_seconds)
+
+    def ring_due(self) -> None:
+        """Ring once for each queue, and each destination, that has due work."""
+        due = self._ledger.view.due()
+        if due.infer:
+            self._doorbell.ring(INFER)
+        for destination in due.deliver:
+            self._doorbell.ring(DELIVER, destination)
+
+    def sweep(self) -> None:
+        """Park what is owed to nobody any more, and remove what nobody needs any more."""
+        names = [destination.name for destination in self._settings.destinations]
+        parked = self._ledger.deliveries.park_unknown(names)
+        orphans = self._spool.sweep(self._ledger.jobs.exists, older_than_seconds=_ORPHAN_SECONDS)
+        purged = purge(self._settings, self._ledger, self._spool, now=time.time())
+        if parked or orphans or purged:
+            log.info("swept", deliveries=parked, removed=orphans, jobs=purged)
+
+
+def purge(settings: Settings, ledger: Ledger, spool: Spool, *, now: float) -> int:
+    """Remove ended jobs' bytes past `spool.keep_days` and their rows past `ledger.keep_days`.
+
+    Gives how many jobs lost their bytes or their row. Jobs in flight or parked are never touched.
+    """
+    touched = 0
+    spool_before = now - settings.spool.keep_days * DAY_SECONDS
+    for job_id in ledger.jobs.finished_before(spool_before, _FORGET_AT_ONCE):
+        spool.discard(job_id)
+        touched += ledger.jobs.mark_purged(job_id)
+    ledger_before = now - settings.ledger.keep_days * DAY_SECONDS
+    for job_id in ledger.jobs.finished_before(ledger_before, _FORGET_AT_ONCE, purged=True):
+        touched += ledger.jobs.forget(job_id)
+    return touched

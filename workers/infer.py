@@ -1,0 +1,211 @@
+"""Leases due jobs, reads and predicts them as one batch, and reports each by itself."""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
+
+import structlog
+
+from service.doorbell import DELIVER, INFER, Doorbell
+from service.heart import Heart
+from service.job import Job, JobState, backoff_seconds
+from service.ledger import Ledger, LedgerError, StaleLeaseError
+from service.metrics import (
+    BATCH_SIZE,
+    END_TO_END_SECONDS,
+    MODEL_INFO,
+    NOT_ANALYSED,
+    PARKED,
+    PREDICTIONS,
+    STAGE_SECONDS,
+    STALE_LEASES,
+)
+from service.reasons import Reason
+from service.settings import Settings
+from service.spool import Spool
+from workers.app import work
+from workers.output import ReportError
+from workers.prediction import NotAnalysable, Prediction
+from workers.reading import Reading, read
+from workers.results import keep_results
+
+if TYPE_CHECKING:
+    from workers.predictor import Predictor
+
+log = structlog.get_logger()
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rooms:
+    """What inference works with."""
+
+    settings: Settings
+    ledger: Ledger
+    spool: Spool
+    predictor: "Predictor"
+    ring: Callable[[str], None]  # the bell of one destination's lane
+    holder: str
+    decoders: ThreadPoolExecutor
+    stopping: threading.Event = field(default_factory=threading.Event)
+
+
+def run(settings: Settings, ledger: Ledger, spool: Spool, redis_url: str) -> None:
+    """Load the bundle, then answer the queue's rings until SIGTERM.
+
+    Raises:
+        BundleError: the bundle cannot be used; the message says why.
+    """
+    stopping, loaded = threading.Event(), threading.Event()
+    with (
+        Heart(ledger, "infer", ready=lambda: loaded.is_set() and not stopping.is_set()) as heart,
+        ThreadPoolExecutor(settings.infer.decode_threads, "decoder") as decoders,
+    ):
+        from workers.predictor import Predictor  # noqa: PLC0415 -- torch and monai cost seconds
+
+        predictor = Predictor(
+            settings.bundle.path,
+            device=settings.bundle.device,
+            operating_point=settings.bundle.operating_point,
+        )
+        _tell_model(predictor)
+        loaded.set()
+        doorbell = Doorbell(redis_url)
+        rooms = Rooms(
+            settings=settings,
+            ledger=ledger,
+            spool=spool,
+            predictor=predictor,
+            ring=lambda destination: doorbell.ring(DELIVER, destination),
+            holder=heart.holder,
+            decoders=decoders,
+            stopping=stopping,
+        )
+        work(redis_url, INFER, lambda: _answer(rooms), stopping=stopping)
+        doorbell.close()
+
+
+def _answer(rooms: Rooms) -> None:
+    try:
+        infer_due(rooms)
+    except LedgerError as exc:  # the leases run out, and the relay rings again
+        log.warning("inference_interrupted", exc_info=exc)
+
+
+def infer_due(rooms: Rooms) -> None:
+    """Take every due job, a batch at a time."""
+    limits = rooms.settings.infer
+    while not rooms.stopping.is_set():
+        jobs = rooms.ledger.jobs.lease(
+            rooms.holder,
+            limits.batch_size,
+            lease_seconds=limits.lease_seconds,
+            maximum_attempts=limits.maximum_attempts,
+        )
+        if not jobs:
+            return
+        infer_batch(rooms, jobs)
+
+
+def infer_batch(rooms: Rooms, jobs: Sequence[Job]) -> None:
+    """Bring each job of a batch one state further; what befalls one stays with that one."""
+    readings = rooms.decoders.map(
+        lambda job: _attempt(job, partial(_read, rooms, job), rooms), jobs
+    )
+    legible = [(job, reading) for job, reading in zip(jobs, readings, strict=True) if reading]
+    if not legible:
+        return
+    try:
+        predictions = _predict(rooms, [reading for _, reading in legible])
+    except Exception:
+        log.exception("prediction_failed", batch=len(legible))
+        for job, _ in legible:
+            _attempt(job, partial(_postpone, rooms, job, "prediction-failed"), rooms)
+        return
+    for (job, reading), prediction in zip(legible, predictions, strict=True):
+        _attempt(job, partial(_report, rooms, job, reading, prediction), rooms)
+
+
+def _read(rooms: Rooms, job: Job) -> Reading:
+    began = time.monotonic()
+    reading = read(rooms.predictor, rooms.spool.inbox(job.id))
+    STAGE_SECONDS.labels(stage="decode").observe(time.monotonic() - began)
+    return reading
+
+
+def _predict(rooms: Rooms, readings: Sequence[Reading]) -> list[Prediction]:
+    began = time.monotonic()
+    predictions = rooms.predictor.predict([reading.prepared for reading in readings])
+    STAGE_SECONDS.labels(stage="predict").observe(time.monotonic() - began)
+    BATCH_SIZE.observe(len(readings))
+    return predictions
+
+
+def _report(rooms: Rooms, job: Job, reading: Reading, prediction: Prediction) -> None:
+    began = time.monotonic()
+    keep_results(rooms.settings, rooms.ledger, rooms.spool, job, reading, prediction)
+    STAGE_SECONDS.labels(stage="report").observe(time.monotonic() - began)
+    PREDICTIONS.labels(finding=prediction.finding).inc()
+    END_TO_END_SECONDS.labels(until="reported").observe(max(0.0, time.time() - job.received_at))
+    log.info("job_reported", job_id=job.id, finding=prediction.finding)
+    for destination in rooms.settings.destinations:
+        rooms.ring(destination.name)
+
+
+def _attempt(job: Job, step: Callable[[], Result], rooms: Rooms) -> Result | None:
+    """Take one step with one job, and turn whatever goes wrong into a state of that job."""
+    try:
+        return step()
+    except StaleLeaseError:
+        STALE_LEASES.inc()
+        log.warning("stale_lease", job_id=job.id, attempt=job.attempt)
+    except NotAnalysable as exc:
+        _close(rooms, job, JobState.NOT_ANALYSED, exc.reason)
+    except FileNotFoundError:
+        _close(rooms, job, JobState.PARKED, Reason.BYTES_MISSING)
+    except ReportError:
+        log.exception("report_failed", job_id=job.id)
+        _close(rooms, job, JobState.PARKED, Reason.REPORT_FAILED)
+    except LedgerError as exc:  # the lease runs out by itself
+        log.warning("ledger_silent", job_id=job.id, exc_info=exc)
+    except Exception:  # one job's trouble must not become the batch's
+        log.exception("job_failed", job_id=job.id, attempt=job.attempt)
+        _attempt(job, partial(_postpone, rooms, job, "error"), rooms)
+    return None
+
+
+def _close(rooms: Rooms, job: Job, state: JobState, reason: Reason) -> None:
+    def write() -> None:
+        if state is JobState.NOT_ANALYSED:
+            rooms.ledger.jobs.not_analysed(job, reason)
+            NOT_ANALYSED.labels(reason=reason).inc()
+        else:
+            rooms.ledger.jobs.park(job, reason)
+            PARKED.labels(reason=reason).inc()
+        log.info("job_closed", job_id=job.id, state=state, reason=reason)
+
+    _attempt(job, write, rooms)
+
+
+def _postpone(rooms: Rooms, job: Job, why: str) -> None:
+    limits = rooms.settings.infer
+    pause = backoff_seconds(
+        job.tries, first=limits.backoff_seconds, longest=limits.maximum_backoff_seconds
+    )
+    rooms.ledger.jobs.postpone(job, pause, why)
+
+
+def _tell_model(predictor: "Predictor") -> None:
+    model = predictor.model
+    MODEL_INFO.labels(
+        name=model.name,
+        version=model.version,
+        weights_sha256=model.weights_sha256[:16],
+        operating_point=model.operating_point.name,
+        device=predictor.device,
+    ).set(1)
+    log.info("model_loaded", model=f"{model.name} {model.version}", device=predictor.device)

@@ -1,0 +1,184 @@
+"""C-STORE to a destination: what was sent, what was answered, and what never got through."""
+
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pydicom.filereader import read_file_meta_info
+from pydicom.uid import (
+    Comprehensive3DSRStorage,
+    ComprehensiveSRStorage,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
+from pynetdicom import AE, _config, evt
+from pynetdicom.association import Association
+from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
+
+from service.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from service.settings import Destination
+from workers.output import Output, as_comprehensive
+
+SUCCESS: Final = 0x0000
+SOP_CLASS_NOT_SUPPORTED: Final = 0x0122  # PS3.7 C.5.6: also what an unaccepted context means to us
+CANNOT_UNDERSTAND: Final = 0xC000  # PS3.4 table B.2-1
+OUT_OF_RESOURCES: Final = range(0xA700, 0xA800)  # PS3.4 table B.2-1
+WARNINGS: Final = frozenset({0x0001, 0x0107, 0x0116, *range(0xB000, 0xC000)})  # PS3.7 annex C
+_config.STORE_SEND_CHUNKED_DATASET = True  # a path given to send_c_store goes as it lies on disk
+SYNTAXES: Final = [ExplicitVRLittleEndian, ImplicitVRLittleEndian]
+MAXIMUM_PDU_BYTES: Final = 128 * 1024
+
+
+class UnreachableError(Exception):
+    """The destination did not answer; the message is one word of ours saying how."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """A destination's DIMSE status to one object."""
+
+    status: int
+    sop_instance_uid: str  # of the object it answered to: a twin has a UID of its own
+
+    @property
+    def taken(self) -> bool:
+        """Whether the destination has the object, with or without a warning."""
+        return self.status == SUCCESS or self.warned
+
+    @property
+    def warned(self) -> bool:
+        """Whether it has the object but changed or doubted something."""
+        return self.status in WARNINGS
+
+    @property
+    def transient(self) -> bool:
+        """Whether the same object may well be taken later, without anybody's doing."""
+        return self.status in OUT_OF_RESOURCES
+
+
+class Sender:
+    """An open association to a destination."""
+
+    def __init__(self, association: Association) -> None:
+        self._association = association
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the destination still holds the association."""
+        return bool(self._association.is_established)
+
+    def send(self, path: Path) -> Answer:
+        """Store one object and give the answer.
+
+        It goes byte for byte when its transfer syntax was accepted; a Comprehensive 3D SR goes as
+        its Comprehensive SR twin when only that was.
+
+        Raises:
+            UnreachableError: no answer came.
+            OSError: the object cannot be read from the outbox.
+        """
+        meta = read_file_meta_info(path)
+        sop_class, uid = meta.MediaStorageSOPClassUID, str(meta.MediaStorageSOPInstanceUID)
+        if self._takes(sop_class, meta.TransferSyntaxUID):
+            return self._store(path, uid)
+        dataset: Dataset = dcmread(path)
+        if sop_class == Comprehensive3DSRStorage and not self._takes(sop_class):
+            original = Output(
+                kind="sr", dataset=dataset, sop_class_uid=sop_class, sop_instance_uid=uid
+            )
+            dataset = as_comprehensive(original).dataset
+        uid = str(dataset.SOPInstanceUID)
+        if not self._takes(dataset.SOPClassUID):
+            return Answer(status=SOP_CLASS_NOT_SUPPORTED, sop_instance_uid=uid)
+        return self._store(dataset, uid)
+
+    def _store(self, subject: Path | Dataset, uid: str) -> Answer:
+        try:
+            response = self._association.send_c_store(subject)
+        except RuntimeError as exc:  # the association ended meanwhile
+            raise UnreachableError("association-lost") from exc
+        except ValueError:  # a source element of no valid value that only a conversion meets
+            return Answer(status=CANNOT_UNDERSTAND, sop_instance_uid=uid)
+        if "Status" not in response:  # no answer in time, or an abort
+            raise UnreachableError("no-answer")
+        return Answer(status=int(response.Status), sop_instance_uid=uid)
+
+    def echo(self) -> int:
+        """Send C-ECHO and give the status.
+
+        Raises:
+            UnreachableError: no answer came.
+        """
+        try:
+            response = self._association.send_c_echo()
+        except (RuntimeError, ValueError) as exc:
+            raise UnreachableError("echo-not-accepted") from exc
+        if "Status" not in response:
+            raise UnreachableError("no-answer")
+        return int(response.Status)
+
+    def _takes(self, sop_class: str, transfer_syntax: str | None = None) -> bool:
+        return any(
+            context.abstract_syntax == sop_class
+            and transfer_syntax in {None, context.transfer_syntax[0]}
+            for context in self._association.accepted_contexts
+        )
+
+
+@contextmanager
+def associate(
+    destination: Destination, calling_ae_title: str, sop_classes: Sequence[str]
+) -> Iterator[Sender]:
+    """Open an association for objects of these SOP classes, and release it at the end.
+
+    Raises:
+        UnreachableError: the destination could not be reached or refused the association.
+    """
+    ae = AE(ae_title=destination.calling_ae_title or calling_ae_title)
+    ae.implementation_class_uid = IMPLEMENTATION_CLASS_UID
+    ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME
+    ae.connection_timeout = destination.connect_seconds
+    ae.acse_timeout = destination.response_seconds
+    ae.dimse_timeout = destination.response_seconds
+    ae.network_timeout = destination.response_seconds
+    proposed = set(sop_classes)
+    if Comprehensive3DSRStorage in proposed:
+        proposed.add(ComprehensiveSRStorage)
+    for sop_class in sorted(proposed):
+        for syntax in SYNTAXES:  # a context each, so that both may be accepted
+            ae.add_requested_context(sop_class, syntax)
+    ae.add_requested_context(Verification)
+    association = ae.associate(
+        destination.host,
+        destination.port,
+        ae_title=destination.ae_title,
+        max_pdu=MAXIMUM_PDU_BYTES,
+        evt_handlers=[(evt.EVT_CONN_OPEN, _send_at_once)],
+    )
+    if not association.is_established:
+        raise UnreachableError(_how_it_failed(association))
+    try:
+        yield Sender(association)
+    finally:
+        if association.is_established:
+            association.release()
+
+
+def _how_it_failed(association: Association) -> str:
+    if association.is_rejected:
+        return "association-rejected"
+    if association.is_aborted:
+        return "association-aborted"
+    return "no-connection"
+
+
+def _send_at_once(event: Any) -> None:  # noqa: ANN401 -- pynetdicom's events are made at run time
+    """Turn Nagle's algorithm off: with a delayed ACK it costs 44 ms an object."""
+    connection = event.assoc.dul.socket.socket
+    if connection is not None:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

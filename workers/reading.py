@@ -1,0 +1,36 @@
+"""One instance made ready for the network, or the coded reason why it is not for it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+
+from workers.prediction import NotAnalysable
+from workers.scope import out_of_scope
+
+if TYPE_CHECKING:
+    from workers.predictor import Predictor, Prepared
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """A header to report on, and the pixels as the network and a viewer want them."""
+
+    header: Dataset
+    prepared: "Prepared"
+
+
+def read(predictor: "Predictor", path: Path) -> Reading:
+    """Read an instance of the spool.
+
+    Raises:
+        NotAnalysable: the header or the pixels are not for this model.
+        OSError: the bytes cannot be read.
+    """
+    header = dcmread(path, stop_before_pixels=True, force=True)
+    reason = out_of_scope(header)
+    if reason is not None:
+        raise NotAnalysable(reason)
+    return Reading(header=header, prepared=predictor.prepare(path))
