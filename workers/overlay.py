@@ -1,0 +1,117 @@
+"""A prediction as a picture: the one object that shows the answer in words in every viewer."""
+
+from datetime import datetime
+from typing import Final
+
+import numpy as np
+from pydicom.dataset import Dataset
+from pydicom.uid import SecondaryCaptureImageStorage
+from pydicom.valuerep import format_number_as_ds
+
+from workers.output import Output, ReportError
+from workers.overlay_picture import Pixels, picture
+from workers.prediction import Prediction
+from workers.report_elements import carried
+from workers.report_header import begin_result, code_item, referenced_instance
+from workers.report_source import Pair, Source
+from workers.report_text import CAUTION
+from workers.report_uids import result_uids
+
+SERIES_NUMBER: Final = 9802
+SERIES_DESCRIPTION: Final = "Lobar AI pneumonia overlay (unverified)"
+ANALYSED_BODY_PART: Final = "CHEST"
+
+
+def build_overlay(
+    source: Dataset,
+    pixels: Pixels,
+    prediction: Prediction,
+    *,
+    now: datetime,
+    digest: str | None = None,
+) -> Output:
+    """Build the Secondary Capture (PS3.3 A.8.1) that shows a prediction above its radiograph.
+
+    `pixels` is rows x columns of the source as displayed, 0 black to 1 white, MONOCHROME1 already
+    inverted. The rest is as in `workers.report.build_report`. Raises ReportError as it does, and
+    if `pixels` is no picture.
+    """
+    if pixels.ndim != 2 or pixels.size == 0:  # noqa: PLR2004 -- rows and columns
+        raise ReportError(f"the pixels have the shape {pixels.shape}, not rows and columns")
+    evidence = Source.read(source)
+    model = prediction.model
+    overlay = begin_result(
+        source,
+        evidence,
+        model,
+        sop_class_uid=SecondaryCaptureImageStorage,
+        uids=result_uids(
+            kind="overlay", source_uid=evidence.sop_instance_uid, model=model, digest=digest
+        ),
+        modality="OT",
+        series_number=SERIES_NUMBER,
+        series_description=SERIES_DESCRIPTION,
+        now=now,
+    )
+    requests = carried(source, "RequestAttributesSequence")
+    if requests is not None:
+        overlay[requests.tag] = requests
+    _add_image(overlay, evidence)
+    _add_pixels(overlay, evidence, pixels, prediction)
+    return Output(
+        kind="overlay",
+        dataset=overlay,
+        sop_class_uid=SecondaryCaptureImageStorage,
+        sop_instance_uid=overlay.SOPInstanceUID,
+    )
+
+
+def _add_image(overlay: Dataset, source: Source) -> None:
+    """Add General Image, SC Equipment and SC Image (PS3.3 C.7.6.1, C.8.6.1, C.8.6.2)."""
+    overlay.ImageType = ["DERIVED", "SECONDARY"]
+    overlay.ConversionType = "WSD"
+    overlay.DateOfSecondaryCapture = overlay.ContentDate
+    overlay.TimeOfSecondaryCapture = overlay.ContentTime
+    overlay.BodyPartExamined = source.body_part or ANALYSED_BODY_PART
+    overlay.PatientOrientation = list(source.patient_orientation or ())
+    overlay.DerivationDescription = f"{CAUTION} Reduced in size, with the result above it."
+    origin = referenced_instance(source)
+    origin.PurposeOfReferenceCodeSequence = [
+        code_item("121322", "DCM", "Source of image processing operation")  # CID 7202
+    ]
+    overlay.SourceImageSequence = [origin]
+    if source.burned_in_annotation in {"YES", "NO"}:
+        # what the source says of its own pixels; the strip adds nothing about the patient
+        overlay.BurnedInAnnotation = source.burned_in_annotation
+    if source.lossy:
+        overlay.LossyImageCompression = "01"
+
+
+def _add_pixels(overlay: Dataset, source: Source, pixels: Pixels, prediction: Prediction) -> None:
+    """Add Image Pixel (PS3.3 C.7.6.3) and how large a pixel is now."""
+    image, shown = picture(pixels, prediction)
+    overlay.SamplesPerPixel = 3
+    overlay.PhotometricInterpretation = "RGB"
+    overlay.PlanarConfiguration = 0
+    overlay.Rows, overlay.Columns = image.height, image.width
+    overlay.BitsAllocated = overlay.BitsStored = 8
+    overlay.HighBit = 7
+    overlay.PixelRepresentation = 0
+    data = np.asarray(image).tobytes()
+    overlay.PixelData = data + bytes(len(data) % 2)
+    overlay["PixelData"].VR = "OB"
+    taken = (source.rows or pixels.shape[0], source.columns or pixels.shape[1])
+    for keyword, spacing in (
+        ("PixelSpacing", source.pixel_spacing),
+        ("ImagerPixelSpacing", source.imager_pixel_spacing),
+    ):
+        if spacing is not None:
+            setattr(overlay, keyword, _scaled(spacing, taken, shown))
+
+
+def _scaled(spacing: Pair, taken: tuple[int, int], shown: tuple[int, int]) -> list[str]:
+    """Give the spacing of `shown` pixels where `taken` pixels had this one, as DS values."""
+    return [
+        format_number_as_ds(millimetres * before / after)
+        for millimetres, before, after in zip(spacing, taken, shown, strict=True)
+    ]

@@ -1,0 +1,184 @@
+"""Elements as bytes: read without being believed, carried over without being decoded.
+
+A header may hold names in a character set that nobody knows, dates that never were and numbers
+that are none. pydicom warns of such values with the value in the message, or raises. A result
+must carry them exactly as they came, so that the PACS files it with the study it belongs to.
+"""
+
+import re
+import struct
+import warnings
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from pydicom.charset import default_encoding, python_encoding
+from pydicom.datadict import dictionary_has_tag, dictionary_VR, tag_for_keyword
+from pydicom.dataelem import DataElement, RawDataElement
+from pydicom.dataset import Dataset
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_data_element
+from pydicom.tag import BaseTag, Tag
+from pydicom.values import convert_SQ
+
+TEXT_VRS: Final = frozenset(
+    "AE AS CS DA DS DT IS LO LT PN SH ST TM UC UI UR UT".split()  # noqa: SIM905 -- reads as PS3.5 6.2
+)
+LONGEST_VALUE: Final = 0xFFFE  # what the two-byte length of an explicit VR holds, PS3.5 7.1.2
+ITEM: Final = b"\xfe\xff\x00\xe0"  # PS3.5 7.5
+IMPLICIT_VR_HEADER_BYTES: Final = 8  # tag and length, PS3.5 7.1.3
+
+
+def tag_of(keyword: str) -> BaseTag:
+    """Give the tag of a keyword of PS3.6."""
+    tag = tag_for_keyword(keyword)
+    if tag is None:
+        raise KeyError(keyword)
+    return Tag(tag)
+
+
+def raw_element(tag: BaseTag, value: bytes) -> RawDataElement:
+    """Wrap a value field so that pydicom writes it as it is, padded to even length."""
+    vr = dictionary_VR(tag)
+    if len(value) % 2:
+        value += b"\x00" if vr == "UI" else b" "
+    return RawDataElement(tag, vr, len(value), value, 0, False, True)  # noqa: FBT003 -- explicit, little endian
+
+
+def value_bytes(header: Dataset, keyword: str | BaseTag) -> bytes | None:
+    """Give the value field of a text element as it was received; None if it is absent.
+
+    An element that somebody decoded before is encoded again in the header's own character set.
+    """
+    element = header.get_item(keyword, keep_deferred=True)
+    if element is None:
+        return None
+    if isinstance(element, RawDataElement):
+        return element.value or b""
+    return _encoded_again(header, element)
+
+
+def words(header: Dataset, keyword: str) -> tuple[str, ...]:
+    """Give the values of a text element of the default repertoire; nothing if there are none."""
+    value = value_bytes(header, keyword) or b""
+    values = tuple(
+        word.strip(" \x00") for word in value.decode("ascii", errors="replace").split("\\")
+    )
+    return values if any(values) else ()
+
+
+def unsigned_short(header: Dataset, keyword: str) -> int | None:
+    """Give the one value of a US element; None where there is not exactly one."""
+    element = header.get_item(keyword, keep_deferred=True)
+    if isinstance(element, RawDataElement):
+        value = element.value or b""
+        order = "<H" if element.is_little_endian else ">H"
+        return int(struct.unpack(order, value)[0]) if len(value) == struct.calcsize(order) else None
+    value = getattr(element, "value", None)
+    return value if isinstance(value, int) else None
+
+
+def decimals(header: Dataset, keyword: str) -> tuple[float, ...]:
+    """Give the values of a DS element; nothing if one of them is not a decimal string."""
+    values = words(header, keyword)
+    if not all(re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", word) for word in values):
+        return ()
+    return tuple(float(word) for word in values)
+
+
+def carried(header: Dataset, keyword: str) -> RawDataElement | None:
+    """Give a header's element for use in another data set, its bytes unchanged.
+
+    None if it is absent, too long for an explicit VR, or a sequence that cannot be parsed.
+    """
+    tag = tag_of(keyword)
+    if dictionary_VR(tag) == "SQ":
+        return _carried_sequence(header, tag)
+    value = value_bytes(header, tag)
+    if value is None or len(value) > LONGEST_VALUE:
+        return None
+    return raw_element(tag, value)
+
+
+def items(header: Dataset, keyword: str) -> list[Dataset]:
+    """Give the items of a sequence; none if it is absent or cannot be parsed."""
+    return list(_items(header, tag_of(keyword)) or ())
+
+
+def sequence_of(keyword: str, sequence: Iterable[Iterable[RawDataElement]]) -> RawDataElement:
+    """Make a sequence of items that are made of such elements."""
+    return raw_element(tag_of(keyword), b"".join(_item(elements) for elements in sequence))
+
+
+def encoded(elements: Iterable[DataElement | RawDataElement]) -> bytes:
+    """Write elements in explicit VR little endian, by ascending tag; text must be ASCII."""
+    buffer = DicomBytesIO()
+    buffer.is_implicit_VR = False
+    buffer.is_little_endian = True
+    for element in sorted(elements, key=lambda element: element.tag):
+        write_data_element(buffer, element, default_encoding)
+    return buffer.getvalue()
+
+
+def known_character_set(header: Dataset) -> tuple[str, ...] | None:
+    """Give the defined terms of Specific Character Set; None if pydicom does not know one."""
+    terms = words(header, "SpecificCharacterSet") or ("",)
+    return terms if all(term in python_encoding for term in terms) else None
+
+
+def _encoded_again(header: Dataset, element: DataElement) -> bytes:
+    buffer = DicomBytesIO()
+    buffer.is_implicit_VR = True
+    buffer.is_little_endian = True
+    terms: tuple[str, ...] | None = ()
+    if element.VR in {"LO", "LT", "PN", "SH", "ST", "UC", "UT"}:
+        terms = known_character_set(header)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydicom's warnings quote the value
+        try:
+            write_data_element(buffer, element, list(terms or [default_encoding]))
+        except Exception:  # noqa: BLE001 -- a value that no encoding holds is left empty
+            return b""
+    return buffer.getvalue()[IMPLICIT_VR_HEADER_BYTES:]
+
+
+def _items(header: Dataset, tag: BaseTag) -> list[Dataset] | None:
+    try:
+        element = header.get_item(tag, keep_deferred=True)
+        if element is None:
+            return None
+        if isinstance(element, RawDataElement):
+            implicit = element.is_implicit_VR or element.VR == "UN"  # PS3.5 6.2.2, note 2
+            return list(convert_SQ(element.value or b"", implicit, element.is_little_endian))
+        return list(element.value)
+    except Exception:  # noqa: BLE001 -- damage shows itself in a dozen ways, down to recursion depth
+        return None
+
+
+def _carried_sequence(header: Dataset, tag: BaseTag) -> RawDataElement | None:
+    sequence = _items(header, tag)
+    if sequence is None:
+        return None
+    try:
+        return raw_element(tag, b"".join(_item(_carried_from(item)) for item in sequence))
+    except Exception:  # noqa: BLE001 -- as above: an item may parse and its own sequences may not
+        return None
+
+
+def _carried_from(item: Dataset) -> Iterator[RawDataElement]:
+    for element in item.elements():
+        tag = element.tag
+        if not dictionary_has_tag(tag) or tag.element == 0:
+            continue  # private elements mean nothing without their creator's word
+        vr = dictionary_VR(tag)
+        if vr == "SQ":
+            nested = _items(item, tag) or ()
+            yield raw_element(tag, b"".join(_item(_carried_from(inner)) for inner in nested))
+        elif vr in TEXT_VRS:
+            value = value_bytes(item, tag) or b""
+            if len(value) <= LONGEST_VALUE:
+                yield raw_element(tag, value)
+
+
+def _item(elements: Iterable[RawDataElement]) -> bytes:
+    body = encoded(elements)
+    return ITEM + struct.pack("<L", len(body)) + body
