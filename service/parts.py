@@ -2,54 +2,19 @@
 
 import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import structlog
 
 from service.doorbell import INFER, Doorbell
 from service.heart import Heart
-from service.ledger import Ledger
 from service.listener import Listener
+from service.memory import memory, redis_url
 from service.reception import Reception
 from service.relay import Relay
-from service.settings import ConfigurationError, Settings
-from service.spool import Spool
+from service.settings import Settings
 from service.web.serve import serve
 
 log = structlog.get_logger()
-
-
-@contextmanager
-def memory(settings: Settings) -> Iterator[tuple[Ledger, Spool]]:
-    """Open ledger and spool, made ready for this version.
-
-    Raises:
-        LedgerError: the database cannot be reached, or is of a newer version.
-        OSError: the state directory cannot be written.
-    """
-    spool = Spool(settings.spool_dir, reserve_bytes=settings.spool.reserve_bytes)
-    spool.prepare()
-    ledger = Ledger(settings.ledger_url)
-    try:
-        ledger.upgrade()
-        yield ledger, spool
-    finally:
-        ledger.close()
-
-
-def redis_url(settings: Settings) -> str:
-    """Give the Redis that is configured.
-
-    Raises:
-        ConfigurationError: none is; only `lobar up` starts one of its own.
-    """
-    if settings.redis.url is None:
-        raise ConfigurationError(
-            "redis.url (LOBAR_REDIS__URL) is not set. A part that runs by itself needs the Redis "
-            "that the other parts use; `lobar up` starts one of its own."
-        )
-    return settings.redis.url
 
 
 def run_listener(settings: Settings) -> None:

@@ -11,12 +11,11 @@ import structlog
 
 from service.doorbell import DELIVER, INFER, Doorbell
 from service.ledger import Ledger, LedgerError
+from service.retention import purge
 from service.settings import Settings
 from service.spool import Spool
 
-DAY_SECONDS: Final = 86_400
 _ORPHAN_SECONDS: Final = 3_600  # no C-STORE takes that long between spool and commit
-_FORGET_AT_ONCE: Final = 1_000
 
 log = structlog.get_logger()
 
@@ -61,19 +60,3 @@ class Relay:
         purged = purge(self._settings, self._ledger, self._spool, now=time.time())
         if parked or orphans or purged:
             log.info("swept", deliveries=parked, removed=orphans, jobs=purged)
-
-
-def purge(settings: Settings, ledger: Ledger, spool: Spool, *, now: float) -> int:
-    """Remove ended jobs' bytes past `spool.keep_days` and their rows past `ledger.keep_days`.
-
-    Gives how many jobs lost their bytes or their row. Jobs in flight or parked are never touched.
-    """
-    touched = 0
-    spool_before = now - settings.spool.keep_days * DAY_SECONDS
-    for job_id in ledger.jobs.finished_before(spool_before, _FORGET_AT_ONCE):
-        spool.discard(job_id)
-        touched += ledger.jobs.mark_purged(job_id)
-    ledger_before = now - settings.ledger.keep_days * DAY_SECONDS
-    for job_id in ledger.jobs.finished_before(ledger_before, _FORGET_AT_ONCE, purged=True):
-        touched += ledger.jobs.forget(job_id)
-    return touched

@@ -25,6 +25,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from service.errors import EX_CONFIG, ExplainedError
 from service.sop_classes import DEFAULT_SOP_CLASSES, sop_class_uid
 
 CONFIG_VARIABLE: Final = "LOBAR_CONFIG"
@@ -33,8 +34,10 @@ LOOPBACK_HOSTS: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 SHIPPED_BUNDLE: Final = Path(__file__).resolve().parent.parent / "monai_bundle"
 
 
-class ConfigurationError(Exception):
+class ConfigurationError(ExplainedError):
     """The configuration cannot be used; the message says what to change, one line a fault."""
+
+    exit_status = EX_CONFIG
 
 
 def _listed(value: object) -> object:
@@ -267,6 +270,20 @@ def read_settings(**overrides: Any) -> Settings:  # noqa: ANN401 -- any field of
         raise ConfigurationError("\n".join(faults)) from exc
     except ValueError as exc:  # TOML syntax, JSON in the environment
         raise ConfigurationError(f"The configuration cannot be read: {exc}") from exc
+
+
+def child_environment(**settings: str) -> dict[str, str]:
+    """Give this process' environment with some settings' variables set, for a child process."""
+    return {**os.environ, **settings}  # noqa: TID251 -- this module is the one reader
+
+
+def environment_without_settings() -> dict[str, str]:
+    """Give this process' environment without our variables, save the bundle's: for the demo."""
+    return {
+        name: value
+        for name, value in os.environ.items()  # noqa: TID251 -- this module is the one reader
+        if not name.upper().startswith("LOBAR_") or name.upper().startswith("LOBAR_BUNDLE__")
+    }
 
 
 def unknown_variables() -> list[str]:

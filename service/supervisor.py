@@ -17,6 +17,7 @@ from typing import Final
 
 import structlog
 
+from service.errors import EX_CONFIG, EX_TEMPFAIL, ExplainedError
 from service.heart import holder_name
 from service.job import backoff_seconds
 from service.ledger import Ledger, LedgerError
@@ -29,8 +30,16 @@ _PR_SET_PDEATHSIG: Final = 1  # prctl(2)
 log = structlog.get_logger()
 
 
-class AlreadyRunningError(Exception):
+class PartMisconfiguredError(ExplainedError):
+    """A part cannot work as configured; it said why on standard error."""
+
+    exit_status = EX_CONFIG
+
+
+class AlreadyRunningError(ExplainedError):
     """Another `lobar up` works in the same state directory."""
+
+    exit_status = EX_TEMPFAIL
 
 
 @dataclass(slots=True, kw_only=True)
@@ -82,7 +91,11 @@ class Supervisor:
         self._stopping = False
 
     def run(self) -> None:
-        """Start every part and watch; SIGTERM or SIGINT ends it, drained, within the bound."""
+        """Start every part and watch; SIGTERM or SIGINT ends it, drained, within the bound.
+
+        Raises:
+            PartMisconfiguredError: a part cannot work as configured; the others are drained.
+        """
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
         try:
@@ -118,6 +131,9 @@ class Supervisor:
         log.info("part_started", role=part.role, pid=part.process.pid)
 
     def _bury(self, part: Part, process: subprocess.Popen[bytes]) -> None:
+        if process.returncode == EX_CONFIG:  # starting again would not help
+            part.process = None
+            raise PartMisconfiguredError(f"{part.role} cannot work as configured: see above")
         lived = time.monotonic() - part.started_at
         part.failures = 1 if lived > _STEADY_SECONDS else part.failures + 1
         pause = (

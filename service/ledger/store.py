@@ -13,13 +13,17 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
+from service.errors import EX_UNAVAILABLE, ExplainedError
+
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
 _MIGRATION_LOCK: Final = 0x10BA5  # any number that nobody else takes in this database
 _BUSY_SECONDS: Final = 30
 
 
-class LedgerError(Exception):
+class LedgerError(ExplainedError):
     """The ledger did not answer or could not keep what it was told; nothing was promised."""
+
+    exit_status = EX_UNAVAILABLE
 
 
 class Store:

@@ -1,0 +1,277 @@
+"""The `lobar` command: what each verb is made of. What the verbs do is done elsewhere.
+
+Imports stand inside the verbs, because a verb must not pay for the libraries of another, and
+because Prometheus' client decides how it counts when it is imported.
+"""
+
+# ruff: noqa: PLC0415 -- see above
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from service.errors import ExplainedError
+from service.settings import Settings, read_settings
+
+if TYPE_CHECKING:
+    from service.ledger import Ledger
+
+app = typer.Typer(
+    name="lobar",
+    help="Chest X-rays in over DICOM, pneumonia findings back as DICOM Structured Reports.\n\n"
+    "Configuration is lobar.toml here, or the file named by LOBAR_CONFIG, overridden by "
+    "LOBAR_... variables. Not a medical device: research use only.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+worker = typer.Typer(help="Run one kind of worker by itself.", no_args_is_help=True)
+app.add_typer(worker, name="worker")
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+JobArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="ID",
+        help="A job id or its beginning, or the UID of an instance, series, study or report.",
+    ),
+]
+
+
+@app.command()
+def up() -> None:
+    """Run everything on this machine until SIGTERM; a Redis of its own when none is configured.
+
+    Ready when GET /health/ready answers 200. SIGTERM drains and ends within drain_seconds.
+    """
+    with _part() as settings:
+        from service.up import run_up
+
+        run_up(settings)
+
+
+@app.command()
+def demo(
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="[FILE]...", help="DICOM, PNG or JPEG; synthetic samples when none is given."
+        ),
+    ] = None,
+    *,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Stay up afterwards and show the page's address.")
+    ] = False,
+) -> None:
+    """Show the main job: store each FILE over C-STORE and wait for its report in a stand-in PACS.
+
+    Everything runs in a temporary state directory. Ends with 0 only if every report arrived.
+    """
+    from service.demo import run_demo
+
+    raise typer.Exit(run_demo(files or [], keep=keep))
+
+
+@app.command()
+def analyze(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="DICOM, PNG or JPEG.")],
+    *,
+    output: Annotated[
+        Path | None, typer.Option(help="Write the report and the overlay of each FILE in here.")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object per file and line.")
+    ] = False,
+) -> None:
+    """Analyse files without a server; the same numbers as the service.
+
+    Ends with 1 if a file failed; one bad file does not stop the others.
+    """
+    with _explained():
+        from workers.analyze import run_analyze
+
+        settings = _settings()
+        raise typer.Exit(run_analyze(settings, files, output=output, as_json=as_json))
+
+
+@app.command()
+def listener() -> None:
+    """Run the DICOM listener by itself."""
+    with _part() as settings:
+        from service.parts import run_listener
+
+        run_listener(settings)
+
+
+@app.command()
+def relay() -> None:
+    """Run the relay by itself: it rings for due work and takes away what retention allows."""
+    with _part() as settings:
+        from service.parts import run_relay
+
+        run_relay(settings)
+
+
+@app.command()
+def web() -> None:
+    """Run the pages, the JSON API, health and metrics by themselves."""
+    with _part() as settings:
+        from service.parts import run_web
+
+        run_web(settings)
+
+
+@worker.command("infer")
+def worker_infer() -> None:
+    """Lease due jobs, predict them in batches and write their reports."""
+    with _part() as settings:
+        from service.memory import memory, redis_url
+        from workers.infer import run
+
+        url = redis_url(settings)
+        with memory(settings) as (ledger, spool):
+            run(settings, ledger, spool, url)
+
+
+@worker.command("deliver")
+def worker_deliver() -> None:
+    """Send reports to their destinations."""
+    with _part() as settings:
+        from service.memory import memory, redis_url
+        from workers.deliver import run
+
+        url = redis_url(settings)
+        with memory(settings) as (ledger, spool):
+            run(settings, ledger, spool, url)
+
+
+@app.command()
+def status(*, as_json: JsonOption = False) -> None:
+    """Say how many jobs stand where, what is due, and which parts live."""
+    with _memory() as (_, ledger):
+        from service.tell import tell_status
+
+        tell_status(ledger, as_json=as_json)
+
+
+@app.command()
+def trace(job: JobArgument, *, as_json: JsonOption = False) -> None:
+    """Tell all that happened to one instance, or to each of a study."""
+    with _memory() as (_, ledger):
+        from service.tell import tell_trace
+
+        if not tell_trace(ledger, job, as_json=as_json):
+            _fail("The ledger knows no such job, instance, series, study or report.", 1)
+
+
+@app.command()
+def requeue(job: JobArgument) -> None:
+    """Let parked jobs go on: all that ID names."""
+    with _memory() as (settings, ledger):
+        from service.job import JobState
+
+        names = [destination.name for destination in settings.destinations]
+        parked = [each for each in ledger.view.find(job) if each.state is JobState.PARKED]
+        if not parked:
+            _fail("No parked job has this ID. `lobar status` counts the parked ones.", 1)
+        for each in parked:
+            moved = ledger.jobs.requeue(each.id, names)
+            typer.echo(f"{moved.id} {moved.state}")
+
+
+@app.command()
+def purge() -> None:
+    """Remove now what retention allows: spool.keep_days for bytes, ledger.keep_days for rows.
+
+    Only ended jobs are touched; the relay does the same by itself.
+    """
+    with _memory() as (settings, ledger):
+        import time
+
+        from service.memory import open_spool
+        from service.retention import purge as purge_ended
+
+        touched = purge_ended(settings, ledger, open_spool(settings), now=time.time())
+        typer.echo(f"{touched} jobs purged")
+
+
+@app.command()
+def check() -> None:
+    """Say in plain words what is wrong with the configuration; C-ECHO each destination.
+
+    Ends with 1 if anything is.
+    """
+    with _explained():
+        settings = _settings()
+        from workers.check import echo, load_bundle
+
+        from service.check import run_check
+
+        raise typer.Exit(run_check(settings, echo=echo, load_bundle=load_bundle))
+
+
+@app.command()
+def conformance() -> None:
+    """Print the DICOM Conformance Statement of this configuration, in Markdown."""
+    with _explained():
+        from service.conformance import statement
+
+        typer.echo(statement(_settings()), nl=False)
+
+
+def main() -> None:
+    """Run the command."""
+    app()
+
+
+@contextmanager
+def _part() -> Iterator[Settings]:
+    """Prepare a process of the service: settings, log and metrics, in this order."""
+    with _explained():
+        settings = _settings()
+        from service.metrics_dir import use_metrics_dir
+
+        use_metrics_dir(settings.metrics_dir)
+        yield settings
+
+
+@contextmanager
+def _memory() -> Iterator[tuple[Settings, "Ledger"]]:
+    with _explained():
+        settings = _settings()
+        from service.memory import open_ledger
+
+        with open_ledger(settings) as ledger:
+            yield settings, ledger
+
+
+def _settings() -> Settings:
+    from service.log import configure
+
+    settings = read_settings()
+    configure(settings.log)
+    return settings
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Turn the errors that a person can mend into one line and an exit status."""
+    try:
+        yield
+    except ExplainedError as exc:
+        _fail(str(exc), exc.exit_status)
+    except PermissionError as exc:
+        _fail(f"{exc.filename}: permission denied. Set state_dir (LOBAR_STATE_DIR).", 77)
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    for line in message.splitlines() or [""]:
+        print(f"lobar: {line}", file=sys.stderr)  # noqa: T201 -- the command speaks to a person
+    raise typer.Exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,26 @@
+"""What retention takes: an ended job's bytes first, its row and trace much later."""
+
+from typing import Final
+
+from service.ledger import Ledger
+from service.settings import Settings
+from service.spool import Spool
+
+DAY_SECONDS: Final = 86_400
+_AT_ONCE: Final = 1_000
+
+
+def purge(settings: Settings, ledger: Ledger, spool: Spool, *, now: float) -> int:
+    """Remove ended jobs' bytes past `spool.keep_days` and their rows past `ledger.keep_days`.
+
+    Gives how many jobs lost their bytes or their row. Jobs in flight or parked are never touched.
+    """
+    touched = 0
+    before = now - settings.spool.keep_days * DAY_SECONDS
+    for job_id in ledger.jobs.finished_before(before, _AT_ONCE):
+        spool.discard(job_id)
+        touched += ledger.jobs.mark_purged(job_id)
+    before = now - settings.ledger.keep_days * DAY_SECONDS
+    for job_id in ledger.jobs.finished_before(before, _AT_ONCE, purged=True):
+        touched += ledger.jobs.forget(job_id)
+    return touched
