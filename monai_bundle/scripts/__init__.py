@@ -1,1 +1,1 @@
-"""The bundle's own transforms and commands: from a radiograph's bytes to a calibrated probability."""
+"""The bundle's own transforms and commands, from a radiograph's bytes to a probability."""

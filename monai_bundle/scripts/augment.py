@@ -16,7 +16,7 @@ class Augment:
     Position, size and tilt vary because the field of view does; tone and sharpness because the
     machine and its processing do; the corners are blotted out because that is where side markers
     and burned-in text sit, which tell the hospital and not the disease. Nothing is mirrored: the
-    heart is on the left. Images are B×1×H×W in [-1, 1], before and after.
+    heart is on the left. Images are Bx1xHxW in [-1, 1], before and after.
     """
 
     def __init__(self, seed: int) -> None:
@@ -29,7 +29,7 @@ class Augment:
         non_blocking: bool = False,  # noqa: FBT001, FBT002 -- the signature MONAI calls with
         **_: object,
     ) -> tuple[Tensor, Tensor]:
-        """Give images B×1×H×W and labels B×1 on `device`."""
+        """Give images Bx1xHxW and labels Bx1 on `device`."""
         images, labels = as_batch(batch)
         images = self._tone(self._occlude(self._blur(self._move(images))))
         return (

@@ -19,7 +19,7 @@ def as_batch(
     non_blocking: bool = False,  # noqa: FBT001, FBT002 -- the signature MONAI calls with
     **_: object,
 ) -> tuple[Tensor, Tensor]:
-    """Give a loaded batch as images B×1×H×W and labels B×1 on `device`; MONAI's prepare_batch."""
+    """Give a loaded batch as images Bx1xHxW and labels Bx1 on `device`; MONAI's prepare_batch."""
     images = batch["image"].as_subclass(Tensor)
     labels = torch.as_tensor(batch["label"], dtype=torch.float32)[:, None]
     return (
@@ -35,9 +35,9 @@ class HalfPrecisionInferer(SimpleInferer):
     """
 
     def __call__(
-        self, inputs: Tensor, network: torch.nn.Module, *args: Any, **kwargs: Any
+        self, inputs: Tensor, network: torch.nn.Module, *args: object, **kwargs: object
     ) -> Tensor:
-        """Give the network's logits B×1 for `inputs`, B×1×H×W."""
+        """Give the network's logits Bx1 for `inputs`, Bx1xHxW."""
         inputs = inputs.as_subclass(Tensor).contiguous(memory_format=torch.channels_last)
         with torch.autocast(inputs.device.type, dtype=torch.bfloat16):
             return network(inputs, *args, **kwargs).float()

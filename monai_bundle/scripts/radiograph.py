@@ -10,15 +10,15 @@ from monai.config import KeysCollection
 from monai.transforms import MapTransform
 from numpy.typing import NDArray
 
-from scripts.raster import read_bytes, read_raster
-from scripts.unreadable import Code, UnreadableRadiographError
+from scripts.dicom import read_dicom
+from scripts.raster import read_raster
 
 _PNG: Final = b"\x89PNG\r\n\x1a\n"
 _JPEG: Final = b"\xff\xd8\xff"
 
 
 class LoadRadiographd(MapTransform):
-    """Replace each keyed path by its radiograph: 1×H×W float32 in [0, 1], bone bright.
+    """Replace each keyed path by its radiograph: 1xHxW float32 in [0, 1], bone bright.
 
     What the bytes are decides how they are read, not the name: PNG and JPEG are recognised by
     their signature, everything else is read as DICOM (with or without a preamble).
@@ -29,20 +29,15 @@ class LoadRadiographd(MapTransform):
         super().__init__(keys)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Give `data` with each keyed path replaced by its pixels."""
+        """Give `data` with each keyed path replaced by its pixels; OSError if it cannot be read."""
         result = dict(data)
         for key in self.key_iterator(result):
-            luminance = read_radiograph(read_bytes(Path(result[key])))
-            result[key] = torch.from_numpy(luminance)[None]
+            luminance = read_radiograph(Path(result[key]).read_bytes())
+            result[key] = torch.from_numpy(np.ascontiguousarray(luminance))[None]
         return result
 
 
 def read_radiograph(content: bytes) -> NDArray[np.float32]:
-    """Give the H×W luminance in [0, 1] of a DICOM, PNG or JPEG radiograph."""
-    if content.startswith((_PNG, _JPEG)):
-        luminance = read_raster(content)
-    else:
-        raise NotImplementedError
-    if luminance.size == 0 or luminance.min() == luminance.max():
-        raise UnreadableRadiographError(Code.BLANK, "every pixel has the same value")
-    return np.ascontiguousarray(luminance)
+    """Give the HxW luminance in [0, 1] of a DICOM, PNG or JPEG radiograph."""
+    is_raster = content.startswith((_PNG, _JPEG))
+    return read_raster(content) if is_raster else read_dicom(content)

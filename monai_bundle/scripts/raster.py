@@ -1,19 +1,18 @@
 """The luminance of a PNG or JPEG radiograph."""
 
 import io
-import warnings
-from pathlib import Path
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from scripts.quiet import quiet
 from scripts.unreadable import Code, UnreadableRadiographError
 
 SMALLEST_SIDE: Final = 64
 LARGEST_SIDE: Final = 16384
-LARGEST_AREA: Final = 100_000_000  # pixels; a 43×43 cm detector at 0.05 mm has 74 million
+LARGEST_AREA: Final = 100_000_000  # pixels; a 43x43 cm detector at 0.05 mm has 74 million
 
 _SIXTEEN_BIT: Final = 65535.0
 _EIGHT_BIT: Final = 255.0
@@ -27,17 +26,15 @@ def check_size(rows: int, columns: int) -> None:
 
 
 def read_raster(content: bytes) -> NDArray[np.float32]:
-    """Give the H×W luminance in [0, 1] of a PNG or JPEG, upright after its EXIF orientation.
+    """Give the HxW luminance in [0, 1] of a PNG or JPEG, upright after its EXIF orientation.
 
     Transparency is laid on black, CMYK and palettes go through RGB (ITU-R 601-2 luma).
     Raises UnreadableRadiographError, and nothing else, for whatever is wrong with the bytes.
     """
     try:
-        # Pillow's own bomb warning is superseded by check_size, its other warnings are harmless
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with quiet():  # check_size supersedes Pillow's own bomb warning
             return _luminance(content)
-    except UnreadableRadiographError:
+    except (UnreadableRadiographError, MemoryError):
         raise
     except Image.DecompressionBombError as error:
         raise UnreadableRadiographError(Code.SIZE, "more pixels than Pillow allows") from error
@@ -60,12 +57,3 @@ def _luminance(content: bytes) -> NDArray[np.float32]:
             black = Image.new("RGBA", upright.size, (0, 0, 0, 255))
             upright = Image.alpha_composite(black, upright.convert("RGBA")).convert("RGB")
         return np.asarray(upright.convert("L"), dtype=np.float32) / np.float32(_EIGHT_BIT)
-
-
-def read_bytes(path: Path) -> bytes:
-    """Give a file's bytes; a folder or a file that cannot be opened is pixels-unreadable."""
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        detail = error.strerror or "cannot be read"
-        raise UnreadableRadiographError(Code.PIXELS_UNREADABLE, detail) from error

@@ -1,4 +1,4 @@
-"""From an image of any size to the network's: area-true resizing and a tone that no window changes."""
+"""From an image of any size to the network's own: area-true resizing, window-proof tones."""
 
 from collections.abc import Hashable, Mapping
 from typing import Any
@@ -10,9 +10,8 @@ from monai.transforms import MapTransform
 from scripts.unreadable import Code, UnreadableRadiographError
 
 
-
 class SquashResized(MapTransform):
-    """Resize C×H×W float32 to `spatial_size`, antialiased, without keeping the aspect ratio.
+    """Resize CxHxW float32 to `spatial_size`, antialiased, without keeping the aspect ratio.
 
     The training radiographs are published squashed to a square, so every other input is squashed
     as well: what the network never saw is a chest in its true proportions. Interpolation is
