@@ -1,11 +1,61 @@
 """The peers of the other tests start, answer, stop, and listen on loopback only."""
 
+import socket
+import subprocess
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+
+import httpx
+import psutil  # type: ignore[import-untyped]
 import psycopg
+import pydicom
 import pytest
 import redis
 import sqlalchemy
+from peers.dcmtk import StoreSCP
+from peers.objects import encode, make_cr, make_dx, make_sc
+from peers.orthanc import OrthancServer
+from peers.ports import LOOPBACK
 from peers.postgresql import PostgreSQLServer
+from peers.programs import find_program
 from peers.redis_server import RedisServer
+from pydicom.uid import UID, JPEG2000Lossless
+
+from service.sop_classes import TRANSFER_SYNTAXES
+
+Store = Callable[..., subprocess.CompletedProcess[str]]
+UNKNOWN_TO_DCMTK = {"HTJ2K", "HTJ2KLossless", "HTJ2KLosslessRPCL"}
+
+
+def saved(dataset: pydicom.Dataset, folder: Path) -> Path:
+    file = folder / f"{dataset.SOPInstanceUID}.dcm"
+    dataset.save_as(file, enforce_file_format=True)
+    return file
+
+
+def listening_addresses(pid: int) -> set[str]:
+    """Where a process and its children accept TCP connections."""
+    process = psutil.Process(pid)
+    return {
+        connection.laddr.ip
+        for each in [process, *process.children(recursive=True)]
+        for connection in each.net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+    }
+
+
+def own_address_elsewhere() -> str | None:
+    """An address of this machine other than loopback, from which a connection is not local."""
+    addresses = (each for of_one in psutil.net_if_addrs().values() for each in of_one)
+    return next(
+        (
+            str(each.address)
+            for each in addresses
+            if each.family == socket.AF_INET and not each.address.startswith("127.")
+        ),
+        None,
+    )
 
 
 def test_redis_forgets_on_a_kill_and_returns_on_the_same_port(redis_server: RedisServer) -> None:
@@ -62,3 +112,123 @@ def test_a_ledger_is_empty_on_both_kinds(ledger_url: str) -> None:
     engine = sqlalchemy.create_engine(ledger_url)
     assert sqlalchemy.inspect(engine).get_table_names() == []
     engine.dispose()
+
+
+def test_redis_listens_on_loopback_only(redis_server: RedisServer) -> None:
+    assert listening_addresses(redis_server.pid) == {LOOPBACK}
+
+
+@pytest.mark.postgresql
+def test_postgresql_listens_on_no_network(postgresql_server: PostgreSQLServer) -> None:
+    assert listening_addresses(postgresql_server.pid) == set()
+
+
+@pytest.mark.dcmtk
+@pytest.mark.orthanc
+def test_orthanc_keeps_what_dcmtk_stores_until_the_next_test(
+    orthanc: OrthancServer, dcmtk_store: Store, tmp_path: Path
+) -> None:
+    assert orthanc.instances() == []
+    source = make_cr(patient_name="Stored^Here")
+
+    done = dcmtk_store(orthanc.dicom_port, orthanc.ae_title, [saved(source, tmp_path)])
+
+    assert done.returncode == 0, done.stderr
+    (stored,) = orthanc.instances()
+    assert stored["SOPInstanceUID"] == source.SOPInstanceUID
+    assert stored["PatientName"] == "Stored^Here"
+    (tmp_path / "back.dcm").write_bytes(orthanc.dicom_file(stored["ID"]))
+    assert pydicom.dcmread(tmp_path / "back.dcm").PixelData == source.PixelData
+    orthanc.reset()
+    assert orthanc.instances() == []
+
+
+@pytest.mark.dcmtk
+@pytest.mark.orthanc
+def test_orthanc_returns_on_the_same_ports_with_what_it_kept(
+    orthanc: OrthancServer, dcmtk_store: Store, tmp_path: Path
+) -> None:
+    file = saved(make_dx(), tmp_path)
+    assert dcmtk_store(orthanc.dicom_port, orthanc.ae_title, [file]).returncode == 0
+
+    orthanc.stop()
+
+    assert not orthanc.running
+    assert dcmtk_store(orthanc.dicom_port, orthanc.ae_title, [file]).returncode != 0
+    orthanc.start()
+    assert len(orthanc.instances()) == 1
+
+
+@pytest.mark.dcmtk
+@pytest.mark.orthanc
+def test_orthanc_refuses_who_is_not_on_loopback(
+    orthanc: OrthancServer, program: Callable[[str], Path], tmp_path: Path
+) -> None:
+    elsewhere = own_address_elsewhere()
+    if elsewhere is None:
+        pytest.skip("this machine has no address but loopback")
+    port = httpx.URL(orthanc.http_url).port
+
+    answer = httpx.get(f"http://{elsewhere}:{port}/instances")
+    assert answer.status_code == httpx.codes.UNAUTHORIZED
+    file = saved(make_cr(), tmp_path)
+    subprocess.run([program("storescu"), elsewhere, str(orthanc.dicom_port), file], check=False)
+    assert orthanc.instances() == []
+
+
+@pytest.mark.dcmtk
+@pytest.mark.orthanc
+def test_dcmtk_stores_every_syntax_it_knows_as_it_is(
+    orthanc: OrthancServer, dcmtk_store: Store, tmp_path: Path
+) -> None:
+    syntaxes = [uid for uid in TRANSFER_SYNTAXES if UID(uid).keyword not in UNKNOWN_TO_DCMTK]
+    files = [saved(encode(make_sc(), syntax), tmp_path) for syntax in syntaxes]
+
+    done = dcmtk_store(orthanc.dicom_port, orthanc.ae_title, files)
+
+    assert done.returncode == 0, done.stderr
+    stored = [orthanc.dicom_file(each["ID"]) for each in orthanc.instances()]
+    kept = [pydicom.dcmread(BytesIO(each)).file_meta.TransferSyntaxUID for each in stored]
+    assert sorted(kept) == sorted(syntaxes)
+
+
+@pytest.mark.dcmtk
+def test_a_receiver_writes_what_it_is_sent_as_it_was_sent(
+    storescp: Callable[..., StoreSCP], dcmtk_store: Store, tmp_path: Path
+) -> None:
+    source = encode(make_cr(), JPEG2000Lossless)
+    receiver = storescp()
+
+    done = dcmtk_store(receiver.port, receiver.ae_title, [saved(source, tmp_path)])
+
+    assert done.returncode == 0, done.stderr
+    (received,) = map(pydicom.dcmread, receiver.received())
+    assert received.file_meta.TransferSyntaxUID == JPEG2000Lossless
+    assert received.SOPInstanceUID == source.SOPInstanceUID
+    assert received.PixelData == source.PixelData
+
+
+@pytest.mark.dcmtk
+def test_a_receiver_can_refuse_and_can_be_stopped_and_started(
+    storescp: Callable[..., StoreSCP], dcmtk_store: Store, tmp_path: Path
+) -> None:
+    file = saved(make_sc(), tmp_path)
+    refusing = storescp("--refuse")
+    assert dcmtk_store(refusing.port, refusing.ae_title, [file]).returncode != 0
+    assert refusing.received() == []
+
+    receiver = storescp()
+    receiver.kill()
+    assert dcmtk_store(receiver.port, receiver.ae_title, [file]).returncode != 0
+    receiver.start()
+    assert dcmtk_store(receiver.port, receiver.ae_title, [file]).returncode == 0
+    assert len(receiver.received()) == 1
+
+
+def test_programs_of_the_virtual_environment_are_not_taken_for_the_system_s(
+    program: Callable[[str], Path],
+) -> None:
+    found = find_program("storescu")
+    assert found is None or "site-packages" not in found.read_text(errors="ignore")
+    with pytest.raises(pytest.skip.Exception, match="Debian package unknown"):
+        program("no-such-program")

@@ -51,6 +51,11 @@ class PostgreSQLServer:
         self.stop = self._server.stop
         self.kill = self._server.kill
 
+    @property
+    def pid(self) -> int:
+        """The number of the running process."""
+        return self._server.pid
+
     def url(self, database: str) -> str:
         """The SQLAlchemy URL of a database of this cluster."""
         return f"postgresql+psycopg://lobar@/{database}?host={self.folder}"

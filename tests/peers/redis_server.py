@@ -35,6 +35,11 @@ class RedisServer:
         """Whether the process lives."""
         return self._server.running
 
+    @property
+    def pid(self) -> int:
+        """The number of the running process."""
+        return self._server.pid
+
     def flush(self) -> None:
         """Remove every key of every database."""
         with redis.Redis.from_url(self.url) as client:

@@ -1,0 +1,104 @@
+"""A real PACS: Orthanc with a configuration, a storage folder and ports of its own."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+import pytest
+
+from peers.ports import LOOPBACK, accepts_connections, free_port
+from peers.process import Server
+from peers.programs import need_program
+
+# Orthanc 1.10 cannot bind to one address. It refuses HTTP from elsewhere (RemoteAccessAllowed) and
+# C-FIND, C-MOVE and C-GET from everybody; this refuses instances from elsewhere.
+ONLY_FROM_LOOPBACK: Final = f"""
+function ReceivedInstanceFilter(dicom, origin, info)
+    return origin['RemoteIp'] == '{LOOPBACK}' or origin['RequestOrigin'] == 'RestApi'
+end
+"""
+
+
+class OrthancServer:
+    """An Orthanc that takes every instance anybody on this machine stores."""
+
+    ae_title: Final = "ORTHANC"
+    host: Final = LOOPBACK
+
+    def __init__(self, folder: Path) -> None:
+        self.dicom_port = free_port()
+        http_port = free_port()
+        self.http_url = f"http://{self.host}:{http_port}"
+        filter_file = folder / "only-from-loopback.lua"
+        filter_file.write_text(ONLY_FROM_LOOPBACK)
+        configuration_file = folder / "orthanc.json"
+        configuration_file.write_text(json.dumps(self._configuration(folder, http_port)))
+        self._server = Server(
+            [need_program("Orthanc"), configuration_file],
+            log=folder / "orthanc.log",
+            answers=lambda: accepts_connections(http_port) and accepts_connections(self.dicom_port),
+        )
+        self.start = self._server.start
+        self.stop = self._server.stop
+        self.kill = self._server.kill
+
+    @property
+    def running(self) -> bool:
+        """Whether the process lives."""
+        return self._server.running
+
+    def instances(self) -> list[dict[str, Any]]:
+        """Every stored instance: its elements by keyword, and Orthanc's own name of it as `ID`."""
+        return [
+            {"ID": instance_id, **self._get(f"/instances/{instance_id}/simplified-tags").json()}
+            for instance_id in self._get("/instances").json()
+        ]
+
+    def dicom_file(self, instance_id: str) -> bytes:
+        """The stored instance as a DICOM file; `instance_id` is an `ID` of `instances`."""
+        return self._get(f"/instances/{instance_id}/file").content
+
+    def reset(self) -> None:
+        """Delete everything that is stored."""
+        for patient_id in self._get("/patients").json():
+            httpx.delete(f"{self.http_url}/patients/{patient_id}").raise_for_status()
+
+    def _get(self, path: str) -> httpx.Response:
+        return httpx.get(f"{self.http_url}{path}").raise_for_status()
+
+    def _configuration(self, folder: Path, http_port: int) -> dict[str, object]:
+        return {
+            "Name": "Lobar's tests",
+            "StorageDirectory": str(folder / "storage"),
+            "IndexDirectory": str(folder / "storage"),
+            "Plugins": [],
+            "LuaScripts": [str(folder / "only-from-loopback.lua")],
+            "HttpPort": http_port,
+            "HttpThreadsCount": 4,
+            "OrthancExplorerEnabled": False,
+            "WebDavEnabled": False,
+            "RemoteAccessAllowed": False,
+            "AuthenticationEnabled": False,
+            "DicomPort": self.dicom_port,
+            "DicomAet": self.ae_title,
+            "DicomCheckCalledAet": False,
+            "DicomAlwaysAllowStore": True,
+            "StableAge": 1,
+        }
+
+
+@pytest.fixture(scope="session")
+def _shared_orthanc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OrthancServer]:
+    server = OrthancServer(tmp_path_factory.mktemp("orthanc"))
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def orthanc(_shared_orthanc: OrthancServer) -> OrthancServer:
+    """A running, empty Orthanc; a test may stop, start or kill it. Mark the test `orthanc`."""
+    _shared_orthanc.start()
+    _shared_orthanc.reset()
+    return _shared_orthanc
