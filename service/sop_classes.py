@@ -26,6 +26,8 @@ from pydicom.uid import (
     SecondaryCaptureImageStorage,
 )
 
+VERIFICATION: Final = "1.2.840.10008.1.1"  # PS3.4 annex A
+
 DEFAULT_SOP_CLASSES: Final[tuple[str, ...]] = (
     ComputedRadiographyImageStorage,
     DigitalXRayImageStorageForPresentation,

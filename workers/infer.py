@@ -65,13 +65,9 @@ def run(settings: Settings, ledger: Ledger, spool: Spool, redis_url: str) -> Non
         Heart(ledger, "infer", ready=lambda: loaded.is_set() and not stopping.is_set()) as heart,
         ThreadPoolExecutor(settings.infer.decode_threads, "decoder") as decoders,
     ):
-        from workers.predictor import Predictor  # noqa: PLC0415 -- torch and monai cost seconds
+        from workers.predictor import load_predictor  # noqa: PLC0415 -- torch and monai cost seconds
 
-        predictor = Predictor(
-            settings.bundle.path,
-            device=settings.bundle.device,
-            operating_point=settings.bundle.operating_point,
-        )
+        predictor = load_predictor(settings.bundle)
         _tell_model(predictor)
         loaded.set()
         doorbell = Doorbell(redis_url)

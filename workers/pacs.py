@@ -15,6 +15,7 @@ from pydicom.uid import (
     ComprehensiveSRStorage,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
+    SecondaryCaptureImageStorage,
 )
 from pynetdicom import AE, _config, evt
 from pynetdicom.association import Association
@@ -28,6 +29,7 @@ SUCCESS: Final = 0x0000
 SOP_CLASS_NOT_SUPPORTED: Final = 0x0122  # PS3.7 C.5.6: also what an unaccepted context means to us
 CANNOT_UNDERSTAND: Final = 0xC000  # PS3.4 table B.2-1
 OUT_OF_RESOURCES: Final = range(0xA700, 0xA800)  # PS3.4 table B.2-1
+OFFERED: Final = (Comprehensive3DSRStorage, ComprehensiveSRStorage, SecondaryCaptureImageStorage)
 WARNINGS: Final = frozenset({0x0001, 0x0107, 0x0116, *range(0xB000, 0xC000)})  # PS3.7 annex C
 _config.STORE_SEND_CHUNKED_DATASET = True  # a path given to send_c_store goes as it lies on disk
 SYNTAXES: Final = [ExplicitVRLittleEndian, ImplicitVRLittleEndian]
@@ -84,16 +86,16 @@ class Sender:
         """
         meta = read_file_meta_info(path)
         sop_class, uid = meta.MediaStorageSOPClassUID, str(meta.MediaStorageSOPInstanceUID)
-        if self._takes(sop_class, meta.TransferSyntaxUID):
+        if self.takes(sop_class, meta.TransferSyntaxUID):
             return self._store(path, uid)
         dataset: Dataset = dcmread(path)
-        if sop_class == Comprehensive3DSRStorage and not self._takes(sop_class):
+        if sop_class == Comprehensive3DSRStorage and not self.takes(sop_class):
             original = Output(
                 kind="sr", dataset=dataset, sop_class_uid=sop_class, sop_instance_uid=uid
             )
             dataset = as_comprehensive(original).dataset
         uid = str(dataset.SOPInstanceUID)
-        if not self._takes(dataset.SOPClassUID):
+        if not self.takes(dataset.SOPClassUID):
             return Answer(status=SOP_CLASS_NOT_SUPPORTED, sop_instance_uid=uid)
         return self._store(dataset, uid)
 
@@ -122,7 +124,8 @@ class Sender:
             raise UnreachableError("no-answer")
         return int(response.Status)
 
-    def _takes(self, sop_class: str, transfer_syntax: str | None = None) -> bool:
+    def takes(self, sop_class: str, transfer_syntax: str | None = None) -> bool:
+        """Tell whether the destination accepted a SOP class, in a transfer syntax if given."""
         return any(
             context.abstract_syntax == sop_class
             and transfer_syntax in {None, context.transfer_syntax[0]}

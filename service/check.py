@@ -1,0 +1,159 @@
+"""Says in plain words what is wrong with a configuration, before it costs an image."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+
+from redis import Redis, RedisError
+from rich.console import Console
+
+from service.embedded_redis import redis_program
+from service.errors import ExplainedError
+from service.memory import open_ledger, open_spool
+from service.settings import (
+    LOOPBACK_HOSTS,
+    Destination,
+    Settings,
+    config_file,
+    unknown_variables,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """What one question found: well, worth knowing, or wrong with what to do about it."""
+
+    subject: str
+    message: str
+    severity: int = 0  # 0 well, 1 worth knowing, 2 wrong
+
+
+def run_check(
+    settings: Settings,
+    *,
+    echo: Callable[[Settings, Destination], str],
+    load_bundle: Callable[[Settings], str],
+) -> int:
+    """Ask every question, print the answers, and give the exit status: 1 if anything is wrong.
+
+    `echo` sends C-ECHO and `load_bundle` loads the bundle; both give a sentence, or raise an
+    `ExplainedError` with what to do.
+    """
+    console = Console(highlight=False)
+    marks = ("[green]well [/green]", "[yellow]note [/yellow]", "[red]wrong[/red]")
+    wrong = 0
+    for finding in questions(settings, echo=echo, load_bundle=load_bundle):
+        console.print(f"{marks[finding.severity]}  [bold]{finding.subject}[/bold]", end="  ")
+        console.print(finding.message, markup=False, soft_wrap=True)
+        wrong += finding.severity == 2  # noqa: PLR2004 -- see Finding
+    console.print("Nothing is wrong." if not wrong else f"{wrong} wrong.")
+    return 1 if wrong else 0
+
+
+def questions(
+    settings: Settings,
+    *,
+    echo: Callable[[Settings, Destination], str],
+    load_bundle: Callable[[Settings], str],
+) -> Iterator[Finding]:
+    """Ask the cheap questions first, and the ones that reach out last."""
+    yield Finding(
+        subject="configuration", message=f"read from {config_file() or 'the environment alone'}"
+    )
+    for name in unknown_variables():
+        yield Finding(
+            subject=name,
+            message="is no setting of Lobar's: is it misspelt? It has no effect.",
+            severity=1,
+        )
+    yield from _listener(settings)
+    yield from _web(settings)
+    yield _explained("state directory", lambda: _spool(settings))
+    yield _explained("ledger", lambda: _ledger(settings))
+    yield _explained("redis", lambda: _redis(settings))
+    yield _explained("bundle", lambda: load_bundle(settings))
+    if not settings.destinations:
+        yield Finding(
+            subject="destinations",
+            message="none is configured: reports are made and parked. Set destinations "
+            "(LOBAR_DESTINATIONS).",
+            severity=1,
+        )
+    for destination in settings.destinations:
+        yield _explained(f"destination {destination.name}", partial(echo, settings, destination))
+
+
+def _explained(subject: str, question: Callable[[], str]) -> Finding:
+    try:
+        return Finding(subject=subject, message=question())
+    except (ExplainedError, OSError, RedisError) as exc:
+        return Finding(subject=subject, message=str(exc), severity=2)
+
+
+def _listener(settings: Settings) -> Iterator[Finding]:
+    dicom = settings.dicom
+    where = f"{dicom.ae_title} on {dicom.host}:{dicom.port}"
+    if dicom.allowed_calling_ae_titles:
+        listed = ", ".join(dicom.allowed_calling_ae_titles)
+        yield Finding(subject="listener", message=f"{where}, for {listed}")
+    elif dicom.host in LOOPBACK_HOSTS:
+        yield Finding(subject="listener", message=f"{where}, for anyone on this machine")
+    elif dicom.allow_any_calling_ae_title:
+        yield Finding(
+            subject="listener",
+            message=f"{where}, for anyone who can reach it: allow_any_calling_ae_title is set",
+            severity=1,
+        )
+    else:
+        yield Finding(
+            subject="listener",
+            message=f"{where} will not start: it can be reached from other machines and "
+            "dicom.allowed_calling_ae_titles is empty. List the AE titles that may send, or set "
+            "dicom.allow_any_calling_ae_title.",
+            severity=2,
+        )
+
+
+def _web(settings: Settings) -> Iterator[Finding]:
+    where = f"http://{settings.web.host}:{settings.web.port}"
+    if settings.web.host in LOOPBACK_HOSTS:
+        yield Finding(subject="web", message=where)
+    elif settings.web.allow_non_loopback:
+        yield Finding(
+            subject="web",
+            message=f"{where} can be reached from other machines and asks for no sign-in",
+            severity=1,
+        )
+    else:
+        yield Finding(
+            subject="web",
+            message=f"{where} will not start: the pages ask for no sign-in yet. Use a loopback "
+            "host, or set web.allow_non_loopback.",
+            severity=2,
+        )
+
+
+def _spool(settings: Settings) -> str:
+    spool = open_spool(settings)
+    if not os.access(spool.incoming, os.W_OK):
+        raise PermissionError(f"{spool.incoming} cannot be written. Set state_dir.")
+    spool.require_room()
+    free = shutil.disk_usage(spool.root).free / (1 << 30)
+    return f"{settings.state_dir.absolute()}, {free:.1f} GiB free"
+
+
+def _ledger(settings: Settings) -> str:
+    with open_ledger(settings) as ledger:
+        received = ledger.view.census().received
+    kind = settings.ledger_url.split(":", 1)[0].split("+", 1)[0]
+    return f"{kind}, at this version, {received} instances received"
+
+
+def _redis(settings: Settings) -> str:
+    if settings.redis.url is None:
+        return f"none configured: `lobar up` starts {redis_program()}"
+    client = Redis.from_url(settings.redis.url, socket_connect_timeout=2, socket_timeout=2)
+    version = dict(client.info("server")).get("redis_version")
+    return f"version {version} answers"

@@ -1,0 +1,175 @@
+"""`lobar analyze`: files in, findings out, without a server; the same bundle, the same numbers."""
+
+import json
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+from pydicom import dcmread
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from service.reasons import EXPLANATIONS
+from service.secondary_capture import SNIFFED_BYTES, PictureError, kind_of, wrap
+from service.settings import Settings
+from workers.output import ReportError
+from workers.prediction import NotAnalysable, Prediction
+from workers.predictor import Predictor, load_predictor
+from workers.reading import Reading, read
+from workers.results import make_outputs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Analysis:
+    """What became of one file: one line of the JSON output."""
+
+    file: str
+    outcome: Literal["analysed", "not_analysed", "failed"]
+    reason: str | None = None
+    finding: str | None = None
+    probability: float | None = None
+    operating_point: str | None = None
+    model: str | None = None
+    outputs: list[str] = field(default_factory=list)
+
+
+def run_analyze(
+    settings: Settings, files: Sequence[Path], *, output: Path | None, as_json: bool
+) -> int:
+    """Analyse the files in batches and print a line or a row for each, in their order.
+
+    Gives the exit status: 1 if a file failed.
+
+    Raises:
+        BundleError: the bundle cannot be used.
+        OSError: the output directory cannot be made.
+    """
+    if output is not None:
+        output.mkdir(parents=True, exist_ok=True)
+    console = Console(stderr=True)
+    with console.status("Loading the model"):
+        predictor = load_predictor(settings.bundle)
+    analyses = []
+    with Progress(console=console, transient=True) as progress:
+        task = progress.add_task("Analysing", total=len(files))
+        for analysis in analyse(settings, predictor, files, output):
+            analyses.append(analysis)
+            progress.advance(task)
+            if as_json:
+                print(json.dumps(asdict(analysis)), flush=True)  # noqa: T201 -- for programs
+    if not as_json:
+        _print_table(analyses)
+    return 1 if any(each.outcome == "failed" for each in analyses) else 0
+
+
+def analyse(
+    settings: Settings, predictor: Predictor, files: Sequence[Path], output: Path | None
+) -> Iterator[Analysis]:
+    """Give one analysis a file, in their order; the files of a batch share a forward pass."""
+    size = settings.infer.batch_size
+    with ThreadPoolExecutor(settings.infer.decode_threads, "decoder") as decoders:
+        for first in range(0, len(files), size):
+            batch = files[first : first + size]
+            readings = list(decoders.map(partial(_read, predictor), batch))
+            legible = [each for each in readings if isinstance(each, Reading)]
+            predictions = iter(_predict(predictor, legible))
+            for file, reading in zip(batch, readings, strict=True):
+                if isinstance(reading, Reading):
+                    yield _conclude(file, reading, next(predictions), output)
+                else:
+                    yield reading
+
+
+def _read(predictor: Predictor, file: Path) -> Reading | Analysis:
+    """Read a file, or say at once what became of it; nothing that a file holds raises here."""
+    try:
+        with file.open("rb") as stream:
+            kind = kind_of(stream.read(SNIFFED_BYTES))
+        if kind in {"png", "jpeg"}:
+            return Reading(header=wrap(file), prepared=predictor.prepare(file))
+        if kind is None and not _is_bare_data_set(file):
+            return _failed(file, "The file is neither DICOM nor PNG nor JPEG.")
+        return read(predictor, file)
+    except NotAnalysable as exc:
+        return Analysis(file=str(file), outcome="not_analysed", reason=exc.reason)
+    except PictureError as exc:
+        return _failed(file, str(exc))
+    except Exception as exc:  # noqa: BLE001 -- one bad file must not stop the others
+        words = getattr(exc, "strerror", None) or type(exc).__name__
+        return _failed(file, f"The file cannot be read: {words}.")
+
+
+def _is_bare_data_set(file: Path) -> bool:
+    """Tell whether a file without a preamble is a DICOM data set all the same."""
+    try:
+        return "SOPClassUID" in dcmread(file, force=True, specific_tags=["SOPClassUID"])
+    except Exception:  # noqa: BLE001 -- pydicom raises what arbitrary bytes make it raise
+        return False
+
+
+def _predict(predictor: Predictor, readings: Sequence[Reading]) -> list[Prediction | Exception]:
+    """Predict a batch at once, or one by one if that fails, so that one fails alone."""
+    try:
+        return [*predictor.predict([each.prepared for each in readings])]
+    except Exception as exc:  # noqa: BLE001 -- a model may raise anything
+        if len(readings) == 1:
+            return [exc]
+    return [_predict(predictor, [each])[0] for each in readings]
+
+
+def _conclude(
+    file: Path, reading: Reading, prediction: Prediction | Exception, output: Path | None
+) -> Analysis:
+    if isinstance(prediction, Exception):
+        return _failed(file, f"The model failed ({type(prediction).__name__}).")
+    try:
+        outputs = [] if output is None else _write(file, reading, prediction, output)
+    except ReportError as exc:
+        return _failed(file, str(exc))
+    except OSError as exc:
+        return _failed(file, f"The output cannot be written: {exc.strerror}.")
+    model = prediction.model
+    return Analysis(
+        file=str(file),
+        outcome="analysed",
+        finding=prediction.finding,
+        probability=prediction.probability,
+        operating_point=model.operating_point.name,
+        model=f"{model.name} {model.version}",
+        outputs=outputs,
+    )
+
+
+def _write(file: Path, reading: Reading, prediction: Prediction, output: Path) -> list[str]:
+    written = []
+    for made in make_outputs(reading, prediction, now=datetime.now(tz=UTC)):
+        # the UID keeps two files of one name in different folders apart
+        path = output / f"{file.stem}.{made.sop_instance_uid[-8:]}.{made.kind}.dcm"
+        path.write_bytes(made.encode())
+        written.append(str(path))
+    return written
+
+
+def _failed(file: Path, reason: str) -> Analysis:
+    return Analysis(file=str(file), outcome="failed", reason=reason)
+
+
+def _print_table(analyses: Sequence[Analysis]) -> None:
+    table = Table("file", "finding", "probability", "operating point", "why not")
+    for each in analyses:
+        probability = "" if each.probability is None else f"{each.probability:.3f}"
+        table.add_row(
+            Path(each.file).name,
+            each.finding or each.outcome.replace("_", " "),
+            probability,
+            each.operating_point or "",
+            EXPLANATIONS.get(each.reason, each.reason) if each.reason else "",  # type: ignore[call-overload]
+        )
+    console = Console()
+    console.print(table)
+    console.print("Not a medical device: research use only.")

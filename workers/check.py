@@ -1,0 +1,55 @@
+"""What `lobar check` asks of the parts that only workers know: the bundle and the destinations."""
+
+from service.errors import ExplainedError
+from service.settings import Destination, Settings
+from workers.pacs import OFFERED, SUCCESS, UnreachableError, associate
+
+
+class DestinationError(ExplainedError):
+    """A destination does not answer as it should."""
+
+
+def echo(settings: Settings, destination: Destination) -> str:
+    """Send C-ECHO to a destination and say which of our objects it would take.
+
+    Raises:
+        DestinationError: it cannot be reached, refuses us, or answers with a failure.
+    """
+    where = f"{destination.ae_title} at {destination.host}:{destination.port}"
+    try:
+        with associate(destination, settings.dicom.ae_title, OFFERED) as sender:
+            status = sender.echo()
+            taken = [uid.name for uid in OFFERED if sender.takes(uid)]
+    except UnreachableError as exc:
+        raise DestinationError(f"{where} does not answer: {_ADVICE.get(str(exc), exc)}") from exc
+    if status != SUCCESS:
+        raise DestinationError(f"{where} answered C-ECHO with 0x{status:04X}")
+    if not taken:
+        raise DestinationError(f"{where} answers C-ECHO, but takes none of our objects")
+    return f"{where} answers C-ECHO and takes {', '.join(taken)}"
+
+
+def load_bundle(settings: Settings) -> str:
+    """Load the bundle as the infer worker would.
+
+    Raises:
+        BundleError: it cannot be used.
+    """
+    from workers.predictor import load_predictor  # noqa: PLC0415 -- torch and monai cost seconds
+
+    predictor = load_predictor(settings.bundle)
+    model = predictor.model
+    return (
+        f"{model.name} {model.version} on {predictor.device}, operating point "
+        f"{model.operating_point.name} at {model.operating_point.threshold:.3f}"
+    )
+
+
+_ADVICE = {
+    "no-connection": "no connection. Is it running, and are host and port right?",
+    "association-rejected": "it rejects the association. Does it know our AE title "
+    "(dicom.ae_title), and is its own right?",
+    "association-aborted": "it aborts the association.",
+    "no-answer": "it takes the association but does not answer.",
+    "echo-not-accepted": "it does not accept C-ECHO.",
+}
