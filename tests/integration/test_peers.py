@@ -1,7 +1,9 @@
 """The peers of the other tests start, answer, stop, and listen on loopback only."""
 
+import os
 import socket
 import subprocess
+import sys
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -13,6 +15,7 @@ import pydicom
 import pytest
 import redis
 import sqlalchemy
+from peers import programs
 from peers.dcmtk import StoreSCP
 from peers.objects import encode, make_cr, make_dx, make_sc
 from peers.orthanc import OrthancServer
@@ -20,7 +23,7 @@ from peers.ports import LOOPBACK
 from peers.postgresql import PostgreSQLServer
 from peers.programs import find_program
 from peers.redis_server import RedisServer
-from pydicom.uid import UID, JPEG2000Lossless
+from pydicom.uid import UID, ComprehensiveSRStorage, JPEG2000Lossless
 
 from service.sop_classes import TRANSFER_SYNTAXES
 
@@ -225,10 +228,60 @@ def test_a_receiver_can_refuse_and_can_be_stopped_and_started(
     assert len(receiver.received()) == 1
 
 
-def test_programs_of_the_virtual_environment_are_not_taken_for_the_system_s(
-    program: Callable[[str], Path],
+@pytest.mark.pixelmed
+def test_pixelmed_tells_what_a_template_lacks(
+    pixelmed_sr_validator: Callable[[list[Path]], dict[Path, str]], tmp_path: Path
 ) -> None:
-    found = find_program("storescu")
-    assert found is None or "site-packages" not in found.read_text(errors="ignore")
-    with pytest.raises(pytest.skip.Exception, match="Debian package unknown"):
-        program("no-such-program")
+    report = saved(empty_report(), tmp_path)
+
+    said = pixelmed_sr_validator([report])
+
+    assert list(said) == [report]
+    assert "Found Root Template TID_1500" in said[report]
+    assert "Missing conditional content item" in said[report]
+    assert "IOD validation complete" in said[report]
+
+
+def empty_report() -> pydicom.Dataset:
+    """A Comprehensive SR whose template is TID 1500 and whose content is nothing."""
+    report = pydicom.Dataset()
+    report.file_meta = make_cr().file_meta
+    report.SOPClassUID = report.file_meta.MediaStorageSOPClassUID = ComprehensiveSRStorage
+    report.SOPInstanceUID = report.file_meta.MediaStorageSOPInstanceUID
+    report.Modality = "SR"
+    report.ValueType = "CONTAINER"
+    report.ContinuityOfContent = "SEPARATE"
+    report.ConceptNameCodeSequence = [pydicom.Dataset()]
+    report.ConceptNameCodeSequence[0].CodeValue = "126000"
+    report.ConceptNameCodeSequence[0].CodingSchemeDesignator = "DCM"
+    report.ConceptNameCodeSequence[0].CodeMeaning = "Imaging Measurement Report"
+    report.ContentTemplateSequence = [pydicom.Dataset()]
+    report.ContentTemplateSequence[0].MappingResource = "DCMR"
+    report.ContentTemplateSequence[0].TemplateIdentifier = "1500"
+    return report
+
+
+def test_programs_of_the_virtual_environment_are_not_taken_for_the_system_s(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    own = Path(sys.executable).parent
+    assert (own / "storescu").exists(), "pynetdicom no longer installs a storescu"
+    monkeypatch.setenv("PATH", str(own), prepend=":")
+    assert find_program("storescu") != own / "storescu"
+
+
+@pytest.mark.parametrize(
+    ("ci", "outcome"), [("", pytest.skip.Exception), ("true", pytest.fail.Exception)]
+)
+def test_a_missing_program_skips_at_home_and_fails_under_ci(
+    monkeypatch: pytest.MonkeyPatch,
+    program: Callable[[str], Path],
+    ci: str,
+    outcome: type[BaseException],
+) -> None:
+    monkeypatch.setenv("CI", ci)
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr(programs, "OUTSIDE_PATH", ())
+    monkeypatch.setattr(os, "defpath", "")
+    with pytest.raises(outcome, match="install the Debian package dcmtk"):
+        program("storescu")

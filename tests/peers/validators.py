@@ -12,6 +12,8 @@ from peers.programs import missing, need_program
 PIXELMED_JAR: Final = Path("/usr/share/java/pixelmed.jar")  # where Debian's libpixelmed-java has it
 PIXELMED_SR_VALIDATOR: Final = "com.pixelmed.validate.DicomSRValidator"
 PIXELMED_SECONDS: Final = 120
+# the templates are compiled anew for each report, so to compile them well does not pay
+QUICK_START: Final = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xms512m")
 # the templates are XPath expressions larger than Java 17 allows by default
 UNLIMITED_XPATH: Final = tuple(
     f"-Djdk.xml.{limit}=0"
@@ -27,7 +29,15 @@ def pixelmed_sr_validator(paths: Sequence[Path]) -> dict[Path, str]:
     said = {}
     for path in paths:
         done = subprocess.run(
-            [java, *UNLIMITED_XPATH, "-cp", PIXELMED_JAR, PIXELMED_SR_VALIDATOR, path],
+            [
+                java,
+                *QUICK_START,
+                *UNLIMITED_XPATH,
+                "-cp",
+                PIXELMED_JAR,
+                PIXELMED_SR_VALIDATOR,
+                path,
+            ],
             check=False,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
