@@ -208,7 +208,7 @@ class Jobs:
         now = self._clock()
         with self._store.write() as connection:
             row = connection.execute(
-                select(JOBS).where(JOBS.c.id == job_id).with_for_update()
+                select(JOBS).where(JOBS.c.id == job_id).with_for_update(key_share=True)
             ).one_or_none()
             if row is None:
                 raise LookupError(f"no job {job_id}")
@@ -388,9 +388,12 @@ def settle(
     """Let a reported job end when nothing is on its way any more.
 
     The job's row is locked first, so that the last two deliveries of a job, settled at the same
-    moment by two workers, cannot both miss that they were the last.
+    moment by two workers, cannot both miss that they were the last. FOR NO KEY UPDATE: an event of
+    either holds the row's key already, and a stronger lock would wait for it crosswise.
     """
-    job = connection.execute(select(JOBS).where(JOBS.c.id == job_id).with_for_update()).one()
+    job = connection.execute(
+        select(JOBS).where(JOBS.c.id == job_id).with_for_update(key_share=True)
+    ).one()
     deliveries = connection.execute(
         select(DELIVERIES.c.state, DELIVERIES.c.reason).where(DELIVERIES.c.job_id == job_id)
     ).all()
