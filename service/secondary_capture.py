@@ -120,7 +120,7 @@ def _header(digest: str) -> Dataset:
     instance.AccessionNumber = instance.StudyID = instance.ReferringPhysicianName = ""
     instance.Modality = "OT"
     instance.SeriesNumber = instance.InstanceNumber = 1
-    instance.PatientOrientation = ""
+    instance.Laterality = instance.PatientOrientation = ""  # unknown
     instance.ImageType = ["DERIVED", "SECONDARY"]
     instance.ConversionType = "WSD"
     instance.SecondaryCaptureDeviceManufacturer = MANUFACTURER
