@@ -1,0 +1,118 @@
+"""The JSON API. Times are seconds since the epoch; refusals are RFC 9457 problems."""
+
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Annotated, Any, Final
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import JSONResponse
+
+from service.job import Delivery, Event, Job, JobState, OutputRecord
+from service.ledger import Ledger
+from service.web.pages import ON_A_PAGE, known_job
+from service.web.problem import Problem
+from service.web.upload import Outcome, Uploads
+
+MOST_JOBS: Final = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobList:
+    """Jobs, the newest first."""
+
+    jobs: list[Job]
+    next: str | None  # where the next older ones are; none when there are no more
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobDetail:
+    """One job with everything the ledger has of it."""
+
+    job: Job
+    outputs: list[OutputRecord]
+    deliveries: list[Delivery]
+    trace: list[Event]
+
+
+def router(ledger: Ledger, uploads: Uploads) -> APIRouter:
+    """Give the API as routes."""
+    routes = APIRouter(prefix="/api")
+
+    @routes.get("/jobs")
+    def _jobs(
+        state: JobState | None = None,
+        before: Annotated[float | None, Query(allow_inf_nan=False)] = None,
+        limit: Annotated[int, Query(ge=1, le=MOST_JOBS)] = ON_A_PAGE,
+    ) -> JobList:
+        found = ledger.view.recent(limit + 1, before, state)
+        jobs = found[:limit]
+        following = None
+        if len(found) > limit:
+            query = {"before": repr(jobs[-1].received_at), "limit": limit}
+            if state is not None:
+                query["state"] = state
+            following = f"/api/jobs?{urlencode(query)}"
+        return JobList(jobs=jobs, next=following)
+
+    @routes.get("/jobs/{job_id}")
+    def _job(job_id: str) -> JobDetail:
+        return JobDetail(
+            job=known_job(ledger, job_id),
+            outputs=ledger.view.outputs(job_id),
+            deliveries=ledger.view.deliveries(job_id),
+            trace=ledger.view.trace(job_id),
+        )
+
+    @routes.post("/instances", openapi_extra=_MULTIPART)
+    async def _instances(request: Request) -> JSONResponse:
+        return _answer(await uploads.take(request))
+
+    return routes
+
+
+_MULTIPART: Final = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "properties": {
+                        "files": {"type": "array", "items": {"type": "string", "format": "binary"}}
+                    },
+                }
+            }
+        },
+    }
+}
+
+
+def _answer(outcomes: list[Outcome]) -> JSONResponse:
+    """201 when something new was taken, 200 when all was there, 207 when some was refused.
+
+    Raises:
+        Problem: the only file was refused.
+    """
+    problems = [each.result for each in outcomes if isinstance(each.result, Problem)]
+    if problems and len(outcomes) == 1:
+        raise problems[0]
+    instances = [_outcome(each) for each in outcomes]
+    if problems:
+        status = HTTPStatus.MULTI_STATUS
+    elif all(each["repeated"] for each in instances):
+        status = HTTPStatus.OK
+    else:
+        status = HTTPStatus.CREATED
+    return JSONResponse({"instances": instances}, int(status))
+
+
+def _outcome(outcome: Outcome) -> dict[str, Any]:
+    if isinstance(outcome.result, Problem):
+        return {"name": outcome.name, "problem": outcome.result.members()}
+    return {
+        "name": outcome.name,
+        "job_id": outcome.result.job_id,
+        "repeated": outcome.result.repeated,
+        "corrects": outcome.result.corrects,
+    }

@@ -1,0 +1,61 @@
+"""Whether this process lives, whether the service can do its work, and its metrics."""
+
+import tempfile
+from http import HTTPStatus
+from typing import Final
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, Response
+
+from service.deadline import answer_within
+from service.exposition import exposition
+from service.heart import FRESH_SECONDS
+from service.ledger import Ledger, LedgerError
+from service.ledger_metrics import LedgerMetrics
+from service.settings import Settings
+from service.spool import Spool
+
+NEEDED_ROLES: Final = ("listener", "relay", "infer", "deliver")
+_LEDGER_SECONDS: Final = 3.0
+
+
+def router(settings: Settings, ledger: Ledger, spool: Spool) -> APIRouter:
+    """Give health and metrics as routes."""
+    routes = APIRouter(include_in_schema=False)
+    collector = LedgerMetrics(settings, ledger, spool)
+
+    @routes.get("/health/live")
+    async def _live() -> JSONResponse:
+        return JSONResponse({"live": True})
+
+    @routes.get("/health/ready")
+    def _ready() -> JSONResponse:
+        missing = [*_missing_on_disk(spool), *_missing_roles(ledger)]
+        status = HTTPStatus.SERVICE_UNAVAILABLE if missing else HTTPStatus.OK
+        return JSONResponse({"ready": not missing, "missing": missing}, int(status))
+
+    @routes.get("/metrics")
+    def _metrics(request: Request) -> Response:
+        page, content_type = exposition(collector, request.headers.get("accept", ""))
+        return Response(page, headers={"content-type": content_type})
+
+    return routes
+
+
+def _missing_on_disk(spool: Spool) -> list[str]:
+    try:
+        if spool.free_bytes() == 0:
+            return ["spool: the disk is at its reserve"]
+        with tempfile.TemporaryFile(dir=spool.incoming):
+            return []
+    except OSError:
+        return ["spool: cannot be written"]
+
+
+def _missing_roles(ledger: Ledger) -> list[str]:
+    try:
+        beats = answer_within(_LEDGER_SECONDS, lambda: ledger.heartbeats.alive(FRESH_SECONDS))
+    except (LedgerError, TimeoutError):
+        return ["ledger: does not answer"]
+    ready = {beat.role for beat in beats if beat.ready}
+    return [f"{role}: no process is ready" for role in NEEDED_ROLES if role not in ready]

@@ -1,0 +1,131 @@
+"""A multipart body, its files written to the spool as they come in.
+
+Starlette's own form parser would put them into a second temporary folder, whose disk nobody
+watches, and only then give them to us.
+"""
+
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http import HTTPStatus
+from pathlib import Path
+from typing import BinaryIO, Final, Self
+
+from fastapi import Request
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+
+from service.spool import Spool
+from service.web.problem import Problem
+
+MOST_FILES: Final = 100  # in one body
+_LONGEST_NAME: Final = 200
+
+
+class Parts:
+    """The files of one body: in `spool.incoming` under names of ours, and their senders' names."""
+
+    def __init__(self, boundary: bytes, spool: Spool) -> None:
+        self.files: list[tuple[str, Path]] = []
+        self._spool = spool
+        self._stream: BinaryIO | None = None
+        self._ended = False
+        self._field = self._value = self._disposition = b""
+        self._parser = MultipartParser(
+            boundary,
+            {
+                "on_part_begin": self._begin,
+                "on_header_field": self._header_field,
+                "on_header_value": self._header_value,
+                "on_header_end": self._header_end,
+                "on_headers_finished": self._open,
+                "on_part_data": self._write,
+                "on_part_end": self._close,
+                "on_end": self._end,
+            },
+        )
+
+    @classmethod
+    @contextmanager
+    def of(cls, boundary: bytes, spool: Spool) -> Iterator[Self]:
+        """Give the parts of a body for a while; afterwards none of their files is left."""
+        parts = cls(boundary, spool)
+        try:
+            yield parts
+        finally:
+            parts._close()
+            for _, path in parts.files:
+                path.unlink(missing_ok=True)
+
+    def feed(self, piece: bytes) -> None:
+        """Write the next bytes of the body.
+
+        Raises:
+            FormParserError: they cannot be a multipart body.
+            OSError: the disk is at its reserve or cannot be written.
+            Problem: there are too many files in it.
+        """
+        self._spool.require_room()
+        self._parser.write(piece)
+
+    def finish(self) -> None:
+        """Say that the body is at its end.
+
+        Raises:
+            FormParserError: it is not whole.
+        """
+        self._parser.finalize()
+        if not self._ended:
+            raise FormParserError("the closing boundary is missing")
+
+    def _begin(self) -> None:
+        self._field = self._value = self._disposition = b""
+
+    def _header_field(self, data: bytes, start: int, end: int) -> None:
+        self._field += data[start:end]
+
+    def _header_value(self, data: bytes, start: int, end: int) -> None:
+        self._value += data[start:end]
+
+    def _header_end(self) -> None:
+        if self._field.lower() == b"content-disposition":
+            self._disposition = self._value
+        self._field = self._value = b""
+
+    def _open(self) -> None:
+        name = parse_options_header(self._disposition)[1].get(b"filename")
+        if not name:  # a field of the form, or a file input that was left empty
+            return
+        if len(self.files) == MOST_FILES:
+            raise Problem(
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+                f"At most {MOST_FILES} files are taken in one request.",
+            )
+        path = self._spool.incoming / f"{uuid.uuid4().hex}.upload"
+        self.files.append((_printable(name), path))
+        self._stream = path.open("wb")
+
+    def _write(self, data: bytes, start: int, end: int) -> None:
+        if self._stream is not None:
+            self._stream.write(memoryview(data)[start:end])
+
+    def _close(self) -> None:
+        if self._stream is not None:
+            self._stream.close()
+        self._stream = None
+
+    def _end(self) -> None:
+        self._ended = True
+
+
+def boundary_of(request: Request) -> bytes | None:
+    """Give what parts the body's files; None when it is not a multipart form."""
+    media_type, options = parse_options_header(request.headers.get("content-type"))
+    return options.get(b"boundary") if media_type == b"multipart/form-data" else None
+
+
+def _printable(name: bytes) -> str:
+    text = name.decode("utf-8", errors="replace")[:_LONGEST_NAME]
+    return "".join(
+        letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text
+    )

@@ -1,0 +1,126 @@
+"""How values of the ledger read on a page."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from fastapi import Request
+from fastapi.responses import Response
+from fastapi.templating import Jinja2Templates
+from pydicom.uid import UID
+from pynetdicom.status import STORAGE_SERVICE_CLASS_STATUS
+
+from service.identity import VERSION
+from service.job import Event, Job, JobState
+from service.reasons import EXPLANATIONS, Reason
+
+STATE_WORDS: Final[dict[JobState, str]] = {
+    JobState.RECEIVED: "Received",
+    JobState.REPORTED: "Reported",
+    JobState.DELIVERED: "Delivered",
+    JobState.NOT_ANALYSED: "Not analysed",
+    JobState.PARKED: "Parked",
+}
+STATE_MEANINGS: Final[dict[JobState, str]] = {
+    JobState.RECEIVED: "Safe on disk, waiting for its prediction.",
+    JobState.REPORTED: "The report is made and on its way to every destination.",
+    JobState.DELIVERED: "Every destination has the report.",
+    JobState.NOT_ANALYSED: "Not an instance for this model.",
+    JobState.PARKED: "Set aside until a person requeues it.",
+}
+_MINUTE: Final = 60
+_HOUR: Final = 3600
+_DAY: Final = 86400
+
+_TEMPLATES: Final = Jinja2Templates(Path(__file__).parent / "templates")
+
+
+def render(
+    request: Request, template: str, values: Mapping[str, Any], status: int = 200
+) -> Response:
+    """Give a page; whatever is put into it is escaped."""
+    return _TEMPLATES.TemplateResponse(request, template, dict(values), status_code=status)
+
+
+def clock_time(at: float) -> str:
+    """Give a moment as the clock of this machine shows it, to the second."""
+    return _local(at).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def zone(at: float) -> str:
+    """Name the clock's time zone at a moment."""
+    return _local(at).tzname() or ""
+
+
+def machine_time(at: float) -> str:
+    """Give a moment as ISO 8601 in UTC."""
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
+
+
+def duration(seconds: float | None) -> str:
+    """Give a length of time in the unit in which a person would say it; blank for none."""
+    if seconds is None:
+        return ""
+    if seconds < _MINUTE:
+        return f"{seconds:.1f} s"
+    if seconds < _HOUR:
+        return f"{seconds / _MINUTE:.1f} min"
+    return f"{seconds / _HOUR:.1f} h" if seconds < _DAY else f"{seconds / _DAY:.1f} d"
+
+
+def seconds_until_delivered(job: Job) -> float | None:
+    """Tell how long a delivered job took from receipt; None for any other."""
+    if job.state is not JobState.DELIVERED or job.finished_at is None:
+        return None
+    return job.finished_at - job.received_at
+
+
+def probability(value: float | None) -> str:
+    """Give a probability to three decimals, as the report does; blank for none."""
+    return "" if value is None else f"{value:.3f}"
+
+
+def dimse_status(status: int | None) -> str:
+    """Give a C-STORE status in hexadecimal with its meaning (PS3.4 B.2.3, PS3.7 annex C)."""
+    if status is None:
+        return ""
+    category, meaning = STORAGE_SERVICE_CLASS_STATUS.get(status, ("Unknown", "in no table"))
+    return f"0x{status:04X} {category}" + (f": {meaning}" if meaning else "")
+
+
+def uid_name(uid: str) -> str:
+    """Give a UID of the standard's with its name there; another as it is."""
+    name = UID(uid).name
+    return uid if name == uid else f"{name} ({uid})"
+
+
+def explanation(reason: Reason | None) -> str:
+    """Give the sentence behind a coded reason; blank for none."""
+    return "" if reason is None else EXPLANATIONS[reason]
+
+
+def details(event: Event) -> str:
+    """Give an event's particulars in one line."""
+    return ", ".join(f"{name} {value}" for name, value in event.detail.items())
+
+
+_TEMPLATES.env.globals["version"] = VERSION
+_TEMPLATES.env.globals["state_words"] = STATE_WORDS
+_TEMPLATES.env.globals["state_meanings"] = STATE_MEANINGS
+for _function in (
+    clock_time,
+    machine_time,
+    duration,
+    seconds_until_delivered,
+    probability,
+    dimse_status,
+    explanation,
+    uid_name,
+    details,
+):
+    _TEMPLATES.env.filters[_function.__name__] = _function
+
+
+def _local(at: float) -> datetime:
+    return datetime.fromtimestamp(at, UTC).astimezone()

@@ -1,0 +1,80 @@
+"""The web process: one server until SIGTERM, then the requests under way are finished."""
+
+import signal
+import socket
+from ipaddress import ip_address
+from typing import Final
+
+import structlog
+import uvicorn
+
+from service.ledger import Ledger
+from service.reception import Reception
+from service.settings import LOOPBACK_HOSTS, ConfigurationError, Settings
+from service.spool import Spool
+from service.web.app import create_app
+
+_MOST_REQUESTS: Final = 200  # at once; more are answered 503
+_DRAINED_SHARE: Final = 0.8  # of drain_seconds: what is left is for the caller to close the rest
+
+log = structlog.get_logger()
+
+
+def serve(settings: Settings, ledger: Ledger, spool: Spool, reception: Reception) -> None:
+    """Serve until SIGTERM or SIGINT; both are left to the caller's handlers afterwards.
+
+    Raises:
+        ConfigurationError: the address is open to the network and that was not allowed, or it
+            cannot be listened on.
+    """
+    with _listen(settings) as listening:
+        server = uvicorn.Server(
+            uvicorn.Config(
+                create_app(settings, ledger, spool, reception),
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                proxy_headers=False,
+                limit_concurrency=_MOST_REQUESTS,
+                timeout_graceful_shutdown=max(1, int(settings.drain_seconds * _DRAINED_SHARE)),
+            )
+        )
+        log.info("web_serving", host=settings.web.host, port=settings.web.port)
+        _run(server, listening)
+
+
+def _run(server: uvicorn.Server, listening: socket.socket) -> None:
+    # Once drained, uvicorn raises the signal again, which by default would end the process
+    # before its caller could close ledger and lease.
+    previous = {
+        number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGTERM, signal.SIGINT)
+    }
+    try:
+        server.run(sockets=[listening])
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _listen(settings: Settings) -> socket.socket:
+    host, port = settings.web.host, settings.web.port
+    if not settings.web.allow_non_loopback and not _is_loopback(host):
+        raise ConfigurationError(
+            f"web.host is {host}, which others can reach, and the pages have no sign-in. Keep "
+            "127.0.0.1 behind a proxy that has one, or set web.allow_non_loopback "
+            "(LOBAR_WEB__ALLOW_NON_LOOPBACK=true)."
+        )
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as exc:
+        raise ConfigurationError(
+            f"web.host {host} and web.port {port} cannot be listened on: {exc.strerror}."
+        ) from exc
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host in LOOPBACK_HOSTS

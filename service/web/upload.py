@@ -1,0 +1,152 @@
+"""The web's door for instances: DICOM as it comes, pictures made into instances first."""
+
+from contextlib import suppress
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
+from typing import Final
+
+import structlog
+from anyio import CapacityLimiter, to_thread
+from fastapi import Request
+from pydicom import dcmwrite
+from python_multipart.exceptions import FormParserError
+from starlette.requests import ClientDisconnect
+
+from service.acceptance import Rejection, identifier
+from service.header import UndecodableError, read_file_meta
+from service.job import Receipt, Source
+from service.metrics import UPLOADS
+from service.reasons import EXPLANATIONS, Reason
+from service.reception import Reception
+from service.secondary_capture import SNIFFED_BYTES, PictureError, kind_of, wrap
+from service.settings import Settings
+from service.sop_classes import TRANSFER_SYNTAXES
+from service.spool import Spool
+from service.web.multipart import Parts, boundary_of
+from service.web.problem import Problem
+
+_AT_ONCE: Final = 2  # a large picture takes some hundred megabytes to decode
+_ACCEPTED: Final = "DICOM Part 10, PNG and JPEG are taken."
+_MEDIA_STORAGE_SOP_CLASS_UID: Final = 0x00020002  # PS3.10 table 7.1-1
+_TRANSFER_SYNTAX_UID: Final = 0x00020010
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What became of one file of an upload."""
+
+    name: str  # as the sender calls it: for the answer alone, never kept
+    result: Receipt | Problem
+
+
+class Uploads:
+    """Takes uploads and hands each instance to the reception."""
+
+    def __init__(self, settings: Settings, spool: Spool, reception: Reception) -> None:
+        self._sop_classes = settings.dicom.sop_classes
+        self._spool = spool
+        self._reception = reception
+        self._limiter = CapacityLimiter(_AT_ONCE)
+
+    async def take(self, request: Request) -> list[Outcome]:
+        """Read the body and receive each file in it, at least one.
+
+        Raises:
+            Problem: the body as a whole is refused; nothing of it is kept.
+        """
+        boundary = boundary_of(request)
+        if boundary is None:
+            raise Problem(
+                HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+                f"Send one or more files as multipart/form-data. {_ACCEPTED}",
+            )
+        with Parts.of(boundary, self._spool) as parts:
+            await self._read(request, parts)
+            if not parts.files:
+                raise Problem(HTTPStatus.BAD_REQUEST, f"There is no file in it. {_ACCEPTED}")
+            return [
+                Outcome(
+                    name=name,
+                    result=await to_thread.run_sync(self._take, path, limiter=self._limiter),
+                )
+                for name, path in parts.files
+            ]
+
+    async def _read(self, request: Request, parts: Parts) -> None:
+        try:
+            async for piece in request.stream():
+                await to_thread.run_sync(parts.feed, piece)
+            parts.finish()
+        except (FormParserError, ClientDisconnect) as exc:
+            raise Problem(HTTPStatus.BAD_REQUEST, "The multipart body is damaged.") from exc
+        except OSError as exc:
+            raise self._no_room() from exc
+
+    def _take(self, upload: Path) -> Receipt | Problem:
+        instance = upload.with_suffix(".instance")
+        try:
+            self._make_instance(upload, instance)
+            self._refuse_what_the_listener_would_not_negotiate(instance)
+            result = self._receive(instance)
+        except PictureError as exc:
+            result = Problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(exc))
+        except OSError:
+            result = self._no_room()
+        except Problem as exc:
+            result = exc
+        finally:
+            instance.unlink(missing_ok=True)
+        outcome = _outcome(result)
+        UPLOADS.labels(outcome=outcome).inc()
+        log.info("upload_taken", outcome=outcome)
+        return result
+
+    @staticmethod
+    def _make_instance(upload: Path, instance: Path) -> None:
+        with upload.open("rb") as stream:
+            kind = kind_of(stream.read(SNIFFED_BYTES))
+        if kind is None:
+            raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, _ACCEPTED)
+        if kind == "dicom":
+            upload.rename(instance)
+        else:
+            dcmwrite(instance, wrap(upload), enforce_file_format=True)
+
+    def _refuse_what_the_listener_would_not_negotiate(self, instance: Path) -> None:
+        with instance.open("rb") as stream, suppress(UndecodableError):  # the reception refuses it
+            meta = read_file_meta(stream).meta
+            if identifier(meta, _MEDIA_STORAGE_SOP_CLASS_UID) not in self._sop_classes:
+                raise _not_taken("SOP class")
+            if identifier(meta, _TRANSFER_SYNTAX_UID) not in TRANSFER_SYNTAXES:
+                raise _not_taken("transfer syntax")
+
+    def _receive(self, instance: Path) -> Receipt | Problem:
+        outcome = self._reception.receive(instance, source=Source.UPLOAD)
+        if isinstance(outcome, Receipt):
+            return outcome
+        return Problem(self._status(outcome), EXPLANATIONS[outcome.reason], outcome.reason)
+
+    def _status(self, rejection: Rejection) -> HTTPStatus:
+        if rejection.reason is Reason.INTERNAL_ERROR:
+            return HTTPStatus.INTERNAL_SERVER_ERROR
+        if rejection.reason is not Reason.OUT_OF_RESOURCES:
+            return HTTPStatus.UNPROCESSABLE_ENTITY
+        is_full = self._spool.free_bytes() == 0  # else the ledger did not answer
+        return HTTPStatus.INSUFFICIENT_STORAGE if is_full else HTTPStatus.SERVICE_UNAVAILABLE
+
+    def _no_room(self) -> Problem:
+        reason = Reason.OUT_OF_RESOURCES
+        return Problem(HTTPStatus.INSUFFICIENT_STORAGE, EXPLANATIONS[reason], reason)
+
+
+def _not_taken(what: str) -> Problem:
+    return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"The instance's {what} is not taken here.")
+
+
+def _outcome(result: Receipt | Problem) -> str:
+    if isinstance(result, Problem):
+        return "rejected"
+    return "repeated" if result.repeated else "received"
