@@ -10,4 +10,5 @@ pytest_plugins = [
     "peers.orthanc",
     "peers.dcmtk",
     "peers.validators",
+    "peers.machine",
 ]
