@@ -91,7 +91,7 @@ def _read(predictor: Predictor, file: Path) -> Reading | Analysis:
         with file.open("rb") as stream:
             kind = kind_of(stream.read(SNIFFED_BYTES))
         if kind in {"png", "jpeg"}:
-            return Reading(header=wrap(file), prepared=predictor.prepare(file))
+            return Reading(header=wrap(file), prepared=predictor.read(file))
         if kind is None and not _is_bare_data_set(file):
             return _failed(file, "The file is neither DICOM nor PNG nor JPEG.")
         return read(predictor, file)
@@ -115,7 +115,7 @@ def _is_bare_data_set(file: Path) -> bool:
 def _predict(predictor: Predictor, readings: Sequence[Reading]) -> list[Prediction | Exception]:
     """Predict a batch at once, or one by one if that fails, so that one fails alone."""
     try:
-        return [*predictor.predict([each.prepared for each in readings])]
+        return [*predictor.predict([each.prepared.tensor for each in readings])]
     except Exception as exc:  # noqa: BLE001 -- a model may raise anything
         if len(readings) == 1:
             return [exc]

@@ -135,7 +135,7 @@ def _read(rooms: Rooms, job: Job) -> Reading:
 
 def _predict(rooms: Rooms, readings: Sequence[Reading]) -> list[Prediction]:
     began = time.monotonic()
-    predictions = rooms.predictor.predict([reading.prepared for reading in readings])
+    predictions = rooms.predictor.predict([reading.prepared.tensor for reading in readings])
     STAGE_SECONDS.labels(stage="predict").observe(time.monotonic() - began)
     BATCH_SIZE.observe(len(readings))
     return predictions

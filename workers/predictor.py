@@ -4,21 +4,37 @@ import hashlib
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import torch
 from monai.bundle.config_parser import ConfigParser
+from numpy.typing import NDArray
 
+from service.errors import EX_CONFIG, ExplainedError
 from service.reasons import Reason
+from service.settings import Bundle
 from workers.prediction import Model, NotAnalysable, OperatingPoint, Prediction
 
+PICTURE_SIDE: Final = 1024
 _REASONS: Final = {str(reason): reason for reason in Reason}
 
 
-class BundleError(Exception):
+class BundleError(ExplainedError):
     """The bundle cannot be used; the message says in one line what is wrong and what to do."""
+
+    exit_status = EX_CONFIG
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """One radiograph as the network wants it, and as a person does."""
+
+    tensor: torch.Tensor  # CxHxW float32 on the CPU
+    picture: NDArray[np.float32]  # rows x columns, 0 black to 1 white, at most PICTURE_SIDE a side
 
 
 class Predictor:
@@ -57,14 +73,29 @@ class Predictor:
                 "reinstall the bundle or mend its configuration"
             ) from error
 
+    @property
+    def device(self) -> str:
+        """Where the network runs: cpu, cuda or cuda:N."""
+        return str(self._device)
+
     def prepare(self, path: Path) -> torch.Tensor:
         """Give the network's input for one radiograph, CxHxW float32 on the CPU.
 
         Raises NotAnalysable for a radiograph that the bundle refuses, OSError for a path that
         cannot be read.
         """
+        return self.read(path).tensor
+
+    def read(self, path: Path) -> Prepared:
+        """Give one radiograph for the network and for a person, decoded once.
+
+        The bundle's first transform opens the radiograph; the rest is for the network. Raises as
+        `prepare` does.
+        """
         try:
-            prepared = self._preprocessing({"image": str(path)})["image"]
+            opened = self._preprocessing({"image": str(path)}, end=1)
+            picture = _shrunk(torch.as_tensor(opened["image"], dtype=torch.float32))
+            prepared = self._preprocessing(opened, start=1)["image"]
         except Exception as error:
             cause = _root(error)
             if reason := _REASONS.get(getattr(cause, "code", "")):
@@ -72,7 +103,8 @@ class Predictor:
             if isinstance(cause, OSError | MemoryError):
                 raise cause from error
             raise
-        return torch.as_tensor(prepared, dtype=torch.float32).contiguous()
+        tensor = torch.as_tensor(prepared, dtype=torch.float32).contiguous()
+        return Prepared(tensor=tensor, picture=picture)
 
     def predict(self, prepared: Sequence[torch.Tensor]) -> list[Prediction]:
         """Give one prediction for each prepared radiograph, in their order."""
@@ -100,6 +132,26 @@ class Predictor:
             probability=probability,
             model=self.model,
         )
+
+
+def load_predictor(settings: Bundle) -> Predictor:
+    """Load the bundle that the settings name.
+
+    Raises:
+        BundleError: it cannot be used.
+    """
+    return Predictor(
+        settings.path, device=settings.device, operating_point=settings.operating_point
+    )
+
+
+def _shrunk(image: torch.Tensor) -> NDArray[np.float32]:
+    """Give 1xHxW as HxW, averaged down to what an overlay can show: a batch holds many of them."""
+    scale = max(image.shape[-2:]) / PICTURE_SIDE
+    if scale > 1:
+        rows, columns = (max(1, round(side / scale)) for side in image.shape[-2:])
+        image = torch.nn.functional.interpolate(image[None], (rows, columns), mode="area")[0]
+    return np.asarray(image[0].numpy(), dtype=np.float32)
 
 
 def _read_metadata(bundle: Path) -> dict[str, Any]:

@@ -30,7 +30,8 @@ def read(predictor: "Predictor", path: Path) -> Reading:
         OSError: the bytes cannot be read.
     """
     header = dcmread(path, stop_before_pixels=True, force=True)
-    reason = out_of_scope(header)
+    # judged in a copy: the report is written from elements that nobody has decoded
+    reason = out_of_scope(Dataset({tag: header.get_item(tag) for tag in header.keys()}))  # noqa: SIM118 -- iterating a Dataset decodes
     if reason is not None:
         raise NotAnalysable(reason)
-    return Reading(header=header, prepared=predictor.prepare(path))
+    return Reading(header=header, prepared=predictor.read(path))

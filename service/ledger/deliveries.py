@@ -7,7 +7,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, Select, delete, insert, select, update
 
 from service.job import Delivery, DeliveryState
-from service.ledger.jobs import settle
+from service.ledger.owing import settle
 from service.ledger.rows import StaleLeaseError, delivery_of, note
 from service.ledger.store import Store
 from service.ledger.tables import BREAKERS, DELIVERIES, OUTPUTS

@@ -4,11 +4,10 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, and_, delete, exists, insert, or_, select, update
+from sqlalchemy import Connection, delete, exists, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from service.job import (
-    DeliveryState,
     Instance,
     Job,
     JobState,
@@ -17,9 +16,10 @@ from service.job import (
     Verdict,
     require_may_follow,
 )
+from service.ledger.owing import owe, owe_again, park_reported
 from service.ledger.rows import StaleLeaseError, job_of, note
 from service.ledger.store import LedgerError, Store
-from service.ledger.tables import DELIVERIES, JOBS, OUTPUTS, TALLIES
+from service.ledger.tables import JOBS, OUTPUTS, TALLIES
 from service.reasons import Reason
 
 
@@ -144,9 +144,9 @@ class Jobs:
                     )
                 )
             if destinations:
-                _owe(connection, job.id, [each.kind for each in outputs], destinations, now)
+                owe(connection, job.id, [each.kind for each in outputs], destinations, now)
             else:
-                _park_reported(connection, job.id, Reason.NO_DESTINATION, now)
+                park_reported(connection, job.id, Reason.NO_DESTINATION, now)
 
     def not_analysed(self, job: Job, reason: Reason) -> None:
         """Close a job that the model cannot read.
@@ -231,7 +231,7 @@ class Jobs:
             connection.execute(update(JOBS).where(JOBS.c.id == job_id).values(values))
             note(connection, job_id, now, "requeued", to=str(following))
             if outputs:
-                _owe_again(connection, job_id, outputs, destinations, now)
+                owe_again(connection, job_id, outputs, destinations, now)
             return job_of(connection.execute(select(JOBS).where(JOBS.c.id == job_id)).one())
 
     def finished_before(self, moment: float, limit: int, *, purged: bool = False) -> list[str]:
@@ -335,84 +335,3 @@ def _count(connection: Connection, name: str) -> None:
     connection.execute(
         update(TALLIES).where(TALLIES.c.name == name).values(total=TALLIES.c.total + 1)
     )
-
-
-def _owe(
-    connection: Connection, job_id: str, kinds: Sequence[str], names: Sequence[str], now: float
-) -> None:
-    for kind in kinds:
-        for name in names:
-            connection.execute(
-                insert(DELIVERIES).values(
-                    job_id=job_id,
-                    kind=kind,
-                    destination=name,
-                    state=DeliveryState.PENDING,
-                    due_at=now,
-                    since=now,
-                )
-            )
-
-
-def _owe_again(
-    connection: Connection, job_id: str, kinds: Sequence[str], names: Sequence[str], now: float
-) -> None:
-    """Owe what was not delivered to the destinations of today; drop what is owed to others."""
-    of_job = DELIVERIES.c.job_id == job_id
-    connection.execute(
-        delete(DELIVERIES).where(
-            of_job,
-            DELIVERIES.c.state != DeliveryState.DELIVERED,
-            or_(DELIVERIES.c.destination.not_in(names), DELIVERIES.c.kind.not_in(kinds)),
-        )
-    )
-    connection.execute(
-        update(DELIVERIES)
-        .where(and_(of_job, DELIVERIES.c.state == DeliveryState.PARKED))
-        .values(state=DeliveryState.PENDING, reason=None, refusals=0, due_at=now, since=now)
-    )
-    standing = {
-        (row.kind, row.destination)
-        for row in connection.execute(
-            select(DELIVERIES.c.kind, DELIVERIES.c.destination).where(of_job)
-        )
-    }
-    for kind in kinds:
-        _owe(connection, job_id, [kind], [n for n in names if (kind, n) not in standing], now)
-    settle(connection, job_id, now, nothing_owed=Reason.NO_DESTINATION if not names else None)
-
-
-def settle(
-    connection: Connection, job_id: str, now: float, *, nothing_owed: Reason | None = None
-) -> None:
-    """Let a reported job end when nothing is on its way any more.
-
-    The job's row is locked first, so that the last two deliveries of a job, settled at the same
-    moment by two workers, cannot both miss that they were the last. FOR NO KEY UPDATE: an event of
-    either holds the row's key already, and a stronger lock would wait for it crosswise.
-    """
-    job = connection.execute(
-        select(JOBS).where(JOBS.c.id == job_id).with_for_update(key_share=True)
-    ).one()
-    deliveries = connection.execute(
-        select(DELIVERIES.c.state, DELIVERIES.c.reason).where(DELIVERIES.c.job_id == job_id)
-    ).all()
-    if job.state != JobState.REPORTED or any(
-        each.state == DeliveryState.PENDING for each in deliveries
-    ):
-        return
-    parked = [each.reason for each in deliveries if each.state == DeliveryState.PARKED]
-    if parked or nothing_owed:
-        _park_reported(connection, job_id, Reason(parked[0]) if parked else nothing_owed, now)
-        return
-    connection.execute(
-        update(JOBS).where(JOBS.c.id == job_id).values(state=JobState.DELIVERED, finished_at=now)
-    )
-    note(connection, job_id, now, str(JobState.DELIVERED))
-
-
-def _park_reported(connection: Connection, job_id: str, reason: Reason | None, now: float) -> None:
-    connection.execute(
-        update(JOBS).where(JOBS.c.id == job_id).values(state=JobState.PARKED, reason=reason)
-    )
-    note(connection, job_id, now, str(JobState.PARKED), reason=reason)
