@@ -9,7 +9,7 @@ from pydicom.filewriter import write_file_meta_info
 from pydicom.uid import UID, ComprehensiveSRStorage, ExplicitVRLittleEndian
 
 from service.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
-from workers.report_elements import encoded
+from workers.report_elements import encoded, raw_element, tag_of
 from workers.report_uids import derive_uid
 
 PREAMBLE: Final = bytes(128) + b"DICM"  # PS3.10 7.1
@@ -64,9 +64,12 @@ def as_comprehensive(output: Output) -> Output:
     twin = Dataset()
     for element in original.elements():
         twin[element.tag] = element
-    twin.SOPClassUID = ComprehensiveSRStorage
-    twin.SOPInstanceUID = instance_uid
-    twin.SeriesInstanceUID = derive_uid("comprehensive", str(original.SeriesInstanceUID))
+    for keyword, uid in (
+        ("SOPClassUID", ComprehensiveSRStorage),
+        ("SOPInstanceUID", instance_uid),
+        ("SeriesInstanceUID", derive_uid("comprehensive", str(original.SeriesInstanceUID))),
+    ):  # new elements: the other ones are the original's own
+        twin[keyword] = raw_element(tag_of(keyword), uid.encode())
     is_implicit_vr, is_little_endian = original.original_encoding
     twin.set_original_encoding(is_implicit_vr, is_little_endian, original.original_character_set)
     twin.file_meta = file_meta(sop_class_uid=ComprehensiveSRStorage, sop_instance_uid=instance_uid)

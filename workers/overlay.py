@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Final
 
 import numpy as np
+from pydicom.config import disable_value_validation
 from pydicom.dataset import Dataset
 from pydicom.uid import SecondaryCaptureImageStorage
 from pydicom.valuerep import format_number_as_ds
@@ -40,29 +41,31 @@ def build_overlay(
         raise ReportError(f"the pixels have the shape {pixels.shape}, not rows and columns")
     evidence = Source.read(source)
     model = prediction.model
-    overlay = begin_result(
-        source,
-        evidence,
-        model,
-        sop_class_uid=SecondaryCaptureImageStorage,
-        uids=result_uids(
-            kind="overlay", source_uid=evidence.sop_instance_uid, model=model, digest=digest
-        ),
-        modality="OT",
-        series_number=SERIES_NUMBER,
-        series_description=SERIES_DESCRIPTION,
-        now=now,
+    uids = result_uids(
+        kind="overlay", source_uid=evidence.sop_instance_uid, model=model, digest=digest
     )
-    requests = carried(source, "RequestAttributesSequence")
-    if requests is not None:
-        overlay[requests.tag] = requests
-    _add_image(overlay, evidence)
-    _add_pixels(overlay, evidence, pixels, prediction)
+    with disable_value_validation():  # an accepted UID may begin a component with a zero
+        overlay = begin_result(
+            source,
+            evidence,
+            model,
+            sop_class_uid=SecondaryCaptureImageStorage,
+            uids=uids,
+            modality="OT",
+            series_number=SERIES_NUMBER,
+            series_description=SERIES_DESCRIPTION,
+            now=now,
+        )
+        requests = carried(source, "RequestAttributesSequence")
+        if requests is not None:
+            overlay[requests.tag] = requests
+        _add_image(overlay, evidence)
+        _add_pixels(overlay, evidence, pixels, prediction)
     return Output(
         kind="overlay",
         dataset=overlay,
         sop_class_uid=SecondaryCaptureImageStorage,
-        sop_instance_uid=overlay.SOPInstanceUID,
+        sop_instance_uid=uids.instance,
     )
 
 

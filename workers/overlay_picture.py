@@ -58,12 +58,15 @@ def _strip_height(width: int) -> int:
 
 def _shrunk(pixels: Pixels) -> Image.Image:
     """Give the radiograph in grey, no larger than leaves room for the strip above it."""
-    brightness = np.nan_to_num(np.asarray(pixels, dtype=np.float32), nan=0.0)
-    grey = Image.fromarray(np.rint(np.clip(brightness, 0, 1) * 255).astype(np.uint8))
+    levels = np.fmax(pixels, 0)  # NaN becomes black
+    np.minimum(levels, 1, out=levels)
+    levels *= 255
+    levels += 0.5
+    grey = Image.fromarray(levels.astype(np.uint8))
     room = LONGEST_SIDE - _strip_height(LONGEST_SIDE)
     ratio = min(1.0, LONGEST_SIDE / grey.width, room / grey.height)
     size = (max(1, round(grey.width * ratio)), max(1, round(grey.height * ratio)))
-    return grey if size == grey.size else grey.resize(size, Image.Resampling.LANCZOS)
+    return grey if size == grey.size else grey.resize(size, Image.Resampling.HAMMING)
 
 
 def _strip(width: int, prediction: Prediction) -> Image.Image:

@@ -3,6 +3,7 @@
 from datetime import datetime
 from typing import Final
 
+from pydicom.config import disable_value_validation
 from pydicom.dataset import Dataset
 from pydicom.uid import Comprehensive3DSRStorage
 
@@ -33,27 +34,27 @@ def build_report(
     """
     evidence = Source.read(source)
     model = prediction.model
-    report = begin_result(
-        source,
-        evidence,
-        model,
-        sop_class_uid=Comprehensive3DSRStorage,
-        uids=result_uids(
-            kind="sr", source_uid=evidence.sop_instance_uid, model=model, digest=digest
-        ),
-        modality="SR",
-        series_number=SERIES_NUMBER,
-        series_description=SERIES_DESCRIPTION,
-        now=now,
-    )
-    _add_document(report, source, evidence)
+    uids = result_uids(kind="sr", source_uid=evidence.sop_instance_uid, model=model, digest=digest)
     tracking = tracking_uid(source_uid=evidence.sop_instance_uid, model=model, digest=digest)
-    report.update(measurement_report(evidence, prediction, tracking_uid=tracking))
+    with disable_value_validation():  # an accepted UID may begin a component with a zero
+        report = begin_result(
+            source,
+            evidence,
+            model,
+            sop_class_uid=Comprehensive3DSRStorage,
+            uids=uids,
+            modality="SR",
+            series_number=SERIES_NUMBER,
+            series_description=SERIES_DESCRIPTION,
+            now=now,
+        )
+        _add_document(report, source, evidence)
+        report.update(measurement_report(evidence, prediction, tracking_uid=tracking))
     return Output(
         kind="sr",
         dataset=report,
         sop_class_uid=Comprehensive3DSRStorage,
-        sop_instance_uid=report.SOPInstanceUID,
+        sop_instance_uid=uids.instance,
     )
 
 

@@ -57,14 +57,13 @@ IMAGE_LIBRARY_GROUP: Final = Code("126200", "DCM", "Image Library Group")
 SOURCE: Final = Code("260753009", "SCT", "Source")
 
 MODALITY: Final = Code("121139", "DCM", "Modality")
-MODALITIES: Final = {  # CID 29, what may come as a projection radiograph
+MODALITIES: Final = {  # of CID 29, which has no "other": what comes as a projection radiograph
     "CR": Code("CR", "DCM", "Computed Radiography"),
     "DX": Code("DX", "DCM", "Digital Radiography"),
     "RG": Code("RG", "DCM", "Radiographic imaging"),
     "RF": Code("RF", "DCM", "Radiofluoroscopy"),
     "XA": Code("XA", "DCM", "X-Ray Angiography"),
 }
-OTHER_MODALITY: Final = Code("OT", "DCM", "Other")
 PIXEL_DATA_ROWS: Final = Code("110910", "DCM", "Pixel Data Rows")
 PIXEL_DATA_COLUMNS: Final = Code("110911", "DCM", "Pixel Data Columns")
 ORIENTATION_ROW: Final = Code("111044", "DCM", "Patient Orientation Row")
@@ -169,7 +168,9 @@ def _image_library(source: Source) -> ContainerContentItem:
         referenced_sop_instance_uid=source.sop_instance_uid,
         relationship_type=RelationshipTypeValues.CONTAINS,
     )
-    image.ContentSequence = ContentSequence(list(_image_descriptors(source)))
+    descriptors = list(_image_descriptors(source))
+    if descriptors:
+        image.ContentSequence = ContentSequence(descriptors)
     return _container(IMAGE_LIBRARY, _container(IMAGE_LIBRARY_GROUP, image))
 
 
@@ -182,11 +183,9 @@ def _container(name: Code, child: ContentItem) -> ContainerContentItem:
 def _image_descriptors(source: Source) -> Iterator[ContentItem]:
     """Give TID 1602 and 1603, as far as the source knows."""
     acquired = RelationshipTypeValues.HAS_ACQ_CONTEXT
-    yield CodeContentItem(
-        name=MODALITY,
-        value=MODALITIES.get(source.modality, OTHER_MODALITY),
-        relationship_type=acquired,
-    )
+    modality = MODALITIES.get(source.modality)
+    if modality is not None:
+        yield CodeContentItem(name=MODALITY, value=modality, relationship_type=acquired)
     for name, value, unit in _image_numbers(source):
         yield NumContentItem(name=name, value=value, unit=unit, relationship_type=acquired)
     if source.patient_orientation is not None:

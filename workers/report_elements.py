@@ -88,7 +88,7 @@ def decimals(header: Dataset, keyword: str) -> tuple[float, ...]:
 def carried(header: Dataset, keyword: str) -> RawDataElement | None:
     """Give a header's element for use in another data set, its bytes unchanged.
 
-    None if it is absent, too long for an explicit VR, or a sequence that cannot be parsed.
+    None if it is absent, too long for an explicit VR, or a sequence without items that parse.
     """
     tag = tag_of(keyword)
     if dictionary_VR(tag) == "SQ":
@@ -101,12 +101,12 @@ def carried(header: Dataset, keyword: str) -> RawDataElement | None:
 
 def items(header: Dataset, keyword: str) -> list[Dataset]:
     """Give the items of a sequence; none if it is absent or cannot be parsed."""
-    return list(_items(header, tag_of(keyword)) or ())
+    return _items(header, tag_of(keyword))
 
 
 def sequence_of(keyword: str, sequence: Iterable[Iterable[RawDataElement]]) -> RawDataElement:
     """Make a sequence of items that are made of such elements."""
-    return raw_element(tag_of(keyword), b"".join(_item(elements) for elements in sequence))
+    return raw_element(tag_of(keyword), b"".join(_item(encoded(elements)) for elements in sequence))
 
 
 def encoded(elements: Iterable[DataElement | RawDataElement]) -> bytes:
@@ -141,27 +141,29 @@ def _encoded_again(header: Dataset, element: DataElement) -> bytes:
     return buffer.getvalue()[IMPLICIT_VR_HEADER_BYTES:]
 
 
-def _items(header: Dataset, tag: BaseTag) -> list[Dataset] | None:
+def _items(header: Dataset, tag: BaseTag) -> list[Dataset]:
+    """Parse a sequence as far as it can be parsed."""
     try:
         element = header.get_item(tag, keep_deferred=True)
         if element is None:
-            return None
+            return []
         if isinstance(element, RawDataElement):
             implicit = element.is_implicit_VR or element.VR == "UN"  # PS3.5 6.2.2, note 2
-            return list(convert_SQ(element.value or b"", implicit, element.is_little_endian))
-        return list(element.value)
+            sequence = convert_SQ(element.value or b"", implicit, element.is_little_endian)
+        else:
+            sequence = element.value
+        return list(sequence)
     except Exception:  # noqa: BLE001 -- damage shows itself in a dozen ways, down to recursion depth
-        return None
+        return []
 
 
 def _carried_sequence(header: Dataset, tag: BaseTag) -> RawDataElement | None:
-    sequence = _items(header, tag)
-    if sequence is None:
-        return None
     try:
-        return raw_element(tag, b"".join(_item(_carried_from(item)) for item in sequence))
+        bodies = [encoded(_carried_from(item)) for item in _items(header, tag)]
     except Exception:  # noqa: BLE001 -- as above: an item may parse and its own sequences may not
         return None
+    sequence = b"".join(_item(body) for body in bodies if body)
+    return raw_element(tag, sequence) if sequence else None
 
 
 def _carried_from(item: Dataset) -> Iterator[RawDataElement]:
@@ -171,14 +173,14 @@ def _carried_from(item: Dataset) -> Iterator[RawDataElement]:
             continue  # private elements mean nothing without their creator's word
         vr = dictionary_VR(tag)
         if vr == "SQ":
-            nested = _items(item, tag) or ()
-            yield raw_element(tag, b"".join(_item(_carried_from(inner)) for inner in nested))
+            nested = _carried_sequence(item, tag)
+            if nested is not None:
+                yield nested
         elif vr in TEXT_VRS:
             value = value_bytes(item, tag) or b""
             if len(value) <= LONGEST_VALUE:
                 yield raw_element(tag, value)
 
 
-def _item(elements: Iterable[RawDataElement]) -> bytes:
-    body = encoded(elements)
+def _item(body: bytes) -> bytes:
     return ITEM + struct.pack("<L", len(body)) + body

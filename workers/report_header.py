@@ -166,6 +166,7 @@ def request_items(header: Dataset, source: Source) -> list[list[RawDataElement]]
             ),
         ]
         for item in items(header, "RequestAttributesSequence")
+        if any(tag_of(keyword) in item for keyword in REQUEST)
     ]
 
 

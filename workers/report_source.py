@@ -7,11 +7,12 @@ from datetime import datetime, timedelta, timezone
 from typing import Final, Self
 
 from pydicom.dataset import Dataset
-from pydicom.uid import UID
 
 from workers.output import ReportError
 from workers.report_elements import decimals, unsigned_short, words
 
+# PS3.5 9.1, but a component may begin with a zero: the listener accepts such senders too
+ACCEPTED_UID: Final = r"(?=.{1,64}$)[0-9]+(\.[0-9]+)*"
 LONGEST_OFFSET_EAST: Final = timedelta(hours=14)  # PS3.3 C.12.1.1.8
 LONGEST_OFFSET_WEST: Final = timedelta(hours=12)
 LOSSY_TRANSFER_SYNTAXES: Final = frozenset(
@@ -72,7 +73,7 @@ class Source:
 
 def _uid(header: Dataset, keyword: str) -> str:
     values = words(header, keyword)
-    if len(values) != 1 or not UID(values[0]).is_valid:
+    if len(values) != 1 or not re.fullmatch(ACCEPTED_UID, values[0]):
         raise ReportError(f"the source has no valid {keyword}")
     return values[0]
 
