@@ -9,6 +9,7 @@ import hashlib
 import time
 import uuid
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +17,7 @@ import structlog
 
 from service.acceptance import (
     IDENTIFIERS,
+    Accepted,
     Rejection,
     StoreCommand,
     identifier,
@@ -61,6 +63,20 @@ _REASONS: Final[tuple[tuple[type[Exception], Reason], ...]] = (
 log = structlog.get_logger()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Sender:
+    source: Source
+    calling_ae_title: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Examined:
+    accepted: Accepted
+    transfer_syntax_uid: str
+    sha256: str
+    size_bytes: int
+
+
 class Reception:
     """The way from an arrived file to a promise.
 
@@ -90,24 +106,27 @@ class Reception:
         *,
         source: Source,
         calling_ae_title: str = "",
+        sha256: str | None = None,
     ) -> Receipt | Rejection:
         """Take or refuse the Part 10 file `arrived`, which lies in `spool.incoming`; never raises.
 
         The file is gone from there when this returns. Without a command, what the file's meta
-        information says of the data set is held against it.
+        information says of the data set is held against it. `sha256` is the data set's, if known.
         """
         started = time.perf_counter()
+        sender = _Sender(source=source, calling_ae_title=calling_ae_title)
         try:
-            outcome = self._receive(arrived, command, source, calling_ae_title)
+            examined = self._examine(arrived, command, sha256)
+            if isinstance(examined, Rejection):
+                return self.refuse(examined, source=source, calling_ae_title=calling_ae_title)
+            receipt = self._keep(arrived, examined, sender)
         except Exception as exc:  # noqa: BLE001 -- whoever waits outside must have an answer
             return self.refuse(exc, source=source, calling_ae_title=calling_ae_title)
         finally:
             with contextlib.suppress(OSError):  # the relay sweeps what a broken disk leaves here
                 arrived.unlink(missing_ok=True)
-        if isinstance(outcome, Rejection):
-            return self.refuse(outcome, source=source, calling_ae_title=calling_ae_title)
         RECEIVE_SECONDS.observe(time.perf_counter() - started)
-        return outcome
+        return receipt
 
     def refuse(
         self, why: Rejection | Exception, *, source: Source, calling_ae_title: str = ""
@@ -126,43 +145,9 @@ class Reception:
         )
         return rejection
 
-    def _receive(
-        self, arrived: Path, command: StoreCommand | None, source: Source, calling_ae_title: str
-    ) -> Receipt | Rejection:
-        job_id = uuid.uuid4().hex
-        instance = self._examine(job_id, arrived, command, source, calling_ae_title)
-        if isinstance(instance, Rejection):
-            return instance
-        self._spool.require_room()
-        if self._ledger_is_in_doubt:
-            self._ledger.jobs.exists(job_id)  # ask before writing what might have to lie about
-        self._spool.accept(job_id, arrived)
-        receipt = self._commit(instance)
-        if receipt.repeated:
-            self._spool.discard(job_id)
-            INSTANCES_REPEATED.inc()
-        else:
-            self._ring()
-            INSTANCES_RECEIVED.labels(source=source).inc()
-            RECEIVED_BYTES.inc(instance.size_bytes)
-        log.info(
-            "instance_repeated" if receipt.repeated else "instance_received",
-            job_id=receipt.job_id,
-            corrects=receipt.corrects,
-            source=source,
-            size_bytes=instance.size_bytes,
-            calling_ae_title=self._if_known(calling_ae_title),
-        )
-        return receipt
-
     def _examine(
-        self,
-        job_id: str,
-        arrived: Path,
-        command: StoreCommand | None,
-        source: Source,
-        calling_ae_title: str,
-    ) -> Instance | Rejection:
+        self, arrived: Path, command: StoreCommand | None, sha256: str | None
+    ) -> _Examined | Rejection:
         """Read what the ledger must know of the file, or why it is refused."""
         with arrived.open("rb") as stream:
             part10 = read_file_meta(stream)
@@ -179,20 +164,40 @@ class Reception:
             verdict = review(header, command or _command_of(part10))
             if isinstance(verdict, Rejection):
                 return verdict
-            stream.seek(part10.offset)
-            sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
-        return Instance(
-            job_id=job_id,
-            sop_instance_uid=verdict.sop_instance_uid,
-            sop_class_uid=verdict.sop_class_uid,
-            series_instance_uid=verdict.series_instance_uid,
-            study_instance_uid=verdict.study_instance_uid,
+            if sha256 is None:
+                stream.seek(part10.offset)
+                sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+        return _Examined(
+            accepted=verdict,
             transfer_syntax_uid=transfer_syntax_uid,
             sha256=sha256,
             size_bytes=part10.size_bytes,
-            calling_ae_title=calling_ae_title,
-            source=source,
         )
+
+    def _keep(self, arrived: Path, examined: _Examined, sender: _Sender) -> Receipt:
+        """Make the file durable, have the ledger promise it an outcome, ring."""
+        instance = _instance(examined, sender)
+        self._spool.require_room()
+        if self._ledger_is_in_doubt:
+            self._ledger.jobs.exists(instance.job_id)  # raises before there is anything to regret
+        self._spool.accept(instance.job_id, arrived)
+        receipt = self._commit(instance)
+        if receipt.repeated:
+            self._spool.discard(instance.job_id)
+            INSTANCES_REPEATED.inc()
+        else:
+            self._ring()
+            INSTANCES_RECEIVED.labels(source=sender.source).inc()
+            RECEIVED_BYTES.inc(instance.size_bytes)
+        log.info(
+            "instance_repeated" if receipt.repeated else "instance_received",
+            job_id=receipt.job_id,
+            corrects=receipt.corrects,
+            source=sender.source,
+            size_bytes=instance.size_bytes,
+            calling_ae_title=self._if_known(sender.calling_ae_title),
+        )
+        return receipt
 
     def _commit(self, instance: Instance) -> Receipt:
         """Have the ledger promise what is spooled; without a promise its bytes go.
@@ -213,6 +218,21 @@ class Reception:
 
     def _if_known(self, ae_title: str) -> str | None:
         return ae_title if ae_title in self._known_ae_titles else None
+
+
+def _instance(examined: _Examined, sender: _Sender) -> Instance:
+    return Instance(
+        job_id=uuid.uuid4().hex,
+        sop_instance_uid=examined.accepted.sop_instance_uid,
+        sop_class_uid=examined.accepted.sop_class_uid,
+        series_instance_uid=examined.accepted.series_instance_uid,
+        study_instance_uid=examined.accepted.study_instance_uid,
+        transfer_syntax_uid=examined.transfer_syntax_uid,
+        sha256=examined.sha256,
+        size_bytes=examined.size_bytes,
+        calling_ae_title=sender.calling_ae_title,
+        source=sender.source,
+    )
 
 
 def _command_of(part10: Arrived) -> StoreCommand:

@@ -5,15 +5,15 @@ association with it; it also leaves a request without an identifier unanswered. 
 taken here, and whatever else is sent ends the association.
 """
 
+import struct
 import threading
 from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING, Final
 
 from pydicom.dataset import Dataset
-from pydicom.uid import UID, ImplicitVRLittleEndian
+from pydicom.uid import ImplicitVRLittleEndian
 from pynetdicom.dimse import DIMSEServiceProvider
-from pynetdicom.dimse_primitives import C_ECHO, C_STORE
 from pynetdicom.pdu_primitives import P_DATA
 
 from service.acceptance import SUCCESS, StoreCommand, identifier, is_uid
@@ -27,14 +27,19 @@ LONGEST_COMMAND: Final = 1 << 14  # bytes; the elements of PS3.7 E.1 come to a f
 FRAGMENT_OF_COMMAND: Final = 0x01  # PS3.8 E.2
 LAST_FRAGMENT: Final = 0x02
 
-_C_STORE_RQ: Final = 0x0001  # PS3.7 E.1-1
+_C_STORE_RQ: Final = 0x0001  # PS3.7 table E.1-1
+_C_STORE_RSP: Final = 0x8001
 _C_ECHO_RQ: Final = 0x0030
+_C_ECHO_RSP: Final = 0x8030
 _NO_DATA_SET: Final = 0x0101
 
+_COMMAND_GROUP_LENGTH: Final = 0x00000000
 _AFFECTED_SOP_CLASS_UID: Final = 0x00000002
 _COMMAND_FIELD: Final = 0x00000100
 _MESSAGE_ID: Final = 0x00000110
+_MESSAGE_ID_BEING_RESPONDED_TO: Final = 0x00000120
 _COMMAND_DATA_SET_TYPE: Final = 0x00000800
+_STATUS: Final = 0x00000900
 _AFFECTED_SOP_INSTANCE_UID: Final = 0x00001000
 _ELEMENTS: Final = frozenset(
     {
@@ -45,6 +50,10 @@ _ELEMENTS: Final = frozenset(
         _AFFECTED_SOP_INSTANCE_UID,
     }
 )
+
+
+_US: Final = struct.Struct("<H")
+_PDV_BYTES: Final = 6  # around a fragment in a PDU, PS3.8 9.3.5.1
 
 
 class ProtocolError(Exception):
@@ -115,7 +124,13 @@ class Messages(DIMSEServiceProvider):
         field = _number(command, _COMMAND_FIELD)
         has_data_set = _number(command, _COMMAND_DATA_SET_TYPE) != _NO_DATA_SET
         if field == _C_ECHO_RQ and not has_data_set:
-            self._answer_echo(context_id, command)
+            self._answer(
+                context_id,
+                _C_ECHO_RSP,
+                message_id=_number(command, _MESSAGE_ID),
+                status=SUCCESS,
+                sop_class_uid=self._context(context_id).abstract_syntax_uid,
+            )
         elif field == _C_STORE_RQ:
             self._begin_store(context_id, command)
             if not has_data_set:
@@ -147,22 +162,45 @@ class Messages(DIMSEServiceProvider):
         store = self._store
         if store is None:
             return
-        answer = C_STORE()
-        answer.MessageIDBeingRespondedTo = store.message_id
-        answer.Status = store.transfer.finish()
-        if is_uid(store.command.sop_class_uid):
-            answer.AffectedSOPClassUID = store.command.sop_class_uid
-        if is_uid(store.command.sop_instance_uid):
-            answer.AffectedSOPInstanceUID = store.command.sop_instance_uid
-        self.send_msg(answer, store.context_id)
+        status = store.transfer.finish()
+        self._answer(
+            store.context_id,
+            _C_STORE_RSP,
+            message_id=store.message_id,
+            status=status,
+            sop_class_uid=store.command.sop_class_uid,
+            sop_instance_uid=store.command.sop_instance_uid,
+        )
         self._store = None
 
-    def _answer_echo(self, context_id: int, command: Dataset) -> None:
-        answer = C_ECHO()
-        answer.MessageIDBeingRespondedTo = _number(command, _MESSAGE_ID)
-        answer.AffectedSOPClassUID = UID(self._context(context_id).abstract_syntax_uid)
-        answer.Status = SUCCESS
-        self.send_msg(answer, context_id)
+    def _answer(
+        self,
+        context_id: int,
+        field: int,
+        *,
+        message_id: int,
+        status: int,
+        sop_class_uid: str,
+        sop_instance_uid: str = "",
+    ) -> None:
+        """Send an answer; UIDs that are none are not sent back."""
+        elements = [
+            (_AFFECTED_SOP_CLASS_UID, _uid_value(sop_class_uid)),
+            (_COMMAND_FIELD, _US.pack(field)),
+            (_MESSAGE_ID_BEING_RESPONDED_TO, _US.pack(message_id)),
+            (_COMMAND_DATA_SET_TYPE, _US.pack(_NO_DATA_SET)),
+            (_STATUS, _US.pack(status)),
+            (_AFFECTED_SOP_INSTANCE_UID, _uid_value(sop_instance_uid)),
+        ]
+        command = b"".join(_element(tag, value) for tag, value in elements if value)
+        command = _element(_COMMAND_GROUP_LENGTH, struct.pack("<L", len(command))) + command
+        longest = (self.maximum_pdu_size or len(command) + _PDV_BYTES) - _PDV_BYTES
+        while command:
+            fragment, command = command[:longest], command[longest:]
+            control = FRAGMENT_OF_COMMAND | (0 if command else LAST_FRAGMENT)
+            pdata = P_DATA()
+            pdata.presentation_data_value_list.append((context_id, bytes([control]) + fragment))
+            self.dul.send_pdu(pdata)
 
     def _context(self, context_id: int) -> Context:
         for context in self.assoc.accepted_contexts:
@@ -189,8 +227,18 @@ def _decode(command: bytes) -> Dataset:
         raise ProtocolError from exc
 
 
+def _element(tag: int, value: bytes) -> bytes:
+    """Encode an element of a command set (PS3.7 6.3.1)."""
+    return struct.pack("<HHL", tag >> 16, tag & 0xFFFF, len(value)) + value
+
+
+def _uid_value(uid: str) -> bytes:
+    """Give a UID's value, padded to an even length; nothing for what is no UID."""
+    return uid.encode("ascii") + b"\0" * (len(uid) % 2) if is_uid(uid) else b""
+
+
 def _number(command: Dataset, tag: int) -> int:
     element = command.get_item(tag)
-    if element is None or not isinstance(element.value, bytes) or len(element.value) != 2:  # noqa: PLR2004 -- US
+    if element is None or not isinstance(element.value, bytes) or len(element.value) != _US.size:
         raise ProtocolError
     return int.from_bytes(element.value, "little")

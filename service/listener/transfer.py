@@ -1,6 +1,7 @@
 """One C-STORE's data set on its way from the wire to the spool."""
 
 import contextlib
+import hashlib
 import struct
 import uuid
 from dataclasses import dataclass
@@ -49,6 +50,7 @@ class Transfer:
         self._context = context
         self._arriving = door.spool.incoming / f"{uuid.uuid4().hex}.arriving"
         self._left = door.maximum_instance_bytes
+        self._sha256 = hashlib.sha256()
         self._stream: BinaryIO | None = None
         self._rejection: Rejection | None = None
         rejection = review_command(command, context.abstract_syntax_uid)
@@ -72,6 +74,7 @@ class Transfer:
             return
         try:
             self._stream.write(fragment)
+            self._sha256.update(fragment)
         except OSError as exc:
             self._refuse(exc)
 
@@ -89,6 +92,7 @@ class Transfer:
             self._command,
             source=Source.DICOM,
             calling_ae_title=self._context.calling_ae_title,
+            sha256=self._sha256.hexdigest(),
         )
         return outcome.status if isinstance(outcome, Rejection) else SUCCESS
 

@@ -90,14 +90,19 @@ class UpperLayer(DULServiceProvider):
             os.close(self._woken)
 
     def _is_transport_event(self) -> bool:
-        if (
-            self.state_machine.current_state == "Sta13"
-        ):  # the peer is to close; pynetdicom sees to it
+        """Read what has come in, up to the end of a message; tell whether anything has."""
+        if self.state_machine.current_state == "Sta13":  # pynetdicom sees to the closing
             return super()._is_transport_event()
-        if not self._wait():
-            return False
-        self._read_pdu_data()
-        return True
+        has_come_in = False
+        while self._wait():
+            has_come_in = True
+            self._read_pdu_data()
+            self._idle_timer.restart()
+            if not self._messages.is_busy or not self.event_queue.empty():
+                break
+        if self.event_queue.empty():
+            self._process_recv_primitive()  # an answer goes out at once, without a turn between
+        return has_come_in
 
     def _wait(self) -> bool:
         """Sleep until there is something to read (then True), to send, or to time out."""
