@@ -28,7 +28,8 @@ pip_setting() {
         sed -n "s/^[^.]*\.$1='\(.*\)'\$/\1/p" | head -n 1 | sed 's/\\n/ /g'
 }
 
-deploy/setup/venv.sh
+# an environment that is behind pyproject.toml will do: this is how it catches up
+[ -x .venv/bin/python ] || deploy/setup/venv.sh
 .venv/bin/python -m venv "$work/venv"
 "$work/venv/bin/python" -m pip install --quiet uv
 index="$(pip_setting index-url)"

@@ -90,7 +90,8 @@ say "Installing what requirements.lock names, each file checked against its hash
 install_torch
 say "Installing Lobar itself"
 .venv/bin/python -m pip install --no-deps --no-build-isolation -e .
-.venv/bin/python -m pip check
+.venv/bin/python -m pip check ||
+    fail "requirements.lock does not hold what pyproject.toml asks for: run make lock"
 [ -x .venv/bin/lobar ] || fail "the installation left no .venv/bin/lobar"
 what_is_wanted >"$stamp"
 say "Ready: .venv/bin/lobar"

@@ -20,7 +20,10 @@ case "$*" in
             echo "ERROR: No matching distribution found for $4" >&2
             exit 1
         fi
-        if [ "$3" = check ]; then touch .venv/bin/lobar; chmod +x .venv/bin/lobar; fi ;;
+        if [ "$3" = check ]; then
+            [ ! -e "$MACHINE/stale-lock" ] || exit 1
+            touch .venv/bin/lobar; chmod +x .venv/bin/lobar
+        fi ;;
 esac
 """
 
@@ -99,6 +102,15 @@ def test_an_interrupted_installation_is_taken_up_again(workplace: Machine) -> No
 
     assert done.returncode == 0, done.stderr
     assert workplace.notes()[-1] == "-m pip check"
+
+
+def test_a_lock_that_lacks_a_dependency_is_named_as_the_cause(workplace: Machine) -> None:
+    (workplace.folder / "stale-lock").touch()
+
+    done = workplace.run(SCRIPT)
+
+    assert done.returncode == 1
+    assert done.stderr.endswith("what pyproject.toml asks for: run make lock\n")
 
 
 def test_without_a_python_that_is_new_enough_one_line_says_what_to_install(
