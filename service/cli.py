@@ -206,9 +206,8 @@ def check() -> None:
     """
     with _explained():
         settings = _settings()
-        from workers.check import echo, load_bundle
-
         from service.check import run_check
+        from workers.check import echo, load_bundle
 
         raise typer.Exit(run_check(settings, echo=echo, load_bundle=load_bundle))
 

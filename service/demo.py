@@ -205,7 +205,9 @@ def _print_table(
     jobs: dict[str, Job],
 ) -> bool:
     """Print a row for each file; gives whether every report arrived."""
-    table = Table("instance", "finding", "probability", "report", "seconds")
+    table = Table("instance", "finding", "probability")
+    table.add_column("report", overflow="fold")
+    table.add_column("seconds", justify="right")
     complete = True
     for each in sent:
         job = jobs.get(each.sop_instance_uid)

@@ -3,7 +3,6 @@
 It is no archive and proves nothing about one; the tests use Orthanc and DCMTK for that.
 """
 
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -48,8 +47,11 @@ class StandInPacs:
         ae = AE(ae_title=AE_TITLE)
         for sop_class in _TAKEN:
             ae.add_supported_context(sop_class, ExplicitVRLittleEndian)
-        server = ae.make_server((LOOPBACK, 0), evt_handlers=[(evt.EVT_C_STORE, self._store)])
-        threading.Thread(target=server.serve_forever, name="stand-in-pacs", daemon=True).start()
+        server = ae.start_server(
+            (LOOPBACK, 0), block=False, evt_handlers=[(evt.EVT_C_STORE, self._store)]
+        )
+        if server is None:
+            raise RuntimeError("pynetdicom gives a server when it is not to block")
         self.port = server.server_address[1]
         try:
             yield self

@@ -122,6 +122,7 @@ class Supervisor:
             part.command,
             env=self._environment,
             stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,  # what a part has to say, it says on standard error
             # a terminal's Ctrl-C must reach the parts through us, in order, not all at once
             process_group=0,
             # the parts must not outlive us, however we go; there is one thread at this time

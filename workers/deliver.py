@@ -46,9 +46,9 @@ class Rooms:
 
 def run(settings: Settings, ledger: Ledger, spool: Spool, redis_url: str) -> None:
     """Answer the queue's rings until SIGTERM; one lane, and so one association, a destination."""
-    stopping = threading.Event()
+    stopping, ready = threading.Event(), threading.Event()
     lanes = {each.name: threading.Lock() for each in settings.destinations}
-    with Heart(ledger, "deliver", ready=lambda: not stopping.is_set()) as heart:
+    with Heart(ledger, "deliver", ready=ready.is_set) as heart:
         rooms = Rooms(
             settings=settings,
             ledger=ledger,
@@ -72,6 +72,7 @@ def run(settings: Settings, ledger: Ledger, spool: Spool, redis_url: str) -> Non
             redis_url,
             DELIVER,
             deliver,
+            ready=ready,
             stopping=stopping,
             pool="threads",
             concurrency=len(lanes) + _SPARE_THREADS,

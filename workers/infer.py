@@ -60,16 +60,15 @@ def run(settings: Settings, ledger: Ledger, spool: Spool, redis_url: str) -> Non
     Raises:
         BundleError: the bundle cannot be used; the message says why.
     """
-    stopping, loaded = threading.Event(), threading.Event()
+    stopping, ready = threading.Event(), threading.Event()
     with (
-        Heart(ledger, "infer", ready=lambda: loaded.is_set() and not stopping.is_set()) as heart,
+        Heart(ledger, "infer", ready=ready.is_set) as heart,
         ThreadPoolExecutor(settings.infer.decode_threads, "decoder") as decoders,
     ):
         from workers.predictor import load_predictor  # noqa: PLC0415 -- torch and monai cost seconds
 
         predictor = load_predictor(settings.bundle)
         _tell_model(predictor)
-        loaded.set()
         doorbell = Doorbell(redis_url)
         rooms = Rooms(
             settings=settings,
@@ -81,7 +80,7 @@ def run(settings: Settings, ledger: Ledger, spool: Spool, redis_url: str) -> Non
             decoders=decoders,
             stopping=stopping,
         )
-        work(redis_url, INFER, lambda: _answer(rooms), stopping=stopping)
+        work(redis_url, INFER, lambda: _answer(rooms), ready=ready, stopping=stopping)
         doorbell.close()
 
 
