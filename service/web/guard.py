@@ -43,7 +43,7 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        guarded = _with_headers(send, is_static=scope["path"].startswith("/static/"))
+        guarded = _with_headers(send, scope)
         problem = self._refuse(scope)
         if problem is not None:
             await answer(Request(scope), problem)(scope, receive, guarded)
@@ -56,12 +56,8 @@ class Guard:
             return Problem(HTTPStatus.MISDIRECTED_REQUEST, "This is not the host that was meant.")
         if scope["method"] not in _SAFE_METHODS and is_cross_site(headers):
             return Problem(HTTPStatus.FORBIDDEN, "The request came from another site.")
-        length = headers.get("content-length", "0")
-        if not length.isascii() or not length.isdigit():
-            return Problem(HTTPStatus.BAD_REQUEST, "The Content-Length is not a number.")
-        if int(length) > self._maximum_body_bytes:
-            return self._too_large()
-        return None
+        length = int(headers.get("content-length", "0"))  # a number: the server saw to that
+        return self._too_large() if length > self._maximum_body_bytes else None
 
     def _bounded(self, receive: Receive) -> Receive:
         """Count what comes in: a chunked body has no length to refuse it by."""
@@ -121,12 +117,18 @@ def is_cross_site(headers: Headers) -> bool:
     return origin is not None and origin.partition("://")[2].lower() != headers["host"].lower()
 
 
-def _with_headers(send: Send, *, is_static: bool) -> Send:
+def _with_headers(send: Send, scope: Scope) -> Send:
+    headers = dict(_SECURITY_HEADERS)
+    is_static = scope["path"].startswith("/static/")
+    headers["cache-control"] = "max-age=3600" if is_static else "no-store"
+    if "transfer-encoding" in Headers(scope=scope):
+        # What is left of a refused body is read and thrown away, so that a browser comes to see
+        # the refusal; of a body without a length there may be no end.
+        headers["connection"] = "close"
+
     async def _send(message: Message) -> None:
         if message["type"] == "http.response.start":
-            headers = MutableHeaders(scope=message)
-            headers.update(_SECURITY_HEADERS)
-            headers.setdefault("cache-control", "max-age=3600" if is_static else "no-store")
+            MutableHeaders(scope=message).update(headers)
         await send(message)
 
     return _send

@@ -102,7 +102,10 @@ def explanation(reason: Reason | None) -> str:
 
 def details(event: Event) -> str:
     """Give an event's particulars in one line."""
-    return ", ".join(f"{name} {value}" for name, value in event.detail.items())
+    return ", ".join(
+        f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in event.detail.items()
+    )
 
 
 _TEMPLATES.env.globals["version"] = VERSION

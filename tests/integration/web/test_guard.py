@@ -1,0 +1,72 @@
+import pytest
+from starlette.datastructures import Headers
+from web_server import Web
+
+from service.web.guard import is_cross_site, is_our_host
+
+
+@pytest.mark.parametrize(
+    ("host", "is_ours"),
+    [
+        ("127.0.0.1:8080", True),
+        ("[::1]:8080", True),
+        ("localhost", True),
+        ("10.1.2.3:8080", True),
+        ("lobar-web:8080", True),
+        ("lobar.hospital.example", True),
+        ("rebound.attacker.example", False),
+        ("localhost.attacker.example:8080", False),
+        ("127.0.0.1.attacker.example", False),
+        ("", False),
+        ("[", False),
+    ],
+)
+def test_a_host_is_ours_when_no_stranger_can_own_its_name(host: str, *, is_ours: bool) -> None:
+    assert is_our_host(host, "lobar.hospital.example") is is_ours
+
+
+@pytest.mark.parametrize(
+    ("headers", "is_foreign"),
+    [
+        ({}, False),
+        ({"sec-fetch-site": "same-origin"}, False),
+        ({"sec-fetch-site": "none"}, False),
+        ({"sec-fetch-site": "same-site"}, True),
+        ({"sec-fetch-site": "cross-site"}, True),
+        ({"sec-fetch-site": "cross-site", "origin": "http://localhost:8080"}, True),
+        ({"origin": "http://localhost:8080"}, False),
+        ({"origin": "http://localhost:9999"}, True),
+        ({"origin": "http://attacker.example"}, True),
+        ({"origin": "null"}, True),
+        ({"origin": "http://["}, True),
+    ],
+)
+def test_a_browser_gives_a_foreign_page_away(headers: dict[str, str], *, is_foreign: bool) -> None:
+    assert is_cross_site(Headers({"host": "localhost:8080", **headers})) is is_foreign
+
+
+@pytest.mark.parametrize("path", ["/upload", "/api/instances", f"/jobs/{'0' * 32}/requeue"])
+def test_another_sites_page_cannot_change_anything(web: Web, path: str) -> None:
+    job_id = web.receive()
+    answer = web.client.post(path, files={"files": b"x"}, headers={"sec-fetch-site": "cross-site"})
+    assert answer.status_code == 403
+    assert [job.id for job in web.ledger.view.recent()] == [job_id]
+
+
+def test_a_rebound_name_sees_nothing(web: Web) -> None:
+    web.receive()
+    for path in ("/", "/api/jobs", "/metrics", "/health/live", "/static/lobar.css"):
+        answer = web.client.get(path, headers={"host": "rebound.attacker.example"})
+        assert answer.status_code == 421
+        assert len(answer.text) < 2000
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/nothing", "/api/nothing", "/api/jobs", "/health/live", "/static/lobar.css"]
+)
+def test_every_answer_tells_browsers_to_be_careful(web: Web, path: str) -> None:
+    headers = web.client.get(path).headers
+    assert "default-src 'self'" in headers["content-security-policy"]
+    assert "frame-ancestors 'none'" in headers["content-security-policy"]
+    assert headers["x-content-type-options"] == "nosniff"
+    assert ("no-store" in headers["cache-control"]) is (not path.startswith("/static/"))

@@ -1,0 +1,168 @@
+import re
+import uuid
+from pathlib import Path
+
+import httpx
+import pytest
+from peers.objects import make_cr
+from web_server import Web, part10
+
+from service.job import JobState, OutputRecord, Verdict
+from service.reasons import Reason
+
+REPORT = OutputRecord(
+    kind="report", sop_class_uid="1.2.840.10008.5.1.4.1.1.88.34", sop_instance_uid="2.25.77"
+)
+VERDICT = Verdict(
+    finding="present", probability=0.87654, operating_point="screening", model="pneumonia 1.2"
+)
+
+
+def parked(web: Web) -> str:
+    job_id = web.receive()
+    (job,) = web.ledger.jobs.lease("test/", 1, lease_seconds=60, maximum_attempts=3)
+    web.ledger.jobs.park(job, Reason.REPORT_FAILED)
+    return job_id
+
+
+def reported(web: Web) -> str:
+    job_id = web.receive()
+    (job,) = web.ledger.jobs.lease("test/", 1, lease_seconds=60, maximum_attempts=3)
+    web.ledger.jobs.report(job, VERDICT, [REPORT], ["pacs"])
+    return job_id
+
+
+def delivered(web: Web) -> str:
+    job_id = reported(web)
+    (delivery,) = web.ledger.deliveries.lease("pacs", "test/", 1, lease_seconds=60)
+    web.ledger.deliveries.delivered(delivery, status=0)
+    return job_id
+
+
+def test_an_empty_ledger_says_what_to_do(web: Web) -> None:
+    page = web.client.get("/").text
+    assert "Nothing has been received yet" in page
+    assert "Not a medical device" in page
+
+
+def test_the_first_page_shows_state_finding_probability_and_model(web: Web) -> None:
+    job_id = delivered(web)
+    page = web.client.get("/").text
+    for shown in (job_id[:8], "Delivered", "present", "0.877", "screening", "pneumonia 1.2"):
+        assert shown in page
+    assert f'href="/jobs/{job_id}"' in page
+
+
+def test_a_state_filters_and_its_count_stands_above(web: Web) -> None:
+    one, other = parked(web), delivered(web)
+    page = web.client.get("/", params={"state": "parked"}).text
+    assert one[:8] in page
+    assert other[:8] not in page
+    assert re.search(r"<b>1</b> Parked", page)
+    assert re.search(r"<b>2</b> All", page)
+
+
+def test_older_instances_are_on_the_next_page(web: Web) -> None:
+    jobs = [web.receive() for _ in range(53)]
+    first = web.client.get("/").text
+    older = re.search(r'href="(/\?before=[^"]+)"', first)
+    assert older is not None
+    second = web.client.get(older.group(1)).text
+    shown = [set(re.findall(r'href="/jobs/([0-9a-f]{32})"', page)) for page in (first, second)]
+    assert (len(shown[0]), len(shown[1])) == (50, 3)
+    assert shown[0] | shown[1] == set(jobs)
+
+
+def test_a_job_shows_its_deliveries_statuses_and_trace(web: Web) -> None:
+    job_id = reported(web)
+    (delivery,) = web.ledger.deliveries.lease("pacs", "test/", 1, lease_seconds=60)
+    web.ledger.deliveries.refused(delivery, status=0xA700, again_in=60)
+    page = web.client.get(f"/jobs/{job_id}").text
+    assert "0xA700 Failure: Refused: Out of Resources" in page
+    for shown in ("pacs", "pending", "leased", "output-refused", "2.25.77", "MODALITY"):
+        assert shown in page
+    assert 'http-equiv="refresh"' in page
+
+
+def test_a_finished_job_does_not_reload_itself(web: Web) -> None:
+    assert 'http-equiv="refresh"' not in web.client.get(f"/jobs/{delivered(web)}").text
+
+
+def test_a_parked_job_says_why_and_can_be_requeued(web: Web) -> None:
+    job_id = parked(web)
+    page = web.client.get(f"/jobs/{job_id}").text
+    assert "No valid report could be built for this instance." in page
+    assert f'action="/jobs/{job_id}/requeue"' in page
+    answer = web.client.post(f"/jobs/{job_id}/requeue")
+    assert (answer.status_code, answer.headers["location"]) == (303, f"/jobs/{job_id}")
+    job = web.ledger.view.job(job_id)
+    assert job is not None
+    assert job.state is JobState.RECEIVED
+
+
+def test_a_job_that_is_not_parked_cannot_be_requeued(web: Web) -> None:
+    job_id = delivered(web)
+    assert web.client.post(f"/jobs/{job_id}/requeue").status_code == 409
+    assert "/requeue" not in web.client.get(f"/jobs/{job_id}").text
+
+
+@pytest.mark.parametrize(
+    "job_id", [uuid.uuid4().hex, "0", "%00", "..%2f..%2fetc%2fpasswd", "A" * 5000, "'--"]
+)
+def test_what_is_not_a_job_is_not_found(web: Web, job_id: str) -> None:
+    assert web.client.get(f"/jobs/{job_id}").status_code == 404
+    assert web.client.post(f"/jobs/{job_id}/requeue").status_code == 404
+    answer = web.client.get(f"/api/jobs/{job_id}")
+    assert answer.status_code == 404
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_a_job_is_found_by_its_id_and_by_the_uid_of_its_report(web: Web) -> None:
+    job_id = reported(web)
+    for text in (job_id, job_id[:8], REPORT.sop_instance_uid):
+        answer = web.client.get("/find", params={"q": text})
+        assert (answer.status_code, answer.headers["location"]) == (303, f"/jobs/{job_id}")
+    assert "0 found" in web.client.get("/find", params={"q": "1.2.3.4"}).text
+    assert web.client.get("/find", params={"q": "<script>"}).status_code == 422
+
+
+def every_page(web: Web, job_id: str) -> list[httpx.Response]:
+    paths = ("/", f"/jobs/{job_id}", "/find?q=1.2.3", "/nothing", "/?state=none", "/api/jobs")
+    return [web.client.get(path) for path in (*paths, f"/api/jobs/{job_id}", "/metrics")]
+
+
+def test_no_page_names_the_patient(web: Web, tmp_path: Path) -> None:
+    dataset = make_cr(patient_name="Geheim^Jane")
+    dataset.PatientID, dataset.AccessionNumber = "GEHEIM-1", "GEHEIM-2"
+    dataset.InstitutionName = "Geheim"
+    answer = web.send(part10(dataset, tmp_path), name="Geheim^Jane.dcm")
+    job_id = answer.json()["instances"][0]["job_id"]
+    assert "geheim" not in "".join(page.text for page in every_page(web, job_id)).lower()
+
+
+def test_no_page_loads_anything_from_another_host_or_runs_a_script(web: Web) -> None:
+    for page in every_page(web, parked(web)):
+        assert not re.search(r"""(src|href|action)=["'](https?:)?//""", page.text)
+        assert "<script" not in page.text
+    assert web.client.get("/docs").status_code == 404
+    assert web.client.get("/static/lobar.css").status_code == 200
+
+
+def test_the_api_gives_jobs_page_by_page_and_one_with_its_trace(web: Web) -> None:
+    ids = [web.receive() for _ in range(5)]
+    first = web.client.get("/api/jobs", params={"limit": 3, "state": "received"}).json()
+    second = web.client.get(first["next"]).json()
+    assert [job["id"] for job in first["jobs"] + second["jobs"]] == ids[::-1]
+    assert second["next"] is None
+    detail = web.client.get(f"/api/jobs/{ids[0]}").json()
+    assert detail["job"]["state"] == "received"
+    assert [event["name"] for event in detail["trace"]] == ["received"]
+    assert (detail["deliveries"], detail["outputs"]) == ([], [])
+
+
+@pytest.mark.parametrize("query", ["state=lost", "limit=0", "limit=1000000", "before=nan"])
+def test_a_question_that_makes_no_sense_is_a_problem(web: Web, query: str) -> None:
+    answer = web.client.get(f"/api/jobs?{query}")
+    assert answer.status_code == 422
+    assert answer.json()["title"] == "Unprocessable Entity"
+    assert query.partition("=")[0] in answer.json()["detail"]

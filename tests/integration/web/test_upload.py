@@ -1,0 +1,230 @@
+import io
+import socket
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from peers.objects import make_cr, make_dx
+from peers.ports import LOOPBACK
+from PIL import Image
+from pydicom import dcmread
+from pydicom.uid import (
+    ComputedRadiographyImageStorage,
+    CTImageStorage,
+    ExplicitVRBigEndian,
+    SecondaryCaptureImageStorage,
+)
+from web_server import Web, part10
+
+from service.job import JobState, Source
+
+
+def picture(kind: str = "PNG", seed: int = 1) -> bytes:
+    pixels = np.random.default_rng(seed).integers(0, 256, (80, 90), dtype=np.uint8)
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, kind)
+    return stream.getvalue()
+
+
+def zipped() -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        archive.writestr("a.dcm", b"\0" * 500)
+    return stream.getvalue()
+
+
+def test_a_dicom_instance_is_received_spooled_and_rung_for(web: Web, tmp_path: Path) -> None:
+    dataset = make_dx()
+    answer = web.send(part10(dataset, tmp_path))
+    (instance,) = answer.json()["instances"]
+    job = web.ledger.view.job(instance["job_id"])
+    assert (answer.status_code, instance["repeated"]) == (201, False)
+    assert job is not None
+    assert (job.state, job.source) == (JobState.RECEIVED, Source.UPLOAD)
+    assert dcmread(web.spool.inbox(job.id)).SOPInstanceUID == dataset.SOPInstanceUID
+    assert (web.rings, web.left_in_incoming()) == (1, [])
+
+
+def test_the_same_instance_again_is_the_same_job(web: Web, tmp_path: Path) -> None:
+    content = part10(make_cr(), tmp_path)
+    first, second = web.send(content), web.send(content)
+    assert (first.status_code, second.status_code) == (201, 200)
+    assert second.json()["instances"][0]["job_id"] == first.json()["instances"][0]["job_id"]
+    assert second.json()["instances"][0]["repeated"] is True
+    assert len(web.inbox()) == 1
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+def test_the_same_picture_twice_is_one_job(web: Web, kind: str) -> None:
+    content = picture(kind)
+    first, second = (web.send(content).json()["instances"][0] for _ in range(2))
+    assert first["job_id"] == second["job_id"]
+    assert second["repeated"] is True
+    assert dcmread(web.spool.inbox(first["job_id"])).Rows == 80
+    assert web.left_in_incoming() == []
+
+
+def test_of_several_files_each_has_its_own_outcome(web: Web, tmp_path: Path) -> None:
+    answer = web.send(part10(make_cr(), tmp_path), b"<!doctype html>", picture())
+    one, two, three = answer.json()["instances"]
+    assert answer.status_code == 207
+    assert web.ledger.jobs.exists(one["job_id"])
+    assert two["problem"]["status"] == 415
+    assert web.ledger.jobs.exists(three["job_id"])
+    assert web.left_in_incoming() == []
+
+
+@pytest.mark.parametrize("content", [zipped(), b"<!doctype html><p>", b"", b"\0" * 200])
+def test_what_is_no_instance_is_refused_with_what_would_be_taken(web: Web, content: bytes) -> None:
+    answer = web.send(content)
+    assert answer.status_code == 415
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["detail"] == "DICOM Part 10, PNG and JPEG are taken."
+    assert (web.left_in_incoming(), web.inbox()) == ([], [])
+
+
+def test_a_broken_picture_is_refused_in_words(web: Web) -> None:
+    answer = web.send(picture()[:500])
+    assert answer.status_code == 422
+    assert "cannot be decoded" in answer.json()["detail"]
+    assert web.left_in_incoming() == []
+
+
+def test_a_truncated_instance_is_refused_with_its_reason(web: Web, tmp_path: Path) -> None:
+    answer = web.send(part10(make_cr(), tmp_path)[:-100])
+    assert answer.status_code == 422
+    assert answer.json()["reason"] == "truncated"
+    assert (web.left_in_incoming(), web.inbox()) == ([], [])
+
+
+def test_a_class_that_the_listener_would_not_negotiate_is_refused(web: Web, tmp_path: Path) -> None:
+    dataset = make_cr()
+    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = CTImageStorage
+    answer = web.send(part10(dataset, tmp_path))
+    assert answer.status_code == 422
+    assert "SOP class" in answer.json()["detail"]
+    assert (web.left_in_incoming(), web.inbox()) == ([], [])
+
+
+def test_a_transfer_syntax_that_the_listener_would_not_negotiate_is_refused(
+    web: Web, tmp_path: Path
+) -> None:
+    content = part10(make_cr(), tmp_path)
+    little, big = b"1.2.840.10008.1.2.1\0", ExplicitVRBigEndian.encode() + b"\0"
+    answer = web.send(content.replace(little, big, 1))
+    assert answer.status_code == 422
+    assert "transfer syntax" in answer.json()["detail"]
+
+
+def test_a_file_that_says_one_class_and_holds_another_is_refused(web: Web, tmp_path: Path) -> None:
+    said, held = SecondaryCaptureImageStorage.encode(), ComputedRadiographyImageStorage.encode()
+    content = part10(make_cr(), tmp_path).replace(held, said, 1)  # in the file meta information
+    answer = web.send(content)
+    assert (answer.status_code, answer.json()["reason"]) == (422, "sop-class-mismatch")
+
+
+def test_a_disk_at_its_reserve_answers_insufficient_storage(tmp_path: Path) -> None:
+    with Web(tmp_path / "state", reserve_bytes=1 << 60).running() as full:
+        answer = full.send(picture())
+        assert answer.status_code == 507
+        assert answer.json()["reason"] == "out-of-resources"
+        assert full.left_in_incoming() == []
+
+
+def raw(web: Web, head: str) -> socket.socket:
+    connection = socket.create_connection((LOOPBACK, web.port), timeout=30)
+    host = f"Host: {LOOPBACK}:{web.port}\r\n"
+    start = "POST /api/instances HTTP/1.1\r\n"
+    kind = "Content-Type: multipart/form-data; boundary=cut\r\n"
+    connection.sendall(f"{start}{host}{kind}{head}\r\n".encode())
+    return connection
+
+
+def test_a_body_that_says_it_is_too_large_is_refused_before_it_comes(web: Web) -> None:
+    with raw(web, f"Content-Length: {1 << 30}\r\n") as connection:
+        answer = connection.recv(65536)
+        while not answer.endswith(b"}"):
+            answer += connection.recv(65536)
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert b"at most 4,194,304 bytes".lower() in answer.lower()
+
+
+def test_a_body_that_does_not_say_its_length_is_cut_off_at_the_limit(web: Web) -> None:
+    piece = b"\x89PNG\r\n\x1a\n" + b"x" * (1 << 18)
+    sent = 0
+    with raw(web, "Transfer-Encoding: chunked\r\n") as connection:
+        opening = b'--cut\r\nContent-Disposition: form-data; name="f"; filename="f"\r\n\r\n'
+        connection.sendall(b"%x\r\n%b\r\n" % (len(opening), opening))
+        try:
+            while sent < 1 << 30:
+                connection.sendall(b"%x\r\n%b\r\n" % (len(piece), piece))
+                sent += len(piece)
+        except (BrokenPipeError, ConnectionResetError):
+            pass
+    assert sent < 64 << 20  # what lay in the sockets' buffers on top of the 4 MiB allowed
+    assert web.client.get("/health/live").status_code == 200
+    assert (web.left_in_incoming(), web.inbox()) == ([], [])
+
+
+def test_a_body_that_breaks_off_leaves_nothing_behind(web: Web) -> None:
+    opening = b'--cut\r\nContent-Disposition: form-data; name="f"; filename="f"\r\n\r\n'
+    body = opening + picture() + b"\r\n"  # without the closing boundary
+    with raw(web, f"Content-Length: {len(body)}\r\n") as connection:
+        connection.sendall(body)
+        assert connection.recv(65536).startswith(b"HTTP/1.1 400 ")
+    assert (web.left_in_incoming(), web.inbox()) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body", "status"),
+    [
+        ("application/dicom", b"\0" * 128 + b"DICM", 415),
+        ("multipart/form-data", b"", 415),
+        ("multipart/form-data; boundary=cut", b"nonsense", 400),
+        ("multipart/form-data; boundary=cut", b"--cut--\r\n", 400),
+        (
+            "multipart/form-data; boundary=cut",
+            b'--cut\r\nContent-Disposition: form-data; name="f"; filename=""\r\n\r\n\r\n--cut--',
+            400,
+        ),
+    ],
+)
+def test_a_body_without_a_file_in_it_is_a_problem(
+    web: Web, content_type: str, body: bytes, status: int
+) -> None:
+    answer = web.client.post("/api/instances", content=body, headers={"content-type": content_type})
+    assert answer.status_code == status
+    assert answer.json()["status"] == status
+
+
+def test_too_many_files_in_one_request_are_refused_as_a_whole(web: Web) -> None:
+    answer = web.send(*[b"x"] * 101)
+    assert answer.status_code == 413
+    assert "100 files" in answer.json()["detail"]
+    assert web.left_in_incoming() == []
+
+
+def test_a_form_with_one_instance_leads_to_its_job(web: Web) -> None:
+    answer = web.client.post("/upload", files={"files": ("a.png", picture())})
+    (job,) = web.ledger.view.recent()
+    assert (answer.status_code, answer.headers["location"]) == (303, f"/jobs/{job.id}")
+
+
+def test_a_form_with_several_shows_each_outcome_and_escapes_their_names(web: Web) -> None:
+    files = [
+        ("files", ("<script>alert(1)</script>.png", picture(seed=2))),
+        ("files", ("notes.txt", b"hello")),
+    ]
+    page = web.client.post("/upload", files=files).text
+    assert "&lt;script&gt;" in page
+    assert "<script>" not in page
+    assert "Refused" in page
+    assert web.ledger.view.recent()[0].id in page
+
+
+def test_a_form_with_one_refused_file_says_why(web: Web) -> None:
+    answer = web.client.post("/upload", files={"files": ("a.zip", zipped())})
+    assert answer.status_code == 415
+    assert "DICOM Part 10, PNG and JPEG are taken." in answer.text
+    assert answer.headers["content-type"].startswith("text/html")
