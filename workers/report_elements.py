@@ -23,6 +23,7 @@ from pydicom.values import convert_SQ
 TEXT_VRS: Final = frozenset(
     "AE AS CS DA DS DT IS LO LT PN SH ST TM UC UI UR UT".split()  # noqa: SIM905 -- reads as PS3.5 6.2
 )
+DEFAULT_REPERTOIRE: Final = "ISO_IR 6"
 LONGEST_VALUE: Final = 0xFFFE  # what the two-byte length of an explicit VR holds, PS3.5 7.1.2
 ITEM: Final = b"\xfe\xff\x00\xe0"  # PS3.5 7.5
 IMPLICIT_VR_HEADER_BYTES: Final = 8  # tag and length, PS3.5 7.1.3
@@ -115,7 +116,12 @@ def encoded(elements: Iterable[DataElement | RawDataElement]) -> bytes:
     buffer.is_implicit_VR = False
     buffer.is_little_endian = True
     for element in sorted(elements, key=lambda element: element.tag):
-        write_data_element(buffer, element, default_encoding)
+        if isinstance(element, DataElement) and element.VR == "SQ":
+            # as pydicom's writer does, but without its search for ambiguous VRs in every item
+            inner = b"".join(_item(encoded(item.elements())) for item in element.value)
+            write_data_element(buffer, raw_element(element.tag, inner))
+        else:
+            write_data_element(buffer, element, DEFAULT_REPERTOIRE)
     return buffer.getvalue()
 
 
