@@ -126,12 +126,12 @@ class _Inflating:
         """Make some bytes ready, unless the stream has come to its end."""
         while not self._ready_bytes and not self._inflator.eof:
             deflated = self._inflator.unconsumed_tail or self._stream.read(_PIECE_BYTES)
-            if not deflated:
-                raise TruncatedError
-            try:
+            try:  # zlib may hold back some bytes even when it has been given all
                 inflated = self._inflator.decompress(deflated, _PIECE_BYTES)
             except zlib.error as exc:
                 raise UndecodableError from exc
+            if not deflated and not inflated and not self._inflator.eof:
+                raise TruncatedError
             self._limit -= len(inflated)
             if self._limit < 0:
                 raise TooLargeError
