@@ -69,7 +69,7 @@ class Predictor:
             self._network = network.to(self._device).eval()
         except Exception as error:  # a bundle's configuration is code: it may raise anything
             raise BundleError(
-                f"{bundle}: configs/inference.yaml cannot be used ({_root(error)}); "
+                f"{bundle}: configs/inference.yaml cannot be used ({_in_one_line(error)}); "
                 "reinstall the bundle or mend its configuration"
             ) from error
 
@@ -242,6 +242,11 @@ def _parse(bundle: Path, metadata: dict[str, Any]) -> ConfigParser:
     config["bundle_root"] = str(bundle)
     config.parse()
     return config
+
+
+def _in_one_line(error: BaseException) -> str:
+    cause = _root(error)
+    return " ".join(f"{type(cause).__name__}: {cause}".split())
 
 
 def _root(error: BaseException) -> BaseException:

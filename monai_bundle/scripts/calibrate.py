@@ -10,8 +10,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from scripts.evaluation import read_predictions
 from scripts.figures import FloatArray, Results, at_point
+from scripts.predictions import read_predictions
 from scripts.publish import read_metadata, write_metadata
 
 TEMPERATURES: Final = np.geomspace(0.2, 5, 2001)

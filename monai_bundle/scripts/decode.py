@@ -50,7 +50,7 @@ def decode(header: PixelHeader, pixel_data: bytes) -> tuple[NDArray[np.generic],
         planar_configuration=header.planar_configuration,
         photometric_interpretation=header.photometric_interpretation,
         pixel_keyword="PixelData",
-        pixel_vr="OB" if header.bits_allocated == _EIGHT else "OW",
+        pixel_vr=header.value_representation,
         correct_unused_bits=False,
         view_only=True,
     )

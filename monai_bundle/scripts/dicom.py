@@ -74,7 +74,7 @@ def _luminance(content: bytes) -> NDArray[np.float32]:
 def _grey(
     header: PixelHeader, dataset: Dataset, values: NDArray[np.generic]
 ) -> NDArray[np.float32]:
-    words = np.asarray(values).view(f"u{values.dtype.itemsize}")
+    words = np.asarray(values).view(values.dtype.str.replace("i", "u"))
     words = words.astype(f"u{header.bits_allocated // 8}", copy=False)
     table = grey_table(header, dataset, words[::_SAMPLING_STEP, ::_SAMPLING_STEP])
     return table[words]

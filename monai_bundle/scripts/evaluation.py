@@ -1,6 +1,5 @@
 """The handler that gathers an evaluator's output and writes predictions and figures."""
 
-import csv
 import json
 from collections.abc import Mapping
 from functools import partial
@@ -11,8 +10,7 @@ import numpy as np
 from ignite.engine import Engine, Events
 
 from scripts.figures import Results, at_point, overall, with_intervals
-
-COLUMNS = ("patient", "label", "logit", "probability")
+from scripts.predictions import read_predictions, write_predictions
 
 
 class Tally:
@@ -46,17 +44,12 @@ class Tally:
         engine.add_event_handler(Events.COMPLETED, self._write)
 
     def _note(self, engine: Engine) -> None:
-        patients = engine.state.batch["patient"]
-        for patient, item in zip(patients, engine.state.output, strict=True):
+        for given, item in zip(engine.state.batch, engine.state.output, strict=True):
             row = (float(item["label"]), float(item["logit"]), float(item["pred"]))
-            self._rows.append((str(patient), *row))
+            self._rows.append((str(given["patient"]), *row))
 
     def _write(self, _: Engine) -> None:
-        self.predictions.parent.mkdir(parents=True, exist_ok=True)
-        with self.predictions.open("w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(COLUMNS)
-            writer.writerows(self._rows)
+        write_predictions(self.predictions, self._rows)
         found = json.loads(self.metrics.read_text()) if self.metrics.exists() else {}
         found[self.part] = self._figures(read_predictions(self.predictions))
         self.metrics.parent.mkdir(parents=True, exist_ok=True)
@@ -81,15 +74,3 @@ class Tally:
                 for name, point in self.metadata["operating_points"].items()
             },
         }
-
-
-def read_predictions(path: str | Path) -> Results:
-    """Give back what `Tally` wrote."""
-    with Path(path).open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    return Results(
-        patients=np.array([row["patient"] for row in rows]),
-        labels=np.array([float(row["label"]) for row in rows]),
-        logits=np.array([float(row["logit"]) for row in rows]),
-        probabilities=np.array([float(row["probability"]) for row in rows]),
-    )

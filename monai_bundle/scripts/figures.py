@@ -56,7 +56,7 @@ def at_point(results: Results, point: Mapping[str, Any]) -> dict[str, float]:
     """Give what the finding is worth at an operating point.
 
     Sensitivity, specificity and accuracy are those of the threshold over all images;
-    `indeterminate` is the share in the band, `decided_accuracy` the accuracy outside it.
+    `abstained` is the share in the band, `decided_accuracy` the accuracy outside it.
     """
     low, high = point["indeterminate"]
     called = results.probabilities >= point["threshold"]
@@ -66,7 +66,7 @@ def at_point(results: Results, point: Mapping[str, Any]) -> dict[str, float]:
         "sensitivity": _mean(is_right[results.labels == 1]),
         "specificity": _mean(is_right[results.labels == 0]),
         "accuracy": _mean(is_right),
-        "indeterminate": _mean(~is_decided),
+        "abstained": _mean(~is_decided),
         "decided_accuracy": _mean(is_right[is_decided]),
     }
 

@@ -32,6 +32,7 @@ class PixelHeader:
     high_bit: int
     pixel_representation: int  # 1 when signed
     planar_configuration: int
+    value_representation: str  # of Pixel Data: OB or OW; big-endian bytes depend on it
 
 
 def integer(dataset: Dataset, keyword: str) -> int | None:
@@ -78,6 +79,7 @@ def review(dataset: Dataset) -> PixelHeader:
         high_bit=high_bit,
         pixel_representation=int(integer(dataset, "PixelRepresentation") == 1),
         planar_configuration=int(integer(dataset, "PlanarConfiguration") == 1),
+        value_representation=dataset["PixelData"].VR,
     )
     _refuse_promised_pixels_that_are_missing(header, len(dataset.PixelData))
     return header

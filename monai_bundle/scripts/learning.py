@@ -68,12 +68,7 @@ class Course:
         self.average = average
         self.schedule = schedule
         self.path = Path(path)
-        self.parts = {
-            "network": network,
-            "average": average,
-            "optimizer": optimizer,
-            "schedule": schedule,
-        }
+        self.parts = {"network": network, "average": average, "optimizer": optimizer}
 
     def attach(self, engine: Engine) -> None:
         """Follow `engine`, the trainer."""
@@ -87,6 +82,7 @@ class Course:
         saved = torch.load(self.path, map_location="cpu", weights_only=True)
         for name, part in self.parts.items():
             part.load_state_dict(saved[name])
+        self.schedule.last_epoch = saved["iteration"]  # so that more epochs may be asked for
         engine.state.epoch = saved["epoch"]
         engine.state.iteration = saved["iteration"]
         print(f"resumed after epoch {saved['epoch']}", flush=True)
@@ -119,7 +115,7 @@ class EpochLog:
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._write)
 
     def _note_loss(self, engine: Engine) -> None:
-        self._losses.append(float(engine.state.output["loss"]))
+        self._losses.append(float(engine.state.output["loss"].detach()))
 
     def _write(self, engine: Engine) -> None:
         row = {

@@ -1,0 +1,50 @@
+"""The bundle's folder, importable as MONAI makes it, and its preprocessing as a function."""
+
+import io
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from monai.bundle.config_parser import ConfigParser
+from pydicom.dataset import Dataset
+
+BUNDLE = Path(__file__).resolve().parents[2] / "monai_bundle"
+if str(BUNDLE) not in sys.path:
+    sys.path.insert(1, str(BUNDLE))
+
+Prepare = Callable[[bytes | Dataset], torch.Tensor]
+
+
+@pytest.fixture(scope="session")
+def bundle() -> Path:
+    return BUNDLE
+
+
+@pytest.fixture
+def prepare(tmp_path: Path) -> Prepare:
+    """What configs/inference.yaml makes of a data set or of a file's bytes: 1xHxW."""
+    config = ConfigParser()
+    config.read_config(str(BUNDLE / "configs" / "inference.yaml"))
+    config.parse()
+    preprocessing = config.get_parsed_content("preprocessing")
+
+    def of(given: bytes | Dataset) -> torch.Tensor:
+        path = tmp_path / "given"
+        path.write_bytes(given if isinstance(given, bytes) else content_of(given))
+        return preprocessing({"image": str(path)})["image"]
+
+    return of
+
+
+def content_of(dataset: Dataset) -> bytes:
+    """Give the bytes of a DICOM file."""
+    file = io.BytesIO()
+    dataset.save_as(file, enforce_file_format=True)
+    return file.getvalue()
+
+
+@pytest.fixture(scope="session")
+def as_file() -> Callable[[Dataset], bytes]:
+    return content_of
