@@ -10,5 +10,6 @@ pytest_plugins = [
     "peers.orthanc",
     "peers.dcmtk",
     "peers.validators",
+    "peers.lobar",
     "peers.machine",
 ]

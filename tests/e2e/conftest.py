@@ -1,0 +1,50 @@
+"""One whole service with a real Orthanc behind it, shared by the tests that break nothing."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from peers.dcmtk import dcmtk_store
+from peers.lobar import LobarService, destination
+from peers.orthanc import OrthancServer
+from peers.programs import need_program
+from pydicom.dataset import Dataset
+
+
+@pytest.fixture(scope="session")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OrthancServer]:
+    server = OrthancServer(tmp_path_factory.mktemp("archive"))
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture(scope="session")
+def lobar(
+    archive: OrthancServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[LobarService]:
+    service = LobarService(
+        tmp_path_factory.mktemp("lobar"),
+        [destination(archive, "archive")],
+        LOBAR_WEB__MAXIMUM_UPLOAD_BYTES=str(8 << 20),
+    )
+    service.start()
+    yield service
+    service.stop()
+
+
+@pytest.fixture
+def store(lobar: LobarService, tmp_path: Path) -> Callable[..., None]:
+    """Store data sets with DCMTK's storescu, each in the syntax it has."""
+    need_program("storescu")
+
+    def send(*instances: Dataset) -> None:
+        files = []
+        for number, instance in enumerate(instances):
+            path = tmp_path / f"{number}.dcm"
+            instance.save_as(path, enforce_file_format=True)
+            files.append(path)
+        sent = dcmtk_store(lobar.dicom_port, lobar.ae_title, files)
+        assert sent.returncode == 0, sent.stderr
+
+    return send

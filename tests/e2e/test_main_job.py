@@ -1,0 +1,161 @@
+"""The main job: DCMTK stores an image, and a real Orthanc ends up with its report."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import highdicom
+import httpx
+import pytest
+from peers.codecs import encode
+from peers.dcmtk import dcmtk_store
+from peers.lobar import LobarService
+from peers.objects import make_cr, make_dx, make_sc
+from peers.orthanc import OrthancServer
+from peers.pictures import chest
+from PIL import Image
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pydicom.uid import HTJ2K, Comprehensive3DSRStorage, HTJ2KLossless, HTJ2KLosslessRPCL
+
+from service.job import JobState
+from service.sop_classes import TRANSFER_SYNTAXES
+
+pytestmark = [pytest.mark.orthanc, pytest.mark.dcmtk]
+UNKNOWN_TO_DCMTK = {HTJ2K, HTJ2KLossless, HTJ2KLosslessRPCL}
+
+
+def reports(archive: OrthancServer, study_instance_uid: str) -> dict[str, Dataset]:
+    """Fetch what the archive holds of a study, by modality."""
+    return {
+        str(instance["Modality"]): dcmread(BytesIO(archive.dicom_file(str(instance["ID"]))))
+        for instance in archive.instances()
+        if instance["StudyInstanceUID"] == study_instance_uid
+    }
+
+
+def certainty(report: Dataset) -> float:
+    """Read the Certainty of Finding, in percent, from a report's tree."""
+    content = highdicom.sr.Comprehensive3DSR.from_dataset(report).content
+    group = content.get_image_measurement_groups()[0]
+    (measurement,) = (item for item in group[0].ContentSequence if item.name.value == "111012")
+    return float(measurement.value)
+
+
+def analysed_offline(file: Path, lobar: LobarService) -> dict[str, Any]:
+    command = [sys.executable, "-m", "service.cli", "analyze", "--json", str(file)]
+    done = subprocess.run(
+        ["env", *(f"{k}={v}" for k, v in lobar.environment.items()), *command],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return dict(json.loads(done.stdout))
+
+
+@pytest.mark.data
+def test_a_real_radiograph_comes_back_as_a_valid_report(
+    lobar: LobarService,
+    archive: OrthancServer,
+    radiographs: Path,
+    tmp_path: Path,
+    program: Callable[[str], Path],
+) -> None:
+    file = tmp_path / "chest.dcm"
+    file.write_bytes((radiographs / "dicom" / "chest_cr_mono1_jpeg2000.dcm").read_bytes())
+    source = dcmread(file, stop_before_pixels=True)
+    sent = dcmtk_store(lobar.dicom_port, lobar.ae_title, [file])
+    assert sent.returncode == 0, sent.stderr
+    job = lobar.settled(source.SOPInstanceUID)
+    assert job.state == JobState.DELIVERED
+
+    found = reports(archive, source.StudyInstanceUID)
+    assert set(found) == {"SR", "OT"}
+    report = found["SR"]
+    assert report.SOPClassUID == Comprehensive3DSRStorage
+    for keyword in ("PatientName", "PatientID", "PatientBirthDate", "StudyID", "StudyDate"):
+        assert report.get(keyword) == source.get(keyword), keyword
+    assert certainty(report) == pytest.approx(100 * job.probability, abs=0.05)
+
+    kept = tmp_path / "report.dcm"
+    report.save_as(kept)
+    judged = subprocess.run(
+        [program("dciodvfy"), kept], check=False, capture_output=True, text=True
+    )
+    assert "Error" not in judged.stdout + judged.stderr
+    offline = analysed_offline(file, lobar)
+    assert offline["probability"] == pytest.approx(job.probability, abs=1e-6)
+    assert offline["finding"] == job.finding
+
+
+def test_every_transfer_syntax_is_analysed_and_reported(
+    lobar: LobarService, archive: OrthancServer, store: Callable[..., None]
+) -> None:
+    makers = (make_cr, make_dx, make_sc)
+    instances = []
+    for number, syntax in enumerate(s for s in TRANSFER_SYNTAXES if s not in UNKNOWN_TO_DCMTK):
+        bits = {"bits_stored": 8} if syntax.endswith(".4.50") else {}
+        instances.append(encode(makers[number % 3](**bits), syntax))
+    store(*instances)
+    for instance in instances:
+        job = lobar.settled(instance.SOPInstanceUID)
+        assert job.state == JobState.DELIVERED, (instance.file_meta.TransferSyntaxUID, job)
+        assert set(reports(archive, instance.StudyInstanceUID)) == {"SR", "OT"}
+
+
+def test_the_same_instance_sent_twice_is_reported_once(
+    lobar: LobarService, archive: OrthancServer, store: Callable[..., None]
+) -> None:
+    instance = make_cr()
+    store(instance)
+    lobar.settled(instance.SOPInstanceUID)
+    before = len(archive.instances())
+    store(instance)
+    assert len(lobar.jobs(instance.SOPInstanceUID)) == 1
+    assert len(archive.instances()) == before
+
+
+def test_an_uploaded_picture_is_reported_too(
+    lobar: LobarService, archive: OrthancServer, tmp_path: Path
+) -> None:
+    picture = tmp_path / "chest.png"
+    Image.fromarray(chest(300, 280, 8).astype("uint8")).save(picture)
+    with picture.open("rb") as stream:
+        answer = httpx.post(f"{lobar.url}/api/instances", files={"file": stream})
+    assert answer.is_success, answer.text
+    (job_id,) = [each["job_id"] for each in answer.json()["instances"]]
+    uid = httpx.get(f"{lobar.url}/api/jobs/{job_id}").json()["job"]["sop_instance_uid"]
+    job = lobar.settled(uid)
+    assert job.state == JobState.DELIVERED
+    assert set(reports(archive, job.study_instance_uid)) == {"SR", "OT"}
+
+
+def test_our_own_results_coming_back_are_not_analysed_again(
+    lobar: LobarService, archive: OrthancServer, store: Callable[..., None]
+) -> None:
+    instance = make_dx()
+    store(instance)
+    lobar.settled(instance.SOPInstanceUID)
+    overlay = reports(archive, instance.StudyInstanceUID)["OT"]
+    store(overlay)
+    job = lobar.settled(overlay.SOPInstanceUID)
+    assert (job.state, job.reason) == (JobState.NOT_ANALYSED, "own-result")
+
+
+def test_received_equals_delivered_and_the_rest_on_the_metrics_page(
+    lobar: LobarService, store: Callable[..., None]
+) -> None:
+    instance = make_cr()
+    store(instance)
+    lobar.settled(instance.SOPInstanceUID)
+    metrics = lobar.metrics()
+    assert metrics["lobar_balance"] == 0
+    received = metrics['lobar_instances_received_total{source="dicom"}'] + metrics.get(
+        'lobar_instances_received_total{source="upload"}', 0
+    )
+    assert received == metrics["lobar_ledger_received"]
+    assert metrics['lobar_jobs{state="delivered"}'] >= 1

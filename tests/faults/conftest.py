@@ -1,0 +1,38 @@
+"""What the fault tests share: an instance on disk, and a storescu to send it."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from peers.dcmtk import dcmtk_store
+from peers.lobar import LobarService
+from peers.objects import make_cr
+from peers.programs import need_program
+from pydicom.dataset import Dataset
+
+
+@pytest.fixture
+def instances(tmp_path: Path) -> Callable[[int], list[tuple[Path, Dataset]]]:
+    """Make n instances on disk."""
+
+    def make(count: int) -> list[tuple[Path, Dataset]]:
+        made = []
+        for number in range(count):
+            dataset = make_cr()
+            path = tmp_path / f"{number}.dcm"
+            dataset.save_as(path, enforce_file_format=True)
+            made.append((path, dataset))
+        return made
+
+    return make
+
+
+@pytest.fixture
+def store() -> Callable[..., int]:
+    """Send files with storescu; gives its exit status."""
+    need_program("storescu")
+
+    def send(service: LobarService, *files: Path) -> int:
+        return dcmtk_store(service.dicom_port, service.ae_title, files).returncode
+
+    return send
