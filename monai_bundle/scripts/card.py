@@ -33,8 +33,10 @@ def tables(metrics: dict[str, Any]) -> str:
     keys = ("sensitivity", "specificity", "accuracy", "abstained", "decided_accuracy")
     lines += [
         "",
-        "| operating point, set | sensitivity | specificity | accuracy | in the band | accuracy "
-        "outside it |",
+        (
+            "| operating point, set | sensitivity | specificity | accuracy | in the band | accuracy "
+            "outside it |"
+        ),
         "|---|---|---|---|---|---|",
     ]
     for point in metrics["test"]["operating_points"]:

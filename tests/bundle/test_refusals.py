@@ -24,7 +24,9 @@ from pydicom.uid import (
     RLELossless,
 )
 from scripts.codestream import check_codestream
-from scripts.unreadable import UnreadableRadiographError, unreadable_behind
+from scripts.unreadable import Code, UnreadableRadiographError, unreadable_behind
+
+from service.reasons import Reason
 
 Prepare = Callable[[bytes | Dataset], torch.Tensor]
 AsFile = Callable[[Dataset], bytes]
@@ -194,3 +196,14 @@ def test_one_bright_pixel_in_the_dark_is_still_blank(prepare: Prepare) -> None:
     values = np.zeros(384 * 320, "<u2")
     values[1000] = 4095
     assert code_of(prepare, changed(PixelData=values.tobytes())) == "blank-image"
+
+
+def test_every_code_is_a_reason_of_the_service() -> None:
+    assert {Reason(code) for code in Code} == {
+        Reason.NO_PIXELS,
+        Reason.MULTI_FRAME,
+        Reason.SIZE,
+        Reason.PIXEL_FORMAT,
+        Reason.PIXELS_UNREADABLE,
+        Reason.BLANK,
+    }
