@@ -1,5 +1,6 @@
 """The web application behind a real server, with its ledger and spool to look at."""
 
+import io
 import threading
 import time
 import uuid
@@ -9,8 +10,10 @@ from pathlib import Path
 from typing import Self
 
 import httpx
+import numpy as np
 import uvicorn
 from peers.ports import LOOPBACK, free_port
+from PIL import Image
 from pydicom import Dataset, dcmwrite
 
 from service.job import Instance
@@ -100,3 +103,10 @@ def part10(dataset: Dataset, folder: Path) -> bytes:
     path = folder / f"{uuid.uuid4().hex}.dcm"
     dcmwrite(path, dataset, enforce_file_format=True)
     return path.read_bytes()
+
+
+def picture(kind: str = "PNG", seed: int = 1) -> bytes:
+    pixels = np.random.default_rng(seed).integers(0, 256, (80, 90), dtype=np.uint8)
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, kind)
+    return stream.getvalue()

@@ -9,3 +9,12 @@ from web_server import Web
 def web(tmp_path: Path) -> Iterator[Web]:
     with Web(tmp_path / "state").running() as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def empty_web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
+    """One server for the many tests that must leave nothing behind in it."""
+    with Web(tmp_path_factory.mktemp("web") / "state").running() as running:
+        yield running
+        assert running.ledger.view.recent() == []
+        assert (running.left_in_incoming(), running.inbox()) == ([], [])

@@ -39,8 +39,8 @@ def delivered(web: Web) -> str:
     return job_id
 
 
-def test_an_empty_ledger_says_what_to_do(web: Web) -> None:
-    page = web.client.get("/").text
+def test_an_empty_ledger_says_what_to_do(empty_web: Web) -> None:
+    page = empty_web.client.get("/").text
     assert "Nothing has been received yet" in page
     assert "Not a medical device" in page
 
@@ -109,10 +109,10 @@ def test_a_job_that_is_not_parked_cannot_be_requeued(web: Web) -> None:
 @pytest.mark.parametrize(
     "job_id", [uuid.uuid4().hex, "0", "%00", "..%2f..%2fetc%2fpasswd", "A" * 5000, "'--"]
 )
-def test_what_is_not_a_job_is_not_found(web: Web, job_id: str) -> None:
-    assert web.client.get(f"/jobs/{job_id}").status_code == 404
-    assert web.client.post(f"/jobs/{job_id}/requeue").status_code == 404
-    answer = web.client.get(f"/api/jobs/{job_id}")
+def test_what_is_not_a_job_is_not_found(empty_web: Web, job_id: str) -> None:
+    assert empty_web.client.get(f"/jobs/{job_id}").status_code == 404
+    assert empty_web.client.post(f"/jobs/{job_id}/requeue").status_code == 404
+    answer = empty_web.client.get(f"/api/jobs/{job_id}")
     assert answer.status_code == 404
     assert answer.headers["content-type"] == "application/problem+json"
 
@@ -161,8 +161,8 @@ def test_the_api_gives_jobs_page_by_page_and_one_with_its_trace(web: Web) -> Non
 
 
 @pytest.mark.parametrize("query", ["state=lost", "limit=0", "limit=1000000", "before=nan"])
-def test_a_question_that_makes_no_sense_is_a_problem(web: Web, query: str) -> None:
-    answer = web.client.get(f"/api/jobs?{query}")
+def test_a_question_that_makes_no_sense_is_a_problem(empty_web: Web, query: str) -> None:
+    answer = empty_web.client.get(f"/api/jobs?{query}")
     assert answer.status_code == 422
     assert answer.json()["title"] == "Unprocessable Entity"
     assert query.partition("=")[0] in answer.json()["detail"]

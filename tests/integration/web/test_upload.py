@@ -3,11 +3,9 @@ import socket
 import zipfile
 from pathlib import Path
 
-import numpy as np
 import pytest
 from peers.objects import make_cr, make_dx
 from peers.ports import LOOPBACK
-from PIL import Image
 from pydicom import dcmread
 from pydicom.uid import (
     ComputedRadiographyImageStorage,
@@ -15,16 +13,9 @@ from pydicom.uid import (
     ExplicitVRBigEndian,
     SecondaryCaptureImageStorage,
 )
-from web_server import Web, part10
+from web_server import Web, part10, picture
 
 from service.job import JobState, Source
-
-
-def picture(kind: str = "PNG", seed: int = 1) -> bytes:
-    pixels = np.random.default_rng(seed).integers(0, 256, (80, 90), dtype=np.uint8)
-    stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, kind)
-    return stream.getvalue()
 
 
 def zipped() -> bytes:
@@ -76,51 +67,57 @@ def test_of_several_files_each_has_its_own_outcome(web: Web, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("content", [zipped(), b"<!doctype html><p>", b"", b"\0" * 200])
-def test_what_is_no_instance_is_refused_with_what_would_be_taken(web: Web, content: bytes) -> None:
-    answer = web.send(content)
+def test_what_is_no_instance_is_refused_with_what_would_be_taken(
+    empty_web: Web, content: bytes
+) -> None:
+    answer = empty_web.send(content)
     assert answer.status_code == 415
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.json()["detail"] == "DICOM Part 10, PNG and JPEG are taken."
-    assert (web.left_in_incoming(), web.inbox()) == ([], [])
+    assert (empty_web.left_in_incoming(), empty_web.inbox()) == ([], [])
 
 
-def test_a_broken_picture_is_refused_in_words(web: Web) -> None:
-    answer = web.send(picture()[:500])
+def test_a_broken_picture_is_refused_in_words(empty_web: Web) -> None:
+    answer = empty_web.send(picture()[:500])
     assert answer.status_code == 422
     assert "cannot be decoded" in answer.json()["detail"]
-    assert web.left_in_incoming() == []
+    assert empty_web.left_in_incoming() == []
 
 
-def test_a_truncated_instance_is_refused_with_its_reason(web: Web, tmp_path: Path) -> None:
-    answer = web.send(part10(make_cr(), tmp_path)[:-100])
+def test_a_truncated_instance_is_refused_with_its_reason(empty_web: Web, tmp_path: Path) -> None:
+    answer = empty_web.send(part10(make_cr(), tmp_path)[:-100])
     assert answer.status_code == 422
     assert answer.json()["reason"] == "truncated"
-    assert (web.left_in_incoming(), web.inbox()) == ([], [])
+    assert (empty_web.left_in_incoming(), empty_web.inbox()) == ([], [])
 
 
-def test_a_class_that_the_listener_would_not_negotiate_is_refused(web: Web, tmp_path: Path) -> None:
+def test_a_class_that_the_listener_would_not_negotiate_is_refused(
+    empty_web: Web, tmp_path: Path
+) -> None:
     dataset = make_cr()
     dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = CTImageStorage
-    answer = web.send(part10(dataset, tmp_path))
+    answer = empty_web.send(part10(dataset, tmp_path))
     assert answer.status_code == 422
     assert "SOP class" in answer.json()["detail"]
-    assert (web.left_in_incoming(), web.inbox()) == ([], [])
+    assert (empty_web.left_in_incoming(), empty_web.inbox()) == ([], [])
 
 
 def test_a_transfer_syntax_that_the_listener_would_not_negotiate_is_refused(
-    web: Web, tmp_path: Path
+    empty_web: Web, tmp_path: Path
 ) -> None:
     content = part10(make_cr(), tmp_path)
     little, big = b"1.2.840.10008.1.2.1\0", ExplicitVRBigEndian.encode() + b"\0"
-    answer = web.send(content.replace(little, big, 1))
+    answer = empty_web.send(content.replace(little, big, 1))
     assert answer.status_code == 422
     assert "transfer syntax" in answer.json()["detail"]
 
 
-def test_a_file_that_says_one_class_and_holds_another_is_refused(web: Web, tmp_path: Path) -> None:
+def test_a_file_that_says_one_class_and_holds_another_is_refused(
+    empty_web: Web, tmp_path: Path
+) -> None:
     said, held = SecondaryCaptureImageStorage.encode(), ComputedRadiographyImageStorage.encode()
     content = part10(make_cr(), tmp_path).replace(held, said, 1)  # in the file meta information
-    answer = web.send(content)
+    answer = empty_web.send(content)
     assert (answer.status_code, answer.json()["reason"]) == (422, "sop-class-mismatch")
 
 
@@ -141,8 +138,8 @@ def raw(web: Web, head: str) -> socket.socket:
     return connection
 
 
-def test_a_body_that_says_it_is_too_large_is_refused_before_it_comes(web: Web) -> None:
-    with raw(web, f"Content-Length: {1 << 30}\r\n") as connection:
+def test_a_body_that_says_it_is_too_large_is_refused_before_it_comes(empty_web: Web) -> None:
+    with raw(empty_web, f"Content-Length: {1 << 30}\r\n") as connection:
         answer = connection.recv(65536)
         while not answer.endswith(b"}"):
             answer += connection.recv(65536)
@@ -150,10 +147,10 @@ def test_a_body_that_says_it_is_too_large_is_refused_before_it_comes(web: Web) -
     assert b"at most 4,194,304 bytes".lower() in answer.lower()
 
 
-def test_a_body_that_does_not_say_its_length_is_cut_off_at_the_limit(web: Web) -> None:
+def test_a_body_that_does_not_say_its_length_is_cut_off_at_the_limit(empty_web: Web) -> None:
     piece = b"\x89PNG\r\n\x1a\n" + b"x" * (1 << 18)
     sent = 0
-    with raw(web, "Transfer-Encoding: chunked\r\n") as connection:
+    with raw(empty_web, "Transfer-Encoding: chunked\r\n") as connection:
         opening = b'--cut\r\nContent-Disposition: form-data; name="f"; filename="f"\r\n\r\n'
         connection.sendall(b"%x\r\n%b\r\n" % (len(opening), opening))
         try:
@@ -163,17 +160,17 @@ def test_a_body_that_does_not_say_its_length_is_cut_off_at_the_limit(web: Web) -
         except (BrokenPipeError, ConnectionResetError):
             pass
     assert sent < 64 << 20  # what lay in the sockets' buffers on top of the 4 MiB allowed
-    assert web.client.get("/health/live").status_code == 200
-    assert (web.left_in_incoming(), web.inbox()) == ([], [])
+    assert empty_web.client.get("/health/live").status_code == 200
+    assert (empty_web.left_in_incoming(), empty_web.inbox()) == ([], [])
 
 
-def test_a_body_that_breaks_off_leaves_nothing_behind(web: Web) -> None:
+def test_a_body_that_breaks_off_leaves_nothing_behind(empty_web: Web) -> None:
     opening = b'--cut\r\nContent-Disposition: form-data; name="f"; filename="f"\r\n\r\n'
     body = opening + picture() + b"\r\n"  # without the closing boundary
-    with raw(web, f"Content-Length: {len(body)}\r\n") as connection:
+    with raw(empty_web, f"Content-Length: {len(body)}\r\n") as connection:
         connection.sendall(body)
         assert connection.recv(65536).startswith(b"HTTP/1.1 400 ")
-    assert (web.left_in_incoming(), web.inbox()) == ([], [])
+    assert (empty_web.left_in_incoming(), empty_web.inbox()) == ([], [])
 
 
 @pytest.mark.parametrize(
@@ -191,18 +188,20 @@ def test_a_body_that_breaks_off_leaves_nothing_behind(web: Web) -> None:
     ],
 )
 def test_a_body_without_a_file_in_it_is_a_problem(
-    web: Web, content_type: str, body: bytes, status: int
+    empty_web: Web, content_type: str, body: bytes, status: int
 ) -> None:
-    answer = web.client.post("/api/instances", content=body, headers={"content-type": content_type})
+    answer = empty_web.client.post(
+        "/api/instances", content=body, headers={"content-type": content_type}
+    )
     assert answer.status_code == status
     assert answer.json()["status"] == status
 
 
-def test_too_many_files_in_one_request_are_refused_as_a_whole(web: Web) -> None:
-    answer = web.send(*[b"x"] * 101)
+def test_too_many_files_in_one_request_are_refused_as_a_whole(empty_web: Web) -> None:
+    answer = empty_web.send(*[b"x"] * 101)
     assert answer.status_code == 413
     assert "100 files" in answer.json()["detail"]
-    assert web.left_in_incoming() == []
+    assert empty_web.left_in_incoming() == []
 
 
 def test_a_form_with_one_instance_leads_to_its_job(web: Web) -> None:
@@ -223,8 +222,8 @@ def test_a_form_with_several_shows_each_outcome_and_escapes_their_names(web: Web
     assert web.ledger.view.recent()[0].id in page
 
 
-def test_a_form_with_one_refused_file_says_why(web: Web) -> None:
-    answer = web.client.post("/upload", files={"files": ("a.zip", zipped())})
+def test_a_form_with_one_refused_file_says_why(empty_web: Web) -> None:
+    answer = empty_web.client.post("/upload", files={"files": ("a.zip", zipped())})
     assert answer.status_code == 415
     assert "DICOM Part 10, PNG and JPEG are taken." in answer.text
     assert answer.headers["content-type"].startswith("text/html")
