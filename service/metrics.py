@@ -132,6 +132,20 @@ STALE_LEASES: Final = Counter(
     "lobar_stale_leases_total",
     "Writes refused because the work had been leased to another worker in the meantime.",
 )
+_KNOWN_FROM_THE_START: Final = {
+    INSTANCES_RECEIVED: ("dicom", "upload"),
+    ASSOCIATIONS: ("released", "aborted", "rejected"),
+    UPLOADS: ("received", "repeated", "rejected"),
+    STAGE_SECONDS: ("decode", "predict", "report", "deliver"),
+    END_TO_END_SECONDS: ("reported", "delivered"),
+    PREDICTIONS: ("present", "absent", "indeterminate"),
+    RINGS: ("infer", "deliver"),
+    RINGS_FAILED: ("infer", "deliver"),
+}
+for _metric, _values in _KNOWN_FROM_THE_START.items():
+    for _value in _values:  # a series that begins with its first count hides it from increase()
+        _metric.labels(_value)
+
 _EXACT_STATUSES: Final = frozenset(
     {
         *(0x0000, 0x0001, 0x0107, 0x0116, 0xB000, 0xB006, 0xB007, 0xFE00),
