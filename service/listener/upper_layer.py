@@ -40,6 +40,7 @@ _P_DATA_TF: Final = 0x04  # PS3.8 9.3
 _PDU_TYPES: Final = range(0x01, 0x08)
 _PDU_HEAD: Final = struct.Struct(">BxL")  # PS3.8 9.3.1
 _PDV_HEAD: Final = struct.Struct(">LBB")  # PS3.8 9.3.5.1, E.2
+_PDV_COUNTED: Final = 2  # bytes of the head that its length counts: context id, control header
 _WAIT_SECONDS: Final = 1.0
 _IDLE_SECONDS: Final = 0.01
 
@@ -154,9 +155,12 @@ class UpperLayer(DULServiceProvider):
         if self._piece is None:
             self._piece = memoryview(bytearray(PIECE_BYTES))
         while left:
+            left -= _PDV_HEAD.size
+            if left < 0:
+                raise ProtocolError
             length, context_id, control = _PDV_HEAD.unpack(self._read(_PDV_HEAD.size))
-            payload = length - 2
-            left -= _PDV_HEAD.size + payload
+            payload = length - _PDV_COUNTED
+            left -= payload
             if payload < 0 or left < 0:
                 raise ProtocolError
             while payload > PIECE_BYTES:
