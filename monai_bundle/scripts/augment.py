@@ -53,7 +53,11 @@ class Augment:
         theta[:, 0, 2] = self._uniform(count, -0.08, 0.08)
         theta[:, 1, 2] = self._uniform(count, -0.08, 0.08)
         grid = affine_grid(theta, list(images.shape), align_corners=False)
-        return grid_sample(images + 1, grid, align_corners=False) - 1  # outside is black
+        moved = grid_sample(images + 1, grid, align_corners=False) - 1  # outside is black
+        # moving interpolates and so softens: without some left as they are, the network would
+        # meet the sharpness of a true input for the first time when it counts
+        is_left = self._uniform(count, 0, 1) < 1 / 4
+        return torch.where(is_left[:, None, None, None], images, moved)
 
     def _blur(self, images: Tensor) -> Tensor:
         """Lose sharpness on a third of the images: published sizes differ between the classes."""
