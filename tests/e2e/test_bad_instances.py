@@ -90,7 +90,7 @@ def test_each_is_left_unread_with_its_reason_and_the_good_ones_beside_it_are_rep
         (["", "ISO 2022 IR 87"], "Yamada^Tarou=山田^太郎=やまだ^たろう"),
         (["", "ISO 2022 IR 149"], "Hong^Gildong=洪^吉洞=홍^길동"),
         ("GB18030", "Wang^XiaoDong=王^小东"),
-        ("ISO_IR 144", "Люкceмбypг"),
+        ("ISO_IR 144", "Люксембург"),
         ("ISO_IR 999", "Broken^Character^Set"),
         ("ISO_IR 192", "A" * 200),
     ],

@@ -49,7 +49,7 @@ def certainty(report: Dataset) -> float:
 def analysed_offline(file: Path, lobar: LobarService) -> dict[str, Any]:
     command = [sys.executable, "-m", "service.cli", "analyze", "--json", str(file)]
     done = subprocess.run(
-        ["env", *(f"{k}={v}" for k, v in lobar.environment.items()), *command],
+        [*lobar.command_prefix(), *command],
         check=True,
         capture_output=True,
         text=True,

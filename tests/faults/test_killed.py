@@ -75,9 +75,9 @@ def test_workers_killed_during_inference_and_delivery_report_everything_once(
     instances: Instances,
     store: Callable[..., int],
 ) -> None:
-    receiver = storescp("--sleep-during", "1")  # so that a delivery is under way when we look
+    receiver = storescp("--sleep-after", "1")  # it has the object, and we have no answer yet
     service = lobar_service([destination(receiver, "pacs")], LOBAR_INFER__MAXIMUM_ATTEMPTS="5")
-    made = instances(6)
+    made = instances(3)
     infer = service.part("infer")
     assert store(service, *(file for file, _ in made)) == 0
 

@@ -50,8 +50,7 @@ class LobarService:
             **settings,
         }
         self._server = Server(
-            ["env", *(f"{name}={value}" for name, value in self.environment.items())]
-            + [sys.executable, "-m", "service.cli", "up"],
+            [*self.command_prefix(), sys.executable, "-m", "service.cli", "up"],
             log=folder / "lobar.log",
             answers=self.is_ready,
         )
@@ -59,6 +58,10 @@ class LobarService:
         self.stop = self._server.stop
         self.kill = self._server.kill
         self.log = self._server.log
+
+    def command_prefix(self) -> list[str]:
+        """Give the beginning of a command line that has this service's configuration."""
+        return ["env", *(f"{name}={value}" for name, value in self.environment.items())]
 
     @property
     def pid(self) -> int:
@@ -83,7 +86,8 @@ class LobarService:
 
     def jobs(self, sop_instance_uid: str) -> list[Job]:
         """List the jobs of an instance."""
-        return self._ask(lambda ledger: ledger.view.find(sop_instance_uid))
+        found = self._ask(lambda ledger: ledger.view.find(sop_instance_uid))
+        return [job for job in found if job.sop_instance_uid == sop_instance_uid]
 
     def settled(self, sop_instance_uid: str) -> Job:
         """Wait until the one job of an instance is settled, and give it."""
@@ -160,7 +164,7 @@ def destination(peer: Any, name: str, **options: object) -> dict[str, object]:  
 def lobar_service(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Callable[..., LobarService]]:
-    """`lobar_service(destinations, **settings)` starts a service; it is killed when the test ends."""
+    """`lobar_service(destinations, **settings)` starts a service of the test's own."""
     services: list[LobarService] = []
 
     def start(destinations: Sequence[dict[str, Any]] = (), **settings: str) -> LobarService:
