@@ -21,6 +21,7 @@ from typing import Final
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pynetdicom import AE
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 from rich.table import Table
@@ -205,7 +206,7 @@ def _print_table(
     jobs: dict[str, Job],
 ) -> bool:
     """Print a row for each file; gives whether every report arrived."""
-    table = Table("instance", "finding", "probability")
+    table = Table("instance", "finding", "probability", box=SIMPLE)
     table.add_column("report", overflow="fold")
     table.add_column("seconds", justify="right")
     complete = True

@@ -20,7 +20,11 @@ from pynetdicom import AE, evt
 AE_TITLE: Final = "STANDINPACS"
 LOOPBACK: Final = "127.0.0.1"
 SUCCESS: Final = 0x0000
-_TAKEN: Final = (Comprehensive3DSRStorage, ComprehensiveSRStorage, SecondaryCaptureImageStorage)
+_KINDS: Final[dict[str, str]] = {
+    Comprehensive3DSRStorage: "report",
+    ComprehensiveSRStorage: "report",
+    SecondaryCaptureImageStorage: "overlay",
+}
 
 
 class StandInPacs:
@@ -29,23 +33,22 @@ class StandInPacs:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.port = 0
-        self._arrived_at: dict[str, float] = {}
+        self._arrivals: dict[str, tuple[Path, float]] = {}
 
     def path(self, sop_instance_uid: str) -> Path | None:
         """Give the file of an object that arrived; None when it did not."""
-        arrived = sop_instance_uid in self._arrived_at
-        return self.directory / f"{sop_instance_uid}.dcm" if arrived else None
+        return self._arrivals.get(sop_instance_uid, (None, None))[0]
 
     def arrived_at(self, sop_instance_uid: str) -> float | None:
         """Tell when an object was there (seconds since the epoch); None when it is not."""
-        return self._arrived_at.get(sop_instance_uid)
+        return self._arrivals.get(sop_instance_uid, (None, None))[1]
 
     @contextmanager
     def running(self) -> Iterator["StandInPacs"]:
         """Listen on loopback while the block runs."""
         self.directory.mkdir(parents=True, exist_ok=True)
         ae = AE(ae_title=AE_TITLE)
-        for sop_class in _TAKEN:
+        for sop_class in _KINDS:
             ae.add_supported_context(sop_class, ExplicitVRLittleEndian)
         server = ae.start_server(
             (LOOPBACK, 0), block=False, evt_handlers=[(evt.EVT_C_STORE, self._store)]
@@ -59,8 +62,8 @@ class StandInPacs:
             server.shutdown()
 
     def _store(self, event: Any) -> int:  # noqa: ANN401 -- pynetdicom's events are made at run time
-        # what arrives here was made by Lobar, so its UID may name a file
-        uid = str(event.request.AffectedSOPInstanceUID)
-        (self.directory / f"{uid}.dcm").write_bytes(event.encoded_dataset())
-        self._arrived_at[uid] = time.time()
+        kind = _KINDS.get(str(event.request.AffectedSOPClassUID), "report")
+        path = self.directory / f"{len(self._arrivals) + 1}-{kind}.dcm"
+        path.write_bytes(event.encoded_dataset())
+        self._arrivals[str(event.request.AffectedSOPInstanceUID)] = (path, time.time())
         return SUCCESS
