@@ -5,6 +5,7 @@ send it, and a stand-in for a PACS takes the reports.
 """
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -15,6 +16,7 @@ import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -32,7 +34,7 @@ from service.reasons import EXPLANATIONS
 from service.secondary_capture import SNIFFED_BYTES, PictureError, kind_of, wrap
 from service.settings import environment_without_settings
 from service.stand_in_pacs import AE_TITLE, LOOPBACK, StandInPacs
-from service.supervisor import lobar_command
+from service.supervisor import die_with_parent, lobar_command
 
 SAMPLES: Final = Path(__file__).resolve().parent.parent / "tests" / "samples"
 READY_SECONDS: Final = 180  # a cold disk, one core: the model takes its time
@@ -110,7 +112,11 @@ def _service(
     }
     with (directory / "lobar.log").open("wb") as log:
         process = subprocess.Popen(
-            lobar_command("up"), env=environment, stderr=log, stdin=subprocess.DEVNULL
+            lobar_command("up"),
+            env=environment,
+            stderr=log,
+            stdin=subprocess.DEVNULL,
+            preexec_fn=partial(die_with_parent, os.getpid()),  # noqa: PLW1509 -- as in the supervisor
         )
     try:
         yield process

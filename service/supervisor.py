@@ -126,7 +126,7 @@ class Supervisor:
             # a terminal's Ctrl-C must reach the parts through us, in order, not all at once
             process_group=0,
             # the parts must not outlive us, however we go; there is one thread at this time
-            preexec_fn=partial(_die_with_parent, os.getpid()),  # noqa: PLW1509
+            preexec_fn=partial(die_with_parent, os.getpid()),  # noqa: PLW1509
         )
         part.started_at = time.monotonic()
         log.info("part_started", role=part.role, pid=part.process.pid)
@@ -179,7 +179,8 @@ def lobar_command(*words: str) -> list[str]:
     return [sys.executable, "-m", "service.cli", *words]
 
 
-def _die_with_parent(parent: int) -> None:
+def die_with_parent(parent: int) -> None:
+    """Ask the kernel, in a child about to become a program, for SIGTERM when `parent` dies."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != parent:  # it died before the request was made
         os._exit(1)
