@@ -38,11 +38,14 @@ class StoreAssociation(Association):
         super().__init__(entity, "acceptor")
         self.dimse: Messages = Messages(self, door, stopping)
         self.dul: UpperLayer = UpperLayer(self, self.dimse)
-        self.acse_timeout = entity.acse_timeout  # sets the timer of the upper layer just made
+        self.acse_timeout = entity.acse_timeout  # these two set the new upper layer's timers
+        self.network_timeout = entity.network_timeout
         self._stopping = stopping
 
     def run_reactor(self) -> None:
         """Negotiate and serve, until the upper layer has ended too."""
+        if self._stopping.is_set():  # after whoever stops has listed whom to tell
+            self.dul.hang_up()
         try:
             super().run_reactor()
         except Exception as exc:  # pynetdicom, on a request that it cannot negotiate
@@ -55,8 +58,11 @@ class StoreAssociation(Association):
             self._tell_rejected()
 
     def nudge(self) -> None:
-        """Have the association see now whether it is to stop."""
-        self.dul.to_user_queue.put(NOTHING)
+        """Have the association see now whether it is to stop; one still to be made stops."""
+        if self.is_established:
+            self.dul.to_user_queue.put(NOTHING)
+        else:
+            self.dul.hang_up()
 
     def _run_reactor(self) -> None:
         """Wait for the end; what is between is done in the upper layer's thread."""

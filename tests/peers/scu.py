@@ -212,7 +212,7 @@ def associate_rq(contexts: Sequence[tuple[str, str]], *, calling: str, called: s
     body += item(0x10, APPLICATION_CONTEXT.encode())
     for number, (abstract_syntax, transfer_syntax) in enumerate(contexts):
         syntaxes = item(0x30, abstract_syntax.encode()) + item(0x40, transfer_syntax.encode())
-        body += item(0x20, struct.pack("Bxxx", 2 * number + 1) + syntaxes)
+        body += item(0x20, struct.pack("Bxxx", (2 * number + 1) % 256) + syntaxes)
     user = item(0x51, struct.pack(">L", 16384)) + item(0x52, b"1.2.826.0.1.3680043.8.498.1")
     return pdu(ASSOCIATE_RQ, body + item(0x50, user))
 

@@ -5,6 +5,7 @@ from functools import partial
 
 import pynetdicom._config
 import pytest
+import structlog
 from dicom_door import Door, Memory, listening
 
 
@@ -14,6 +15,14 @@ def memory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Memory]:
     made = Memory(tmp_path_factory.mktemp("state"))
     yield made
     made.ledger.close()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _plain_log() -> Iterator[None]:
+    """Structlog by itself paints each exception for a second; the service never does."""
+    structlog.configure(processors=[structlog.processors.KeyValueRenderer()])
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session", autouse=True)
