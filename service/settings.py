@@ -5,8 +5,11 @@ The environment wins over the file. This is the only module that reads either.
 
 import json
 import os
+import re
+import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -15,13 +18,14 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
-    model_validator,
 )
+from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
     TomlConfigSettingsSource,
 )
 
@@ -42,11 +46,19 @@ class ConfigurationError(ExplainedError):
 
 def _listed(value: object) -> object:
     """Accept `A,B` as well as a JSON list, because shells make JSON hard to type."""
+    if isinstance(value, str) and not value.strip().startswith("["):
+        return [item.strip() for item in value.split(",") if item.strip()]
+    return _from_json(value)
+
+
+def _from_json(value: object) -> object:
+    """Read what the environment gives as text; the file gives it as it should be."""
     if not isinstance(value, str):
         return value
-    if value.strip().startswith("["):
+    try:
         return json.loads(value)
-    return [item.strip() for item in value.split(",") if item.strip()]
+    except json.JSONDecodeError as exc:
+        raise ValueError(f"is not valid JSON: {exc}") from exc
 
 
 def _without_padding(value: str) -> str:
@@ -57,11 +69,46 @@ def _without_padding(value: str) -> str:
     return stripped
 
 
+def _host(value: str) -> str:
+    """Refuse what no name service can be asked for (RFC 1035 2.3.4, RFC 3490)."""
+    try:
+        value.encode("idna")
+    except UnicodeError as exc:
+        raise ValueError("is neither a host name nor an address") from exc
+    return value
+
+
+def _redis_url(value: str) -> str:
+    """Refuse now what redis-py or Celery would stumble over each time that they connect."""
+    wanted = "must be redis://HOST:PORT/NUMBER (or rediss://)"
+    _require_port(value, wanted)
+    if not re.fullmatch(r"rediss?://[^/]+(/\d*)?(\?.*)?", value):
+        raise ValueError(wanted)
+    return value
+
+
+def _ledger_url(value: str) -> str:
+    """Refuse databases that there is no driver for, and those that each part would have alone."""
+    wanted = "must be sqlite:////PATH/TO/FILE or postgresql://USER@HOST/DATABASE"
+    _require_port(value, wanted)
+    if not re.fullmatch(r"sqlite:///(?!:memory:).+|postgresql(\+psycopg)?://.+", value):
+        raise ValueError(wanted)
+    return value
+
+
+def _require_port(url: str, wanted: str) -> None:
+    try:
+        _ = urlsplit(url).port
+    except ValueError as exc:  # its text may hold a password
+        raise ValueError(wanted) from exc
+
+
 AETitle = Annotated[
     str, Field(pattern=r"^[ -\[\]-~]{1,16}$"), AfterValidator(_without_padding)
 ]  # PS3.5 6.2: 16 characters of the default repertoire, no backslash, no control
 Port = Annotated[int, Field(ge=1, le=65535)]
-Seconds = Annotated[float, Field(gt=0)]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Host = Annotated[str, Field(min_length=1), AfterValidator(_host)]
 
 
 class Section(BaseModel):
@@ -74,7 +121,7 @@ class Dicom(Section):
     """The listener: who may send what, and how much at once."""
 
     ae_title: AETitle = "LOBAR"
-    host: str = "127.0.0.1"
+    host: Host = "127.0.0.1"
     port: Port = 11112
     allowed_calling_ae_titles: Annotated[
         tuple[AETitle, ...], NoDecode, BeforeValidator(_listed)
@@ -104,14 +151,14 @@ class Spool(Section):
 class Ledger(Section):
     """The memory: SQLite in the state directory unless a PostgreSQL URL is given."""
 
-    url: str | None = None
+    url: Annotated[str, AfterValidator(_ledger_url)] | None = None
     keep_days: Annotated[float, Field(gt=0)] = 365
 
 
 class Redis(Section):
     """The doorbell's wire; without a URL `lobar up` starts a Redis of its own."""
 
-    url: str | None = None
+    url: Annotated[str, AfterValidator(_redis_url)] | None = None
 
 
 class Relay(Section):
@@ -154,7 +201,7 @@ class Deliver(Section):
 class Web(Section):
     """The pages, the JSON API, health and metrics."""
 
-    host: str = "127.0.0.1"
+    host: Host = "127.0.0.1"
     port: Port = 8080
     maximum_upload_bytes: Annotated[int, Field(ge=1 << 16)] = 128 << 20
     allow_non_loopback: bool = False
@@ -172,11 +219,19 @@ class Destination(Section):
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
     ae_title: AETitle
-    host: Annotated[str, Field(min_length=1)]
+    host: Host
     port: Port
     calling_ae_title: AETitle | None = None
     connect_seconds: Seconds = 5
     response_seconds: Seconds = 60
+
+
+def _named_apart(destinations: tuple[Destination, ...]) -> tuple[Destination, ...]:
+    names = [each.name for each in destinations]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"two have the name {name!r}")
+    return destinations
 
 
 class Settings(BaseSettings):
@@ -185,6 +240,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         env_prefix="LOBAR_",
         env_nested_delimiter="__",
+        env_ignore_empty=True,  # `NAME=` is how compose files leave a variable out
         extra="forbid",
         frozen=True,
     )
@@ -201,21 +257,19 @@ class Settings(BaseSettings):
     deliver: Deliver = Deliver()
     web: Web = Web()
     log: Log = Log()
-    destinations: tuple[Destination, ...] = ()
-
-    @model_validator(mode="after")
-    def _destinations_have_names_of_their_own(self) -> Self:
-        names = [destination.name for destination in self.destinations]
-        if len(names) != len(set(names)):
-            raise ValueError("two destinations have the same name")
-        return self
+    destinations: Annotated[
+        tuple[Destination, ...],
+        NoDecode,
+        BeforeValidator(_from_json),
+        AfterValidator(_named_apart),
+    ] = ()
 
     @property
     def ledger_url(self) -> str:
         """The SQLAlchemy URL of the ledger, in force whether or not one was given."""
         if self.ledger.url is None:
             return f"sqlite:///{self.state_dir.absolute() / 'ledger.sqlite3'}"
-        return self.ledger.url.replace("postgresql://", "postgresql+psycopg://", 1)
+        return re.sub("^postgresql:", "postgresql+psycopg:", self.ledger.url)
 
     @property
     def spool_dir(self) -> Path:
@@ -266,10 +320,13 @@ def read_settings(**overrides: Any) -> Settings:  # noqa: ANN401 -- any field of
     try:
         return Settings(**overrides)
     except ValidationError as exc:
-        faults = (f"{_where(fault['loc'])}: {fault['msg']}" for fault in exc.errors())
-        raise ConfigurationError("\n".join(faults)) from exc
-    except ValueError as exc:  # TOML syntax, JSON in the environment
-        raise ConfigurationError(f"The configuration cannot be read: {exc}") from exc
+        raise ConfigurationError("\n".join(map(_fault, exc.errors()))) from exc
+    except SettingsError as exc:  # a section that the environment gives whole, as JSON
+        raise ConfigurationError(f"The environment cannot be read: {exc}: {exc.__cause__}") from exc
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+        raise ConfigurationError(f"{file} is not valid TOML: {exc}") from exc
+    except OSError as exc:
+        raise ConfigurationError(f"{file} cannot be read: {exc.strerror}") from exc
 
 
 def child_environment(**settings: str) -> dict[str, str]:
@@ -298,5 +355,8 @@ def unknown_variables() -> list[str]:
     return sorted(n for n in names if n.upper().startswith("LOBAR_") and n.upper() not in known)
 
 
-def _where(location: tuple[int | str, ...]) -> str:
-    return ".".join(str(step) for step in location) or "configuration"
+def _fault(fault: ErrorDetails) -> str:
+    where = ".".join(str(step) for step in fault["loc"]) or "configuration"
+    if fault["type"] == "extra_forbidden":
+        return f"{where}: is no setting of Lobar's; is it misspelt?"
+    return f"{where}: {fault['msg'].removeprefix('Value error, ')}"

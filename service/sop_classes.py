@@ -3,6 +3,7 @@
 from typing import Final
 
 import pydicom.uid
+from pydicom import config
 from pydicom.uid import (
     HTJ2K,
     JPEG2000,
@@ -62,7 +63,8 @@ def sop_class_uid(name_or_uid: str) -> str:
         ValueError: neither a UID of a storage class nor the keyword of one.
     """
     named = getattr(pydicom.uid, name_or_uid, name_or_uid) if name_or_uid.isidentifier() else None
-    uid = UID(named if isinstance(named, str) else name_or_uid)
+    # pydicom need not warn of what is said below
+    uid = UID(named if isinstance(named, str) else name_or_uid, config.IGNORE)
     if uid.type != "SOP Class" or "Storage" not in uid.name:
         raise ValueError(f"{name_or_uid!r} is not the UID or keyword of a storage SOP class")
     return str(uid)
