@@ -34,8 +34,8 @@ def tables(metrics: dict[str, Any]) -> str:
     lines += [
         "",
         (
-            "| operating point, set | sensitivity | specificity | accuracy | in the band | accuracy "
-            "outside it |"
+            "| operating point, set | sensitivity | specificity | accuracy | abstained | accuracy "
+            "of the rest |"
         ),
         "|---|---|---|---|---|---|",
     ]

@@ -7,24 +7,25 @@ from monai.config import KeysCollection
 from monai.transforms import MapTransform
 
 
-class TemperatureScaled(MapTransform):
-    """Divide each keyed logit by the temperature that was fitted on the validation set.
+class PlattScaled(MapTransform):
+    """Turn each keyed logit into logit / temperature + bias, both fitted on the validation set.
 
-    Guo et al., "On Calibration of Modern Neural Networks", ICML 2017: the order of the
-    probabilities stays, their size comes to mean what it says.
+    Platt, "Probabilistic Outputs for Support Vector Machines", 1999. The order of the
+    probabilities stays; their size comes to mean what it says.
     """
 
-    def __init__(self, keys: KeysCollection, temperature: float) -> None:
+    def __init__(self, keys: KeysCollection, temperature: float, bias: float) -> None:
         super().__init__(keys)
         if not temperature > 0:
             raise ValueError(f"a temperature is positive, not {temperature}")
         self.temperature = temperature
+        self.bias = bias
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Give `data` with each keyed logit divided."""
+        """Give `data` with each keyed logit scaled."""
         result = dict(data)
         for key in self.key_iterator(result):
-            result[key] = result[key] / self.temperature
+            result[key] = result[key] / self.temperature + self.bias
         return result
 
 

@@ -35,7 +35,7 @@ def publish(source: Path) -> str:
     target.parent.mkdir(exist_ok=True)
     torch.save({name: tensor.contiguous() for name, tensor in state.items()}, target)
     metadata["weights"]["sha256"] = sha256_of(target)
-    metadata["calibration"] = {"method": "none", "temperature": 1.0}
+    metadata["calibration"] = {"method": "none", "temperature": 1.0, "bias": 0.0}
     metadata["operating_points"] = {"balanced": {"threshold": 0.5, "indeterminate": [0.5, 0.5]}}
     metadata["default_operating_point"] = "balanced"
     write_metadata(metadata)
