@@ -19,7 +19,7 @@ from scripts.unreadable import Code, UnreadableRadiographError
 _PREAMBLE_LENGTH: Final = 128
 _FIRST_GROUPS: Final = (b"\x02\x00", b"\x08\x00", b"\x00\x08")  # little and big endian
 _DEFLATED: Final = b"1.2.840.10008.1.2.1.99"
-_LARGEST_INFLATED: Final = 512 << 20  # bytes; 100 Mpixel of 16 bits and a header fit
+_LARGEST_INFLATED: Final = 320 << 20  # bytes; 100 Mpixel in three colours and a header fit
 _SAMPLING_STEP: Final = 8
 
 # Only these are parsed: nothing else of a header, and so nothing of the patient's, is looked at.

@@ -1,5 +1,6 @@
 """The demonstration instances: valid CR, DX and SC objects around synthetic pixels."""
 
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,7 +18,6 @@ from pydicom.uid import (
     JPEG2000Lossless,
     RLELossless,
     SecondaryCaptureImageStorage,
-    generate_uid,
 )
 
 Draw = Callable[[float, int, int, int], NDArray[np.float32]]  # label, seed, rows, columns
@@ -103,7 +103,8 @@ def build(sample: Sample, pixels: NDArray[np.float32]) -> FileDataset:
 
 
 def _uid(kind: str, sample: Sample) -> UID:
-    return generate_uid(prefix=None, entropy_srcs=["lobar synthetic sample", kind, sample.name])
+    name = f"lobar synthetic sample {kind} {sample.name}"
+    return UID(f"2.25.{uuid.uuid5(uuid.NAMESPACE_OID, name).int}")  # PS3.5 B.2
 
 
 def _patient_and_study(sample: Sample) -> Dataset:

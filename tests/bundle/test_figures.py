@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from scripts.calibrate import calibrate, temperature_of
+from scripts.calibrate import calibrate, platt_of
 from scripts.figures import Results, at_point, auc, overall, with_intervals
 
 
@@ -47,9 +47,23 @@ def test_figures_at_a_point_count_what_they_say() -> None:
     )
 
 
-def test_the_temperature_undoes_overconfidence(results: Results) -> None:
-    honest = temperature_of(results.labels, results.logits)
-    assert temperature_of(results.labels, results.logits * 3) == pytest.approx(3 * honest, rel=0.01)
+def test_scaling_undoes_overconfidence_and_bias(results: Results) -> None:
+    temperature, bias = platt_of(results.labels, results.logits)
+    stretched, shifted = platt_of(results.labels, (results.logits - 2) * 3)
+    assert stretched == pytest.approx(3 * temperature, rel=0.01)
+    assert shifted == pytest.approx(bias + 2 / temperature, rel=0.01)
+
+
+def test_scaling_a_separable_set_stays_finite() -> None:
+    labels = np.array([0, 0, 0, 1, 1, 1.0])
+    temperature, bias = platt_of(labels, 10 * labels)
+    assert 0.1 < temperature < 100
+    assert abs(bias) < 100
+
+
+def test_a_network_that_ranks_backwards_is_not_calibrated(results: Results) -> None:
+    with pytest.raises(ValueError, match="nothing to calibrate"):
+        platt_of(results.labels, -results.logits)
 
 
 def test_each_operating_point_keeps_its_promise_on_the_set_it_was_chosen_on(
