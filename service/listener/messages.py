@@ -5,59 +5,30 @@ association with it; it also leaves a request without an identifier unanswered. 
 taken here, and whatever else is sent ends the association.
 """
 
-import struct
 import threading
 from dataclasses import dataclass
-from io import BytesIO
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from pydicom.dataset import Dataset
-from pydicom.uid import ImplicitVRLittleEndian
 from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.pdu_primitives import P_DATA
 
-from service.acceptance import SUCCESS, StoreCommand, identifier, is_uid
-from service.header import UndecodableError, read_header
+from service.acceptance import SUCCESS
+from service.listener.command import (
+    C_ECHO_RQ,
+    C_STORE_RQ,
+    FRAGMENT_OF_COMMAND,
+    LAST_FRAGMENT,
+    LONGEST_COMMAND,
+    ProtocolError,
+    Request,
+    decode_request,
+    encode_answer,
+    fragments,
+)
 from service.listener.transfer import Context, StoreDoor, Transfer
 
 if TYPE_CHECKING:
     from pynetdicom.association import Association
-
-LONGEST_COMMAND: Final = 1 << 14  # bytes; the elements of PS3.7 E.1 come to a few hundred
-FRAGMENT_OF_COMMAND: Final = 0x01  # PS3.8 E.2
-LAST_FRAGMENT: Final = 0x02
-
-_C_STORE_RQ: Final = 0x0001  # PS3.7 table E.1-1
-_C_STORE_RSP: Final = 0x8001
-_C_ECHO_RQ: Final = 0x0030
-_C_ECHO_RSP: Final = 0x8030
-_NO_DATA_SET: Final = 0x0101
-
-_COMMAND_GROUP_LENGTH: Final = 0x00000000
-_AFFECTED_SOP_CLASS_UID: Final = 0x00000002
-_COMMAND_FIELD: Final = 0x00000100
-_MESSAGE_ID: Final = 0x00000110
-_MESSAGE_ID_BEING_RESPONDED_TO: Final = 0x00000120
-_COMMAND_DATA_SET_TYPE: Final = 0x00000800
-_STATUS: Final = 0x00000900
-_AFFECTED_SOP_INSTANCE_UID: Final = 0x00001000
-_ELEMENTS: Final = frozenset(
-    {
-        _AFFECTED_SOP_CLASS_UID,
-        _COMMAND_FIELD,
-        _MESSAGE_ID,
-        _COMMAND_DATA_SET_TYPE,
-        _AFFECTED_SOP_INSTANCE_UID,
-    }
-)
-
-
-_US: Final = struct.Struct("<H")
-_PDV_BYTES: Final = 6  # around a fragment in a PDU, PS3.8 9.3.5.1
-
-
-class ProtocolError(Exception):
-    """The peer sent what no message may look like; the association is aborted."""
 
 
 class StoppingError(Exception):
@@ -69,8 +40,7 @@ class _Store:
     """A C-STORE under way."""
 
     context_id: int
-    message_id: int
-    command: StoreCommand
+    request: Request
     transfer: Transfer
 
 
@@ -89,12 +59,7 @@ class Messages(DIMSEServiceProvider):
         """Whether a message has begun and is not answered yet."""
         return self._store is not None or bool(self._command)
 
-    def receive_primitive(self, primitive: P_DATA) -> None:
-        """Take P-DATA as pynetdicom hands it over while an association is being released."""
-        for context_id, value in primitive.presentation_data_value_list:
-            self.fragment(context_id, value[0], value[1:])
-
-    def fragment(self, context_id: int, control: int, payload: bytes | memoryview) -> None:
+    def fragment(self, context_id: int, control: int, payload: memoryview) -> None:
         """Take a fragment, or a piece of one, with its message control header (PS3.8 E.2).
 
         Raises:
@@ -104,15 +69,10 @@ class Messages(DIMSEServiceProvider):
         if not self.is_busy and self._stopping.is_set():
             raise StoppingError
         is_last = bool(control & LAST_FRAGMENT)
-        if not control & FRAGMENT_OF_COMMAND:
+        if control & FRAGMENT_OF_COMMAND:
+            self._take_command(context_id, payload, is_last=is_last)
+        else:
             self._take_data(context_id, payload, is_last=is_last)
-            return
-        self._command += payload
-        if self._store is not None or len(self._command) > LONGEST_COMMAND:
-            raise ProtocolError
-        if is_last:
-            command, self._command = bytes(self._command), bytearray()
-            self._perform(context_id, _decode(command))
 
     def abandon(self) -> None:
         """Forget a C-STORE that will never be whole: the association has ended."""
@@ -120,86 +80,43 @@ class Messages(DIMSEServiceProvider):
             self._store.transfer.abandon()
             self._store = None
 
-    def _perform(self, context_id: int, command: Dataset) -> None:
-        field = _number(command, _COMMAND_FIELD)
-        has_data_set = _number(command, _COMMAND_DATA_SET_TYPE) != _NO_DATA_SET
-        if field == _C_ECHO_RQ and not has_data_set:
-            self._answer(
-                context_id,
-                _C_ECHO_RSP,
-                message_id=_number(command, _MESSAGE_ID),
-                status=SUCCESS,
-                sop_class_uid=self._context(context_id).abstract_syntax_uid,
-            )
-        elif field == _C_STORE_RQ:
-            self._begin_store(context_id, command)
-            if not has_data_set:
-                self._end_store()
+    def _take_command(self, context_id: int, payload: memoryview, *, is_last: bool) -> None:
+        self._command += payload
+        if self._store is not None or len(self._command) > LONGEST_COMMAND:
+            raise ProtocolError
+        if is_last:
+            encoded, self._command = bytes(self._command), bytearray()
+            self._perform(context_id, decode_request(encoded))
+
+    def _perform(self, context_id: int, request: Request) -> None:
+        context = self._context(context_id)
+        if request.field == C_ECHO_RQ and not request.has_data_set:
+            self._answer(context_id, request, SUCCESS)
+        elif request.field == C_STORE_RQ:
+            transfer = self._door.open(request.command, context)
+            self._store = _Store(context_id=context_id, request=request, transfer=transfer)
+            if not request.has_data_set:
+                self._end(self._store)
         else:
             raise ProtocolError
 
-    def _begin_store(self, context_id: int, command: Dataset) -> None:
-        stated = StoreCommand(
-            sop_class_uid=identifier(command, _AFFECTED_SOP_CLASS_UID),
-            sop_instance_uid=identifier(command, _AFFECTED_SOP_INSTANCE_UID),
-        )
-        self._store = _Store(
-            context_id=context_id,
-            message_id=_number(command, _MESSAGE_ID),
-            command=stated,
-            transfer=self._door.open(stated, self._context(context_id)),
-        )
-
-    def _take_data(self, context_id: int, payload: bytes | memoryview, *, is_last: bool) -> None:
-        if self._store is None or context_id != self._store.context_id:
-            raise ProtocolError
-        self._store.transfer.write(payload)
-        if is_last:
-            self._end_store()
-
-    def _end_store(self) -> None:
-        """Answer the C-STORE under way (PS3.7 9.3.1.2)."""
+    def _take_data(self, context_id: int, payload: memoryview, *, is_last: bool) -> None:
         store = self._store
-        if store is None:
-            return
-        status = store.transfer.finish()
-        self._answer(
-            store.context_id,
-            _C_STORE_RSP,
-            message_id=store.message_id,
-            status=status,
-            sop_class_uid=store.command.sop_class_uid,
-            sop_instance_uid=store.command.sop_instance_uid,
-        )
+        if store is None or context_id != store.context_id:
+            raise ProtocolError
+        store.transfer.write(payload)
+        if is_last:
+            self._end(store)
+
+    def _end(self, store: _Store) -> None:
+        self._answer(store.context_id, store.request, store.transfer.finish())
         self._store = None
 
-    def _answer(
-        self,
-        context_id: int,
-        field: int,
-        *,
-        message_id: int,
-        status: int,
-        sop_class_uid: str,
-        sop_instance_uid: str = "",
-    ) -> None:
-        """Send an answer; UIDs that are none are not sent back."""
-        elements = [
-            (_AFFECTED_SOP_CLASS_UID, _uid_value(sop_class_uid)),
-            (_COMMAND_FIELD, _US.pack(field)),
-            (_MESSAGE_ID_BEING_RESPONDED_TO, _US.pack(message_id)),
-            (_COMMAND_DATA_SET_TYPE, _US.pack(_NO_DATA_SET)),
-            (_STATUS, _US.pack(status)),
-            (_AFFECTED_SOP_INSTANCE_UID, _uid_value(sop_instance_uid)),
-        ]
-        command = b"".join(_element(tag, value) for tag, value in elements if value)
-        command = _element(_COMMAND_GROUP_LENGTH, struct.pack("<L", len(command))) + command
-        longest = (self.maximum_pdu_size or len(command) + _PDV_BYTES) - _PDV_BYTES
-        while command:
-            fragment, command = command[:longest], command[longest:]
-            control = FRAGMENT_OF_COMMAND | (0 if command else LAST_FRAGMENT)
+    def _answer(self, context_id: int, request: Request, status: int) -> None:
+        answer = encode_answer(request, status)
+        for fragment in fragments(answer, self.maximum_pdu_size or 0):
             pdata = P_DATA()
-            pdata.presentation_data_value_list.append((context_id, bytes([control]) + fragment))
+            pdata.presentation_data_value_list.append((context_id, fragment))
             self.dul.send_pdu(pdata)
 
     def _context(self, context_id: int) -> Context:
@@ -211,34 +128,3 @@ class Messages(DIMSEServiceProvider):
                     calling_ae_title=self.assoc.requestor.ae_title.strip(),
                 )
         raise ProtocolError
-
-
-def _decode(command: bytes) -> Dataset:
-    """Find what matters of a command set, which is in Implicit VR Little Endian (PS3.7 6.3.1)."""
-    try:
-        return read_header(
-            BytesIO(command),
-            ImplicitVRLittleEndian,
-            size_bytes=len(command),
-            tags=_ELEMENTS,
-            most_bytes=LONGEST_COMMAND,
-        )
-    except UndecodableError as exc:
-        raise ProtocolError from exc
-
-
-def _element(tag: int, value: bytes) -> bytes:
-    """Encode an element of a command set (PS3.7 6.3.1)."""
-    return struct.pack("<HHL", tag >> 16, tag & 0xFFFF, len(value)) + value
-
-
-def _uid_value(uid: str) -> bytes:
-    """Give a UID's value, padded to an even length; nothing for what is no UID."""
-    return uid.encode("ascii") + b"\0" * (len(uid) % 2) if is_uid(uid) else b""
-
-
-def _number(command: Dataset, tag: int) -> int:
-    element = command.get_item(tag)
-    if element is None or not isinstance(element.value, bytes) or len(element.value) != _US.size:
-        raise ProtocolError
-    return int.from_bytes(element.value, "little")

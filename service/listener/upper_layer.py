@@ -24,7 +24,8 @@ import structlog
 from pynetdicom.dul import DULServiceProvider
 from pynetdicom.pdu_primitives import A_ASSOCIATE
 
-from service.listener.messages import LAST_FRAGMENT, Messages, ProtocolError
+from service.listener.command import LAST_FRAGMENT, ProtocolError
+from service.listener.messages import Messages
 from service.listener.sockets import acknowledge_at_once
 
 if TYPE_CHECKING:
@@ -169,7 +170,6 @@ class UpperLayer(DULServiceProvider):
                 payload -= PIECE_BYTES
             piece = self._piece[:payload]
             self._fill(piece)
-            acknowledge_at_once(cast("socket.socket", self._connection()))
             self._messages.fragment(context_id, control, piece)
 
     def _read(self, count: int) -> bytes:
@@ -191,6 +191,7 @@ class UpperLayer(DULServiceProvider):
             count = connection.recv_into(piece)
             if not count:
                 raise ConnectionError
+            acknowledge_at_once(connection)
             piece = piece[count:]
             if piece and time.monotonic() > until:
                 raise TimeoutError
