@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 
+from service.reasons import Reason
 from workers.prediction import NotAnalysable
 from workers.scope import out_of_scope
 
@@ -26,12 +27,21 @@ def read(predictor: "Predictor", path: Path) -> Reading:
     """Read an instance of the spool.
 
     Raises:
-        NotAnalysable: the header or the pixels are not for this model.
+        NotAnalysable: the header or the pixels are not for this model, or cannot be decoded.
         OSError: the bytes cannot be read.
     """
-    header = dcmread(path, stop_before_pixels=True, force=True)
+    header = _read_header(path)
     # judged in a copy: the report is written from elements that nobody has decoded
     reason = out_of_scope(Dataset({tag: header.get_item(tag) for tag in header.keys()}))  # noqa: SIM118 -- iterating a Dataset decodes
     if reason is not None:
         raise NotAnalysable(reason)
     return Reading(header=header, prepared=predictor.read(path))
+
+
+def _read_header(path: Path) -> Dataset:
+    try:
+        return dcmread(path, stop_before_pixels=True, force=True)
+    except (OSError, MemoryError):
+        raise
+    except Exception as exc:  # pydicom raises what a broken element makes it raise, for ever
+        raise NotAnalysable(Reason.UNDECODABLE) from exc

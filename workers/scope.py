@@ -30,11 +30,14 @@ OTHER_BODY_PARTS: Final = frozenset(
 OTHER_VIEWS: Final = frozenset(
     "LL RL LLD RLD LLO RLO LAT LATERAL LLAT RLAT OBL OBLIQUE LAO RAO LPO RPO".split()  # noqa: SIM905 -- as above
 )
-# PS3.16 CID 4010, SNOMED CT: lateral, left and right lateral, sagittal, the obliques
+# PS3.16 CID 4010 and its kin: lateral, left and right lateral, sagittal, the obliques, by SNOMED CT
+# codes and by the SNOMED RT ones that older equipment sends (PS3.16 annex O)
 OTHER_VIEW_CODES: Final = frozenset(
     """
-    399067008 399173006 399198007 30730003 399182000 399184004 399236003 399135007 399356000
-    399006002 399038007 399160007 260427002
+    399067008 399173006 399198007 49370004 30730003 399182000 399184004 399236003 399135007
+    399356000 399006002 399038007 399160007 260427002
+    R-102CD R-10236 R-10232 G-A104 G-A145 R-102C1 R-10238 R-10234 R-10220
+    R-40985 R-10212 R-10210 R-10204 R-40783
     """.split()  # noqa: SIM905 -- as above
 )
 
@@ -44,7 +47,10 @@ def _shows_own_result(header: Dataset) -> bool:
 
 
 def _has_frames(header: Dataset) -> bool:
-    return _text(header, "NumberOfFrames") not in {"", "0", "1"}
+    try:
+        return float(_text(header, "NumberOfFrames")) > 1
+    except ValueError:  # none or no number: the pixels tell
+        return False
 
 
 def _is_other_modality(header: Dataset) -> bool:
@@ -54,11 +60,11 @@ def _is_other_modality(header: Dataset) -> bool:
 
 
 def _is_other_body_part(header: Dataset) -> bool:
-    return _text(header, "BodyPartExamined").replace(" ", "") in OTHER_BODY_PARTS
+    return _word(header, "BodyPartExamined") in OTHER_BODY_PARTS
 
 
 def _is_other_view(header: Dataset) -> bool:
-    named = _text(header, "ViewPosition") in OTHER_VIEWS
+    named = _word(header, "ViewPosition") in OTHER_VIEWS
     return named or any(
         _text(item, "CodeValue") in OTHER_VIEW_CODES for item in _items(header, "ViewCodeSequence")
     )
@@ -76,6 +82,11 @@ RULES: Final[tuple[tuple[Reason, Callable[[Dataset], bool]], ...]] = (
 def out_of_scope(header: Dataset) -> Reason | None:
     """Give the first rule's reason that the header falls under; None when the model may look."""
     return next((reason for reason, applies in RULES if applies(header)), None)
+
+
+def _word(header: Dataset, keyword: str) -> str:
+    """Read a header's word as the tables have it: `C-SPINE` and `L SPINE` are what they are."""
+    return "".join(filter(str.isalnum, _text(header, keyword)))
 
 
 def _text(header: Dataset, keyword: str) -> str:

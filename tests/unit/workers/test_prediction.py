@@ -1,0 +1,69 @@
+"""What a probability means at an operating point."""
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from service.reasons import Reason
+from workers.prediction import Finding, NotAnalysable, OperatingPoint
+
+BANDED = OperatingPoint(name="banded", threshold=0.5, indeterminate_low=0.4, indeterminate_high=0.6)
+SHARP = OperatingPoint(name="sharp", threshold=0.5, indeterminate_low=0.5, indeterminate_high=0.5)
+
+
+@pytest.mark.parametrize(
+    ("point", "probability", "finding"),
+    [
+        (BANDED, 0.0, Finding.ABSENT),
+        (BANDED, 0.4, Finding.ABSENT),
+        (BANDED, 0.4000001, Finding.INDETERMINATE),
+        (BANDED, 0.5, Finding.INDETERMINATE),
+        (BANDED, 0.5999999, Finding.INDETERMINATE),
+        (BANDED, 0.6, Finding.PRESENT),
+        (BANDED, 1.0, Finding.PRESENT),
+        (SHARP, 0.4999999, Finding.ABSENT),
+        (SHARP, 0.5, Finding.PRESENT),
+    ],
+)
+def test_a_probability_reads_as_the_band_says(
+    point: OperatingPoint, probability: float, finding: Finding
+) -> None:
+    assert point.read(probability) is finding
+
+
+@settings(deadline=None)
+@given(st.lists(st.floats(0, 1), min_size=3, max_size=3), st.floats(0, 1), st.floats(0, 1))
+def test_a_higher_probability_never_reads_as_less(
+    band: list[float], one: float, other: float
+) -> None:
+    low, threshold, high = sorted(band)
+    assume(low < threshold or low == high)  # else the threshold itself wins
+    point = OperatingPoint(
+        name="any", threshold=threshold, indeterminate_low=low, indeterminate_high=high
+    )
+    order = [Finding.ABSENT, Finding.INDETERMINATE, Finding.PRESENT]
+    lower, higher = sorted((one, other))
+    assert order.index(point.read(lower)) <= order.index(point.read(higher))
+
+
+@pytest.mark.parametrize(
+    ("low", "threshold", "high"),
+    [(0.6, 0.5, 0.7), (0.3, 0.5, 0.4), (-0.1, 0.5, 0.6), (0.4, 0.5, 1.1), (0.4, float("nan"), 0.6)],
+)
+def test_a_band_that_does_not_hold_its_threshold_cannot_exist(
+    low: float, threshold: float, high: float
+) -> None:
+    with pytest.raises(ValueError, match="operating point odd: the band must hold the threshold"):
+        OperatingPoint(
+            name="odd", threshold=threshold, indeterminate_low=low, indeterminate_high=high
+        )
+
+
+def test_a_refusal_tells_its_reason_and_its_detail() -> None:
+    assert str(NotAnalysable(Reason.BLANK)) == "blank-image"
+    refusal = NotAnalysable(Reason.SIZE, "12 rows")
+    assert (str(refusal), refusal.reason, refusal.detail) == (
+        "size-out-of-range: 12 rows",
+        Reason.SIZE,
+        "12 rows",
+    )
