@@ -50,9 +50,10 @@ class StoreAssociation(Association):
             super().run_reactor()
         except Exception as exc:  # pynetdicom, on a request that it cannot negotiate
             log.warning("association_failed", exc_info=exc)
-            self.abort()
+            self.dul.hang_up()
         finally:
-            self.dul.join()
+            if self.dul.ident is not None:  # it was started
+                self.dul.join()
             self.dul.close()
         if self.is_rejected:
             self._tell_rejected()

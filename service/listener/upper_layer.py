@@ -59,6 +59,7 @@ class UpperLayer(DULServiceProvider):
         self._closing = threading.Lock()
         self._is_closed = False
         self._piece: memoryview | None = None
+        self._is_at_work = False
 
     def run_reactor(self) -> None:
         """Run until the association has ended, then forget what was under way."""
@@ -77,6 +78,10 @@ class UpperLayer(DULServiceProvider):
         with self._closing:  # a closed descriptor's number may be a file's by now
             if not self._is_closed:
                 os.eventfd_write(self._woken, 1)
+
+    def idle_timer_expired(self) -> bool:
+        """Tell whether the peer has been silent for too long; while we work, it is not the peer."""
+        return not self._is_at_work and super().idle_timer_expired()
 
     def hang_up(self) -> None:
         """Close the connection under whoever waits for it."""
@@ -97,9 +102,10 @@ class UpperLayer(DULServiceProvider):
             return super()._is_transport_event()
         has_come_in = False
         while self._wait():
-            has_come_in = True
+            has_come_in = self._is_at_work = True
             self._read_pdu_data()
             self._idle_timer.restart()
+            self._is_at_work = False
             if not self._messages.is_busy or not self.event_queue.empty():
                 break
         if self.event_queue.empty():

@@ -1,5 +1,6 @@
 """Who may associate and for what; what a peer that misbehaves can do: nothing to anyone else."""
 
+import os
 import socket
 import struct
 import subprocess
@@ -287,6 +288,24 @@ def test_who_falls_silent_in_an_association_is_aborted(impatient: Door) -> None:
         assert sender.is_closed_upon()
     assert ended(impatient)
     impatient.require_working()
+
+
+def test_a_slow_disk_of_ours_is_not_held_against_the_peer(
+    impatient: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fsync = os.fsync
+
+    def slow(descriptor: int) -> None:
+        time.sleep(1.5)
+        fsync(descriptor)
+
+    dataset = make_cr(rows=16, columns=16)
+    with impatient.sender() as sender:
+        with monkeypatch.context() as slowed:
+            slowed.setattr(os, "fsync", slow)
+            status = sender.store(CR, dataset.SOPInstanceUID, data_set_bytes(dataset))
+        assert status == 0x0000
+        sender.release()
 
 
 def half_sent(sender: Sender) -> None:
