@@ -98,19 +98,31 @@ class UpperLayer(DULServiceProvider):
 
     def _is_transport_event(self) -> bool:
         """Read what has come in, up to the end of a message; tell whether anything has."""
-        if self.state_machine.current_state == "Sta13":  # pynetdicom sees to the closing
-            return super()._is_transport_event()
+        if self.state_machine.current_state == "Sta13":
+            self._close_politely()
+            return True
         has_come_in = False
-        while self._wait():
+        while self.event_queue.empty() and self._wait():
             has_come_in = self._is_at_work = True
             self._read_pdu_data()
             self._idle_timer.restart()
             self._is_at_work = False
-            if not self._messages.is_busy or not self.event_queue.empty():
+            if not self._messages.is_busy:
                 break
         if self.event_queue.empty():
             self._process_recv_primitive()  # an answer goes out at once, without a turn between
         return has_come_in
+
+    def _close_politely(self) -> None:
+        """Let go by what the peer had still to say, so that it can read our last word; close."""
+        connection = self._connection()
+        with contextlib.suppress(OSError):
+            if connection is not None and self.socket is not None and self.socket.ready:
+                connection.settimeout(0)
+                if connection.recv(PIECE_BYTES):
+                    return
+        if self.socket is not None:
+            self.socket.close()
 
     def _wait(self) -> bool:
         """Sleep until there is something to read (then True), to send, or to time out."""
@@ -120,9 +132,7 @@ class UpperLayer(DULServiceProvider):
         if connection is not None and connection.fileno() >= 0:
             waiting.register(connection, select.POLLIN)
         seconds = _WAIT_SECONDS
-        if not self.event_queue.empty():
-            seconds = 0
-        elif connection is None or self.state_machine.current_state == "Sta1":
+        if connection is None or self.state_machine.current_state == "Sta1":
             seconds = _IDLE_SECONDS
         elif self.artim_timer.timeout is not None and self.state_machine.current_state == "Sta2":
             seconds = max(0, min(seconds, self.artim_timer.remaining))
