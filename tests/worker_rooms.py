@@ -45,7 +45,7 @@ class StandInPredictor:
     model: Model = MODEL
     device: str = "cpu"
     on_read: Callable[[Dataset], None] = lambda _: None
-    on_predict: Callable[[int], None] = lambda _: None
+    on_predict: Callable[[list[Pixels]], None] = lambda _: None
     batches: list[int] = field(default_factory=list)
 
     def read(self, path: Path) -> StandInPrepared:
@@ -58,7 +58,7 @@ class StandInPredictor:
 
     def predict(self, prepared: list[Pixels]) -> list[Prediction]:
         self.batches.append(len(prepared))
-        self.on_predict(len(prepared))
+        self.on_predict(prepared)
         means = [float(each.mean()) for each in prepared]
         point = self.model.operating_point
         return [

@@ -125,9 +125,13 @@ def infer_batch(rooms: Rooms, jobs: Sequence[Job]) -> None:
         _attempt(job, partial(_report, rooms, job, reading, prediction), rooms)
 
 
-def _read(rooms: Rooms, job: Job) -> Reading:
+def _read(rooms: Rooms, job: Job) -> Reading | None:
     began = time.monotonic()
-    reading = read(rooms.predictor, rooms.spool.inbox(job.id))
+    try:
+        reading = read(rooms.predictor, rooms.spool.inbox(job.id))
+    except FileNotFoundError:
+        _close(rooms, job, JobState.PARKED, Reason.BYTES_MISSING)
+        return None
     STAGE_SECONDS.labels(stage="decode").observe(time.monotonic() - began)
     return reading
 
@@ -160,8 +164,6 @@ def _attempt(job: Job, step: Callable[[], Result], rooms: Rooms) -> Result | Non
         log.warning("stale_lease", job_id=job.id, attempt=job.attempt)
     except NotAnalysable as exc:
         _close(rooms, job, JobState.NOT_ANALYSED, exc.reason)
-    except FileNotFoundError:
-        _close(rooms, job, JobState.PARKED, Reason.BYTES_MISSING)
     except ReportError:
         log.exception("report_failed", job_id=job.id)
         _close(rooms, job, JobState.PARKED, Reason.REPORT_FAILED)

@@ -57,6 +57,10 @@ class Prediction:
     probability: float  # in [0, 1]
     model: Model
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.probability <= 1:  # nor is NaN, which would read as absent
+            raise ValueError(f"{self.probability} is not a probability")
+
 
 class NotAnalysable(Exception):  # noqa: N818 -- named by the state it leads to
     """The instance is not for this model; the reason says why, the detail is for people."""

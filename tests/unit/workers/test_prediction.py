@@ -3,9 +3,10 @@
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from report_sources import MODEL
 
 from service.reasons import Reason
-from workers.prediction import Finding, NotAnalysable, OperatingPoint
+from workers.prediction import Finding, NotAnalysable, OperatingPoint, Prediction
 
 BANDED = OperatingPoint(name="banded", threshold=0.5, indeterminate_low=0.4, indeterminate_high=0.6)
 SHARP = OperatingPoint(name="sharp", threshold=0.5, indeterminate_low=0.5, indeterminate_high=0.5)
@@ -57,6 +58,12 @@ def test_a_band_that_does_not_hold_its_threshold_cannot_exist(
         OperatingPoint(
             name="odd", threshold=threshold, indeterminate_low=low, indeterminate_high=high
         )
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), -0.1, 1.1])
+def test_what_is_no_probability_is_no_prediction_least_of_all_absent(number: float) -> None:
+    with pytest.raises(ValueError, match="is not a probability"):
+        Prediction(finding=Finding.ABSENT, probability=number, model=MODEL)
 
 
 def test_a_refusal_tells_its_reason_and_its_detail() -> None:

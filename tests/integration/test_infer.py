@@ -1,0 +1,307 @@
+"""What becomes of due jobs: each by itself, whatever befalls the others of its batch.
+
+Ledger, spool, reports are the real ones; the predictor is a stand-in, whose number is a mean.
+"""
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from peers.objects import make_cr
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from worker_rooms import PACS, House, StandInPredictor
+
+from service.job import Job, JobState
+from service.metrics import STALE_LEASES
+from service.reasons import Reason
+from workers.infer import Rooms, infer_batch, infer_due
+from workers.prediction import NotAnalysable
+
+SOUTH = {**PACS, "name": "south"}
+Make = Callable[..., Rooms]
+
+
+@pytest.fixture
+def decoders() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(2) as pool:
+        yield pool
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    house = House(tmp_path, destinations=(PACS, SOUTH))
+    yield house
+    house.ledger.close()
+
+
+@pytest.fixture
+def rings() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def rooms(house: House, decoders: ThreadPoolExecutor, rings: list[str]) -> Make:
+    def make(predictor: StandInPredictor | None = None, **more: object) -> Rooms:
+        return Rooms(
+            settings=house.settings,
+            ledger=house.ledger,
+            spool=house.spool,
+            predictor=predictor or StandInPredictor(),  # type: ignore[arg-type] -- a stand-in
+            ring=rings.append,
+            holder="test/infer/1/",
+            decoders=decoders,
+            **more,  # type: ignore[arg-type] -- see Rooms
+        )
+
+    return make
+
+
+def fail(*_: object) -> None:
+    raise RuntimeError("as a library might")
+
+
+def texts(dataset: Dataset) -> str:
+    return "\n".join(str(each.value) for each in dataset.iterall() if each.keyword == "TextValue")
+
+
+def test_every_due_job_is_reported_with_its_own_number(
+    house: House, rooms: Make, rings: list[str]
+) -> None:
+    jobs = [house.receive(make_cr(rows=rows)) for rows in (200, 300, 400)]
+    predictor = StandInPredictor()
+    infer_due(rooms(predictor))
+    assert predictor.batches == [3]
+    numbers = set()
+    for job_id in jobs:
+        job = house.job(job_id)
+        assert (job.state, job.holder, job.due_at) == (JobState.REPORTED, None, None)
+        report = dcmread(house.spool.outbox(job_id, "sr"))
+        assert f"Probability of pneumonia: {job.probability!r}" in texts(report)
+        numbers.add(job.probability)
+    assert len(numbers) == len(jobs)
+    assert rings == ["pacs", "south"] * len(jobs)
+
+
+def test_no_job_is_due_and_nothing_is_asked_of_the_model(rooms: Make) -> None:
+    predictor = StandInPredictor()
+    infer_due(rooms(predictor))
+    assert predictor.batches == []
+
+
+def test_one_instance_that_breaks_the_decoder_does_not_stop_the_others(
+    house: House, rooms: Make
+) -> None:
+    broken = make_cr()
+    jobs = [house.receive(each) for each in (make_cr(), broken, make_cr())]
+
+    def die_of_one(dataset: Dataset) -> None:
+        if dataset.SOPInstanceUID == broken.SOPInstanceUID:
+            fail()
+
+    infer_due(rooms(StandInPredictor(on_read=die_of_one)))
+    assert [house.stands(job_id)[0] for job_id in jobs] == [
+        JobState.REPORTED,
+        JobState.RECEIVED,
+        JobState.REPORTED,
+    ]
+    assert house.names(jobs[1]) == ["received", "leased", "postponed"]
+    assert house.job(jobs[1]).holder is None
+
+
+def test_after_a_forward_pass_that_failed_each_is_tried_alone(house: House, rooms: Make) -> None:
+    jobs = [house.receive(make_cr()) for _ in range(3)]
+
+    def die_of_company(batch: list[object]) -> None:
+        if len(batch) > 1:
+            fail()
+
+    predictor = StandInPredictor(on_predict=die_of_company)
+    infer_due(rooms(predictor))
+    assert [house.names(job_id)[-1] for job_id in jobs] == ["postponed"] * 3
+    house.clock.pass_seconds(house.settings.infer.backoff_seconds * 1.25)
+    infer_due(rooms(predictor))
+    assert predictor.batches == [3, 1, 1, 1]
+    assert [house.stands(job_id)[0] for job_id in jobs] == [JobState.REPORTED] * 3
+
+
+def test_a_job_that_always_fails_is_parked_when_its_attempts_are_used_up(
+    house: House, rooms: Make
+) -> None:
+    job_id = house.receive(make_cr())
+    pauses = []
+    for _ in range(house.settings.infer.maximum_attempts):
+        infer_due(rooms(StandInPredictor(on_predict=fail)))
+        job = house.job(job_id)
+        assert job.state is JobState.RECEIVED
+        assert job.due_at is not None
+        pauses.append(job.due_at - house.clock.now)
+        house.clock.pass_seconds(pauses[-1])
+    first = house.settings.infer.backoff_seconds
+    for n, pause in enumerate(pauses):
+        assert 0.75 * first * 2**n <= pause <= 1.25 * first * 2**n
+    infer_due(rooms(StandInPredictor(on_predict=fail)))
+    assert house.stands(job_id) == (JobState.PARKED, Reason.ATTEMPTS_EXHAUSTED)
+    assert house.job(job_id).tries == house.settings.infer.maximum_attempts
+    assert house.ledger.view.census().balance == 0
+
+
+def test_a_parked_job_that_is_requeued_gets_all_its_attempts_again(
+    house: House, rooms: Make
+) -> None:
+    job_id = house.receive(make_cr())
+    for _ in range(house.settings.infer.maximum_attempts + 1):
+        infer_due(rooms(StandInPredictor(on_read=fail)))
+        house.clock.pass_seconds(10_000)
+    assert house.stands(job_id)[0] is JobState.PARKED
+    house.ledger.jobs.requeue(job_id, ["pacs"])
+    infer_due(rooms(StandInPredictor(on_read=fail)))
+    assert house.stands(job_id) == (JobState.RECEIVED, None)
+    house.clock.pass_seconds(10_000)
+    infer_due(rooms())
+    assert house.stands(job_id) == (JobState.REPORTED, None)
+
+
+def test_bytes_that_are_gone_park_the_job_and_nothing_else(house: House, rooms: Make) -> None:
+    jobs = [house.receive(make_cr()) for _ in range(2)]
+    house.spool.inbox(jobs[0]).unlink()
+    infer_due(rooms())
+    assert house.stands(jobs[0]) == (JobState.PARKED, Reason.BYTES_MISSING)
+    assert house.stands(jobs[1]) == (JobState.REPORTED, None)
+
+
+def test_an_outbox_that_is_gone_is_not_taken_for_missing_bytes(house: House, rooms: Make) -> None:
+    job_id = house.receive(make_cr())
+    outbox = house.spool.root / "outbox"
+    outbox.rename(house.spool.root / "aside")
+    infer_due(rooms())
+    assert house.stands(job_id) == (JobState.RECEIVED, None)
+    (house.spool.root / "aside").rename(outbox)
+    house.clock.pass_seconds(10_000)
+    infer_due(rooms())
+    assert house.stands(job_id) == (JobState.REPORTED, None)
+
+
+def test_what_the_model_is_not_for_is_closed_with_the_reason_and_makes_no_output(
+    house: House, rooms: Make, rings: list[str]
+) -> None:
+    lateral, blank = make_cr(), make_cr()
+    lateral.ViewPosition = "LL"
+    jobs = [house.receive(lateral), house.receive(blank)]
+
+    def refuse(_: Dataset) -> None:
+        raise NotAnalysable(Reason.BLANK, "as the bundle says")
+
+    predictor = StandInPredictor(on_read=refuse)
+    infer_due(rooms(predictor))
+    assert house.stands(jobs[0]) == (JobState.NOT_ANALYSED, Reason.VIEW)
+    assert house.stands(jobs[1]) == (JobState.NOT_ANALYSED, Reason.BLANK)
+    assert house.job(jobs[0]).finished_at == house.clock.now
+    assert (predictor.batches, rings, house.outbox()) == ([], [], {})
+
+
+def test_what_is_no_probability_is_never_reported(house: House, rooms: Make) -> None:
+    job_id = house.receive(make_cr())
+
+    def spoil(batch: list[object]) -> None:
+        for each in batch:
+            each.fill(float("nan"))  # type: ignore[attr-defined] -- an array
+
+    infer_due(rooms(StandInPredictor(on_predict=spoil)))
+    assert house.stands(job_id) == (JobState.RECEIVED, None)
+    assert house.outbox() == {}
+
+
+def test_without_a_destination_the_result_is_kept_and_the_job_parked(
+    tmp_path: Path, decoders: ThreadPoolExecutor
+) -> None:
+    house = House(tmp_path, destinations=())
+    job_id = house.receive(make_cr())
+    infer_due(
+        Rooms(
+            settings=house.settings,
+            ledger=house.ledger,
+            spool=house.spool,
+            predictor=StandInPredictor(),  # type: ignore[arg-type] -- a stand-in
+            ring=lambda _: pytest.fail("there is nobody to ring for"),
+            holder="test/infer/1/",
+            decoders=decoders,
+        )
+    )
+    assert house.stands(job_id) == (JobState.PARKED, Reason.NO_DESTINATION)
+    assert house.job(job_id).finding is not None
+    assert len(house.outbox()) == 2
+
+
+def test_a_worker_whose_lease_ran_out_changes_nothing_in_the_ledger(
+    house: House, rooms: Make
+) -> None:
+    job_id = house.receive(make_cr())
+    fresh: list[Job] = []
+
+    def take_long(_: object) -> None:
+        house.clock.pass_seconds(house.settings.infer.lease_seconds + 1)
+        fresh.extend(house.ledger.jobs.lease("other/", 1, lease_seconds=60, maximum_attempts=3))
+
+    before = STALE_LEASES._value.get()
+    slow = rooms(StandInPredictor(on_predict=take_long))
+    infer_batch(slow, house.ledger.jobs.lease("slow/", 1, lease_seconds=60, maximum_attempts=3))
+    job = house.job(job_id)
+    assert (job.state, job.holder, job.attempt, job.finding) == (
+        JobState.RECEIVED,
+        "other/",
+        2,
+        None,
+    )
+    assert house.ledger.view.outputs(job_id) == house.ledger.view.deliveries(job_id) == []
+    assert STALE_LEASES._value.get() == before + 1
+    infer_batch(rooms(), fresh)
+    assert house.stands(job_id) == (JobState.REPORTED, None)
+
+
+def test_two_workers_with_the_same_job_make_the_same_bytes(house: House, rooms: Make) -> None:
+    job_id = house.receive(make_cr())
+    (stale,) = house.ledger.jobs.lease("slow/", 1, lease_seconds=60, maximum_attempts=3)
+    house.clock.pass_seconds(61)
+    infer_due(rooms())
+    first = house.outbox()
+    infer_batch(rooms(), [stale])
+    assert house.outbox() == first
+    assert house.stands(job_id) == (JobState.REPORTED, None)
+
+
+def test_a_worker_told_to_stop_finishes_its_batch_and_leases_no_other(
+    house: House, rooms: Make
+) -> None:
+    jobs = [house.receive(make_cr()) for _ in range(house.settings.infer.batch_size + 3)]
+    stopping = threading.Event()
+    infer_due(rooms(StandInPredictor(on_predict=lambda _: stopping.set()), stopping=stopping))
+    standing = [house.job(job_id) for job_id in jobs]
+    assert [job.state for job in standing].count(JobState.REPORTED) == 8
+    waiting = [job for job in standing if job.state is JobState.RECEIVED]
+    assert [(job.attempt, job.holder) for job in waiting] == [(0, None)] * 3
+
+
+def test_a_ledger_that_falls_silent_keeps_no_half_written_job(
+    house: House, rooms: Make, tmp_path: Path
+) -> None:
+    job_id = house.receive(make_cr())
+    database = tmp_path / "ledger.sqlite3"
+
+    def lose_ledger(_: object) -> None:
+        house.ledger.close()
+        database.rename(tmp_path / "aside")
+        database.mkdir()
+
+    infer_batch(
+        rooms(StandInPredictor(on_predict=lose_ledger)),
+        house.ledger.jobs.lease("w/", 1, lease_seconds=60, maximum_attempts=3),
+    )
+    database.rmdir()
+    (tmp_path / "aside").rename(database)
+    assert house.stands(job_id) == (JobState.RECEIVED, None)
+    house.clock.pass_seconds(61)
+    infer_due(rooms())
+    assert house.stands(job_id) == (JobState.REPORTED, None)
