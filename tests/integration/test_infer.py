@@ -49,11 +49,11 @@ def rooms(house: House, decoders: ThreadPoolExecutor, rings: list[str]) -> Make:
             settings=house.settings,
             ledger=house.ledger,
             spool=house.spool,
-            predictor=predictor or StandInPredictor(),  # type: ignore[arg-type] -- a stand-in
+            predictor=predictor or StandInPredictor(),
             ring=rings.append,
             holder="test/infer/1/",
             decoders=decoders,
-            **more,  # type: ignore[arg-type] -- see Rooms
+            **more,
         )
 
     return make
@@ -207,7 +207,7 @@ def test_what_is_no_probability_is_never_reported(house: House, rooms: Make) -> 
 
     def spoil(batch: list[object]) -> None:
         for each in batch:
-            each.fill(float("nan"))  # type: ignore[attr-defined] -- an array
+            each.fill(float("nan"))
 
     infer_due(rooms(StandInPredictor(on_predict=spoil)))
     assert house.stands(job_id) == (JobState.RECEIVED, None)
@@ -224,7 +224,7 @@ def test_without_a_destination_the_result_is_kept_and_the_job_parked(
             settings=house.settings,
             ledger=house.ledger,
             spool=house.spool,
-            predictor=StandInPredictor(),  # type: ignore[arg-type] -- a stand-in
+            predictor=StandInPredictor(),
             ring=lambda _: pytest.fail("there is nobody to ring for"),
             holder="test/infer/1/",
             decoders=decoders,

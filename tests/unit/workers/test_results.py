@@ -1,4 +1,4 @@
-"""What is kept of a prediction: the same bytes each time, durable before anybody is promised them."""
+"""What is kept of a prediction: the same bytes each time, and durable before it is owed."""
 
 from datetime import UTC, datetime
 from pathlib import Path
