@@ -274,5 +274,5 @@ def test_a_command_that_is_none_ends_the_association(door: Door, garbage: bytes)
 )
 def test_a_fragment_that_is_none_ends_the_association(door: Door, body: bytes) -> None:
     with door.sender() as sender:
-        sender.socket.sendall(struct.pack(">BxL", 4, len(body)) + body)
+        sender.say(struct.pack(">BxL", 4, len(body)) + body)
         assert sender.is_closed_upon()

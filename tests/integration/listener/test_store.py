@@ -144,7 +144,7 @@ def test_a_pdu_may_hold_several_fragments_and_empty_ones(door: Door) -> None:
         sender.begin_store(CR, dataset.SOPInstanceUID)
         fragments = [(1, False, False, sent[:100]), (1, False, False, b"")]
         fragments += [(1, False, False, sent[100:]), (1, False, True, b"")]
-        sender.socket.sendall(p_data(fragments))
+        sender.say(p_data(fragments))
         assert sender.status() == 0x0000
     assert door.kept_data_set(dataset.SOPInstanceUID) == sent
 
