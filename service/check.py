@@ -11,9 +11,9 @@ from rich.console import Console
 
 from service.embedded_redis import redis_program
 from service.errors import ExplainedError
+from service.exposure import is_loopback, listener_fault, web_fault
 from service.memory import open_ledger, open_spool
 from service.settings import (
-    LOOPBACK_HOSTS,
     Destination,
     Settings,
     config_file,
@@ -95,44 +95,27 @@ def _explained(subject: str, question: Callable[[], str]) -> Finding:
 def _listener(settings: Settings) -> Iterator[Finding]:
     dicom = settings.dicom
     where = f"{dicom.ae_title} on {dicom.host}:{dicom.port}"
-    if dicom.allowed_calling_ae_titles:
+    fault = listener_fault(dicom)
+    if fault is not None:
+        yield Finding(subject="listener", message=fault, severity=2)
+    elif dicom.allowed_calling_ae_titles:
         listed = ", ".join(dicom.allowed_calling_ae_titles)
         yield Finding(subject="listener", message=f"{where}, for {listed}")
-    elif dicom.host in LOOPBACK_HOSTS:
+    elif is_loopback(dicom.host):
         yield Finding(subject="listener", message=f"{where}, for anyone on this machine")
-    elif dicom.allow_any_calling_ae_title:
-        yield Finding(
-            subject="listener",
-            message=f"{where}, for anyone who can reach it: allow_any_calling_ae_title is set",
-            severity=1,
-        )
     else:
-        yield Finding(
-            subject="listener",
-            message=f"{where} will not start: it can be reached from other machines and "
-            "dicom.allowed_calling_ae_titles is empty. List the AE titles that may send, or set "
-            "dicom.allow_any_calling_ae_title.",
-            severity=2,
-        )
+        yield Finding(subject="listener", message=f"{where}, for anyone at all", severity=1)
 
 
 def _web(settings: Settings) -> Iterator[Finding]:
     where = f"http://{settings.web.host}:{settings.web.port}"
-    if settings.web.host in LOOPBACK_HOSTS:
+    fault = web_fault(settings.web)
+    if fault is not None:
+        yield Finding(subject="web", message=fault, severity=2)
+    elif is_loopback(settings.web.host):
         yield Finding(subject="web", message=where)
-    elif settings.web.allow_non_loopback:
-        yield Finding(
-            subject="web",
-            message=f"{where} can be reached from other machines and asks for no sign-in",
-            severity=1,
-        )
     else:
-        yield Finding(
-            subject="web",
-            message=f"{where} will not start: the pages ask for no sign-in yet. Use a loopback "
-            "host, or set web.allow_non_loopback.",
-            severity=2,
-        )
+        yield Finding(subject="web", message=f"{where}, without a sign-in", severity=1)
 
 
 def _spool(settings: Settings) -> str:

@@ -87,6 +87,7 @@ SPEAKING: Final = frozenset({"uvicorn", "celery", "kombu", "alembic"})
 """Libraries that see no DICOM: the words of their records, without the values, are written."""
 
 _EVENT: Final = re.compile(r"[a-z][a-z0-9_]{2,63}")
+_NEVER: Final = logging.CRITICAL + 1
 _PLACES: Final = 12  # frames of a traceback, innermost last
 
 
@@ -108,9 +109,20 @@ def configure(settings: Log, stream: TextIO | None = None) -> None:
         cache_logger_on_first_use=False,
     )
     logging.basicConfig(handlers=[_LibraryRecords()], level=logging.WARNING, force=True)
+    silence_pynetdicom()
     warnings.showwarning = _log_warning
     sys.excepthook = _log_uncaught
     threading.excepthook = _log_uncaught_in_thread
+
+
+def silence_pynetdicom() -> None:
+    """Keep pynetdicom's own log quiet: it quotes AE titles, UIDs and data sets.
+
+    What an operator must know of an association is logged here instead, by whoever holds it.
+    """
+    logger = logging.getLogger("pynetdicom")
+    logger.setLevel(_NEVER)
+    logger.propagate = False
 
 
 def _renderer(settings: Log) -> structlog.typing.Processor:

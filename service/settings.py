@@ -34,7 +34,6 @@ from service.sop_classes import DEFAULT_SOP_CLASSES, sop_class_uid
 
 CONFIG_VARIABLE: Final = "LOBAR_CONFIG"
 DEFAULT_CONFIG: Final = Path("lobar.toml")
-LOOPBACK_HOSTS: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 SHIPPED_BUNDLE: Final = Path(__file__).resolve().parent.parent / "monai_bundle"
 
 

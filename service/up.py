@@ -5,9 +5,10 @@ from pathlib import Path
 import structlog
 
 from service.embedded_redis import EmbeddedRedis, prepare_redis
+from service.exposure import listener_fault, web_fault
 from service.heart import machine
 from service.memory import memory
-from service.settings import Settings, child_environment
+from service.settings import ConfigurationError, Settings, child_environment
 from service.supervisor import Part, Supervisor, lobar_command, sole_supervisor
 
 log = structlog.get_logger()
@@ -17,11 +18,15 @@ def run_up(settings: Settings) -> None:
     """Run every part until SIGTERM, then drain.
 
     Raises:
+        ConfigurationError: others could reach what nobody said they may.
         AlreadyRunningError: the state directory is another's.
         LedgerError, OSError: the memory cannot be opened.
         NoRedisError: no Redis is configured and none can be started.
         PartMisconfiguredError: a part cannot work as configured.
     """
+    for fault in (listener_fault(settings.dicom), web_fault(settings.web)):
+        if fault is not None:
+            raise ConfigurationError(fault)
     state_dir = settings.state_dir.absolute()
     with sole_supervisor(state_dir), memory(settings) as (ledger, _spool):
         released = ledger.release(machine())  # of an earlier life of ours, ended by force

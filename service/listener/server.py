@@ -10,8 +10,9 @@ import structlog
 
 from service.ledger import Ledger
 from service.listener.association import Server
-from service.listener.entity import application_entity, silence_pynetdicom
+from service.listener.entity import application_entity
 from service.listener.transfer import StoreDoor
+from service.log import silence_pynetdicom
 from service.reception import Reception
 from service.settings import ConfigurationError, Settings
 from service.spool import Spool

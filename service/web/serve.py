@@ -2,15 +2,15 @@
 
 import signal
 import socket
-from ipaddress import ip_address
 from typing import Final
 
 import structlog
 import uvicorn
 
+from service.exposure import web_fault
 from service.ledger import Ledger
 from service.reception import Reception
-from service.settings import LOOPBACK_HOSTS, ConfigurationError, Settings
+from service.settings import ConfigurationError, Settings
 from service.spool import Spool
 from service.web.app import create_app
 
@@ -58,12 +58,9 @@ def _run(server: uvicorn.Server, listening: socket.socket) -> None:
 
 def _listen(settings: Settings) -> socket.socket:
     host, port = settings.web.host, settings.web.port
-    if not settings.web.allow_non_loopback and not _is_loopback(host):
-        raise ConfigurationError(
-            f"web.host is {host}, which others can reach, and the pages have no sign-in. Keep "
-            "127.0.0.1 behind a proxy that has one, or set web.allow_non_loopback "
-            "(LOBAR_WEB__ALLOW_NON_LOOPBACK=true)."
-        )
+    fault = web_fault(settings.web)
+    if fault is not None:
+        raise ConfigurationError(fault)
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family, backlog=2048)
@@ -71,10 +68,3 @@ def _listen(settings: Settings) -> socket.socket:
         raise ConfigurationError(
             f"web.host {host} and web.port {port} cannot be listened on: {exc.strerror}."
         ) from exc
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host in LOOPBACK_HOSTS

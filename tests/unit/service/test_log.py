@@ -89,10 +89,10 @@ def test_an_exception_is_written_as_types_and_places_without_its_text(written: W
 def test_a_dicom_librarys_record_keeps_its_name_level_and_place_but_not_its_words(
     written: Written,
 ) -> None:
-    logging.getLogger("pynetdicom.dimse").error("Patient's Name: %s", "Doe^Jane")
+    logging.getLogger("pydicom.filereader").error("Patient's Name: %s", "Doe^Jane")
     logging.getLogger("pydicom").warning("Invalid value for VR PN: 'Doe^Jane'")
     first, second = written()
-    assert (first["logger"], first["level"]) == ("pynetdicom.dimse", "error")
+    assert (first["logger"], first["level"]) == ("pydicom.filereader", "error")
     assert "test_log.py:" in first["place"]
     assert second["logger"] == "pydicom"
     assert first["message"] is None
@@ -105,8 +105,13 @@ def test_a_record_of_the_web_server_keeps_its_words_but_not_the_values(written: 
     assert line["message"] == "ASGI callable raised on %s. Again"
 
 
+def test_pynetdicom_says_nothing_at_all(written: Written) -> None:
+    logging.getLogger("pynetdicom.dimse").critical("Patient's Name: %s", "Doe^Jane")
+    assert written() == []
+
+
 def test_what_libraries_say_below_warning_is_not_written(written: Written) -> None:
-    logging.getLogger("pynetdicom.acse").info("Association Accepted")
+    logging.getLogger("uvicorn.error").info("Started server process")
     assert written() == []
 
 

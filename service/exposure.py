@@ -1,0 +1,39 @@
+"""What others can reach, and what an operator must have said before they can."""
+
+import ipaddress
+from typing import Final
+
+from service.settings import Dicom, Web
+
+_LOOPBACK_NAMES: Final = frozenset({"localhost", "ip6-localhost"})
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether only this machine can reach the host."""
+    try:
+        return host in _LOOPBACK_NAMES or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def listener_fault(dicom: Dicom) -> str | None:
+    """Say what keeps the listener from starting where strangers could store; None when nothing."""
+    if dicom.allowed_calling_ae_titles or dicom.allow_any_calling_ae_title:
+        return None
+    if is_loopback(dicom.host):
+        return None
+    return (
+        f"dicom.host is {dicom.host}, which others can reach: list the senders in "
+        "dicom.allowed_calling_ae_titles, or set dicom.allow_any_calling_ae_title to true."
+    )
+
+
+def web_fault(web: Web) -> str | None:
+    """Say what keeps the pages from being served where strangers could look; None when nothing."""
+    if web.allow_non_loopback or is_loopback(web.host):
+        return None
+    return (
+        f"web.host is {web.host}, which others can reach, and the pages have no sign-in. Keep "
+        "127.0.0.1 behind a proxy that has one, or set web.allow_non_loopback "
+        "(LOBAR_WEB__ALLOW_NON_LOOPBACK=true)."
+    )
