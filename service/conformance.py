@@ -87,8 +87,8 @@ def _association(dicom: Dicom) -> Iterator[tuple[str, str]]:
     yield "Maximum PDU received", f"{dicom.maximum_pdu_bytes} bytes"
     yield "Asynchronous operations window", "not supported: one operation at a time"
     yield (
-        "Timeouts (ACSE, DIMSE, network)",
-        (f"{dicom.acse_seconds:g} s, {dicom.dimse_seconds:g} s, {dicom.network_seconds:g} s"),
+        "Timeouts (association set-up, silence)",
+        (f"{dicom.acse_seconds:g} s, {dicom.network_seconds:g} s"),
     )
 
 

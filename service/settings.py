@@ -135,7 +135,6 @@ class Dicom(Section):
     maximum_associations: Annotated[int, Field(ge=1, le=1000)] = 100
     maximum_pdu_bytes: Annotated[int, Field(ge=4096, le=1 << 20)] = 128 * 1024
     acse_seconds: Seconds = 30
-    dimse_seconds: Seconds = 60
     network_seconds: Seconds = 60
     maximum_instance_bytes: Annotated[int, Field(ge=1 << 16)] = 1 << 30
 

@@ -26,7 +26,6 @@ def application_entity(dicom: Dicom) -> AE:
     entity.maximum_pdu_size = dicom.maximum_pdu_bytes
     entity.maximum_associations = dicom.maximum_associations
     entity.acse_timeout = dicom.acse_seconds
-    entity.dimse_timeout = dicom.dimse_seconds
     entity.network_timeout = dicom.network_seconds
     entity.require_called_aet = dicom.require_called_ae_title
     if not dicom.allow_any_calling_ae_title:
