@@ -2,7 +2,14 @@
 
 from service.errors import ExplainedError
 from service.settings import Destination, Settings
-from workers.pacs import OFFERED, SUCCESS, UnreachableError, associate
+from workers.pacs import (
+    NO_CONNECTION,
+    OFFERED,
+    SUCCESS,
+    UNKNOWN_HOST,
+    UnreachableError,
+    associate,
+)
 
 
 class DestinationError(ExplainedError):
@@ -46,10 +53,13 @@ def load_bundle(settings: Settings) -> str:
 
 
 _ADVICE = {
-    "no-connection": "no connection. Is it running, and are host and port right?",
+    UNKNOWN_HOST: "no name service knows its host.",
+    NO_CONNECTION: "no connection. Is it running, and are host and port right?",
     "association-rejected": "it rejects the association. Does it know our AE title "
     "(dicom.ae_title), and is its own right?",
-    "association-aborted": "it aborts the association.",
+    "association-aborted": "it aborts the association or leaves it unanswered. Is this its DICOM "
+    "port?",
+    "nothing-accepted": "it takes the association, but none of our objects and no C-ECHO.",
     "no-answer": "it takes the association but does not answer.",
     "echo-not-accepted": "it does not accept C-ECHO.",
 }

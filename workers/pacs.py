@@ -1,11 +1,12 @@
 """C-STORE to a destination: what was sent, what was answered, and what never got through."""
 
 import socket
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from pydicom import dcmread
 from pydicom.dataset import Dataset
@@ -34,10 +35,17 @@ WARNINGS: Final = frozenset({0x0001, 0x0107, 0x0116, *range(0xB000, 0xC000)})  #
 _config.STORE_SEND_CHUNKED_DATASET = True  # a path given to send_c_store goes as it lies on disk
 SYNTAXES: Final = [ExplicitVRLittleEndian, ImplicitVRLittleEndian]
 MAXIMUM_PDU_BYTES: Final = 128 * 1024
+NO_CONNECTION: Final = "no-connection"
+UNKNOWN_HOST: Final = "unknown-host"
+What = TypeVar("What")
 
 
 class UnreachableError(Exception):
     """The destination did not answer; the message is one word of ours saying how."""
+
+
+class DamagedError(Exception):
+    """What lies in the outbox is not what was put there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,11 +76,12 @@ class Sender:
 
     def __init__(self, association: Association) -> None:
         self._association = association
+        self._answers = True
 
     @property
     def is_open(self) -> bool:
-        """Whether the destination still holds the association."""
-        return bool(self._association.is_established)
+        """Whether the destination still holds the association and answers on it."""
+        return self._answers and bool(self._association.is_established)
 
     def send(self, path: Path) -> Answer:
         """Store one object and give the answer.
@@ -82,13 +91,13 @@ class Sender:
 
         Raises:
             UnreachableError: no answer came.
+            DamagedError: the bytes in the outbox are no DICOM object any more.
             OSError: the object cannot be read from the outbox.
         """
-        meta = read_file_meta_info(path)
-        sop_class, uid = meta.MediaStorageSOPClassUID, str(meta.MediaStorageSOPInstanceUID)
-        if self.takes(sop_class, meta.TransferSyntaxUID):
+        sop_class, uid, syntax = _read(_names, path)
+        if self.takes(sop_class, syntax):
             return self._store(path, uid)
-        dataset: Dataset = dcmread(path)
+        dataset: Dataset = _read(dcmread, path)
         if sop_class == Comprehensive3DSRStorage and not self.takes(sop_class):
             original = Output(
                 kind="sr", dataset=dataset, sop_class_uid=sop_class, sop_instance_uid=uid
@@ -100,13 +109,16 @@ class Sender:
         return self._store(dataset, uid)
 
     def _store(self, subject: Path | Dataset, uid: str) -> Answer:
+        if not self.is_open:  # pynetdicom would wait for an answer that cannot come
+            raise UnreachableError("association-lost")
         try:
             response = self._association.send_c_store(subject)
         except RuntimeError as exc:  # the association ended meanwhile
             raise UnreachableError("association-lost") from exc
         except ValueError:  # a source element of no valid value that only a conversion meets
             return Answer(status=CANNOT_UNDERSTAND, sop_instance_uid=uid)
-        if "Status" not in response:  # no answer in time, or an abort
+        if "Status" not in response:  # no answer in time, or an abort that shows a little later
+            self._answers = False
             raise UnreachableError("no-answer")
         return Answer(status=int(response.Status), sop_instance_uid=uid)
 
@@ -142,6 +154,29 @@ def associate(
     Raises:
         UnreachableError: the destination could not be reached or refused the association.
     """
+    entity = _entity(destination, calling_ae_title, sop_classes)
+    connected = threading.Event()
+    try:
+        association = entity.associate(
+            destination.host,
+            destination.port,
+            ae_title=destination.ae_title,
+            max_pdu=MAXIMUM_PDU_BYTES,
+            evt_handlers=[(evt.EVT_CONN_OPEN, _send_at_once, [connected])],
+        )
+    except OSError as exc:  # its name is not known, or nobody can be asked for it
+        raise UnreachableError(UNKNOWN_HOST) from exc
+    if not association.is_established:
+        raise UnreachableError(_how_it_failed(association) if connected.is_set() else NO_CONNECTION)
+    sender = Sender(association)
+    try:
+        yield sender
+    finally:
+        if sender.is_open:
+            association.release()
+
+
+def _entity(destination: Destination, calling_ae_title: str, sop_classes: Sequence[str]) -> AE:
     ae = AE(ae_title=destination.calling_ae_title or calling_ae_title)
     ae.implementation_class_uid = IMPLEMENTATION_CLASS_UID
     ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME
@@ -156,32 +191,38 @@ def associate(
         for syntax in SYNTAXES:  # a context each, so that both may be accepted
             ae.add_requested_context(sop_class, syntax)
     ae.add_requested_context(Verification)
-    association = ae.associate(
-        destination.host,
-        destination.port,
-        ae_title=destination.ae_title,
-        max_pdu=MAXIMUM_PDU_BYTES,
-        evt_handlers=[(evt.EVT_CONN_OPEN, _send_at_once)],
+    return ae
+
+
+def _names(path: Path) -> tuple[str, str, str]:
+    meta = read_file_meta_info(path)
+    return (
+        str(meta.MediaStorageSOPClassUID),
+        str(meta.MediaStorageSOPInstanceUID),
+        str(meta.TransferSyntaxUID),
     )
-    if not association.is_established:
-        raise UnreachableError(_how_it_failed(association))
+
+
+def _read(how: Callable[[Path], What], path: Path) -> What:
     try:
-        yield Sender(association)
-    finally:
-        if association.is_established:
-            association.release()
+        return how(path)
+    except OSError:
+        raise
+    except Exception as exc:  # pydicom raises what damaged bytes make it raise
+        raise DamagedError(type(exc).__name__) from exc
 
 
 def _how_it_failed(association: Association) -> str:
     if association.is_rejected:
         return "association-rejected"
-    if association.is_aborted:
-        return "association-aborted"
-    return "no-connection"
+    if association.rejected_contexts and not association.accepted_contexts:
+        return "nothing-accepted"
+    return "association-aborted"  # or not answered, upon which pynetdicom aborts it
 
 
-def _send_at_once(event: Any) -> None:  # noqa: ANN401 -- pynetdicom's events are made at run time
-    """Turn Nagle's algorithm off: with a delayed ACK it costs 44 ms an object."""
+def _send_at_once(event: Any, connected: threading.Event) -> None:  # noqa: ANN401 -- pynetdicom's events are made at run time
+    """Note the connection, and turn Nagle's algorithm off: a delayed ACK costs 44 ms an object."""
+    connected.set()
     connection = event.assoc.dul.socket.socket
     if connection is not None:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
