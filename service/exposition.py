@@ -17,11 +17,11 @@ from typing import Final
 import structlog
 from prometheus_client import REGISTRY, CollectorRegistry, Metric
 from prometheus_client.exposition import choose_encoder
-from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from service.metrics_dir import has_ended, metrics_dir
+from service.metrics_files import AllocatedDict
 
 log = structlog.get_logger()
 
@@ -80,7 +80,7 @@ def _add_up(gathered: Path, own: Path) -> None:
             totals[key] += value
     aside = gathered.with_suffix(".aside")
     aside.unlink(missing_ok=True)
-    sums = MmapedDict(str(aside))  # type: ignore[no-untyped-call]
+    sums = AllocatedDict(str(aside))  # type: ignore[no-untyped-call]
     for key, value in totals.items():
         sums.write_value(key, value, 0.0)  # type: ignore[no-untyped-call]
     sums.close()  # type: ignore[no-untyped-call]

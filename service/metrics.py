@@ -10,9 +10,12 @@ from typing import Final
 from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics, values
 
 from service.metrics_dir import metrics_dir, process_identity
+from service.metrics_files import allocate_before_counting
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
-if metrics_dir() is not None:  # file names by an identity of ours, not by process number
+if metrics_dir() is not None:
+    allocate_before_counting()
+    # file names by an identity of ours, not by process number
     values.ValueClass = values.MultiProcessValue(process_identity)  # type: ignore[no-untyped-call]
 
 _SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)

@@ -169,3 +169,19 @@ def test_a_status_is_labelled_by_its_row_in_the_standards_table(status: int, lab
 
 def test_whatever_a_destination_answers_there_are_few_labels() -> None:
     assert len({status_label(status) for status in range(0x10000)}) < 40
+
+
+def test_a_full_disk_cannot_end_a_process_that_counts(tmp_path: Path) -> None:
+    """A file with holes would: writing into one on a full disk is SIGBUS."""
+    counting = subprocess.run(
+        [sys.executable, "-c", COUNTING, str(tmp_path), "1"],
+        input=b"",
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+    )
+    assert counting.stdout == b"counted\n"
+    files = list(tmp_path.glob("*.db"))
+    assert files
+    for file in files:
+        assert file.stat().st_blocks * 512 >= file.stat().st_size, file.name
