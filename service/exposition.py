@@ -80,7 +80,7 @@ def _add_up(gathered: Path, own: Path) -> None:
             totals[key] += value
     aside = gathered.with_suffix(".aside")
     aside.unlink(missing_ok=True)
-    sums = AllocatedDict(str(aside))  # type: ignore[no-untyped-call]
+    sums = AllocatedDict(str(aside))
     for key, value in totals.items():
         sums.write_value(key, value, 0.0)  # type: ignore[no-untyped-call]
     sums.close()  # type: ignore[no-untyped-call]
@@ -92,7 +92,7 @@ def _add_up(gathered: Path, own: Path) -> None:
 def _values(path: Path) -> list[tuple[str, float]]:
     """Read one file whole, or nothing of it when a power cut left it torn."""
     try:
-        entries = MmapedDict.read_all_values_from_file(str(path))  # type: ignore[no-untyped-call]
+        entries = AllocatedDict.read_all_values_from_file(str(path))  # type: ignore[no-untyped-call]
         return [(key, value) for key, value, _, _ in entries]
     except FileNotFoundError:
         return []

@@ -1,5 +1,6 @@
 """A spool and a ledger with instances in them, for the workers, and a stand-in for the bundle."""
 
+import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -71,7 +72,7 @@ class House:
     """Ledger and spool in a folder, a clock that the test turns, and a door to bring things in."""
 
     def __init__(self, folder: Path, **settings: Any) -> None:  # noqa: ANN401 -- any of the tree
-        self.clock = Clock()
+        self.clock = Clock(time.time())
         self.settings = Settings(**{"state_dir": folder, "destinations": (PACS,), **settings})
         self.spool = Spool(self.settings.spool_dir)
         self.spool.prepare()

@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 import structlog
@@ -25,7 +26,7 @@ from service.reasons import Reason
 from service.settings import Destination, Settings
 from service.spool import Spool
 from workers.app import work
-from workers.pacs import Answer, Sender, UnreachableError, associate
+from workers.pacs import Answer, DamagedError, Sender, UnreachableError, associate
 
 DAY_SECONDS: Final = 86_400
 _SPARE_THREADS: Final = 1  # a ring too many must not wait behind a slow destination
@@ -113,14 +114,16 @@ def _deliver_one(rooms: Rooms, sender: Sender, delivery: Delivery) -> None:
     began = time.monotonic()
     try:
         answer = sender.send(path)
-    except FileNotFoundError:
+    except (FileNotFoundError, DamagedError):
         _park(rooms, delivery, Reason.BYTES_MISSING)
     except UnreachableError as exc:
         # the association was there: it may be this object that the destination dies of, so it
         # waits by itself and the others go on
         DELIVERIES.labels(destination=delivery.destination, outcome="unreachable").inc()
-        pause = _pause(rooms, delivery.attempt)
-        _give_back(rooms, [delivery], str(exc), again_in=pause)
+        _put_off(rooms, delivery, str(exc))
+    except Exception:  # one object's trouble must not become its destination's
+        log.exception("output_failed", job_id=delivery.job_id, destination=delivery.destination)
+        _put_off(rooms, delivery, "error")
     else:
         STAGE_SECONDS.labels(stage="deliver").observe(time.monotonic() - began)
         _keep_answer(rooms, delivery, answer)
@@ -145,12 +148,14 @@ def _keep_answer(rooms: Rooms, delivery: Delivery, answer: Answer) -> None:
             _observe_end(rooms, delivery)
         return
     limits = rooms.settings.deliver
-    refused_for_good = not answer.transient and delivery.refusals + 1 >= limits.maximum_refusals
+    counts = not answer.transient
+    refused_for_good = counts and delivery.refusals + 1 >= limits.maximum_refusals
     if refused_for_good or _is_too_old(rooms, delivery):
         _park(rooms, delivery, Reason.DESTINATION_REFUSED, status=answer.status)
         return
-    pause = _pause(rooms, delivery.refusals + 1)
-    _kept(rooms.ledger.deliveries.refused, delivery, status=answer.status, again_in=pause)
+    pause = _pause(rooms, delivery.refusals + 1 if counts else delivery.attempt)
+    refused = partial(rooms.ledger.deliveries.refused, again_in=pause, counts=counts)
+    _kept(refused, delivery, status=answer.status)
 
 
 def _leave_alone(rooms: Rooms, destination: Destination, why: str) -> None:
@@ -162,6 +167,11 @@ def _leave_alone(rooms: Rooms, destination: Destination, why: str) -> None:
     log.warning(
         "destination_unreachable", destination=destination.name, reason=why, seconds=round(pause, 1)
     )
+
+
+def _put_off(rooms: Rooms, delivery: Delivery, why: str) -> None:
+    """Give one delivery back, due again later each time."""
+    _give_back(rooms, [delivery], why, again_in=_pause(rooms, delivery.attempt))
 
 
 def _give_back(

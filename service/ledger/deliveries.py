@@ -79,8 +79,12 @@ class Deliveries:
             _close_breaker(connection, delivery.destination)
             settle(connection, delivery.job_id, now)
 
-    def refused(self, delivery: Delivery, *, status: int, again_in: float) -> None:
+    def refused(
+        self, delivery: Delivery, *, status: int, again_in: float, counts: bool = True
+    ) -> None:
         """Keep that the destination answered with a failure; due again after `again_in` seconds.
+
+        A failure that only says "not now" does not count as a refusal.
 
         Raises:
             StaleLeaseError: somebody else leased the delivery meanwhile; nothing was changed.
@@ -90,7 +94,7 @@ class Deliveries:
                 connection,
                 delivery,
                 status=status,
-                refusals=delivery.refusals + 1,
+                refusals=delivery.refusals + counts,
                 due_at=self._clock() + again_in,
             )
             self._note(connection, delivery, "output-refused", status=f"0x{status:04X}")
