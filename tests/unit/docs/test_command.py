@@ -59,5 +59,5 @@ def test_the_conformance_statement_is_what_the_command_says(tmp_path: Path) -> N
         text=True,
     )
     assert said.stdout == STATEMENT.read_text(), (
-        "run: LOBAR_CONFIG=/dev/null lobar conformance > docs/conformance_statement.md"
+        "with LOBAR_CONFIG naming an empty file: lobar conformance > docs/conformance_statement.md"
     )
