@@ -3,14 +3,14 @@
 A ring that is lost is rung again by the relay; a ring too many finds nothing to lease.
 """
 
+import socket
 import threading
 from typing import Any, Final
 
 import structlog
 from celery import Celery
 from kombu import Exchange, Queue
-from kombu.exceptions import KombuError
-from redis import Redis, RedisError
+from redis import Redis
 
 from service.metrics import RINGS, RINGS_FAILED
 
@@ -19,6 +19,13 @@ DELIVER: Final = "deliver"
 _RINGING_ALREADY: Final = 16  # messages in a queue: more rings would tell its workers nothing new
 _EXPIRES_SECONDS: Final = 60
 _SOCKET_SECONDS: Final = 2
+# a peer that vanished without a word is noticed in half a minute, not in hours: tcp(7)
+_KEEPALIVE: Final = {
+    socket.TCP_KEEPIDLE: 10,
+    socket.TCP_KEEPINTVL: 5,
+    socket.TCP_KEEPCNT: 3,
+    socket.TCP_USER_TIMEOUT: 25_000,  # milliseconds
+}
 
 log = structlog.get_logger()
 
@@ -45,6 +52,7 @@ def celery_app(redis_url: str) -> Celery:
         broker_transport_options={
             "socket_connect_timeout": _SOCKET_SECONDS,
             "socket_keepalive": True,
+            "socket_keepalive_options": _KEEPALIVE,
             "health_check_interval": 10,
         },
         worker_prefetch_multiplier=1,
@@ -102,7 +110,7 @@ class Doorbell:
                 self._app.send_task(
                     queue, args=lane, queue=queue, expires=_EXPIRES_SECONDS, retry=False
                 )
-        except (OSError, RedisError, KombuError) as exc:
+        except Exception as exc:
             RINGS_FAILED.labels(queue=queue).inc()
             if not self._silent:
                 log.warning("ring_failed", queue=queue, exc_info=exc)

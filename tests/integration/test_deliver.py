@@ -472,6 +472,7 @@ def environment(here: Post, south: ScriptedPacs, redis: RedisServer) -> dict[str
         LOBAR_STATE_DIR=str(here.house.settings.state_dir),
         LOBAR_REDIS__URL=redis.url,
         LOBAR_DESTINATIONS=f"[{destinations}]",
+        LOBAR_DELIVER__BATCH_SIZE="1",  # so that there is something left for another to take
         LOBAR_LOG__LEVEL="error",
     )
 
