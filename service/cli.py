@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from service.errors import ExplainedError
+from service.reasons import Reason
 from service.settings import Settings, read_settings
 
 if TYPE_CHECKING:
@@ -32,13 +33,11 @@ worker = typer.Typer(help="Run one kind of worker by itself.", no_args_is_help=T
 app.add_typer(worker, name="worker")
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
-JobArgument = Annotated[
-    str,
-    typer.Argument(
-        metavar="ID",
-        help="A job id or its beginning, or the UID of an instance, series, study or report.",
-    ),
-]
+JOB_ARGUMENT = typer.Argument(
+    metavar="ID",
+    help="A job id or its beginning, or the UID of an instance, series, study or report.",
+)
+JobArgument = Annotated[str, JOB_ARGUMENT]
 
 
 @app.command()
@@ -168,15 +167,27 @@ def trace(job: JobArgument, *, as_json: JsonOption = False) -> None:
 
 
 @app.command()
-def requeue(job: JobArgument) -> None:
-    """Let parked jobs go on: all that ID names."""
+def requeue(
+    job: Annotated[str, JOB_ARGUMENT] = "",
+    *,
+    reason: Annotated[
+        Reason | None, typer.Option(help="All that are parked for this reason, without an ID.")
+    ] = None,
+) -> None:
+    """Let parked jobs go on: all that ID names, or all that are parked for a reason.
+
+    Silent destinations are tried again at once.
+    """
+    if bool(job) == bool(reason):
+        _fail("Name either an ID or a --reason.", 2)
     with _memory() as (settings, ledger):
         from service.job import JobState
 
         names = [destination.name for destination in settings.destinations]
-        parked = [each for each in ledger.view.find(job) if each.state is JobState.PARKED]
+        found = ledger.view.find(job) if job else ledger.view.parked(reason)
+        parked = [each for each in found if each.state is JobState.PARKED]
         if not parked:
-            _fail("No parked job has this ID. `lobar status` counts the parked ones.", 1)
+            _fail("No such job is parked. `lobar status` counts the parked ones.", 1)
         for each in parked:
             moved = ledger.jobs.requeue(each.id, names)
             typer.echo(f"{moved.id} {moved.state}")
@@ -194,7 +205,9 @@ def purge() -> None:
         from service.memory import open_spool
         from service.retention import purge as purge_ended
 
-        touched = purge_ended(settings, ledger, open_spool(settings), now=time.time())
+        spool, now, touched = open_spool(settings), time.time(), 0
+        while more := purge_ended(settings, ledger, spool, now=now):
+            touched += more
         typer.echo(f"{touched} jobs purged")
 
 

@@ -104,7 +104,10 @@ def _sender(settings: Settings) -> Iterator[str]:
         ("Answer", "What follows"),
         (
             ("0x0000", "delivered"),
-            ("0x0001, 0x0107, 0x0116, 0xBxxx", "delivered, with a warning kept and counted"),
+            (
+                "0x0001, 0x0107, 0x0111, 0x0116, 0xBxxx",
+                "delivered, with a warning kept and counted",
+            ),
             (
                 "0xA7xx, no answer, no association",
                 f"tried again, for up to {settings.deliver.give_up_days:g} days",

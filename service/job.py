@@ -69,6 +69,7 @@ class Receipt:
 
     job_id: str  # of the job that stands for the instance, old or new
     repeated: bool = False  # the same bytes were received before: nothing new to do
+    lacks_bytes: bool = False  # but the job is parked because those bytes were lost meanwhile
     corrects: str | None = None  # the first job of the same UID when the bytes differ
 
 

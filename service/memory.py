@@ -28,6 +28,7 @@ def open_ledger(settings: Settings) -> Iterator[Ledger]:
     Raises:
         LedgerError: the database cannot be reached, or is of a newer version.
     """
+    _make_private(settings)
     ledger = Ledger(settings.ledger_url)
     try:
         ledger.upgrade()
@@ -42,9 +43,17 @@ def open_spool(settings: Settings) -> Spool:
     Raises:
         OSError: the state directory cannot be written.
     """
+    _make_private(settings)
     spool = Spool(settings.spool_dir, reserve_bytes=settings.spool.reserve_bytes)
     spool.prepare()
     return spool
+
+
+def _make_private(settings: Settings) -> None:
+    """Keep patient data from the machine's other accounts, whoever makes the folder first."""
+    state_dir = settings.state_dir.absolute()
+    state_dir.parent.mkdir(parents=True, exist_ok=True)
+    state_dir.mkdir(exist_ok=True, mode=0o700)
 
 
 def redis_url(settings: Settings) -> str:

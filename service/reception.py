@@ -33,7 +33,7 @@ from service.header import (
     read_file_meta,
     read_header,
 )
-from service.job import Instance, Receipt, Source
+from service.job import Instance, Receipt, Source, TransitionError
 from service.ledger import Ledger, LedgerError
 from service.metrics import (
     INSTANCES_RECEIVED,
@@ -145,6 +145,16 @@ class Reception:
         )
         return rejection
 
+    def _restore(self, arrived_as: str, receipt: Receipt) -> None:
+        """Drop bytes that we have already, or give them to the job that lost its own."""
+        if not receipt.lacks_bytes:
+            self._spool.discard(arrived_as)
+            return
+        self._spool.accept(receipt.job_id, self._spool.inbox(arrived_as))
+        with contextlib.suppress(TransitionError):  # somebody requeued it in the meantime
+            self._ledger.jobs.requeue(receipt.job_id, ())
+        self._ring()
+
     def _examine(
         self, arrived: Path, command: StoreCommand | None, sha256: str | None
     ) -> _Examined | Rejection:
@@ -183,7 +193,7 @@ class Reception:
         self._spool.accept(instance.job_id, arrived)
         receipt = self._commit(instance)
         if receipt.repeated:
-            self._spool.discard(instance.job_id)
+            self._restore(instance.job_id, receipt)
             INSTANCES_REPEATED.inc()
         else:
             self._ring()

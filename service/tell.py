@@ -44,6 +44,11 @@ def tell_status(ledger: Ledger, *, as_json: bool) -> None:
     jobs.add_row("received in all", str(census.received))
     jobs.add_row("balance (0 is right)", str(census.balance))
     console.print(jobs)
+    waiting = Table("for", "due now", title="Due", title_justify="left")
+    waiting.add_row("prediction", str(due.infer))
+    for name, count in sorted(due.deliver.items()):
+        waiting.add_row(f"delivery to {name}", str(count))
+    console.print(waiting)
     sent = Table("destination", *DeliveryState, title="Deliveries", title_justify="left")
     for name in sorted({name for name, _ in deliveries}):
         sent.add_row(name, *(str(deliveries.get((name, state), 0)) for state in DeliveryState))

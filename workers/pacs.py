@@ -31,7 +31,10 @@ SOP_CLASS_NOT_SUPPORTED: Final = 0x0122  # PS3.7 C.5.6: also what an unaccepted 
 CANNOT_UNDERSTAND: Final = 0xC000  # PS3.4 table B.2-1
 OUT_OF_RESOURCES: Final = range(0xA700, 0xA800)  # PS3.4 table B.2-1
 OFFERED: Final = (Comprehensive3DSRStorage, ComprehensiveSRStorage, SecondaryCaptureImageStorage)
-WARNINGS: Final = frozenset({0x0001, 0x0107, 0x0116, *range(0xB000, 0xC000)})  # PS3.7 annex C
+DUPLICATE_INSTANCE: Final = 0x0111  # PS3.7 C.5.9: it has the object, and ours under one UID are one
+WARNINGS: Final = frozenset(
+    {0x0001, 0x0107, 0x0116, DUPLICATE_INSTANCE, *range(0xB000, 0xC000)}
+)  # PS3.7 annex C
 _config.STORE_SEND_CHUNKED_DATASET = True  # a path given to send_c_store goes as it lies on disk
 SYNTAXES: Final = [ExplicitVRLittleEndian, ImplicitVRLittleEndian]
 MAXIMUM_PDU_BYTES: Final = 128 * 1024

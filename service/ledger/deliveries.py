@@ -75,7 +75,7 @@ class Deliveries:
                 due_at=None,
                 finished_at=now,
             )
-            self._note(connection, delivery, "output-delivered", status=f"0x{status:04X}")
+            self._note(connection, delivery, now, "output-delivered", status=f"0x{status:04X}")
             _close_breaker(connection, delivery.destination)
             settle(connection, delivery.job_id, now)
 
@@ -89,15 +89,16 @@ class Deliveries:
         Raises:
             StaleLeaseError: somebody else leased the delivery meanwhile; nothing was changed.
         """
+        now = self._clock()
         with self._store.write() as connection:
             self._fenced(
                 connection,
                 delivery,
                 status=status,
                 refusals=delivery.refusals + counts,
-                due_at=self._clock() + again_in,
+                due_at=now + again_in,
             )
-            self._note(connection, delivery, "output-refused", status=f"0x{status:04X}")
+            self._note(connection, delivery, now, "output-refused", status=f"0x{status:04X}")
             _close_breaker(connection, delivery.destination)
 
     def unreached(self, delivery: Delivery, *, again_in: float, why: str) -> None:
@@ -106,9 +107,10 @@ class Deliveries:
         Raises:
             StaleLeaseError: somebody else leased the delivery meanwhile; nothing was changed.
         """
+        now = self._clock()
         with self._store.write() as connection:
-            self._fenced(connection, delivery, due_at=self._clock() + again_in)
-            self._note(connection, delivery, "output-postponed", why=why)
+            self._fenced(connection, delivery, due_at=now + again_in)
+            self._note(connection, delivery, now, "output-postponed", why=why)
 
     def park(self, delivery: Delivery, reason: Reason, *, status: int | None = None) -> None:
         """Give a delivery up until a person requeues its job.
@@ -126,7 +128,7 @@ class Deliveries:
                 due_at=None,
                 status=delivery.status if status is None else status,
             )
-            self._note(connection, delivery, "output-parked", reason=reason)
+            self._note(connection, delivery, now, "output-parked", reason=reason)
             settle(connection, delivery.job_id, now)
 
     def release(self, holder: str) -> int:
@@ -214,13 +216,14 @@ class Deliveries:
                 settle(connection, row.job_id, now)
         return len(rows)
 
+    @staticmethod
     def _note(
-        self, connection: Connection, delivery: Delivery, name: str, **detail: str | None
+        connection: Connection, delivery: Delivery, at: float, name: str, **detail: str | None
     ) -> None:
         note(
             connection,
             delivery.job_id,
-            self._clock(),
+            at,
             name,
             kind=delivery.kind,
             destination=delivery.destination,

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, delete, exists, insert, select, update
+from sqlalchemy import Connection, Exists, delete, exists, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from service.job import (
@@ -16,10 +16,10 @@ from service.job import (
     Verdict,
     require_may_follow,
 )
-from service.ledger.owing import owe, owe_again, park_reported
+from service.ledger.owing import drop_outputs, owe_again
 from service.ledger.rows import StaleLeaseError, job_of, note
 from service.ledger.store import LedgerError, Store
-from service.ledger.tables import JOBS, OUTPUTS, TALLIES
+from service.ledger.tables import BREAKERS, JOBS, OUTPUTS, TALLIES
 from service.reasons import Reason
 
 
@@ -51,14 +51,15 @@ class Jobs:
         now = self._clock()
         with self._store.write() as connection:
             standing = connection.execute(
-                select(JOBS.c.id, JOBS.c.sha256)
+                select(JOBS.c.id, JOBS.c.sha256, JOBS.c.reason)
                 .where(JOBS.c.sop_instance_uid == instance.sop_instance_uid)
                 .order_by(JOBS.c.received_at, JOBS.c.id)
             ).all()
             for row in standing:
                 if row.sha256 == instance.sha256:
                     note(connection, row.id, now, "received-again")
-                    return Receipt(job_id=row.id, repeated=True)
+                    lacks_bytes = row.reason == Reason.BYTES_MISSING
+                    return Receipt(job_id=row.id, repeated=True, lacks_bytes=lacks_bytes)
             corrects = standing[0].id if standing else None
             _insert(connection, instance, corrects, now)
         return Receipt(job_id=instance.job_id, corrects=corrects)
@@ -133,7 +134,7 @@ class Jobs:
                 operating_point=verdict.operating_point,
                 model=verdict.model,
             )
-            connection.execute(delete(OUTPUTS).where(OUTPUTS.c.job_id == job.id))
+            drop_outputs(connection, job.id, but=[each.sop_instance_uid for each in outputs])
             for output in outputs:
                 connection.execute(
                     insert(OUTPUTS).values(
@@ -143,10 +144,7 @@ class Jobs:
                         sop_instance_uid=output.sop_instance_uid,
                     )
                 )
-            if destinations:
-                owe(connection, job.id, [each.kind for each in outputs], destinations, now)
-            else:
-                park_reported(connection, job.id, Reason.NO_DESTINATION, now)
+            owe_again(connection, job.id, [each.kind for each in outputs], destinations, now)
 
     def not_analysed(self, job: Job, reason: Reason) -> None:
         """Close a job that the model cannot read.
@@ -198,8 +196,8 @@ class Jobs:
     def requeue(self, job_id: str, destinations: Sequence[str]) -> Job:
         """Let a parked job go on from where it was parked, with its limits counted anew.
 
-        A job parked before its report is predicted again; one parked after it owes its outputs to
-        the destinations of today.
+        A job parked before its report, or for lost bytes, is predicted again; any other owes its
+        outputs to the destinations of today, which are tried at once however silent they were.
 
         Raises:
             LookupError: there is no such job.
@@ -213,12 +211,10 @@ class Jobs:
             if row is None:
                 raise LookupError(f"no job {job_id}")
             job = job_of(row)
-            outputs = [
-                each.kind
-                for each in connection.execute(
-                    select(OUTPUTS.c.kind).where(OUTPUTS.c.job_id == job_id)
-                )
-            ]
+            query = select(OUTPUTS.c.kind).where(OUTPUTS.c.job_id == job_id)
+            outputs = list(connection.execute(query).scalars())
+            if job.reason is Reason.BYTES_MISSING:
+                outputs = []  # they are as good as none: made anew, they come out the same
             following = JobState.REPORTED if outputs else JobState.RECEIVED
             require_may_follow(job.state, following)
             values: dict[str, Any] = {
@@ -231,20 +227,22 @@ class Jobs:
             connection.execute(update(JOBS).where(JOBS.c.id == job_id).values(values))
             note(connection, job_id, now, "requeued", to=str(following))
             if outputs:
+                connection.execute(delete(BREAKERS).where(BREAKERS.c.destination.in_(destinations)))
                 owe_again(connection, job_id, outputs, destinations, now)
             return job_of(connection.execute(select(JOBS).where(JOBS.c.id == job_id)).one())
 
     def finished_before(self, moment: float, limit: int, *, purged: bool = False) -> list[str]:
-        """List jobs that ended before a moment, the oldest first, with or without their bytes."""
-        query = (
-            select(JOBS.c.id)
-            .where(
-                JOBS.c.finished_at < moment,
-                JOBS.c.purged_at.is_not(None) if purged else JOBS.c.purged_at.is_(None),
-            )
-            .order_by(JOBS.c.finished_at)
-            .limit(limit)
-        )
+        """List jobs that ended before a moment, the oldest first, that still have their bytes.
+
+        With `purged` those that have not, as far as they may be forgotten: a job that others
+        correct outlasts them, and must not stand in their way here.
+        """
+        query = select(JOBS.c.id).where(JOBS.c.finished_at < moment)
+        if purged:
+            query = query.where(JOBS.c.purged_at.is_not(None), ~_is_corrected())
+        else:
+            query = query.where(JOBS.c.purged_at.is_(None))
+        query = query.order_by(JOBS.c.finished_at).limit(limit)
         with self._store.read() as connection:
             return list(connection.execute(query).scalars())
 
@@ -264,12 +262,9 @@ class Jobs:
     def forget(self, job_id: str) -> bool:
         """Remove an ended job and its trace, keeping the balance; False if it is not ended."""
         with self._store.write() as connection:
-            corrected = JOBS.alias()
             gone = connection.execute(
                 delete(JOBS).where(
-                    JOBS.c.id == job_id,
-                    JOBS.c.finished_at.is_not(None),
-                    ~exists().where(corrected.c.corrects == job_id),
+                    JOBS.c.id == job_id, JOBS.c.finished_at.is_not(None), ~_is_corrected()
                 )
             ).rowcount
             if gone:
@@ -298,6 +293,11 @@ class Jobs:
         ).rowcount
         if changed != 1:
             raise StaleLeaseError(f"attempt {job.attempt} of job {job.id} is not the present one")
+
+
+def _is_corrected() -> Exists:
+    correction = JOBS.alias()
+    return exists().where(correction.c.corrects == JOBS.c.id)
 
 
 def _insert(connection: Connection, instance: Instance, corrects: str | None, now: float) -> None:

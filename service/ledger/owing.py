@@ -1,31 +1,25 @@
 """What a reported job owes to whom, and when it has been paid: parts of larger transactions."""
 
+import itertools
 from collections.abc import Sequence
 
 from sqlalchemy import Connection, and_, delete, insert, or_, select, update
 
 from service.job import DeliveryState, JobState
 from service.ledger.rows import note
-from service.ledger.tables import DELIVERIES, JOBS
+from service.ledger.tables import DELIVERIES, JOBS, OUTPUTS
 from service.reasons import Reason
 
 
-def owe(
-    connection: Connection, job_id: str, kinds: Sequence[str], names: Sequence[str], now: float
-) -> None:
-    """Owe each kind of output to each destination."""
-    for kind in kinds:
-        for name in names:
-            connection.execute(
-                insert(DELIVERIES).values(
-                    job_id=job_id,
-                    kind=kind,
-                    destination=name,
-                    state=DeliveryState.PENDING,
-                    due_at=now,
-                    since=now,
-                )
-            )
+def drop_outputs(connection: Connection, job_id: str, *, but: Sequence[str]) -> None:
+    """Forget a job's earlier outputs; one that comes out the same stays delivered where it was."""
+    changed = select(OUTPUTS.c.kind).where(
+        OUTPUTS.c.job_id == job_id, OUTPUTS.c.sop_instance_uid.not_in(but)
+    )
+    connection.execute(
+        delete(DELIVERIES).where(DELIVERIES.c.job_id == job_id, DELIVERIES.c.kind.in_(changed))
+    )
+    connection.execute(delete(OUTPUTS).where(OUTPUTS.c.job_id == job_id))
 
 
 def owe_again(
@@ -51,8 +45,18 @@ def owe_again(
             select(DELIVERIES.c.kind, DELIVERIES.c.destination).where(of_job)
         )
     }
-    for kind in kinds:
-        owe(connection, job_id, [kind], [n for n in names if (kind, n) not in standing], now)
+    for kind, name in itertools.product(kinds, names):
+        if (kind, name) not in standing:
+            connection.execute(
+                insert(DELIVERIES).values(
+                    job_id=job_id,
+                    kind=kind,
+                    destination=name,
+                    state=DeliveryState.PENDING,
+                    due_at=now,
+                    since=now,
+                )
+            )
     settle(connection, job_id, now, nothing_owed=Reason.NO_DESTINATION if not names else None)
 
 

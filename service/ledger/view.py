@@ -71,6 +71,13 @@ class View:
             query = query.where(JOBS.c.state == state)
         return self._jobs(query)
 
+    def parked(self, reason: Reason | None) -> list[Job]:
+        """List all that are parked, for one reason if one is given, the oldest first."""
+        query = select(JOBS).where(JOBS.c.state == JobState.PARKED).order_by(JOBS.c.received_at)
+        if reason is not None:
+            query = query.where(JOBS.c.reason == reason)
+        return self._jobs(query)
+
     def find(self, text: str, limit: int = 50) -> list[Job]:
         """Find jobs by id or its beginning, or by the UID of instance, series, study or report."""
         named = [

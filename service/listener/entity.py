@@ -1,5 +1,6 @@
 """Who the listener is and what it takes: the application entity, from the settings."""
 
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, _config
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
@@ -32,5 +33,5 @@ def application_entity(dicom: Dicom) -> AE:
         entity.require_calling_aet = list(dicom.allowed_calling_ae_titles)
     for sop_class in dicom.sop_classes:
         entity.add_supported_context(sop_class, list(TRANSFER_SYNTAXES))
-    entity.add_supported_context(Verification)
+    entity.add_supported_context(Verification, [ImplicitVRLittleEndian, ExplicitVRLittleEndian])
     return entity

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 from peers.clock import Clock
@@ -235,3 +236,60 @@ def test_a_job_that_others_correct_is_not_forgotten_before_them(
     assert not ledger.jobs.forget(first)
     assert ledger.jobs.forget(second)
     assert ledger.jobs.forget(first)
+
+
+def test_a_job_whose_bytes_were_lost_is_predicted_again_and_owes_only_what_changed(
+    ledger: Ledger, instance: Maker
+) -> None:
+    job_id = ledger.jobs.receive(instance(copy=0)).job_id
+    other = replace(SR, kind="overlay", sop_instance_uid="2.25.2")
+    ledger.jobs.report(lease(ledger)[0], VERDICT, [SR, other], ["pacs"])
+    first, second = ledger.deliveries.lease("pacs", "d/", 8, lease_seconds=60)
+    ledger.deliveries.delivered(first, status=0)
+    ledger.deliveries.park(second, Reason.BYTES_MISSING)
+
+    again = ledger.jobs.receive(instance(copy=1))
+    assert (again.job_id, again.repeated, again.lacks_bytes) == (job_id, True, True)
+    assert ledger.jobs.requeue(job_id, []).state == JobState.RECEIVED
+    ledger.jobs.report(lease(ledger)[0], VERDICT, [SR, other], ["pacs"])
+    (owed,) = ledger.deliveries.lease("pacs", "d/", 8, lease_seconds=60)
+    assert owed.kind == second.kind, "the other was delivered and came out the same"
+    ledger.deliveries.delivered(owed, status=0)
+    job = ledger.view.job(job_id)
+    assert job is not None
+    assert job.state == JobState.DELIVERED
+    assert ledger.view.census().balance == 0
+
+
+def test_an_output_that_comes_out_otherwise_is_owed_again(ledger: Ledger, instance: Maker) -> None:
+    job_id = ledger.jobs.receive(instance()).job_id
+    other = replace(SR, kind="overlay", sop_instance_uid="2.25.2")
+    ledger.jobs.report(lease(ledger)[0], VERDICT, [SR, other], ["pacs"])
+    first, second = ledger.deliveries.lease("pacs", "d/", 8, lease_seconds=60)
+    ledger.deliveries.delivered(first, status=0)
+    ledger.deliveries.park(second, Reason.BYTES_MISSING)
+    ledger.jobs.requeue(job_id, [])
+    anew = [replace(each, sop_instance_uid=f"{each.sop_instance_uid}9") for each in (SR, other)]
+    ledger.jobs.report(lease(ledger)[0], VERDICT, anew, ["pacs"])
+    owed = ledger.deliveries.lease("pacs", "d/", 8, lease_seconds=60)
+    assert {each.sop_instance_uid for each in owed} == {"2.25.19", "2.25.29"}
+
+
+def test_a_requeue_tries_a_silent_destination_at_once(ledger: Ledger, instance: Maker) -> None:
+    job_id = ledger.jobs.receive(instance()).job_id
+    ledger.jobs.report(lease(ledger)[0], VERDICT, [SR], ["pacs"])
+    (delivery,) = ledger.deliveries.lease("pacs", "d/", 8, lease_seconds=60)
+    ledger.deliveries.park(delivery, Reason.DESTINATION_UNREACHABLE)
+    ledger.deliveries.open_breaker("pacs", lambda _: 900)
+    ledger.jobs.requeue(job_id, ["pacs"])
+    assert len(ledger.deliveries.lease("pacs", "d/", 8, lease_seconds=60)) == 1
+
+
+def test_the_parked_are_listed_by_reason(ledger: Ledger, instance: Maker) -> None:
+    for n, reason in enumerate((Reason.REPORT_FAILED, Reason.BYTES_MISSING)):
+        ledger.jobs.receive(instance(n))
+        ledger.jobs.park(lease(ledger)[0], reason)
+    assert [job.reason for job in ledger.view.parked(Reason.BYTES_MISSING)] == [
+        Reason.BYTES_MISSING
+    ]
+    assert len(ledger.view.parked(None)) == 2

@@ -20,7 +20,7 @@ from pydicom.uid import (
 from structlog.testing import capture_logs
 
 from service.acceptance import Rejection, StoreCommand
-from service.job import Instance, Receipt, Source
+from service.job import Instance, JobState, Receipt, Source
 from service.ledger import LedgerError
 from service.reasons import Reason
 from service.reception import Reception
@@ -108,6 +108,27 @@ def test_the_same_instance_by_both_doors_is_one_job(memory: Memory, reception: R
     receipt = reception.receive(arrive(memory, dataset), source=Source.UPLOAD)
     assert isinstance(receipt, Receipt)
     assert receipt.repeated
+
+
+def test_sending_an_instance_again_heals_a_job_whose_bytes_were_lost(
+    memory: Memory, reception: Reception
+) -> None:
+    dataset = cr()
+    first = reception.receive(arrive(memory, dataset), source=Source.UPLOAD)
+    assert isinstance(first, Receipt)
+    inbox = memory.spool.inbox(first.job_id)
+    content = inbox.read_bytes()
+    inbox.unlink()
+    leased = memory.ledger.jobs.lease("w/", 1000, lease_seconds=60, maximum_attempts=3)
+    (job,) = (each for each in leased if each.id == first.job_id)
+    memory.ledger.jobs.park(job, Reason.BYTES_MISSING)
+
+    again = reception.receive(arrive(memory, dataset), source=Source.UPLOAD)
+    assert isinstance(again, Receipt)
+    assert again.job_id == first.job_id
+    assert inbox.read_bytes() == content
+    assert [each.state for each in memory.jobs_of(dataset.SOPInstanceUID)] == [JobState.RECEIVED]
+    assert memory.incoming() == []
 
 
 @pytest.mark.parametrize(
