@@ -38,8 +38,8 @@ class Relay:
             try:
                 self.ring_due()
                 if time.monotonic() - self._swept_at >= self._settings.relay.sweep_seconds:
+                    self._swept_at = time.monotonic()  # also if it fails: it reads whole folders
                     self.sweep()
-                    self._swept_at = time.monotonic()
             except (LedgerError, OSError) as exc:
                 log.warning("relay_failed", exc_info=exc)
             stopping.wait(self._settings.relay.interval_seconds)
