@@ -11,7 +11,7 @@ from peers.programs import need_program
 from pydicom.dataset import Dataset
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OrthancServer]:
     server = OrthancServer(tmp_path_factory.mktemp("archive"))
     server.start()
@@ -19,7 +19,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OrthancServer]
     server.kill()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def lobar(
     archive: OrthancServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[LobarService]:
