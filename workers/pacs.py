@@ -1,5 +1,6 @@
 """C-STORE to a destination: what was sent, what was answered, and what never got through."""
 
+import contextlib
 import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -37,6 +38,7 @@ WARNINGS: Final = frozenset(
 )  # PS3.7 annex C
 _config.STORE_SEND_CHUNKED_DATASET = True  # a path given to send_c_store goes as it lies on disk
 SYNTAXES: Final = [ExplicitVRLittleEndian, ImplicitVRLittleEndian]
+_QUICKACK: Final = getattr(socket, "TCP_QUICKACK", None)  # Linux
 MAXIMUM_PDU_BYTES: Final = 128 * 1024
 NO_CONNECTION: Final = "no-connection"
 UNKNOWN_HOST: Final = "unknown-host"
@@ -165,7 +167,11 @@ def associate(
             destination.port,
             ae_title=destination.ae_title,
             max_pdu=MAXIMUM_PDU_BYTES,
-            evt_handlers=[(evt.EVT_CONN_OPEN, _send_at_once, [connected])],
+            evt_handlers=[
+                (evt.EVT_CONN_OPEN, _send_at_once, [connected]),
+                (evt.EVT_DATA_SENT, _acknowledge_at_once),
+                (evt.EVT_DATA_RECV, _acknowledge_at_once),
+            ],
         )
     except OSError as exc:  # its name is not known, or nobody can be asked for it
         raise UnreachableError(UNKNOWN_HOST) from exc
@@ -229,3 +235,14 @@ def _send_at_once(event: Any, connected: threading.Event) -> None:  # noqa: ANN4
     connection = event.assoc.dul.socket.socket
     if connection is not None:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def _acknowledge_at_once(event: Any) -> None:  # noqa: ANN401 -- as above
+    """Keep a peer that leaves Nagle's algorithm on from waiting for our ACK between its packets.
+
+    The kernel falls back to delaying after each packet, so this is said again and again.
+    """
+    connection = event.assoc.dul.socket.socket
+    if connection is not None and _QUICKACK is not None:
+        with contextlib.suppress(OSError):  # it was closed in the meantime
+            connection.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
