@@ -237,6 +237,10 @@ class Deliveries:
             update(DELIVERIES)
             .where(
                 DELIVERIES.c.id == delivery.id,
+                # SQLite gives the number of a row that was dropped to another
+                DELIVERIES.c.job_id == delivery.job_id,
+                DELIVERIES.c.kind == delivery.kind,
+                DELIVERIES.c.destination == delivery.destination,
                 DELIVERIES.c.attempt == delivery.attempt,
                 DELIVERIES.c.state == DeliveryState.PENDING,
             )
