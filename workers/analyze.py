@@ -7,14 +7,21 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from pydicom import dcmread
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from service.reasons import EXPLANATIONS
+from service.header import (
+    TooLargeError,
+    TruncatedError,
+    UndecodableError,
+    read_file_meta,
+    read_header,
+)
+from service.reasons import EXPLANATIONS, Reason
 from service.secondary_capture import SNIFFED_BYTES, PictureError, kind_of, wrap
 from service.settings import Settings
 from workers.output import ReportError
@@ -22,6 +29,8 @@ from workers.prediction import NotAnalysable, Prediction
 from workers.predictor import Predictor, load_predictor
 from workers.reading import Reading, read
 from workers.results import make_outputs
+
+_INFLATED_BYTES: Final = 1 << 30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +103,7 @@ def _read(predictor: Predictor, file: Path) -> Reading | Analysis:
             return Reading(header=wrap(file), prepared=predictor.read(file))
         if kind is None and not _is_bare_data_set(file):
             return _failed(file, "The file is neither DICOM nor PNG nor JPEG.")
+        _require_whole(file)
         return read(predictor, file)
     except NotAnalysable as exc:
         return Analysis(file=str(file), outcome="not_analysed", reason=exc.reason)
@@ -102,6 +112,28 @@ def _read(predictor: Predictor, file: Path) -> Reading | Analysis:
     except Exception as exc:  # noqa: BLE001 -- one bad file must not stop the others
         words = getattr(exc, "strerror", None) or type(exc).__name__
         return _failed(file, f"The file cannot be read: {words}.")
+
+
+def _require_whole(file: Path) -> None:
+    """Hold a file to what the listener holds an instance to: its pixel data is all there.
+
+    Raises:
+        NotAnalysable: it is cut off. pydicom would only warn and leave the pixels out.
+    """
+    try:
+        with file.open("rb") as stream:
+            part10 = read_file_meta(stream)
+            read_header(
+                stream,
+                str(part10.meta.get("TransferSyntaxUID", "")),
+                size_bytes=part10.size_bytes,
+                tags=(),
+                most_bytes=_INFLATED_BYTES,
+            )
+    except TruncatedError as exc:
+        raise NotAnalysable(Reason.TRUNCATED) from exc
+    except (UndecodableError, TooLargeError):
+        return  # no preamble, or no such syntax: whoever reads it next will say
 
 
 def _is_bare_data_set(file: Path) -> bool:

@@ -1,0 +1,105 @@
+"""`lobar analyze`: many files, good and bad, in one run; one line of JSON for each."""
+
+import json
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from peers.objects import make_dx
+from peers.pictures import chest
+from PIL import Image
+from pydicom import dcmread
+
+ROOT = Path(__file__).resolve().parents[2]
+SAMPLES = ROOT / "tests" / "samples"
+KEYS = [
+    *("file", "outcome", "reason", "finding", "probability", "operating_point", "model"),
+    "outputs",
+]
+
+
+def analyze(*words: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "service.cli", "analyze", *map(str, words)],
+        check=False,
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=200,
+    )
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder as a user might have it."""
+    picture = Image.fromarray(chest(300, 280, 8).astype("uint8"))
+    picture.save(tmp_path / "chest.png")
+    picture.save(tmp_path / "chest.jpeg", quality=95)
+    with zipfile.ZipFile(tmp_path / "study.zip", "w") as archive:
+        archive.writestr("a.dcm", b"DICM")
+    (tmp_path / "page.html").write_text("<html></html>")
+    (tmp_path / "empty.dcm").touch()
+    (tmp_path / "folder.dcm").mkdir()
+    (tmp_path / "broken.png").write_bytes((tmp_path / "chest.png").read_bytes()[:500])
+    lateral = make_dx()
+    lateral.ViewPosition = "LL"
+    lateral.save_as(tmp_path / "lateral.dcm", enforce_file_format=True)
+    whole = (SAMPLES / "sc_rle.dcm").read_bytes()
+    (tmp_path / "cut.dcm").write_bytes(whole[: len(whole) // 2])
+    return tmp_path
+
+
+def test_each_file_gets_one_line_in_order_and_a_bad_one_stops_no_other(folder: Path) -> None:
+    names = [
+        *("chest.png", "study.zip", "lateral.dcm", "page.html", "empty.dcm", "folder.dcm"),
+        *("chest.jpeg", "broken.png", "cut.dcm", "missing.dcm"),
+    ]
+    files = [folder / name for name in names] + sorted(SAMPLES.glob("*.dcm"))
+    done = analyze("--json", "--output", folder / "out", *files)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [line["file"] for line in lines] == [str(file) for file in files]
+    assert all(list(line) == KEYS for line in lines)
+    outcomes = {Path(line["file"]).name: (line["outcome"], line["reason"]) for line in lines}
+    assert outcomes["chest.png"] == outcomes["chest.jpeg"] == ("analysed", None)
+    assert outcomes["lateral.dcm"] == ("not_analysed", "view-out-of-scope")
+    assert outcomes["cut.dcm"] == ("not_analysed", "truncated")
+    for name in ("study.zip", "page.html", "empty.dcm", "folder.dcm", "broken.png", "missing.dcm"):
+        outcome, reason = outcomes[name]
+        assert outcome == "failed", name
+        assert reason, name
+    for line in lines:
+        if line["outcome"] == "analysed":
+            assert line["finding"] in {"present", "absent", "indeterminate"}
+            assert 0 <= line["probability"] <= 1
+            assert (line["operating_point"], line["model"]) == ("balanced", lines[0]["model"])
+            kinds = {dcmread(output).Modality for output in line["outputs"]}
+            assert kinds == {"SR", "OT"}
+        else:
+            assert line["finding"] is line["probability"] is None
+            assert line["outputs"] == []
+
+
+def test_a_person_gets_a_table_and_status_0_when_nothing_failed() -> None:
+    done = analyze(*sorted(SAMPLES.glob("*.dcm")))
+    assert done.returncode == 0
+    assert "present" in done.stdout
+    assert "Not a medical device" in done.stdout
+
+
+def test_an_unusable_bundle_is_said_in_one_line() -> None:
+    done = subprocess.run(
+        ["env", "LOBAR_BUNDLE__PATH=/nowhere", sys.executable, "-m", "service.cli", "analyze", "x"],
+        check=False,
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+    )
+    assert done.returncode == 78
+    assert done.stdout == ""
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("lobar: ")]
+    assert "bundle.path" in line
+    assert "Traceback" not in done.stderr
