@@ -1,16 +1,19 @@
 """What the command tells a person, or a program, about the ledger."""
 
 import json
+import os
 from dataclasses import asdict
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from service.heart import FRESH_SECONDS
 from service.job import DeliveryState, Job, JobState
-from service.ledger import Ledger
+from service.ledger import EVERYTHING, Ledger
 
 
 def tell_status(ledger: Ledger, *, as_json: bool) -> None:
@@ -61,13 +64,18 @@ def tell_status(ledger: Ledger, *, as_json: bool) -> None:
 
 def tell_trace(ledger: Ledger, text: str, *, as_json: bool) -> bool:
     """Print all that happened to the jobs that a text names; False when it names none."""
-    jobs = ledger.view.find(text)
+    jobs = ledger.view.find(text, EVERYTHING)
     for job in jobs:
         if as_json:
             _print_json(_whole(ledger, job))
         else:
             _print_trace(ledger, job)
     return bool(jobs)
+
+
+def file_name(path: Path) -> Text:
+    """Give a file's name for a table as it is: no markup, whatever bytes it is made of."""
+    return Text(os.fsencode(path.name).decode(errors="replace"))
 
 
 def _whole(ledger: Ledger, job: Job) -> dict[str, Any]:

@@ -13,7 +13,9 @@ from pydicom import dcmread
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
+from rich.text import Text
 
+from service.errors import ExplainedError
 from service.header import (
     TooLargeError,
     TruncatedError,
@@ -24,6 +26,7 @@ from service.header import (
 from service.reasons import EXPLANATIONS, Reason
 from service.secondary_capture import SNIFFED_BYTES, PictureError, kind_of, wrap
 from service.settings import Settings
+from service.tell import file_name
 from workers.output import ReportError
 from workers.prediction import NotAnalysable, Prediction
 from workers.predictor import Predictor, load_predictor
@@ -47,6 +50,10 @@ class Analysis:
     outputs: list[str] = field(default_factory=list)
 
 
+class OutputDirectoryError(ExplainedError):
+    """The directory for the outputs cannot be made."""
+
+
 def run_analyze(
     settings: Settings, files: Sequence[Path], *, output: Path | None, as_json: bool
 ) -> int:
@@ -55,11 +62,11 @@ def run_analyze(
     Gives the exit status: 1 if a file failed.
 
     Raises:
+        OutputDirectoryError: the output directory cannot be made.
         BundleError: the bundle cannot be used.
-        OSError: the output directory cannot be made.
     """
     if output is not None:
-        output.mkdir(parents=True, exist_ok=True)
+        _make(output)
     console = Console(stderr=True)
     with console.status("Loading the model"):
         predictor = load_predictor(settings.bundle)
@@ -74,6 +81,13 @@ def run_analyze(
     if not as_json:
         _print_table(analyses)
     return 1 if any(each.outcome == "failed" for each in analyses) else 0
+
+
+def _make(output: Path) -> None:
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise OutputDirectoryError(f"--output {output}: {exc.strerror}") from exc
 
 
 def analyse(
@@ -97,8 +111,7 @@ def analyse(
 def _read(predictor: Predictor, file: Path) -> Reading | Analysis:
     """Read a file, or say at once what became of it; nothing that a file holds raises here."""
     try:
-        with file.open("rb") as stream:
-            kind = kind_of(stream.read(SNIFFED_BYTES))
+        kind = _kind_of(file)
         if kind in {"png", "jpeg"}:
             return Reading(header=wrap(file), prepared=predictor.read(file))
         if kind is None and not _is_bare_data_set(file):
@@ -112,6 +125,13 @@ def _read(predictor: Predictor, file: Path) -> Reading | Analysis:
     except Exception as exc:  # noqa: BLE001 -- one bad file must not stop the others
         words = getattr(exc, "strerror", None) or type(exc).__name__
         return _failed(file, f"The file cannot be read: {words}.")
+
+
+def _kind_of(file: Path) -> Literal["dicom", "png", "jpeg"] | None:
+    if file.is_fifo() or file.is_char_device():
+        raise PictureError("It cannot be read twice: save it as a file first.")
+    with file.open("rb") as stream:
+        return kind_of(stream.read(SNIFFED_BYTES))
 
 
 def _require_whole(file: Path) -> None:
@@ -165,6 +185,8 @@ def _conclude(
         return _failed(file, str(exc))
     except OSError as exc:
         return _failed(file, f"The output cannot be written: {exc.strerror}.")
+    except Exception as exc:  # noqa: BLE001 -- one odd header must not stop the others
+        return _failed(file, f"No report could be made ({type(exc).__name__}).")
     model = prediction.model
     return Analysis(
         file=str(file),
@@ -196,11 +218,11 @@ def _print_table(analyses: Sequence[Analysis]) -> None:
     for each in analyses:
         probability = "" if each.probability is None else f"{each.probability:.3f}"
         table.add_row(
-            Path(each.file).name,
+            file_name(Path(each.file)),
             each.finding or each.outcome.replace("_", " "),
             probability,
             each.operating_point or "",
-            EXPLANATIONS.get(each.reason, each.reason) if each.reason else "",  # type: ignore[call-overload]
+            Text(EXPLANATIONS.get(each.reason, each.reason) if each.reason else ""),  # type: ignore[call-overload]
         )
     console = Console()
     console.print(table)

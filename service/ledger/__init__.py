@@ -8,9 +8,9 @@ from service.ledger.heartbeats import Heartbeat, Heartbeats
 from service.ledger.jobs import Jobs
 from service.ledger.rows import StaleLeaseError
 from service.ledger.store import LedgerError, Store
-from service.ledger.view import Census, Due, View
+from service.ledger.view import EVERYTHING, Census, Due, View
 
-__all__ = ["Census", "Due", "Heartbeat", "Ledger", "LedgerError", "StaleLeaseError"]
+__all__ = ["EVERYTHING", "Census", "Due", "Heartbeat", "Ledger", "LedgerError", "StaleLeaseError"]
 
 
 class Ledger:

@@ -15,6 +15,7 @@ from service.ledger.tables import BREAKERS, DELIVERIES, EVENTS, JOBS, OUTPUTS, T
 from service.reasons import Reason
 
 SHORTEST_PREFIX: Final = 6
+EVERYTHING: Final = 1_000_000  # more jobs than anybody names at once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

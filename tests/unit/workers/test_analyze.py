@@ -1,0 +1,164 @@
+"""Files of every kind through one pass of a stand-in for the bundle: each by itself."""
+
+import json
+import os
+import zipfile
+from pathlib import Path
+
+import pytest
+from peers.objects import make_cr
+from peers.pictures import chest
+from PIL import Image
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from worker_rooms import StandInPredictor, StandInPrepared
+
+from service.secondary_capture import wrap
+from service.settings import Settings
+from workers.analyze import (
+    Analysis,
+    OutputDirectoryError,
+    _print_table,
+    analyse,
+    run_analyze,
+)
+
+SETTINGS = Settings()
+
+
+class PicturePredictor(StandInPredictor):
+    """The stand-in, for pictures too: the real one is given both."""
+
+    def read(self, path: Path) -> StandInPrepared:
+        if path.suffix in {".png", ".jpeg"}:
+            return super().read(saved(path.with_suffix(".wrapped"), wrap(path)))
+        return super().read(path)
+
+
+def saved(path: Path, dataset: Dataset | None = None) -> Path:
+    (dataset or make_cr(rows=100, columns=90)).save_as(path, enforce_file_format=True)
+    return path
+
+
+def one(file: Path, predictor: StandInPredictor | None = None, out: Path | None = None) -> Analysis:
+    (analysis,) = analyse(SETTINGS, predictor or PicturePredictor(), [file], out)
+    return analysis
+
+
+def test_many_files_share_forward_passes_and_come_back_in_order(tmp_path: Path) -> None:
+    files = [saved(tmp_path / f"{number}.dcm") for number in range(10)]
+    predictor = StandInPredictor()
+    analyses = list(analyse(SETTINGS, predictor, files, None))
+    assert [each.file for each in analyses] == [str(file) for file in files]
+    assert {each.outcome for each in analyses} == {"analysed"}
+    assert predictor.batches == [8, 2]
+
+
+def test_a_file_that_breaks_the_forward_pass_fails_alone(tmp_path: Path) -> None:
+    files = [saved(tmp_path / f"{n}.dcm") for n in range(3)]
+    saved(files[1], make_cr(rows=160, columns=80))
+
+    def die_of_the_tall(batch: list[object]) -> None:
+        if any(each.shape[1] == 20 for each in batch):
+            raise RuntimeError
+
+    analyses = list(analyse(SETTINGS, StandInPredictor(on_predict=die_of_the_tall), files, None))
+    assert [each.outcome for each in analyses] == ["analysed", "failed", "analysed"]
+    assert analyses[1].reason == "The model failed (RuntimeError)."
+
+
+def test_what_is_no_probability_is_a_failure_and_not_an_absence(tmp_path: Path) -> None:
+    def spoil(batch: list[object]) -> None:
+        for each in batch:
+            each.fill(float("nan"))
+
+    analysis = one(saved(tmp_path / "a.dcm"), StandInPredictor(on_predict=spoil))
+    assert (analysis.outcome, analysis.finding) == ("failed", None)
+    assert json.dumps(analysis.probability) == "null"
+
+
+def test_a_header_that_the_report_dies_of_fails_alone(tmp_path: Path) -> None:
+    broken = make_cr(rows=100, columns=90)
+    del broken.StudyInstanceUID
+    files = [saved(tmp_path / "broken.dcm", broken), saved(tmp_path / "good.dcm")]
+    analyses = list(analyse(SETTINGS, StandInPredictor(), files, tmp_path))
+    assert [each.outcome for each in analyses] == ["failed", "analysed"]
+    assert analyses[0].reason
+
+
+def test_pictures_are_taken_as_they_are(tmp_path: Path) -> None:
+    picture = Image.fromarray(chest(100, 90, 8).astype("uint8"))
+    picture.save(tmp_path / "chest.png")
+    picture.save(tmp_path / "chest.jpeg", quality=95)
+    for name in ("chest.png", "chest.jpeg"):
+        analysis = one(tmp_path / name)
+        assert (analysis.outcome, analysis.operating_point) == ("analysed", "balanced")
+
+
+def test_what_cannot_be_read_is_told_apart(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "study.zip", "w") as archive:
+        archive.writestr("a.dcm", b"DICM")
+    (tmp_path / "page.html").write_text("<html></html>")
+    (tmp_path / "empty.dcm").touch()
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "words.dcm").write_bytes(bytes(128) + b"DICM" + b"\xff" * 100)
+    os.mkfifo(tmp_path / "pipe.dcm")
+    reasons = {}
+    for name in ("study.zip", "page.html", "empty.dcm", "folder", "missing.dcm", "pipe.dcm"):
+        analysis = one(tmp_path / name)
+        assert analysis.outcome == "failed", name
+        reasons[name] = analysis.reason
+    assert reasons == {
+        "study.zip": "The file is neither DICOM nor PNG nor JPEG.",
+        "page.html": "The file is neither DICOM nor PNG nor JPEG.",
+        "empty.dcm": "The file is neither DICOM nor PNG nor JPEG.",
+        "folder": "The file cannot be read: Is a directory.",
+        "missing.dcm": "The file cannot be read: No such file or directory.",
+        "pipe.dcm": "It cannot be read twice: save it as a file first.",
+    }
+    assert one(Path("/dev/zero")).outcome == "failed"
+    assert one(tmp_path / "words.dcm").outcome in {"failed", "not_analysed"}
+
+
+def test_what_is_out_of_scope_is_not_analysed_for_a_coded_reason(tmp_path: Path) -> None:
+    lateral = make_cr()
+    lateral.ViewPosition = "LL"
+    analysis = one(saved(tmp_path / "lateral.dcm", lateral))
+    assert (analysis.outcome, analysis.reason) == ("not_analysed", "view-out-of-scope")
+    assert analysis.outputs == []
+
+
+def test_report_and_overlay_of_files_of_one_name_stand_side_by_side(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    files = []
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        files.append(saved(tmp_path / folder / "chest.dcm"))
+    analyses = list(analyse(SETTINGS, StandInPredictor(), files, out))
+    written = [path for each in analyses for path in each.outputs]
+    assert sorted(written) == sorted(str(path) for path in out.iterdir())
+    assert len(set(written)) == 4
+    assert {dcmread(path).Modality for path in written} == {"SR", "OT"}
+
+
+def test_an_output_that_cannot_be_written_is_told_of_its_file(tmp_path: Path) -> None:
+    analysis = one(saved(tmp_path / "a.dcm"), StandInPredictor(), tmp_path / "not made")
+    assert analysis.outcome == "failed"
+    assert analysis.reason == "The output cannot be written: No such file or directory."
+
+
+def test_an_output_directory_that_is_a_file_is_refused_before_the_model_is_loaded(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "out").touch()
+    with pytest.raises(OutputDirectoryError, match=r"--output .*: File exists$"):
+        run_analyze(SETTINGS, [tmp_path / "a.dcm"], output=tmp_path / "out", as_json=False)
+
+
+@pytest.mark.parametrize("name", ["[red]a.dcm", "thorax[bold].dcm", "a\udcff.dcm"])
+def test_a_table_shows_any_name_as_it_is(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    _print_table([Analysis(file=f"/data/{name}", outcome="failed", reason="Because [/b].")])
+    shown = capsys.readouterr().out
+    assert name.replace("\udcff", "�") in shown
+    assert "[/b]." in shown
