@@ -46,8 +46,8 @@ class EmbeddedRedis:
         path.touch(mode=0o600)
         path.write_text(
             f"bind {LOOPBACK}\nport {self.port}\nrequirepass {self.password}\n"
-            f'dir "{self.directory}"\nsave ""\nappendonly no\nloglevel warning\n',
-            encoding="ascii",
+            f'dir {_quoted(self.directory)}\nsave ""\nappendonly no\nloglevel warning\n',
+            encoding="utf-8",
         )
         return path
 
@@ -83,6 +83,11 @@ def redis_program() -> Path:
     raise NoRedisError(
         "No redis-server was found. Install Redis, or set redis.url (LOBAR_REDIS__URL) to one."
     )
+
+
+def _quoted(path: Path) -> str:
+    """Write a path as Redis' configuration reads it."""
+    return '"' + str(path).replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def _free_port() -> int:
