@@ -1,0 +1,144 @@
+"""What `lobar check` finds well, worth knowing, or wrong; each with what to do about it."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from peers.ports import free_port
+from peers.redis_server import RedisServer
+
+from service.check import Finding, questions, run_check
+from service.errors import ExplainedError
+from service.settings import Destination, Settings
+
+WELL, NOTE, WRONG = range(3)
+PACS = {"name": "pacs", "ae_title": "PACS", "host": "127.0.0.1", "port": 104}
+Ask = Callable[..., dict[str, Finding]]
+
+
+class SilentError(ExplainedError):
+    pass
+
+
+def echo(_: Settings, destination: Destination) -> str:
+    if destination.port == 1:
+        raise SilentError("it does not answer")
+    return "it answers"
+
+
+def load_bundle(settings: Settings) -> str:
+    if settings.bundle.device == "cuda":
+        raise SilentError("there is no CUDA device")
+    return "m 1 on cpu"
+
+
+@pytest.fixture
+def ask(tmp_path: Path) -> Ask:
+    def run(**settings: object) -> dict[str, Finding]:
+        chosen = Settings(**{"state_dir": tmp_path / "state", **settings})
+        found = list(questions(chosen, echo=echo, load_bundle=load_bundle))
+        return {each.subject: each for each in found}
+
+    return run
+
+
+@pytest.fixture(autouse=True)
+def _no_variables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    monkeypatch.chdir(tmp_path)
+    return
+
+
+def test_a_machine_of_its_own_needs_only_to_be_told_where_to_send(ask: Ask) -> None:
+    found = ask()
+    assert {each.subject for each in found.values() if each.severity != WELL} == {"destinations"}
+    assert "read from the environment alone" in found["configuration"].message
+    assert "for anyone on this machine" in found["listener"].message
+    assert "lobar up" in found["redis"].message
+    assert "0 instances received" in found["ledger"].message
+
+
+def test_a_misspelt_variable_is_worth_knowing(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOBAR_DICMO__PORT", "104")
+    found = ask()["LOBAR_DICMO__PORT"]
+    assert (found.severity, "misspelt" in found.message) == (NOTE, True)
+
+
+@pytest.mark.parametrize(
+    ("dicom", "severity", "said"),
+    [
+        ({"host": "127.0.0.1"}, WELL, "for anyone on this machine"),
+        ({"host": "0.0.0.0"}, WRONG, "dicom.allowed_calling_ae_titles"),  # noqa: S104
+        ({"host": "0.0.0.0", "allow_any_calling_ae_title": True}, NOTE, "for anyone"),  # noqa: S104
+        ({"host": "0.0.0.0", "allowed_calling_ae_titles": ["CR1", "CR2"]}, WELL, "CR1, CR2"),  # noqa: S104
+    ],
+)
+def test_a_listener_that_strangers_can_reach_is_said_to_be_one(
+    ask: Ask, dicom: dict[str, object], severity: int, said: str
+) -> None:
+    found = ask(dicom=dicom)["listener"]
+    assert found.severity == severity
+    assert said in found.message
+
+
+@pytest.mark.parametrize(
+    ("web", "severity"),
+    [
+        ({"host": "::1"}, WELL),
+        ({"host": "0.0.0.0"}, WRONG),  # noqa: S104
+        ({"host": "0.0.0.0", "allow_non_loopback": True}, NOTE),  # noqa: S104
+    ],
+)
+def test_pages_that_strangers_can_reach_are_said_to_be_so(
+    ask: Ask, web: dict[str, object], severity: int
+) -> None:
+    assert ask(web=web)["web"].severity == severity
+
+
+def test_a_state_directory_that_cannot_be_one_is_named(ask: Ask, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    found = ask(state_dir=tmp_path / "file" / "state")
+    for subject in ("state directory", "ledger"):
+        assert found[subject].severity == WRONG
+        assert str(tmp_path / "file") in found[subject].message
+
+
+def test_a_disk_at_its_reserve_is_wrong(ask: Ask) -> None:
+    found = ask(spool={"reserve_bytes": 1 << 62})["state directory"]
+    assert (found.severity, "reserve" in found.message) == (WRONG, True)
+
+
+def test_a_ledger_that_cannot_be_reached_does_not_tell_its_password(ask: Ask) -> None:
+    url = f"postgresql://lobar:secret@127.0.0.1:{free_port()}/lobar"
+    found = ask(ledger={"url": url})["ledger"]
+    assert found.severity == WRONG
+    assert "secret" not in found.message
+
+
+def test_a_redis_that_answers_is_well_and_one_that_does_not_is_wrong(
+    ask: Ask, redis_server: RedisServer
+) -> None:
+    assert ask(redis={"url": redis_server.url})["redis"].severity == WELL
+    found = ask(redis={"url": f"redis://127.0.0.1:{free_port()}/0"})["redis"]
+    assert (found.severity, "refused" in found.message) == (WRONG, True)
+
+
+def test_a_bundle_and_destinations_that_do_not_answer_are_named_one_by_one(ask: Ask) -> None:
+    found = ask(bundle={"device": "cuda"}, destinations=[PACS, {**PACS, "name": "dead", "port": 1}])
+    assert found["bundle"].severity == WRONG
+    assert found["destination pacs"].severity == WELL
+    assert found["destination dead"] == Finding(
+        subject="destination dead", message="it does not answer", severity=WRONG
+    )
+
+
+def test_the_exit_status_says_whether_anything_is_wrong(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good = Settings(state_dir=tmp_path, destinations=[PACS])
+    assert run_check(good, echo=echo, load_bundle=load_bundle) == 0
+    assert "Nothing is wrong." in capsys.readouterr().out
+    bad = Settings(state_dir=tmp_path, destinations=[{**PACS, "port": 1}])
+    assert run_check(bad, echo=echo, load_bundle=load_bundle) == 1
+    said = capsys.readouterr().out
+    assert "1 wrong." in said
+    assert "destination pacs  it does not answer" in said
