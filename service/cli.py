@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from service.errors import ExplainedError
+from service.errors import EX_NOPERM, EX_OSERR, ExplainedError
 from service.reasons import Reason
 from service.settings import Settings, read_settings
 
@@ -182,15 +182,17 @@ def requeue(
         _fail("Name either an ID or a --reason.", 2)
     with _memory() as (settings, ledger):
         from service.job import JobState
+        from service.ledger import EVERYTHING
 
         names = [destination.name for destination in settings.destinations]
-        found = ledger.view.find(job) if job else ledger.view.parked(reason)
+        found = ledger.view.find(job, EVERYTHING) if job else ledger.view.parked(reason)
         parked = [each for each in found if each.state is JobState.PARKED]
         if not parked:
             _fail("No such job is parked. `lobar status` counts the parked ones.", 1)
         for each in parked:
             moved = ledger.jobs.requeue(each.id, names)
-            typer.echo(f"{moved.id} {moved.state}")
+            why = f": {moved.reason}" if moved.reason else ""
+            typer.echo(f"{moved.id} {moved.state}{why}")
 
 
 @app.command()
@@ -247,7 +249,13 @@ def _part() -> Iterator[Settings]:
         from service.metrics_dir import use_metrics_dir
 
         use_metrics_dir(settings.metrics_dir)
-        yield settings
+        try:
+            yield settings
+        except OSError as exc:  # one line says what; the log also says where
+            import structlog
+
+            structlog.get_logger().critical("part_failed", exc_info=exc)
+            raise
 
 
 @contextmanager
@@ -275,8 +283,12 @@ def _explained() -> Iterator[None]:
         yield
     except ExplainedError as exc:
         _fail(str(exc), exc.exit_status)
-    except PermissionError as exc:
-        _fail(f"{exc.filename}: permission denied. Set state_dir (LOBAR_STATE_DIR).", 77)
+    except BrokenPipeError:  # whoever read the output has seen enough; Typer ends it quietly
+        raise
+    except OSError as exc:
+        what = f"{exc.filename}: {exc.strerror}" if exc.filename else str(exc)
+        status = EX_NOPERM if isinstance(exc, PermissionError) else EX_OSERR
+        _fail(f"{what}. Is state_dir (LOBAR_STATE_DIR) as it should be?", status)
 
 
 def _fail(message: str, code: int) -> NoReturn:

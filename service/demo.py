@@ -27,6 +27,7 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 from rich.table import Table
+from rich.text import Text
 
 from service.job import Job, JobState
 from service.ledger import Ledger
@@ -35,6 +36,7 @@ from service.secondary_capture import SNIFFED_BYTES, PictureError, kind_of, wrap
 from service.settings import environment_without_settings
 from service.stand_in_pacs import AE_TITLE, LOOPBACK, StandInPacs
 from service.supervisor import die_with_parent, lobar_command
+from service.tell import file_name
 
 SAMPLES: Final = Path(__file__).resolve().parent.parent / "tests" / "samples"
 READY_SECONDS: Final = 180  # a cold disk, one core: the model takes its time
@@ -153,6 +155,13 @@ def _send_one(file: Path, port: int) -> Sent:
         return Sent(file=file, refusal=str(exc))
     except OSError as exc:
         return Sent(file=file, refusal=exc.strerror or "The file cannot be read.")
+    try:
+        return _store(file, instance, port)
+    except (AttributeError, RuntimeError, ValueError):  # pynetdicom cannot propose or encode it
+        return Sent(file=file, refusal="The DICOM file is broken: it cannot be sent.")
+
+
+def _store(file: Path, instance: Dataset, port: int) -> Sent:
     ae = AE(ae_title="LOBARDEMO")
     ae.add_requested_context(instance.SOPClassUID, instance.file_meta.TransferSyntaxUID)
     at = time.time()
@@ -221,8 +230,8 @@ def _print_table(
         report, seconds = _arrival(ledger, pacs, each, job)
         complete = complete and bool(report)
         table.add_row(
-            each.file.name,
-            _finding(each, job),
+            file_name(each.file),
+            Text(_finding(each, job)),
             f"{job.probability:.3f}" if job and job.probability is not None else "",
             report,
             seconds,

@@ -3,7 +3,9 @@
 from typing import ClassVar
 
 EX_UNAVAILABLE = 69  # sysexits.h
+EX_OSERR = 71
 EX_TEMPFAIL = 75
+EX_NOPERM = 77
 EX_CONFIG = 78
 
 
