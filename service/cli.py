@@ -90,9 +90,9 @@ def analyze(
     Ends with 1 if a file failed; one bad file does not stop the others.
     """
     with _explained():
+        settings = _settings()  # first: the import costs seconds
         from workers.analyze import run_analyze
 
-        settings = _settings()
         raise typer.Exit(run_analyze(settings, files, output=output, as_json=as_json))
 
 
