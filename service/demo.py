@@ -6,6 +6,7 @@ send it, and a stand-in for a PACS takes the reports.
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -22,6 +23,7 @@ from typing import Final
 
 from pydicom import dcmread
 from pydicom.dataset import Dataset
+from pydicom.uid import RE_VALID_UID
 from pynetdicom import AE
 from rich.box import SIMPLE
 from rich.console import Console
@@ -184,9 +186,12 @@ def _instance(file: Path) -> Dataset:
     if kind == "dicom":
         try:
             instance = dcmread(file)
-            _ = instance.SOPClassUID, instance.SOPInstanceUID, instance.file_meta.TransferSyntaxUID
+            syntax = instance.file_meta.TransferSyntaxUID
+            names = [str(each) for each in (instance.SOPClassUID, instance.SOPInstanceUID, syntax)]
         except Exception as exc:  # pydicom raises what the bytes make it raise
             raise PictureError("The DICOM file cannot be read.") from exc
+        if not all(re.fullmatch(RE_VALID_UID, name) for name in names):
+            raise PictureError("The DICOM file is broken: it has no valid UIDs.")
         return instance
     if kind is None:
         raise PictureError("The file is neither DICOM nor PNG nor JPEG.")
