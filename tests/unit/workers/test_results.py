@@ -98,7 +98,8 @@ def test_a_source_that_no_report_can_name_leaves_nothing_behind(house: House) ->
     assert house.job(job_id).state is JobState.RECEIVED
 
 
-def test_what_is_made_without_a_server_is_the_same_but_for_its_date(house: House) -> None:
+def test_the_objects_are_dated_by_the_receipt_and_else_those_of_no_server(house: House) -> None:
+    house.clock.pass_seconds(-100_000)
     job_id = house.receive(make_cr())
     reading, prediction = predicted(house, job_id)
     keep_results(house.settings, house.ledger, house.spool, lease(house), reading, prediction)
