@@ -1,5 +1,7 @@
 """A PACS that does what a test tells it to: pynetdicom's SCP, its answers and faults chosen."""
 
+import contextlib
+import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -66,7 +68,11 @@ class ScriptedPacs:
         try:
             yield self
         finally:
-            server.shutdown()
+            stopping = threading.Thread(target=server.shutdown)
+            stopping.start()
+            with contextlib.suppress(OSError):  # or it would look up only twice a second
+                server.socket.shutdown(socket.SHUT_RDWR)
+            stopping.join()
 
     def classes(self) -> list[str]:
         """The SOP classes that it was sent, in their order."""

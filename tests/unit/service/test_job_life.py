@@ -369,5 +369,5 @@ def test_whatever_happens_the_ledger_keeps_its_promises(
     ledger.close()
     run_state_machine_as_test(
         Life,
-        settings=settings(max_examples=40, stateful_step_count=40, deadline=None),
+        settings=settings(max_examples=30, stateful_step_count=40, deadline=None),
     )
