@@ -47,7 +47,6 @@ FIELDS: Final[dict[str, re.Pattern[str]]] = {
     "outcome": _WORD,
     "status": _WORD,
     "finding": _WORD,
-    "signal": _WORD,
     # between whom
     "destination": _WORD,
     "queue": _WORD,

@@ -3,8 +3,6 @@
 import signal
 import threading
 
-import structlog
-
 from service.doorbell import INFER, Doorbell
 from service.heart import Heart
 from service.listener import Listener
@@ -13,8 +11,6 @@ from service.reception import Reception
 from service.relay import Relay
 from service.settings import Settings
 from service.web.serve import serve
-
-log = structlog.get_logger()
 
 
 def run_listener(settings: Settings) -> None:
@@ -56,8 +52,8 @@ def _until_told() -> threading.Event:
     """Give an event that SIGTERM and SIGINT set."""
     stopping = threading.Event()
 
-    def _stop(number: int, _frame: object) -> None:
-        log.info("stopping", signal=signal.Signals(number).name)
+    def _stop(_number: int, _frame: object) -> None:
+        # no word in here: the log's lock may be held by the very line that was interrupted
         stopping.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):

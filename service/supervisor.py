@@ -104,10 +104,11 @@ class Supervisor:
                     self._watch(part)
                 time.sleep(_LOOK_SECONDS)
         finally:
+            log.info("stopping")
             self._drain()
 
-    def _stop(self, number: int, _frame: object) -> None:
-        log.info("stopping", signal=signal.Signals(number).name)
+    def _stop(self, _number: int, _frame: object) -> None:
+        # no word in here: the log's lock may be held by the very line that was interrupted
         self._stopping = True
 
     def _watch(self, part: Part) -> None:
