@@ -68,11 +68,7 @@ class ScriptedPacs:
         try:
             yield self
         finally:
-            stopping = threading.Thread(target=server.shutdown)
-            stopping.start()
-            with contextlib.suppress(OSError):  # or it would look up only twice a second
-                server.socket.shutdown(socket.SHUT_RDWR)
-            stopping.join()
+            _stop(server)
 
     def classes(self) -> list[str]:
         """The SOP classes that it was sent, in their order."""
@@ -97,3 +93,15 @@ class ScriptedPacs:
     def _uncount(self, _: Any) -> None:  # noqa: ANN401 -- as above
         with self._lock:
             self.open_now = max(0, self.open_now - 1)
+
+
+def _stop(server: Any) -> None:  # noqa: ANN401 -- pynetdicom's
+    """Stop it at once, with the associations that it still has."""
+    associations = server.active_associations
+    stopping = threading.Thread(target=server.shutdown)
+    stopping.start()
+    with contextlib.suppress(OSError):  # or it would look up only twice a second
+        server.socket.shutdown(socket.SHUT_RDWR)
+    stopping.join()
+    for association in associations:
+        association.join(10)

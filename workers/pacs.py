@@ -176,6 +176,7 @@ def associate(
     except OSError as exc:  # its name is not known, or nobody can be asked for it
         raise UnreachableError(UNKNOWN_HOST) from exc
     if not association.is_established:
+        _hang_up(association)
         raise UnreachableError(_how_it_failed(association) if connected.is_set() else NO_CONNECTION)
     sender = Sender(association)
     try:
@@ -219,6 +220,13 @@ def _read(how: Callable[[Path], What], path: Path) -> What:
         raise
     except Exception as exc:  # pydicom raises what damaged bytes make it raise
         raise DamagedError(type(exc).__name__) from exc
+
+
+def _hang_up(association: Association) -> None:
+    """Close what pynetdicom leaves open after an answer that is no DICOM."""
+    transport = association.dul.socket
+    if transport is not None and transport.socket is not None:
+        transport.socket.close()
 
 
 def _how_it_failed(association: Association) -> str:
