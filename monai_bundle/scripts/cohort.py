@@ -1,25 +1,32 @@
-"""Which radiographs belong to which set: by patient, each once, the same for the same seed."""
+"""Which radiographs there are: the layouts of the public sets and a hospital's own list."""
 
+import csv
 import hashlib
-import random
 import re
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Final, TypedDict
+from typing import Final, Required, TypedDict
 
 LABELS: Final = {"NORMAL": 0.0, "PNEUMONIA": 1.0}
+COHORTS: Final = {"pediatric": "pediatric/train", "adult": "adult"}
+TEST: Final = "pediatric/test"
 _PEDIATRIC_PNEUMONIA: Final = re.compile(r"^(person\d+)_")
 _PEDIATRIC_NORMAL: Final = re.compile(r"(IM-\d+)-")
 _ADULT: Final = re.compile(r"^(\d{8})_")
+_KIND: Final = re.compile(r"_(bacteria|virus)_")
 
 
-class Radiograph(TypedDict):
+class Radiograph(TypedDict, total=False):
     """One row of a set: where the pixels are, 1.0 for pneumonia, and whose they are."""
 
-    image: str
-    label: float
-    patient: str
+    image: Required[str]
+    label: Required[float]
+    patient: Required[str]
+    cohort: str
+    kind: str  # normal, bacteria, virus or pneumonia, as far as it is published
+    sha256: str
+    part: str  # validation, test, or the fold that holds it out
 
 
 def patient_of(name: str) -> str:
@@ -34,57 +41,70 @@ def patient_of(name: str) -> str:
     return Path(name).stem
 
 
-def read_cohort(folder: str | Path) -> list[Radiograph]:
+def kind_of(name: str, label: float) -> str:
+    """Give what kind of pneumonia a published file name tells of."""
+    match = _KIND.search(name)
+    return match[1] if match else "pneumonia" if label else "normal"
+
+
+def read_folder(folder: str | Path, cohort: str) -> list[Radiograph]:
     """List `folder`/{NORMAL,PNEUMONIA} in the order of the names."""
     root = Path(folder)
     if not root.is_dir():
         raise FileNotFoundError(f"no folder {root}: set data_dir to the unpacked radiographs")
     return [
-        Radiograph(image=str(path), label=label, patient=patient_of(path.name))
-        for kind, label in LABELS.items()
-        for path in sorted((root / kind).iterdir())
+        Radiograph(
+            image=str(path),
+            label=label,
+            patient=patient_of(path.name),
+            cohort=cohort,
+            kind=kind_of(path.name, label),
+            sha256=sha256_of(path),
+        )
+        for name, label in LABELS.items()
+        for path in sorted((root / name).iterdir())
     ]
+
+
+def sha256_of(path: Path) -> str:
+    """Give a file's SHA-256 as 64 lower-case hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def without_copies(rows: Iterable[Radiograph]) -> list[Radiograph]:
     """Give byte-identical radiographs once, and those whose labels contradict each other never."""
     by_content: dict[str, list[Radiograph]] = defaultdict(list)
     for row in rows:
-        by_content[hashlib.sha256(Path(row["image"]).read_bytes()).hexdigest()].append(row)
+        by_content[row["sha256"]].append(row)
     return [
         copies[0] for copies in by_content.values() if len({row["label"] for row in copies}) == 1
     ]
 
 
-def split(
-    rows: Iterable[Radiograph], part: str, *, validation_share: float, seed: int
-) -> list[Radiograph]:
-    """Give the "train" or the "validation" part of `rows`, drawn by patient within each label."""
-    if part not in {"train", "validation"}:
-        raise ValueError(f"part must be train or validation, not {part}")
-    chosen: list[Radiograph] = []
-    rows = list(rows)
-    for label in sorted({row["label"] for row in rows}):
-        of_label = [row for row in rows if row["label"] == label]
-        patients = sorted({row["patient"] for row in of_label})
-        random.Random(seed).shuffle(patients)
-        held_out = set(patients[: round(validation_share * len(patients))])
-        chosen += [row for row in of_label if (row["patient"] in held_out) == (part != "train")]
-    return chosen
+def read_list(path: str | Path) -> list[Radiograph]:
+    """Read a hospital's CSV of `image,label` and, where it has them, `patient` and `cohort`.
 
-
-def cohort(
-    data_dir: str | Path, part: str, *, validation_share: float = 0.15, seed: int = 0
-) -> list[Radiograph]:
-    """Give one set by name: train, validation (both of pediatric/train), test or adult.
-
-    Copies are dropped from what is trained and chosen on; test and adult are given whole, so that
-    their figures compare with what others publish.
+    Paths count from the folder of the CSV; labels are 0 and 1. Without a patient each radiograph
+    stands alone. Raises ValueError, with its line, for a row that says something else.
     """
-    root = Path(data_dir)
-    if part == "test":
-        return read_cohort(root / "pediatric" / "test")
-    if part == "adult":
-        return read_cohort(root / "adult")
-    rows = without_copies(read_cohort(root / "pediatric" / "train"))
-    return split(rows, part, validation_share=validation_share, seed=seed)
+    root = Path(path).parent
+    rows = []
+    with Path(path).open(newline="") as file:
+        for line, row in enumerate(csv.DictReader(file), start=2):
+            if row.get("label") not in {"0", "1"} or not row.get("image"):
+                raise ValueError(f"{path}, line {line}: wants image and label, the label 0 or 1")
+            image, label = root / row["image"], float(row["label"])
+            if not image.is_file():
+                raise ValueError(f"{path}, line {line}: there is no file {image}")
+            rows.append(
+                Radiograph(
+                    image=str(image),
+                    label=label,
+                    patient=row.get("patient") or image.stem,
+                    cohort=row.get("cohort") or "hospital",
+                    kind="pneumonia" if label else "normal",
+                    sha256=sha256_of(image),
+                )
+            )
+    return rows

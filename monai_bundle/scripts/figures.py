@@ -1,7 +1,7 @@
 """Figures of merit with 95 % intervals, bootstrapped by patient."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Final
 
 import numpy as np
@@ -16,19 +16,17 @@ _BINS: Final = 10
 class Results:
     """What a set of radiographs came out as; the arrays run in parallel."""
 
+    images: NDArray[np.str_]  # the head of each file's SHA-256
     patients: NDArray[np.str_]
+    cohorts: NDArray[np.str_]
+    kinds: NDArray[np.str_]  # normal, bacteria, virus or pneumonia
     labels: FloatArray  # 1.0 for pneumonia
     logits: FloatArray
     probabilities: FloatArray
 
-    def take(self, index: NDArray[np.int64]) -> "Results":
-        """Give the results at `index`, which may repeat."""
-        return Results(
-            patients=self.patients[index],
-            labels=self.labels[index],
-            logits=self.logits[index],
-            probabilities=self.probabilities[index],
-        )
+    def take(self, index: NDArray[Any]) -> "Results":
+        """Give the results at `index`, or where a mask is true; an index may repeat."""
+        return Results(**{each.name: getattr(self, each.name)[index] for each in fields(self)})
 
 
 def auc(labels: FloatArray, values: FloatArray) -> float:

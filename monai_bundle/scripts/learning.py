@@ -1,12 +1,14 @@
 """What training needs beside MONAI's own parts: half precision on a CPU, averaging, resuming."""
 
 import csv
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import torch
 from ignite.engine import Engine, Events
+from ignite.handlers.tqdm_logger import ProgressBar
 from monai.inferers import SimpleInferer
 from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler
@@ -98,6 +100,14 @@ class Course:
         aside = self.path.with_suffix(".tmp")
         torch.save(saved, aside)
         aside.replace(self.path)
+
+
+class Progress(ProgressBar):
+    """Show how far an epoch is; a line every half minute where nobody watches a terminal."""
+
+    def __init__(self) -> None:
+        watched = sys.stderr.isatty()
+        super().__init__(persist=True, mininterval=0.5 if watched else 30, ncols=80)
 
 
 class EpochLog:

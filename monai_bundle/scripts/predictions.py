@@ -1,23 +1,44 @@
 """The table between measuring and choosing: what came out for each image, without its name."""
 
 import csv
-from collections.abc import Iterable
+import hashlib
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
 from scripts.figures import Results
 
-COLUMNS: Final = ("patient", "label", "logit", "probability")
+COLUMNS: Final = ("image", "patient", "cohort", "kind", "part", "label", "logit", "probability")
+_DIGITS: Final = 16
 
 
-def write_predictions(path: Path, rows: Iterable[tuple[str, float, float, float]]) -> None:
-    """Write rows of `COLUMNS` as CSV."""
+def prediction_of(row: Mapping[str, Any], logit: float, probability: float) -> dict[str, Any]:
+    """Give one line of the table for a row of a manifest.
+
+    The image goes by the head of its SHA-256, the patient by that of a hash of cohort and number:
+    the same in every table, so that two models can be compared image by image.
+    """
+    patient = f"{row['cohort']} {row['patient']}"
+    return {
+        "image": row["sha256"][:_DIGITS],
+        "patient": hashlib.sha256(patient.encode()).hexdigest()[:_DIGITS],
+        "cohort": row["cohort"],
+        "kind": row["kind"],
+        "part": row["part"],
+        "label": int(row["label"]),
+        "logit": f"{logit:.5f}",
+        "probability": f"{probability:.6f}",
+    }
+
+
+def write_predictions(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write rows of `prediction_of` as CSV."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(COLUMNS)
+        writer = csv.DictWriter(file, fieldnames=COLUMNS, lineterminator="\n")
+        writer.writeheader()
         writer.writerows(rows)
 
 
@@ -26,7 +47,10 @@ def read_predictions(path: Path) -> Results:
     with path.open(newline="") as file:
         rows = list(csv.DictReader(file))
     return Results(
+        images=np.array([row["image"] for row in rows]),
         patients=np.array([row["patient"] for row in rows]),
+        cohorts=np.array([row["cohort"] for row in rows]),
+        kinds=np.array([row["kind"] for row in rows]),
         labels=np.array([float(row["label"]) for row in rows]),
         logits=np.array([float(row["logit"]) for row in rows]),
         probabilities=np.array([float(row["probability"]) for row in rows]),

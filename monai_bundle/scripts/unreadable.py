@@ -1,4 +1,4 @@
-"""Why a radiograph cannot be given to the network, as a value the caller can act on."""
+"""Why a radiograph is not for the network, as a value the caller can act on."""
 
 from enum import StrEnum
 
@@ -12,10 +12,19 @@ class Code(StrEnum):
     PIXEL_FORMAT = "pixel-format-unsupported"
     PIXELS_UNREADABLE = "pixels-unreadable"
     BLANK = "blank-image"
+    SATURATED = "saturated-image"
+
+    # what the bundle's gate finds in a picture that could be read
+    NOT_CHEST = "not-a-chest-radiograph"
+    LATERAL = "lateral-view"
+    TURNED = "turned-or-mirrored"
+    INVERTED = "inverted-tones"
+    CUT_OFF = "lungs-cut-off"
+    UNFAMILIAR = "unlike-training-images"
 
 
 class UnreadableRadiographError(Exception):
-    """The input cannot be presented to the network: `code` says why, `detail` is for people.
+    """The network cannot read the input, or must not: `code` says why, `detail` is for people.
 
     MONAI's transforms wrap whatever a transform raises in a RuntimeError: look for this error
     along `__cause__` with `unreadable_behind`.
