@@ -32,6 +32,13 @@ class Reason(StrEnum):
     PIXEL_FORMAT = "pixel-format-unsupported"
     PIXELS_UNREADABLE = "pixels-unreadable"
     BLANK = "blank-image"
+    SATURATED = "saturated-image"
+    NOT_CHEST = "not-a-chest-radiograph"
+    LATERAL = "lateral-view"
+    TURNED = "turned-or-mirrored"
+    INVERTED = "inverted-tones"
+    CUT_OFF = "lungs-cut-off"
+    UNFAMILIAR = "unlike-training-images"
 
     # something went wrong too often: the job is PARKED until a person requeues it
     ATTEMPTS_EXHAUSTED = "attempts-exhausted"
@@ -63,6 +70,13 @@ EXPLANATIONS: Final[dict[Reason, str]] = {
     Reason.PIXEL_FORMAT: "The pixel format is not one that the model can read.",
     Reason.PIXELS_UNREADABLE: "The pixel data cannot be decoded.",
     Reason.BLANK: "Every pixel has the same value.",
+    Reason.SATURATED: "The pixels are burnt out: too many have the darkest or brightest value.",
+    Reason.NOT_CHEST: "The pixels do not show a radiograph of a chest.",
+    Reason.LATERAL: "The pixels show a chest from the side, whatever the header says.",
+    Reason.TURNED: "The pixels show a chest that is turned, upside down or mirrored.",
+    Reason.INVERTED: "The pixels show dark bone on bright lungs: the tones are inverted.",
+    Reason.CUT_OFF: "The pixels show lungs that are cut off by the edge of the picture.",
+    Reason.UNFAMILIAR: "The pixels look unlike every image that the model was trained on.",
     Reason.ATTEMPTS_EXHAUSTED: "The work failed or was interrupted too often.",
     Reason.BYTES_MISSING: "The spooled bytes are gone or damaged.",
     Reason.REPORT_FAILED: "No valid report could be built for this instance.",

@@ -28,11 +28,12 @@ from service.secondary_capture import SNIFFED_BYTES, PictureError, kind_of, wrap
 from service.settings import Settings
 from service.tell import file_name
 from workers.output import ReportError
-from workers.prediction import NotAnalysable, Prediction
+from workers.prediction import NotAnalysable, Prediction, Region
 from workers.predictor import Predictor, load_predictor
 from workers.reading import Reading, read
 from workers.results import make_outputs
 
+REGION_DIGITS: Final = 4  # a fraction this fine is less than a pixel
 _INFLATED_BYTES: Final = 1 << 30
 
 
@@ -45,6 +46,7 @@ class Analysis:
     reason: str | None = None
     finding: str | None = None
     probability: float | None = None
+    region: list[float] | None = None  # top, left, bottom, right as fractions of rows and columns
     operating_point: str | None = None
     model: str | None = None
     outputs: list[str] = field(default_factory=list)
@@ -119,7 +121,7 @@ def _read(predictor: Predictor, file: Path) -> Reading | Analysis:
         _require_whole(file)
         return read(predictor, file)
     except NotAnalysable as exc:
-        return Analysis(file=str(file), outcome="not_analysed", reason=exc.reason)
+        return _refused(file, exc)
     except PictureError as exc:
         return _failed(file, str(exc))
     except Exception as exc:  # noqa: BLE001 -- one bad file must not stop the others
@@ -165,7 +167,10 @@ def _is_bare_data_set(file: Path) -> bool:
 
 
 def _predict(predictor: Predictor, readings: Sequence[Reading]) -> list[Prediction | Exception]:
-    """Predict a batch at once, or one by one if that fails, so that one fails alone."""
+    """Predict a batch at once, or one by one if that fails, so that one fails alone.
+
+    A refusal, NotAnalysable, is an answer too.
+    """
     try:
         return [*predictor.predict([each.prepared.tensor for each in readings])]
     except Exception as exc:  # noqa: BLE001 -- a model may raise anything
@@ -177,6 +182,8 @@ def _predict(predictor: Predictor, readings: Sequence[Reading]) -> list[Predicti
 def _conclude(
     file: Path, reading: Reading, prediction: Prediction | Exception, output: Path | None
 ) -> Analysis:
+    if isinstance(prediction, NotAnalysable):
+        return _refused(file, prediction)
     if isinstance(prediction, Exception):
         return _failed(file, f"The model failed ({type(prediction).__name__}).")
     try:
@@ -193,6 +200,7 @@ def _conclude(
         outcome="analysed",
         finding=prediction.finding,
         probability=prediction.probability,
+        region=_edges(prediction.region),
         operating_point=model.operating_point.name,
         model=f"{model.name} {model.version}",
         outputs=outputs,
@@ -207,6 +215,17 @@ def _write(file: Path, reading: Reading, prediction: Prediction, output: Path) -
         path.write_bytes(made.encode())
         written.append(str(path))
     return written
+
+
+def _edges(region: Region | None) -> list[float] | None:
+    if region is None:
+        return None
+    edges = (region.top, region.left, region.bottom, region.right)
+    return [round(edge, REGION_DIGITS) for edge in edges]
+
+
+def _refused(file: Path, refusal: NotAnalysable) -> Analysis:
+    return Analysis(file=str(file), outcome="not_analysed", reason=refusal.reason)
 
 
 def _failed(file: Path, reason: str) -> Analysis:

@@ -122,7 +122,7 @@ def infer_batch(rooms: Rooms, jobs: Sequence[Job]) -> None:
             _attempt(job, partial(_postpone, rooms, job, "prediction-failed"), rooms)
         return
     for (job, reading), prediction in zip(legible, predictions, strict=True):
-        _attempt(job, partial(_report, rooms, job, reading, prediction), rooms)
+        _attempt(job, partial(_conclude, rooms, job, reading, prediction), rooms)
 
 
 def _read(rooms: Rooms, job: Job) -> Reading | None:
@@ -136,12 +136,20 @@ def _read(rooms: Rooms, job: Job) -> Reading | None:
     return reading
 
 
-def _predict(rooms: Rooms, readings: Sequence[Reading]) -> list[Prediction]:
+def _predict(rooms: Rooms, readings: Sequence[Reading]) -> list[Prediction | NotAnalysable]:
     began = time.monotonic()
     predictions = rooms.predictor.predict([reading.prepared.tensor for reading in readings])
     STAGE_SECONDS.labels(stage="predict").observe(time.monotonic() - began)
     BATCH_SIZE.observe(len(readings))
     return predictions
+
+
+def _conclude(
+    rooms: Rooms, job: Job, reading: Reading, prediction: Prediction | NotAnalysable
+) -> None:
+    if isinstance(prediction, NotAnalysable):
+        raise prediction  # a refusal of this one alone, closed where those of its header are
+    _report(rooms, job, reading, prediction)
 
 
 def _report(rooms: Rooms, job: Job, reading: Reading, prediction: Prediction) -> None:

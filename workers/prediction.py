@@ -50,12 +50,30 @@ class Model:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Region:
+    """A rectangle of the radiograph, as fractions of its rows (from the top) and columns."""
+
+    top: float
+    left: float
+    bottom: float
+    right: float
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.top < self.bottom <= 1 and 0 <= self.left < self.right <= 1):
+            raise ValueError(
+                f"top {self.top}, left {self.left}, bottom {self.bottom}, right {self.right} is "
+                "no region of a radiograph"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Prediction:
     """One instance's calibrated probability of pneumonia and how it reads."""
 
     finding: Finding
     probability: float  # in [0, 1]
     model: Model
+    region: Region | None = None  # where the model looked, if it says so
 
     def __post_init__(self) -> None:
         if not 0 <= self.probability <= 1:  # nor is NaN, which would read as absent

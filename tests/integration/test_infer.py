@@ -6,22 +6,37 @@ Ledger, spool, reports are the real ones; the predictor is a stand-in, whose num
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from peers.objects import make_cr
 from pydicom import dcmread
 from pydicom.dataset import Dataset
-from worker_rooms import PACS, House, StandInPredictor
+from worker_rooms import PACS, House, Pixels, StandInPredictor
 
 from service.job import Job, JobState
-from service.metrics import STALE_LEASES
+from service.metrics import NOT_ANALYSED, PREDICTIONS, STALE_LEASES
 from service.reasons import Reason
 from workers.infer import Rooms, infer_batch, infer_due
-from workers.prediction import NotAnalysable
+from workers.prediction import Finding, NotAnalysable, Prediction
 
 SOUTH = {**PACS, "name": "south"}
 Make = Callable[..., Rooms]
+
+
+@dataclass
+class RefusingPredictor(StandInPredictor):
+    """The stand-in, with a gate behind its network that goes by the height of a radiograph."""
+
+    refused_rows: int = 0
+
+    def predict(self, prepared: list[Pixels]) -> list[Prediction | NotAnalysable]:
+        found = super().predict(prepared)
+        return [
+            NotAnalysable(Reason.NOT_CHEST) if each.shape[1] == self.refused_rows else prediction
+            for each, prediction in zip(prepared, found, strict=True)
+        ]
 
 
 @pytest.fixture
@@ -200,6 +215,33 @@ def test_what_the_model_is_not_for_is_closed_with_the_reason_and_makes_no_output
     assert house.stands(jobs[1]) == (JobState.NOT_ANALYSED, Reason.BLANK)
     assert house.job(jobs[0]).finished_at == house.clock.now
     assert (predictor.batches, rings, house.outbox()) == ([], [], {})
+
+
+def test_what_the_model_refuses_after_the_network_is_closed_and_the_others_are_reported(
+    house: House, rooms: Make, rings: list[str]
+) -> None:
+    jobs = [house.receive(make_cr(rows=rows)) for rows in (200, 300, 400)]
+    counted = NOT_ANALYSED.labels(reason=Reason.NOT_CHEST)._value
+    reported = sum(PREDICTIONS.labels(finding=finding)._value.get() for finding in Finding)
+    before = counted.get()
+    infer_due(rooms(RefusingPredictor(refused_rows=300 // 8 + 1)))
+    assert [house.stands(job_id) for job_id in jobs] == [
+        (JobState.REPORTED, None),
+        (JobState.NOT_ANALYSED, Reason.NOT_CHEST),
+        (JobState.REPORTED, None),
+    ]
+    refused = house.job(jobs[1])
+    assert (refused.finding, refused.probability, refused.holder) == (None, None, None)
+    assert refused.finished_at == house.clock.now
+    assert house.names(jobs[1]) == ["received", "leased", "not_analysed"]
+    assert rings == ["pacs", "south"] * 2
+    assert len(house.outbox()) == 4
+    assert counted.get() == before + 1
+    after = sum(PREDICTIONS.labels(finding=finding)._value.get() for finding in Finding)
+    assert after == reported + 2
+    infer_due(rooms())
+    assert house.stands(jobs[1]) == (JobState.NOT_ANALYSED, Reason.NOT_CHEST)
+    assert house.ledger.view.census().balance == 0
 
 
 def test_what_is_no_probability_is_never_reported(house: House, rooms: Make) -> None:

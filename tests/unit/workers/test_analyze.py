@@ -3,6 +3,7 @@
 import json
 import os
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,9 @@ from peers.pictures import chest
 from PIL import Image
 from pydicom import dcmread
 from pydicom.dataset import Dataset
-from worker_rooms import StandInPredictor, StandInPrepared
+from worker_rooms import Pixels, StandInPredictor, StandInPrepared
 
+from service.reasons import Reason
 from service.secondary_capture import wrap
 from service.settings import Settings
 from workers.analyze import (
@@ -22,6 +24,7 @@ from workers.analyze import (
     analyse,
     run_analyze,
 )
+from workers.prediction import NotAnalysable, Prediction, Region
 
 SETTINGS = Settings()
 
@@ -126,6 +129,47 @@ def test_what_is_out_of_scope_is_not_analysed_for_a_coded_reason(tmp_path: Path)
     analysis = one(saved(tmp_path / "lateral.dcm", lateral))
     assert (analysis.outcome, analysis.reason) == ("not_analysed", "view-out-of-scope")
     assert analysis.outputs == []
+
+
+class JudgingPredictor(PicturePredictor):
+    """The stand-in, refusing what is tall after the network and naming a region of the rest."""
+
+    def predict(self, prepared: list[Pixels]) -> list[Prediction | NotAnalysable]:
+        region = Region(top=1 / 3, left=0, bottom=0.5, right=2 / 3)
+        return [
+            NotAnalysable(Reason.LATERAL)
+            if each.shape[1] == 20
+            else replace(prediction, region=region)
+            for each, prediction in zip(prepared, super().predict(prepared), strict=True)
+        ]
+
+
+def test_what_the_model_refuses_after_the_network_is_not_analysed_and_the_others_are(
+    tmp_path: Path,
+) -> None:
+    files = [saved(tmp_path / f"{n}.dcm") for n in range(3)]
+    saved(files[1], make_cr(rows=160, columns=80))
+    predictor = JudgingPredictor()
+    analyses = list(analyse(SETTINGS, predictor, files, tmp_path))
+    assert [each.outcome for each in analyses] == ["analysed", "not_analysed", "analysed"]
+    assert predictor.batches == [3]  # a refusal is no failure: nothing is predicted again
+    refused = analyses[1]
+    assert (refused.reason, refused.probability, refused.region) == ("lateral-view", None, None)
+    assert refused.outputs == []
+    assert all(len(each.outputs) == 2 for each in (analyses[0], analyses[2]))
+
+
+def test_a_region_is_told_as_four_fractions_and_none_as_null(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = [saved(tmp_path / "a.dcm")]
+    for predictor, region in (
+        (JudgingPredictor(), [0.3333, 0, 0.5, 0.6667]),
+        (PicturePredictor(), None),
+    ):
+        monkeypatch.setattr("workers.analyze.load_predictor", lambda _, given=predictor: given)
+        assert run_analyze(SETTINGS, files, output=None, as_json=True) == 0
+        assert json.loads(capsys.readouterr().out)["region"] == region
 
 
 def test_report_and_overlay_of_files_of_one_name_stand_side_by_side(tmp_path: Path) -> None:

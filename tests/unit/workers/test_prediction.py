@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from report_sources import MODEL
 
 from service.reasons import Reason
-from workers.prediction import Finding, NotAnalysable, OperatingPoint, Prediction
+from workers.prediction import Finding, NotAnalysable, OperatingPoint, Prediction, Region
 
 BANDED = OperatingPoint(name="banded", threshold=0.5, indeterminate_low=0.4, indeterminate_high=0.6)
 SHARP = OperatingPoint(name="sharp", threshold=0.5, indeterminate_low=0.5, indeterminate_high=0.5)
@@ -64,6 +64,31 @@ def test_a_band_that_does_not_hold_its_threshold_cannot_exist(
 def test_what_is_no_probability_is_no_prediction_least_of_all_absent(number: float) -> None:
     with pytest.raises(ValueError, match="is not a probability"):
         Prediction(finding=Finding.ABSENT, probability=number, model=MODEL)
+
+
+@pytest.mark.parametrize(
+    ("top", "left", "bottom", "right"),
+    [
+        (0.5, 0, 0.5, 1),
+        (0, 0.6, 1, 0.5),
+        (-0.1, 0, 1, 1),
+        (0, 0, 1.1, 1),
+        (0, 0, 1, float("nan")),
+        (0, float("nan"), 1, 1),
+    ],
+)
+def test_a_region_that_is_not_within_the_radiograph_cannot_exist(
+    top: float, left: float, bottom: float, right: float
+) -> None:
+    with pytest.raises(ValueError, match="is no region of a radiograph"):
+        Region(top=top, left=left, bottom=bottom, right=right)
+
+
+def test_a_region_may_be_the_whole_radiograph_and_a_prediction_need_not_name_one() -> None:
+    whole = Region(top=0, left=0, bottom=1, right=1)
+    found = Prediction(finding=Finding.PRESENT, probability=0.9, model=MODEL, region=whole)
+    assert found.region == whole
+    assert Prediction(finding=Finding.PRESENT, probability=0.9, model=MODEL).region is None
 
 
 def test_a_refusal_tells_its_reason_and_its_detail() -> None:
