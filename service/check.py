@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -34,12 +34,12 @@ def run_check(
     settings: Settings,
     *,
     echo: Callable[[Settings, Destination], str],
-    load_bundle: Callable[[Settings], str],
+    load_bundle: Callable[[Settings], Iterable[Finding]],
 ) -> int:
     """Ask every question, print the answers, and give the exit status: 1 if anything is wrong.
 
-    `echo` sends C-ECHO and `load_bundle` loads the bundle; both give a sentence, or raise an
-    `ExplainedError` with what to do.
+    `echo` sends C-ECHO and gives a sentence, or raises an `ExplainedError` with what to do.
+    `load_bundle` loads the bundle, tries it, and gives all that it found.
     """
     console = Console(highlight=False)
     marks = ("[green]well [/green]", "[yellow]note [/yellow]", "[red]wrong[/red]")
@@ -56,7 +56,7 @@ def questions(
     settings: Settings,
     *,
     echo: Callable[[Settings, Destination], str],
-    load_bundle: Callable[[Settings], str],
+    load_bundle: Callable[[Settings], Iterable[Finding]],
 ) -> Iterator[Finding]:
     """Ask the cheap questions first, and the ones that reach out last."""
     yield Finding(
@@ -73,7 +73,7 @@ def questions(
     yield _explained("state directory", lambda: _spool(settings))
     yield _explained("ledger", lambda: _ledger(settings))
     yield _explained("redis", lambda: _redis(settings))
-    yield _explained("bundle", lambda: load_bundle(settings))
+    yield from load_bundle(settings)
     if not settings.destinations:
         yield Finding(
             subject="destinations",

@@ -1,5 +1,6 @@
 """What `lobar check` asks of the parts that only workers know: the bundle and the destinations."""
 
+from service.check import Finding
 from service.errors import ExplainedError
 from service.settings import Destination, Settings
 from workers.pacs import (
@@ -36,20 +37,11 @@ def echo(settings: Settings, destination: Destination) -> str:
     return f"{where} answers C-ECHO and takes {', '.join(taken)}"
 
 
-def load_bundle(settings: Settings) -> str:
-    """Load the bundle as the infer worker would.
+def load_bundle(settings: Settings) -> list[Finding]:
+    """Load the bundle as the infer worker would, try it, and say all that it lacks."""
+    from workers.bundle_check import inspect  # noqa: PLC0415 -- torch and monai cost seconds
 
-    Raises:
-        BundleError: it cannot be used.
-    """
-    from workers.predictor import load_predictor  # noqa: PLC0415 -- torch and monai cost seconds
-
-    predictor = load_predictor(settings.bundle)
-    model = predictor.model
-    return (
-        f"{model.name} {model.version} on {predictor.device}, operating point "
-        f"{model.operating_point.name} at {model.operating_point.threshold:.3f}"
-    )
+    return inspect(settings.bundle)
 
 
 _ADVICE = {

@@ -26,10 +26,11 @@ def echo(_: Settings, destination: Destination) -> str:
     return "it answers"
 
 
-def load_bundle(settings: Settings) -> str:
+def load_bundle(settings: Settings) -> list[Finding]:
     if settings.bundle.device == "cuda":
-        raise SilentError("there is no CUDA device")
-    return "m 1 on cpu"
+        faults = ("there is no CUDA device", "it lacks an inferer")
+        return [Finding(subject="bundle", message=each, severity=WRONG) for each in faults]
+    return [Finding(subject="bundle", message="m 1 on cpu")]
 
 
 @pytest.fixture
@@ -142,3 +143,14 @@ def test_the_exit_status_says_whether_anything_is_wrong(
     said = capsys.readouterr().out
     assert "1 wrong." in said
     assert "destination pacs  it does not answer" in said
+
+
+def test_all_that_a_bundle_lacks_is_printed_and_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = Settings(state_dir=tmp_path, destinations=[PACS], bundle={"device": "cuda"})
+    assert run_check(settings, echo=echo, load_bundle=load_bundle) == 1
+    said = capsys.readouterr().out
+    assert "wrong  bundle  there is no CUDA device" in said
+    assert "wrong  bundle  it lacks an inferer" in said
+    assert "2 wrong." in said
