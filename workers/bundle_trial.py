@@ -64,7 +64,7 @@ def trial(pipeline: Pipeline) -> Told[str]:
         if answers:
             yield from _ways_in(pipeline, radiographs, prepared[0])
             yield from _gate(pipeline, radiographs.others)
-            yield from _regions(answers)
+            yield from _regions(pipeline, prepared[0], answers)
     refusals = [each for each in read if isinstance(each, NotAnalysable)]
     return _in_words([*answers, *refusals])
 
@@ -214,10 +214,13 @@ def _gate(pipeline: Pipeline, others: Sequence[Path]) -> Told[None]:
     yield note("it has no gate: it gives noise and stripes a probability too, and reports them")
 
 
-def _regions(answers: Sequence[Answer | NotAnalysable]) -> Told[None]:
-    given = [answer for answer in answers if isinstance(answer, Answer)]
-    if given and all(answer.region is None for answer in given):
-        yield note("it named no region in the trial: its reports may say only whether, not where")
+def _regions(
+    pipeline: Pipeline, first: Prepared, answers: Sequence[Answer | NotAnalysable]
+) -> Told[None]:
+    """Say so if there is nothing that a region could come of; none is named of what is healthy."""
+    named = any(isinstance(answer, Answer) and answer.region for answer in answers)
+    if not named and pipeline.forward(first.tensor[None]).keys() == {"pred"}:
+        yield note("it names no region: its reports say whether, not where")
 
 
 def _draw(folder: Path) -> Trial:

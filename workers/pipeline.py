@@ -76,14 +76,14 @@ class Pipeline:
         """
         if not prepared:
             return []
-        outputs = self._forward(torch.stack(list(prepared)))
+        outputs = self.forward(torch.stack(list(prepared)))
         return [
             self._conclude({key: output[place] for key, output in outputs.items()})
             for place in range(len(prepared))
         ]
 
-    def _forward(self, images: torch.Tensor) -> Outputs:
-        """Run the network; a batch that the GPU cannot hold is halved."""
+    def forward(self, images: torch.Tensor) -> Outputs:
+        """Give the inferer's outputs for images BxCxHxW; what the GPU cannot hold is halved."""
         try:
             with torch.inference_mode():
                 given = self.inferer(images.to(self.device), self.network)
@@ -93,7 +93,7 @@ class Pipeline:
                 raise
         torch.cuda.empty_cache()
         middle = len(images) // 2
-        first, second = self._forward(images[:middle]), self._forward(images[middle:])
+        first, second = self.forward(images[:middle]), self.forward(images[middle:])
         return {key: torch.cat([first[key], second[key]]) for key in first}
 
     def _conclude(self, outputs: Outputs) -> Answer | NotAnalysable:

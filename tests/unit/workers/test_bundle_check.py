@@ -64,7 +64,7 @@ def test_a_bundle_of_somebody_elses_passes_and_what_it_cannot_do_is_worth_knowin
     assert [message.split(":")[0] for message in said[NOTE]] == [
         "it does not heed MONOCHROME1",
         "it has no gate",
-        "it named no region in the trial",
+        "it names no region",
     ]
 
 
@@ -72,6 +72,20 @@ def test_a_bundle_with_a_gate_and_regions_is_said_to_lack_neither(say: Say) -> N
     said = say(configuration=lambda each: gated(each, limit=0.48))
     assert said[WRONG] == []
     assert [message.split(":")[0] for message in said[NOTE]] == ["it does not heed MONOCHROME1"]
+
+
+def test_a_bundle_that_names_no_region_of_what_is_healthy_is_not_said_to_name_none(
+    say: Say,
+) -> None:
+    def keep_still(configuration: dict[str, Any]) -> None:
+        gated(configuration, limit=0.48)
+        configuration["postprocessing"]["transforms"].append(
+            {"_target_": "Lambda", "func": "$lambda found: {**found, 'region': None}"}
+        )
+
+    said = say(configuration=keep_still)
+    assert said[WRONG] == []
+    assert not any("region" in message for message in said[NOTE])
 
 
 def test_another_operating_point_of_the_bundle_may_be_chosen(say: Say) -> None:
