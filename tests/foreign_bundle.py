@@ -88,6 +88,7 @@ def make_bundle(
     metadata(described)
     configuration(configured)
     (folder / "scripts").mkdir()
+    (folder / "scripts" / "__init__.py").touch()
     (folder / "scripts" / "gate.py").write_text(SCRIPT)
     (folder / "configs").mkdir()
     (folder / "configs" / "metadata.json").write_text(json.dumps(described))
