@@ -12,38 +12,56 @@ import torch
 from scripts.probability import finding
 from scripts.unreadable import unreadable_behind
 
-Reading = dict[str, str | float]
+Reading = dict[str, Any]
 
 
 def read(
     inputs: str | Iterable[str],
     *,
     preprocessing: Callable[[dict[str, Any]], dict[str, Any]],
-    forward: Callable[[torch.Tensor], torch.Tensor],
+    forward: Callable[[torch.Tensor], Mapping[str, torch.Tensor]],
     postprocessing: Callable[[dict[str, Any]], dict[str, Any]],
     operating_point: Mapping[str, Any],
     batch_size: int,
 ) -> Iterator[Reading]:
     """Give one reading per input, in their order: a probability and a finding, or a coded reason.
 
-    `inputs` are paths of DICOM, PNG or JPEG; `forward` maps BxCxHxW to logits Bx1. A path that
-    cannot be opened is unreadable as the operating system says.
+    `inputs` are paths of DICOM, PNG or JPEG; `forward` maps BxCxHxW to the outputs of
+    `reader.Reader`. A path that cannot be opened is unreadable as the operating system says.
     """
     names = iter([inputs] if isinstance(inputs, str) else inputs)
     while batch := list(islice(names, batch_size)):
         prepared = [_prepare(name, preprocessing) for name in batch]
         images = [item for item in prepared if isinstance(item, torch.Tensor)]
-        logits = iter(forward(torch.stack(images)) if images else ())
+        outputs = forward(torch.stack(images)) if images else {}
+        index = 0
         for name, item in zip(batch, prepared, strict=True):
             if isinstance(item, str):
                 yield {"input": name, "unreadable": item}
                 continue
-            probability = float(postprocessing({"pred": next(logits)})["pred"])
-            yield {
-                "input": name,
-                "probability": probability,
-                "finding": finding(probability, operating_point),
-            }
+            told = {key: tensor[index].float().cpu() for key, tensor in outputs.items()}
+            yield {"input": name, **_conclude(told, postprocessing, operating_point)}
+            index += 1
+
+
+def _conclude(
+    told: Mapping[str, torch.Tensor],
+    postprocessing: Callable[[dict[str, Any]], dict[str, Any]],
+    operating_point: Mapping[str, Any],
+) -> Reading:
+    """Give what one radiograph's outputs mean, or the code with which the gate refuses it."""
+    try:
+        result = postprocessing(dict(told))
+    except Exception as error:
+        if unreadable := unreadable_behind(error):
+            return {"unreadable": unreadable.code}
+        raise
+    probability = float(result["pred"])
+    return {
+        "probability": probability,
+        "finding": finding(probability, operating_point),
+        "region": result["region"] and [round(share, 4) for share in result["region"]],
+    }
 
 
 def _prepare(

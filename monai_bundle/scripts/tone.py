@@ -44,14 +44,19 @@ class TonePercentilesd(MapTransform):
 
     def __init__(self, keys: KeysCollection, lower: float = 1.0, upper: float = 99.0) -> None:
         super().__init__(keys)
-        self.quantiles = torch.tensor([lower / 100, upper / 100])
+        self.lower, self.upper = lower / 100, upper / 100
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Give `data` with each keyed image stretched."""
         result = dict(data)
         for key in self.key_iterator(result):
-            low, high = torch.quantile(result[key].flatten(), self.quantiles)
-            if not high - low > torch.finfo(torch.float16).tiny:
-                raise UnreadableRadiographError(Code.BLANK, "no tones between the percentiles")
-            result[key] = ((result[key] - low) * (2 / (high - low)) - 1).clamp_(-1, 1)
+            result[key] = stretched(result[key], self.lower, self.upper)
         return result
+
+
+def stretched(image: torch.Tensor, lower: float = 0.01, upper: float = 0.99) -> torch.Tensor:
+    """Give an image of any shape with the tones between two quantiles stretched to -1 … 1."""
+    low, high = torch.quantile(image.flatten(), torch.tensor([lower, upper]))
+    if not high - low > torch.finfo(torch.float16).tiny:
+        raise UnreadableRadiographError(Code.BLANK, "no tones between the percentiles")
+    return ((image - low) * (2 / (high - low)) - 1).clamp_(-1, 1)
