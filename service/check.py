@@ -73,7 +73,7 @@ def questions(
     yield _explained("state directory", lambda: _spool(settings))
     yield _explained("ledger", lambda: _ledger(settings))
     yield _explained("redis", lambda: _redis(settings))
-    yield from load_bundle(settings)
+    yield from _bundle(lambda: load_bundle(settings))
     if not settings.destinations:
         yield Finding(
             subject="destinations",
@@ -90,6 +90,13 @@ def _explained(subject: str, question: Callable[[], str]) -> Finding:
         return Finding(subject=subject, message=question())
     except (ExplainedError, OSError, RedisError) as exc:
         return Finding(subject=subject, message=str(exc), severity=2)
+
+
+def _bundle(question: Callable[[], Iterable[Finding]]) -> list[Finding]:
+    try:
+        return list(question())
+    except (ExplainedError, OSError) as exc:  # it is tried on files in a temporary folder
+        return [Finding(subject="bundle", message=str(exc), severity=2)]
 
 
 def _listener(settings: Settings) -> Iterator[Finding]:

@@ -52,7 +52,7 @@ def note(message: str) -> Finding:
 
 
 def trial(pipeline: Pipeline) -> Told[str]:
-    """Try a pipeline; give what it made of the first radiograph, in words."""
+    """Try a pipeline; give what it made of the radiographs, in words."""
     with TemporaryDirectory(prefix="lobar-check-") as folder:
         radiographs = _draw(Path(folder))
         read = []

@@ -1,5 +1,6 @@
 """What `lobar check` finds well, worth knowing, or wrong; each with what to do about it."""
 
+import errno
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -27,6 +28,8 @@ def echo(_: Settings, destination: Destination) -> str:
 
 
 def load_bundle(settings: Settings) -> list[Finding]:
+    if settings.bundle.device == "cuda:1":
+        raise OSError(errno.ENOSPC, "No space left on device")
     if settings.bundle.device == "cuda":
         faults = ("there is no CUDA device", "it lacks an inferer")
         return [Finding(subject="bundle", message=each, severity=WRONG) for each in faults]
@@ -130,6 +133,11 @@ def test_a_bundle_and_destinations_that_do_not_answer_are_named_one_by_one(ask: 
     assert found["destination dead"] == Finding(
         subject="destination dead", message="it does not answer", severity=WRONG
     )
+
+
+def test_a_bundle_that_cannot_be_tried_for_want_of_room_is_wrong(ask: Ask) -> None:
+    found = ask(bundle={"device": "cuda:1"})["bundle"]
+    assert (found.severity, "No space left on device" in found.message) == (WRONG, True)
 
 
 def test_the_exit_status_says_whether_anything_is_wrong(
