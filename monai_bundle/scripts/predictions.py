@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from scripts.figures import Results
+from scripts.figures import Results, sigmoid
 
 COLUMNS: Final = ("image", "patient", "cohort", "kind", "part", "label", "logit", "probability")
 _DIGITS: Final = 16
@@ -42,6 +42,16 @@ def write_predictions(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
         writer.writerows(rows)
 
 
+def rescale(path: Path, temperature: float, bias: float) -> None:
+    """Write a table's probabilities anew, after another calibration of the same logits."""
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        scaled = float(row["logit"]) / temperature + bias
+        row["probability"] = f"{float(sigmoid(np.array(scaled))):.6f}"
+    write_predictions(path, rows)
+
+
 def read_predictions(path: Path) -> Results:
     """Give back what `write_predictions` wrote."""
     with path.open(newline="") as file:
@@ -51,6 +61,7 @@ def read_predictions(path: Path) -> Results:
         patients=np.array([row["patient"] for row in rows]),
         cohorts=np.array([row["cohort"] for row in rows]),
         kinds=np.array([row["kind"] for row in rows]),
+        parts=np.array([row["part"] for row in rows]),
         labels=np.array([float(row["label"]) for row in rows]),
         logits=np.array([float(row["logit"]) for row in rows]),
         probabilities=np.array([float(row["probability"]) for row in rows]),
