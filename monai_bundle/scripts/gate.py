@@ -31,6 +31,7 @@ class InScope(Transform):
             if float(shares[0]) < self.least_in_scope:
                 code = SCOPE[1 + int(shares[1:].argmax())]
                 raise UnreadableRadiographError(code or Code.NOT_CHEST, "the gate's answer")
-        if "distance" in data and float(data["distance"]) > self.largest_distance:
-            raise UnreadableRadiographError(Code.UNFAMILIAR, f"distance {float(data['distance']):.1f}")
+        distance = float(data.get("distance", 0))
+        if distance > self.largest_distance:
+            raise UnreadableRadiographError(Code.UNFAMILIAR, f"distance {distance:.1f}")
         return dict(data)

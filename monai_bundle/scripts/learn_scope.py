@@ -2,11 +2,12 @@
 
 The published network stays as it is; only its `scope` head learns, from the radiographs that the
 network was trained on, as they are and changed as `augment` does, against the pictures of
-`other_pictures`. Thresholds are then set on the validation part's radiographs alone: so many of
-them in a thousand may be refused. Writes the weights and configs/metadata.json.
+`other_pictures` and `drawn_pictures`. Thresholds are then set on the validation part's radiographs
+alone: so many of them in a thousand may be refused. Writes the weights and configs/metadata.json.
 """
 
 import argparse
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -20,10 +21,11 @@ from tqdm import tqdm
 
 from scripts.augment import Augment
 from scripts.cohort import Radiograph
+from scripts.drawn_pictures import OF_NOTHING, photograph
 from scripts.manifest import SEED, held_as, parts_of, to_train
-from scripts.other_pictures import FROM_RADIOGRAPHS, OF_NOTHING, photograph
+from scripts.other_pictures import FROM_RADIOGRAPHS
 from scripts.publish import configured, publish, read_metadata, write_metadata
-from scripts.reader import SCOPE, Reader, spread_of
+from scripts.reader import SCOPE, Reader, ScopeHead, spread_of
 from scripts.tone import stretched
 from scripts.unreadable import Code, UnreadableRadiographError
 
@@ -45,7 +47,7 @@ class Pictures:
         self.augment = Augment(seed)
 
     def __len__(self) -> int:
-        return -(-len(self.rows) // BATCH)
+        return math.ceil(len(self.rows) / BATCH)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Give pictures 3Bx1xHxW and which of SCOPE each is: plain, changed, out of scope."""
@@ -125,7 +127,7 @@ def teach(head: nn.Module, maps: Tensor, kinds: Tensor, *, seed: int) -> None:
     head.eval()
 
 
-def remember(head: Any, known: Tensor) -> None:
+def remember(head: ScopeHead, known: Tensor) -> None:
     """Keep where the training radiographs lie: their mean, and what whitens their covariance."""
     covariance = torch.cov(known.T.double())
     covariance = (1 - SHRINKAGE) * covariance + SHRINKAGE * covariance.diagonal().diag()
@@ -134,9 +136,7 @@ def remember(head: Any, known: Tensor) -> None:
     head.whitening.copy_((vectors / values.clamp(min=1e-9).sqrt()).float())
 
 
-def thresholds(
-    reader: Reader, rows: Sequence[Radiograph], present: Presenting
-) -> dict[str, Any]:
+def thresholds(reader: Reader, rows: Sequence[Radiograph], present: Presenting) -> dict[str, Any]:
     """Give the gate's two limits, such that few of these in-scope radiographs are refused."""
     within, distances = [], []
     for start in range(0, len(rows), BATCH):

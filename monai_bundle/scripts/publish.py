@@ -29,7 +29,7 @@ NEUTRAL: Final[dict[str, Any]] = {
 }
 
 
-def configured(name: str) -> Any:
+def configured(name: str) -> Any:  # noqa: ANN401 -- whatever the configuration makes
     """Give an item of configs/inference.yaml, made; run from the bundle's folder."""
     config = ConfigParser()
     config.read_config(str(CONFIG))

@@ -34,6 +34,35 @@ class SquashResized(MapTransform):
         return result
 
 
+class RefuseSaturatedd(MapTransform):
+    """Refuse an image most of which is pure white or pure black: what was there is gone.
+
+    Of the radiographs at hand none is pure white over more than 4 % of its area, nor pure white or
+    black over more than 46 %, black borders included; the limits leave room for bright borders.
+    Raises UnreadableRadiographError(saturated-image).
+    """
+
+    def __init__(
+        self, keys: KeysCollection, most_white: float = 0.35, most_pure: float = 0.75
+    ) -> None:
+        super().__init__(keys)
+        self.most_white, self.most_pure = most_white, most_pure
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Give `data` as it is, each keyed image 1xHxW having tones."""
+        for key in self.key_iterator(dict(data)):
+            image = data[key]
+            low, high = image.min(), image.max()
+            margin = (high - low) / 256
+            white = float((image >= high - margin).float().mean())
+            black = float((image <= low + margin).float().mean())
+            if high > low and (white > self.most_white or white + black > self.most_pure):
+                raise UnreadableRadiographError(
+                    Code.SATURATED, f"{white:.0%} white, {black:.0%} black"
+                )
+        return dict(data)
+
+
 class TonePercentilesd(MapTransform):
     """Stretch the tones between two percentiles to -1 … 1 and clip what lies beyond.
 

@@ -1,0 +1,1 @@
+"""What the shipped model is put to beside its proper work: renderings, corners, strangers."""
