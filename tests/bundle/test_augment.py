@@ -1,16 +1,11 @@
 """Random changes leave a radiograph what it is: in range, not mirrored, by the seed alone."""
 
-import warnings
-
 import numpy as np
 import pytest
 import torch
 from peers.pictures import chest
+from scripts.augment import Augment
 from torch import Tensor
-
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore", DeprecationWarning)  # ignite imports what torch has deprecated
-    from scripts.augment import Augment
 
 SIDE = 96
 
