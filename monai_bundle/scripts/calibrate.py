@@ -5,12 +5,13 @@ configs/metadata.json. Nothing is ever chosen on the test sets.
 """
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
-from scripts.figures import FloatArray, Results, at_point
+from scripts.figures import FloatArray, Results, at_point, sigmoid
 from scripts.predictions import read_predictions
 from scripts.publish import read_metadata, write_metadata
 
@@ -103,12 +104,7 @@ def operating_points(results: Results) -> dict[str, Any]:
 def calibrate(results: Results) -> dict[str, Any]:
     """Give the metadata's calibration, operating_points and default_operating_point."""
     temperature, bias = (round(x, 4) for x in platt_of(results.labels, results.logits))
-    scaled = Results(
-        patients=results.patients,
-        labels=results.labels,
-        logits=results.logits,
-        probabilities=1 / (1 + np.exp(-(results.logits / temperature + bias))),
-    )
+    scaled = replace(results, probabilities=sigmoid(results.logits / temperature + bias))
     return {
         "calibration": {
             "method": "platt",

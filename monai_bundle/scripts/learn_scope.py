@@ -10,6 +10,7 @@ import argparse
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,7 +26,7 @@ from scripts.drawn_pictures import OF_NOTHING, photograph
 from scripts.manifest import SEED, held_as, parts_of, to_train
 from scripts.other_pictures import FROM_RADIOGRAPHS
 from scripts.publish import configured, publish, read_metadata, write_metadata
-from scripts.reader import SCOPE, Reader, ScopeHead, spread_of
+from scripts.reader import MIDDLE_SIDE, SCOPE, Reader, ScopeHead, spread_of
 from scripts.tone import stretched
 from scripts.unreadable import Code, UnreadableRadiographError
 
@@ -85,26 +86,25 @@ def presenting() -> Presenting:
     return lambda row: torch.as_tensor(preprocessing({"image": row["image"]})["image"])
 
 
-def middle_maps(reader: Reader, pictures: Pictures) -> tuple[Tensor, Tensor]:
-    """Give the frozen network's middle maps of all pictures, in bfloat16, and what each is."""
-    maps, kinds = [], []
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Looks:
+    """What the frozen network sees in pictures."""
+
+    maps: Tensor  # Nx112x7x7, bfloat16
+    kinds: Tensor  # N, which of SCOPE each picture is
+    spreads: Tensor  # Mx224, of those in scope
+
+
+def look(reader: Reader, pictures: Pictures) -> Looks:
+    """Run the frozen network's lower half over all pictures."""
+    maps, kinds, spreads = [], [], []
     for images, kind in tqdm(pictures, desc="looking", mininterval=5, ncols=80):
         with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
-            fast = images.contiguous(memory_format=torch.channels_last)
-            maps.append(nn.functional.adaptive_avg_pool2d(reader.middle(fast), 7).bfloat16())
+            middle = reader.middle(images.contiguous(memory_format=torch.channels_last))
+            maps.append(nn.functional.adaptive_avg_pool2d(middle, MIDDLE_SIDE).bfloat16())
+            spreads.append(spread_of(middle[kind == 0].float()))
         kinds.append(kind)
-    return torch.cat(maps), torch.cat(kinds)
-
-
-def spreads(reader: Reader, pictures: Pictures, most: int) -> Tensor:
-    """Give the channels' means and spreads of at most `most` in-scope pictures, Nx224."""
-    found: list[Tensor] = []
-    for images, kind in pictures:
-        with torch.inference_mode():
-            found.append(spread_of(reader.middle(images[kind == 0])))
-        if sum(map(len, found)) >= most:
-            break
-    return torch.cat(found)
+    return Looks(maps=torch.cat(maps), kinds=torch.cat(kinds), spreads=torch.cat(spreads))
 
 
 def teach(head: nn.Module, maps: Tensor, kinds: Tensor, *, seed: int) -> None:
@@ -164,9 +164,9 @@ def main(arguments: list[str] | None = None) -> None:
     rows = parts_of(given.data_dir, given.manifest)
     reader, present = configured("network"), presenting()
     trained_on = to_train(rows, repeats=REPEATS)[:: given.every]
-    maps, kinds = middle_maps(reader, Pictures(trained_on, present, seed=SEED))
-    teach(reader.scope.places, maps, kinds, seed=SEED)
-    remember(reader.scope, spreads(reader, Pictures(trained_on, present, seed=SEED + 1), 4000))
+    looks = look(reader, Pictures(trained_on, present, seed=SEED))
+    teach(reader.scope.places, looks.maps, looks.kinds, seed=SEED)
+    remember(reader.scope, looks.spreads)
     limits = thresholds(reader, held_as(rows, "validation"), present)
     publish(reader)
     write_metadata(read_metadata() | {"scope": limits})

@@ -11,7 +11,7 @@ from scripts.unreadable import Code
 SCOPE: Final = (None, Code.NOT_CHEST, Code.LATERAL, Code.TURNED, Code.INVERTED, Code.CUT_OFF)
 MIDDLE_BLOCKS: Final = 11  # after which the maps, at a stride of 16, still tell where things are
 _MIDDLE_WIDTH: Final = 112
-_MIDDLE_SIDE: Final = 7  # the head looks at a grid of so many cells a side
+MIDDLE_SIDE: Final = 7  # the head looks at a grid of so many cells a side
 
 
 class ScopeHead(nn.Module):
@@ -29,12 +29,12 @@ class ScopeHead(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.places = nn.Sequential(
-            nn.AdaptiveAvgPool2d(_MIDDLE_SIDE),
+            nn.AdaptiveAvgPool2d(MIDDLE_SIDE),
             nn.Conv2d(_MIDDLE_WIDTH, 32, 1),
             nn.ReLU(),
             nn.Flatten(),
             nn.Dropout(0.3),
-            nn.Linear(32 * _MIDDLE_SIDE**2, 64),
+            nn.Linear(32 * MIDDLE_SIDE**2, 64),
             nn.ReLU(),
             nn.Linear(64, len(SCOPE)),
         )

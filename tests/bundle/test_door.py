@@ -46,7 +46,8 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 def found_by(predictor: Predictor, path: Path) -> Prediction | str:
     try:
-        return predictor.predict([predictor.prepare(path)])[0]
+        found = predictor.predict([predictor.prepare(path)])[0]
+        return str(found.reason) if isinstance(found, NotAnalysable) else found
     except NotAnalysable as refused:
         return str(refused.reason)
     except FileNotFoundError as error:

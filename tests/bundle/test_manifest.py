@@ -322,3 +322,58 @@ def test_the_public_sets_are_parted_by_patient_and_copies_are_gone(radiographs: 
     ]
     assert (len(found), len(outside)) == (5701, 5674)
     assert {row["patient"] for row in outside} == {row["patient"] for row in found}  # none tied
+
+
+def lines_of(rows: list[Radiograph]) -> list[str]:
+    kinds = ("normal", "bacteria", "virus", "pneumonia")
+    lines = []
+    for part in (*PARTS, "test"):
+        for cohort in COHORTS:
+            group = [row for row in rows if (row["part"], row["cohort"]) == (part, cohort)]
+            counted = Counter(row["kind"] for row in group)
+            numbers = [len(group), *(counted[kind] for kind in kinds)]
+            patients = len({row["patient"] for row in group})
+            if group:
+                lines.append(
+                    f"| {part} | {cohort} | {' | '.join(map(str, numbers))} | {patients} |"
+                )
+    return lines
+
+
+@pytest.mark.data
+def test_the_datasheet_counts_what_there_is(radiographs: Path, bundle: Path) -> None:
+    said = (bundle.parent / "docs" / "datasheet.md").read_text()
+    block = said.partition("<!-- parts -->")[2].partition("<!-- end of parts -->")[0]
+    rows = public(radiographs)
+    assert block.strip().splitlines()[2:] == lines_of(rows)
+
+    said = " ".join(said.split())
+    outside = [row for row in rows if row["part"] != "test"]
+    inside = {row["patient"] for row in rows if row["part"] == "test"}
+    shared = {row["patient"] for row in outside} & inside
+    persons = [patient for patient in shared if patient.startswith("person")]
+    assert f"{len(shared)} patient numbers, {len(persons)} of `person`" in said
+    kinds = defaultdict(set)
+    for row in outside:
+        kinds[row["patient"]].add(row["kind"])
+    people = {patient for patient in kinds if patient.startswith("person")}
+    both = [patient for patient in people if len(kinds[patient]) == 2]
+    assert f"{len(both)} of the {len(people):,} `person` numbers" in said
+    adults = [p for p, found in kinds.items() if found == {"normal", "pneumonia"}]
+    assert f"{len(adults)} patients have radiographs of both labels" in said
+
+
+@pytest.mark.data
+def test_the_datasheet_counts_the_copies(radiographs: Path, bundle: Path) -> None:
+    said = " ".join((bundle.parent / "docs" / "datasheet.md").read_text().split())
+    groups = {}
+    for folder in ("pediatric/train", "adult", "pediatric/test"):
+        found = read_folder(radiographs / folder, "any")
+        counted = Counter(row["sha256"] for row in found)
+        groups[folder] = sum(count > 1 for count in counted.values())
+        ill = sum(row["label"] == 1 for row in found)
+        line = f"| `{folder}` | {len(found):,} | {len(found) - ill:,} + {ill:,} |"
+        assert line in said
+    assert f"{groups['pediatric/train'] + groups['adult']} groups of byte-identical files" in said
+    assert f"({groups['pediatric/train']} of children, {groups['adult']} of adults)" in said
+    assert f"and {groups['pediatric/test']} within it" in said

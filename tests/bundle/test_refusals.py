@@ -206,4 +206,11 @@ def test_every_code_is_a_reason_of_the_service() -> None:
         Reason.PIXEL_FORMAT,
         Reason.PIXELS_UNREADABLE,
         Reason.BLANK,
+        Reason.SATURATED,
+        Reason.NOT_CHEST,
+        Reason.LATERAL,
+        Reason.TURNED,
+        Reason.INVERTED,
+        Reason.CUT_OFF,
+        Reason.UNFAMILIAR,
     }

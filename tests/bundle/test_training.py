@@ -1,92 +1,184 @@
-"""The recipe runs: it trains, goes on after a stop, publishes, calibrates and evaluates."""
+"""The recipe runs: it trains by fold, goes on after a stop, starts from elsewhere, stops early."""
 
 import csv
-import json
+import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from peers.objects import make_cr, make_dx
 from PIL import Image
+from pydicom.dataset import Dataset
+from scripts.manifest import public
+from scripts.network import EfficientNetLite
 
 SIDE = 64
+PATTERN = 90 * (np.arange(SIDE) % 16 > 7)  # stripes are the pneumonia of these pictures
+SETS = {
+    "pediatric/train/NORMAL/IM-{:04}-0001.jpeg": 24,
+    "pediatric/train/PNEUMONIA/person{}_virus_1.jpeg": 24,
+    "pediatric/test/NORMAL/IM-{:04}-0001.jpeg": 2,
+    "pediatric/test/PNEUMONIA/person{}_virus_1.jpeg": 2,
+    "adult/NORMAL/{:08}_000.jpeg": 12,
+    "adult/PNEUMONIA/{:08}_001.jpeg": 12,
+}
+
+
+def picture(chance: np.random.Generator, label: int) -> np.ndarray:
+    pixels = chance.integers(0, 90, (SIDE, SIDE)) + PATTERN * label
+    return pixels.astype("u1")
 
 
 @pytest.fixture(scope="module")
-def radiographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A few pictures of nothing in the layout of the public download: bright is pneumonia."""
-    folder = tmp_path_factory.mktemp("radiographs")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Pictures of nothing in the layout of the public sets."""
+    folder = tmp_path_factory.mktemp("pictures")
     chance = np.random.default_rng(3)
-    for part in ("train", "test"):
-        for kind, name, level in (
-            ("NORMAL", "IM-{:04}-0001.jpeg", 60),
-            ("PNEUMONIA", "person{}_virus_1.jpeg", 160),
-        ):
-            (folder / "pediatric" / part / kind).mkdir(parents=True)
-            for number in range(8):
-                pixels = chance.integers(0, 90, (SIDE, SIDE)) + level * (np.arange(SIDE) % 9 > 4)
-                path = folder / "pediatric" / part / kind / name.format(number)
-                Image.fromarray(pixels.astype("u1")).save(path)
+    for name, count in SETS.items():
+        for number in range(count):
+            path = folder / name.format(number)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(picture(chance, "PNEUMONIA" in name)).save(path)
     return folder
 
 
 @pytest.fixture(scope="module")
-def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The bundle's recipe without its weights, so that nothing of the real one is touched."""
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundle's recipe for small pictures, without its weights: nothing real is touched."""
     source = Path(__file__).resolve().parents[2] / "monai_bundle"
-    copied = tmp_path_factory.mktemp("copy") / "bundle"
-    copied.mkdir()
+    copied = tmp_path_factory.mktemp("recipe") / "bundle"
     for name in ("configs", "scripts"):
         shutil.copytree(source / name, copied / name)
     config = copied / "configs" / "inference.yaml"
-    small = config.read_text().replace("[192, 192]", "[32, 32]")
-    config.write_text(small.replace("block_config: [4, 8, 12, 8]", "block_config: [1, 1]"))
+    small, count = re.subn(
+        r"spatial_size: \[\d+, \d+\]", f"spatial_size: [{SIDE}, {SIDE}]", config.read_text()
+    )
+    assert count == 1
+    config.write_text(small)
     return copied
 
 
-def run(folder: Path, *command: str) -> str:
+def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
         [sys.executable, "-m", *command], cwd=folder, capture_output=True, text=True, check=False
     )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done
 
 
-def train(copy: Path, radiographs: Path, epochs: int) -> str:
-    return run(
-        copy,
-        *("monai.bundle", "run", "--config_file", "configs/train.yaml"),
-        *("--data_dir", str(radiographs), "--output_dir", "out"),
-        *("--epochs", str(epochs), "--batch_size", "4", "--validation_share", "0.5"),
-        *("--average_decay", "0.5", "--learning_rate", "0.02"),
-    )
+def train(folder: Path, **options: object) -> subprocess.CompletedProcess[str]:
+    said = [text for name, value in options.items() for text in (f"--{name}", str(value))]
+    return run(folder, "monai.bundle", "run", "--config_file", "configs/train.yaml", *said)
 
 
-def test_the_recipe_trains_resumes_publishes_calibrates_and_evaluates(
-    copy: Path, radiographs: Path
+def epochs(folder: Path) -> list[dict[str, str]]:
+    with (folder / "epochs.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_fold_is_trained_and_goes_on_where_it_was_interrupted(
+    recipe: Path, pictures: Path
 ) -> None:
-    assert "resumed" not in train(copy, radiographs, epochs=2)
-    assert "resumed after epoch 2" in train(copy, radiographs, epochs=20)
-    with (copy / "out" / "epochs.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    assert [int(row["epoch"]) for row in rows] == list(range(1, 21))
-    assert max(float(row["validation_auc"]) for row in rows) > 0.9
+    options = {"data_dir": pictures, "output_dir": "fold", "fold": "fold-1", "batch_size": 8}
+    first = train(recipe, **options, epochs=2)
+    assert "pretrained: none, the network starts from chance" in first.stdout
+    assert "resumed" not in first.stdout
+    assert "[2/2]" in first.stderr  # the progress bar
+    assert [row["epoch"] for row in epochs(recipe / "fold")] == ["1", "2"]
 
-    digest = run(copy, "scripts.publish", "out/best.pt").split()[-1]
-    evaluate = ("monai.bundle", "run", "--config_file", "configs/evaluate.yaml")
-    where = ("--data_dir", str(radiographs), "--output_dir", "out", "--draws", "50")
-    run(copy, *evaluate, *where, "--part", "validation", "--validation_share", "0.5")
-    run(copy, "scripts.calibrate", "out/validation.csv")
-    metadata = json.loads((copy / "configs" / "metadata.json").read_text())
-    assert metadata["weights"]["sha256"] == digest
-    assert metadata["calibration"]["images"] == 8
-    assert metadata["operating_points"]["screening"]["sensitivity"] >= 0.97
+    second = train(recipe, **options, epochs=4)
+    assert "resumed after epoch 2" in second.stdout
+    assert "weights: fold/best.pt" in second.stdout
+    rows = epochs(recipe / "fold")
+    assert [row["epoch"] for row in rows] == ["1", "2", "3", "4"]
+    for row in rows:
+        assert float(row["train_loss"]) > 0
+        assert 0 <= float(row["validation_auc"]) <= 1
+        assert float(row["validation_loss"]) > 0
+    rates = [float(row["learning_rate"]) for row in rows]
+    assert rates[1] < rates[3] * 1.01 < rates[2] <= 5e-4  # four epochs got a course of their own
 
-    run(copy, *evaluate, *where, "--part", "test")
-    figures = json.loads((copy / "out" / "metrics.json").read_text())
-    assert figures["test"]["images"] == 16
-    assert figures["test"]["pneumonia"] == 8
-    assert figures["test"]["model"]["weights_sha256"] == digest
-    assert 0 <= figures["test"]["overall"]["auc"]["value"] <= 1
+    state = torch.load(recipe / "fold" / "best.pt", weights_only=True)
+    EfficientNetLite().load_state_dict(state)
+    saved = torch.load(recipe / "fold" / "checkpoint.pt", weights_only=True)
+    shown = sum(
+        2 if row["cohort"] == "adult" else 1
+        for row in public(pictures)
+        if row["part"] in {"fold-0", "fold-2", "fold-3", "fold-4"}
+    )
+    assert saved["iteration"] == 4 * (shown // 8)
+
+
+def striped(make: Callable[..., Dataset], chance: np.random.Generator, label: int) -> Dataset:
+    """A DICOM file of 8 bits of what `picture` gives."""
+    dataset = make(rows=SIDE, columns=SIDE, bits_stored=8)
+    dataset.PixelData = picture(chance, label).tobytes()
+    return dataset
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory: pytest.TempPathFactory, recipe: Path) -> Path:
+    """What `scripts.manifest` makes of a hospital's list of DICOM files, two a patient."""
+    folder = tmp_path_factory.mktemp("hospital")
+    chance = np.random.default_rng(5)
+    lines = ["image,label,patient,cohort"]
+    for number in range(80):
+        label = number // 2 % 2
+        dataset = striped(make_dx if number % 3 else make_cr, chance, label)
+        dataset.save_as(folder / f"{number}.dcm", enforce_file_format=True)
+        lines.append(
+            f"{number}.dcm,{label},patient-{number // 2},{'icu' if number < 4 else 'ward'}"
+        )
+    (folder / "list.csv").write_text("\n".join(lines))
+    run(
+        recipe, "scripts.manifest", str(folder / "manifest.csv"), "--list", str(folder / "list.csv")
+    )
+    return folder / "manifest.csv"
+
+
+def test_a_hospitals_dicom_files_train_on_from_other_weights_until_nothing_improves(
+    recipe: Path, manifest: Path
+) -> None:
+    torch.manual_seed(5)
+    start = EfficientNetLite()
+    torch.save(start.state_dict(), recipe / "start.pt")
+    done = train(
+        recipe,
+        manifest=manifest,
+        output_dir="hospital",
+        cohorts="['ward']",
+        repeats="{'ward': 2}",
+        pretrained="start.pt",
+        still_blocks=1,
+        batch_size=8,
+        epochs=30,
+        learning_rate=0.003,
+        average_decay=0.5,
+        patience=2,
+    )
+    assert "tensors from start.pt" in done.stdout
+    rows = epochs(recipe / "hospital")
+    assert len(rows) < 30
+    scores = [float(row["validation_auc"]) for row in rows]
+    assert max(scores) > 0.9
+    assert scores.index(max(scores)) + 1 + 2 == len(rows)
+    trained = torch.load(recipe / "hospital" / "best.pt", weights_only=True)
+    held = ("stem.", "blocks.0.")
+    for name, tensor in start.state_dict().items():
+        if name.startswith(held):
+            torch.testing.assert_close(trained[name], tensor)
+    assert not torch.equal(trained["classifier.weight"], start.classifier.weight)
+    assert not torch.equal(trained["blocks.1.layers.0.weight"], start.blocks[1].layers[0].weight)
+
+
+def test_a_fold_that_is_not_there_ends_the_training_before_it_begins(
+    recipe: Path, pictures: Path
+) -> None:
+    with pytest.raises(AssertionError, match="no radiograph is in fold-7"):
+        train(recipe, data_dir=pictures, output_dir="none", fold="fold-7", epochs=1)
+    assert not (recipe / "none").exists()
