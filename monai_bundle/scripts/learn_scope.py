@@ -142,13 +142,13 @@ def thresholds(reader: Reader, rows: Sequence[Radiograph], present: Presenting) 
     for start in range(0, len(rows), BATCH):
         images = torch.stack([present(row) for row in rows[start : start + BATCH]])
         with torch.inference_mode():
-            told = reader(images)
-        within.append(told["scope"].softmax(1)[:, 0])
-        distances.append(told["distance"][:, 0])
-    share, distance = torch.cat(within).double(), torch.cat(distances).double()
+            scope, distance = reader.scope(reader.middle(images))
+        within.append(scope.softmax(1)[:, 0])
+        distances.append(distance[:, 0])
+    shares, far = torch.cat(within).double(), torch.cat(distances).double()
     return {
-        "least_in_scope": round(float(share.quantile(REFUSED_BY_HEAD)), 5),
-        "largest_distance": round(float(distance.quantile(1 - REFUSED_BY_DISTANCE)), 4),
+        "least_in_scope": round(float(shares.quantile(REFUSED_BY_HEAD)), 5),
+        "largest_distance": round(float(far.quantile(1 - REFUSED_BY_DISTANCE)), 4),
         "chosen_on": "validation",
         "images": len(rows),
     }

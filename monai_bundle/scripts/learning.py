@@ -3,8 +3,9 @@
 import csv
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from ignite.engine import Engine, Events
@@ -13,6 +14,8 @@ from monai.inferers import SimpleInferer
 from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+SETTLING: Final = 1280  # radiographs that batch statistics are measured on
 
 
 def as_batch(
@@ -144,3 +147,28 @@ class EpochLog:
                 writer.writeheader()
             writer.writerow(row)
         print(" ".join(f"{name}={value}" for name, value in row.items()), flush=True)
+
+
+def settled(
+    network: torch.nn.Module, weights: str | Path, images: Sequence[Mapping[str, Any]], *, seed: int
+) -> dict[str, Tensor]:
+    """Give the tensors of `weights` with batch statistics of radiographs as they are.
+
+    Training measured them on images that `augment` had changed, and on weights that were not yet
+    averaged: the logits of true inputs were off by about one. What holds still stays as it is.
+    `images` are loaded items of a data set, 1xHxW each; at most `SETTLING` of them are used, drawn
+    by the seed.
+    """
+    network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
+    for part in network.train().modules():
+        if isinstance(part, torch.nn.BatchNorm2d) and part.training:
+            part.reset_running_stats()
+            part.momentum = None  # the plain mean over all batches
+    chosen = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
+    device = next(network.parameters()).device
+    inferer = HalfPrecisionInferer()
+    with torch.no_grad():
+        for few in chosen[:SETTLING].split(64):
+            batch = torch.stack([torch.as_tensor(images[int(k)]["image"]) for k in few])
+            inferer(batch.to(device), network)
+    return {name: tensor.cpu() for name, tensor in network.eval().state_dict().items()}

@@ -1,14 +1,13 @@
-"""Make trained weights the bundle's own: python -m scripts.publish BEST.PT [BEST.PT ...].
+"""Make trained weights the bundle's own: python -m scripts.publish SETTLED.PT [SETTLED.PT ...].
 
 Writes models/model.pt and its SHA-256 into configs/metadata.json, and takes the calibration, the
 operating points and the gate back to neutral: those of the weights before mean nothing for these.
-Several trainings from one start become one network, the mean of their weights (Wortsman et al.,
-"Model soups", 2022): it costs what one costs and reads like all of them.
+There must be as many trainings as configs/inference.yaml has members.
 """
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,6 +20,7 @@ from scripts.weights import sha256_of
 
 CONFIG: Final = Path("configs/inference.yaml")
 METADATA: Final = Path("configs/metadata.json")
+_KERNEL: Final = 4  # dimensions of a convolution's weights
 NEUTRAL: Final[dict[str, Any]] = {
     "calibration": {"method": "none", "temperature": 1.0, "bias": 0.0},
     "operating_points": {"balanced": {"threshold": 0.5, "indeterminate": [0.5, 0.5]}},
@@ -49,14 +49,25 @@ def write_metadata(metadata: dict[str, Any]) -> None:
     METADATA.write_text(json.dumps(metadata, indent=2, ensure_ascii=False) + "\n")
 
 
-def mean_of(sources: Sequence[Path]) -> dict[str, Tensor]:
-    """Give the mean of each tensor over trainings of one network; counters are the first's."""
-    states = [torch.load(source, map_location="cpu", weights_only=True) for source in sources]
+def assembled(reader: Reader, sources: Sequence[Path]) -> Reader:
+    """Give `reader` with each of its members taken from one training's state_dict."""
+    if len(sources) != len(reader.classifiers):
+        raise ValueError(f"{len(sources)} trainings for {len(reader.classifiers)} members")
+    for index, source in enumerate(sources):
+        network = configured("network_def::network")
+        network.load_state_dict(torch.load(source, map_location="cpu", weights_only=True))
+        reader.load_member(index, network)
+    return reader
+
+
+def packed(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Give a state_dict as it is stored: the kernels in half precision, all else as it is.
+
+    Half the size; what is published is the rounded network, measured and calibrated as such.
+    """
     return {
-        name: torch.stack([state[name] for state in states]).mean(0)
-        if first.is_floating_point()
-        else first
-        for name, first in states[0].items()
+        name: tensor.half() if tensor.ndim == _KERNEL and "scope" not in name else tensor.clone()
+        for name, tensor in state.items()
     }
 
 
@@ -65,7 +76,7 @@ def publish(reader: Reader) -> str:
     metadata = read_metadata()
     target = Path(metadata["weights"]["path"])
     target.parent.mkdir(exist_ok=True)
-    torch.save({name: each.contiguous() for name, each in reader.state_dict().items()}, target)
+    torch.save(packed(reader.state_dict()), target)
     metadata["weights"]["sha256"] = sha256_of(target)
     write_metadata(metadata)
     return str(metadata["weights"]["sha256"])
@@ -74,7 +85,6 @@ def publish(reader: Reader) -> str:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("sources", type=Path, nargs="+", help="state_dicts from training")
-    made: Reader = configured("network_def")
-    made.network.load_state_dict(mean_of(parser.parse_args().sources))
+    made = assembled(configured("network_def"), parser.parse_args().sources)
     write_metadata(read_metadata() | NEUTRAL)
     print(publish(made))

@@ -1,5 +1,6 @@
 """The network with all that it says of a radiograph in one pass: finding, evidence, scope."""
 
+from copy import deepcopy
 from typing import Final
 
 import torch
@@ -53,16 +54,41 @@ def spread_of(maps: Tensor) -> Tensor:
 
 
 class Reader(nn.Module):
-    """What is published: a trained network, and the head that knows what is not for it."""
+    """What is published: some trainings of one network read together, and a head for the scope.
 
-    def __init__(self, network: EfficientNetLite) -> None:
+    The trainings began with the same lower blocks and held them still, so that these are one and
+    run once. Their answers are averaged; the scope is read off the first one's middle maps.
+    """
+
+    def __init__(self, network: EfficientNetLite, members: int = 1, shared_blocks: int = 3) -> None:
         super().__init__()
-        self.network = network
+        self.shared_blocks = shared_blocks
+        self.trunk = nn.Sequential(network.stem, network.blocks[:shared_blocks])
+        tops = [network, *(deepcopy(network) for _ in range(members - 1))]
+        self.middles = nn.ModuleList(top.blocks[shared_blocks:MIDDLE_BLOCKS] for top in tops)
+        self.lasts = nn.ModuleList(
+            nn.Sequential(top.blocks[MIDDLE_BLOCKS:], top.head) for top in tops
+        )
+        self.classifiers = nn.ModuleList(top.classifier for top in tops)
         self.scope = ScopeHead()
+
+    def load_member(self, index: int, network: EfficientNetLite) -> None:
+        """Take over a trained network; raises ValueError if its lower blocks are its own."""
+        trunk = nn.Sequential(network.stem, network.blocks[: self.shared_blocks]).state_dict()
+        if index == 0:
+            self.trunk.load_state_dict(trunk)
+        for name, tensor in self.trunk.state_dict().items():
+            if not name.endswith("num_batches_tracked") and not torch.equal(tensor, trunk[name]):
+                raise ValueError(f"training {index} did not hold its first blocks still: {name}")
+        middle, last = network.blocks[self.shared_blocks :], network.blocks[MIDDLE_BLOCKS:]
+        middle = middle[: MIDDLE_BLOCKS - self.shared_blocks]
+        self.middles[index].load_state_dict(middle.state_dict())
+        self.lasts[index].load_state_dict(nn.Sequential(last, network.head).state_dict())
+        self.classifiers[index].load_state_dict(network.classifier.state_dict())
 
     def middle(self, images: Tensor) -> Tensor:
         """Give the maps that the scope is read off, Bx112x(H/16)x(W/16)."""
-        maps: Tensor = self.network.blocks[:MIDDLE_BLOCKS](self.network.stem(images))
+        maps: Tensor = self.middles[0](self.trunk(images))
         return maps
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
@@ -73,14 +99,35 @@ class Reader(nn.Module):
         its mean is the logit itself (Zhou et al., "Learning deep features for discriminative
         localization", 2016). `scope`: logits of `SCOPE`, Bx6. `distance`: Bx1, see `ScopeHead`.
         """
-        middle = self.middle(images)
-        scope, distance = self.scope(middle)
-        last = self.network.head(self.network.blocks[MIDDLE_BLOCKS:](middle))
-        classifier = self.network.classifier
-        evidence = nn.functional.conv2d(last, classifier.weight[:, :, None, None], classifier.bias)
+        lower = self.trunk(images)
+        middles = [middle(lower) for middle in self.middles]
+        scope, distance = self.scope(middles[0])
+        found = [
+            evidence_of(last(middle), classifier)
+            for middle, last, classifier in zip(middles, self.lasts, self.classifiers, strict=True)
+        ]
+        evidence = torch.stack(found).mean(0)
         return {
             "pred": evidence.mean((2, 3)),
             "evidence": evidence,
             "scope": scope,
             "distance": distance,
         }
+
+
+def evidence_of(maps: Tensor, classifier: nn.Module) -> Tensor:
+    """Give what a linear classifier says at each place of the last maps, Bx1xhxw for BxCxhxw."""
+    return nn.functional.conv2d(maps, classifier.weight[:, :, None, None], classifier.bias)
+
+
+class Logits(nn.Module):
+    """A reader of which only the finding is asked, as MONAI's evaluators want it."""
+
+    def __init__(self, reader: Reader) -> None:
+        super().__init__()
+        self.reader = reader
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Give the logits Bx1 of images Bx1xHxW."""
+        logits: Tensor = self.reader(images)["pred"]
+        return logits

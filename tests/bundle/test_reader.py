@@ -5,18 +5,36 @@ from pathlib import Path
 import pytest
 import torch
 from scripts.network import EfficientNetLite
-from scripts.publish import mean_of
-from scripts.reader import SCOPE, Reader, spread_of
+from scripts.publish import packed
+from scripts.reader import SCOPE, Logits, Reader, spread_of
 
 from service.reasons import Reason
 
 SIDE = 96
 
 
-@pytest.fixture(scope="module")
-def reader() -> Reader:
+def trained(seed: int) -> EfficientNetLite:
+    """A network as a training might leave it: the first blocks as they were, the rest its own."""
     torch.manual_seed(4)
-    return Reader(EfficientNetLite()).eval()
+    network = EfficientNetLite()
+    torch.manual_seed(seed)
+    for part in [*network.blocks[3:], network.head, network.classifier]:
+        for tensor in part.parameters():
+            tensor.data.mul_(1 + 0.1 * torch.randn_like(tensor))
+    return network.eval()
+
+
+@pytest.fixture(scope="module")
+def networks() -> list[EfficientNetLite]:
+    return [trained(seed) for seed in (1, 2)]
+
+
+@pytest.fixture(scope="module")
+def reader(networks: list[EfficientNetLite]) -> Reader:
+    made = Reader(EfficientNetLite(), members=2)
+    for index, network in enumerate(networks):
+        made.load_member(index, network)
+    return made.eval()
 
 
 @pytest.fixture(scope="module")
@@ -24,11 +42,20 @@ def images() -> torch.Tensor:
     return torch.rand(3, 1, SIDE, SIDE, generator=torch.Generator().manual_seed(5)) * 2 - 1
 
 
-def test_the_finding_is_what_the_trained_network_says_by_itself(
-    reader: Reader, images: torch.Tensor
+def test_the_finding_is_the_mean_of_what_each_training_says_by_itself(
+    reader: Reader, networks: list[EfficientNetLite], images: torch.Tensor
 ) -> None:
     with torch.inference_mode():
-        torch.testing.assert_close(reader(images)["pred"], reader.network(images))
+        alone = torch.stack([network(images) for network in networks])
+        torch.testing.assert_close(reader(images)["pred"], alone.mean(0))
+        assert torch.equal(Logits(reader)(images), reader(images)["pred"])
+    assert float((alone[0] - alone[1]).abs().max()) > 1e-5
+
+
+def test_a_training_that_changed_the_shared_blocks_is_no_member(reader: Reader) -> None:
+    torch.manual_seed(9)
+    with pytest.raises(ValueError, match="training 1 did not hold its first blocks still"):
+        reader.load_member(1, EfficientNetLite())
 
 
 def test_the_evidence_has_the_logit_for_its_mean(reader: Reader, images: torch.Tensor) -> None:
@@ -64,14 +91,17 @@ def test_what_lies_where_the_training_radiographs_lie_is_near(reader: Reader) ->
     assert float(far.min()) > float(near.max()) * 5
 
 
-def test_several_trainings_are_published_as_their_mean(tmp_path: Path) -> None:
-    states = [
-        {"weight": torch.full((2, 2), float(value)), "steps": torch.tensor(value)}
-        for value in (1, 4)
-    ]
-    paths = [tmp_path / f"{number}.pt" for number in range(2)]
-    for state, path in zip(states, paths, strict=True):
-        torch.save(state, path)
-    mean = mean_of(paths)
-    assert torch.equal(mean["weight"], torch.full((2, 2), 2.5))
-    assert mean["steps"] == 1
+def test_what_is_stored_is_half_as_large_and_nearly_the_same(
+    reader: Reader, images: torch.Tensor, tmp_path: Path
+) -> None:
+    torch.save(reader.state_dict(), tmp_path / "whole.pt")
+    torch.save(packed(reader.state_dict()), tmp_path / "packed.pt")
+    sizes = [(tmp_path / name).stat().st_size for name in ("whole.pt", "packed.pt")]
+    assert sizes[1] < 0.55 * sizes[0]
+    again = Reader(EfficientNetLite(), members=2).eval()
+    again.load_state_dict(torch.load(tmp_path / "packed.pt", weights_only=True))
+    assert all(tensor.dtype != torch.float16 for tensor in again.state_dict().values())
+    with torch.inference_mode():
+        torch.testing.assert_close(
+            again(images)["pred"], reader(images)["pred"], atol=5e-3, rtol=5e-3
+        )
