@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from peers.objects import make_dx
+from peers.open_gate import BUNDLE, bundle_with_open_gate
 from peers.pictures import chest
 from PIL import Image
 from pydicom import dcmread
@@ -16,13 +17,14 @@ ROOT = Path(__file__).resolve().parents[2]
 SAMPLES = ROOT / "tests" / "samples"
 KEYS = [
     *("file", "outcome", "reason", "finding", "probability", "operating_point", "model"),
-    "outputs",
+    *("region", "outputs"),
 ]
 
 
-def analyze(*words: object) -> subprocess.CompletedProcess[str]:
+def analyze(*words: object, bundle: Path = BUNDLE) -> subprocess.CompletedProcess[str]:
+    command = ["env", f"LOBAR_BUNDLE__PATH={bundle}", sys.executable, "-m", "service.cli"]
     return subprocess.run(
-        [sys.executable, "-m", "service.cli", "analyze", *map(str, words)],
+        [*command, "analyze", *map(str, words)],
         check=False,
         capture_output=True,
         text=True,
@@ -57,7 +59,8 @@ def test_each_file_gets_one_line_in_order_and_a_bad_one_stops_no_other(folder: P
         *("chest.jpeg", "broken.png", "cut.dcm", "missing.dcm"),
     ]
     files = [folder / name for name in names] + sorted(SAMPLES.glob("*.dcm"))
-    done = analyze("--json", "--output", folder / "out", *files)
+    bundle = bundle_with_open_gate(folder)
+    done = analyze("--json", "--output", folder / "out", *files, bundle=bundle)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     lines = [json.loads(line) for line in done.stdout.splitlines()]
@@ -81,6 +84,17 @@ def test_each_file_gets_one_line_in_order_and_a_bad_one_stops_no_other(folder: P
         else:
             assert line["finding"] is line["probability"] is None
             assert line["outputs"] == []
+
+
+def test_what_only_looks_like_a_radiograph_is_not_analysed_and_told_why(folder: Path) -> None:
+    files = [folder / "chest.png", folder / "chest.jpeg"]  # drawings
+    done = analyze("--json", *files)
+    assert done.returncode == 0
+    for line in map(json.loads, done.stdout.splitlines()):
+        assert line["outcome"] == "not_analysed"
+        assert line["reason"] in {"not-a-chest-radiograph", "unlike-training-images"}
+        assert line["probability"] is line["region"] is None
+    assert "pixels" in analyze(*files).stdout
 
 
 def test_a_person_gets_a_table_and_status_0_when_nothing_failed() -> None:

@@ -12,6 +12,7 @@ from typing import Any, Final
 import httpx
 import pytest
 
+from peers.open_gate import bundle_with_open_gate
 from peers.ports import LOOPBACK, free_port
 from peers.process import Server
 from service.job import Job, JobState
@@ -23,7 +24,10 @@ SETTLE_SECONDS: Final = 120  # a bound against hanging, not a promise
 
 
 class LobarService:
-    """A whole service with a state directory and ports of its own."""
+    """A whole service with a state directory and ports of its own.
+
+    The gate of its bundle is open, because most instances that tests send are drawings.
+    """
 
     ae_title: Final = AE_TITLE
     host: Final = LOOPBACK
@@ -42,6 +46,7 @@ class LobarService:
             "LOBAR_STATE_DIR": str(self.state_dir),
             "LOBAR_DICOM__PORT": str(self.dicom_port),
             "LOBAR_WEB__PORT": str(self.web_port),
+            "LOBAR_BUNDLE__PATH": str(bundle_with_open_gate(folder)),
             "LOBAR_SPOOL__RESERVE_BYTES": "0",
             "LOBAR_DELIVER__BACKOFF_SECONDS": "0.5",
             "LOBAR_DELIVER__MAXIMUM_BACKOFF_SECONDS": "2",
