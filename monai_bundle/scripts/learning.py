@@ -53,11 +53,43 @@ def averaged(network: torch.nn.Module, decay: float) -> AveragedModel:
     return AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
 
 
+class Best:
+    """Keep the average of the best epoch, and stop when `patience` epochs brought nothing better.
+
+    Follows a trainer after its validation; better is a higher key metric of the evaluator. What it
+    knows goes into the checkpoint, so that an interruption forgets neither.
+    """
+
+    def __init__(
+        self, *, evaluator: Engine, average: AveragedModel, path: str | Path, patience: int
+    ) -> None:
+        self.evaluator = evaluator
+        self.average = average
+        self.path = Path(path)
+        self.patience = patience
+        self.known = {"metric": float("-inf"), "epochs_since": 0}
+
+    def attach(self, engine: Engine) -> None:
+        """Follow `engine`, the trainer."""
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._compare)
+
+    def _compare(self, engine: Engine) -> None:
+        metric = float(self.evaluator.state.metrics[self.evaluator.state.key_metric_name])
+        if metric > self.known["metric"]:
+            self.known = {"metric": metric, "epochs_since": 0}
+            _save(self.average.module.state_dict(), self.path)
+            return
+        self.known["epochs_since"] += 1
+        if self.known["epochs_since"] >= self.patience:
+            print(f"no better for {self.patience} epochs: that is enough", flush=True)
+            engine.terminate()
+
+
 class Course:
     """Keep a training on course: average and schedule every step, remember every epoch.
 
     After each epoch everything that training needs to go on is written to `path` (aside, then
-    renamed); at the start it is read back from there, if it is there.
+    renamed), the states of chance included; at the start it is read back, if it is there.
     """
 
     def __init__(
@@ -67,16 +99,20 @@ class Course:
         average: AveragedModel,
         optimizer: torch.optim.Optimizer,
         schedule: LRScheduler,
+        best: Best,
+        chance: torch.Generator,
         path: str | Path,
     ) -> None:
         self.network = network
         self.average = average
         self.schedule = schedule
+        self.best = best
+        self.chance = chance
         self.path = Path(path)
         self.parts = {"network": network, "average": average, "optimizer": optimizer}
 
     def attach(self, engine: Engine) -> None:
-        """Follow `engine`, the trainer."""
+        """Follow `engine`, the trainer; its last follower, so that it remembers what all did."""
         engine.add_event_handler(Events.STARTED, self._resume)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._step)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._remember)
@@ -88,6 +124,9 @@ class Course:
         for name, part in self.parts.items():
             part.load_state_dict(saved[name])
         self.schedule.last_epoch = saved["iteration"]  # so that more epochs may be asked for
+        self.best.known = saved["best"]
+        self.chance.set_state(saved["chance"])
+        torch.set_rng_state(saved["order"])
         engine.state.epoch = saved["epoch"]
         engine.state.iteration = saved["iteration"]
         print(f"resumed after epoch {saved['epoch']}", flush=True)
@@ -99,10 +138,15 @@ class Course:
     def _remember(self, engine: Engine) -> None:
         saved = {name: part.state_dict() for name, part in self.parts.items()}
         saved |= {"epoch": engine.state.epoch, "iteration": engine.state.iteration}
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        aside = self.path.with_suffix(".tmp")
-        torch.save(saved, aside)
-        aside.replace(self.path)
+        saved |= {"best": self.best.known, "chance": self.chance.get_state()}
+        _save(saved | {"order": torch.get_rng_state()}, self.path)
+
+
+def _save(content: dict[str, Any], path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_suffix(".tmp")
+    torch.save(content, aside)
+    aside.replace(path)
 
 
 class Progress(ProgressBar):
@@ -166,9 +210,8 @@ def settled(
             part.momentum = None  # the plain mean over all batches
     chosen = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
     device = next(network.parameters()).device
-    inferer = HalfPrecisionInferer()
     with torch.no_grad():
         for few in chosen[:SETTLING].split(64):
             batch = torch.stack([torch.as_tensor(images[int(k)]["image"]) for k in few])
-            inferer(batch.to(device), network)
+            network(batch.to(device, memory_format=torch.channels_last))
     return {name: tensor.cpu() for name, tensor in network.eval().state_dict().items()}

@@ -93,7 +93,7 @@ def test_a_fold_is_trained_and_goes_on_where_it_was_interrupted(
 
     second = train(recipe, **options, epochs=4)
     assert "resumed after epoch 2" in second.stdout
-    assert "weights: fold/best.pt" in second.stdout
+    assert "weights: fold/settled.pt" in second.stdout
     rows = epochs(recipe / "fold")
     assert [row["epoch"] for row in rows] == ["1", "2", "3", "4"]
     for row in rows:
@@ -103,8 +103,12 @@ def test_a_fold_is_trained_and_goes_on_where_it_was_interrupted(
     rates = [float(row["learning_rate"]) for row in rows]
     assert rates[1] < rates[3] * 1.01 < rates[2] <= 5e-4  # four epochs got a course of their own
 
-    state = torch.load(recipe / "fold" / "best.pt", weights_only=True)
+    best, state = (
+        torch.load(recipe / "fold" / name, weights_only=True) for name in ("best.pt", "settled.pt")
+    )
     EfficientNetLite().load_state_dict(state)
+    assert all(torch.equal(state[name], best[name]) for name in best if name.endswith("weight"))
+    assert not torch.equal(state["head.1.running_mean"], best["head.1.running_mean"])
     saved = torch.load(recipe / "fold" / "checkpoint.pt", weights_only=True)
     shown = sum(
         2 if row["cohort"] == "adult" else 1
@@ -167,7 +171,7 @@ def test_a_hospitals_dicom_files_train_on_from_other_weights_until_nothing_impro
     scores = [float(row["validation_auc"]) for row in rows]
     assert max(scores) > 0.9
     assert scores.index(max(scores)) + 1 + 2 == len(rows)
-    trained = torch.load(recipe / "hospital" / "best.pt", weights_only=True)
+    trained = torch.load(recipe / "hospital" / "settled.pt", weights_only=True)
     held = ("stem.", "blocks.0.")
     for name, tensor in start.state_dict().items():
         if name.startswith(held):
