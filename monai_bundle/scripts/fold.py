@@ -1,9 +1,12 @@
 """The same function in fewer steps: batch normalisations folded into the convolutions before."""
 
 import copy
+from collections.abc import Mapping
 from itertools import pairwise
 
-from torch import nn
+import torch
+from monai.inferers import SimpleInferer
+from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 
@@ -23,3 +26,27 @@ def folded(network: nn.Module) -> nn.Module:
                 row.add_module(place, fuse_conv_bn_eval(one, following))
                 row.add_module(next_place, nn.Identity())
     return copied.eval().requires_grad_(requires_grad=False)
+
+
+class FoldedInferer(SimpleInferer):
+    """Run a folded copy of the network with channels last: the fastest way that is exact.
+
+    Made at the first call, so the network's weights must be in place and stay; measured by
+    `scripts.cost`. On CUDA and on a CPU alike.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._of: nn.Module | None = None
+        self._folded: nn.Module | None = None
+
+    def __call__(
+        self, inputs: Tensor, network: nn.Module, *args: object, **kwargs: object
+    ) -> Tensor | Mapping[str, Tensor]:
+        """Give what the network in evaluation mode gives for `inputs`, BxCxHxW."""
+        if self._folded is None or self._of is not network:
+            self._folded = folded(network).to(memory_format=torch.channels_last)
+            self._of = network
+        inputs = inputs.as_subclass(Tensor).contiguous(memory_format=torch.channels_last)
+        found: Tensor | Mapping[str, Tensor] = self._folded(inputs, *args, **kwargs)
+        return found

@@ -15,10 +15,11 @@ BATCH: Final = 32
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shipped:
-    """Preprocessing, network and postprocessing of configs/inference.yaml."""
+    """The parts of configs/inference.yaml."""
 
     preprocessing: Any
     network: nn.Module
+    inferer: Any
     postprocessing: Any
     metadata: Mapping[str, Any]
 
@@ -30,7 +31,7 @@ class Shipped:
         """Give the network's outputs for images Bx1xHxW, a few at a time."""
         stacked = images if isinstance(images, Tensor) else torch.stack(list(images))
         with torch.inference_mode():
-            told = [self.network(few) for few in stacked.split(BATCH)]
+            told = [self.inferer(few, self.network) for few in stacked.split(BATCH)]
         return {key: torch.cat([each[key] for each in told]) for key in told[0]}
 
     def probabilities(self, logits: Tensor) -> Tensor:
@@ -55,5 +56,5 @@ class Shipped:
 
 def load_shipped() -> Shipped:
     """Load what configs/inference.yaml and configs/metadata.json name."""
-    names = ("preprocessing", "network", "postprocessing")
+    names = ("preprocessing", "network", "inferer", "postprocessing")
     return Shipped(**{name: configured(name) for name in names}, metadata=read_metadata())

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from scripts.fold import FoldedInferer
 from scripts.network import EfficientNetLite
 from scripts.publish import packed
 from scripts.reader import SCOPE, Logits, Reader, spread_of
@@ -105,3 +106,22 @@ def test_what_is_stored_is_half_as_large_and_nearly_the_same(
         torch.testing.assert_close(
             again(images)["pred"], reader(images)["pred"], atol=5e-3, rtol=5e-3
         )
+
+
+def test_the_folded_reader_tells_the_same(reader: Reader, images: torch.Tensor) -> None:
+    inferer = FoldedInferer()
+    with torch.inference_mode():
+        told, plain = inferer(images, reader), reader(images)
+        again = inferer(images[:1], reader)
+    assert not any(isinstance(part, torch.nn.BatchNorm2d) for part in inferer._folded.modules())
+    for key, value in plain.items():
+        torch.testing.assert_close(told[key], value, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(again[key], value[:1], atol=1e-4, rtol=1e-4)
+
+
+def test_another_network_is_folded_anew(images: torch.Tensor) -> None:
+    inferer = FoldedInferer()
+    with torch.inference_mode():
+        for seed in (1, 2):
+            network = trained(seed)
+            torch.testing.assert_close(inferer(images, network), network(images))
