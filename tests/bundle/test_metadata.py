@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from monai.bundle.config_parser import ConfigParser
+from scripts.reader import SCOPE
 
 from workers.prediction import OperatingPoint
 
@@ -39,7 +41,32 @@ def test_the_input_it_describes_is_what_the_preprocessing_gives(
         if "spatial_size" in step
     ]
     assert sizes == [image["spatial_shape"]]
-    assert config["network_def"]["in_channels"] == image["num_channels"]
+    assert image["num_channels"] == 1
+
+
+def test_the_outputs_it_describes_are_those_of_the_network(
+    bundle: Path, metadata: dict[str, Any]
+) -> None:
+    side = metadata["network_data_format"]["inputs"]["image"]["spatial_shape"][0]
+    config = ConfigParser()
+    config.read_config(str(bundle / "configs" / "inference.yaml"))
+    with torch.inference_mode():
+        told = config.get_parsed_content("network_def").eval()(torch.zeros(2, 1, side, side))
+    described = metadata["network_data_format"]["outputs"]
+    assert described.keys() == told.keys()
+    for name, output in described.items():
+        assert told[name].shape == (2, output["num_channels"], *output["spatial_shape"])
+        assert len(output["channel_def"]) == output["num_channels"]
+    codes = list(described["scope"]["channel_def"].values())
+    assert codes[1:] == [str(code) for code in SCOPE[1:]]
+
+
+def test_the_gates_limits_were_set_on_the_validation_part(metadata: dict[str, Any]) -> None:
+    scope = metadata["scope"]
+    assert 0 < scope["least_in_scope"] < 1
+    assert 1 < scope["largest_distance"] < 100
+    assert scope["chosen_on"] == "validation"
+    assert scope["images"] == metadata["calibration"]["images"]
 
 
 def test_every_operating_point_is_valid_and_says_what_it_was_chosen_on(
@@ -66,25 +93,3 @@ def test_it_says_where_the_data_is_from_and_what_it_is_not_for(metadata: dict[st
     assert "not a medical device" in metadata["intended_use"].lower()
     assert re.fullmatch(r"\d+\.\d+\.\d+", metadata["version"])
     assert metadata["version"] in metadata["changelog"]
-
-
-def test_the_published_figures_are_of_these_weights(bundle: Path, metadata: dict[str, Any]) -> None:
-    figures = json.loads((bundle / "docs" / "metrics.json").read_text())
-    assert figures.keys() == {"validation", "test", "adult"}
-    for part in figures.values():
-        assert part["model"] == {
-            "version": metadata["version"],
-            "weights_sha256": metadata["weights"]["sha256"],
-        }
-        assert part["operating_points"].keys() == metadata["operating_points"].keys()
-        low, high = part["overall"]["auc"]["ci95"]
-        assert low < part["overall"]["auc"]["value"] < high
-
-
-def test_the_model_card_states_the_published_figures(bundle: Path) -> None:
-    card = (bundle / "docs" / "README.md").read_text()
-    figures = json.loads((bundle / "docs" / "metrics.json").read_text())
-    assert "not a medical device" in card.lower()
-    for part in figures.values():
-        auc = part["overall"]["auc"]
-        assert f"{auc['value']:.3f} ({auc['ci95'][0]:.3f} to {auc['ci95'][1]:.3f})" in card
