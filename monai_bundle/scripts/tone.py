@@ -1,13 +1,15 @@
 """From an image of any size to the network's own: area-true resizing, window-proof tones."""
 
 from collections.abc import Hashable, Mapping
-from typing import Any
+from typing import Any, Final
 
 import torch
 from monai.config import KeysCollection
 from monai.transforms import MapTransform
 
 from scripts.unreadable import Code, UnreadableRadiographError
+
+_BLANK: Final = 0.99  # of the pixels in one tone
 
 
 class SquashResized(MapTransform):
@@ -56,7 +58,9 @@ class RefuseSaturatedd(MapTransform):
             margin = (high - low) / 256
             white = float((image >= high - margin).float().mean())
             black = float((image <= low + margin).float().mean())
-            if high > low and (white > self.most_white or white + black > self.most_pure):
+            if max(white, black) > _BLANK:
+                continue  # not burnt out but blank, as the tones will show
+            if white > self.most_white or white + black > self.most_pure:
                 raise UnreadableRadiographError(
                     Code.SATURATED, f"{white:.0%} white, {black:.0%} black"
                 )

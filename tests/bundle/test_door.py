@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from peers.objects import encode, make_cr, make_dx
+from peers.open_gate import bundle_with_open_gate
 from peers.pictures import chest
 from PIL import Image
 from pydicom.uid import JPEG2000Lossless
@@ -54,7 +55,12 @@ def found_by(predictor: Predictor, path: Path) -> Prediction | str:
         return str(error.strerror)
 
 
-def test_both_doors_give_the_same_numbers(bundle: Path, inputs: list[Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize(("gate", "read"), [("open", 7), ("as shipped", 3)])
+def test_both_doors_give_the_same_numbers(
+    bundle: Path, inputs: list[Path], tmp_path: Path, gate: str, read: int
+) -> None:
+    if gate == "open":
+        bundle = bundle_with_open_gate(tmp_path)
     output = tmp_path / "readings.jsonl"
     done = run_bundle(
         bundle,
@@ -72,16 +78,17 @@ def test_both_doors_give_the_same_numbers(bundle: Path, inputs: list[Path], tmp_
         else:
             assert reading["probability"] == pytest.approx(found.probability, abs=1e-6)
             assert reading["finding"] == found.finding
-    assert sum("probability" in reading for reading in readings) == len(inputs) - 2
+            assert bool(reading["region"]) == bool(found.region)
+    assert sum("probability" in reading for reading in readings) == read
 
 
 def test_one_input_may_be_named_without_a_list_and_is_written_to_standard_output(
     bundle: Path, inputs: list[Path]
 ) -> None:
-    done = run_bundle(bundle, "--input", str(inputs[0]), "--operating_point", "screening")
+    done = run_bundle(bundle, "--input", str(inputs[-2]), "--operating_point", "screening")
     assert done.returncode == 0, done.stderr
     [reading] = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-    assert reading.keys() == {"input", "probability", "finding"}
+    assert reading.keys() == {"input", "probability", "finding", "region"}
 
 
 def test_the_bundle_imports_nothing_of_the_service(bundle: Path) -> None:

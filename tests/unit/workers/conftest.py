@@ -1,15 +1,3 @@
-import sys
-from collections.abc import Iterator
+from peers.importable import the_bundle_that_was_importable_before
 
-import pytest
-
-
-@pytest.fixture(autouse=True)
-def the_bundle_that_was_importable_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Undo that loading a bundle makes its scripts the importable ones."""
-    monkeypatch.setattr(sys, "path", [*sys.path])
-    before = {name: sys.modules[name] for name in sys.modules if name.split(".")[0] == "scripts"}
-    yield
-    for name in [name for name in sys.modules if name.split(".")[0] == "scripts"]:
-        del sys.modules[name]
-    sys.modules.update(before)
+__all__ = ["the_bundle_that_was_importable_before"]
