@@ -16,11 +16,17 @@ from scripts.trials.tables import some, write
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--data_dir", default="../../shared/data")
-rows = parts_of(parser.parse_args().data_dir)
+parser.add_argument("--only", choices=["robustness", "shortcuts", "attention", "gate"])
+given = parser.parse_args()
+rows = parts_of(given.data_dir)
 held = held_as(rows, "validation")
 shipped = load_shipped()
 both = [*some(held, 150, cohort="pediatric"), *some(held, 50, cohort="adult")]
-write("robustness", try_renderings(shipped, both))
-write("shortcuts", try_corners(shipped, held))
-write("attention", try_looking(shipped, some(held, 200)))
-write("gate", try_strangers(shipped, rows))
+trials = {
+    "robustness": lambda: try_renderings(shipped, both),
+    "shortcuts": lambda: try_corners(shipped, held),
+    "attention": lambda: try_looking(shipped, some(held, 200)),
+    "gate": lambda: try_strangers(shipped, rows),
+}
+for name in [given.only] if given.only else trials:
+    write(name, trials[name]())

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import pydicom
+import pydicom.data
 import torch
 from PIL import Image
-from pydicom.data import get_testdata_files
 from torch import Tensor
 from tqdm import tqdm
 
@@ -133,11 +134,9 @@ def _photographs(folder: Path) -> Iterator[str]:
 
 def _others(_: Path) -> Iterator[str]:
     """Name pydicom's test files that show something: slices, ultrasound, colour."""
-    from pydicom import dcmread  # noqa: PLC0415 -- beside its only use
-
-    for path in sorted(get_testdata_files("*.dcm")):
+    for path in sorted((Path(pydicom.data.__file__).parent / "test_files").glob("*.dcm")):
         try:
-            header = dcmread(path, stop_before_pixels=True)
+            header = pydicom.dcmread(path, stop_before_pixels=True)
         except Exception:  # noqa: BLE001, S112 -- broken on purpose
             continue
         if (
