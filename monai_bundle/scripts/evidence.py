@@ -10,7 +10,7 @@ from torch.nn.functional import interpolate, max_pool2d
 
 SIDE: Final = 56  # of the map that a region is drawn on; finer would pretend
 LEAST_OF_PEAK: Final = 0.5  # what counts as the same place
-LEAST_SHARE: Final = 0.5  # of all evidence for pneumonia must lie in it
+LEAST_SHARE: Final = 0.4  # of all evidence that stands out must lie in it
 LARGEST_AREA: Final = 0.3  # of the picture it may take
 
 Region = tuple[float, float, float, float]  # top, left, bottom, right, as shares of the picture
@@ -41,8 +41,14 @@ def enlarged(evidence: Tensor, side: int = SIDE) -> Tensor:
 
 
 def region_of(evidence: Tensor) -> Region | None:
-    """Give the box of the strongest place of a map NxN, or None where the map is spread out."""
-    positive = evidence.clamp(min=0)
+    """Give the box of the strongest place of a map NxN, or None where the map is spread out.
+
+    What counts is evidence above the map's own mean: where pneumonia is certain, every place has
+    some. A map whose highest place speaks against pneumonia has no region.
+    """
+    if not evidence.max() > 0:
+        return None
+    positive = (evidence - evidence.mean()).clamp(min=0)
     if not positive.max() > 0:
         return None
     place = _place_of_peak(positive)

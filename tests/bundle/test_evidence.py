@@ -28,6 +28,7 @@ def test_two_equal_hills_apart_are_no_one_place() -> None:
 
 def test_evidence_everywhere_has_no_region() -> None:
     assert region_of(hill(0.5, 0.5, width=0.5)) is None
+    assert region_of(torch.full((56, 56), 3.0)) is None
 
 
 def test_no_evidence_for_pneumonia_has_no_region() -> None:
@@ -42,7 +43,9 @@ def test_the_region_is_drawn_on_calibrated_evidence() -> None:
     assert sharp[0] < 5.5 / 7 < sharp[2]
     assert sharp[1] < 1.5 / 7 < sharp[3]
     flooded = RegionOfEvidence(temperature=1, bias=9)({"evidence": coarse})["region"]
-    assert flooded is None
+    assert flooded == sharp  # certain everywhere, and still most so in one place
+    against = RegionOfEvidence(temperature=1, bias=-9)({"evidence": coarse})["region"]
+    assert against is None
 
 
 def test_outputs_without_evidence_have_no_region() -> None:

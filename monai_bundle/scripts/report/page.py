@@ -33,7 +33,7 @@ be worth there.
   public sets; the adults' were mined from report texts.
 - **Split.** By patient, drawn with a seed: a validation part, and five folds of the rest. The
   official test set is apart. The sizes are in the tables. Patients are those of the file names;
-  whether a child is in both the training and the test set is not known (170 patient numbers occur
+  whether a child is in both the training and the test set is not known (264 patient numbers occur
   in both).
 - **Operating point.** Findings are those at `{point}` where no other point is named. Its threshold
   is {threshold:.4f}.
@@ -88,8 +88,8 @@ def _overall(metrics: dict[str, Any]) -> str:
     header = ("set", "images (pneumonia), patients", "AUC", "average precision", "Brier score")
     return f"""\
 Cross-validation is out of fold: each radiograph by a network that saw no other radiograph of its
-patient. Each fold was calibrated on the other four. The shipped weights are another training of the
-same recipe, measured on validation and test.
+patient. Each fold was calibrated on the other four. What ships reads with the five networks of
+the folds together, and is measured on validation and test.
 
 {table((*header, "calibration error", "by chance"), rows)}
 
