@@ -99,7 +99,7 @@ def _log_of(inputs: Inputs) -> Path:
     return inputs.bundle / "docs" / "test_runs.csv"
 
 
-def test_runs(inputs: Inputs) -> list[dict[str, str]]:
+def runs_on_test(inputs: Inputs) -> list[dict[str, str]]:
     """Give the runs on the test set, oldest first."""
     path = _log_of(inputs)
     if not path.exists():
@@ -115,7 +115,7 @@ def write(inputs: Inputs, docs: Path) -> Mapping[str, Any]:
     (inputs.bundle / "docs" / "metrics.json").write_text(text)
     docs.mkdir(parents=True, exist_ok=True)
     draw(inputs, docs / "evaluation")
-    (docs / "evaluation.md").write_text(page(metrics, test_runs(inputs)))
+    (docs / "evaluation.md").write_text(page(metrics, runs_on_test(inputs)))
     fill(inputs.bundle / "docs" / "README.md", metrics)
     return metrics
 

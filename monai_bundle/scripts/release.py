@@ -26,7 +26,7 @@ PRETRAINED_SHA256: Final = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaa
 STILL: Final = ("--still_blocks", "3")
 ADULTS: Final = ("--cohorts", "['adult']")
 CHILDREN: Final = ("--cohorts", "['pediatric']")
-FEW: Final = ("--epochs", "8", "--patience", "8", "--average_decay", "0.95")  # radiographs
+FEW: Final = ("--epochs", "5", "--patience", "5", "--average_decay", "0.95")  # radiographs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -72,11 +72,11 @@ def change(folder: Path, **entries: object) -> None:
     (folder / "configs" / "metadata.json").write_text(json.dumps(changed))
 
 
-def network_of(folder: Path, seed: int) -> torch.nn.Module:
+def network_of(folder: Path, seed: int, item: str = "network_def") -> torch.nn.Module:
     config = ConfigParser()
     config.read_config(str(folder / "configs" / "inference.yaml"))
     torch.manual_seed(seed)
-    return config.get_parsed_content("network_def")
+    return config.get_parsed_content(item)
 
 
 def ship(folder: Path, seed: int) -> None:
@@ -103,7 +103,7 @@ def table(path: Path) -> list[dict[str, str]]:
 def test_a_part_is_predicted_by_the_shipped_weights_or_by_a_trainings(
     copy: Path, pictures: Path
 ) -> None:
-    trained = network_of(copy, seed=2).network
+    trained = network_of(copy, seed=2, item="network_def::network")
     torch.save(trained.state_dict(), copy / "best.pt")
     evaluate = ("monai.bundle", "run", "--config_file", "configs/evaluate.yaml")
     where = ("--data_dir", str(pictures), "--output_dir", "out", "--part", "fold-2")

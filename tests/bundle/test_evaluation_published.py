@@ -11,7 +11,7 @@ import pytest
 import torch
 from monai.bundle.config_parser import ConfigParser
 from scripts.card import tables
-from scripts.evaluate import ORIGIN, test_runs
+from scripts.evaluate import ORIGIN, runs_on_test
 from scripts.manifest import held_as, parts_of
 from scripts.report.inputs import Inputs
 from scripts.report.measure import measure
@@ -69,7 +69,7 @@ def assert_same(made: Any, published: Any, where: str = "metrics") -> None:  # n
 def test_the_page_and_the_card_are_made_of_the_metrics(
     inputs: Inputs, metrics: dict[str, Any], text: str
 ) -> None:
-    assert text == page(metrics, test_runs(inputs))
+    assert text == page(metrics, runs_on_test(inputs))
     assert tables(metrics) in (inputs.bundle / "docs" / "README.md").read_text()
 
 
@@ -114,7 +114,7 @@ def test_the_tables_are_of_the_shipped_weights_and_the_run_is_in_the_log(inputs:
             "temperature": metadata["calibration"]["temperature"],
             "bias": metadata["calibration"]["bias"],
         }
-    assert test_runs(inputs)[-1]["weights_sha256"] == metadata["weights"]["sha256"]
+    assert runs_on_test(inputs)[-1]["weights_sha256"] == metadata["weights"]["sha256"]
 
 
 def test_what_was_chosen_was_chosen_on_validation(inputs: Inputs) -> None:

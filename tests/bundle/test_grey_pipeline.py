@@ -33,7 +33,7 @@ def lut(first: int, values: list[int], bits: int = 16) -> Sequence:
 
 def test_the_tensor_is_the_networks_size_and_fills_its_range(prepare: Prepare) -> None:
     tensor = prepare(make_cr())
-    assert tensor.shape == (1, 192, 192)
+    assert tensor.shape == (1, 224, 224)
     assert tensor.dtype == torch.float32
     assert (tensor.min(), tensor.max()) == (-1, 1)
 

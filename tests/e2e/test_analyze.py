@@ -16,8 +16,8 @@ from pydicom import dcmread
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLES = ROOT / "tests" / "samples"
 KEYS = [
-    *("file", "outcome", "reason", "finding", "probability", "operating_point", "model"),
-    *("region", "outputs"),
+    *("file", "outcome", "reason", "finding", "probability", "region", "operating_point"),
+    *("model", "outputs"),
 ]
 
 
