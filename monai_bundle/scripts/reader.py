@@ -1,4 +1,4 @@
-"""The network with all that it says of a radiograph in one pass: finding, evidence, scope."""
+"""The network with all that it says of a radiograph in one pass: finding, attention, scope."""
 
 from copy import deepcopy
 from typing import Final
@@ -94,7 +94,7 @@ class Reader(nn.Module):
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Give for images Bx1xHxW all that one pass tells.
 
-        `pred`: the logit of pneumonia, Bx1. `evidence`: where it comes from, Bx1x(H/32)x(W/32),
+        `pred`: the logit of pneumonia, Bx1. `attention`: where it comes from, Bx1x(H/32)x(W/32),
         a class activation map that needs no gradient: because pooling and classifier are linear,
         its mean is the logit itself (Zhou et al., "Learning deep features for discriminative
         localization", 2016). `scope`: logits of `SCOPE`, Bx6. `distance`: Bx1, see `ScopeHead`.
@@ -103,19 +103,19 @@ class Reader(nn.Module):
         middles = [middle(lower) for middle in self.middles]
         scope, distance = self.scope(middles[0])
         found = [
-            evidence_of(last(middle), classifier)
+            attention_of(last(middle), classifier)
             for middle, last, classifier in zip(middles, self.lasts, self.classifiers, strict=True)
         ]
-        evidence = torch.stack(found).mean(0)
+        attention = torch.stack(found).mean(0)
         return {
-            "pred": evidence.mean((2, 3)),
-            "evidence": evidence,
+            "pred": attention.mean((2, 3)),
+            "attention": attention,
             "scope": scope,
             "distance": distance,
         }
 
 
-def evidence_of(maps: Tensor, classifier: nn.Module) -> Tensor:
+def attention_of(maps: Tensor, classifier: nn.Module) -> Tensor:
     """Give what a linear classifier says at each place of the last maps, Bx1xhxw for BxCxhxw."""
     return nn.functional.conv2d(maps, classifier.weight[:, :, None, None], classifier.bias)
 

@@ -20,8 +20,8 @@ from scripts.report.page import page
 SAMPLE = 24
 SEED = 20240611
 TABLES = (
-    *("cross_validation", "adult_alone", "adult_from_pediatric", "pediatric_alone", "first_model"),
-    *("validation", "test", "robustness", "gate", "attention", "shortcuts"),
+    *("cross_validation", "adult_alone", "first_model", "validation", "test", "robustness"),
+    *("gate", "attention", "shortcuts"),
 )
 
 

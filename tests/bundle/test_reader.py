@@ -62,8 +62,8 @@ def test_a_training_that_changed_the_shared_blocks_is_no_member(reader: Reader) 
 def test_the_evidence_has_the_logit_for_its_mean(reader: Reader, images: torch.Tensor) -> None:
     with torch.inference_mode():
         told = reader(images)
-    assert told["evidence"].shape == (3, 1, SIDE // 32, SIDE // 32)
-    torch.testing.assert_close(told["evidence"].mean((2, 3)), told["pred"])
+    assert told["attention"].shape == (3, 1, SIDE // 32, SIDE // 32)
+    torch.testing.assert_close(told["attention"].mean((2, 3)), told["pred"])
 
 
 def test_each_picture_is_judged_by_itself(reader: Reader, images: torch.Tensor) -> None:

@@ -62,10 +62,10 @@ def test_only_the_corners_are_blotted_out() -> None:
 
 
 def test_the_share_in_the_thorax_counts_what_speaks_for_pneumonia_alone() -> None:
-    evidence = torch.full((100, 100), -5.0)
-    evidence[50, 50] = 3  # inside
-    evidence[2, 2] = 1  # above the frame
-    assert share_in_thorax(evidence) == pytest.approx(0.75)
+    attention = torch.full((100, 100), -5.0)
+    attention[50, 50] = 3  # inside
+    attention[2, 2] = 1  # above the frame
+    assert share_in_thorax(attention) == pytest.approx(0.75)
 
 
 def test_refusals_are_counted_by_their_codes() -> None:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from scripts.report.markdown import NOTHING, UNKNOWN, area, cell, likelihood, number, table
+from scripts.report.markdown import UNKNOWN, area, cell, likelihood, number, table
 from scripts.report.targets import PUBLISHED
 
 
@@ -38,31 +38,35 @@ def _against(found: dict[str, Any], *, digits: int = 3) -> list[str]:
 
 def age_groups(metrics: dict[str, Any]) -> str:
     """Give what training on both age groups costs or brings."""
-    rows = []
+    rows, missing = [], []
     for section, label in (
         ("adults", "adults, cross-validation"),
         ("children", "children, validation"),
     ):
-        for name, found in (metrics[section] or {"joint": None}).items():
+        for name, found in (metrics[section] or {}).items():
             trained = name.replace("_", " ")
-            change = found.get("joint_minus_this") if found else None
+            if not found:
+                missing.append(trained)
+                continue
+            change = found.get("joint_minus_this")
             rows.append(
                 (
                     label,
                     trained,
-                    f"{found['images']:,}" if found else UNKNOWN,
-                    area(found["auc"]) if found else NOTHING,
+                    f"{found['images']:,}",
+                    area(found["auc"]),
                     area(change, signed=True),
                     likelihood(change["p"] if change else None),
                 )
             )
     header = ("measured on", "training", "images", "AUC", "joint minus this", "p")
-    return f"""\
+    text = f"""\
 One model for both age groups is right only if it costs neither anything. `joint` saw both, `alone`
 only the age group that it is measured on, `from pediatric` only adults, after starting from the
-children's network.
+children's network. The joint figure of validation is that of the five networks together.
 
 {table(header, rows)}"""
+    return f"{text}\n\nNot run for this release: {', '.join(missing)}." if missing else text
 
 
 def published(metrics: dict[str, Any]) -> str:

@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 from tqdm import tqdm
 
+from scripts.attention import enlarged, region_of
 from scripts.cohort import Radiograph
-from scripts.evidence import enlarged, region_of
 from scripts.manifest import SEED
 from scripts.shipped import Shipped
 from scripts.trials.tables import named
@@ -31,7 +31,7 @@ def try_looking(shipped: Shipped, rows: Sequence[Radiograph]) -> list[dict[str, 
     found = []
     for row in tqdm(rows, desc="looking", mininterval=5, ncols=80):
         picture = shipped.present(row["image"])
-        coarse = shipped.tell([picture])["evidence"][0, 0] / scale["temperature"] + scale["bias"]
+        coarse = shipped.tell([picture])["attention"][0, 0] / scale["temperature"] + scale["bias"]
         if coarse.mean() <= 0:  # the calibrated logit
             continue
         ranks = enlarged(coarse, picture.shape[-1])
@@ -49,10 +49,10 @@ def try_looking(shipped: Shipped, rows: Sequence[Radiograph]) -> list[dict[str, 
     return found
 
 
-def share_in_thorax(evidence: Tensor) -> float:
+def share_in_thorax(attention: Tensor) -> float:
     """Give how much of the positive evidence of a map HxW lies in the frame `THORAX`."""
-    positive = evidence.clamp(min=0)
-    side = len(evidence)
+    positive = attention.clamp(min=0)
+    side = len(attention)
     top, left, bottom, right = (round(share * side) for share in THORAX)
     return float(positive[top:bottom, left:right].sum() / positive.sum())
 

@@ -16,10 +16,10 @@ LARGEST_AREA: Final = 0.3  # of the picture it may take
 Region = tuple[float, float, float, float]  # top, left, bottom, right, as shares of the picture
 
 
-class RegionOfEvidence(Transform):
-    """Add `region`: the box around the evidence where it is concentrated, else None.
+class RegionOfAttention(Transform):
+    """Add `region`: the box around the attention where it is concentrated, else None.
 
-    Reads `evidence` of one radiograph, 1xHxW, whose mean is its logit. The calibration's
+    Reads `attention` of one radiograph, 1xHxW, whose mean is its logit. The calibration's
     temperature and bias make it evidence for or against at the calibrated scale. The region says
     where the network looked, never where a lesion ends.
     """
@@ -28,32 +28,32 @@ class RegionOfEvidence(Transform):
         self.temperature, self.bias = temperature, bias
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Give `data` with its region; outputs without evidence have none."""
-        if "evidence" not in data:
+        """Give `data` with its region; outputs without attention have none."""
+        if "attention" not in data:
             return {**data, "region": None}
-        evidence = torch.as_tensor(data["evidence"])[0] / self.temperature + self.bias
-        return {**data, "region": region_of(enlarged(evidence))}
+        attention = torch.as_tensor(data["attention"])[0] / self.temperature + self.bias
+        return {**data, "region": region_of(enlarged(attention))}
 
 
-def enlarged(evidence: Tensor, side: int = SIDE) -> Tensor:
+def enlarged(attention: Tensor, side: int = SIDE) -> Tensor:
     """Give a coarse map hxw as side x side, interpolated."""
-    return interpolate(evidence[None, None], (side, side), mode="bicubic", antialias=False)[0, 0]
+    return interpolate(attention[None, None], (side, side), mode="bicubic", antialias=False)[0, 0]
 
 
-def region_of(evidence: Tensor) -> Region | None:
+def region_of(attention: Tensor) -> Region | None:
     """Give the box of the strongest place of a map NxN, or None where the map is spread out.
 
     What counts is evidence above the map's own mean: where pneumonia is certain, every place has
     some. A map whose highest place speaks against pneumonia has no region.
     """
-    if not evidence.max() > 0:
+    if not attention.max() > 0:
         return None
-    positive = (evidence - evidence.mean()).clamp(min=0)
+    positive = (attention - attention.mean()).clamp(min=0)
     if not positive.max() > 0:
         return None
     place = _place_of_peak(positive)
     rows, columns = (place.any(axis).nonzero()[:, 0] for axis in (1, 0))
-    tall, wide = evidence.shape
+    tall, wide = attention.shape
     region = (
         float(rows[0]) / tall,
         float(columns[0]) / wide,

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from scripts.evidence import LARGEST_AREA, RegionOfEvidence, enlarged, region_of
+from scripts.attention import LARGEST_AREA, RegionOfAttention, enlarged, region_of
 
 
 def hill(row: float, column: float, *, width: float, side: int = 56) -> torch.Tensor:
@@ -38,18 +38,18 @@ def test_no_evidence_for_pneumonia_has_no_region() -> None:
 def test_the_region_is_drawn_on_calibrated_evidence() -> None:
     coarse = torch.full((1, 7, 7), -1.0)
     coarse[0, 5, 1] = 8
-    sharp = RegionOfEvidence(temperature=1, bias=0)({"evidence": coarse})["region"]
+    sharp = RegionOfAttention(temperature=1, bias=0)({"attention": coarse})["region"]
     assert sharp is not None
     assert sharp[0] < 5.5 / 7 < sharp[2]
     assert sharp[1] < 1.5 / 7 < sharp[3]
-    flooded = RegionOfEvidence(temperature=1, bias=9)({"evidence": coarse})["region"]
+    flooded = RegionOfAttention(temperature=1, bias=9)({"attention": coarse})["region"]
     assert flooded == sharp  # certain everywhere, and still most so in one place
-    against = RegionOfEvidence(temperature=1, bias=-9)({"evidence": coarse})["region"]
+    against = RegionOfAttention(temperature=1, bias=-9)({"attention": coarse})["region"]
     assert against is None
 
 
 def test_outputs_without_evidence_have_no_region() -> None:
-    assert RegionOfEvidence(temperature=1, bias=0)({"pred": 1})["region"] is None
+    assert RegionOfAttention(temperature=1, bias=0)({"pred": 1})["region"] is None
 
 
 def test_enlarging_keeps_what_is_where() -> None:
