@@ -11,6 +11,7 @@ from typing import Final, Required, TypedDict
 import pydicom
 
 from scripts.quiet import quiet
+from scripts.weights import sha256_of
 
 LABELS: Final = {"NORMAL": 0.0, "PNEUMONIA": 1.0}
 COHORTS: Final = {"pediatric": "pediatric/train", "adult": "adult"}
@@ -74,12 +75,6 @@ def read_folder(folder: str | Path, cohort: str) -> list[Radiograph]:
         for path in sorted((root / name).iterdir())
         if path.is_file() and not path.name.startswith(".")  # unpacking leaves .DS_Store and ._NAME
     ]
-
-
-def sha256_of(path: Path) -> str:
-    """Give a file's SHA-256 as 64 lower-case hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def tied(rows: Iterable[Radiograph]) -> list[Radiograph]:
