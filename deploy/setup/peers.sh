@@ -3,9 +3,11 @@
 # where apt may do so. Starts no service. Without the right to install it says what is missing.
 set -euo pipefail
 
-# program, Debian package, what is not tested without it
+# program (or a file by its path), Debian package, what is not tested without it
 readonly peers='
 Orthanc          orthanc              storing reports in a real PACS
+/usr/share/orthanc/plugins/libOrthancDicomWeb.so orthanc-dicomweb DICOMweb with a real PACS
+chromium         chromium             what a person sees in a real viewer (OHIF)
 storescu         dcmtk                storing to and from DCMTK
 redis-server     redis-server         a Redis of its own version (the wheel has one, too)
 initdb           postgresql           the ledger on PostgreSQL
@@ -34,11 +36,19 @@ search_path() {
     printf ':%s' /usr/lib/postgresql/*/bin
 }
 
+# a plugin is no program that type could find: it is not executable
+is_there() {
+    case "$1" in
+        /*) [ -e "$1" ] ;;
+        *) PATH="$2" type -P "$1" >/dev/null ;;
+    esac
+}
+
 missing_peers() {
     local program package purpose path
     path="$(search_path)"
     while read -r program package purpose; do
-        if [ -n "$program" ] && ! PATH="$path" type -P "$program" >/dev/null; then
+        if [ -n "$program" ] && ! is_there "$program" "$path"; then
             printf '%s %s %s\n' "$program" "$package" "$purpose"
         fi
     done <<<"$peers"

@@ -1,7 +1,7 @@
 """A real PACS: Orthanc with a configuration, a storage folder and ports of its own."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,7 +10,7 @@ import pytest
 
 from peers.ports import LOOPBACK, accepts_connections, free_port
 from peers.process import Server
-from peers.programs import need_program
+from peers.programs import missing, need_program
 
 # Orthanc 1.10 cannot bind to one address. It refuses HTTP from elsewhere (RemoteAccessAllowed) and
 # C-FIND, C-MOVE and C-GET from everybody; this refuses instances from elsewhere.
@@ -20,21 +20,37 @@ function ReceivedInstanceFilter(dicom, origin, info)
 end
 """
 
+DICOMWEB_PLUGIN: Final = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")  # of Debian
+DICOMWEB_OPTIONS: Final = {
+    "DicomWeb": {"Enable": True, "Root": "/dicom-web/", "EnableWado": False},
+}
+
 
 class OrthancServer:
-    """An Orthanc that takes every instance anybody on this machine stores."""
+    """An Orthanc that takes every instance anybody on this machine stores.
+
+    `plugins` are libraries it loads; `options` go above its configuration, key by key.
+    """
 
     ae_title: Final = "ORTHANC"
     host: Final = LOOPBACK
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        plugins: Sequence[Path] = (),
+        options: Mapping[str, object] | None = None,
+    ) -> None:
         self.dicom_port = free_port()
         http_port = free_port()
         self.http_url = f"http://{self.host}:{http_port}"
         filter_file = folder / "only-from-loopback.lua"
         filter_file.write_text(ONLY_FROM_LOOPBACK)
         configuration_file = folder / "orthanc.json"
-        configuration_file.write_text(json.dumps(self._configuration(folder, http_port)))
+        configuration = self._configuration(folder, http_port)
+        configuration["Plugins"] = [str(plugin) for plugin in plugins]
+        configuration_file.write_text(json.dumps({**configuration, **(options or {})}))
         self._server = Server(
             [need_program("Orthanc"), configuration_file],
             log=folder / "orthanc.log",
@@ -48,6 +64,11 @@ class OrthancServer:
     def running(self) -> bool:
         """Whether the process lives."""
         return self._server.running
+
+    @property
+    def dicomweb_url(self) -> str:
+        """Where QIDO-RS, WADO-RS and STOW-RS are, if the plugin for them is loaded."""
+        return f"{self.http_url}/dicom-web"
 
     def instances(self) -> list[dict[str, Any]]:
         """Every stored instance: its elements by keyword, and Orthanc's own name of it as `ID`."""
@@ -73,7 +94,6 @@ class OrthancServer:
             "Name": "Lobar's tests",
             "StorageDirectory": str(folder / "storage"),
             "IndexDirectory": str(folder / "storage"),
-            "Plugins": [],
             "LuaScripts": [str(folder / "only-from-loopback.lua")],
             "HttpPort": http_port,
             "HttpThreadsCount": 4,
@@ -102,3 +122,30 @@ def orthanc(_shared_orthanc: OrthancServer) -> OrthancServer:
     _shared_orthanc.start()
     _shared_orthanc.reset()
     return _shared_orthanc
+
+
+def need_dicomweb_plugin() -> Path:
+    """Give Orthanc's plugin for DICOMweb; without it the test is skipped, or fails when CI=true."""
+    if not DICOMWEB_PLUGIN.exists():
+        missing(f"no {DICOMWEB_PLUGIN.name} here: install the Debian package orthanc-dicomweb")
+    return DICOMWEB_PLUGIN
+
+
+def dicomweb_orthanc(folder: Path) -> OrthancServer:
+    """Make an Orthanc, not yet started, that speaks DICOMweb as well."""
+    return OrthancServer(folder, plugins=[need_dicomweb_plugin()], options=DICOMWEB_OPTIONS)
+
+
+@pytest.fixture(scope="session")
+def _shared_orthanc_dicomweb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OrthancServer]:
+    server = dicomweb_orthanc(tmp_path_factory.mktemp("orthanc-dicomweb"))
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def orthanc_dicomweb(_shared_orthanc_dicomweb: OrthancServer) -> OrthancServer:
+    """The same with DICOMweb at `dicomweb_url`. Mark the test `orthanc`."""
+    _shared_orthanc_dicomweb.start()
+    _shared_orthanc_dicomweb.reset()
+    return _shared_orthanc_dicomweb

@@ -7,6 +7,8 @@ SCRIPT = "deploy/setup/peers.sh"
 POLICY = "usr/sbin/policy-rc.d"
 PEERS = {
     "usr/sbin/Orthanc": "orthanc",
+    "usr/share/orthanc/plugins/libOrthancDicomWeb.so": "orthanc-dicomweb",
+    "usr/bin/chromium": "chromium",
     "usr/bin/storescu": "dcmtk",
     "usr/bin/redis-server": "redis-server",
     "usr/lib/postgresql/15/bin/initdb": "postgresql",
