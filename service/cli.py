@@ -173,26 +173,33 @@ def requeue(
     reason: Annotated[
         Reason | None, typer.Option(help="All that are parked for this reason, without an ID.")
     ] = None,
+    reanalyse: Annotated[
+        bool,
+        typer.Option("--reanalyse", help="Have ended jobs analysed again by the model of today."),
+    ] = False,
 ) -> None:
     """Let parked jobs go on: all that ID names, or all that are parked for a reason.
 
-    Silent destinations are tried again at once.
+    Silent destinations are tried again at once. With --reanalyse, ended jobs go through the model
+    again: what comes out otherwise is sent as a revision of the report before it.
     """
-    if bool(job) == bool(reason):
-        _fail("Name either an ID or a --reason.", 2)
+    if bool(job) == bool(reason) or (reanalyse and reason):
+        _fail("Name either an ID or a --reason; --reanalyse needs an ID.", 2)
     with _memory() as (settings, ledger):
-        from service.job import JobState
         from service.ledger import EVERYTHING
+        from service.requeue import reanalysed, requeued
 
-        names = [destination.name for destination in settings.destinations]
         found = ledger.view.find(job, EVERYTHING) if job else ledger.view.parked(reason)
-        parked = [each for each in found if each.state is JobState.PARKED]
-        if not parked:
+        go_on = reanalysed if reanalyse else requeued
+        moved = 0
+        for each in go_on(ledger, settings.routes, found):
+            moved += 1
+            why = f": {each.reason}" if each.reason else ""
+            typer.echo(f"{each.id} {each.state}{why}")
+        if not moved and reanalyse:
+            _fail("No such job has ended with its bytes still here. `lobar trace` tells.", 1)
+        if not moved:
             _fail("No such job is parked. `lobar status` counts the parked ones.", 1)
-        for each in parked:
-            moved = ledger.jobs.requeue(each.id, names)
-            why = f": {moved.reason}" if moved.reason else ""
-            typer.echo(f"{moved.id} {moved.state}{why}")
 
 
 @app.command()

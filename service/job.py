@@ -4,6 +4,7 @@ Pure: values and rules only. `service.ledger` keeps them.
 """
 
 import random
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -29,12 +30,57 @@ class DeliveryState(StrEnum):
     PARKED = "parked"
 
 
+class OutputKind(StrEnum):
+    """What may be made about an instance."""
+
+    SR = "sr"
+    OVERLAY = "overlay"
+    GSPS = "gsps"
+    PDF = "pdf"
+
+
+class Outcome(StrEnum):
+    """How an instance ended: as one of the findings, or without one."""
+
+    PRESENT = "present"
+    ABSENT = "absent"
+    INDETERMINATE = "indeterminate"
+    NOT_ANALYSED = "not_analysed"
+
+
+@dataclass(frozen=True, slots=True)
+class Routes:
+    """Which kinds of output each outcome owes to which destinations, by today's configuration."""
+
+    by_outcome: Mapping[Outcome, tuple[tuple[OutputKind, str], ...]]
+    anywhere: bool = True  # whether any destination is configured at all
+
+    def kinds(self, outcome: Outcome) -> frozenset[OutputKind]:
+        """Name the outputs that somebody wants."""
+        return frozenset(kind for kind, _ in self.by_outcome[outcome])
+
+    def owed(self, outcome: Outcome, made: Collection[str]) -> list[tuple[str, str]]:
+        """List (kind, destination) for the outputs that were made."""
+        return [(kind, name) for kind, name in self.by_outcome[outcome] if kind in made]
+
+    @property
+    def destinations(self) -> frozenset[str]:
+        """Name every destination that is owed anything of any outcome."""
+        owed: Iterable[tuple[OutputKind, str]] = (
+            each for pairs in self.by_outcome.values() for each in pairs
+        )
+        return frozenset(name for _, name in owed)
+
+
+NOWHERE: Final = Routes(dict.fromkeys(Outcome, ()), anywhere=False)
+
 FOLLOWERS: Final[dict[JobState, frozenset[JobState]]] = {
     JobState.RECEIVED: frozenset({JobState.REPORTED, JobState.NOT_ANALYSED, JobState.PARKED}),
-    JobState.REPORTED: frozenset({JobState.DELIVERED, JobState.PARKED}),
+    JobState.REPORTED: frozenset({JobState.DELIVERED, JobState.NOT_ANALYSED, JobState.PARKED}),
     JobState.PARKED: frozenset({JobState.RECEIVED, JobState.REPORTED}),
-    JobState.DELIVERED: frozenset(),
-    JobState.NOT_ANALYSED: frozenset(),
+    # only when a person asks for another analysis
+    JobState.DELIVERED: frozenset({JobState.RECEIVED}),
+    JobState.NOT_ANALYSED: frozenset({JobState.RECEIVED}),
 }
 
 FINISHED: Final = frozenset({JobState.DELIVERED, JobState.NOT_ANALYSED})
@@ -95,6 +141,7 @@ class Job:
     holder: str | None
     due_at: float | None  # None when nothing is to be done
     received_at: float
+    asked_at: float  # when its analysis was asked for: at receipt, or by a person since
     reported_at: float | None
     finished_at: float | None
     purged_at: float | None  # when retention took the bytes
@@ -102,6 +149,14 @@ class Job:
     probability: float | None
     operating_point: str | None
     model: str | None
+    refusal: Reason | None  # why the model did not read it, where a report says so
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """How the instance reads; None while nothing was reported of it."""
+        if self.refusal is not None:
+            return Outcome.NOT_ANALYSED
+        return Outcome(self.finding) if self.finding else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,12 +170,31 @@ class OutputRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What the ledger keeps of a prediction."""
+    """What the ledger keeps of what was concluded: a finding, or why there is none."""
 
-    finding: str
-    probability: float
+    finding: str | None = None
+    probability: float | None = None
+    refusal: Reason | None = None
     operating_point: str
     model: str  # name and version
+
+    @property
+    def outcome(self) -> Outcome:
+        """How the instance reads."""
+        return Outcome(self.finding) if self.finding else Outcome.NOT_ANALYSED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Revision:
+    """One of the reports about an instance, each of which takes the place of the one it follows."""
+
+    id: int | None = None  # the ledger's number; None for one that it does not hold yet
+    job_id: str
+    sop_class_uid: str
+    sop_instance_uid: str
+    series_instance_uid: str
+    follows: int | None  # the revision whose place it takes
+    dated_at: float  # what its objects are dated by, seconds since the epoch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

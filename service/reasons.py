@@ -23,6 +23,7 @@ class Reason(StrEnum):
 
     # accepted, but not for this model: the job ends NOT_ANALYSED
     OWN_RESULT = "own-result"
+    NOT_AN_IMAGE = "not-an-image"
     MODALITY = "modality-out-of-scope"
     BODY_PART = "body-part-out-of-scope"
     VIEW = "view-out-of-scope"
@@ -50,6 +51,9 @@ class Reason(StrEnum):
     DESTINATION_REMOVED = "destination-removed"
 
 
+LEFT_ALONE: Final = frozenset({Reason.OWN_RESULT, Reason.NOT_AN_IMAGE})
+"""What is not told to anybody: a report on a report would come back for ever."""
+
 EXPLANATIONS: Final[dict[Reason, str]] = {
     Reason.OUT_OF_RESOURCES: "The disk is full, below its reserve, or cannot be written.",
     Reason.UNDECODABLE: "The data set cannot be read as DICOM in its transfer syntax.",
@@ -61,6 +65,7 @@ EXPLANATIONS: Final[dict[Reason, str]] = {
     Reason.TRUNCATED: "The data set ends before its pixel data does.",
     Reason.INTERNAL_ERROR: "An unexpected error in Lobar; the log has the event.",
     Reason.OWN_RESULT: "A result of Lobar's own came back; it is not analysed again.",
+    Reason.NOT_AN_IMAGE: "A report or another object without an image; it is left alone.",
     Reason.MODALITY: "The modality is not a projection radiograph.",
     Reason.BODY_PART: "The header names a body part other than the chest.",
     Reason.VIEW: "The header names a view other than a frontal one.",

@@ -33,7 +33,7 @@ from service.header import (
     read_file_meta,
     read_header,
 )
-from service.job import Instance, Receipt, Source, TransitionError
+from service.job import NOWHERE, Instance, Receipt, Source, TransitionError
 from service.ledger import Ledger, LedgerError
 from service.metrics import (
     INSTANCES_RECEIVED,
@@ -152,7 +152,7 @@ class Reception:
             return
         self._spool.accept(receipt.job_id, self._spool.inbox(arrived_as))
         with contextlib.suppress(TransitionError):  # somebody requeued it in the meantime
-            self._ledger.jobs.requeue(receipt.job_id, ())
+            self._ledger.jobs.requeue(receipt.job_id, NOWHERE)
         self._ring()
 
     def _examine(

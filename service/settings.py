@@ -8,7 +8,7 @@ import os
 import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -16,8 +16,12 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Discriminator,
     Field,
+    SecretStr,
+    Tag,
     ValidationError,
+    model_validator,
 )
 from pydantic_core import ErrorDetails
 from pydantic_settings import (
@@ -30,9 +34,11 @@ from pydantic_settings import (
 )
 
 from service.errors import EX_CONFIG, ExplainedError
+from service.job import Outcome, OutputKind, Routes
 from service.sop_classes import DEFAULT_SOP_CLASSES, sop_class_uid
 
 CONFIG_VARIABLE: Final = "LOBAR_CONFIG"
+_PROTOCOLS: Final = frozenset({"dimse", "dicomweb"})  # what pydantic calls kinds of destination
 DEFAULT_CONFIG: Final = Path("lobar.toml")
 SHIPPED_BUNDLE: Final = Path(__file__).resolve().parent.parent / "monai_bundle"
 
@@ -93,6 +99,15 @@ def _ledger_url(value: str) -> str:
     if not re.fullmatch(r"sqlite:///(?!:memory:).+|postgresql(\+psycopg)?://.+", value):
         raise ValueError(wanted)
     return value
+
+
+def _web_url(value: str) -> str:
+    """Refuse what is no base address of a DICOMweb service, and passwords where logs are made."""
+    wanted = "must be https://HOST:PORT/PATH (or http://), without user, query or fragment"
+    _require_port(value, wanted)
+    if not re.fullmatch(r"https?://[^/?#@\s]+(/[^?#\s]*)?", value):
+        raise ValueError(wanted)
+    return value.rstrip("/")
 
 
 def _require_port(url: str, wanted: str) -> None:
@@ -213,18 +228,63 @@ class Log(Section):
 
 
 class Destination(Section):
-    """A PACS that takes reports over C-STORE."""
+    """Somewhere that outputs are sent to: which of them, and for which outcomes."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
-    ae_title: AETitle
-    host: Host
-    port: Port
-    calling_ae_title: AETitle | None = None
+    outputs: Annotated[tuple[OutputKind, ...], Field(min_length=1)] = (
+        OutputKind.SR,
+        OutputKind.OVERLAY,
+    )
+    outcomes: tuple[Outcome, ...] = (Outcome.PRESENT, Outcome.ABSENT, Outcome.INDETERMINATE)
     connect_seconds: Seconds = 5
     response_seconds: Seconds = 60
 
 
-def _named_apart(destinations: tuple[Destination, ...]) -> tuple[Destination, ...]:
+class DimseDestination(Destination):
+    """A PACS that takes outputs over C-STORE, and may be asked to commit itself to them."""
+
+    ae_title: AETitle
+    host: Host
+    port: Port
+    calling_ae_title: AETitle | None = None
+    storage_commitment: bool = False
+    commitment_seconds: Seconds = 3600
+
+
+class WebDestination(Destination):
+    """A PACS that takes outputs over DICOMweb (STOW-RS, PS3.18 10.5)."""
+
+    url: Annotated[str, AfterValidator(_web_url)]
+    bearer_token: SecretStr | None = None
+    bearer_token_file: Path | None = None
+    ca_file: Path | None = None
+    client_certificate_file: Path | None = None
+    client_key_file: Path | None = None
+
+    @model_validator(mode="after")
+    def _one_token(self) -> Self:
+        if self.bearer_token is not None and self.bearer_token_file is not None:
+            raise ValueError("give bearer_token or bearer_token_file, not both")
+        if self.client_key_file is not None and self.client_certificate_file is None:
+            raise ValueError("client_key_file needs a client_certificate_file")
+        return self
+
+
+def _protocol(value: object) -> str:
+    """Tell by its `url` which kind of destination this is."""
+    named = value if isinstance(value, dict) else vars(value)
+    return "dicomweb" if "url" in named else "dimse"
+
+
+AnyDestination = Annotated[
+    Annotated[DimseDestination, Tag("dimse")] | Annotated[WebDestination, Tag("dicomweb")],
+    Discriminator(_protocol),
+]
+
+
+def _named_apart(
+    destinations: tuple[DimseDestination | WebDestination, ...],
+) -> tuple[DimseDestination | WebDestination, ...]:
     names = [each.name for each in destinations]
     for name in names:
         if names.count(name) > 1:
@@ -256,7 +316,7 @@ class Settings(BaseSettings):
     web: Web = Web()
     log: Log = Log()
     destinations: Annotated[
-        tuple[Destination, ...],
+        tuple[AnyDestination, ...],
         NoDecode,
         BeforeValidator(_from_json),
         AfterValidator(_named_apart),
@@ -279,7 +339,23 @@ class Settings(BaseSettings):
         """Where the processes of one machine add up their metrics."""
         return self.state_dir.absolute() / "metrics"
 
-    def destination(self, name: str) -> Destination | None:
+    @property
+    def routes(self) -> Routes:
+        """Which kinds of output each outcome owes to which destinations."""
+        return Routes(
+            {
+                outcome: tuple(
+                    (kind, each.name)
+                    for each in self.destinations
+                    if outcome in each.outcomes
+                    for kind in each.outputs
+                )
+                for outcome in Outcome
+            },
+            anywhere=bool(self.destinations),
+        )
+
+    def destination(self, name: str) -> DimseDestination | WebDestination | None:
         """Find a destination by its name."""
         return next((each for each in self.destinations if each.name == name), None)
 
@@ -354,7 +430,8 @@ def unknown_variables() -> list[str]:
 
 
 def _fault(fault: ErrorDetails) -> str:
-    where = ".".join(str(step) for step in fault["loc"]) or "configuration"
+    steps = (str(step) for step in fault["loc"] if step not in _PROTOCOLS)
+    where = ".".join(steps) or "configuration"
     if fault["type"] == "extra_forbidden":
         return f"{where}: is no setting of Lobar's; is it misspelt?"
     return f"{where}: {fault['msg'].removeprefix('Value error, ')}"

@@ -8,11 +8,17 @@ from pydicom.uid import (
     HTJ2K,
     JPEG2000,
     UID,
+    BasicTextSRStorage,
+    Comprehensive3DSRStorage,
+    ComprehensiveSRStorage,
     ComputedRadiographyImageStorage,
     DeflatedExplicitVRLittleEndian,
     DigitalXRayImageStorageForPresentation,
     DigitalXRayImageStorageForProcessing,
+    EncapsulatedPDFStorage,
+    EnhancedSRStorage,
     ExplicitVRLittleEndian,
+    GrayscaleSoftcopyPresentationStateStorage,
     HTJ2KLossless,
     HTJ2KLosslessRPCL,
     ImplicitVRLittleEndian,
@@ -23,18 +29,45 @@ from pydicom.uid import (
     JPEGLosslessSV1,
     JPEGLSLossless,
     JPEGLSNearLossless,
+    KeyObjectSelectionDocumentStorage,
     RLELossless,
     SecondaryCaptureImageStorage,
 )
 
+from service.job import OutputKind
+
 VERIFICATION: Final = "1.2.840.10008.1.1"  # PS3.4 annex A
 
-DEFAULT_SOP_CLASSES: Final[tuple[str, ...]] = (
+IMAGE_SOP_CLASSES: Final[tuple[str, ...]] = (
     ComputedRadiographyImageStorage,
     DigitalXRayImageStorageForPresentation,
     DigitalXRayImageStorageForProcessing,
     SecondaryCaptureImageStorage,
 )
+
+DOCUMENT_SOP_CLASSES: Final[tuple[str, ...]] = (
+    # what a PACS that routes whole studies sends along: reports, ours and others', and their kin
+    BasicTextSRStorage,
+    EnhancedSRStorage,
+    ComprehensiveSRStorage,
+    Comprehensive3DSRStorage,
+    KeyObjectSelectionDocumentStorage,
+    GrayscaleSoftcopyPresentationStateStorage,
+    EncapsulatedPDFStorage,
+)
+
+RESULT_SOP_CLASSES: Final[dict[str, OutputKind]] = {
+    Comprehensive3DSRStorage: OutputKind.SR,
+    ComprehensiveSRStorage: OutputKind.SR,
+    SecondaryCaptureImageStorage: OutputKind.OVERLAY,
+    GrayscaleSoftcopyPresentationStateStorage: OutputKind.GSPS,
+    EncapsulatedPDFStorage: OutputKind.PDF,
+}
+"""What is sent, by the kind of output that it is."""
+
+RESULT_SYNTAXES: Final[tuple[str, ...]] = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
+
+DEFAULT_SOP_CLASSES: Final[tuple[str, ...]] = IMAGE_SOP_CLASSES + DOCUMENT_SOP_CLASSES
 
 TRANSFER_SYNTAXES: Final[tuple[str, ...]] = (
     # the order is the listener's preference: what costs least to read comes first

@@ -23,6 +23,7 @@ from service.header import (
     read_file_meta,
     read_header,
 )
+from service.job import OutputKind
 from service.reasons import EXPLANATIONS, Reason
 from service.secondary_capture import SNIFFED_BYTES, PictureError, kind_of, wrap
 from service.settings import Settings
@@ -209,7 +210,13 @@ def _conclude(
 
 def _write(file: Path, reading: Reading, prediction: Prediction, output: Path) -> list[str]:
     written = []
-    for made in make_outputs(reading, prediction, now=datetime.now(tz=UTC)):
+    for made in make_outputs(
+        reading.header,
+        reading.prepared.picture,
+        prediction,
+        kinds=(OutputKind.SR, OutputKind.OVERLAY),
+        now=datetime.now(tz=UTC),
+    ):
         # the UID keeps two files of one name in different folders apart
         path = output / f"{file.stem}.{made.sop_instance_uid[-8:]}.{made.kind}.dcm"
         path.write_bytes(made.encode())

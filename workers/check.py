@@ -2,7 +2,7 @@
 
 from service.check import Finding
 from service.errors import ExplainedError
-from service.settings import Destination, Settings
+from service.settings import Destination, DimseDestination, Settings
 from workers.pacs import (
     NO_CONNECTION,
     OFFERED,
@@ -18,6 +18,17 @@ class DestinationError(ExplainedError):
 
 
 def echo(settings: Settings, destination: Destination) -> str:
+    """Ask a destination whether it is there, and say which of our objects it would take.
+
+    Raises:
+        DestinationError: it cannot be reached, refuses us, or answers with a failure.
+    """
+    if isinstance(destination, DimseDestination):
+        return _echo(settings, destination)
+    raise NotImplementedError
+
+
+def _echo(settings: Settings, destination: DimseDestination) -> str:
     """Send C-ECHO to a destination and say which of our objects it would take.
 
     Raises:

@@ -26,7 +26,8 @@ from service.reasons import Reason
 from service.settings import Destination, Settings
 from service.spool import Spool
 from workers.app import work
-from workers.pacs import Answer, DamagedError, Sender, UnreachableError, associate
+from workers.pacs import Answer, DamagedError, UnreachableError
+from workers.sending import Way, open_way
 
 DAY_SECONDS: Final = 86_400
 _SPARE_THREADS: Final = 1  # a ring too many must not wait behind a slow destination
@@ -98,9 +99,9 @@ def _deliver(rooms: Rooms, destination: Destination, deliveries: Sequence[Delive
     waiting = list(deliveries)
     classes = sorted({each.sop_class_uid for each in deliveries})
     try:
-        with associate(destination, rooms.settings.dicom.ae_title, classes) as sender:
-            while waiting and not rooms.stopping.is_set() and sender.is_open:
-                _deliver_one(rooms, sender, waiting.pop(0))
+        with open_way(destination, rooms.settings.dicom.ae_title, classes) as way:
+            while waiting and not rooms.stopping.is_set() and way.is_open:
+                _deliver_one(rooms, way, waiting.pop(0))
     except UnreachableError as exc:
         _leave_alone(rooms, destination, str(exc))
         _give_back(rooms, waiting, str(exc))
@@ -109,11 +110,11 @@ def _deliver(rooms: Rooms, destination: Destination, deliveries: Sequence[Delive
     return not waiting
 
 
-def _deliver_one(rooms: Rooms, sender: Sender, delivery: Delivery) -> None:
+def _deliver_one(rooms: Rooms, way: Way, delivery: Delivery) -> None:
     path = rooms.spool.outbox(delivery.job_id, delivery.kind)
     began = time.monotonic()
     try:
-        answer = sender.send(path)
+        answer = way.send(path)
     except (FileNotFoundError, DamagedError):
         _park(rooms, delivery, Reason.BYTES_MISSING)
     except UnreachableError as exc:

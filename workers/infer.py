@@ -9,10 +9,11 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 import structlog
+from pydicom.dataset import Dataset
 
 from service.doorbell import DELIVER, INFER, Doorbell
 from service.heart import Heart
-from service.job import Job, JobState, backoff_seconds
+from service.job import Job, JobState, Outcome, backoff_seconds
 from service.ledger import Ledger, LedgerError, StaleLeaseError
 from service.metrics import (
     BATCH_SIZE,
@@ -24,13 +25,14 @@ from service.metrics import (
     STAGE_SECONDS,
     STALE_LEASES,
 )
-from service.reasons import Reason
+from service.reasons import LEFT_ALONE, Reason
 from service.settings import Settings
 from service.spool import Spool
 from workers.app import work
 from workers.output import ReportError
-from workers.prediction import NotAnalysable, Prediction
-from workers.reading import Reading, read
+from workers.overlay_picture import Pixels
+from workers.prediction import Conclusion, NotAnalysable, NotAnalysed, Prediction
+from workers.reading import Reading, read, read_header
 from workers.results import keep_results
 
 if TYPE_CHECKING:
@@ -130,7 +132,7 @@ def _read(rooms: Rooms, job: Job) -> Reading | None:
     try:
         reading = read(rooms.predictor, rooms.spool.inbox(job.id))
     except FileNotFoundError:
-        _close(rooms, job, JobState.PARKED, Reason.BYTES_MISSING)
+        _park(rooms, job, Reason.BYTES_MISSING)
         return None
     STAGE_SECONDS.labels(stage="decode").observe(time.monotonic() - began)
     return reading
@@ -148,19 +150,45 @@ def _conclude(
     rooms: Rooms, job: Job, reading: Reading, prediction: Prediction | NotAnalysable
 ) -> None:
     if isinstance(prediction, NotAnalysable):
-        raise prediction  # a refusal of this one alone, closed where those of its header are
-    _report(rooms, job, reading, prediction)
-
-
-def _report(rooms: Rooms, job: Job, reading: Reading, prediction: Prediction) -> None:
-    began = time.monotonic()
-    keep_results(rooms.settings, rooms.ledger, rooms.spool, job, reading, prediction)
-    STAGE_SECONDS.labels(stage="report").observe(time.monotonic() - began)
+        _refuse(rooms, job, prediction.reason, reading.prepared.picture)
+        return
+    _report(rooms, job, reading.header, reading.prepared.picture, prediction)
     PREDICTIONS.labels(finding=prediction.finding).inc()
-    END_TO_END_SECONDS.labels(until="reported").observe(max(0.0, time.time() - job.received_at))
     log.info("job_reported", job_id=job.id, finding=prediction.finding)
+
+
+def _refuse(rooms: Rooms, job: Job, reason: Reason, picture: Pixels | None = None) -> None:
+    """Close a job as not analysed, with a report that says so where anybody wants one."""
+    wanted = rooms.settings.routes.kinds(Outcome.NOT_ANALYSED)
+    if wanted and reason not in LEFT_ALONE:
+        conclusion = NotAnalysed(reason=reason, model=rooms.predictor.model)
+        try:
+            header = read_header(rooms.spool.inbox(job.id))
+            _report(rooms, job, header, picture, conclusion)
+        except (NotAnalysable, ReportError) as exc:  # a header that nothing can be said about
+            log.warning("refusal_unreported", job_id=job.id, exc_info=exc)
+        else:
+            _count_refusal(job, reason)
+            return
+    rooms.ledger.jobs.not_analysed(job, reason)
+    _count_refusal(job, reason)
+
+
+def _count_refusal(job: Job, reason: Reason) -> None:
+    NOT_ANALYSED.labels(reason=reason).inc()
+    log.info("job_closed", job_id=job.id, state=JobState.NOT_ANALYSED, reason=reason)
+
+
+def _report(
+    rooms: Rooms, job: Job, header: Dataset, picture: Pixels | None, conclusion: Conclusion
+) -> None:
+    began = time.monotonic()
+    keep_results(rooms.settings, rooms.ledger, rooms.spool, job, header, picture, conclusion)
+    STAGE_SECONDS.labels(stage="report").observe(time.monotonic() - began)
+    END_TO_END_SECONDS.labels(until="reported").observe(max(0.0, time.time() - job.asked_at))
     for destination in rooms.settings.destinations:
-        rooms.ring(destination.name)
+        if conclusion.outcome in destination.outcomes:
+            rooms.ring(destination.name)
 
 
 def _attempt(job: Job, step: Callable[[], Result], rooms: Rooms) -> Result | None:
@@ -171,10 +199,10 @@ def _attempt(job: Job, step: Callable[[], Result], rooms: Rooms) -> Result | Non
         STALE_LEASES.inc()
         log.warning("stale_lease", job_id=job.id, attempt=job.attempt)
     except NotAnalysable as exc:
-        _close(rooms, job, JobState.NOT_ANALYSED, exc.reason)
+        _attempt(job, partial(_refuse, rooms, job, exc.reason), rooms)
     except ReportError:
         log.exception("report_failed", job_id=job.id)
-        _close(rooms, job, JobState.PARKED, Reason.REPORT_FAILED)
+        _park(rooms, job, Reason.REPORT_FAILED)
     except LedgerError as exc:  # the lease runs out by itself
         log.warning("ledger_silent", job_id=job.id, exc_info=exc)
     except Exception:  # one job's trouble must not become the batch's
@@ -183,15 +211,11 @@ def _attempt(job: Job, step: Callable[[], Result], rooms: Rooms) -> Result | Non
     return None
 
 
-def _close(rooms: Rooms, job: Job, state: JobState, reason: Reason) -> None:
+def _park(rooms: Rooms, job: Job, reason: Reason) -> None:
     def write() -> None:
-        if state is JobState.NOT_ANALYSED:
-            rooms.ledger.jobs.not_analysed(job, reason)
-            NOT_ANALYSED.labels(reason=reason).inc()
-        else:
-            rooms.ledger.jobs.park(job, reason)
-            PARKED.labels(reason=reason).inc()
-        log.info("job_closed", job_id=job.id, state=state, reason=reason)
+        rooms.ledger.jobs.park(job, reason)
+        PARKED.labels(reason=reason).inc()
+        log.info("job_closed", job_id=job.id, state=JobState.PARKED, reason=reason)
 
     _attempt(job, write, rooms)
 

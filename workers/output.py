@@ -1,7 +1,7 @@
 """A finished DICOM object on its way to the outbox, and its twin for peers that take no 3D SR."""
 
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filebase import DicomBytesIO
@@ -9,6 +9,7 @@ from pydicom.filewriter import write_file_meta_info
 from pydicom.uid import UID, ComprehensiveSRStorage, ExplicitVRLittleEndian
 
 from service.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from service.job import OutputKind
 from workers.report_elements import encoded, raw_element, tag_of
 from workers.report_uids import derive_uid
 
@@ -23,7 +24,7 @@ class ReportError(Exception):
 class Output:
     """One object that Lobar made about a source instance."""
 
-    kind: Literal["sr", "overlay"]
+    kind: OutputKind
     dataset: Dataset  # with its file_meta
     sop_class_uid: str
     sop_instance_uid: str

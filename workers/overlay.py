@@ -9,14 +9,15 @@ from pydicom.dataset import Dataset
 from pydicom.uid import SecondaryCaptureImageStorage
 from pydicom.valuerep import format_number_as_ds
 
+from service.job import OutputKind
 from workers.output import Output, ReportError
 from workers.overlay_picture import Pixels, picture
-from workers.prediction import Prediction
+from workers.prediction import Conclusion
 from workers.report_elements import carried
 from workers.report_header import begin_result, code_item, referenced_instance
 from workers.report_source import Pair, Source
 from workers.report_text import CAUTION
-from workers.report_uids import result_uids
+from workers.report_uids import FIRST, Edition, result_uids
 
 SERIES_NUMBER: Final = 9802
 SERIES_DESCRIPTION: Final = "Lobar AI pneumonia overlay (unverified)"
@@ -25,30 +26,32 @@ ANALYSED_BODY_PART: Final = "CHEST"
 
 def build_overlay(
     source: Dataset,
-    pixels: Pixels,
-    prediction: Prediction,
+    pixels: Pixels | None,
+    conclusion: Conclusion,
     *,
     now: datetime,
-    digest: str | None = None,
+    edition: Edition = FIRST,
 ) -> Output:
-    """Build the Secondary Capture (PS3.3 A.8.1) that shows a prediction above its radiograph.
+    """Build the Secondary Capture (PS3.3 A.8.1) that shows a conclusion above its radiograph.
 
     `pixels` is rows x columns of the source as displayed, 0 black to 1 white, MONOCHROME1 already
-    inverted. The rest is as in `workers.report.build_report`. Raises ReportError as it does, and
-    if `pixels` is no picture.
+    inverted; None where they could not be read: then the strip stands alone. The rest is as in
+    `workers.report.build_report`. Raises ReportError as it does, and if `pixels` is no picture.
     """
-    if pixels.ndim != 2 or pixels.size == 0:  # noqa: PLR2004 -- rows and columns
+    if pixels is not None and (pixels.ndim != 2 or pixels.size == 0):  # noqa: PLR2004 -- rows and columns
         raise ReportError(f"the pixels have the shape {pixels.shape}, not rows and columns")
     evidence = Source.read(source)
-    model = prediction.model
     uids = result_uids(
-        kind="overlay", source_uid=evidence.sop_instance_uid, model=model, digest=digest
+        kind=OutputKind.OVERLAY,
+        source_uid=evidence.sop_instance_uid,
+        conclusion=conclusion,
+        edition=edition,
     )
     with disable_value_validation():  # an accepted UID may begin a component with a zero
         overlay = begin_result(
             source,
             evidence,
-            model,
+            conclusion.model,
             sop_class_uid=SecondaryCaptureImageStorage,
             uids=uids,
             modality="OT",
@@ -60,9 +63,9 @@ def build_overlay(
         if requests is not None:
             overlay[requests.tag] = requests
         _add_image(overlay, evidence)
-        _add_pixels(overlay, evidence, pixels, prediction)
+        _add_pixels(overlay, evidence, pixels, conclusion)
     return Output(
-        kind="overlay",
+        kind=OutputKind.OVERLAY,
         dataset=overlay,
         sop_class_uid=SecondaryCaptureImageStorage,
         sop_instance_uid=uids.instance,
@@ -90,9 +93,11 @@ def _add_image(overlay: Dataset, source: Source) -> None:
         overlay.LossyImageCompression = "01"
 
 
-def _add_pixels(overlay: Dataset, source: Source, pixels: Pixels, prediction: Prediction) -> None:
+def _add_pixels(
+    overlay: Dataset, source: Source, pixels: Pixels | None, conclusion: Conclusion
+) -> None:
     """Add Image Pixel (PS3.3 C.7.6.3) and how large a pixel is now."""
-    image, shown = picture(pixels, prediction)
+    image, shown = picture(pixels, conclusion)
     overlay.SamplesPerPixel = 3
     overlay.PhotometricInterpretation = "RGB"
     overlay.PlanarConfiguration = 0
@@ -103,6 +108,8 @@ def _add_pixels(overlay: Dataset, source: Source, pixels: Pixels, prediction: Pr
     data = np.asarray(image).tobytes()
     overlay.PixelData = data + bytes(len(data) % 2)
     overlay["PixelData"].VR = "OB"
+    if pixels is None or shown is None:
+        return
     taken = (source.rows or pixels.shape[0], source.columns or pixels.shape[1])
     for keyword, spacing in (
         ("PixelSpacing", source.pixel_spacing),

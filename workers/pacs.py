@@ -24,7 +24,8 @@ from pynetdicom.association import Association
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from service.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
-from service.settings import Destination
+from service.job import OutputKind
+from service.settings import DimseDestination
 from workers.output import Output, as_comprehensive
 
 SUCCESS: Final = 0x0000
@@ -105,7 +106,7 @@ class Sender:
         dataset: Dataset = _read(dcmread, path)
         if sop_class == Comprehensive3DSRStorage and not self.takes(sop_class):
             original = Output(
-                kind="sr", dataset=dataset, sop_class_uid=sop_class, sop_instance_uid=uid
+                kind=OutputKind.SR, dataset=dataset, sop_class_uid=sop_class, sop_instance_uid=uid
             )
             dataset = as_comprehensive(original).dataset
         uid = str(dataset.SOPInstanceUID)
@@ -152,7 +153,7 @@ class Sender:
 
 @contextmanager
 def associate(
-    destination: Destination, calling_ae_title: str, sop_classes: Sequence[str]
+    destination: DimseDestination, calling_ae_title: str, sop_classes: Sequence[str]
 ) -> Iterator[Sender]:
     """Open an association for objects of these SOP classes, and release it at the end.
 
@@ -186,7 +187,7 @@ def associate(
             association.release()
 
 
-def _entity(destination: Destination, calling_ae_title: str, sop_classes: Sequence[str]) -> AE:
+def _entity(destination: DimseDestination, calling_ae_title: str, sop_classes: Sequence[str]) -> AE:
     ae = AE(ae_title=destination.calling_ae_title or calling_ae_title)
     ae.implementation_class_uid = IMPLEMENTATION_CLASS_UID
     ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME

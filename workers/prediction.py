@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from service.job import Outcome
 from service.reasons import Reason
 
 
@@ -78,6 +79,28 @@ class Prediction:
     def __post_init__(self) -> None:
         if not 0 <= self.probability <= 1:  # nor is NaN, which would read as absent
             raise ValueError(f"{self.probability} is not a probability")
+
+    @property
+    def outcome(self) -> Outcome:
+        """How the instance reads."""
+        return Outcome(self.finding)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotAnalysed:
+    """That the model did not read an instance, and why."""
+
+    reason: Reason
+    model: Model
+
+    @property
+    def outcome(self) -> Outcome:
+        """How the instance ended."""
+        return Outcome.NOT_ANALYSED
+
+
+Conclusion = Prediction | NotAnalysed
+"""What is concluded about one instance, and what every output tells in its own way."""
 
 
 class NotAnalysable(Exception):  # noqa: N818 -- named by the state it leads to

@@ -30,7 +30,7 @@ def read(predictor: "Predictor", path: Path) -> Reading:
         NotAnalysable: the header or the pixels are not for this model, or cannot be decoded.
         OSError: the bytes cannot be read.
     """
-    header = _read_header(path)
+    header = read_header(path)
     # judged in a copy: the report is written from elements that nobody has decoded
     reason = out_of_scope(Dataset({tag: header.get_item(tag) for tag in header.keys()}))  # noqa: SIM118 -- iterating a Dataset decodes
     if reason is not None:
@@ -38,7 +38,13 @@ def read(predictor: "Predictor", path: Path) -> Reading:
     return Reading(header=header, prepared=predictor.read(path))
 
 
-def _read_header(path: Path) -> Dataset:
+def read_header(path: Path) -> Dataset:
+    """Read what stands before the pixels, its elements undecoded.
+
+    Raises:
+        NotAnalysable: it cannot be read as DICOM.
+        OSError: the bytes cannot be read.
+    """
     try:
         return dcmread(path, stop_before_pixels=True, force=True)
     except (OSError, MemoryError):

@@ -7,13 +7,14 @@ from pydicom.config import disable_value_validation
 from pydicom.dataset import Dataset
 from pydicom.uid import Comprehensive3DSRStorage
 
+from service.job import OutputKind
 from workers.output import Output, ReportError, as_comprehensive
-from workers.prediction import Prediction
+from workers.prediction import Conclusion
 from workers.report_content import measurement_report
 from workers.report_elements import carried, sequence_of
 from workers.report_header import begin_result, referenced_instance, request_items
 from workers.report_source import Source
-from workers.report_uids import result_uids, tracking_uid
+from workers.report_uids import FIRST, Edition, Predecessor, result_uids, tracking_uid
 
 __all__ = ["Output", "ReportError", "as_comprehensive", "build_report"]
 
@@ -22,25 +23,26 @@ SERIES_DESCRIPTION: Final = "Lobar AI pneumonia report (unverified)"
 
 
 def build_report(
-    source: Dataset, prediction: Prediction, *, now: datetime, digest: str | None = None
+    source: Dataset, conclusion: Conclusion, *, now: datetime, edition: Edition = FIRST
 ) -> Output:
-    """Build the Comprehensive 3D SR (PS3.3 A.35.13) of a prediction about a source instance.
+    """Build the Comprehensive 3D SR (PS3.3 A.35.13) of what was concluded about a source instance.
 
     `source` is the header as received: read without pixels, best with its elements undecoded. Its
     patient and study elements reappear byte for byte, whatever they hold. `now` is aware and is
-    written in the source's time zone where it names one. `digest` is the sha256 of the source's
-    bytes if other bytes came under the same SOP Instance UID before. The same arguments give the
-    same bytes. Raises ReportError if the source does not name its class, instance, series, study.
+    written in the source's time zone where it names one. The same arguments give the same bytes.
+    Raises ReportError if the source does not name its class, instance, series, study.
     """
     evidence = Source.read(source)
-    model = prediction.model
-    uids = result_uids(kind="sr", source_uid=evidence.sop_instance_uid, model=model, digest=digest)
-    tracking = tracking_uid(source_uid=evidence.sop_instance_uid, model=model, digest=digest)
+    source_uid = evidence.sop_instance_uid
+    uids = result_uids(
+        kind=OutputKind.SR, source_uid=source_uid, conclusion=conclusion, edition=edition
+    )
+    finding = tracking_uid(source_uid=source_uid, conclusion=conclusion, edition=edition)
     with disable_value_validation():  # an accepted UID may begin a component with a zero
         report = begin_result(
             source,
             evidence,
-            model,
+            conclusion.model,
             sop_class_uid=Comprehensive3DSRStorage,
             uids=uids,
             modality="SR",
@@ -49,9 +51,11 @@ def build_report(
             now=now,
         )
         _add_document(report, source, evidence)
-        report.update(measurement_report(evidence, prediction, tracking_uid=tracking))
+        if edition.follows is not None:
+            report.PredecessorDocumentsSequence = [_predecessor(evidence, edition.follows)]
+        report.update(measurement_report(evidence, conclusion, tracking_uid=finding))
     return Output(
-        kind="sr",
+        kind=OutputKind.SR,
         dataset=report,
         sop_class_uid=Comprehensive3DSRStorage,
         sop_instance_uid=uids.instance,
@@ -65,15 +69,30 @@ def _add_document(report: Dataset, header: Dataset, evidence: Source) -> None:
     report.CompletionFlag = "COMPLETE"
     report.VerificationFlag = "UNVERIFIED"
     report.PreliminaryFlag = "PRELIMINARY"
-    series = Dataset()
-    series.SeriesInstanceUID = evidence.series_instance_uid
-    series.ReferencedSOPSequence = [referenced_instance(evidence)]
-    study = Dataset()
-    study.StudyInstanceUID = evidence.study_instance_uid
-    study.ReferencedSeriesSequence = [series]
-    report.CurrentRequestedProcedureEvidenceSequence = [study]
+    report.CurrentRequestedProcedureEvidenceSequence = [
+        _in_study(evidence, evidence.series_instance_uid, referenced_instance(evidence))
+    ]
     requests = carried(header, "ReferencedRequestSequence")
     if requests is None and (attributes := request_items(header, evidence)):
         requests = sequence_of("ReferencedRequestSequence", attributes)
     if requests is not None:
         report[requests.tag] = requests
+
+
+def _predecessor(evidence: Source, report: Predecessor) -> Dataset:
+    """Refer to the report whose place this one takes (PS3.3 C.17.2); it is of the same study."""
+    item = Dataset()
+    item.ReferencedSOPClassUID = report.sop_class_uid
+    item.ReferencedSOPInstanceUID = report.sop_instance_uid
+    return _in_study(evidence, report.series_instance_uid, item)
+
+
+def _in_study(evidence: Source, series_instance_uid: str, instance: Dataset) -> Dataset:
+    """Give a reference with the series and study that it lies in (PS3.3 table C.17-3)."""
+    series = Dataset()
+    series.SeriesInstanceUID = series_instance_uid
+    series.ReferencedSOPSequence = [instance]
+    study = Dataset()
+    study.StudyInstanceUID = evidence.study_instance_uid
+    study.ReferencedSeriesSequence = [series]
+    return study

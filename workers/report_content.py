@@ -37,7 +37,7 @@ from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 
 from service.identity import MANUFACTURER
-from workers.prediction import Finding, Model, Prediction
+from workers.prediction import Conclusion, Finding, Model, Prediction
 from workers.report_source import Source
 from workers.report_text import ascii_text, parameters_text, percent
 from workers.report_uids import device_uid
@@ -77,16 +77,16 @@ MILLIMETER: Final = Code("mm", "UCUM", "millimeter")
 TRACKING_IDENTIFIER: Final = "AI finding of the whole image"
 
 
-def measurement_report(source: Source, prediction: Prediction, *, tracking_uid: str) -> Dataset:
+def measurement_report(source: Source, conclusion: Conclusion, *, tracking_uid: str) -> Dataset:
     """Give the root of the content tree; all its containers say SEPARATE.
 
     highdicom writes CONTINUOUS, in which OHIF prints values without their names.
     """
     report = MeasurementReport(
         title=IMAGING_MEASUREMENT_REPORT,
-        observation_context=_observed_by(prediction.model),
+        observation_context=_observed_by(conclusion.model),
         procedure_reported=IMAGING_PROCEDURE,
-        imaging_measurements=[_measurement_group(source, prediction, tracking_uid)],
+        imaging_measurements=[_measurement_group(source, conclusion, tracking_uid)],
     )
     root = report[0]
     children = root.ContentSequence

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from service.identity import MANUFACTURER, VERSION
-from workers.prediction import Model
+from workers.prediction import Conclusion, Model, NotAnalysed
 
 NAMESPACE: Final = uuid.UUID("f5534e28-fa53-43b2-8568-e954e33c98cd")
 
@@ -24,19 +24,47 @@ def derive_uid(*parts: str | float) -> str:
     return f"2.25.{uuid.uuid5(NAMESPACE, json.dumps(parts)).int}"
 
 
-def result_uids(*, kind: str, source_uid: str, model: Model, digest: str | None) -> ResultUids:
-    """Name the result of a kind that a model gives for a source instance.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Predecessor:
+    """A report of ours whose place another takes."""
 
-    `digest` is the sha256 of the source's bytes when other bytes came under the same SOP Instance
-    UID before: a corrected instance gets a result of its own, in a series of its own.
+    sop_class_uid: str
+    sop_instance_uid: str
+    series_instance_uid: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Edition:
+    """What tells the outputs about one SOP Instance UID apart, besides who concluded what.
+
+    `digest` is the sha256 of the source's bytes when other bytes came under the same UID before: a
+    corrected instance gets results of its own. `follows` is the report whose place these take.
     """
-    parts = (kind, *_algorithm(model), source_uid, digest or "")
+
+    digest: str | None = None
+    follows: Predecessor | None = None
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Give what goes into the names of its outputs."""
+        named = (self.digest or "",)
+        return named if self.follows is None else (*named, self.follows.sop_instance_uid)
+
+
+FIRST: Final = Edition()
+
+
+def result_uids(
+    *, kind: str, source_uid: str, conclusion: Conclusion, edition: Edition
+) -> ResultUids:
+    """Name the output of a kind that tells a conclusion about a source instance."""
+    parts = (kind, *_concluded(conclusion), source_uid, *edition.parts)
     return ResultUids(series=derive_uid("series", *parts), instance=derive_uid("instance", *parts))
 
 
-def tracking_uid(*, source_uid: str, model: Model, digest: str | None) -> str:
-    """Name the finding itself: the same in every result that tells of it."""
-    return derive_uid("finding", *_algorithm(model), source_uid, digest or "")
+def tracking_uid(*, source_uid: str, conclusion: Conclusion, edition: Edition) -> str:
+    """Name the finding itself: the same in every output that tells of it."""
+    return derive_uid("finding", *_concluded(conclusion), source_uid, *edition.parts)
 
 
 def device_uid(model: Model) -> str:
@@ -44,6 +72,17 @@ def device_uid(model: Model) -> str:
     return derive_uid(
         "device", MANUFACTURER, VERSION, model.name, model.version, model.weights_sha256
     )
+
+
+def _concluded(conclusion: Conclusion) -> tuple[str | float, ...]:
+    """Give who concluded; and what, where it does not follow from who alone.
+
+    Which headers and pixels go unread is for Lobar's version to say, and for the bundle's gate.
+    """
+    algorithm = _algorithm(conclusion.model)
+    if isinstance(conclusion, NotAnalysed):
+        return (*algorithm, "not-analysed", conclusion.reason)
+    return algorithm
 
 
 def _algorithm(model: Model) -> tuple[str | float, ...]:

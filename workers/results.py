@@ -1,32 +1,47 @@
-"""What is kept of a prediction: the objects in the outbox, and the facts in the ledger."""
+"""What is kept of a conclusion: the objects in the outbox, and the facts in the ledger."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import UTC, datetime
+from typing import Final
 
 from pydicom.dataset import Dataset
 
-from service.job import Job, OutputRecord, Verdict
+from service.job import Job, OutputKind, OutputRecord, Revision, Verdict
 from service.ledger import Ledger
 from service.settings import Settings
 from service.spool import Spool
 from workers.output import Output
 from workers.overlay import build_overlay
-from workers.prediction import Prediction
-from workers.reading import Reading
+from workers.overlay_picture import Pixels
+from workers.prediction import Conclusion, Prediction
 from workers.report import build_report
+from workers.report_source import Source
+from workers.report_uids import FIRST, Edition, result_uids
+from workers.revision import edition_of
+
+UNASKED: Final = frozenset({OutputKind.SR, OutputKind.OVERLAY})  # made for whoever comes later
 
 
 def make_outputs(
-    reading: Reading, prediction: Prediction, *, now: datetime, digest: str | None = None
+    header: Dataset,
+    picture: Pixels | None,
+    conclusion: Conclusion,
+    *,
+    kinds: Collection[OutputKind],
+    now: datetime,
+    edition: Edition = FIRST,
 ) -> Iterator[Output]:
-    """Make the objects that say what the model computed.
+    """Make the objects of these kinds that say what was concluded.
+
+    `header` and `picture` are the source's, as in `workers.report` and `workers.overlay`.
 
     Raises:
         ReportError: no valid object can be made for this source.
     """
-    source: Dataset = reading.header
-    yield build_report(source, prediction, now=now, digest=digest)
-    yield build_overlay(source, reading.prepared.picture, prediction, now=now, digest=digest)
+    if OutputKind.SR in kinds:
+        yield build_report(header, conclusion, now=now, edition=edition)
+    if OutputKind.OVERLAY in kinds:
+        yield build_overlay(header, picture, conclusion, now=now, edition=edition)
 
 
 def keep_results(
@@ -34,23 +49,42 @@ def keep_results(
     ledger: Ledger,
     spool: Spool,
     job: Job,
-    reading: Reading,
-    prediction: Prediction,
+    header: Dataset,
+    picture: Pixels | None,
+    conclusion: Conclusion,
 ) -> None:
-    """Make the outputs durable, then let the ledger owe them to every destination.
+    """Make the outputs durable, then let the ledger owe them to whoever wants them.
 
-    The objects are dated by the job's receipt, so that a second run makes the same bytes; those of
-    a corrected instance carry its digest in their UIDs, so that they stand beside the first's.
+    The objects are dated by when the analysis was asked for, so that a second run makes the same
+    bytes. The report is always made, whoever wants it: it is what a later one follows.
 
     Raises:
         ReportError: no valid object can be made for this source.
         StaleLeaseError: somebody else leased the job meanwhile.
         OSError: the outbox cannot be written.
     """
-    now = datetime.fromtimestamp(job.received_at, tz=UTC)
-    digest = job.sha256 if job.corrects else None
-    records = []
-    for output in make_outputs(reading, prediction, now=now, digest=digest):
+    source_uid = Source.read(header).sop_instance_uid
+    dated = edition_of(
+        job,
+        ledger.view.revisions(job),
+        lambda edition: (
+            result_uids(
+                kind=OutputKind.SR, source_uid=source_uid, conclusion=conclusion, edition=edition
+            ).instance
+        ),
+    )
+    routes = settings.routes
+    kinds = routes.kinds(conclusion.outcome) if routes.anywhere else UNASKED
+    outputs = make_outputs(
+        header,
+        picture,
+        conclusion,
+        kinds=kinds | {OutputKind.SR},
+        now=datetime.fromtimestamp(dated.at, tz=UTC),
+        edition=dated.edition,
+    )
+    records, revision = [], None
+    for output in outputs:
         spool.put_output(job.id, output.kind, output.encode())
         records.append(
             OutputRecord(
@@ -59,12 +93,26 @@ def keep_results(
                 sop_instance_uid=output.sop_instance_uid,
             )
         )
-    model = prediction.model
-    verdict = Verdict(
-        finding=prediction.finding,
-        probability=prediction.probability,
-        operating_point=model.operating_point.name,
-        model=f"{model.name} {model.version}",
-    )
-    names = [destination.name for destination in settings.destinations]
-    ledger.jobs.report(job, verdict, records, names)
+        if output.kind is OutputKind.SR:
+            revision = Revision(
+                job_id=job.id,
+                sop_class_uid=output.sop_class_uid,
+                sop_instance_uid=output.sop_instance_uid,
+                series_instance_uid=str(output.dataset.SeriesInstanceUID),
+                follows=dated.follows,
+                dated_at=dated.at,
+            )
+    ledger.jobs.report(job, _verdict(conclusion), records, routes, revision=revision)
+
+
+def _verdict(conclusion: Conclusion) -> Verdict:
+    model = conclusion.model
+    point, name = model.operating_point.name, f"{model.name} {model.version}"
+    if isinstance(conclusion, Prediction):
+        return Verdict(
+            finding=conclusion.finding,
+            probability=conclusion.probability,
+            operating_point=point,
+            model=name,
+        )
+    return Verdict(refusal=conclusion.reason, operating_point=point, model=name)

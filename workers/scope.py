@@ -12,6 +12,7 @@ from pydicom.uid import SecondaryCaptureImageStorage
 
 from service.identity import is_own_result
 from service.reasons import Reason
+from service.sop_classes import DOCUMENT_SOP_CLASSES
 
 RADIOGRAPHIC: Final = frozenset({"CR", "DX", "RG"})  # PS3.3 C.7.3.1.1.1
 UNTOLD: Final = frozenset({"", "OT", "SC"})  # what a Secondary Capture may say of itself
@@ -46,6 +47,10 @@ def _shows_own_result(header: Dataset) -> bool:
     return is_own_result(header)
 
 
+def _is_no_image(header: Dataset) -> bool:
+    return _text(header, "SOPClassUID") in DOCUMENT_SOP_CLASSES
+
+
 def _has_frames(header: Dataset) -> bool:
     try:
         return float(_text(header, "NumberOfFrames")) > 1
@@ -72,6 +77,7 @@ def _is_other_view(header: Dataset) -> bool:
 
 RULES: Final[tuple[tuple[Reason, Callable[[Dataset], bool]], ...]] = (
     (Reason.OWN_RESULT, _shows_own_result),
+    (Reason.NOT_AN_IMAGE, _is_no_image),
     (Reason.MODALITY, _is_other_modality),
     (Reason.BODY_PART, _is_other_body_part),
     (Reason.VIEW, _is_other_view),

@@ -13,10 +13,13 @@ from service.job import (
     JobState,
     OutputRecord,
     Receipt,
+    Revision,
+    Routes,
+    TransitionError,
     Verdict,
     require_may_follow,
 )
-from service.ledger.owing import drop_outputs, owe_again
+from service.ledger.owing import drop_outputs, keep_revision, owe_again
 from service.ledger.rows import StaleLeaseError, job_of, note
 from service.ledger.store import LedgerError, Store
 from service.ledger.tables import BREAKERS, JOBS, OUTPUTS, TALLIES
@@ -113,11 +116,14 @@ class Jobs:
         job: Job,
         verdict: Verdict,
         outputs: Sequence[OutputRecord],
-        destinations: Sequence[str],
+        routes: Routes,
+        *,
+        revision: Revision | None = None,
     ) -> None:
-        """Keep a prediction and its outputs, and owe each output to each destination.
+        """Keep what was concluded and its outputs, and owe each output to whoever wants it.
 
-        Without a destination the job is parked at once, reported but owed to nobody.
+        Without any destination the job is parked at once, reported but owed to nobody. `revision`
+        names the report for those that may follow it.
 
         Raises:
             StaleLeaseError: somebody else leased the job meanwhile; nothing was changed.
@@ -131,6 +137,7 @@ class Jobs:
                 reported_at=now,
                 finding=verdict.finding,
                 probability=verdict.probability,
+                refusal=verdict.refusal,
                 operating_point=verdict.operating_point,
                 model=verdict.model,
             )
@@ -144,7 +151,15 @@ class Jobs:
                         sop_instance_uid=output.sop_instance_uid,
                     )
                 )
-            owe_again(connection, job.id, [each.kind for each in outputs], destinations, now)
+            if revision is not None:
+                keep_revision(connection, revision)
+            owe_again(
+                connection,
+                job.id,
+                routes.owed(verdict.outcome, [each.kind for each in outputs]),
+                now,
+                nothing_owed=None if routes.anywhere else Reason.NO_DESTINATION,
+            )
 
     def not_analysed(self, job: Job, reason: Reason) -> None:
         """Close a job that the model cannot read.
@@ -154,6 +169,7 @@ class Jobs:
         """
         now = self._clock()
         with self._store.write() as connection:
+            drop_outputs(connection, job.id, but=())  # of an earlier analysis
             self._move(connection, job, JobState.NOT_ANALYSED, reason=reason, finished_at=now)
 
     def park(self, job: Job, reason: Reason) -> None:
@@ -193,7 +209,7 @@ class Jobs:
                 note(connection, row.id, now, "lease-released", holder=holder)
         return len(rows)
 
-    def requeue(self, job_id: str, destinations: Sequence[str]) -> Job:
+    def requeue(self, job_id: str, routes: Routes) -> Job:
         """Let a parked job go on from where it was parked, with its limits counted anew.
 
         A job parked before its report, or for lost bytes, is predicted again; any other owes its
@@ -205,31 +221,62 @@ class Jobs:
         """
         now = self._clock()
         with self._store.write() as connection:
-            row = connection.execute(
-                select(JOBS).where(JOBS.c.id == job_id).with_for_update(key_share=True)
-            ).one_or_none()
-            if row is None:
-                raise LookupError(f"no job {job_id}")
-            job = job_of(row)
+            job = _locked(connection, job_id)
             query = select(OUTPUTS.c.kind).where(OUTPUTS.c.job_id == job_id)
             outputs = list(connection.execute(query).scalars())
-            if job.reason is Reason.BYTES_MISSING:
+            if job.reason is Reason.BYTES_MISSING or not _is_reported(job):
                 outputs = []  # they are as good as none: made anew, they come out the same
             following = JobState.REPORTED if outputs else JobState.RECEIVED
-            require_may_follow(job.state, following)
-            values: dict[str, Any] = {
-                "state": following,
-                "reason": None,
-                "attempt_base": job.attempt,
-                "due_at": None if outputs else now,
-                "holder": None,
-            }
-            connection.execute(update(JOBS).where(JOBS.c.id == job_id).values(values))
+            if job.state is not JobState.PARKED:
+                raise TransitionError(f"{job.state} is not parked")
+            self._start_over(connection, job, following, now)
             note(connection, job_id, now, "requeued", to=str(following))
-            if outputs:
-                connection.execute(delete(BREAKERS).where(BREAKERS.c.destination.in_(destinations)))
-                owe_again(connection, job_id, outputs, destinations, now)
-            return job_of(connection.execute(select(JOBS).where(JOBS.c.id == job_id)).one())
+            if outputs and job.outcome is not None:
+                silent = BREAKERS.c.destination.in_(routes.destinations)
+                connection.execute(delete(BREAKERS).where(silent))
+                owe_again(
+                    connection,
+                    job_id,
+                    routes.owed(job.outcome, outputs),
+                    now,
+                    nothing_owed=None if routes.anywhere else Reason.NO_DESTINATION,
+                )
+            return _locked(connection, job_id)
+
+    def reanalyse(self, job_id: str) -> Job:
+        """Have an ended or parked job analysed again, by the model of today.
+
+        Another model or operating point gives a report that takes the place of the one before;
+        the same gives the same objects, which whoever has them is not sent again.
+
+        Raises:
+            LookupError: there is no such job.
+            TransitionError: the job is in flight, or its bytes are gone.
+        """
+        now = self._clock()
+        with self._store.write() as connection:
+            job = _locked(connection, job_id)
+            require_may_follow(job.state, JobState.RECEIVED)
+            if job.purged_at is not None:
+                raise TransitionError("retention took its bytes")
+            self._start_over(connection, job, JobState.RECEIVED, now)
+            connection.execute(
+                update(JOBS).where(JOBS.c.id == job_id).values(asked_at=now, finished_at=None)
+            )
+            note(connection, job_id, now, "reanalysis-asked", was=str(job.state))
+            return _locked(connection, job_id)
+
+    @staticmethod
+    def _start_over(connection: Connection, job: Job, state: JobState, now: float) -> None:
+        require_may_follow(job.state, state)
+        values: dict[str, Any] = {
+            "state": state,
+            "reason": None,
+            "attempt_base": job.attempt,
+            "due_at": now if state is JobState.RECEIVED else None,
+            "holder": None,
+        }
+        connection.execute(update(JOBS).where(JOBS.c.id == job.id).values(values))
 
     def finished_before(self, moment: float, limit: int, *, purged: bool = False) -> list[str]:
         """List jobs that ended before a moment, the oldest first, that still have their bytes.
@@ -282,6 +329,7 @@ class Jobs:
             reason=values.get("reason"),
             finding=values.get("finding"),
             probability=values.get("probability"),
+            refusal=values.get("refusal"),
         )
 
     @staticmethod
@@ -293,6 +341,20 @@ class Jobs:
         ).rowcount
         if changed != 1:
             raise StaleLeaseError(f"attempt {job.attempt} of job {job.id} is not the present one")
+
+
+def _locked(connection: Connection, job_id: str) -> Job:
+    row = connection.execute(
+        select(JOBS).where(JOBS.c.id == job_id).with_for_update(key_share=True)
+    ).one_or_none()
+    if row is None:
+        raise LookupError(f"no job {job_id}")
+    return job_of(row)
+
+
+def _is_reported(job: Job) -> bool:
+    """Tell whether the analysis that was asked for last has been reported."""
+    return job.reported_at is not None and job.reported_at >= job.asked_at
 
 
 def _is_corrected() -> Exists:
@@ -317,6 +379,7 @@ def _insert(connection: Connection, instance: Instance, corrects: str | None, no
             state=JobState.RECEIVED,
             due_at=now,
             received_at=now,
+            asked_at=now,
         )
     )
     _count(connection, "received")

@@ -1,13 +1,12 @@
 """What a reported job owes to whom, and when it has been paid: parts of larger transactions."""
 
-import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from sqlalchemy import Connection, and_, delete, insert, or_, select, update
+from sqlalchemy import Connection, and_, delete, insert, select, update
 
-from service.job import DeliveryState, JobState
+from service.job import DeliveryState, JobState, Revision
 from service.ledger.rows import note
-from service.ledger.tables import DELIVERIES, JOBS, OUTPUTS
+from service.ledger.tables import DELIVERIES, JOBS, OUTPUTS, REVISIONS
 from service.reasons import Reason
 
 
@@ -22,42 +21,67 @@ def drop_outputs(connection: Connection, job_id: str, *, but: Sequence[str]) -> 
     connection.execute(delete(OUTPUTS).where(OUTPUTS.c.job_id == job_id))
 
 
-def owe_again(
-    connection: Connection, job_id: str, kinds: Sequence[str], names: Sequence[str], now: float
-) -> None:
-    """Owe what was not delivered to the destinations of today; drop what is owed to others."""
-    of_job = DELIVERIES.c.job_id == job_id
-    connection.execute(
-        delete(DELIVERIES).where(
-            of_job,
-            DELIVERIES.c.state != DeliveryState.DELIVERED,
-            or_(DELIVERIES.c.destination.not_in(names), DELIVERIES.c.kind.not_in(kinds)),
-        )
+def keep_revision(connection: Connection, revision: Revision) -> None:
+    """Keep a report's name for whatever will follow it; one made again is there already."""
+    standing = select(REVISIONS.c.id).where(
+        REVISIONS.c.job_id == revision.job_id,
+        REVISIONS.c.sop_instance_uid == revision.sop_instance_uid,
     )
+    if connection.execute(standing).first() is None:
+        connection.execute(
+            insert(REVISIONS).values(
+                job_id=revision.job_id,
+                sop_class_uid=revision.sop_class_uid,
+                sop_instance_uid=revision.sop_instance_uid,
+                series_instance_uid=revision.series_instance_uid,
+                follows=revision.follows,
+                dated_at=revision.dated_at,
+            )
+        )
+
+
+def owe_again(
+    connection: Connection,
+    job_id: str,
+    owed: Iterable[tuple[str, str]],
+    now: float,
+    *,
+    nothing_owed: Reason | None = None,
+) -> None:
+    """Owe (kind, destination) that was not delivered before; drop what is owed otherwise."""
+    wanted = set(owed)
+    of_job = DELIVERIES.c.job_id == job_id
+    standing = {
+        (row.kind, row.destination): row
+        for row in connection.execute(
+            select(
+                DELIVERIES.c.id, DELIVERIES.c.kind, DELIVERIES.c.destination, DELIVERIES.c.state
+            ).where(of_job)
+        )
+    }
+    dropped = [
+        row.id
+        for pair, row in standing.items()
+        if pair not in wanted and row.state != DeliveryState.DELIVERED
+    ]
+    connection.execute(delete(DELIVERIES).where(DELIVERIES.c.id.in_(dropped)))
     connection.execute(
         update(DELIVERIES)
         .where(and_(of_job, DELIVERIES.c.state == DeliveryState.PARKED))
         .values(state=DeliveryState.PENDING, reason=None, refusals=0, due_at=now, since=now)
     )
-    standing = {
-        (row.kind, row.destination)
-        for row in connection.execute(
-            select(DELIVERIES.c.kind, DELIVERIES.c.destination).where(of_job)
-        )
-    }
-    for kind, name in itertools.product(kinds, names):
-        if (kind, name) not in standing:
-            connection.execute(
-                insert(DELIVERIES).values(
-                    job_id=job_id,
-                    kind=kind,
-                    destination=name,
-                    state=DeliveryState.PENDING,
-                    due_at=now,
-                    since=now,
-                )
+    for kind, name in sorted(wanted - standing.keys()):
+        connection.execute(
+            insert(DELIVERIES).values(
+                job_id=job_id,
+                kind=kind,
+                destination=name,
+                state=DeliveryState.PENDING,
+                due_at=now,
+                since=now,
             )
-    settle(connection, job_id, now, nothing_owed=Reason.NO_DESTINATION if not names else None)
+        )
+    settle(connection, job_id, now, nothing_owed=nothing_owed)
 
 
 def settle(
@@ -83,10 +107,13 @@ def settle(
     if parked or nothing_owed:
         park_reported(connection, job_id, Reason(parked[0]) if parked else nothing_owed, now)
         return
+    ended = JobState.NOT_ANALYSED if job.refusal else JobState.DELIVERED
     connection.execute(
-        update(JOBS).where(JOBS.c.id == job_id).values(state=JobState.DELIVERED, finished_at=now)
+        update(JOBS)
+        .where(JOBS.c.id == job_id)
+        .values(state=ended, reason=job.refusal, finished_at=now)
     )
-    note(connection, job_id, now, str(JobState.DELIVERED))
+    note(connection, job_id, now, str(ended), reason=job.refusal)
 
 
 def park_reported(connection: Connection, job_id: str, reason: Reason | None, now: float) -> None:

@@ -4,7 +4,16 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, insert
 
-from service.job import Delivery, DeliveryState, Event, Job, JobState, OutputRecord, Source
+from service.job import (
+    Delivery,
+    DeliveryState,
+    Event,
+    Job,
+    JobState,
+    OutputRecord,
+    Revision,
+    Source,
+)
 from service.ledger.tables import EVENTS
 from service.reasons import Reason
 
@@ -23,6 +32,7 @@ def job_of(row: Row[Any]) -> Job:
             "source": Source(values["source"]),
             "state": JobState(values["state"]),
             "reason": Reason(values["reason"]) if values["reason"] else None,
+            "refusal": Reason(values["refusal"]) if values["refusal"] else None,
             "tries": values["attempt"] - base,
         }
     )
@@ -45,6 +55,11 @@ def output_of(row: Row[Any]) -> OutputRecord:
     return OutputRecord(
         kind=row.kind, sop_class_uid=row.sop_class_uid, sop_instance_uid=row.sop_instance_uid
     )
+
+
+def revision_of(row: Row[Any]) -> Revision:
+    """Read one row of `revisions`."""
+    return Revision(**row._mapping)  # noqa: SLF001 -- as above
 
 
 def event_of(row: Row[Any]) -> Event:

@@ -53,6 +53,7 @@ JOBS: Final = Table(
     Column("holder", String(128)),
     Column("due_at", Double),
     Column("received_at", Double, nullable=False, index=True),
+    Column("asked_at", Double, nullable=False),
     Column("reported_at", Double),
     Column("finished_at", Double, index=True),
     Column("purged_at", Double),
@@ -60,6 +61,7 @@ JOBS: Final = Table(
     Column("probability", Double),
     Column("operating_point", String(64)),
     Column("model", String(128)),
+    Column("refusal", String(64)),
     UniqueConstraint("sop_instance_uid", "sha256"),
     CheckConstraint(
         "state IN ('received', 'reported', 'delivered', 'not_analysed', 'parked')", name="state"
@@ -75,6 +77,21 @@ OUTPUTS: Final = Table(
     Column("kind", String(32), primary_key=True),
     Column("sop_class_uid", UID, nullable=False),
     Column("sop_instance_uid", UID, nullable=False, index=True),
+)
+
+REVISIONS: Final = Table(
+    "revisions",
+    METADATA,
+    Column("id", ROW_NUMBER, primary_key=True, autoincrement=True),
+    Column(
+        "job_id", String(32), ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False, index=True
+    ),
+    Column("sop_class_uid", UID, nullable=False),
+    Column("sop_instance_uid", UID, nullable=False),
+    Column("series_instance_uid", UID, nullable=False),
+    Column("follows", ROW_NUMBER, ForeignKey("revisions.id", ondelete="SET NULL"), index=True),
+    Column("dated_at", Double, nullable=False),
+    UniqueConstraint("job_id", "sop_instance_uid"),
 )
 
 DELIVERIES: Final = Table(

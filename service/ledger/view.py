@@ -7,11 +7,11 @@ from typing import Any, Final
 
 from sqlalchemy import Select, func, or_, select
 
-from service.job import Delivery, DeliveryState, Event, Job, JobState, OutputRecord
+from service.job import Delivery, DeliveryState, Event, Job, JobState, OutputRecord, Revision
 from service.ledger.deliveries import WITH_OUTPUT
-from service.ledger.rows import delivery_of, event_of, job_of, output_of
+from service.ledger.rows import delivery_of, event_of, job_of, output_of, revision_of
 from service.ledger.store import Store
-from service.ledger.tables import BREAKERS, DELIVERIES, EVENTS, JOBS, OUTPUTS, TALLIES
+from service.ledger.tables import BREAKERS, DELIVERIES, EVENTS, JOBS, OUTPUTS, REVISIONS, TALLIES
 from service.reasons import Reason
 
 SHORTEST_PREFIX: Final = 6
@@ -87,6 +87,7 @@ class View:
             JOBS.c.study_instance_uid == text,
             JOBS.c.id == text,
             JOBS.c.id.in_(select(OUTPUTS.c.job_id).where(OUTPUTS.c.sop_instance_uid == text)),
+            JOBS.c.id.in_(select(REVISIONS.c.job_id).where(REVISIONS.c.sop_instance_uid == text)),
         ]
         if len(text) >= SHORTEST_PREFIX and set(text) <= set("0123456789abcdef"):
             named.append(JOBS.c.id.startswith(text))
@@ -110,6 +111,20 @@ class View:
         query = select(OUTPUTS).where(OUTPUTS.c.job_id == job_id).order_by(OUTPUTS.c.kind)
         with self._store.read() as connection:
             return [output_of(row) for row in connection.execute(query)]
+
+    def revisions(self, job: Job) -> list[Revision]:
+        """List the reports made about a job's SOP Instance UID, the first first.
+
+        They are the job's own, and those of jobs that hold other bytes of the same name.
+        """
+        query = (
+            select(REVISIONS)
+            .join(JOBS, JOBS.c.id == REVISIONS.c.job_id)
+            .where(JOBS.c.sop_instance_uid == job.sop_instance_uid)
+            .order_by(REVISIONS.c.id)
+        )
+        with self._store.read() as connection:
+            return [revision_of(row) for row in connection.execute(query)]
 
     def census(self) -> Census:
         """Count the jobs by where they stand."""

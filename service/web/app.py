@@ -23,7 +23,6 @@ _STATIC: Final = Path(__file__).parent / "static"
 def create_app(settings: Settings, ledger: Ledger, spool: Spool, reception: Reception) -> ASGIApp:
     """Give the application; ledger and spool must be ready, and are the caller's to close."""
     uploads = Uploads(settings, spool, reception)
-    destinations = [each.name for each in settings.destinations]
     app = FastAPI(
         title="Lobar",
         version=VERSION,
@@ -32,7 +31,7 @@ def create_app(settings: Settings, ledger: Ledger, spool: Spool, reception: Rece
         redoc_url=None,
     )
     app.include_router(pages.reading(ledger))
-    app.include_router(pages.writing(ledger, uploads, destinations))
+    app.include_router(pages.writing(ledger, uploads, settings.routes))
     app.include_router(api.router(ledger, uploads))
     app.include_router(health.router(settings, ledger, spool))
     app.mount("/static", StaticFiles(directory=_STATIC))

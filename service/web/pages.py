@@ -2,14 +2,13 @@
 
 import re
 import time
-from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import RedirectResponse, Response
 
-from service.job import Job, JobState, Receipt, TransitionError
+from service.job import Job, JobState, Receipt, Routes, TransitionError
 from service.ledger import Ledger
 from service.reasons import Reason
 from service.web.problem import Problem, not_found
@@ -75,7 +74,7 @@ def reading(ledger: Ledger) -> APIRouter:
     return routes
 
 
-def writing(ledger: Ledger, uploads: Uploads, destinations: Sequence[str]) -> APIRouter:
+def writing(ledger: Ledger, uploads: Uploads, owing: Routes) -> APIRouter:
     """Give the two forms that change something: upload and requeue."""
     routes = APIRouter(include_in_schema=False)
 
@@ -92,10 +91,10 @@ def writing(ledger: Ledger, uploads: Uploads, destinations: Sequence[str]) -> AP
     @routes.post("/jobs/{job_id}/requeue")
     def _requeue(job_id: str) -> Response:
         job = known_job(ledger, job_id)
-        if job.reason is Reason.NO_DESTINATION and not destinations:
+        if job.reason is Reason.NO_DESTINATION and not owing.anywhere:
             raise Problem(HTTPStatus.CONFLICT, "No destination is configured yet.")
         try:
-            ledger.jobs.requeue(job_id, destinations)
+            ledger.jobs.requeue(job_id, owing)
         except LookupError:
             raise not_found("job") from None
         except TransitionError as exc:

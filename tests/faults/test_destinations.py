@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from peers.dcmtk import StoreSCP
 from peers.lobar import LobarService, destination, wait_for
+from routes import to
 
 from service.job import DeliveryState, JobState
 
@@ -54,7 +55,7 @@ def test_a_destination_that_refuses_parks_and_a_requeue_delivers(
     receiver.start()
     ledger = service.ledger()
     ledger.deliveries.close_breaker("pacs")
-    assert ledger.jobs.requeue(job.id, ["pacs"]).state == JobState.REPORTED
+    assert ledger.jobs.requeue(job.id, to(["pacs"])).state == JobState.REPORTED
     delivered = service.settled(dataset.SOPInstanceUID)
     assert delivered.state == JobState.DELIVERED
     states = {each.state for each in ledger.view.deliveries(job.id)}

@@ -11,6 +11,7 @@ import pytest
 import typer.main
 from peers.objects import make_cr
 from peers.ports import free_port
+from routes import to
 from typer.testing import CliRunner
 from worker_rooms import House
 
@@ -163,7 +164,7 @@ def test_a_requeue_moves_what_is_parked_and_says_where_it_stands(lobar: Run, hou
         for job in house.ledger.jobs.lease("w/", 3, lease_seconds=60, maximum_attempts=3)
     }
     house.ledger.jobs.park(jobs[failed], Reason.REPORT_FAILED)
-    house.ledger.jobs.report(jobs[unsent], VERDICT, [SR], [])
+    house.ledger.jobs.report(jobs[unsent], VERDICT, [SR], to([]))
     done = lobar("requeue", str(dataset.StudyInstanceUID))
     assert done.returncode == 0
     assert sorted(done.stdout.splitlines()) == sorted(

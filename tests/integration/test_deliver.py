@@ -15,6 +15,7 @@ from peers.objects import make_cr
 from peers.ports import free_port
 from peers.redis_server import RedisServer
 from pydicom.dataset import Dataset
+from routes import to
 from scripted_pacs import ABORT, EXPLICIT, SC, SR, SR_3D, ScriptedPacs
 from worker_rooms import House, StandInPredictor
 
@@ -23,7 +24,7 @@ from service.job import Delivery, DeliveryState, JobState
 from service.ledger import Ledger
 from service.metrics import DELIVERIES, STALE_LEASES
 from service.reasons import Reason
-from service.settings import Destination, child_environment
+from service.settings import DimseDestination, child_environment
 from service.supervisor import lobar_command
 from workers.deliver import Rooms, deliver_due
 from workers.reading import read
@@ -40,7 +41,7 @@ class Post:
     """A house with one destination, and jobs whose report and overlay are owed to it."""
 
     def __init__(self, folder: Path, peer: ScriptedPacs | StoreSCP, **deliver: object) -> None:
-        self.destination = Destination(
+        self.destination = DimseDestination(
             name=NAME,
             ae_title=peer.ae_title,
             host=peer.host,
@@ -203,7 +204,7 @@ def test_a_requeue_sends_what_was_refused_and_nothing_twice(post: Make) -> None:
         here.deliver()
         assert here.house.stands(job_id)[0] is JobState.PARKED
         peer.answer = answering(0)
-        here.ledger.jobs.requeue(job_id, [NAME])
+        here.ledger.jobs.requeue(job_id, to([NAME]))
         here.deliver()
     assert here.house.stands(job_id) == (JobState.DELIVERED, None)
     assert sorted(peer.classes()) == sorted([SC, SR_3D, SR_3D])
@@ -367,7 +368,7 @@ def test_after_long_silence_the_outputs_are_parked_until_a_person_requeues_them(
     here.deliver()
     assert here.house.stands(old) == (JobState.PARKED, Reason.DESTINATION_UNREACHABLE)
     assert here.house.stands(young) == (JobState.REPORTED, None)
-    here.ledger.jobs.requeue(old, [NAME])
+    here.ledger.jobs.requeue(old, to([NAME]))
     here.ledger.deliveries.close_breaker(NAME)
     here.deliver()
     assert here.house.stands(old) == (JobState.REPORTED, None), "its time begins anew"

@@ -13,6 +13,7 @@ import pytest
 from peers.objects import make_cr
 from pydicom import dcmread
 from pydicom.dataset import Dataset
+from routes import to
 from worker_rooms import PACS, House, Pixels, StandInPredictor
 
 from service.job import Job, JobState
@@ -171,7 +172,7 @@ def test_a_parked_job_that_is_requeued_gets_all_its_attempts_again(
         infer_due(rooms(StandInPredictor(on_read=fail)))
         house.clock.pass_seconds(10_000)
     assert house.stands(job_id)[0] is JobState.PARKED
-    house.ledger.jobs.requeue(job_id, ["pacs"])
+    house.ledger.jobs.requeue(job_id, to(["pacs"]))
     infer_due(rooms(StandInPredictor(on_read=fail)))
     assert house.stands(job_id) == (JobState.RECEIVED, None)
     house.clock.pass_seconds(10_000)

@@ -14,7 +14,7 @@ from pydicom import dcmread
 from report_sources import NOW, predicted, radiograph
 from scripted_pacs import ABORT, ALL, EXPLICIT, IMPLICIT, SC, SR, SR_3D, ScriptedPacs
 
-from service.settings import Destination
+from service.settings import DimseDestination
 from workers.overlay import build_overlay
 from workers.pacs import Answer, DamagedError, UnreachableError, associate
 from workers.report import build_report
@@ -38,9 +38,9 @@ def overlay(report: Path) -> Path:
     return path
 
 
-def to(peer: ScriptedPacs | StoreSCP, **changes: object) -> Destination:
+def to(peer: ScriptedPacs | StoreSCP, **changes: object) -> DimseDestination:
     values = {"name": "pacs", "ae_title": peer.ae_title, "host": peer.host, "port": peer.port}
-    return Destination.model_validate(values | {"response_seconds": 20} | changes)
+    return DimseDestination.model_validate(values | {"response_seconds": 20} | changes)
 
 
 def send(peer: ScriptedPacs | StoreSCP, *files: Path, **changes: object) -> list[Answer]:
@@ -54,7 +54,7 @@ def data_set(file: Path) -> bytes:
     return content[144 + struct.unpack_from("<L", content, 140)[0] :]
 
 
-def why_not(destination: Destination) -> str:
+def why_not(destination: DimseDestination) -> str:
     with pytest.raises(UnreachableError) as raised, associate(destination, "LOBAR", [SR_3D]):
         pytest.fail("there is nobody to associate with")
     return str(raised.value)

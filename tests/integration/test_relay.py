@@ -13,6 +13,7 @@ import redis
 from peers.lobar import wait_for
 from peers.objects import make_cr
 from peers.redis_server import RedisServer
+from routes import to
 from structlog.testing import capture_logs
 from worker_rooms import PACS, House
 
@@ -75,7 +76,7 @@ def reported(house: House, *destinations: str) -> str:
     (job,) = house.ledger.jobs.lease("w/", 1, lease_seconds=60, maximum_attempts=3)
     verdict = Verdict(finding="absent", probability=0.1, operating_point="balanced", model="m 1")
     house.spool.put_output(job_id, "sr", b"a report")
-    house.ledger.jobs.report(job, verdict, [SR], destinations)
+    house.ledger.jobs.report(job, verdict, [SR], to(destinations))
     return job_id
 
 

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from peers.clock import Clock
 from pydicom.uid import Comprehensive3DSRStorage, SecondaryCaptureImageStorage
+from routes import to
 
 from service.job import Delivery, DeliveryState, Instance, JobState, OutputRecord, Verdict
 from service.ledger import Ledger, StaleLeaseError
@@ -24,7 +25,7 @@ OUTPUTS = [
 def report(ledger: Ledger, instance: Instance, *destinations: str) -> str:
     job_id = ledger.jobs.receive(instance).job_id
     (job,) = ledger.jobs.lease("w/", 1, lease_seconds=60, maximum_attempts=3)
-    ledger.jobs.report(job, VERDICT, OUTPUTS, destinations)
+    ledger.jobs.report(job, VERDICT, OUTPUTS, to(destinations))
     return job_id
 
 
@@ -118,7 +119,7 @@ def test_a_requeue_owes_only_what_was_not_delivered(ledger: Ledger, instance: Ma
     first, second = lease(ledger, "pacs")
     ledger.deliveries.delivered(first, status=0)
     ledger.deliveries.park(second, Reason.DESTINATION_REFUSED)
-    ledger.jobs.requeue(job_id, ["pacs"])
+    ledger.jobs.requeue(job_id, to(["pacs"]))
     (owed,) = lease(ledger, "pacs")
     assert (owed.kind, owed.refusals) == (second.kind, 0)
     ledger.deliveries.delivered(owed, status=0)
@@ -131,7 +132,7 @@ def test_what_is_owed_to_a_removed_destination_is_parked_and_goes_to_those_of_to
     job_id = report(ledger, instance(), "old")
     assert ledger.deliveries.park_unknown(["new"]) == 2
     assert state(ledger, job_id) == (JobState.PARKED, Reason.DESTINATION_REMOVED)
-    ledger.jobs.requeue(job_id, ["new"])
+    ledger.jobs.requeue(job_id, to(["new"]))
     for delivery in lease(ledger, "new"):
         ledger.deliveries.delivered(delivery, status=0)
     assert state(ledger, job_id) == (JobState.DELIVERED, None)

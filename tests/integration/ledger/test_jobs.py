@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from peers.clock import Clock
 from pydicom.uid import Comprehensive3DSRStorage
+from routes import to
 
 from service.job import Instance, Job, JobState, OutputRecord, TransitionError, Verdict
 from service.ledger import Ledger, StaleLeaseError
@@ -111,7 +112,7 @@ def test_a_stale_worker_changes_nothing(
     clock.pass_seconds(61)
     (fresh,) = lease(ledger, "fast/")
     writes = {
-        "report": lambda: ledger.jobs.report(stale, VERDICT, [SR], ["pacs"]),
+        "report": lambda: ledger.jobs.report(stale, VERDICT, [SR], to(["pacs"])),
         "not_analysed": lambda: ledger.jobs.not_analysed(stale, Reason.MODALITY),
         "park": lambda: ledger.jobs.park(stale, Reason.REPORT_FAILED),
         "postpone": lambda: ledger.jobs.postpone(stale, 1, "error"),
@@ -120,7 +121,7 @@ def test_a_stale_worker_changes_nothing(
     with pytest.raises(StaleLeaseError):
         writes[write]()
     assert (ledger.view.job(job_id), names(ledger, job_id)) == before
-    ledger.jobs.report(fresh, VERDICT, [SR], ["pacs"])
+    ledger.jobs.report(fresh, VERDICT, [SR], to(["pacs"]))
     assert ledger.view.census().by_state[JobState.REPORTED] == 1
 
 
@@ -128,7 +129,7 @@ def test_a_stale_worker_stays_stale_after_a_requeue(ledger: Ledger, instance: Ma
     job_id = ledger.jobs.receive(instance()).job_id
     (stale,) = lease(ledger)
     ledger.jobs.park(stale, Reason.REPORT_FAILED)
-    ledger.jobs.requeue(job_id, [])
+    ledger.jobs.requeue(job_id, to([]))
     (fresh,) = lease(ledger)
     assert (fresh.attempt, fresh.tries) == (2, 1)
     with pytest.raises(StaleLeaseError):
@@ -165,12 +166,12 @@ def test_without_a_destination_a_reported_job_is_parked_and_a_requeue_sends_it(
 ) -> None:
     job_id = ledger.jobs.receive(instance()).job_id
     (job,) = lease(ledger)
-    ledger.jobs.report(job, VERDICT, [SR], [])
+    ledger.jobs.report(job, VERDICT, [SR], to([]))
     parked = ledger.view.job(job_id)
     assert parked is not None
     assert (parked.state, parked.reason) == (JobState.PARKED, Reason.NO_DESTINATION)
     assert parked.probability == 0.75
-    assert ledger.jobs.requeue(job_id, ["pacs"]).state == JobState.REPORTED
+    assert ledger.jobs.requeue(job_id, to(["pacs"])).state == JobState.REPORTED
     assert ledger.view.due().deliver == {"pacs": 1}
 
 
@@ -179,8 +180,8 @@ def test_a_requeue_without_a_destination_parks_again_instead_of_hanging(
 ) -> None:
     job_id = ledger.jobs.receive(instance()).job_id
     (job,) = lease(ledger)
-    ledger.jobs.report(job, VERDICT, [SR], [])
-    assert ledger.jobs.requeue(job_id, []).state == JobState.PARKED
+    ledger.jobs.report(job, VERDICT, [SR], to([]))
+    assert ledger.jobs.requeue(job_id, to([])).state == JobState.PARKED
 
 
 @pytest.mark.parametrize("state", [JobState.RECEIVED, JobState.NOT_ANALYSED])
@@ -189,18 +190,18 @@ def test_only_a_parked_job_is_requeued(ledger: Ledger, instance: Maker, state: J
     if state is JobState.NOT_ANALYSED:
         ledger.jobs.not_analysed(lease(ledger)[0], Reason.VIEW)
     with pytest.raises(TransitionError):
-        ledger.jobs.requeue(job_id, ["pacs"])
+        ledger.jobs.requeue(job_id, to(["pacs"]))
 
 
 def test_an_unknown_job_is_not_requeued(ledger: Ledger) -> None:
     with pytest.raises(LookupError):
-        ledger.jobs.requeue("0" * 32, [])
+        ledger.jobs.requeue("0" * 32, to([]))
 
 
 def test_a_job_is_found_by_every_name_it_has(ledger: Ledger, instance: Maker) -> None:
     job_id = ledger.jobs.receive(instance(7)).job_id
     (job,) = lease(ledger)
-    ledger.jobs.report(job, VERDICT, [SR], ["pacs"])
+    ledger.jobs.report(job, VERDICT, [SR], to(["pacs"]))
     for name in (job_id, job_id[:30], "1.2.3.7", "1.2.3.100", "1.2.3.200", "2.25.1"):
         assert [found.id for found in ledger.view.find(name)] == [job_id], name
     for name in ("", "0", "1.2.3", "%", "' OR 1=1 --"):
@@ -243,15 +244,15 @@ def test_a_job_whose_bytes_were_lost_is_predicted_again_and_owes_only_what_chang
 ) -> None:
     job_id = ledger.jobs.receive(instance(copy=0)).job_id
     other = replace(SR, kind="overlay", sop_instance_uid="2.25.2")
-    ledger.jobs.report(lease(ledger)[0], VERDICT, [SR, other], ["pacs"])
+    ledger.jobs.report(lease(ledger)[0], VERDICT, [SR, other], to(["pacs"]))
     first, second = ledger.deliveries.lease("pacs", "d/", 8, lease_seconds=60)
     ledger.deliveries.delivered(first, status=0)
     ledger.deliveries.park(second, Reason.BYTES_MISSING)
 
     again = ledger.jobs.receive(instance(copy=1))
     assert (again.job_id, again.repeated, again.lacks_bytes) == (job_id, True, True)
-    assert ledger.jobs.requeue(job_id, []).state == JobState.RECEIVED
-    ledger.jobs.report(lease(ledger)[0], VERDICT, [SR, other], ["pacs"])
+    assert ledger.jobs.requeue(job_id, to([])).state == JobState.RECEIVED
+    ledger.jobs.report(lease(ledger)[0], VERDICT, [SR, other], to(["pacs"]))
     (owed,) = ledger.deliveries.lease("pacs", "d/", 8, lease_seconds=60)
     assert owed.kind == second.kind, "the other was delivered and came out the same"
     ledger.deliveries.delivered(owed, status=0)
@@ -264,24 +265,24 @@ def test_a_job_whose_bytes_were_lost_is_predicted_again_and_owes_only_what_chang
 def test_an_output_that_comes_out_otherwise_is_owed_again(ledger: Ledger, instance: Maker) -> None:
     job_id = ledger.jobs.receive(instance()).job_id
     other = replace(SR, kind="overlay", sop_instance_uid="2.25.2")
-    ledger.jobs.report(lease(ledger)[0], VERDICT, [SR, other], ["pacs"])
+    ledger.jobs.report(lease(ledger)[0], VERDICT, [SR, other], to(["pacs"]))
     first, second = ledger.deliveries.lease("pacs", "d/", 8, lease_seconds=60)
     ledger.deliveries.delivered(first, status=0)
     ledger.deliveries.park(second, Reason.BYTES_MISSING)
-    ledger.jobs.requeue(job_id, [])
+    ledger.jobs.requeue(job_id, to([]))
     anew = [replace(each, sop_instance_uid=f"{each.sop_instance_uid}9") for each in (SR, other)]
-    ledger.jobs.report(lease(ledger)[0], VERDICT, anew, ["pacs"])
+    ledger.jobs.report(lease(ledger)[0], VERDICT, anew, to(["pacs"]))
     owed = ledger.deliveries.lease("pacs", "d/", 8, lease_seconds=60)
     assert {each.sop_instance_uid for each in owed} == {"2.25.19", "2.25.29"}
 
 
 def test_a_requeue_tries_a_silent_destination_at_once(ledger: Ledger, instance: Maker) -> None:
     job_id = ledger.jobs.receive(instance()).job_id
-    ledger.jobs.report(lease(ledger)[0], VERDICT, [SR], ["pacs"])
+    ledger.jobs.report(lease(ledger)[0], VERDICT, [SR], to(["pacs"]))
     (delivery,) = ledger.deliveries.lease("pacs", "d/", 8, lease_seconds=60)
     ledger.deliveries.park(delivery, Reason.DESTINATION_UNREACHABLE)
     ledger.deliveries.open_breaker("pacs", lambda _: 900)
-    ledger.jobs.requeue(job_id, ["pacs"])
+    ledger.jobs.requeue(job_id, to(["pacs"]))
     assert len(ledger.deliveries.lease("pacs", "d/", 8, lease_seconds=60)) == 1
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import httpx
 import pytest
 from peers.objects import make_cr
+from routes import to
 from web_server import Web, part10
 
 from service.job import JobState, OutputRecord, Verdict
@@ -28,7 +29,7 @@ def parked(web: Web) -> str:
 def reported(web: Web) -> str:
     job_id = web.receive()
     (job,) = web.ledger.jobs.lease("test/", 1, lease_seconds=60, maximum_attempts=3)
-    web.ledger.jobs.report(job, VERDICT, [REPORT], ["pacs"])
+    web.ledger.jobs.report(job, VERDICT, [REPORT], to(["pacs"]))
     return job_id
 
 

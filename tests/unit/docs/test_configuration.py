@@ -11,7 +11,7 @@ from pydantic.fields import FieldInfo
 from pydicom.uid import UID
 
 from service.listener.entity import application_entity
-from service.settings import SHIPPED_BUNDLE, Destination, Section, Settings, read_settings
+from service.settings import SHIPPED_BUNDLE, DimseDestination, Section, Settings, read_settings
 
 ROOT: Final = Path(__file__).resolve().parents[3]
 PAGE: Final = ROOT / "docs" / "configuration.md"
@@ -76,7 +76,7 @@ def in_code() -> dict[str, tuple[str, str]]:
     }
     members = {
         f"destinations.{name}": ("in the JSON", written(field))
-        for name, field in fields(Destination)
+        for name, field in fields(DimseDestination)
     }
     return settings | members
 

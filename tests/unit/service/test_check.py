@@ -10,7 +10,7 @@ from peers.redis_server import RedisServer
 
 from service.check import Finding, questions, run_check
 from service.errors import ExplainedError
-from service.settings import Destination, Settings
+from service.settings import DimseDestination, Settings
 
 WELL, NOTE, WRONG = range(3)
 PACS = {"name": "pacs", "ae_title": "PACS", "host": "127.0.0.1", "port": 104}
@@ -21,7 +21,7 @@ class SilentError(ExplainedError):
     pass
 
 
-def echo(_: Settings, destination: Destination) -> str:
+def echo(_: Settings, destination: DimseDestination) -> str:
     if destination.port == 1:
         raise SilentError("it does not answer")
     return "it answers"

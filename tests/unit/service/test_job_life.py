@@ -25,6 +25,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from peers.clock import Clock
+from routes import to
 
 from service.job import (
     FINISHED,
@@ -135,13 +136,13 @@ class Life(RuleBasedStateMachine):
     @rule(job=consumes(leases), names=SOME)
     def report(self, job: Job, names: set[str]) -> None:
         with self.fenced(job):
-            self.ledger.jobs.report(job, VERDICT, outputs(job), sorted(names))
+            self.ledger.jobs.report(job, VERDICT, outputs(job), to(sorted(names)))
 
     @rule(n=st.integers(0, 2), content=st.sampled_from("ab"))
     def receive_and_report_at_once(self, n: int, content: str) -> None:
         self.receive(n, content)
         for job in self.take("host/infer/1/", 3):
-            self.ledger.jobs.report(job, VERDICT, outputs(job), DESTINATIONS)
+            self.ledger.jobs.report(job, VERDICT, outputs(job), to(DESTINATIONS))
 
     @rule(job=consumes(leases))
     def close(self, job: Job) -> None:
@@ -220,12 +221,12 @@ class Life(RuleBasedStateMachine):
     def requeue(self, names: set[str]) -> None:
         for job in self.known:
             if job.state is JobState.PARKED:
-                moved = self.ledger.jobs.requeue(job.id, sorted(names))
+                moved = self.ledger.jobs.requeue(job.id, to(sorted(names)))
                 assert moved.attempt >= job.attempt
                 assert moved.tries == 0
             else:
                 with pytest.raises(TransitionError):
-                    self.ledger.jobs.requeue(job.id, sorted(names))
+                    self.ledger.jobs.requeue(job.id, to(sorted(names)))
 
     @precondition(lambda self: self.any_is(*FINISHED))
     @rule()
@@ -284,10 +285,10 @@ class Life(RuleBasedStateMachine):
             self.clock.pass_seconds(10_000)
             for job in self.known:
                 if job.state is JobState.PARKED:
-                    self.ledger.jobs.requeue(job.id, DESTINATIONS)
+                    self.ledger.jobs.requeue(job.id, to(DESTINATIONS))
             while taken := self.take("host/infer/1/", 3):
                 for job in taken:
-                    self.ledger.jobs.report(job, VERDICT, outputs(job), DESTINATIONS)
+                    self.ledger.jobs.report(job, VERDICT, outputs(job), to(DESTINATIONS))
             for name in DESTINATIONS:
                 for each in self.take_deliveries(name, 99):
                     self.ledger.deliveries.delivered(each, status=0)
@@ -346,10 +347,10 @@ def test_a_stale_worker_does_not_settle_what_took_the_place_of_its_delivery(
     ledger.upgrade()
     receive(ledger)
     (job,) = ledger.jobs.lease("w/", 1, lease_seconds=60, maximum_attempts=3)
-    ledger.jobs.report(job, VERDICT, outputs(job)[:1], ["north"])
+    ledger.jobs.report(job, VERDICT, outputs(job)[:1], to(["north"]))
     (stale,) = ledger.deliveries.lease("north", "slow/", 1, lease_seconds=60)
     ledger.deliveries.park_unknown(["south"])
-    ledger.jobs.requeue(job.id, ["south"])
+    ledger.jobs.requeue(job.id, to(["south"]))
     (fresh,) = ledger.deliveries.lease("south", "fast/", 1, lease_seconds=60)
     assert (stale.id, stale.attempt) == (fresh.id, fresh.attempt), "else this tries nothing"
     with pytest.raises(StaleLeaseError):

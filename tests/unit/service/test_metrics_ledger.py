@@ -10,6 +10,7 @@ import redis
 from peers.redis_server import RedisServer
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.metrics import MetricWrapperBase
+from routes import to
 
 from service import metrics
 from service.exposition import exposition
@@ -78,8 +79,8 @@ def test_every_instance_is_accounted_for_whatever_became_of_it(
     )
     ledger.jobs.not_analysed(first, Reason.VIEW)
     ledger.jobs.park(second, Reason.REPORT_FAILED)
-    ledger.jobs.report(third, VERDICT, OUTPUTS, ["pacs"])
-    ledger.jobs.report(fourth, VERDICT, OUTPUTS, ["pacs"])
+    ledger.jobs.report(third, VERDICT, OUTPUTS, to(["pacs"]))
+    ledger.jobs.report(fourth, VERDICT, OUTPUTS, to(["pacs"]))
     (delivery,) = ledger.deliveries.lease("pacs", "test/", 1, lease_seconds=60)
     ledger.deliveries.delivered(delivery, status=0)
     ledger.heartbeats.beat("listener", "test/listener/1/", ready=True)

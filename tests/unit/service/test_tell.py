@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from peers.objects import make_cr
+from routes import to
 from worker_rooms import House
 
 from service.job import OutputRecord, Verdict
@@ -30,7 +31,7 @@ def jobs(house: House) -> list[str]:
     leased = house.ledger.jobs.lease("w/", 3, lease_seconds=60, maximum_attempts=3)
     standing = {job.id: job for job in leased}
     taken = [standing[job_id] for job_id in jobs if job_id in standing]
-    house.ledger.jobs.report(taken[0], VERDICT, [SR], ["pacs"])
+    house.ledger.jobs.report(taken[0], VERDICT, [SR], to(["pacs"]))
     house.ledger.jobs.park(taken[1], Reason.REPORT_FAILED)
     house.ledger.jobs.not_analysed(taken[2], Reason.VIEW)
     house.ledger.heartbeats.beat("infer", "host/infer/1/", ready=True)
