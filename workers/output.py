@@ -1,5 +1,6 @@
 """A finished DICOM object on its way to the outbox, and its twin for peers that take no 3D SR."""
 
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Final
 
@@ -71,6 +72,10 @@ def as_comprehensive(output: Output) -> Output:
         ("SeriesInstanceUID", derive_uid("comprehensive", str(original.SeriesInstanceUID))),
     ):  # new elements: the other ones are the original's own
         twin[keyword] = raw_element(tag_of(keyword), uid.encode())
+    if "PredecessorDocumentsSequence" in original:
+        twin.PredecessorDocumentsSequence = [
+            _twin_of_predecessor(item) for item in original.PredecessorDocumentsSequence
+        ]
     is_implicit_vr, is_little_endian = original.original_encoding
     twin.set_original_encoding(is_implicit_vr, is_little_endian, original.original_character_set)
     twin.file_meta = file_meta(sop_class_uid=ComprehensiveSRStorage, sop_instance_uid=instance_uid)
@@ -80,3 +85,15 @@ def as_comprehensive(output: Output) -> Output:
         sop_class_uid=ComprehensiveSRStorage,
         sop_instance_uid=instance_uid,
     )
+
+
+def _twin_of_predecessor(item: Dataset) -> Dataset:
+    """Refer to the twin of the report that was followed: it is what this peer was sent."""
+    study = deepcopy(item)
+    for series in study.ReferencedSeriesSequence:
+        series.SeriesInstanceUID = derive_uid("comprehensive", str(series.SeriesInstanceUID))
+        for instance in series.ReferencedSOPSequence:
+            uid = derive_uid("comprehensive", str(instance.ReferencedSOPInstanceUID))
+            instance.ReferencedSOPInstanceUID = uid
+            instance.ReferencedSOPClassUID = ComprehensiveSRStorage
+    return study

@@ -12,9 +12,11 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
+from service.job import Outcome
 from workers.output import ReportError
-from workers.prediction import Finding, Prediction
-from workers.report_text import CAUTION, ascii_text, model_text, percent
+from workers.prediction import Conclusion, Prediction
+from workers.region import pixel_box
+from workers.report_text import CAUTION, basis_line, model_text, result_line
 
 LONGEST_SIDE: Final = 1024
 NARROWEST: Final = 512  # a narrower radiograph is set between black margins, so the strip fits
@@ -24,12 +26,14 @@ BLUE: Final = (86, 180, 233)
 WHITE: Final = (255, 255, 255)
 GREY: Final = (200, 200, 200)
 STRIP: Final = (24, 24, 24)
-COLOUR: Final = {Finding.PRESENT: ORANGE, Finding.INDETERMINATE: BLUE, Finding.ABSENT: GREY}
-WORD: Final = {
-    Finding.PRESENT: "PRESENT",
-    Finding.INDETERMINATE: "UNDETERMINED",
-    Finding.ABSENT: "ABSENT",
+BLACK: Final = (0, 0, 0)
+COLOUR: Final = {
+    Outcome.PRESENT: ORANGE,
+    Outcome.INDETERMINATE: BLUE,
+    Outcome.ABSENT: GREY,
+    Outcome.NOT_ANALYSED: WHITE,
 }
+BOX_LINES_PER_SIDE: Final = 340  # a line of three pixels in a picture of 1024
 
 LINE_SPACING: Final = 1.3
 SMALLEST_TEXT: Final = 11
@@ -38,18 +42,48 @@ Colour = tuple[int, int, int]
 Pixels = npt.NDArray[np.float32]
 
 
-def picture(pixels: Pixels, prediction: Prediction) -> tuple[Image.Image, tuple[int, int]]:
+def picture(
+    pixels: Pixels | None, conclusion: Conclusion
+) -> tuple[Image.Image, tuple[int, int] | None]:
     """Draw the overlay as RGB; also give rows and columns of the radiograph within it.
 
-    `pixels` is rows x columns of displayed brightness in [0, 1].
+    `pixels` is rows x columns of displayed brightness in [0, 1]; None where there is nothing to
+    show: then the strip stands alone.
     """
-    radiograph = _shrunk(pixels)
+    if pixels is None:
+        return _strip(NARROWEST, conclusion), None
+    radiograph = radiograph_with_region(pixels, conclusion)
     width = max(radiograph.width, NARROWEST)
-    strip = _strip(width, prediction)
+    strip = _strip(width, conclusion)
     canvas = Image.new("RGB", (width, strip.height + radiograph.height))
     canvas.paste(strip, (0, 0))
     canvas.paste(radiograph, ((width - radiograph.width) // 2, strip.height))
     return canvas, (radiograph.height, radiograph.width)
+
+
+def radiograph_with_region(pixels: Pixels, conclusion: Conclusion) -> Image.Image:
+    """Draw the radiograph, small enough for an overlay, and around the region a box if there is one.
+
+    A black line on either side keeps the box in sight on bright bone as on dark lung, on a
+    monitor without colour too.
+    """
+    grey = _shrunk(pixels)
+    region = conclusion.region if isinstance(conclusion, Prediction) else None
+    if region is None:
+        return grey
+    coloured = grey.convert("RGB")
+    left, top, right, bottom = pixel_box(region, rows=grey.height, columns=grey.width)
+    box = (round(left), round(top), round(right) - 1, round(bottom) - 1)
+    line = max(2, max(grey.size) // BOX_LINES_PER_SIDE)
+    draw = ImageDraw.Draw(coloured)
+    draw.rectangle(_grown(box, 1), outline=BLACK, width=line + 2)
+    draw.rectangle(box, outline=COLOUR[conclusion.outcome], width=line)
+    return coloured
+
+
+def _grown(box: tuple[int, int, int, int], by: int) -> tuple[int, int, int, int]:
+    left, top, right, bottom = box
+    return left - by, top - by, right + by, bottom + by
 
 
 def _strip_height(width: int) -> int:
@@ -69,15 +103,15 @@ def _shrunk(pixels: Pixels) -> Image.Image:
     return grey if size == grey.size else grey.resize(size, Image.Resampling.HAMMING)
 
 
-def _strip(width: int, prediction: Prediction) -> Image.Image:
+def _strip(width: int, conclusion: Conclusion) -> Image.Image:
     height = _strip_height(width)
     margin = height // 10
     strip = Image.new("RGB", (width, height), STRIP)
     draw = ImageDraw.Draw(strip)
-    _draw_symbol(draw, prediction.finding, (margin, margin), height - 2 * margin)
+    draw_symbol(draw, conclusion.outcome, (margin, margin), height - 2 * margin)
     left, top = height, margin
     room = width - left - margin
-    for text, share, colour in _lines(prediction):
+    for text, share, colour in _lines(conclusion):
         size = round(height * share)
         fitting, font = _fitted(text, size, room)
         draw.text((left, top), fitting, font=font, fill=colour)
@@ -85,20 +119,13 @@ def _strip(width: int, prediction: Prediction) -> Image.Image:
     return strip
 
 
-def _lines(prediction: Prediction) -> tuple[tuple[str, float, Colour], ...]:
+def _lines(conclusion: Conclusion) -> tuple[tuple[str, float, Colour], ...]:
     """Give the strip's lines: text, height as a share of the strip's, colour."""
-    model, point = prediction.model, prediction.model.operating_point
-    result = (
-        f"Pneumonia {WORD[prediction.finding]}, probability {percent(prediction.probability)} %"
-    )
-    threshold = f"Operating point {ascii_text(point.name)}: from {percent(point.threshold)} %"
-    if point.indeterminate_low < point.indeterminate_high:
-        band = f"{percent(point.indeterminate_low)} to {percent(point.indeterminate_high)} %"
-        threshold += f", undetermined {band}"
+    model = conclusion.model
     calibrated = "calibrated" if model.calibrated else "not calibrated"
     return (
-        (result, 0.24, COLOUR[prediction.finding]),
-        (threshold, 0.14, WHITE),
+        (result_line(conclusion), 0.24, COLOUR[conclusion.outcome]),
+        (basis_line(conclusion), 0.14, WHITE),
         (f"Model {model_text(model)}, {calibrated}", 0.14, WHITE),
         (CAUTION, 0.14, WHITE),
     )
@@ -125,23 +152,29 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
     return font
 
 
-def _draw_symbol(
-    draw: ImageDraw.ImageDraw, finding: Finding, corner: tuple[int, int], side: int
+def draw_symbol(
+    draw: ImageDraw.ImageDraw, outcome: Outcome, corner: tuple[int, int], side: int
 ) -> None:
-    """Draw a full triangle for present, a diamond for undetermined, an empty ring for absent."""
+    """Draw a full triangle for present, a diamond for undetermined, an empty ring for absent.
+
+    An instance that was not analysed has a square that is crossed out.
+    """
     left, top = corner
     middle, right, bottom = side // 2, left + side, top + side
     centre = (left + middle, top + middle)
-    colour = COLOUR[finding]
+    colour = COLOUR[outcome]
     line = max(2, side // 12)
-    match finding:
-        case Finding.PRESENT:
+    match outcome:
+        case Outcome.PRESENT:
             draw.polygon([(left + middle, top), (right, bottom), (left, bottom)], fill=colour)
             low = (centre[0], top + side * 2 // 3)
             draw.text(low, "!", font=_font(side // 2), fill=STRIP, anchor="mm")
-        case Finding.INDETERMINATE:
+        case Outcome.INDETERMINATE:
             corners = [(centre[0], top), (right, centre[1]), (centre[0], bottom), (left, centre[1])]
             draw.polygon(corners, outline=colour, width=line)
             draw.text(centre, "?", font=_font(side // 2), fill=colour, anchor="mm")
-        case Finding.ABSENT:
+        case Outcome.ABSENT:
             draw.ellipse((left, top, right, bottom), outline=colour, width=line)
+        case Outcome.NOT_ANALYSED:
+            draw.rectangle((left, top, right, bottom), outline=colour, width=line)
+            draw.line((left, bottom, right, top), fill=colour, width=line)

@@ -9,7 +9,8 @@ from pydicom.uid import Comprehensive3DSRStorage
 
 from service.job import OutputKind
 from workers.output import Output, ReportError, as_comprehensive
-from workers.prediction import Conclusion
+from workers.prediction import Conclusion, NotAnalysed
+from workers.report_codes import our_coding_scheme
 from workers.report_content import measurement_report
 from workers.report_elements import carried, sequence_of
 from workers.report_header import begin_result, referenced_instance, request_items
@@ -51,6 +52,8 @@ def build_report(
             now=now,
         )
         _add_document(report, source, evidence)
+        if isinstance(conclusion, NotAnalysed):
+            report.CodingSchemeIdentificationSequence = [our_coding_scheme()]
         if edition.follows is not None:
             report.PredecessorDocumentsSequence = [_predecessor(evidence, edition.follows)]
         report.update(measurement_report(evidence, conclusion, tracking_uid=finding))

@@ -6,7 +6,8 @@ The object keeps the source's character set, and ASCII reads the same in every o
 import unicodedata
 from typing import Final
 
-from workers.prediction import Model, OperatingPoint
+from service.reasons import EXPLANATIONS
+from workers.prediction import Conclusion, Finding, Model, NotAnalysed, OperatingPoint
 
 CAUTION: Final = "AI result, unverified. Not a medical device: for research use only."
 
@@ -27,6 +28,33 @@ def percent(probability: float) -> str:
     return f"{100 * probability:.1f}"
 
 
+WORD: Final = {  # of a finding, for people
+    Finding.PRESENT: "PRESENT",
+    Finding.INDETERMINATE: "UNDETERMINED",
+    Finding.ABSENT: "ABSENT",
+}
+
+
+def result_line(conclusion: Conclusion) -> str:
+    """Give the conclusion in one line, the same on everything that a person reads."""
+    if isinstance(conclusion, NotAnalysed):
+        return "NOT ANALYSED for pneumonia"
+    word = WORD[conclusion.finding]
+    return f"Pneumonia {word}, probability {percent(conclusion.probability)} %"
+
+
+def basis_line(conclusion: Conclusion) -> str:
+    """Say by which thresholds a probability was read, or why there is none."""
+    if isinstance(conclusion, NotAnalysed):
+        return EXPLANATIONS[conclusion.reason]
+    point = conclusion.model.operating_point
+    text = f"Operating point {ascii_text(point.name)}: from {percent(point.threshold)} %"
+    if point.indeterminate_low < point.indeterminate_high:
+        band = f"{percent(point.indeterminate_low)} to {percent(point.indeterminate_high)} %"
+        text += f", undetermined {band}"
+    return text
+
+
 def operating_point_text(point: OperatingPoint) -> str:
     """Give an operating point by name and values, as calibrated probabilities."""
     return (
@@ -40,14 +68,20 @@ def model_text(model: Model) -> str:
     return f"{ascii_text(model.name)} {ascii_text(model.version)}"
 
 
-def parameters_text(model: Model, probability: float) -> tuple[str, ...]:
-    """Give what must be known to reproduce and to read the number, one statement each."""
-    calibrated = "calibrated" if model.calibrated else "uncalibrated"
-    return (
+def parameters_text(conclusion: Conclusion) -> tuple[str, ...]:
+    """Give what must be known to reproduce and to read a conclusion, one statement each."""
+    model = conclusion.model
+    named = (
         operating_point_text(model.operating_point),
         f"Calibrated: {'yes' if model.calibrated else 'no'}",
         f"Weights SHA-256: {model.weights_sha256}",
-        f"Probability of pneumonia: {float(probability)!r}",
+    )
+    if isinstance(conclusion, NotAnalysed):
+        return (*named, f"Not analysed: {EXPLANATIONS[conclusion.reason]}")
+    calibrated = "calibrated" if model.calibrated else "uncalibrated"
+    return (
+        *named,
+        f"Probability of pneumonia: {float(conclusion.probability)!r}",
         (
             f"Certainty of Finding is the {calibrated} probability of pneumonia in percent, "
             "whether pneumonia reads present, absent or undetermined"

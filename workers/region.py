@@ -1,0 +1,16 @@
+"""A region in pixels: the same box in the report, on the overlay and in every other output."""
+
+from workers.prediction import Region
+
+Box = tuple[float, float, float, float]  # left, top, right, bottom
+
+
+def pixel_box(region: Region, *, rows: int, columns: int) -> Box:
+    """Give a region's left, top, right and bottom edge in pixels of an image of this size.
+
+    0 is the outer edge of the first pixel and `columns` that of the last, as SCOORD has it
+    (PS3.3 C.18.6.1.1). Hundredths of a pixel are finer than anybody looks.
+    """
+    left, right = (round(edge * columns, 2) for edge in (region.left, region.right))
+    top, bottom = (round(edge * rows, 2) for edge in (region.top, region.bottom))
+    return left, top, right, bottom

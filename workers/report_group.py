@@ -1,0 +1,196 @@
+"""The one measurement group of a report: what was concluded, by which algorithm, from what.
+
+A region makes it a planar region of interest (TID 1410). Without one it is the variant for whole
+images (TID 1501), below whose number hangs a closed line around the image: it says no more than
+that, but OHIF shows a black viewport for a report without coordinates.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+from highdicom.sr import (
+    AlgorithmIdentification,
+    CodeContentItem,
+    CoordinatesForMeasurement,
+    GraphicTypeValues,
+    ImageRegion,
+    Measurement,
+    MeasurementsAndQualitativeEvaluations,
+    PlanarROIMeasurementsAndQualitativeEvaluations,
+    QualitativeEvaluation,
+    RelationshipTypeValues,
+    SourceImageForMeasurementGroup,
+    SourceImageForRegion,
+    TrackingIdentifier,
+)
+from pydicom.sr.coding import Code
+
+from workers.prediction import Conclusion, Finding, NotAnalysed, Prediction, Region
+from workers.region import pixel_box
+from workers.report_codes import (
+    ARTIFICIAL_INTELLIGENCE,
+    BOUNDED_BY,
+    CERTAINTY_OF_FINDING,
+    CLASS_ACTIVATION,
+    MEASUREMENT_METHOD,
+    NO_ALGORITHM_SUCCEEDED,
+    NOT_ANALYSED_BECAUSE,
+    PERCENT,
+    PNEUMONIA,
+    PROCESSING_SUMMARY,
+    READING,
+    reason_code,
+)
+from workers.report_source import Source
+from workers.report_text import ascii_text, parameters_text, percent
+
+WHOLE_IMAGE: Final = Region(top=0, left=0, bottom=1, right=1)
+OF_THE_WHOLE: Final = "AI finding of the whole image"
+OF_A_REGION: Final = "AI attention region, not a lesion outline"
+OF_NOTHING: Final = "AI result: not analysed"
+
+Group = MeasurementsAndQualitativeEvaluations | PlanarROIMeasurementsAndQualitativeEvaluations
+
+
+def measurement_group(source: Source, conclusion: Conclusion, *, tracking_uid: str) -> Group:
+    """Give the measurement group that says what was concluded about a source."""
+    algorithm = _algorithm(conclusion)
+    if isinstance(conclusion, NotAnalysed):
+        return _not_analysed(source, conclusion, algorithm, tracking_uid)
+    if conclusion.region is not None and source.rows and source.columns:
+        return _of_region(source, conclusion, conclusion.region, algorithm, tracking_uid)
+    return _of_whole(source, conclusion, algorithm, tracking_uid)
+
+
+def _of_whole(
+    source: Source, prediction: Prediction, algorithm: AlgorithmIdentification, tracking_uid: str
+) -> MeasurementsAndQualitativeEvaluations:
+    return MeasurementsAndQualitativeEvaluations(
+        tracking_identifier=TrackingIdentifier(uid=tracking_uid, identifier=OF_THE_WHOLE),
+        finding_type=_finding(prediction),
+        algorithm_id=algorithm,
+        measurements=[_certainty(prediction, _around_image(source))],
+        qualitative_evaluations=[_reading(prediction)],
+        source_images=[_source_of_group(source)],
+    )
+
+
+def _of_region(
+    source: Source,
+    prediction: Prediction,
+    region: Region,
+    algorithm: AlgorithmIdentification,
+    tracking_uid: str,
+) -> PlanarROIMeasurementsAndQualitativeEvaluations:
+    group = PlanarROIMeasurementsAndQualitativeEvaluations(
+        tracking_identifier=TrackingIdentifier(uid=tracking_uid, identifier=OF_A_REGION),
+        referenced_region=_image_region(source, region),
+        finding_type=_finding(prediction),
+        algorithm_id=algorithm,
+        measurements=[_certainty(prediction, None)],
+        qualitative_evaluations=[_reading(prediction)],
+        geometric_purpose=BOUNDED_BY,
+    )
+    _add_method(group)
+    return group
+
+
+def _not_analysed(
+    source: Source, refusal: NotAnalysed, algorithm: AlgorithmIdentification, tracking_uid: str
+) -> MeasurementsAndQualitativeEvaluations:
+    """Say that nothing was concluded, and why; of pneumonia nothing is said at all."""
+    return MeasurementsAndQualitativeEvaluations(
+        tracking_identifier=TrackingIdentifier(uid=tracking_uid, identifier=OF_NOTHING),
+        algorithm_id=algorithm,
+        qualitative_evaluations=[
+            QualitativeEvaluation(name=PROCESSING_SUMMARY, value=NO_ALGORITHM_SUCCEEDED),
+            QualitativeEvaluation(name=NOT_ANALYSED_BECAUSE, value=reason_code(refusal.reason)),
+        ],
+        source_images=[_source_of_group(source)],
+    )
+
+
+def _algorithm(conclusion: Conclusion) -> AlgorithmIdentification:
+    model = conclusion.model
+    return AlgorithmIdentification(
+        name=ascii_text(model.name),
+        version=ascii_text(model.version),
+        parameters=parameters_text(conclusion),
+        family=ARTIFICIAL_INTELLIGENCE,
+    )
+
+
+def _finding(prediction: Prediction) -> Code | None:
+    """Only a positive carries a Finding: who prints nothing else cannot turn a negative round."""
+    return PNEUMONIA if prediction.finding is Finding.PRESENT else None
+
+
+def _reading(prediction: Prediction) -> QualitativeEvaluation:
+    return QualitativeEvaluation(name=PNEUMONIA, value=READING[prediction.finding])
+
+
+def _certainty(
+    prediction: Prediction, coordinates: Sequence[CoordinatesForMeasurement] | None
+) -> Measurement:
+    """Give the probability in percent, and what of the image it is inferred from."""
+    return Measurement(
+        name=CERTAINTY_OF_FINDING,
+        value=float(percent(prediction.probability)),
+        unit=PERCENT,
+        referenced_coordinates=coordinates,
+    )
+
+
+def _around_image(source: Source) -> list[CoordinatesForMeasurement] | None:
+    if source.rows is None or source.columns is None:
+        return None
+    return [
+        CoordinatesForMeasurement(
+            graphic_type=GraphicTypeValues.POLYLINE,
+            graphic_data=_corners(source, WHOLE_IMAGE),
+            source_image=_source_of_region(source),
+        )
+    ]
+
+
+def _image_region(source: Source, region: Region) -> ImageRegion:
+    return ImageRegion(
+        graphic_type=GraphicTypeValues.POLYLINE,
+        graphic_data=_corners(source, region),
+        source_image=_source_of_region(source),
+    )
+
+
+def _corners(source: Source, region: Region) -> np.ndarray:
+    """Give a closed rectangle as column, row; 0, 0 is the first pixel's outer corner."""
+    left, top, right, bottom = pixel_box(region, rows=source.rows or 0, columns=source.columns or 0)
+    return np.array([(left, top), (right, top), (right, bottom), (left, bottom), (left, top)])
+
+
+def _source_of_group(source: Source) -> SourceImageForMeasurementGroup:
+    return SourceImageForMeasurementGroup(source.sop_class_uid, source.sop_instance_uid)
+
+
+def _source_of_region(source: Source) -> SourceImageForRegion:
+    return SourceImageForRegion(source.sop_class_uid, source.sop_instance_uid)
+
+
+def _add_method(group: PlanarROIMeasurementsAndQualitativeEvaluations) -> None:
+    """Say that the region is one of class activation, after the tracking identifiers.
+
+    By hand, because highdicom relates a group's method by CONTAINS, where TID 1410 has it modify
+    the concept.
+    """
+    method = CodeContentItem(
+        name=MEASUREMENT_METHOD,
+        value=CLASS_ACTIVATION,
+        relationship_type=RelationshipTypeValues.HAS_CONCEPT_MOD,
+    )
+    items = group[0].ContentSequence
+    first_statement = next(
+        position
+        for position, item in enumerate(items)
+        if item.RelationshipType != RelationshipTypeValues.HAS_OBS_CONTEXT.value
+    )
+    items.insert(first_statement, method)
