@@ -62,7 +62,7 @@ def picture(
 
 
 def radiograph_with_region(pixels: Pixels, conclusion: Conclusion) -> Image.Image:
-    """Draw the radiograph, small enough for an overlay, and around the region a box if there is one.
+    """Draw the radiograph, small enough for an overlay, and a box around the region if it has one.
 
     A black line on either side keeps the box in sight on bright bone as on dark lung, on a
     monitor without colour too.

@@ -13,13 +13,16 @@ import pytest
 from peers.objects import make_cr
 from pydicom import dcmread
 from pydicom.dataset import Dataset
+from pydicom.uid import BasicTextSRStorage, Comprehensive3DSRStorage, EncapsulatedPDFStorage
 from routes import to
 from worker_rooms import PACS, House, Pixels, StandInPredictor
 
+from service.identity import IMPLEMENTATION_CLASS_UID
 from service.job import Job, JobState
 from service.metrics import NOT_ANALYSED, PREDICTIONS, STALE_LEASES
 from service.reasons import Reason
 from workers.infer import Rooms, infer_batch, infer_due
+from workers.output import ReportError
 from workers.prediction import Finding, NotAnalysable, Prediction
 
 SOUTH = {**PACS, "name": "south"}
@@ -60,7 +63,11 @@ def rings() -> list[str]:
 
 @pytest.fixture
 def rooms(house: House, decoders: ThreadPoolExecutor, rings: list[str]) -> Make:
-    def make(predictor: StandInPredictor | None = None, **more: object) -> Rooms:
+    usual = house
+
+    def make(
+        predictor: StandInPredictor | None = None, *, house: House = usual, **more: object
+    ) -> Rooms:
         return Rooms(
             settings=house.settings,
             ledger=house.ledger,
@@ -348,3 +355,120 @@ def test_a_ledger_that_falls_silent_keeps_no_half_written_job(
     house.clock.pass_seconds(61)
     infer_due(rooms())
     assert house.stands(job_id) == (JobState.REPORTED, None)
+
+
+NOT_ANALYSED_TOO = {
+    **PACS,
+    "outcomes": ["present", "absent", "indeterminate", "not_analysed"],
+    "outputs": ["sr", "overlay"],
+}
+
+
+@pytest.fixture
+def telling(tmp_path: Path) -> Iterator[House]:
+    """A house whose first destination also wants to know what was not analysed."""
+    house = House(tmp_path / "telling", destinations=(NOT_ANALYSED_TOO, SOUTH))
+    yield house
+    house.ledger.close()
+
+
+def owed(house: House, job_id: str) -> set[tuple[str, str]]:
+    return {(each.kind, each.destination) for each in house.ledger.view.deliveries(job_id)}
+
+
+@pytest.mark.parametrize("where", ["header", "pixels", "network"])
+def test_what_was_not_analysed_is_told_to_whoever_wants_to_know(
+    telling: House, rooms: Make, rings: list[str], where: str
+) -> None:
+    instance = make_cr(rows=64)
+    reason = {"header": Reason.VIEW, "pixels": Reason.NO_PIXELS, "network": Reason.NOT_CHEST}[where]
+    if where == "header":
+        instance.ViewPosition = "LATERAL"
+    if where == "pixels":
+        del instance.PixelData
+    job_id = telling.receive(instance)
+    infer_due(rooms(RefusingPredictor(refused_rows=8), house=telling))
+    job = telling.job(job_id)
+    assert (job.state, job.refusal, job.outcome) == (JobState.REPORTED, reason, "not_analysed")
+    assert owed(telling, job_id) == {("sr", "pacs"), ("overlay", "pacs")}
+    assert rings == ["pacs"], "south wants to know nothing of it"
+    report = dcmread(telling.spool.outbox(job_id, "sr"))
+    assert str(reason) in report.to_json()
+    for each in telling.ledger.deliveries.lease("pacs", "w/", 9, lease_seconds=60):
+        telling.ledger.deliveries.delivered(each, status=0)
+    assert telling.stands(job_id) == (JobState.NOT_ANALYSED, reason)
+    census = telling.ledger.view.census()
+    assert (census.balance, census.by_state[JobState.NOT_ANALYSED]) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("sop_class", "reason"),
+    [
+        (Comprehensive3DSRStorage, Reason.NOT_AN_IMAGE),
+        (BasicTextSRStorage, Reason.NOT_AN_IMAGE),
+        (EncapsulatedPDFStorage, Reason.NOT_AN_IMAGE),
+        (None, Reason.OWN_RESULT),
+    ],
+)
+def test_no_report_is_made_of_a_report_or_of_our_own_result(
+    telling: House, rooms: Make, sop_class: str | None, reason: Reason
+) -> None:
+    returned = make_cr()
+    if sop_class is None:
+        returned.InstanceCreatorUID = IMPLEMENTATION_CLASS_UID
+    else:
+        returned.SOPClassUID = returned.file_meta.MediaStorageSOPClassUID = sop_class
+    before = NOT_ANALYSED.labels(reason=reason)._value.get()
+    job_id = telling.receive(returned)
+    infer_due(rooms(house=telling))
+    assert telling.stands(job_id) == (JobState.NOT_ANALYSED, reason)
+    assert telling.outbox() == {}
+    assert NOT_ANALYSED.labels(reason=reason)._value.get() == before + 1
+
+
+def test_a_refusal_that_no_report_can_be_made_of_is_closed_all_the_same(
+    telling: House, rooms: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def impossible(*_: object, **__: object) -> None:
+        raise ReportError("no valid UID")
+
+    monkeypatch.setattr("workers.results.build_report", impossible)
+    instance = make_cr()
+    instance.ViewPosition = "LATERAL"
+    job_id = telling.receive(instance)
+    infer_due(rooms(house=telling))
+    assert telling.stands(job_id) == (JobState.NOT_ANALYSED, Reason.VIEW)
+
+
+def test_each_destination_is_owed_the_outputs_it_wants_for_the_outcomes_it_wants(
+    tmp_path: Path, rooms: Make
+) -> None:
+    """The stand-in's number is a mean: a dark picture reads absent, a bright one present."""
+    house = House(
+        tmp_path / "routes",
+        destinations=(
+            {**PACS, "outputs": ["sr"]},
+            {**SOUTH, "outputs": ["overlay"], "outcomes": ["present"]},
+        ),
+    )
+    dark, bright = make_cr(rows=64), make_cr(rows=64)
+    for instance, value in ((dark, b"\0\0"), (bright, b"\xff\x0f")):
+        instance.PixelData = value * (len(instance.PixelData) // 2)
+    negative, positive = house.receive(dark), house.receive(bright)
+    infer_due(rooms(house=house))
+    assert [house.job(each).finding for each in (negative, positive)] == ["absent", "present"]
+    assert owed(house, negative) == {("sr", "pacs")}
+    assert owed(house, positive) == {("sr", "pacs"), ("overlay", "south")}
+    house.ledger.close()
+
+
+def test_a_finding_that_nobody_wants_is_reported_in_the_ledger_and_ends_there(
+    tmp_path: Path, rooms: Make
+) -> None:
+    house = House(tmp_path / "quiet", destinations=({**PACS, "outcomes": ["not_analysed"]},))
+    job_id = house.receive(make_cr())
+    infer_due(rooms(house=house))
+    assert house.stands(job_id) == (JobState.DELIVERED, None)
+    assert house.job(job_id).probability is not None
+    assert owed(house, job_id) == set()
+    house.ledger.close()

@@ -39,8 +39,9 @@ from report_sources import (
 from service.identity import IMPLEMENTATION_CLASS_UID, is_own_result
 from workers.prediction import Finding, Model, OperatingPoint
 from workers.report import Output, ReportError, as_comprehensive, build_report
-from workers.report_content import PNEUMONIA
+from workers.report_codes import PNEUMONIA
 from workers.report_header import INHERITED, TYPE_2
+from workers.report_uids import Edition
 
 ALL_FINDINGS = list(Finding)
 SHARED = (*TYPE_2, *INHERITED)
@@ -458,8 +459,8 @@ def test_the_same_input_gives_the_same_bytes() -> None:
 def test_every_difference_in_the_input_gives_another_object_in_another_series() -> None:
     outputs = [
         build_report(radiograph(), predicted(), now=NOW),
-        build_report(radiograph(), predicted(), now=NOW, digest="0" * 64),
-        build_report(radiograph(), predicted(), now=NOW, digest="1" * 64),
+        build_report(radiograph(), predicted(), now=NOW, edition=Edition(digest="0" * 64)),
+        build_report(radiograph(), predicted(), now=NOW, edition=Edition(digest="1" * 64)),
         build_report(radiograph(SOPInstanceUID=b"1.2.9"), predicted(), now=NOW),
         *(build_report(radiograph(), predicted(model=each), now=NOW) for each in other_models()),
     ]

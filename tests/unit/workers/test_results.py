@@ -8,10 +8,10 @@ from peers.objects import make_cr
 from pydicom import dcmread
 from worker_rooms import House, StandInPredictor
 
-from service.job import Job, JobState
+from service.job import Job, JobState, OutputKind
 from service.ledger import StaleLeaseError
 from workers.output import ReportError
-from workers.prediction import Prediction
+from workers.prediction import Conclusion, Prediction
 from workers.reading import Reading, read
 from workers.results import keep_results, make_outputs
 
@@ -28,6 +28,18 @@ def predicted(house: House, job_id: str) -> tuple[Reading, Prediction]:
     return reading, prediction
 
 
+def keep(house: House, job: Job, reading: Reading, conclusion: Conclusion) -> None:
+    keep_results(
+        house.settings,
+        house.ledger,
+        house.spool,
+        job,
+        reading.header,
+        reading.prepared.picture,
+        conclusion,
+    )
+
+
 def lease(house: House) -> Job:
     (job,) = house.ledger.jobs.lease("w/", 1, lease_seconds=60, maximum_attempts=3)
     return job
@@ -36,7 +48,7 @@ def lease(house: House) -> Job:
 def test_a_prediction_becomes_a_report_and_an_overlay_in_outbox_and_ledger(house: House) -> None:
     job_id = house.receive(make_cr())
     reading, prediction = predicted(house, job_id)
-    keep_results(house.settings, house.ledger, house.spool, lease(house), reading, prediction)
+    keep(house, lease(house), reading, prediction)
     job = house.job(job_id)
     assert (job.state, job.finding) == (JobState.REPORTED, prediction.finding)
     assert job.probability == prediction.probability
@@ -56,11 +68,11 @@ def test_a_second_run_makes_the_same_bytes_however_late_it_is(house: House) -> N
     reading, prediction = predicted(house, job_id)
     stale = lease(house)
     house.clock.pass_seconds(100_000)
-    keep_results(house.settings, house.ledger, house.spool, lease(house), reading, prediction)
+    keep(house, lease(house), reading, prediction)
     kept = house.outbox()
     assert len(kept) == 2
     with pytest.raises(StaleLeaseError):
-        keep_results(house.settings, house.ledger, house.spool, stale, reading, prediction)
+        keep(house, stale, reading, prediction)
     assert house.outbox() == kept
 
 
@@ -77,7 +89,7 @@ def test_a_corrected_instance_gets_objects_of_its_own_beside_the_firsts(house: H
         job_id = house.receive(dataset)
         house.clock.pass_seconds(1)
         reading, prediction = predicted(house, job_id)
-        keep_results(house.settings, house.ledger, house.spool, lease(house), reading, prediction)
+        keep(house, lease(house), reading, prediction)
         uids += [each.sop_instance_uid for each in house.ledger.view.outputs(job_id)]
     assert len(set(uids)) == 4
     assert len({dcmread(path).SeriesInstanceUID for path in outputs(house)}) == 4
@@ -93,7 +105,7 @@ def test_a_source_that_no_report_can_name_leaves_nothing_behind(house: House) ->
     del reading.header["StudyInstanceUID"]
     job = lease(house)
     with pytest.raises(ReportError):
-        keep_results(house.settings, house.ledger, house.spool, job, reading, prediction)
+        keep(house, job, reading, prediction)
     assert house.outbox() == {}
     assert house.job(job_id).state is JobState.RECEIVED
 
@@ -102,7 +114,13 @@ def test_the_objects_are_dated_by_the_receipt_and_else_those_of_no_server(house:
     house.clock.pass_seconds(-100_000)
     job_id = house.receive(make_cr())
     reading, prediction = predicted(house, job_id)
-    keep_results(house.settings, house.ledger, house.spool, lease(house), reading, prediction)
+    keep(house, lease(house), reading, prediction)
     received_at = datetime.fromtimestamp(house.job(job_id).received_at, tz=UTC)
-    made = make_outputs(reading, prediction, now=received_at)
+    made = make_outputs(
+        reading.header,
+        reading.prepared.picture,
+        prediction,
+        kinds=(OutputKind.SR, OutputKind.OVERLAY),
+        now=received_at,
+    )
     assert {output.encode() for output in made} == set(house.outbox().values())
