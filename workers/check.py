@@ -3,14 +3,8 @@
 from service.check import Finding
 from service.errors import ExplainedError
 from service.settings import Destination, DimseDestination, Settings
-from workers.pacs import (
-    NO_CONNECTION,
-    OFFERED,
-    SUCCESS,
-    UNKNOWN_HOST,
-    UnreachableError,
-    associate,
-)
+from workers.outgoing import SUCCESS, UnreachableError
+from workers.pacs import NO_CONNECTION, OFFERED, UNKNOWN_HOST, associate
 
 
 class DestinationError(ExplainedError):

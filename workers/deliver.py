@@ -26,7 +26,7 @@ from service.reasons import Reason
 from service.settings import Destination, Settings
 from service.spool import Spool
 from workers.app import work
-from workers.pacs import Answer, DamagedError, UnreachableError
+from workers.outgoing import Answer, AwayError, DamagedError, UnreachableError
 from workers.sending import Way, open_way
 
 DAY_SECONDS: Final = 86_400
@@ -101,7 +101,8 @@ def _deliver(rooms: Rooms, destination: Destination, deliveries: Sequence[Delive
     try:
         with open_way(destination, rooms.settings.dicom.ae_title, classes) as way:
             while waiting and not rooms.stopping.is_set() and way.is_open:
-                _deliver_one(rooms, way, waiting.pop(0))
+                _deliver_one(rooms, way, waiting[0])
+                waiting.pop(0)
     except UnreachableError as exc:
         _leave_alone(rooms, destination, str(exc))
         _give_back(rooms, waiting, str(exc))
@@ -117,6 +118,8 @@ def _deliver_one(rooms: Rooms, way: Way, delivery: Delivery) -> None:
         answer = way.send(path)
     except (FileNotFoundError, DamagedError):
         _park(rooms, delivery, Reason.BYTES_MISSING)
+    except AwayError:
+        raise
     except UnreachableError as exc:
         # the association was there: it may be this object that the destination dies of, so it
         # waits by itself and the others go on

@@ -3,15 +3,12 @@
 import contextlib
 import socket
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
-from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.filereader import read_file_meta_info
 from pydicom.uid import (
     Comprehensive3DSRStorage,
     ComprehensiveSRStorage,
@@ -24,57 +21,24 @@ from pynetdicom.association import Association
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from service.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
-from service.job import OutputKind
 from service.settings import DimseDestination
-from workers.output import Output, as_comprehensive
+from workers.outgoing import (
+    CANNOT_UNDERSTAND,
+    SOP_CLASS_NOT_SUPPORTED,
+    Answer,
+    UnreachableError,
+    read_dataset,
+    read_names,
+    twin_of,
+)
 
-SUCCESS: Final = 0x0000
-SOP_CLASS_NOT_SUPPORTED: Final = 0x0122  # PS3.7 C.5.6: also what an unaccepted context means to us
-CANNOT_UNDERSTAND: Final = 0xC000  # PS3.4 table B.2-1
-OUT_OF_RESOURCES: Final = range(0xA700, 0xA800)  # PS3.4 table B.2-1
 OFFERED: Final = (Comprehensive3DSRStorage, ComprehensiveSRStorage, SecondaryCaptureImageStorage)
-DUPLICATE_INSTANCE: Final = 0x0111  # PS3.7 C.5.9: it has the object, and ours under one UID are one
-WARNINGS: Final = frozenset(
-    {0x0001, 0x0107, 0x0116, DUPLICATE_INSTANCE, *range(0xB000, 0xC000)}
-)  # PS3.7 annex C
 _config.STORE_SEND_CHUNKED_DATASET = True  # a path given to send_c_store goes as it lies on disk
 SYNTAXES: Final = [ExplicitVRLittleEndian, ImplicitVRLittleEndian]
 _QUICKACK: Final = getattr(socket, "TCP_QUICKACK", None)  # Linux
 MAXIMUM_PDU_BYTES: Final = 128 * 1024
 NO_CONNECTION: Final = "no-connection"
 UNKNOWN_HOST: Final = "unknown-host"
-What = TypeVar("What")
-
-
-class UnreachableError(Exception):
-    """The destination did not answer; the message is one word of ours saying how."""
-
-
-class DamagedError(Exception):
-    """What lies in the outbox is not what was put there."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """A destination's DIMSE status to one object."""
-
-    status: int
-    sop_instance_uid: str  # of the object it answered to: a twin has a UID of its own
-
-    @property
-    def taken(self) -> bool:
-        """Whether the destination has the object, with or without a warning."""
-        return self.status == SUCCESS or self.warned
-
-    @property
-    def warned(self) -> bool:
-        """Whether it has the object but changed or doubted something."""
-        return self.status in WARNINGS
-
-    @property
-    def transient(self) -> bool:
-        """Whether the same object may well be taken later, without anybody's doing."""
-        return self.status in OUT_OF_RESOURCES
 
 
 class Sender:
@@ -100,15 +64,12 @@ class Sender:
             DamagedError: the bytes in the outbox are no DICOM object any more.
             OSError: the object cannot be read from the outbox.
         """
-        sop_class, uid, syntax = _read(_names, path)
-        if self.takes(sop_class, syntax):
-            return self._store(path, uid)
-        dataset: Dataset = _read(dcmread, path)
-        if sop_class == Comprehensive3DSRStorage and not self.takes(sop_class):
-            original = Output(
-                kind=OutputKind.SR, dataset=dataset, sop_class_uid=sop_class, sop_instance_uid=uid
-            )
-            dataset = as_comprehensive(original).dataset
+        names = read_names(path)
+        if self.takes(names.sop_class_uid, names.transfer_syntax_uid):
+            return self._store(path, names.sop_instance_uid)
+        dataset = read_dataset(path)
+        if names.sop_class_uid == Comprehensive3DSRStorage and not self.takes(names.sop_class_uid):
+            dataset = twin_of(dataset, names).dataset
         uid = str(dataset.SOPInstanceUID)
         if not self.takes(dataset.SOPClassUID):
             return Answer(status=SOP_CLASS_NOT_SUPPORTED, sop_instance_uid=uid)
@@ -203,24 +164,6 @@ def _entity(destination: DimseDestination, calling_ae_title: str, sop_classes: S
             ae.add_requested_context(sop_class, syntax)
     ae.add_requested_context(Verification)
     return ae
-
-
-def _names(path: Path) -> tuple[str, str, str]:
-    meta = read_file_meta_info(path)
-    return (
-        str(meta.MediaStorageSOPClassUID),
-        str(meta.MediaStorageSOPInstanceUID),
-        str(meta.TransferSyntaxUID),
-    )
-
-
-def _read(how: Callable[[Path], What], path: Path) -> What:
-    try:
-        return how(path)
-    except OSError:
-        raise
-    except Exception as exc:  # pydicom raises what damaged bytes make it raise
-        raise DamagedError(type(exc).__name__) from exc
 
 
 def _hang_up(association: Association) -> None:

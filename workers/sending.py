@@ -7,7 +7,7 @@ from typing import Protocol
 
 from service.settings import Destination, DimseDestination
 from workers import pacs
-from workers.pacs import Answer
+from workers.outgoing import Answer
 
 
 class Way(Protocol):

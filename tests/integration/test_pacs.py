@@ -15,8 +15,9 @@ from report_sources import NOW, predicted, radiograph
 from scripted_pacs import ABORT, ALL, EXPLICIT, IMPLICIT, SC, SR, SR_3D, ScriptedPacs
 
 from service.settings import DimseDestination
+from workers.outgoing import Answer, DamagedError, UnreachableError
 from workers.overlay import build_overlay
-from workers.pacs import Answer, DamagedError, UnreachableError, associate
+from workers.pacs import associate
 from workers.report import build_report
 
 # pynetdicom forgets the socket of a connection that failed
