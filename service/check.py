@@ -11,7 +11,8 @@ from rich.console import Console
 
 from service.embedded_redis import redis_program
 from service.errors import ExplainedError
-from service.exposure import is_loopback, listener_fault, web_fault
+from service.exposure import listener_fault, web_fault
+from service.loopback import is_loopback
 from service.memory import open_ledger, open_spool
 from service.settings import (
     Destination,

@@ -1,19 +1,7 @@
 """What others can reach, and what an operator must have said before they can."""
 
-import ipaddress
-from typing import Final
-
+from service.loopback import is_loopback
 from service.settings import Dicom, Web
-
-_LOOPBACK_NAMES: Final = frozenset({"localhost", "ip6-localhost"})
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether only this machine can reach the host."""
-    try:
-        return host in _LOOPBACK_NAMES or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def listener_fault(dicom: Dicom) -> str | None:

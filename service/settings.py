@@ -35,6 +35,7 @@ from pydantic_settings import (
 
 from service.errors import EX_CONFIG, ExplainedError
 from service.job import Outcome, OutputKind, Routes
+from service.loopback import is_loopback
 from service.sop_classes import DEFAULT_SOP_CLASSES, sop_class_uid
 
 CONFIG_VARIABLE: Final = "LOBAR_CONFIG"
@@ -110,6 +111,18 @@ def _web_url(value: str) -> str:
     return value.rstrip("/")
 
 
+def _bearer_token(value: SecretStr) -> SecretStr:
+    """Refuse what no header can carry (RFC 6750 2.1), without saying what it was."""
+    if not is_bearer_token(value.get_secret_value()):
+        raise ValueError("is no bearer token: letters, digits and -._~+/ only, = at the end")
+    return value
+
+
+def is_bearer_token(value: str) -> bool:
+    """Tell whether a header can carry this token (RFC 6750 2.1)."""
+    return re.fullmatch(r"[A-Za-z0-9._~+/-]+=*", value) is not None
+
+
 def _require_port(url: str, wanted: str) -> None:
     try:
         _ = urlsplit(url).port
@@ -128,7 +141,7 @@ Host = Annotated[str, Field(min_length=1), AfterValidator(_host)]
 class Section(BaseModel):
     """A frozen part of the tree; an unknown name in it is an error, not a silent nothing."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
 class Dicom(Section):
@@ -255,25 +268,46 @@ class WebDestination(Destination):
     """A PACS that takes outputs over DICOMweb (STOW-RS, PS3.18 10.5)."""
 
     url: Annotated[str, AfterValidator(_web_url)]
-    bearer_token: SecretStr | None = None
+    bearer_token: Annotated[SecretStr, AfterValidator(_bearer_token)] | None = None
     bearer_token_file: Path | None = None
     ca_file: Path | None = None
     client_certificate_file: Path | None = None
     client_key_file: Path | None = None
 
     @model_validator(mode="after")
-    def _one_token(self) -> Self:
+    def _one_credential_of_a_kind(self) -> Self:
         if self.bearer_token is not None and self.bearer_token_file is not None:
             raise ValueError("give bearer_token or bearer_token_file, not both")
         if self.client_key_file is not None and self.client_certificate_file is None:
             raise ValueError("client_key_file needs a client_certificate_file")
         return self
 
+    @model_validator(mode="after")
+    def _secrets_stay_secret(self) -> Self:
+        if self.is_encrypted:
+            return self
+        if self.ca_file is not None or self.client_certificate_file is not None:
+            raise ValueError("ca_file and client_certificate_file need a url that is https://")
+        with_token = self.bearer_token is not None or self.bearer_token_file is not None
+        if with_token and not self.is_on_this_machine:
+            raise ValueError("a bearer token over http:// can be read on the way: use https://")
+        return self
+
+    @property
+    def is_encrypted(self) -> bool:
+        """Whether it is reached over TLS."""
+        return self.url.startswith("https:")
+
+    @property
+    def is_on_this_machine(self) -> bool:
+        """Whether what is sent to it stays on this machine."""
+        return is_loopback(urlsplit(self.url).hostname or "")
+
 
 def _protocol(value: object) -> str:
     """Tell by its `url` which kind of destination this is."""
-    named = value if isinstance(value, dict) else vars(value)
-    return "dicomweb" if "url" in named else "dimse"
+    is_web = isinstance(value, WebDestination) or (isinstance(value, dict) and "url" in value)
+    return "dicomweb" if is_web else "dimse"
 
 
 AnyDestination = Annotated[
@@ -301,6 +335,7 @@ class Settings(BaseSettings):
         env_ignore_empty=True,  # `NAME=` is how compose files leave a variable out
         extra="forbid",
         frozen=True,
+        hide_input_in_errors=True,  # it may be a password or a token
     )
 
     state_dir: Path = Path("state")

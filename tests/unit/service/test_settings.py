@@ -6,12 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from service.errors import EX_CONFIG
 from service.settings import (
     SHIPPED_BUNDLE,
     ConfigurationError,
     Settings,
+    WebDestination,
     child_environment,
     config_file,
     environment_without_settings,
@@ -22,6 +24,7 @@ from service.sop_classes import DEFAULT_SOP_CLASSES
 
 Variables = Callable[..., None]
 PACS = {"name": "pacs", "ae_title": "PACS", "host": "10.0.0.1", "port": 104}
+WEB = {"name": "web", "url": "https://pacs.example.org/dicom-web"}
 
 
 @pytest.fixture(autouse=True)
@@ -182,6 +185,8 @@ def test_sop_classes_are_named_by_uid_or_keyword(variables: Variables) -> None:
         ("LOBAR_DESTINATIONS", json.dumps([{**PACS, "name": "a b"}]), "destinations.0.name: "),
         ("LOBAR_DESTINATIONS", json.dumps([{**PACS, "host": ".."}]), "destinations.0.host: "),
         ("LOBAR_DESTINATIONS", json.dumps([PACS, PACS]), "destinations: two have the name 'pacs'"),
+        ("LOBAR_DESTINATIONS", '["pacs"]', "destinations.0: "),
+        ("LOBAR_DESTINATIONS", json.dumps([{**PACS, **WEB}]), "destinations.0.ae_title: is no"),
     ],
 )
 def test_a_value_that_cannot_be_used_is_named_in_one_line(
@@ -191,6 +196,51 @@ def test_a_value_that_cannot_be_used_is_named_in_one_line(
     lines = faults()
     assert any(said in line for line in lines), lines
     assert not any("Value error" in line or "secret" in line for line in lines), lines
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"url": "pacs.example.org"}, "url: must be https://HOST:PORT/PATH"),
+        ({"url": "ftp://pacs.example.org"}, "url: must be https://HOST:PORT/PATH"),
+        ({"url": "https://user:secret@pacs.example.org"}, "without user"),
+        ({"url": "https://pacs.example.org/?token=secret"}, "without user, query"),
+        ({"url": "https://pacs.example.org:web"}, "url: must be https://HOST:PORT/PATH"),
+        ({"bearer_token": "secret\r\nX: y"}, "bearer_token: is no bearer token"),
+        ({"bearer_token": "sécret"}, "bearer_token: is no bearer token"),
+        ({"bearer_token": "secret", "bearer_token_file": "t"}, "bearer_token_file, not both"),
+        ({"client_key_file": "k"}, "client_key_file needs a client_certificate_file"),
+        ({"url": "http://h", "ca_file": "c"}, "need a url that is https://"),
+        ({"url": "http://h", "client_certificate_file": "c"}, "need a url that is https://"),
+        ({"url": "http://h", "bearer_token": "secret"}, "can be read on the way: use https://"),
+        ({"url": "http://10.0.0.1", "bearer_token_file": "t"}, "can be read on the way"),
+        ({"url": "http://127.0.0.1.example.org", "bearer_token": "secret"}, "can be read"),
+    ],
+)
+def test_a_web_destination_that_cannot_be_used_is_explained_without_its_token(
+    variables: Variables, changes: dict[str, str], said: str
+) -> None:
+    variables(LOBAR_DESTINATIONS=json.dumps([{**WEB, **changes}]))
+    (line,) = faults()
+    assert line.startswith("destinations.0")
+    assert said in line
+    assert "secret" not in line
+    with pytest.raises(ValidationError) as raised:
+        Settings()
+    assert "secret" not in str(raised.value), "not even where nobody explains it"
+
+
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:8042/dicom-web", "http://localhost", "http://[::1]:80/", "https://h"]
+)
+def test_a_bearer_token_is_allowed_where_nobody_can_read_it_on_the_way(
+    variables: Variables, url: str
+) -> None:
+    variables(LOBAR_DESTINATIONS=json.dumps([{**WEB, "url": url, "bearer_token": "secret"}]))
+    (destination,) = read_settings().destinations
+    assert isinstance(destination, WebDestination)
+    assert destination.url == url.rstrip("/")
+    assert "secret" not in repr(read_settings())
 
 
 def test_every_fault_gets_a_line(variables: Variables) -> None:
