@@ -75,7 +75,7 @@ class Store:
         config.set_main_option("script_location", str(MIGRATIONS))
         script = ScriptDirectory.from_config(config)
         try:
-            with self._alone(), self.engine.connect() as connection:
+            with self._alone(), self._rebuilding() as connection:
                 present = MigrationContext.configure(connection).get_current_revision()
                 known = {each.revision for each in script.walk_revisions()}
                 if present is not None and present not in known:
@@ -90,6 +90,25 @@ class Store:
                     connection.commit()
         except SQLAlchemyError as exc:
             raise LedgerError(_one_line(exc)) from exc
+
+    @contextmanager
+    def _rebuilding(self) -> Iterator[Connection]:
+        """Connect for a migration, which may drop a table that others refer to.
+
+        SQLite changes a table by making another of its name. Dropping the first would take along
+        what refers to its rows, so references are not enforced meanwhile; that can only be said
+        outside of a transaction.
+        """
+        with self.engine.connect() as connection:
+            driver: Any = connection.connection.driver_connection
+            if self._sqlite:
+                driver.execute("PRAGMA foreign_keys=OFF")
+            try:
+                yield connection
+            finally:
+                connection.rollback()
+                if self._sqlite:
+                    driver.execute("PRAGMA foreign_keys=ON")
 
     @contextmanager
     def _alone(self) -> Iterator[None]:

@@ -4,13 +4,16 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import DBAPIError
 
-from service.job import Instance
+from service.job import DeliveryState, Instance, JobState
 from service.ledger import Ledger, LedgerError
+from service.ledger.store import MIGRATIONS, Store
 from service.ledger.tables import METADATA
 
 Maker = Callable[..., Instance]
@@ -22,6 +25,45 @@ def test_the_migrations_make_the_tables_that_the_code_uses(ledger: Ledger, ledge
         assert compare_metadata(MigrationContext.configure(connection), METADATA) == []
     engine.dispose()
     ledger.upgrade()  # once more changes nothing
+
+
+OF_THE_FIRST_VERSION = (
+    (
+        "INSERT INTO jobs (id, sop_instance_uid, sop_class_uid, series_instance_uid, "
+        "study_instance_uid, transfer_syntax_uid, sha256, size_bytes, calling_ae_title, source, "
+        "state, attempt, attempt_base, received_at) "
+        "VALUES ('a', '1.2', '1.3', '1.4', '1.5', '1.6', 'b', 10, 'AE', 'dicom', 'reported', 1, 0, 7)"
+    ),
+    "INSERT INTO outputs VALUES ('a', 'sr', '1.7', '1.8')",
+    (
+        "INSERT INTO deliveries (job_id, kind, destination, state, attempt, refusals, due_at, since) "
+        "VALUES ('a', 'sr', 'pacs', 'pending', 0, 0, 7, 7)"
+    ),
+    "INSERT INTO events (job_id, at, name, detail) VALUES ('a', 7, 'received', '{}')",
+)
+
+
+def test_an_upgrade_from_the_first_version_keeps_all_that_is_remembered(ledger_url: str) -> None:
+    store = Store(ledger_url)
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    with store.engine.connect() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        connection.commit()
+    with store.write() as connection:
+        for statement in OF_THE_FIRST_VERSION:
+            connection.execute(text(statement))
+    store.close()
+    ledger = Ledger(ledger_url)
+    ledger.upgrade()
+    (job,) = ledger.view.recent()
+    assert (job.state, job.asked_at) == (JobState.REPORTED, 7)
+    (output,) = ledger.view.outputs("a")
+    (delivery,) = ledger.view.deliveries("a")
+    assert (output.kind, delivery.state) == ("sr", DeliveryState.PENDING)
+    assert [event.name for event in ledger.view.trace("a")] == ["received"]
+    ledger.close()
 
 
 def test_several_processes_may_upgrade_at_once(ledger_url: str) -> None:
