@@ -11,7 +11,7 @@ from rich.console import Console
 
 from service.embedded_redis import redis_program
 from service.errors import ExplainedError
-from service.exposure import listener_fault, web_fault
+from service.exposure import destination_notice, listener_fault, web_fault
 from service.loopback import is_loopback
 from service.memory import open_ledger, open_spool
 from service.settings import (
@@ -39,7 +39,8 @@ def run_check(
 ) -> int:
     """Ask every question, print the answers, and give the exit status: 1 if anything is wrong.
 
-    `echo` sends C-ECHO and gives a sentence, or raises an `ExplainedError` with what to do.
+    `echo` asks a destination whether it is there and gives a sentence, or raises an
+    `ExplainedError` with what to do.
     `load_bundle` loads the bundle, tries it, and gives all that it found.
     """
     console = Console(highlight=False)
@@ -83,6 +84,9 @@ def questions(
             severity=1,
         )
     for destination in settings.destinations:
+        notice = destination_notice(destination)
+        if notice is not None:
+            yield Finding(subject=f"way to {destination.name}", message=notice, severity=1)
         yield _explained(f"destination {destination.name}", partial(echo, settings, destination))
 
 

@@ -1,7 +1,7 @@
 """What others can reach, and what an operator must have said before they can."""
 
 from service.loopback import is_loopback
-from service.settings import Dicom, Web
+from service.settings import Destination, Dicom, Web, WebDestination
 
 
 def listener_fault(dicom: Dicom) -> str | None:
@@ -24,4 +24,16 @@ def web_fault(web: Web) -> str | None:
         f"web.host is {web.host}, which others can reach, and the pages have no sign-in. Keep "
         "127.0.0.1 behind a proxy that has one, or set web.allow_non_loopback "
         "(LOBAR_WEB__ALLOW_NON_LOOPBACK=true)."
+    )
+
+
+def destination_notice(destination: Destination) -> str | None:
+    """Say what others could read on the way to a DICOMweb service; None when nothing."""
+    if not isinstance(destination, WebDestination):
+        return None
+    if destination.is_encrypted or destination.is_on_this_machine:
+        return None
+    return (
+        f"{destination.url} is not encrypted: patient data can be read on the way. Use https:// "
+        "unless something else protects the way there."
     )

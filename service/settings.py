@@ -108,6 +108,7 @@ def _web_url(value: str) -> str:
     _require_port(value, wanted)
     if not re.fullmatch(r"https?://[^/?#@\s]+(/[^?#\s]*)?", value):
         raise ValueError(wanted)
+    _host(urlsplit(value).hostname or "..")
     return value.rstrip("/")
 
 

@@ -1,10 +1,13 @@
 """What `lobar check` asks of the parts that only workers know: the bundle and the destinations."""
 
+import httpx
+
 from service.check import Finding
 from service.errors import ExplainedError
-from service.settings import Destination, DimseDestination, Settings
-from workers.outgoing import SUCCESS, UnreachableError
-from workers.pacs import NO_CONNECTION, OFFERED, UNKNOWN_HOST, associate
+from service.settings import Destination, DimseDestination, Settings, WebDestination
+from workers import stow
+from workers.outgoing import NO_CONNECTION, SUCCESS, UNKNOWN_HOST, UnreachableError
+from workers.pacs import OFFERED, associate
 
 
 class DestinationError(ExplainedError):
@@ -19,7 +22,9 @@ def echo(settings: Settings, destination: Destination) -> str:
     """
     if isinstance(destination, DimseDestination):
         return _echo(settings, destination)
-    raise NotImplementedError
+    if isinstance(destination, WebDestination):
+        return _query(destination)
+    raise TypeError(f"no way is known to a {type(destination).__name__}")
 
 
 def _echo(settings: Settings, destination: DimseDestination) -> str:
@@ -42,6 +47,31 @@ def _echo(settings: Settings, destination: DimseDestination) -> str:
     return f"{where} answers C-ECHO and takes {', '.join(taken)}"
 
 
+def _query(destination: WebDestination) -> str:
+    """Ask a DICOMweb service for one study: what it answers says whether it knows us.
+
+    Nothing can be stored to try it, so what it would take is not known.
+
+    Raises:
+        DestinationError: it cannot be reached, or turns us away.
+    """
+    where = destination.url
+    try:
+        with stow.open_service(destination) as service:
+            status = service.query()
+    except UnreachableError as exc:
+        raise DestinationError(
+            f"{where} does not answer: {_WEB_ADVICE.get(str(exc), exc)}"
+        ) from exc
+    if httpx.codes.is_success(status):
+        return f"{where} answers a query (QIDO-RS)"
+    if status in _MAY_STORE_ALL_THE_SAME:
+        return f"{where} answers, but to no query (HTTP {status}): a report will show what it takes"
+    raise DestinationError(
+        f"{where} answers a query with HTTP {status}. {_STATUS_ADVICE.get(status, '')}".rstrip()
+    )
+
+
 def load_bundle(settings: Settings) -> list[Finding]:
     """Load the bundle as the infer worker would, try it, and say all that it lacks."""
     from workers.bundle_check import inspect  # noqa: PLC0415 -- torch and monai cost seconds
@@ -59,4 +89,30 @@ _ADVICE = {
     "nothing-accepted": "it takes the association, but none of our objects and no C-ECHO.",
     "no-answer": "it takes the association but does not answer.",
     "echo-not-accepted": "it does not accept C-ECHO.",
+}
+
+_WEB_ADVICE = {
+    UNKNOWN_HOST: "no name service knows its host.",
+    NO_CONNECTION: "no connection. Is it running, and are host and port of its url right?",
+    stow.TLS_FAILED: "no TLS connection. Is its certificate of an authority that ca_file or the "
+    "system trusts, is the name in it that of url, and does it want a client_certificate_file?",
+    stow.CONNECTION_LOST: "it hangs up. Does it speak TLS (https://), or want a "
+    "client_certificate_file?",
+    stow.NO_ANSWER: "it takes the connection but does not answer.",
+    stow.TOKEN_UNREADABLE: "bearer_token_file cannot be read, or holds no bearer token.",
+    stow.CA_UNREADABLE: "ca_file cannot be read, or holds no certificate in PEM.",
+    stow.CERTIFICATE_UNREADABLE: "client_certificate_file and client_key_file cannot be read, do "
+    "not belong together, or the key has a password.",
+}
+_MAY_STORE_ALL_THE_SAME = frozenset({400, 405, 406, 501})
+_STATUS_ADVICE = {
+    301: "Give the address that it points to as url: no redirect is followed.",
+    302: "Give the address that it points to as url: no redirect is followed.",
+    307: "Give the address that it points to as url: no redirect is followed.",
+    308: "Give the address that it points to as url: no redirect is followed.",
+    401: "Is bearer_token or bearer_token_file given, right, and not expired?",
+    403: "Does it know the token or the certificate, and may their owner query and store?",
+    404: "Is the path of url right? Many have one, such as /dicom-web.",
+    429: "It is asked too often.",
+    503: "It says that it is out of service.",
 }

@@ -21,6 +21,8 @@ DUPLICATE_INSTANCE: Final = 0x0111  # PS3.7 C.5.9: it has the object, and ours u
 WARNINGS: Final = frozenset(
     {0x0001, 0x0107, 0x0116, DUPLICATE_INSTANCE, *range(0xB000, 0xC000)}
 )  # PS3.7 annex C
+NO_CONNECTION: Final = "no-connection"
+UNKNOWN_HOST: Final = "unknown-host"
 What = TypeVar("What")
 
 

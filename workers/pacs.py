@@ -24,7 +24,9 @@ from service.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NA
 from service.settings import DimseDestination
 from workers.outgoing import (
     CANNOT_UNDERSTAND,
+    NO_CONNECTION,
     SOP_CLASS_NOT_SUPPORTED,
+    UNKNOWN_HOST,
     Answer,
     UnreachableError,
     read_dataset,
@@ -37,8 +39,6 @@ _config.STORE_SEND_CHUNKED_DATASET = True  # a path given to send_c_store goes a
 SYNTAXES: Final = [ExplicitVRLittleEndian, ImplicitVRLittleEndian]
 _QUICKACK: Final = getattr(socket, "TCP_QUICKACK", None)  # Linux
 MAXIMUM_PDU_BYTES: Final = 128 * 1024
-NO_CONNECTION: Final = "no-connection"
-UNKNOWN_HOST: Final = "unknown-host"
 
 
 class Sender:

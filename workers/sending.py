@@ -5,8 +5,8 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
-from service.settings import Destination, DimseDestination
-from workers import pacs
+from service.settings import Destination, DimseDestination, WebDestination
+from workers import pacs, stow
 from workers.outgoing import Answer
 
 
@@ -18,7 +18,7 @@ class Way(Protocol):
         """Whether the destination still listens and answers."""
 
     def send(self, path: Path) -> Answer:
-        """Send one object of the outbox and give the answer, as `workers.pacs.Sender.send` does."""
+        """Send one object of the outbox and give the answer; see `workers.pacs.Sender.send`."""
 
 
 def open_way(
@@ -28,8 +28,11 @@ def open_way(
 ) -> AbstractContextManager[Way]:
     """Reach a destination for objects of these SOP classes.
 
-    Entering raises UnreachableError if it cannot be reached.
+    Entering raises UnreachableError if it cannot be reached. Over DICOMweb that may show only when
+    something is sent, and `send` raises AwayError.
     """
     if isinstance(destination, DimseDestination):
         return pacs.associate(destination, calling_ae_title, sop_classes)
-    raise NotImplementedError
+    if isinstance(destination, WebDestination):
+        return stow.open_service(destination)
+    raise TypeError(f"no way is known to a {type(destination).__name__}")
