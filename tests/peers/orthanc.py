@@ -13,10 +13,12 @@ from peers.process import Server
 from peers.programs import missing, need_program
 
 # Orthanc 1.10 cannot bind to one address. It refuses HTTP from elsewhere (RemoteAccessAllowed) and
-# C-FIND, C-MOVE and C-GET from everybody; this refuses instances from elsewhere.
+# C-FIND, C-MOVE and C-GET from everybody; this refuses instances from elsewhere. STOW-RS answers
+# that it stored what this refused.
 ONLY_FROM_LOOPBACK: Final = f"""
 function ReceivedInstanceFilter(dicom, origin, info)
-    return origin['RemoteIp'] == '{LOOPBACK}' or origin['RequestOrigin'] == 'RestApi'
+    local from = origin['RequestOrigin']
+    return origin['RemoteIp'] == '{LOOPBACK}' or from == 'RestApi' or from == 'Plugins'
 end
 """
 
