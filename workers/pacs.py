@@ -10,11 +10,11 @@ from typing import Any, Final
 
 from pydicom.dataset import Dataset
 from pydicom.uid import (
+    UID,
     Comprehensive3DSRStorage,
     ComprehensiveSRStorage,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
-    SecondaryCaptureImageStorage,
 )
 from pynetdicom import AE, _config, evt
 from pynetdicom.association import Association
@@ -22,6 +22,7 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from service.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from service.settings import DimseDestination
+from service.sop_classes import RESULT_SOP_CLASSES
 from workers.outgoing import (
     CANNOT_UNDERSTAND,
     NO_CONNECTION,
@@ -34,7 +35,7 @@ from workers.outgoing import (
     twin_of,
 )
 
-OFFERED: Final = (Comprehensive3DSRStorage, ComprehensiveSRStorage, SecondaryCaptureImageStorage)
+OFFERED: Final = tuple(UID(each) for each in RESULT_SOP_CLASSES)
 _config.STORE_SEND_CHUNKED_DATASET = True  # a path given to send_c_store goes as it lies on disk
 SYNTAXES: Final = [ExplicitVRLittleEndian, ImplicitVRLittleEndian]
 _QUICKACK: Final = getattr(socket, "TCP_QUICKACK", None)  # Linux
