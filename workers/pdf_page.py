@@ -195,7 +195,7 @@ def _draw_picture(
         page.drawImage(ImageReader(_jpeg(picture)), *corner, width, height)
         if region is not None:
             box = pixel_box(region, rows=picture.height, columns=picture.width)
-            _draw_box(page, box, (corner[0], top), scale)
+            _draw_box(page, box, (corner[0], top), scale, COLOUR[conclusion.outcome])
         bottom = top - height
     if isinstance(conclusion, NotAnalysed):
         return bottom
@@ -214,11 +214,13 @@ def _draw_placeholder(page: Canvas, top: float) -> float:
     return bottom
 
 
-def _draw_box(page: Canvas, box: Box, corner: tuple[float, float], scale: float) -> None:
+def _draw_box(
+    page: Canvas, box: Box, corner: tuple[float, float], scale: float, colour: Color
+) -> None:
     """Draw a box of pixels on a picture with this corner at its top left."""
     left, top, right, bottom = (edge * scale for edge in box)
-    for width, colour in ((BOX_LINE + 2 * BOX_EDGE, INK), (BOX_LINE, COLOUR[Outcome.PRESENT])):
-        page.setStrokeColor(colour)
+    for width, ink in ((BOX_LINE + 2 * BOX_EDGE, INK), (BOX_LINE, colour)):
+        page.setStrokeColor(ink)
         page.setLineWidth(width)
         page.rect(corner[0] + left, corner[1] - bottom, right - left, bottom - top)
 

@@ -21,7 +21,7 @@ from pydicom.valuerep import format_number_as_ds
 from service.job import OutputKind
 from workers.output import Output
 from workers.overlay import ANALYSED_BODY_PART
-from workers.prediction import Conclusion, NotAnalysed, Prediction
+from workers.prediction import Conclusion, Finding, NotAnalysed, Prediction, Region
 from workers.presentation_grey import (
     is_grey,
     modality_transformation,
@@ -52,8 +52,9 @@ def build_presentation_state(
     """Build the Grayscale Softcopy Presentation State (PS3.3 A.33.1) that shows a conclusion.
 
     It shows the whole radiograph in the grey levels of its own header, one line of text and, if
-    the prediction has a region, a box around that. The arguments are those of
-    `workers.report.build_report`.
+    pneumonia reads present and the prediction has a region, a box around that. There is no box on
+    anything else: viewers choose its colour, and it would look like a positive. The arguments are
+    those of `workers.report.build_report`.
 
     Returns:
         The object; None where there can be none, because the source is not grey (the class is for
@@ -166,7 +167,7 @@ def _add_graphics(state: Dataset, source: Source, conclusion: Conclusion, editio
             text_justification=TextJustificationValues.LEFT,
         )
     ]
-    region = conclusion.region if isinstance(conclusion, Prediction) else None
+    region = _shown_region(conclusion)
     if region is not None:
         layer.GraphicLayerDescription = OF_A_REGION
         box = pixel_box(region, rows=source.rows or 0, columns=source.columns or 0)
@@ -176,6 +177,12 @@ def _add_graphics(state: Dataset, source: Source, conclusion: Conclusion, editio
         annotation.GraphicObjectSequence = [_rectangle(box, uid)]
     state.GraphicAnnotationSequence = [annotation]
     state.GraphicLayerSequence = [layer]
+
+
+def _shown_region(conclusion: Conclusion) -> Region | None:
+    if isinstance(conclusion, Prediction) and conclusion.finding is Finding.PRESENT:
+        return conclusion.region
+    return None
 
 
 def _rectangle(box: Box, uid: str) -> GraphicObject:

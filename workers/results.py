@@ -13,7 +13,9 @@ from service.spool import Spool
 from workers.output import Output
 from workers.overlay import build_overlay
 from workers.overlay_picture import Pixels
+from workers.pdf import build_pdf
 from workers.prediction import Conclusion, Prediction
+from workers.presentation_state import build_presentation_state
 from workers.report import build_report
 from workers.report_source import Source
 from workers.report_uids import FIRST, Edition, result_uids
@@ -42,6 +44,12 @@ def make_outputs(
         yield build_report(header, conclusion, now=now, edition=edition)
     if OutputKind.OVERLAY in kinds:
         yield build_overlay(header, picture, conclusion, now=now, edition=edition)
+    if OutputKind.GSPS in kinds:
+        state = build_presentation_state(header, conclusion, now=now, edition=edition)
+        if state is not None:  # there is none for a source in colour
+            yield state
+    if OutputKind.PDF in kinds:
+        yield build_pdf(header, picture, conclusion, now=now, edition=edition)
 
 
 def keep_results(
