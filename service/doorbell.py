@@ -16,6 +16,8 @@ from service.metrics import RINGS, RINGS_FAILED
 
 INFER: Final = "infer"
 DELIVER: Final = "deliver"
+COMMITMENTS: Final = "@commitments"
+"""The lane of `deliver` for senders that are told what we commit ourselves to; no destination's."""
 _RINGING_ALREADY: Final = 16  # messages in a queue: more rings would tell its workers nothing new
 _EXPIRES_SECONDS: Final = 60
 _SOCKET_SECONDS: Final = 2

@@ -109,14 +109,21 @@ class LedgerMetrics(Collector):
         )
         ages = GaugeMetricFamily(
             "lobar_oldest_due_seconds",
-            "Age of the oldest work that is due (infer) or owed (deliver); 0 when there is none.",
+            "Age of the oldest work that is due (infer), owed (deliver), awaited (commit) or to be "
+            "told (answer); 0 when there is none.",
             labels=["stage", "destination"],
         )
         counts.add_metric(["infer", ""], due.infer)
         ages.add_metric(["infer", ""], self._age(due.oldest_infer_at))
-        for name in sorted({*self._destinations, *due.oldest_deliver_at}):
-            counts.add_metric(["deliver", name], due.deliver.get(name, 0))
-            ages.add_metric(["deliver", name], self._age(due.oldest_deliver_at.get(name)))
+        counts.add_metric(["answer", ""], due.answer)
+        ages.add_metric(["answer", ""], self._age(due.oldest_answer_at))
+        for stage, now_due, oldest in (
+            ("deliver", due.deliver, due.oldest_deliver_at),
+            ("commit", due.commit, due.oldest_commit_at),
+        ):
+            for name in sorted({*self._destinations, *oldest}):
+                counts.add_metric([stage, name], now_due.get(name, 0))
+                ages.add_metric([stage, name], self._age(oldest.get(name)))
         yield counts
         yield ages
 

@@ -48,6 +48,7 @@ class Reason(StrEnum):
     NO_DESTINATION = "no-destination"
     DESTINATION_REFUSED = "destination-refused"
     DESTINATION_UNREACHABLE = "destination-unreachable"
+    NOT_COMMITTED = "not-committed"
     DESTINATION_REMOVED = "destination-removed"
 
 
@@ -88,5 +89,6 @@ EXPLANATIONS: Final[dict[Reason, str]] = {
     Reason.NO_DESTINATION: "No destination is configured to send the report to.",
     Reason.DESTINATION_REFUSED: "The destination refused the report.",
     Reason.DESTINATION_UNREACHABLE: "The destination could not be reached for too long.",
+    Reason.NOT_COMMITTED: "The destination took the report and did not commit itself to keep it.",
     Reason.DESTINATION_REMOVED: "The destination is no longer configured.",
 }

@@ -9,7 +9,7 @@ from typing import Final
 
 import structlog
 
-from service.doorbell import DELIVER, INFER, Doorbell
+from service.doorbell import COMMITMENTS, DELIVER, INFER, Doorbell
 from service.ledger import Ledger, LedgerError
 from service.retention import purge
 from service.settings import Settings
@@ -45,12 +45,14 @@ class Relay:
             stopping.wait(self._settings.relay.interval_seconds)
 
     def ring_due(self) -> None:
-        """Ring once for each queue, and each destination, that has due work."""
+        """Ring once for each queue and lane that has due work."""
         due = self._ledger.view.due()
         if due.infer:
             self._doorbell.ring(INFER)
-        for destination in due.deliver:
+        for destination in due.deliver.keys() | due.commit.keys():
             self._doorbell.ring(DELIVER, destination)
+        if due.answer:
+            self._doorbell.ring(DELIVER, COMMITMENTS)
 
     def sweep(self) -> None:
         """Park what is owed to nobody any more, and remove what nobody needs any more."""

@@ -51,6 +51,10 @@ def tell_status(ledger: Ledger, *, as_json: bool) -> None:
     waiting.add_row("prediction", str(due.infer))
     for name, count in sorted(due.deliver.items()):
         waiting.add_row(f"delivery to {name}", str(count))
+    for name, count in sorted(due.commit.items()):
+        waiting.add_row(f"commitment request to {name}", str(count))
+    if due.answer:
+        waiting.add_row("answer to a commitment request", str(due.answer))
     console.print(waiting)
     sent = Table("destination", *DeliveryState, title="Deliveries", title_justify="left")
     for name in sorted({name for name, _ in deliveries}):

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 
+from service.ledger.commitments import Commitments
 from service.ledger.deliveries import Deliveries
 from service.ledger.heartbeats import Heartbeat, Heartbeats
 from service.ledger.jobs import Jobs
@@ -20,6 +21,7 @@ class Ledger:
         self._store = Store(url)
         self.jobs = Jobs(self._store, clock)
         self.deliveries = Deliveries(self._store, clock)
+        self.commitments = Commitments(self._store, clock)
         self.heartbeats = Heartbeats(self._store, clock)
         self.view = View(self._store, clock)
 

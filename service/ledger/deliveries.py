@@ -2,20 +2,16 @@
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Final
 
-from sqlalchemy import Connection, Select, delete, insert, select, update
+from sqlalchemy import delete, insert, select, update
 
-from service.job import Delivery, DeliveryState
+from service.job import ON_ITS_WAY, Delivery, DeliveryState, Reference
+from service.ledger.lanes import change, close_breaker, due_to, expect_no_answer, take, tell
 from service.ledger.owing import settle
-from service.ledger.rows import StaleLeaseError, delivery_of, note
+from service.ledger.rows import note
 from service.ledger.store import Store
-from service.ledger.tables import BREAKERS, DELIVERIES, OUTPUTS
+from service.ledger.tables import BREAKERS, DELIVERIES
 from service.reasons import Reason
-
-WITH_OUTPUT: Final[Select[Any]] = select(
-    *DELIVERIES.c, OUTPUTS.c.sop_class_uid, OUTPUTS.c.sop_instance_uid
-).join(OUTPUTS, (OUTPUTS.c.job_id == DELIVERIES.c.job_id) & (OUTPUTS.c.kind == DELIVERIES.c.kind))
 
 
 class Deliveries:
@@ -31,53 +27,54 @@ class Deliveries:
         """Take up to `limit` due deliveries to one destination; none while its breaker is open."""
         now = self._clock()
         with self._store.write() as connection:
-            if _open_until(connection, destination) > now:
-                return []
-            rows = connection.execute(
-                WITH_OUTPUT.where(
-                    DELIVERIES.c.destination == destination,
-                    DELIVERIES.c.state == DeliveryState.PENDING,
-                    DELIVERIES.c.due_at <= now,
-                )
-                .order_by(DELIVERIES.c.due_at, DELIVERIES.c.id)
-                .limit(limit)
-                .with_for_update(skip_locked=True, of=DELIVERIES)
-            ).all()
-            return [
-                self._lease(connection, delivery_of(row), holder, now + lease_seconds)
-                for row in rows
-            ]
+            due = due_to(connection, destination, DeliveryState.PENDING, limit, now)
+            return [take(connection, each, holder, now + lease_seconds) for each in due]
 
-    @staticmethod
-    def _lease(connection: Connection, delivery: Delivery, holder: str, until: float) -> Delivery:
-        connection.execute(
-            update(DELIVERIES)
-            .where(DELIVERIES.c.id == delivery.id)
-            .values(attempt=delivery.attempt + 1, holder=holder, due_at=until)
-        )
-        row = connection.execute(WITH_OUTPUT.where(DELIVERIES.c.id == delivery.id)).one()
-        return delivery_of(row)
-
-    def delivered(self, delivery: Delivery, *, status: int) -> None:
-        """Keep that the destination took the output; the job ends when it was the last.
+    def delivered(
+        self, delivery: Delivery, *, status: int | None, sent: Reference | None = None
+    ) -> None:
+        """Keep that the destination has the output; the job ends when it was the last.
 
         Raises:
             StaleLeaseError: somebody else leased the delivery meanwhile; nothing was changed.
         """
         now = self._clock()
         with self._store.write() as connection:
-            self._fenced(
+            change(
                 connection,
                 delivery,
                 state=DeliveryState.DELIVERED,
-                status=status,
+                status=delivery.status if status is None else status,
                 reason=None,
                 due_at=None,
                 finished_at=now,
+                **_names(sent or delivery.sent),
             )
-            self._note(connection, delivery, now, "output-delivered", status=f"0x{status:04X}")
-            _close_breaker(connection, delivery.destination)
+            expect_no_answer(connection, [delivery.id])
+            tell(connection, delivery, now, "output-delivered", status=_hexadecimal(status))
+            close_breaker(connection, delivery.destination)
             settle(connection, delivery.job_id, now)
+
+    def stored(self, delivery: Delivery, *, status: int, sent: Reference) -> None:
+        """Keep that the destination took the output and will be asked at once to commit itself.
+
+        Raises:
+            StaleLeaseError: somebody else leased the delivery meanwhile; nothing was changed.
+        """
+        now = self._clock()
+        with self._store.write() as connection:
+            change(
+                connection,
+                delivery,
+                state=DeliveryState.STORED,
+                status=status,
+                due_at=now,
+                since=now,
+                transaction_uid=None,
+                **_names(sent),
+            )
+            tell(connection, delivery, now, "output-stored", status=_hexadecimal(status))
+            close_breaker(connection, delivery.destination)
 
     def refused(
         self, delivery: Delivery, *, status: int, again_in: float, counts: bool = True
@@ -91,15 +88,15 @@ class Deliveries:
         """
         now = self._clock()
         with self._store.write() as connection:
-            self._fenced(
+            change(
                 connection,
                 delivery,
                 status=status,
                 refusals=delivery.refusals + counts,
                 due_at=now + again_in,
             )
-            self._note(connection, delivery, now, "output-refused", status=f"0x{status:04X}")
-            _close_breaker(connection, delivery.destination)
+            tell(connection, delivery, now, "output-refused", status=_hexadecimal(status))
+            close_breaker(connection, delivery.destination)
 
     def unreached(self, delivery: Delivery, *, again_in: float, why: str) -> None:
         """Give a delivery back whose destination did not answer; `why` is a word of ours.
@@ -109,8 +106,8 @@ class Deliveries:
         """
         now = self._clock()
         with self._store.write() as connection:
-            self._fenced(connection, delivery, due_at=now + again_in)
-            self._note(connection, delivery, now, "output-postponed", why=why)
+            change(connection, delivery, due_at=now + again_in)
+            tell(connection, delivery, now, "output-postponed", why=why)
 
     def park(self, delivery: Delivery, reason: Reason, *, status: int | None = None) -> None:
         """Give a delivery up until a person requeues its job.
@@ -120,7 +117,7 @@ class Deliveries:
         """
         now = self._clock()
         with self._store.write() as connection:
-            self._fenced(
+            change(
                 connection,
                 delivery,
                 state=DeliveryState.PARKED,
@@ -128,7 +125,8 @@ class Deliveries:
                 due_at=None,
                 status=delivery.status if status is None else status,
             )
-            self._note(connection, delivery, now, "output-parked", reason=reason)
+            expect_no_answer(connection, [delivery.id])
+            tell(connection, delivery, now, "output-parked", reason=reason)
             settle(connection, delivery.job_id, now)
 
     def release(self, holder: str) -> int:
@@ -139,7 +137,7 @@ class Deliveries:
                 update(DELIVERIES)
                 .where(
                     DELIVERIES.c.holder.startswith(holder, autoescape=True),
-                    DELIVERIES.c.state == DeliveryState.PENDING,
+                    DELIVERIES.c.state.in_(ON_ITS_WAY),
                 )
                 .values(holder=None, due_at=now)
                 .returning(DELIVERIES.c.job_id, DELIVERIES.c.kind, DELIVERIES.c.destination)
@@ -182,16 +180,16 @@ class Deliveries:
     def close_breaker(self, destination: str) -> None:
         """Try a destination again at once: it answered, or a person says it will."""
         with self._store.write() as connection:
-            _close_breaker(connection, destination)
+            close_breaker(connection, destination)
 
     def park_unknown(self, destinations: Sequence[str]) -> int:
-        """Park what is owed to destinations that are no longer configured."""
+        """Park what is on its way to destinations that are no longer configured."""
         now = self._clock()
         with self._store.write() as connection:
             rows = connection.execute(
                 update(DELIVERIES)
                 .where(
-                    DELIVERIES.c.state == DeliveryState.PENDING,
+                    DELIVERIES.c.state.in_(ON_ITS_WAY),
                     DELIVERIES.c.destination.not_in(destinations),
                 )
                 .values(
@@ -201,8 +199,14 @@ class Deliveries:
                     holder=None,
                     attempt=DELIVERIES.c.attempt + 1,
                 )
-                .returning(DELIVERIES.c.job_id, DELIVERIES.c.kind, DELIVERIES.c.destination)
+                .returning(
+                    DELIVERIES.c.id,
+                    DELIVERIES.c.job_id,
+                    DELIVERIES.c.kind,
+                    DELIVERIES.c.destination,
+                )
             ).all()
+            expect_no_answer(connection, [row.id for row in rows])
             for row in rows:
                 note(
                     connection,
@@ -216,48 +220,16 @@ class Deliveries:
                 settle(connection, row.job_id, now)
         return len(rows)
 
-    @staticmethod
-    def _note(
-        connection: Connection, delivery: Delivery, at: float, name: str, **detail: str | None
-    ) -> None:
-        note(
-            connection,
-            delivery.job_id,
-            at,
-            name,
-            kind=delivery.kind,
-            destination=delivery.destination,
-            attempt=delivery.attempt,
-            **detail,
-        )
 
-    @staticmethod
-    def _fenced(connection: Connection, delivery: Delivery, **values: Any) -> None:  # noqa: ANN401 -- columns
-        changed = connection.execute(
-            update(DELIVERIES)
-            .where(
-                DELIVERIES.c.id == delivery.id,
-                # SQLite gives the number of a row that was dropped to another
-                DELIVERIES.c.job_id == delivery.job_id,
-                DELIVERIES.c.kind == delivery.kind,
-                DELIVERIES.c.destination == delivery.destination,
-                DELIVERIES.c.attempt == delivery.attempt,
-                DELIVERIES.c.state == DeliveryState.PENDING,
-            )
-            .values(holder=None, **values)
-        ).rowcount
-        if changed != 1:
-            raise StaleLeaseError(
-                f"attempt {delivery.attempt} of delivery {delivery.id} is not the present one"
-            )
+def _names(sent: Reference | None) -> dict[str, str]:
+    """Name what the destination has, where that is known."""
+    if sent is None:
+        return {}
+    return {
+        "sent_sop_class_uid": sent.sop_class_uid,
+        "sent_sop_instance_uid": sent.sop_instance_uid,
+    }
 
 
-def _open_until(connection: Connection, destination: str) -> float:
-    until = connection.execute(
-        select(BREAKERS.c.open_until).where(BREAKERS.c.destination == destination)
-    ).scalar()
-    return until or 0.0
-
-
-def _close_breaker(connection: Connection, destination: str) -> None:
-    connection.execute(delete(BREAKERS).where(BREAKERS.c.destination == destination))
+def _hexadecimal(status: int | None) -> str | None:
+    return None if status is None else f"0x{status:04X}"

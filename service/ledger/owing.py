@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from sqlalchemy import Connection, and_, delete, insert, select, update
 
-from service.job import DeliveryState, JobState, Revision
+from service.job import ON_ITS_WAY, DeliveryState, JobState, Revision
 from service.ledger.rows import note
 from service.ledger.tables import DELIVERIES, JOBS, OUTPUTS, REVISIONS
 from service.reasons import Reason
@@ -68,7 +68,14 @@ def owe_again(
     connection.execute(
         update(DELIVERIES)
         .where(and_(of_job, DELIVERIES.c.state == DeliveryState.PARKED))
-        .values(state=DeliveryState.PENDING, reason=None, refusals=0, due_at=now, since=now)
+        .values(
+            state=DeliveryState.PENDING,
+            reason=None,
+            refusals=0,
+            due_at=now,
+            since=now,
+            transaction_uid=None,
+        )
     )
     for kind, name in sorted(wanted - standing.keys()):
         connection.execute(
@@ -99,9 +106,7 @@ def settle(
     deliveries = connection.execute(
         select(DELIVERIES.c.state, DELIVERIES.c.reason).where(DELIVERIES.c.job_id == job_id)
     ).all()
-    if job.state != JobState.REPORTED or any(
-        each.state == DeliveryState.PENDING for each in deliveries
-    ):
+    if job.state != JobState.REPORTED or any(each.state in ON_ITS_WAY for each in deliveries):
         return
     parked = [each.reason for each in deliveries if each.state == DeliveryState.PARKED]
     if parked or nothing_owed:

@@ -11,6 +11,7 @@ from service.job import (
     Job,
     JobState,
     OutputRecord,
+    Reference,
     Revision,
     Source,
 )
@@ -41,9 +42,14 @@ def job_of(row: Row[Any]) -> Job:
 def delivery_of(row: Row[Any]) -> Delivery:
     """Read one row of `deliveries` joined with its output."""
     values = dict(row._mapping)  # noqa: SLF001 -- as above
+    sop_class_uid, sop_instance_uid = (
+        values.pop("sent_sop_class_uid"),
+        values.pop("sent_sop_instance_uid"),
+    )
     return Delivery(
         **{
             **values,
+            "sent": Reference(sop_class_uid, sop_instance_uid) if sop_instance_uid else None,
             "state": DeliveryState(values["state"]),
             "reason": Reason(values["reason"]) if values["reason"] else None,
         }

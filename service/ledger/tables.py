@@ -110,10 +110,41 @@ DELIVERIES: Final = Table(
     Column("since", Double, nullable=False),
     Column("status", Integer),
     Column("finished_at", Double),
+    Column("sent_sop_class_uid", UID),
+    Column("sent_sop_instance_uid", UID, index=True),
+    Column("transaction_uid", UID),
     UniqueConstraint("job_id", "kind", "destination"),
-    CheckConstraint("state IN ('pending', 'delivered', 'parked')", name="state"),
+    CheckConstraint("state IN ('pending', 'stored', 'delivered', 'parked')", name="state"),
     Index("ix_deliveries_destination_state_due_at", "destination", "state", "due_at"),
     Index("ix_deliveries_holder", "holder"),
+)
+
+TRANSACTIONS: Final = Table(  # every question for commitment whose answer still counts
+    "transactions",
+    METADATA,
+    Column("transaction_uid", UID, primary_key=True),
+    Column(
+        "delivery_id",
+        ROW_NUMBER,
+        ForeignKey("deliveries.id", ondelete="CASCADE"),
+        primary_key=True,
+        index=True,
+    ),
+)
+
+REQUESTS: Final = Table(  # for commitment to what a sender stored, until it was told
+    "requests",
+    METADATA,
+    Column("id", ROW_NUMBER, primary_key=True, autoincrement=True),
+    Column("transaction_uid", UID, nullable=False),
+    Column("calling_ae_title", String(16), nullable=False),
+    Column("instances", JSON, nullable=False),  # [SOP class UID, SOP instance UID] each
+    Column("attempt", Integer, nullable=False, default=0),
+    Column("refusals", Integer, nullable=False, default=0),
+    Column("holder", String(128), index=True),
+    Column("due_at", Double, nullable=False, index=True),
+    Column("since", Double, nullable=False),
+    UniqueConstraint("calling_ae_title", "transaction_uid"),
 )
 
 EVENTS: Final = Table(

@@ -1,17 +1,35 @@
 """What the ledger tells whoever asks: one job, many, how the whole stands. It writes nothing."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Select, func, or_, select
+from sqlalchemy import Integer, Row, Select, func, or_, select
 
-from service.job import Delivery, DeliveryState, Event, Job, JobState, OutputRecord, Revision
-from service.ledger.deliveries import WITH_OUTPUT
+from service.job import (
+    ON_ITS_WAY,
+    Delivery,
+    DeliveryState,
+    Event,
+    Job,
+    JobState,
+    OutputRecord,
+    Revision,
+)
+from service.ledger.lanes import WITH_OUTPUT
 from service.ledger.rows import delivery_of, event_of, job_of, output_of, revision_of
 from service.ledger.store import Store
-from service.ledger.tables import BREAKERS, DELIVERIES, EVENTS, JOBS, OUTPUTS, REVISIONS, TALLIES
+from service.ledger.tables import (
+    BREAKERS,
+    DELIVERIES,
+    EVENTS,
+    JOBS,
+    OUTPUTS,
+    REQUESTS,
+    REVISIONS,
+    TALLIES,
+)
 from service.reasons import Reason
 
 SHORTEST_PREFIX: Final = 6
@@ -46,8 +64,12 @@ class Due:
 
     infer: int
     deliver: dict[str, int]  # by destination, those with an open breaker left out
+    commit: dict[str, int]  # the same of what a destination is to be asked to commit itself to
+    answer: int  # senders that are to be told what we commit ourselves to
     oldest_infer_at: float | None
     oldest_deliver_at: dict[str, float]  # by destination, breaker or not
+    oldest_commit_at: dict[str, float]  # the same of what is stored and not committed
+    oldest_answer_at: float | None
 
 
 class View:
@@ -88,6 +110,9 @@ class View:
             JOBS.c.id == text,
             JOBS.c.id.in_(select(OUTPUTS.c.job_id).where(OUTPUTS.c.sop_instance_uid == text)),
             JOBS.c.id.in_(select(REVISIONS.c.job_id).where(REVISIONS.c.sop_instance_uid == text)),
+            JOBS.c.id.in_(
+                select(DELIVERIES.c.job_id).where(DELIVERIES.c.sent_sop_instance_uid == text)
+            ),
         ]
         if len(text) >= SHORTEST_PREFIX and set(text) <= set("0123456789abcdef"):
             named.append(JOBS.c.id.startswith(text))
@@ -163,6 +188,12 @@ class View:
                 )
             ).one()
             waiting = connection.execute(_waiting(now)).all()
+            answer = connection.execute(
+                select(
+                    func.coalesce(func.sum((REQUESTS.c.due_at <= now).cast(Integer)), 0),
+                    func.min(REQUESTS.c.since),
+                )
+            ).one()
             held = set(
                 connection.execute(
                     select(BREAKERS.c.destination).where(BREAKERS.c.open_until > now)
@@ -170,9 +201,13 @@ class View:
             )
         return Due(
             infer=infer[0],
+            deliver=_due_now(waiting, DeliveryState.PENDING, held),
+            commit=_due_now(waiting, DeliveryState.STORED, held),
+            answer=int(answer[0]),
             oldest_infer_at=infer[1],
-            deliver={row[0]: row[1] for row in waiting if row[1] and row[0] not in held},
-            oldest_deliver_at={row[0]: row[2] for row in waiting},
+            oldest_deliver_at=_oldest(waiting, DeliveryState.PENDING),
+            oldest_commit_at=_oldest(waiting, DeliveryState.STORED),
+            oldest_answer_at=answer[1],
         )
 
     def _jobs(self, query: Select[Any]) -> list[Job]:
@@ -181,10 +216,29 @@ class View:
 
 
 def _waiting(now: float) -> Select[Any]:
-    """Give per destination: how many are due, and since when the oldest has been owed."""
-    due = func.sum((DELIVERIES.c.due_at <= now).cast(DELIVERIES.c.attempt.type))
+    """Give per destination and state: how many are due, and since when the oldest has waited."""
+    due = func.sum((DELIVERIES.c.due_at <= now).cast(Integer)).label("due")
     return (
-        select(DELIVERIES.c.destination, due, func.min(DELIVERIES.c.since))
-        .where(DELIVERIES.c.state == DeliveryState.PENDING)
-        .group_by(DELIVERIES.c.destination)
+        select(
+            DELIVERIES.c.destination,
+            DELIVERIES.c.state,
+            due,
+            func.min(DELIVERIES.c.since).label("since"),
+        )
+        .where(DELIVERIES.c.state.in_(ON_ITS_WAY))
+        .group_by(DELIVERIES.c.destination, DELIVERIES.c.state)
     )
+
+
+def _due_now(
+    waiting: Sequence[Row[Any]], state: DeliveryState, held: Collection[str]
+) -> dict[str, int]:
+    return {
+        row.destination: int(row.due)
+        for row in waiting
+        if row.state == state and row.due and row.destination not in held
+    }
+
+
+def _oldest(waiting: Sequence[Row[Any]], state: DeliveryState) -> dict[str, float]:
+    return {row.destination: row.since for row in waiting if row.state == state}
