@@ -8,8 +8,10 @@ pytest_plugins = [
     "peers.redis_server",
     "peers.postgresql",
     "peers.orthanc",
+    "peers.certificates",
     "peers.dcmtk",
     "peers.validators",
     "peers.lobar",
     "peers.machine",
+    "peers.viewer",
 ]

@@ -9,6 +9,7 @@ Orthanc          orthanc              storing reports in a real PACS
 /usr/share/orthanc/plugins/libOrthancDicomWeb.so orthanc-dicomweb DICOMweb with a real PACS
 chromium         chromium             what a person sees in a real viewer (OHIF)
 storescu         dcmtk                storing to and from DCMTK
+openssl          openssl              DICOMweb over TLS
 redis-server     redis-server         a Redis of its own version (the wheel has one, too)
 initdb           postgresql           the ledger on PostgreSQL
 dciodvfy         dicom3tools          the validity of reports (dciodvfy)

@@ -12,6 +12,7 @@ import pytest
 DEBIAN_PACKAGES: Final = {
     "DicomSRValidator": "pixelmed-apps",
     "Orthanc": "orthanc",
+    "chromium": "chromium",
     "dciodvfy": "dicom3tools",
     "dcmcjpeg": "dcmtk",
     "dcmdjpeg": "dcmtk",
@@ -20,6 +21,7 @@ DEBIAN_PACKAGES: Final = {
     "echoscu": "dcmtk",
     "initdb": "postgresql",
     "java": "default-jre-headless",
+    "openssl": "openssl",
     "postgres": "postgresql",
     "promtool": "prometheus",
     "redis-server": "redis-server",

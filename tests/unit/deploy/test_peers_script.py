@@ -10,6 +10,7 @@ PEERS = {
     "usr/share/orthanc/plugins/libOrthancDicomWeb.so": "orthanc-dicomweb",
     "usr/bin/chromium": "chromium",
     "usr/bin/storescu": "dcmtk",
+    "usr/bin/openssl": "openssl",
     "usr/bin/redis-server": "redis-server",
     "usr/lib/postgresql/15/bin/initdb": "postgresql",
     "usr/bin/dciodvfy": "dicom3tools",

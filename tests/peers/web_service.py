@@ -1,0 +1,137 @@
+"""A web service that answers as a test tells it to, or passes on what it lets through."""
+
+import contextlib
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Final
+
+import httpx
+
+from peers.ports import LOOPBACK, free_port
+
+FORWARDED: Final = ("accept", "content-type")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was asked."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str]  # names in lower case
+    body: bytes
+
+
+@dataclass(frozen=True)
+class Response:
+    """What is answered."""
+
+    status: int
+    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class WebService:
+    """`answer` gives the response to a request, or None to hang up without one."""
+
+    answer: Callable[[Request], Response | None]
+    tls: ssl.SSLContext | None = None
+    port: int = field(default_factory=free_port)
+    requests: list[Request] = field(default_factory=list)
+    connections: int = 0
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return f"{'https' if self.tls else 'http'}://{LOOPBACK}:{self.port}"
+
+    @contextmanager
+    def running(self) -> Iterator["WebService"]:
+        """Listen on loopback while the block runs."""
+        server = _Server((LOOPBACK, self.port), _handler(self))
+        server.tls = self.tls
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        try:
+            yield self
+        finally:
+            server.shutdown()
+            thread.join()
+            server.server_close()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    tls: ssl.SSLContext | None = None
+
+    def finish_request(self, request: socket.socket, client_address: object) -> None:
+        """Shake hands in the connection's own thread."""
+        if self.tls is None:
+            super().finish_request(request, client_address)
+            return
+        with contextlib.suppress(OSError), self.tls.wrap_socket(request, server_side=True) as safe:
+            super().finish_request(safe, client_address)
+
+
+def _handler(service: WebService) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def setup(self) -> None:
+            super().setup()
+            service.connections += 1
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+        def answer(self) -> None:
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            body = self.rfile.read(int(headers.get("content-length", 0)))
+            request = Request(self.command, self.path, headers, body)
+            service.requests.append(request)
+            response = service.answer(request)
+            if response is None:
+                self.close_connection = True
+                return
+            self.send_response(response.status)
+            for name, value in response.headers.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(response.body)))
+            self.end_headers()
+            with contextlib.suppress(OSError):  # whoever asked may be gone
+                self.wfile.write(response.body)
+
+        do_GET = do_POST = answer  # noqa: N815 -- what http.server calls them
+
+    return Handler
+
+
+def gateway(
+    service_url: str, token: Callable[[], str] | None = None
+) -> Callable[[Request], Response]:
+    """Answer for a service that knows no tokens, such as Orthanc: pass on to it who has the token.
+
+    What hospitals have there is a reverse proxy such as nginx. Without a token it lets everybody
+    through who was let into the TLS connection; Debian's Orthanc 1.10 hangs up after each
+    handshake of its own.
+    """
+
+    def answer(request: Request) -> Response:
+        if token is not None and request.headers.get("authorization") != f"Bearer {token()}":
+            return Response(401, b"who are you?", {"WWW-Authenticate": "Bearer"})
+        forwarded = httpx.request(
+            request.method,
+            service_url + request.path,
+            content=request.body,
+            headers={name: request.headers[name] for name in FORWARDED if name in request.headers},
+        )
+        kept = {"Content-Type": forwarded.headers.get("content-type", "text/plain")}
+        return Response(forwarded.status_code, forwarded.content, kept)
+
+    return answer
