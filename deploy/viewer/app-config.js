@@ -3,7 +3,10 @@ window.config = {
   routerBasename: null,
   extensions: [],
   modes: [],
-  customizationService: {},
+  customizationService: [
+    { 'ohif.tours': { $set: [] } }, // no tour over the picture at the first visit
+    { autoCineModalities: { $set: [] } }, // no film controls over the words of an overlay (OT)
+  ],
   showStudyList: true,
   maxNumberOfWebWorkers: 2,
   showLoadingIndicator: true,

@@ -47,7 +47,8 @@ def gateway(orthanc_url: str, ohif: Path = OHIF) -> Starlette:
             yield
 
     async def page(request: Request) -> Response:
-        return FileResponse(_file(ohif, request.path_params["path"]), headers=POLICY)
+        file = _file(ohif, request.path_params["path"])
+        return FileResponse(file, headers=POLICY) if file else Response(status_code=404)
 
     return Starlette(
         routes=[Route("/dicom-web/{path:path}", _ask_orthanc), Route("/{path:path}", page)],
@@ -56,12 +57,14 @@ def gateway(orthanc_url: str, ohif: Path = OHIF) -> Starlette:
     )
 
 
-def _file(ohif: Path, path: str) -> Path:
-    """Give the file of OHIF at a path; its start page where it has none, as for /viewer."""
+def _file(ohif: Path, path: str) -> Path | None:
+    """Give the file of OHIF at a path; its start page for its own places, as for /viewer."""
     if path == "app-config.js":  # the one that OHIF ships names a public server
         return HERE / "app-config.js"
     file = (ohif / path).resolve()
-    return file if file.is_relative_to(ohif.resolve()) and file.is_file() else ohif / "index.html"
+    if file.is_relative_to(ohif.resolve()) and file.is_file():
+        return file
+    return None if file.suffix else ohif / "index.html"
 
 
 async def _ask_orthanc(request: Request) -> Response:
@@ -69,7 +72,10 @@ async def _ask_orthanc(request: Request) -> Response:
     question = orthanc.build_request(
         request.method,
         httpx.URL(path=request.url.path, query=request.url.query.encode()),
-        headers={name: request.headers[name] for name in PASSED_ON if name in request.headers},
+        headers={
+            **{name: request.headers[name] for name in PASSED_ON if name in request.headers},
+            "accept-encoding": "identity",  # the answer goes on as it comes
+        },
     )
     try:
         answer = await orthanc.send(question, stream=True)

@@ -83,6 +83,10 @@ class OrthancServer:
         """The stored instance as a DICOM file; `instance_id` is an `ID` of `instances`."""
         return self._get(f"/instances/{instance_id}/file").content
 
+    def keep(self, dicom_file: bytes) -> None:
+        """Store an instance without a sender, over Orthanc's own API."""
+        httpx.post(f"{self.http_url}/instances", content=dicom_file).raise_for_status()
+
     def reset(self) -> None:
         """Delete everything that is stored."""
         for patient_id in self._get("/patients").json():

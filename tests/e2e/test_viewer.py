@@ -1,0 +1,171 @@
+"""What a person sees of Lobar's results in OHIF, a viewer that knows nothing of Lobar.
+
+The pictures are kept in `runs/viewer`, to be looked at.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pytest
+from peers.objects import make_cr
+from peers.orthanc import OrthancServer
+from peers.viewer import Line, OpenStudy, Pixels, lit
+from PIL import Image
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from report_sources import MODEL, NOW, predicted
+
+from service.reasons import Reason
+from workers.output import Output
+from workers.overlay import build_overlay
+from workers.prediction import Conclusion, Finding, NotAnalysed, Prediction, Region
+from workers.report import build_report
+
+pytestmark = [pytest.mark.orthanc, pytest.mark.ohif]
+
+PICTURES: Final = Path(__file__).resolve().parents[2] / "runs" / "viewer"
+ROWS, COLUMNS = 384, 320
+WHOLE: Final = Region(top=0, left=0, bottom=1, right=1)
+LEFT_LUNG: Final = Region(top=0.3, left=0.55, bottom=0.7, right=0.9)
+CONCLUSIONS: Final[dict[str, Conclusion]] = {
+    "present": Prediction(
+        finding=Finding.PRESENT, probability=0.873, model=MODEL, region=LEFT_LUNG
+    ),
+    "absent": predicted(Finding.ABSENT),
+    "indeterminate": predicted(Finding.INDETERMINATE),
+    "not-analysed": NotAnalysed(reason=Reason.LATERAL, model=MODEL),
+}
+LABELS: Final = {
+    "present": "Certainty of Finding: 87.30 %",
+    "absent": "Certainty of Finding: 3.20 %",
+    "indeterminate": "Certainty of Finding: 51.00 %",
+    "not-analysed": "Reason not analysed: ",
+}
+BOXES: Final = {"present": LEFT_LUNG, "absent": WHOLE, "indeterminate": WHOLE}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """What there was to see of one outcome."""
+
+    outcome: str
+    radiograph: Pixels
+    report: Pixels
+    overlay: Pixels
+    overlay_made: Pixels
+    words: str  # in the viewport with the report
+    lines: list[Line]  # drawn over the radiograph there
+    layer_size: tuple[float, float]
+    notices: list[str]
+    complaints: list[str]
+    asked_elsewhere: list[str]
+
+
+@pytest.fixture(scope="module", params=CONCLUSIONS)
+def seen(
+    request: pytest.FixtureRequest,
+    _shared_orthanc_dicomweb: OrthancServer,
+    open_study: Callable[[str], OpenStudy],
+) -> Seen:
+    """Look once at each outcome: the radiograph, its report, its overlay."""
+    _shared_orthanc_dicomweb.start()
+    source = make_cr(rows=ROWS, columns=COLUMNS)
+    source.PatientID = request.param  # else OHIF shows the other outcomes as prior studies
+    report, overlay = results(source, CONCLUSIONS[request.param])
+    for each in (encoded(source), report.encode(), overlay.encode()):
+        _shared_orthanc_dicomweb.keep(each)
+    return look(request.param, open_study(source.StudyInstanceUID), report, overlay)
+
+
+def results(source: Dataset, conclusion: Conclusion) -> tuple[Output, Output]:
+    """Give the report and the overlay of a radiograph."""
+    header = dcmread(BytesIO(encoded(source)), stop_before_pixels=True)
+    pixels = (source.pixel_array / (2**source.BitsStored - 1)).astype(np.float32)
+    return (
+        build_report(header, conclusion, now=NOW),
+        build_overlay(header, pixels, conclusion, now=NOW),
+    )
+
+
+def encoded(dataset: Dataset) -> bytes:
+    buffer = BytesIO()
+    dataset.save_as(buffer, enforce_file_format=True)
+    return buffer.getvalue()
+
+
+def look(outcome: str, study: OpenStudy, report: Output, overlay: Output) -> Seen:
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    radiograph = study.picture(PICTURES / f"{outcome}-radiograph.png")
+    study.open_report(report.dataset.SeriesDescription)
+    report_picture = study.picture(PICTURES / f"{outcome}-report.png")
+    words, lines, notices = study.words, study.lines(), study.notices
+    layer_size = study.layer_size() if lines else (0, 0)
+    study.open_image(overlay.dataset.SeriesDescription)
+    return Seen(
+        outcome=outcome,
+        radiograph=radiograph,
+        report=report_picture,
+        overlay=study.picture(PICTURES / f"{outcome}-overlay.png"),
+        overlay_made=overlay.dataset.pixel_array,
+        words=words,
+        lines=lines,
+        layer_size=layer_size,
+        notices=notices,
+        complaints=study.complaints,
+        asked_elsewhere=study.asked_elsewhere,
+    )
+
+
+def test_the_report_says_its_number_or_why_there_is_none(seen: Seen) -> None:
+    assert LABELS[seen.outcome] in seen.words
+
+
+def test_the_region_is_drawn_where_the_report_has_it(seen: Seen) -> None:
+    if seen.outcome not in BOXES:
+        assert seen.lines == []
+        return
+    (line,) = seen.lines
+    width, height = seen.layer_size
+    scale = min(width / COLUMNS, height / ROWS)  # OHIF shows the whole image in the middle
+    left, top = (width - COLUMNS * scale) / 2, (height - ROWS * scale) / 2
+    x, y = np.array(line).T
+    box = BOXES[seen.outcome]
+    drawn = [x.min(), y.min(), x.max(), y.max()]
+    meant = [
+        left + box.left * COLUMNS * scale,
+        top + box.top * ROWS * scale,
+        left + box.right * COLUMNS * scale,
+        top + box.bottom * ROWS * scale,
+    ]
+    assert np.allclose(drawn, meant, atol=2)
+
+
+def test_nothing_is_black(seen: Seen) -> None:
+    assert lit(seen.radiograph) > 0.1
+    assert lit(seen.report) > 0.01  # a page of text is mostly background
+    assert lit(seen.overlay) > 0.1
+
+
+def test_the_overlay_looks_as_it_was_made(seen: Seen) -> None:
+    rows, columns = seen.overlay.shape[:2]
+    made_rows, made_columns = seen.overlay_made.shape[:2]
+    scale = min(rows / made_rows, columns / made_columns)
+    size = (round(made_columns * scale), round(made_rows * scale))
+    made = np.asarray(Image.fromarray(seen.overlay_made).resize(size))
+    top, left = (rows - size[1]) // 2, (columns - size[0]) // 2
+    shown = seen.overlay[top : top + size[1], left : left + size[0]]
+    assert np.corrcoef(made.ravel(), shown.ravel())[0, 1] > 0.95
+
+
+def test_the_viewer_neither_asks_nor_complains_about_it(seen: Seen) -> None:
+    # such as whether to track the region: then OHIF takes it for its own and loses it
+    assert seen.notices == []
+    assert seen.complaints == []
+
+
+def test_the_browser_asks_nobody_but_the_gateway(seen: Seen) -> None:
+    assert seen.asked_elsewhere == []

@@ -1,0 +1,189 @@
+"""A real viewer: OHIF in a real browser, in front of a real Orthanc."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import Final
+
+import httpx
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+from playwright.sync_api import Browser, ConsoleMessage, Page, Response, sync_playwright
+
+from peers.orthanc import OrthancServer
+from peers.ports import LOOPBACK, accepts_connections, free_port
+from peers.process import Server
+from peers.programs import missing, need_program
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+OHIF: Final = ROOT / ".cache" / "ohif" / "dist"
+GATEWAY: Final = ROOT / "deploy" / "viewer" / "gateway.py"
+FLAGS: Final = (
+    "--no-sandbox",  # root may not have one
+    "--disable-gpu",
+    # it asks nobody on its own account
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+WINDOW: Final = (1600, 900)
+PATIENCE_SECONDS: Final = 30  # of a browser on a busy machine; nothing waits longer than it must
+AFTERTHOUGHT_MILLISECONDS: Final = 1000  # OHIF may ask or complain a little after it has drawn
+LIT: Final = 40  # of 255: brighter than OHIF's own background
+
+Pixels = NDArray[np.uint8]
+Line = list[tuple[float, float]]
+
+
+class ViewerGateway(Server):
+    """`deploy/viewer/gateway.py` in front of an Orthanc; `url` is what a person opens."""
+
+    def __init__(self, folder: Path, orthanc: OrthancServer) -> None:
+        port = free_port()
+        self.url = f"http://{LOOPBACK}:{port}"
+        super().__init__(
+            [sys.executable, GATEWAY, "--port", str(port), "--orthanc", orthanc.http_url],
+            log=folder / "gateway.log",
+            answers=lambda: accepts_connections(port),
+        )
+
+
+class OpenStudy:
+    """A study in OHIF: what a person can do with it, sees of it, and what went wrong meanwhile."""
+
+    def __init__(self, page: Page, viewer_url: str, study_instance_uid: str) -> None:
+        self._page = page
+        self._viewer_url = viewer_url
+        self.complaints: list[str] = []
+        self.asked_elsewhere: list[str] = []
+        page.on("console", self._note_console)
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on("response", self._note_response)
+        page.on("request", lambda request: self._note_request(request.url))
+        page.goto(f"{viewer_url}/viewer?StudyInstanceUIDs={study_instance_uid}")
+        self._series = page.locator("[data-cy^=study-browser-thumbnail]")
+        self._viewport = page.locator("[data-cy=viewport-pane]")
+        self._wait_until(lambda: lit(self.picture()) > 0)
+
+    def open_image(self, description: str) -> None:
+        """Show a series of images as a person does: by a double click in the study panel."""
+        before = self.picture()
+        self._series.filter(has_text=description).dblclick()
+        self._wait_until(lambda: description in self.words and lit(self.picture()) > 0)
+        self._wait_until(lambda: not np.array_equal(before, self.picture()))
+
+    def open_report(self, description: str) -> None:
+        """Show a series of reports the same way: drawn on the image, or as text."""
+        self._series.filter(has_text=description).dblclick()
+        self._wait_until(lambda: bool(self.lines() or self._is_text() or self.notices))
+        self._page.wait_for_timeout(AFTERTHOUGHT_MILLISECONDS)
+
+    @property
+    def words(self) -> str:
+        """What can be read in the viewport, as far as it is not part of an image."""
+        return self._viewport.inner_text()
+
+    @property
+    def notices(self) -> list[str]:
+        """What the viewer tells or asks on its own account."""
+        return self._page.locator(
+            "[data-sonner-toast], [data-cy=viewport-notification]"
+        ).all_inner_texts()
+
+    def lines(self) -> list[Line]:
+        """Give what is drawn over the image: lines of points, in pixels of its layer."""
+        drawn = self._page.locator("svg.svg-layer polyline").all()
+        return [_line(each.get_attribute("points") or "") for each in drawn]
+
+    def layer_size(self) -> tuple[float, float]:
+        """Give width and height of the layer that lines are drawn on."""
+        box = self._page.locator("svg.svg-layer").bounding_box()
+        assert box is not None
+        return box["width"], box["height"]
+
+    def picture(self, file: Path | None = None) -> Pixels:
+        """Give the viewport as it looks, rows x columns x RGB, and keep it in a file."""
+        shot = self._viewport.screenshot(path=file)
+        return np.asarray(Image.open(BytesIO(shot)).convert("RGB"))
+
+    def _is_text(self) -> bool:
+        return self._viewport.locator("canvas").count() == 0 and bool(self.words.strip())
+
+    def _wait_until(self, fact: Callable[[], bool]) -> None:
+        """Wait for a fact, but not for ever: what is missing then, the test says better.
+
+        OHIF sometimes draws a report only when it next repaints, so it is made to meanwhile.
+        """
+        until = time.monotonic() + PATIENCE_SECONDS
+        width, height = WINDOW
+        while not fact() and time.monotonic() < until:
+            height ^= 1
+            self._page.set_viewport_size({"width": width, "height": height})
+            self._page.wait_for_timeout(200)
+
+    def _note_console(self, message: ConsoleMessage) -> None:
+        if message.type == "error":
+            self.complaints.append(message.text)
+
+    def _note_response(self, response: Response) -> None:
+        if response.status >= httpx.codes.BAD_REQUEST:
+            self.complaints.append(f"{response.status} {response.url}")
+
+    def _note_request(self, url: str) -> None:
+        if not url.startswith((f"{self._viewer_url}/", "blob:", "data:")):
+            self.asked_elsewhere.append(url)
+
+
+def lit(picture: Pixels) -> float:
+    """Give the share of a viewport that is brighter than OHIF's background, its frame left out."""
+    return float((picture[10:-10, 10:-10].max(axis=2) > LIT).mean())
+
+
+def _line(points: str) -> Line:
+    """Read SVG's "x, y x, y ..."."""
+    numbers = [float(number) for number in points.replace(",", " ").split()]
+    return list(zip(numbers[::2], numbers[1::2], strict=True))
+
+
+@pytest.fixture(scope="session")
+def viewer_url(
+    _shared_orthanc_dicomweb: OrthancServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    """Where OHIF is, in front of `orthanc_dicomweb`. Mark the test `ohif`."""
+    if not OHIF.is_dir():
+        missing("no OHIF here: deploy/setup/ohif.sh fetches it")
+    gateway = ViewerGateway(tmp_path_factory.mktemp("viewer"), _shared_orthanc_dicomweb)
+    gateway.start()
+    yield gateway.url
+    gateway.stop()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Debian's Chromium without a screen; one for all tests of a module."""
+    chromium = need_program("chromium")
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=chromium, args=list(FLAGS))
+        yield running
+        running.close()
+
+
+@pytest.fixture(scope="module")
+def open_study(browser: Browser, viewer_url: str) -> Iterator[Callable[[str], OpenStudy]]:
+    """`open_study(uid)` opens a study in a browser that remembers nothing of the one before."""
+    contexts = []
+
+    def open_it(study_instance_uid: str) -> OpenStudy:
+        width, height = WINDOW
+        contexts.append(browser.new_context(viewport={"width": width, "height": height}))
+        return OpenStudy(contexts[-1].new_page(), viewer_url, study_instance_uid)
+
+    yield open_it
+    for context in contexts:
+        context.close()
