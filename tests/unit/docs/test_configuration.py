@@ -2,6 +2,7 @@ import json
 import re
 import tomllib
 from collections.abc import Callable, Iterator
+from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
@@ -11,7 +12,14 @@ from pydantic.fields import FieldInfo
 from pydicom.uid import UID
 
 from service.listener.entity import application_entity
-from service.settings import SHIPPED_BUNDLE, DimseDestination, Section, Settings, read_settings
+from service.settings import (
+    SHIPPED_BUNDLE,
+    DimseDestination,
+    Section,
+    Settings,
+    WebDestination,
+    read_settings,
+)
 
 ROOT: Final = Path(__file__).resolve().parents[3]
 PAGE: Final = ROOT / "docs" / "configuration.md"
@@ -55,7 +63,7 @@ def written(field: FieldInfo) -> str:
         case Path() as path:
             return json.dumps(str(path.relative_to(ROOT) if path == SHIPPED_BUNDLE else path))
         case tuple() as values:
-            return json.dumps([UID(value).keyword for value in values])
+            return json.dumps([v if isinstance(v, StrEnum) else UID(v).keyword for v in values])
         case value:
             return json.dumps(value)
 
@@ -76,7 +84,8 @@ def in_code() -> dict[str, tuple[str, str]]:
     }
     members = {
         f"destinations.{name}": ("in the JSON", written(field))
-        for name, field in fields(DimseDestination)
+        for kind in (DimseDestination, WebDestination)
+        for name, field in fields(kind)
     }
     return settings | members
 
@@ -111,7 +120,8 @@ def test_every_setting_that_is_named_anywhere_is_one() -> None:
 
 def test_the_example_can_be_used(read: Callable[[str], Settings]) -> None:
     settings = read(EXAMPLE.read_text())
-    assert len(settings.destinations) == 2
+    kinds = [type(each) for each in settings.destinations]
+    assert kinds == [DimseDestination, DimseDestination, WebDestination]
     assert application_entity(settings.dicom).require_calling_aet == ["ARCHIVE", "ROUTER"]
 
 
