@@ -26,15 +26,26 @@ NARROWEST_LINEAR: Final = 1  # PS3.3 C.11.2.1.2.1
 UNSPECIFIED: Final = "US"  # of Rescale Type and Modality LUT Type, PS3.3 C.11.1.1.2
 SIGNED_FROM: Final = 1 << 15
 MOST_ENTRIES: Final = 1 << 16  # of a LUT, said by 0 in its descriptor
-BITS_OF_ENTRIES: Final = range(8, 17)  # PS3.3 C.11.1.1.1
+BITS_OF_ENTRIES: Final = range(8, 17)  # PS3.3 C.11.1.1.1 and, of DX, C.8.11.3.1.5
+BITS_OF_BYTES: Final = 8
+BITS_WRITTEN: Final = 16  # a presentation state has 8 or 16, PS3.3 C.11.2.1.1
+LARGEST_SHORT: Final = (1 << 16) - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Table:
-    """A LUT: what LUT Descriptor says of it, and its entries, 16 bits each."""
+    """A LUT: its first input, as 16 bits, its entries, and the largest that an entry may be."""
 
-    descriptor: tuple[int, int, int]
-    data: bytes
+    first: int
+    entries: tuple[int, ...]
+    largest: int
+
+    def stretched(self) -> "_Table":
+        """Give the same LUT with entries of 16 bits: how bright they are, not what they count."""
+        entries = tuple(
+            round(min(entry, self.largest) * LARGEST_SHORT / self.largest) for entry in self.entries
+        )
+        return _Table(first=self.first, entries=entries, largest=LARGEST_SHORT)
 
 
 def is_grey(header: Dataset) -> bool:
@@ -78,7 +89,7 @@ def voi_transformation(header: Dataset) -> Dataset | None:
     item = Dataset()
     table = _table(header, "VOILUTSequence")
     if table is not None:
-        item.VOILUTSequence = [_lut_item(table, is_signed=_may_be_negative(header))]
+        item.VOILUTSequence = [_lut_item(table.stretched(), is_signed=_may_be_negative(header))]
         return item
     centre, width = _number(header, "WindowCenter"), _number(header, "WindowWidth")
     if centre is None or width is None or width <= 0:
@@ -120,14 +131,20 @@ def _may_be_negative(header: Dataset) -> bool:
 def _table(header: Dataset, keyword: str) -> _Table | None:
     """Give the first LUT of a sequence, if it is whole (PS3.3 C.11.1.1.1)."""
     for item in items(header, keyword)[:1]:
-        descriptor, data = _shorts(item, "LUTDescriptor"), _shorts(item, "LUTData")
-        match descriptor:
-            case (count, first, bits) if bits in BITS_OF_ENTRIES and len(data) == (
-                count or MOST_ENTRIES
-            ):
-                entries = struct.pack(f"<{len(data)}H", *data)
-                return _Table(descriptor=(count, first, bits), data=entries)
+        match _shorts(item, "LUTDescriptor"):
+            case (stated, first, bits) if bits in BITS_OF_ENTRIES:
+                count = stated or MOST_ENTRIES
+                entries = _shorts(item, "LUTData")
+                if bits == BITS_OF_BYTES and len(entries) < count:
+                    entries = _bytes_of(entries)[:count]
+                if len(entries) == count:
+                    return _Table(first=first, entries=entries, largest=(1 << bits) - 1)
     return None
+
+
+def _bytes_of(data: tuple[int, ...]) -> tuple[int, ...]:
+    """Give the bytes of a LUT that has two entries in a word, the lower byte first."""
+    return tuple(byte for word in data for byte in (word & 0xFF, word >> 8))
 
 
 def _shorts(item: Dataset, keyword: str) -> tuple[int, ...]:
@@ -158,11 +175,11 @@ def _decoded(value: object) -> Iterator[int]:
 
 def _lut_item(table: _Table, *, is_signed: bool) -> Dataset:
     item = Dataset()
-    count, first, bits = table.descriptor
+    count, first = len(table.entries) % MOST_ENTRIES, table.first
     if is_signed:
-        signed = [each - MOST_ENTRIES * (each >= SIGNED_FROM) for each in (count, first)]
-        item.add(DataElement(tag_of("LUTDescriptor"), "SS", [*signed, bits]))
-    else:
-        item.add(DataElement(tag_of("LUTDescriptor"), "US", [count, first, bits]))
-    item.add(DataElement(tag_of("LUTData"), "OW", table.data))
+        count, first = (each - MOST_ENTRIES * (each >= SIGNED_FROM) for each in (count, first))
+    vr = "SS" if is_signed else "US"
+    item.add(DataElement(tag_of("LUTDescriptor"), vr, [count, first, BITS_WRITTEN]))
+    data = struct.pack(f"<{len(table.entries)}H", *table.entries)
+    item.add(DataElement(tag_of("LUTData"), "OW", data))
     return item

@@ -1,5 +1,6 @@
 import dataclasses
 import struct
+from collections.abc import Iterable
 from io import BytesIO
 
 import numpy as np
@@ -63,17 +64,17 @@ def annotation_of(conclusion: Conclusion) -> Dataset:
     return annotation
 
 
-def scoord_of(report: Dataset) -> list[float]:
-    """Give the Graphic Data of a report's one SCOORD."""
-    found = [each for each in report.iterall() if each.keyword == "GraphicData"]
-    assert len(found) == 1
-    return list(found[0].value)
+def edges(graphic_data: Iterable[float]) -> list[float]:
+    """Give the left, top, right and bottom of points in columns and rows."""
+    points = np.reshape(list(graphic_data), (-1, 2))
+    return [*points.min(axis=0).tolist(), *points.max(axis=0).tolist()]
 
 
-def test_the_box_has_the_coordinates_of_the_reports_region() -> None:
+def test_the_box_is_where_the_reports_region_is() -> None:
     (graphic,) = annotation_of(IN_A_REGION).GraphicObjectSequence
     report = build_report(radiograph(), IN_A_REGION, now=NOW).dataset
-    assert list(graphic.GraphicData) == scoord_of(report)
+    (scoord,) = [each.value for each in report.iterall() if each.keyword == "GraphicData"]
+    assert edges(graphic.GraphicData) == edges(scoord)
     assert graphic.GraphicAnnotationUnits == "PIXEL"
 
 
@@ -299,8 +300,19 @@ def test_a_lut_is_the_sources_in_whatever_bytes_it_came(keyword: str, transfer_s
     else:
         (found,) = state.ModalityLUTSequence
         assert found.ModalityLUTType == "US"
-    assert list(found.LUTDescriptor) == [4, 100, 12]
-    assert list(np.frombuffer(found.LUTData, "<u2")) == entries
+    assert list(found.LUTDescriptor) == [4, 100, 16]
+    stretch = 65535 / 4095 if keyword == "VOILUTSequence" else 1  # what is bright stays as bright
+    assert list(np.frombuffer(found.LUTData, "<u2")) == [round(each * stretch) for each in entries]
+
+
+def test_a_lut_may_have_two_entries_in_a_word() -> None:
+    packed = item(
+        lut_element(0x3002, b"US", struct.pack("<3H", 3, 0, 8), ExplicitVRLittleEndian),
+        lut_element(0x3006, b"US", bytes([0, 1, 255, 0]), ExplicitVRLittleEndian),
+    )
+    (softcopy,) = state_of(radiograph(VOILUTSequence=packed)).SoftcopyVOILUTSequence
+    (found,) = softcopy.VOILUTSequence
+    assert list(np.frombuffer(found.LUTData, "<u2")) == [0, 257, 65535]
 
 
 def test_a_lut_goes_before_a_window_and_before_a_rescaling() -> None:
@@ -321,7 +333,7 @@ def test_a_lut_goes_before_a_window_and_before_a_rescaling() -> None:
 def test_a_lut_of_signed_pixels_may_begin_below_zero() -> None:
     source = radiograph(VOILUTSequence=lut([3, 4], -5), PixelRepresentation=b"\x01\x00")
     (softcopy,) = state_of(source).SoftcopyVOILUTSequence
-    assert list(softcopy.VOILUTSequence[0].LUTDescriptor) == [2, -5, 12]
+    assert list(softcopy.VOILUTSequence[0].LUTDescriptor) == [2, -5, 16]
 
 
 @pytest.mark.parametrize(
