@@ -10,7 +10,7 @@ from peers.redis_server import RedisServer
 
 from service.check import Finding, questions, run_check
 from service.errors import ExplainedError
-from service.settings import DimseDestination, Settings
+from service.settings import Destination, DimseDestination, Settings
 
 WELL, NOTE, WRONG = range(3)
 PACS = {"name": "pacs", "ae_title": "PACS", "host": "127.0.0.1", "port": 104}
@@ -21,8 +21,8 @@ class SilentError(ExplainedError):
     pass
 
 
-def echo(_: Settings, destination: DimseDestination) -> str:
-    if destination.port == 1:
+def echo(_: Settings, destination: Destination) -> str:
+    if isinstance(destination, DimseDestination) and destination.port == 1:
         raise SilentError("it does not answer")
     return "it answers"
 
@@ -133,6 +133,25 @@ def test_a_bundle_and_destinations_that_do_not_answer_are_named_one_by_one(ask: 
     assert found["destination dead"] == Finding(
         subject="destination dead", message="it does not answer", severity=WRONG
     )
+
+
+@pytest.mark.parametrize(
+    ("url", "noticed"),
+    [
+        ("http://10.0.0.1/dicom-web", True),
+        ("http://127.0.0.1:8042/dicom-web", False),
+        ("https://10.0.0.1/dicom-web", False),
+    ],
+)
+def test_a_way_on_which_patient_data_can_be_read_is_worth_knowing(
+    ask: Ask, url: str, *, noticed: bool
+) -> None:
+    found = ask(destinations=[{"name": "web", "url": url}])
+    assert found["destination web"].severity == WELL
+    assert ("way to web" in found) == noticed
+    if noticed:
+        assert found["way to web"].severity == NOTE
+        assert "can be read on the way" in found["way to web"].message
 
 
 def test_a_bundle_that_cannot_be_tried_for_want_of_room_is_wrong(ask: Ask) -> None:
