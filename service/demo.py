@@ -14,7 +14,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -54,6 +54,7 @@ class Sent:
     sop_instance_uid: str = ""
     at: float = 0.0  # seconds since the epoch, when its C-STORE began
     refusal: str = ""
+    instance: Dataset | None = None  # as it was sent; a picture was wrapped first
 
 
 class DemoFailedError(Exception):
@@ -79,14 +80,15 @@ def run_demo(files: Sequence[Path], *, keep: bool) -> int:
 def _demonstrate(
     console: Console, files: Sequence[Path], directory: Path, pacs: StandInPacs, *, keep: bool
 ) -> int:
-    dicom_port, web_port = _free_port(), _free_port()
-    with _service(directory, pacs, dicom_port, web_port) as process:
+    dicom_port, web_port = free_port(), free_port()
+    destination = {"name": "pacs", "ae_title": AE_TITLE, "host": LOOPBACK, "port": pacs.port}
+    with service_running(directory, destination, dicom_port, web_port) as process:
         page = f"http://{LOOPBACK}:{web_port}/"
         with console.status("Starting listener, workers, relay, page and a Redis of its own"):
-            _wait_until_ready(page, process, directory)
-        ledger = Ledger(f"sqlite:///{directory / 'state' / 'ledger.sqlite3'}")
-        sent = _send(console, files, dicom_port)
-        jobs = _wait_for_jobs(console, ledger, sent)
+            wait_until_ready(page, process, directory)
+        ledger = open_ledger(directory)
+        sent = send(console, files, dicom_port)
+        jobs = wait_for_jobs(console, ledger, sent)
         complete = _print_table(console, ledger, pacs, sent, jobs)
         ledger.close()
         console.print(
@@ -100,10 +102,10 @@ def _demonstrate(
 
 
 @contextmanager
-def _service(
-    directory: Path, pacs: StandInPacs, dicom_port: int, web_port: int
+def service_running(
+    directory: Path, destination: Mapping[str, object], dicom_port: int, web_port: int
 ) -> Iterator[subprocess.Popen[bytes]]:
-    destination = {"name": "pacs", "ae_title": AE_TITLE, "host": LOOPBACK, "port": pacs.port}
+    """Run a whole service in a directory while the block runs; it is not ready at once."""
     configuration = directory / "lobar.toml"
     configuration.touch()  # whatever is configured here must not leak into the demonstration
     environment = environment_without_settings() | {
@@ -132,7 +134,12 @@ def _service(
             process.kill()
 
 
-def _wait_until_ready(page: str, process: subprocess.Popen[bytes], directory: Path) -> None:
+def wait_until_ready(page: str, process: subprocess.Popen[bytes], directory: Path) -> None:
+    """Wait until every part of the service is there.
+
+    Raises:
+        DemoFailedError: it ended, or took too long.
+    """
     until = time.monotonic() + READY_SECONDS
     while time.monotonic() < until:
         if process.poll() is not None:
@@ -145,7 +152,13 @@ def _wait_until_ready(page: str, process: subprocess.Popen[bytes], directory: Pa
     raise DemoFailedError(f"The service did not become ready; its log is {directory}/lobar.log.")
 
 
-def _send(console: Console, files: Sequence[Path], port: int) -> list[Sent]:
+def open_ledger(directory: Path) -> Ledger:
+    """Open the ledger of the service that runs in a directory; close it."""
+    return Ledger(f"sqlite:///{directory / 'state' / 'ledger.sqlite3'}")
+
+
+def send(console: Console, files: Sequence[Path], port: int) -> list[Sent]:
+    """Send each file over C-STORE to the service on this port; none stops the others."""
     with console.status("Sending over C-STORE"):
         return [_send_one(file, port) for file in files]
 
@@ -177,7 +190,7 @@ def _store(file: Path, instance: Dataset, port: int) -> Sent:
     if status != 0:
         answer = "no answer" if status is None else f"0x{status:04X}"
         return Sent(file=file, refusal=f"The listener refused it: {answer}.")
-    return Sent(file=file, sop_instance_uid=str(instance.SOPInstanceUID), at=at)
+    return Sent(file=file, sop_instance_uid=str(instance.SOPInstanceUID), at=at, instance=instance)
 
 
 def _instance(file: Path) -> Dataset:
@@ -198,7 +211,7 @@ def _instance(file: Path) -> Dataset:
     return wrap(file)
 
 
-def _wait_for_jobs(console: Console, ledger: Ledger, sent: Sequence[Sent]) -> dict[str, Job]:
+def wait_for_jobs(console: Console, ledger: Ledger, sent: Sequence[Sent]) -> dict[str, Job]:
     """Wait until every job is settled, or nothing has moved for long."""
     uids = [each.sop_instance_uid for each in sent if each.sop_instance_uid]
     columns = (SpinnerColumn(), TextColumn("Reports"), BarColumn(), MofNCompleteColumn())
@@ -236,7 +249,7 @@ def _print_table(
         complete = complete and bool(report)
         table.add_row(
             file_name(each.file),
-            Text(_finding(each, job)),
+            Text(outcome_in_words(each, job)),
             f"{job.probability:.3f}" if job and job.probability is not None else "",
             report,
             seconds,
@@ -245,7 +258,8 @@ def _print_table(
     return complete
 
 
-def _finding(sent: Sent, job: Job | None) -> str:
+def outcome_in_words(sent: Sent, job: Job | None) -> str:
+    """Say what a file came to: its finding, or why it has none."""
     if job is None:
         return sent.refusal
     if job.reason is not None:
@@ -271,7 +285,8 @@ def _wait_for_interrupt(process: subprocess.Popen[bytes]) -> None:
         return
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Give a port of loopback that is free now."""
     with socket.socket() as probe:
         probe.bind((LOOPBACK, 0))
         return int(probe.getsockname()[1])
