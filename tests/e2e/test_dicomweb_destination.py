@@ -1,0 +1,69 @@
+"""The main job over DICOMweb: an image comes in over C-STORE and its report is in Orthanc."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from dicomweb import retrieve
+from peers.certificates import Authority
+from peers.dcmtk import dcmtk_store
+from peers.lobar import LobarService, wait_for
+from peers.objects import make_cr
+from peers.orthanc import OrthancServer
+from peers.web_service import WebService, gateway
+
+from service.job import JobState
+from service.spool import Spool
+
+pytestmark = [pytest.mark.orthanc, pytest.mark.dcmtk]
+OLD, NEW = "old.Token-of-ours", "new.Token-of-ours"
+
+
+def checked(lobar: LobarService) -> str:
+    command = [*lobar.command_prefix(), sys.executable, "-m", "service.cli", "check"]
+    return subprocess.run(command, check=False, capture_output=True, text=True).stdout
+
+
+def test_a_report_reaches_orthanc_through_tls_and_a_token_that_is_renewed_meanwhile(
+    lobar_service: Callable[..., LobarService],
+    orthanc_dicomweb: OrthancServer,
+    authority: Authority,
+    tmp_path: Path,
+) -> None:
+    instance, file = make_cr(), tmp_path / "chest.dcm"
+    instance.save_as(file, enforce_file_format=True)
+    token, client = tmp_path / "token", authority.issue("lobar")
+    token.write_text(OLD)
+    guarded = WebService(
+        gateway(orthanc_dicomweb.http_url, lambda: NEW),
+        tls=authority.server_context(authority.issue("server")),
+    )
+    destination = {
+        "name": "web",
+        "url": f"{guarded.url}/dicom-web",
+        "bearer_token_file": str(token),
+        "ca_file": str(authority.certificate),
+        "client_certificate_file": str(client.with_key()),
+    }
+    with guarded.running():
+        lobar = lobar_service([destination])
+        sent = dcmtk_store(lobar.dicom_port, lobar.ae_title, [file])
+        assert sent.returncode == 0, sent.stderr
+        wait_for(lambda: guarded.requests)
+        token.write_text(NEW)
+        job = lobar.settled(instance.SOPInstanceUID)
+        said = checked(lobar)
+        lobar.stop()
+    assert job.state == JobState.DELIVERED
+    assert f"{destination['url']} answers a query (QIDO-RS)" in said
+
+    spool = Spool(lobar.state_dir / "spool")
+    outbox = [spool.outbox(job.id, kind).read_bytes() for kind in ("sr", "overlay")]
+    study = f"studies/{instance.StudyInstanceUID}"
+    assert sorted(retrieve(orthanc_dicomweb.dicomweb_url, study)) == sorted(outbox)
+    assert "http-401" in lobar.log.read_text()
+    for told in (said, lobar.log.read_text()):
+        assert OLD not in told
+        assert NEW not in told
