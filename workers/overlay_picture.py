@@ -16,7 +16,7 @@ from service.job import Outcome
 from workers.output import ReportError
 from workers.prediction import Conclusion, Prediction
 from workers.region import pixel_box
-from workers.report_text import CAUTION, basis_line, model_text, result_line
+from workers.report_text import CAUTION, REGION_CAUTION, basis_line, model_text, result_line
 
 LONGEST_SIDE: Final = 1024
 NARROWEST: Final = 512  # a narrower radiograph is set between black margins, so the strip fits
@@ -123,10 +123,12 @@ def _lines(conclusion: Conclusion) -> tuple[tuple[str, float, Colour], ...]:
     """Give the strip's lines: text, height as a share of the strip's, colour."""
     model = conclusion.model
     calibrated = "calibrated" if model.calibrated else "not calibrated"
+    region = conclusion.region if isinstance(conclusion, Prediction) else None
+    box = "" if region is None else f". Box: {REGION_CAUTION}"
     return (
         (result_line(conclusion), 0.24, COLOUR[conclusion.outcome]),
         (basis_line(conclusion), 0.14, WHITE),
-        (f"Model {model_text(model)}, {calibrated}", 0.14, WHITE),
+        (f"Model {model_text(model)}, {calibrated}{box}", 0.14, WHITE),
         (CAUTION, 0.14, WHITE),
     )
 

@@ -9,8 +9,12 @@ def pixel_box(region: Region, *, rows: int, columns: int) -> Box:
     """Give a region's left, top, right and bottom edge in pixels of an image of this size.
 
     0 is the outer edge of the first pixel and `columns` that of the last, as SCOORD has it
-    (PS3.3 C.18.6.1.1). Hundredths of a pixel are finer than anybody looks.
+    (PS3.3 C.18.6.1.1). Given to a quarter of a pixel, which FL holds exactly (PS3.5 6.2).
     """
-    left, right = (round(edge * columns, 2) for edge in (region.left, region.right))
-    top, bottom = (round(edge * rows, 2) for edge in (region.top, region.bottom))
+    left, right = (_quarters(edge * columns) for edge in (region.left, region.right))
+    top, bottom = (_quarters(edge * rows) for edge in (region.top, region.bottom))
     return left, top, right, bottom
+
+
+def _quarters(pixels: float) -> float:
+    return round(4 * pixels) / 4

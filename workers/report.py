@@ -14,6 +14,7 @@ from workers.report_codes import our_coding_scheme
 from workers.report_content import measurement_report
 from workers.report_elements import carried, sequence_of
 from workers.report_header import begin_result, referenced_instance, request_items
+from workers.report_refusal import refusal_report
 from workers.report_source import Source
 from workers.report_uids import FIRST, Edition, Predecessor, result_uids, tracking_uid
 
@@ -52,11 +53,13 @@ def build_report(
             now=now,
         )
         _add_document(report, source, evidence)
-        if isinstance(conclusion, NotAnalysed):
-            report.CodingSchemeIdentificationSequence = [our_coding_scheme()]
         if edition.follows is not None:
             report.PredecessorDocumentsSequence = [_predecessor(evidence, edition.follows)]
-        report.update(measurement_report(evidence, conclusion, tracking_uid=finding))
+        if isinstance(conclusion, NotAnalysed):
+            report.CodingSchemeIdentificationSequence = [our_coding_scheme()]
+            report.update(refusal_report(evidence, conclusion))
+        else:
+            report.update(measurement_report(evidence, conclusion, tracking_uid=finding))
     return Output(
         kind=OutputKind.SR,
         dataset=report,

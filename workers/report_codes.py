@@ -7,6 +7,7 @@ report itself (PS3.3 C.12.1.1.2).
 
 from typing import Final
 
+from highdicom.sr import CodedConcept
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 
@@ -51,6 +52,10 @@ MEASUREMENT_METHOD: Final = Code("370129005", "SCT", "Measurement Method")
 CLASS_ACTIVATION: Final = Code("130402", "DCM", "Class activation")
 BOUNDED_BY: Final = Code("75958009", "SCT", "Bounded by")
 
+DIAGNOSTIC_IMAGING_REPORT: Final = Code("18748-4", "LN", "Diagnostic Imaging Report")  # CID 7000
+ENGLISH: Final = CodedConcept("en-US", "RFC5646", "English (United States)")
+CONCLUSIONS: Final = Code("121076", "DCM", "Conclusions")
+CONCLUSION: Final = Code("121077", "DCM", "Conclusion")
 PROCESSING_SUMMARY: Final = Code("111017", "DCM", "CAD Processing and Findings Summary")
 NO_ALGORITHM_SUCCEEDED: Final = Code(  # CID 6047
     "111245", "DCM", "No algorithms succeeded; without findings"

@@ -26,7 +26,7 @@ from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 
 from service.identity import MANUFACTURER
-from workers.prediction import Conclusion, Model
+from workers.prediction import Model, Prediction
 from workers.report_codes import (
     HORIZONTAL_SPACING,
     IMAGE_LIBRARY,
@@ -50,25 +50,26 @@ from workers.report_text import ascii_text
 from workers.report_uids import device_uid
 
 
-def measurement_report(source: Source, conclusion: Conclusion, *, tracking_uid: str) -> Dataset:
+def measurement_report(source: Source, prediction: Prediction, *, tracking_uid: str) -> Dataset:
     """Give the root of the content tree; all its containers say SEPARATE.
 
     highdicom writes CONTINUOUS, in which OHIF prints values without their names.
     """
     report = MeasurementReport(
         title=IMAGING_MEASUREMENT_REPORT,
-        observation_context=_observed_by(conclusion.model),
+        observation_context=observed_by(prediction.model),
         procedure_reported=IMAGING_PROCEDURE,
-        imaging_measurements=[measurement_group(source, conclusion, tracking_uid=tracking_uid)],
+        imaging_measurements=[measurement_group(source, prediction, tracking_uid=tracking_uid)],
     )
     root = report[0]
     children = root.ContentSequence
-    children.insert(len(children) - 1, _image_library(source))  # TID 1500: before measurements
-    _separate(root)
+    children.insert(len(children) - 1, image_library(source))  # TID 1500: before measurements
+    separate(root)
     return root
 
 
-def _observed_by(model: Model) -> ObservationContext:
+def observed_by(model: Model) -> ObservationContext:
+    """Give TID 1001: a device observed, this Lobar with this model."""
     return ObservationContext(
         observer_device_context=ObserverContext(
             observer_type=CodedConcept("121007", "DCM", "Device"),
@@ -83,7 +84,7 @@ def _observed_by(model: Model) -> ObservationContext:
     )
 
 
-def _image_library(source: Source) -> ContainerContentItem:
+def image_library(source: Source) -> ContainerContentItem:
     """Give TID 1600 by hand: highdicom's needs attributes that many sources lack."""
     image = ImageContentItem(
         name=SOURCE,
@@ -94,13 +95,14 @@ def _image_library(source: Source) -> ContainerContentItem:
     descriptors = list(_image_descriptors(source))
     if descriptors:
         image.ContentSequence = ContentSequence(descriptors)
-    return _container(IMAGE_LIBRARY, _container(IMAGE_LIBRARY_GROUP, image))
+    return container(IMAGE_LIBRARY, container(IMAGE_LIBRARY_GROUP, image))
 
 
-def _container(name: Code, child: ContentItem) -> ContainerContentItem:
-    container = ContainerContentItem(name=name, relationship_type=RelationshipTypeValues.CONTAINS)
-    container.ContentSequence = ContentSequence([child])
-    return container
+def container(name: Code, *children: ContentItem) -> ContainerContentItem:
+    """Give a container with these children."""
+    holder = ContainerContentItem(name=name, relationship_type=RelationshipTypeValues.CONTAINS)
+    holder.ContentSequence = ContentSequence(children)
+    return holder
 
 
 def _image_descriptors(source: Source) -> Iterator[ContentItem]:
@@ -129,8 +131,9 @@ def _image_numbers(source: Source) -> Iterator[tuple[Code, float, Code]]:
         yield VERTICAL_SPACING, between_rows, MILLIMETER
 
 
-def _separate(item: Dataset) -> None:
+def separate(item: Dataset) -> None:
+    """Make all containers of a tree say SEPARATE."""
     if item.ValueType == "CONTAINER":
         item.ContinuityOfContent = "SEPARATE"
     for child in item.get("ContentSequence", ()):
-        _separate(child)
+        separate(child)

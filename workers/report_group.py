@@ -26,7 +26,7 @@ from highdicom.sr import (
 )
 from pydicom.sr.coding import Code
 
-from workers.prediction import Conclusion, Finding, NotAnalysed, Prediction, Region
+from workers.prediction import Conclusion, Finding, Prediction, Region
 from workers.region import pixel_box
 from workers.report_codes import (
     ARTIFICIAL_INTELLIGENCE,
@@ -34,13 +34,9 @@ from workers.report_codes import (
     CERTAINTY_OF_FINDING,
     CLASS_ACTIVATION,
     MEASUREMENT_METHOD,
-    NO_ALGORITHM_SUCCEEDED,
-    NOT_ANALYSED_BECAUSE,
     PERCENT,
     PNEUMONIA,
-    PROCESSING_SUMMARY,
     READING,
-    reason_code,
 )
 from workers.report_source import Source
 from workers.report_text import ascii_text, parameters_text, percent
@@ -48,19 +44,27 @@ from workers.report_text import ascii_text, parameters_text, percent
 WHOLE_IMAGE: Final = Region(top=0, left=0, bottom=1, right=1)
 OF_THE_WHOLE: Final = "AI finding of the whole image"
 OF_A_REGION: Final = "AI attention region, not a lesion outline"
-OF_NOTHING: Final = "AI result: not analysed"
 
 Group = MeasurementsAndQualitativeEvaluations | PlanarROIMeasurementsAndQualitativeEvaluations
 
 
-def measurement_group(source: Source, conclusion: Conclusion, *, tracking_uid: str) -> Group:
-    """Give the measurement group that says what was concluded about a source."""
-    algorithm = _algorithm(conclusion)
-    if isinstance(conclusion, NotAnalysed):
-        return _not_analysed(source, conclusion, algorithm, tracking_uid)
-    if conclusion.region is not None and source.rows and source.columns:
-        return _of_region(source, conclusion, conclusion.region, algorithm, tracking_uid)
-    return _of_whole(source, conclusion, algorithm, tracking_uid)
+def measurement_group(source: Source, prediction: Prediction, *, tracking_uid: str) -> Group:
+    """Give the measurement group that says what the model said about a source."""
+    algorithm = algorithm_identification(prediction)
+    if prediction.region is not None and source.rows and source.columns:
+        return _of_region(source, prediction, prediction.region, algorithm, tracking_uid)
+    return _of_whole(source, prediction, algorithm, tracking_uid)
+
+
+def algorithm_identification(conclusion: Conclusion) -> AlgorithmIdentification:
+    """Give TID 4019: which algorithm concluded, and what must be known to reproduce it."""
+    model = conclusion.model
+    return AlgorithmIdentification(
+        name=ascii_text(model.name),
+        version=ascii_text(model.version),
+        parameters=parameters_text(conclusion),
+        family=ARTIFICIAL_INTELLIGENCE,
+    )
 
 
 def _of_whole(
@@ -96,31 +100,6 @@ def _of_region(
     return group
 
 
-def _not_analysed(
-    source: Source, refusal: NotAnalysed, algorithm: AlgorithmIdentification, tracking_uid: str
-) -> MeasurementsAndQualitativeEvaluations:
-    """Say that nothing was concluded, and why; of pneumonia nothing is said at all."""
-    return MeasurementsAndQualitativeEvaluations(
-        tracking_identifier=TrackingIdentifier(uid=tracking_uid, identifier=OF_NOTHING),
-        algorithm_id=algorithm,
-        qualitative_evaluations=[
-            QualitativeEvaluation(name=PROCESSING_SUMMARY, value=NO_ALGORITHM_SUCCEEDED),
-            QualitativeEvaluation(name=NOT_ANALYSED_BECAUSE, value=reason_code(refusal.reason)),
-        ],
-        source_images=[_source_of_group(source)],
-    )
-
-
-def _algorithm(conclusion: Conclusion) -> AlgorithmIdentification:
-    model = conclusion.model
-    return AlgorithmIdentification(
-        name=ascii_text(model.name),
-        version=ascii_text(model.version),
-        parameters=parameters_text(conclusion),
-        family=ARTIFICIAL_INTELLIGENCE,
-    )
-
-
 def _finding(prediction: Prediction) -> Code | None:
     """Only a positive carries a Finding: who prints nothing else cannot turn a negative round."""
     return PNEUMONIA if prediction.finding is Finding.PRESENT else None
@@ -148,24 +127,31 @@ def _around_image(source: Source) -> list[CoordinatesForMeasurement] | None:
     return [
         CoordinatesForMeasurement(
             graphic_type=GraphicTypeValues.POLYLINE,
-            graphic_data=_corners(source, WHOLE_IMAGE),
+            graphic_data=np.array(_corners(source, WHOLE_IMAGE)),
             source_image=_source_of_region(source),
         )
     ]
 
 
 def _image_region(source: Source, region: Region) -> ImageRegion:
+    """Give the box around a region, with one point more than a rectangle needs.
+
+    OHIF takes a closed line of four corners for a rectangle of its own making and offers to go on
+    measuring in it; whoever accepts loses the region and its number from sight.
+    """
+    first, second, *others = _corners(source, region)
+    between = ((first[0] + second[0]) / 2, first[1])
     return ImageRegion(
         graphic_type=GraphicTypeValues.POLYLINE,
-        graphic_data=_corners(source, region),
+        graphic_data=np.array([first, between, second, *others]),
         source_image=_source_of_region(source),
     )
 
 
-def _corners(source: Source, region: Region) -> np.ndarray:
+def _corners(source: Source, region: Region) -> list[tuple[float, float]]:
     """Give a closed rectangle as column, row; 0, 0 is the first pixel's outer corner."""
     left, top, right, bottom = pixel_box(region, rows=source.rows or 0, columns=source.columns or 0)
-    return np.array([(left, top), (right, top), (right, bottom), (left, bottom), (left, top)])
+    return [(left, top), (right, top), (right, bottom), (left, bottom), (left, top)]
 
 
 def _source_of_group(source: Source) -> SourceImageForMeasurementGroup:

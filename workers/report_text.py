@@ -28,6 +28,7 @@ def percent(probability: float) -> str:
     return f"{100 * probability:.1f}"
 
 
+REGION_CAUTION: Final = "where the model looked, not a lesion outline"
 WORD: Final = {  # of a finding, for people
     Finding.PRESENT: "PRESENT",
     Finding.INDETERMINATE: "UNDETERMINED",
@@ -77,7 +78,7 @@ def parameters_text(conclusion: Conclusion) -> tuple[str, ...]:
         f"Weights SHA-256: {model.weights_sha256}",
     )
     if isinstance(conclusion, NotAnalysed):
-        return (*named, f"Not analysed: {EXPLANATIONS[conclusion.reason]}")
+        return named
     calibrated = "calibrated" if model.calibrated else "uncalibrated"
     return (
         *named,

@@ -1,9 +1,8 @@
-"""What other people's programs say of our objects: dciodvfy, PixelMed's validator, dsrdump."""
+"""What dciodvfy and dsrdump say of single objects; `test_report_matrix.py` has the whole matrix."""
 
-import itertools
 import re
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,25 +11,20 @@ from pydicom import dcmread
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
 from report_sources import (
-    NAMES,
     NOW,
-    SOP_CLASSES,
     element,
     item,
     predicted,
     radiograph,
-    received,
-    values,
 )
 
+from service.job import OutputKind
 from workers.output import Output, as_comprehensive
-from workers.overlay import build_overlay
 from workers.prediction import Finding
 from workers.report import build_report
-from workers.report_header import TYPE_2
+from workers.results import make_outputs
 
 PIXELS = np.zeros((250, 205), dtype=np.float32)
-KNOWN_NAMES = [each for each in NAMES if not each.startswith(("one", "none", "no "))]
 REQUEST = item(
     element("AccessionNumber", b"A-4711"),
     element("RequestedProcedureID", b"RP-1"),
@@ -51,38 +45,12 @@ def saved(output: Output, folder: Path) -> Path:
 
 
 def all_objects(source: Dataset, finding: Finding) -> list[Output]:
-    report = build_report(source, predicted(finding), now=NOW)
-    overlay = build_overlay(source, PIXELS, predicted(finding), now=NOW)
-    return [report, as_comprehensive(report), overlay]
+    made = list(make_outputs(source, PIXELS, predicted(finding), kinds=list(OutputKind), now=NOW))
+    return [*made, as_comprehensive(made[0])]
 
 
 def errors(said: str) -> list[str]:
     return [line for line in said.splitlines() if line.startswith("Error")]
-
-
-@pytest.mark.dciodvfy
-@pytest.mark.parametrize("names", KNOWN_NAMES)
-def test_dciodvfy_finds_no_error_in_any_object_about_any_kind_of_source(
-    names: str, dciodvfy: Callable[[Path], str], tmp_path: Path
-) -> None:
-    findings = itertools.cycle(Finding)
-    for kind, photometric in itertools.product(SOP_CLASSES, ("MONOCHROME1", "MONOCHROME2")):
-        source = received(values(kind, names, photometric))
-        for output in all_objects(source, next(findings)):
-            said = dciodvfy(saved(output, tmp_path))
-            assert said.splitlines(), "dciodvfy names at least the IOD"
-            assert errors(said) == [], f"{names}, {kind}, {output.kind}"
-
-
-@pytest.mark.dciodvfy
-@pytest.mark.parametrize("finding", list(Finding))
-def test_dciodvfy_finds_no_error_where_the_source_lacks_all_that_may_be_absent(
-    finding: Finding, dciodvfy: Callable[[Path], str], tmp_path: Path
-) -> None:
-    absent = (*TYPE_2, "PatientOrientation", "ImagerPixelSpacing", "BodyPartExamined")
-    source = radiograph(**dict.fromkeys((*absent, "PatientAge", "Rows", "Modality")))
-    for output in all_objects(source, finding):
-        assert errors(dciodvfy(saved(output, tmp_path))) == []
 
 
 @pytest.mark.dciodvfy
@@ -135,26 +103,6 @@ def test_dciodvfy_finds_no_error_in_objects_about_a_real_radiograph(
         assert errors(dciodvfy(saved(output, tmp_path))) == []
 
 
-@pytest.mark.pixelmed
-def test_pixelmed_finds_no_error_in_a_report_of_each_shape(
-    pixelmed_sr_validator: Callable[[Sequence[Path]], dict[Path, str]], tmp_path: Path
-) -> None:
-    """The tree differs by finding, by SOP class, and by what the source says of its pixels."""
-    bare = radiograph("SC", Rows=None, Modality=None, **dict.fromkeys(TYPE_2))
-    reports = [
-        build_report(radiograph("CR"), predicted(Finding.PRESENT), now=NOW),
-        as_comprehensive(build_report(radiograph("DX"), predicted(Finding.ABSENT), now=NOW)),
-        build_report(bare, predicted(Finding.INDETERMINATE), now=NOW),
-    ]
-    for said in pixelmed_sr_validator([saved(each, tmp_path) for each in reports]).values():
-        assert "Found Root Template TID_1500" in said
-        assert "IOD validation complete" in said
-        assert "Error" not in said
-        # TID 1501 of 2022 has no row for the free name of a qualitative evaluation
-        warnings = [line for line in said.splitlines() if line.startswith("Warning")]
-        assert all('CODE (233604007,SCT,"Pneumonia")' in line for line in warnings)
-
-
 def dumped(dsrdump: Path, path: Path) -> str:
     """Give a report as DCMTK prints it, in UTF-8, with codes and whole values."""
     return subprocess.run(
@@ -163,29 +111,6 @@ def dumped(dsrdump: Path, path: Path) -> str:
         encoding="utf-8",
         check=True,
     ).stdout
-
-
-@pytest.mark.dcmtk
-@pytest.mark.parametrize(
-    ("finding", "reading", "certainty"),
-    [
-        (Finding.PRESENT, '(52101004,SCT,"Present")', "87.3"),
-        (Finding.ABSENT, '(272519000,SCT,"Absent")', "3.2"),
-        (Finding.INDETERMINATE, '(373068000,SCT,"Undetermined")', "51.0"),
-    ],
-)
-def test_dcmtk_reads_the_same_out_of_a_report(
-    finding: Finding, reading: str, certainty: str, program: Callable[[str], Path], tmp_path: Path
-) -> None:
-    report = build_report(radiograph("DX"), predicted(finding), now=NOW)
-    for output in (report, as_comprehensive(report)):
-        said = dumped(program("dsrdump"), saved(output, tmp_path))
-        assert f'CODE:(233604007,SCT,"Pneumonia")={reading}' in said
-        assert f'"Certainty of Finding")="{certainty}" (%,UCUM,"Percent")' in said
-        finding_item = 'CODE:(121071,DCM,"Finding")=(233604007,SCT,"Pneumonia")'
-        assert (finding_item in said) == (finding is Finding.PRESENT)
-        assert f"Probability of pneumonia: {predicted(finding).probability!r}" in said
-        assert "POLYLINE,0/0,2048/0,2048/2500,0/2500,0/0" in said
 
 
 @pytest.mark.dcmtk

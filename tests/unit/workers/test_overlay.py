@@ -12,10 +12,11 @@ from pydicom.uid import SecondaryCaptureImageStorage
 from report_sources import BALANCED, MODEL, NAMES, NOW, predicted, radiograph, value_fields, values
 
 from service.identity import is_own_result
+from service.reasons import Reason
 from workers.output import Output
 from workers.overlay import build_overlay
-from workers.overlay_picture import STRIP, Pixels
-from workers.prediction import Finding
+from workers.overlay_picture import COLOUR, STRIP, Pixels
+from workers.prediction import Finding, NotAnalysed, Region
 from workers.report import ReportError, build_report
 
 ALL_FINDINGS = list(Finding)
@@ -239,3 +240,123 @@ def test_dcmwrite_writes_the_bytes_that_encode_gives() -> None:
     written = BytesIO()
     pydicom.dcmwrite(written, output.dataset, enforce_file_format=True)
     assert written.getvalue() == output.encode()
+
+
+# --- the region -------------------------------------------------------------------------------
+
+REGION = Region(top=0.25, left=0.1, bottom=0.5, right=0.4)
+
+
+def with_region(pixels: Pixels, finding: Finding = Finding.PRESENT) -> Raster:
+    prediction = dataclasses.replace(predicted(finding), region=REGION)
+    output = build_overlay(radiograph(), pixels, prediction, now=NOW)
+    return strip_and_anatomy(dcmread(BytesIO(output.encode())), pixels.shape[0])[1]
+
+
+def test_the_region_is_a_box_where_the_model_looked_and_nowhere_else() -> None:
+    changed = (with_region(chest()) != raster(overlay_of(chest()))[-600:]).any(axis=2)
+    rows, columns = np.nonzero(changed)
+    assert (rows.min(), rows.max()) == pytest.approx((150, 299), abs=2)
+    assert (columns.min(), columns.max()) == pytest.approx((55, 219), abs=2)
+    inside = changed[156:294, 61:213]
+    assert not inside.any(), "the anatomy within the box is as it was"
+
+
+@pytest.mark.parametrize("brightness", [0.0, 0.5, 1.0])
+def test_the_box_stands_out_in_grey_on_dark_lung_and_on_bright_bone(brightness: float) -> None:
+    anatomy = with_region(np.full((600, 550), brightness, np.float32))
+    luminance = anatomy.astype(float) @ (0.2126, 0.7152, 0.0722)
+    edge = luminance[200, 50:65]
+    assert max(abs(edge - 255 * brightness)) > 100
+
+
+def test_a_region_to_the_very_edge_is_drawn_within_the_picture() -> None:
+    whole = Region(top=0, left=0, bottom=1, right=1)
+    prediction = dataclasses.replace(predicted(), region=whole)
+    output = build_overlay(radiograph(), chest(), prediction, now=NOW)
+    _, anatomy = strip_and_anatomy(dcmread(BytesIO(output.encode())), 600)
+    assert not is_grey(anatomy[:, :3])
+    assert not is_grey(anatomy[-3:])
+
+
+# --- not analysed -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("pixels", [chest(), None], ids=["pixels", "no pixels"])
+def test_what_was_not_analysed_says_so_in_a_strip_of_its_own(pixels: Pixels | None) -> None:
+    refusal = NotAnalysed(reason=Reason.LATERAL, model=MODEL)
+    output = build_overlay(radiograph(), pixels, refusal, now=NOW)
+    shown = dcmread(BytesIO(output.encode()))
+    picture = raster(shown)
+    assert is_grey(picture)
+    height = 64 + picture.shape[1] // 16
+    assert picture.shape[0] == height + (0 if pixels is None else 600)
+    symbols = {
+        overlay_of(chest(), finding).pixel_array[:height, :height].tobytes() for finding in Finding
+    }
+    assert picture[:height, :height].tobytes() not in symbols
+    if pixels is None:
+        assert "ImagerPixelSpacing" not in shown, "there is no radiograph to have one"
+    other = NotAnalysed(reason=Reason.TURNED, model=MODEL)
+    assert (
+        raster(dcmread(BytesIO(build_overlay(radiograph(), pixels, other, now=NOW).encode())))[
+            :height
+        ].tobytes()
+        != picture[:height].tobytes()
+    ), "the reason is on it"
+
+
+# --- colours ----------------------------------------------------------------------------------
+
+# linear RGB as people who lack one kind of cone see it: Machado, Oliveira, Fernandes 2009
+SEEN_AS = {
+    "by everybody": np.eye(3),
+    "without red": np.array(
+        [
+            [0.152286, 1.052583, -0.204868],
+            [0.114503, 0.786281, 0.099216],
+            [-0.003882, -0.048116, 1.051998],
+        ]
+    ),
+    "without green": np.array(
+        [
+            [0.367322, 0.860646, -0.227968],
+            [0.280085, 0.672501, 0.047413],
+            [-0.011820, 0.042940, 0.968881],
+        ]
+    ),
+    "without blue": np.array(
+        [
+            [1.255528, -0.076749, -0.178779],
+            [-0.078411, 0.930809, 0.147602],
+            [0.004733, 0.691367, 0.303900],
+        ]
+    ),
+    "in grey": np.tile(np.array([0.2126, 0.7152, 0.0722]), (3, 1)),
+}
+
+
+def linear(colour: tuple[int, int, int]) -> npt.NDArray[np.float64]:
+    scaled = np.array(colour) / 255
+    return np.where(scaled <= 0.04045, scaled / 12.92, ((scaled + 0.055) / 1.055) ** 2.4)
+
+
+def luminance(colour: npt.NDArray[np.float64]) -> float:
+    return float(np.clip(colour, 0, 1) @ (0.2126, 0.7152, 0.0722))
+
+
+@pytest.mark.parametrize("eyes", SEEN_AS)
+@pytest.mark.parametrize("outcome", COLOUR)
+def test_every_colour_can_be_read_on_the_strip_by_everybody(outcome: str, eyes: str) -> None:
+    """WCAG 2.2 asks for a contrast of 4.5 to 1 for text."""
+    front, back = (luminance(SEEN_AS[eyes] @ linear(each)) for each in (COLOUR[outcome], STRIP))
+    assert (front + 0.05) / (back + 0.05) >= 4.5
+
+
+@pytest.mark.parametrize("eyes", [each for each in SEEN_AS if each != "in grey"])
+def test_present_and_undetermined_have_colours_that_nobody_takes_for_each_other(eyes: str) -> None:
+    one, other = (
+        np.clip(SEEN_AS[eyes] @ linear(COLOUR[each]), 0, 1)
+        for each in (Finding.PRESENT, Finding.INDETERMINATE)
+    )
+    assert np.linalg.norm(one - other) > 0.3

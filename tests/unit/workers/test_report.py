@@ -37,7 +37,8 @@ from report_sources import (
 )
 
 from service.identity import IMPLEMENTATION_CLASS_UID, is_own_result
-from workers.prediction import Finding, Model, OperatingPoint
+from service.reasons import EXPLANATIONS, LEFT_ALONE, Reason
+from workers.prediction import Finding, Model, NotAnalysed, OperatingPoint, Region
 from workers.report import Output, ReportError, as_comprehensive, build_report
 from workers.report_codes import PNEUMONIA
 from workers.report_header import INHERITED, TYPE_2
@@ -191,6 +192,96 @@ def test_spacings_and_orientations_that_are_none_are_left_out() -> None:
     )
     assert "Spacing" not in said
     assert "Orientation" not in said
+
+
+REGION = Region(top=0.25, left=0.125, bottom=0.5, right=0.375)
+
+
+def planar_group(output: Output) -> highdicom.sr.PlanarROIMeasurementsAndQualitativeEvaluations:
+    report = highdicom.sr.srread(BytesIO(output.encode()))
+    (group,) = report.content.get_planar_roi_measurement_groups()
+    return group
+
+
+def test_a_region_is_drawn_where_the_model_looked_and_says_that_it_is_no_outline() -> None:
+    prediction = dataclasses.replace(predicted(), region=REGION)
+    output = build_report(radiograph(), prediction, now=NOW)
+    group = planar_group(output)
+    assert group.roi.graphic_type.value == "POLYLINE"
+    corners = {tuple(point) for point in group.roi.value.tolist()}
+    assert {(256, 625), (768, 625), (768, 1250), (256, 1250)} <= corners
+    assert group.roi.value.tolist()[0] == group.roi.value.tolist()[-1]
+    assert group.tracking_identifier == "AI attention region, not a lesion outline"
+    assert group.method.value == "130402", "class activation"
+    assert texts(read_back(output), "Tracking Identifier") == [group.tracking_identifier]
+
+
+def test_a_region_has_more_points_than_ohif_takes_for_a_rectangle_of_its_own() -> None:
+    output = build_report(radiograph(), dataclasses.replace(predicted(), region=REGION), now=NOW)
+    points = planar_group(output).roi.value
+    assert len(points) == 6
+    left, top, right, bottom = 256, 625, 768, 1250
+    assert all(x in {left, right} or y in {top, bottom} for x, y in points.tolist())
+
+
+def test_the_method_of_a_region_modifies_the_group_as_its_template_has_it() -> None:
+    report = read_back(
+        build_report(radiograph(), dataclasses.replace(predicted(), region=REGION), now=NOW)
+    )
+    (method,) = (
+        each
+        for each in every_item(report)
+        if each.ConceptNameCodeSequence[0].CodeMeaning == "Measurement Method"
+    )
+    assert method.RelationshipType == "HAS CONCEPT MOD"
+
+
+@pytest.mark.parametrize("absent", ["Rows", "Columns"])
+def test_a_region_of_an_image_of_unknown_size_is_left_out_and_the_rest_stays(absent: str) -> None:
+    prediction = dataclasses.replace(predicted(), region=REGION)
+    group = the_group(build_report(radiograph(**{absent: None}), prediction, now=NOW))
+    assert group.get_measurements()[0].value == 87.3
+
+
+def test_what_was_not_analysed_is_said_with_a_coded_reason_and_nothing_about_pneumonia() -> None:
+    refusal = NotAnalysed(reason=Reason.LATERAL, model=MODEL)
+    report = read_back(build_report(radiograph(), refusal, now=NOW))
+    codes = {
+        each.ConceptNameCodeSequence[0].CodeValue: each.ConceptCodeSequence[0]
+        for each in every_item(report)
+        if each.ValueType == "CODE"
+    }
+    assert codes["not-analysed"].CodeValue == "lateral-view"
+    assert codes["not-analysed"].CodeMeaning == "Lateral view"
+    assert codes["111017"].CodeValue == "111245", "no algorithms succeeded; without findings"
+    assert PNEUMONIA.value not in codes
+    assert {"NUM", "SCOORD"}.isdisjoint(each.ValueType for each in every_item(report))
+    assert EXPLANATIONS[Reason.LATERAL] in " ".join(texts(report, "Conclusion"))
+    assert texts(report, "Algorithm Name") == [MODEL.name]
+
+
+@pytest.mark.parametrize("reason", [each for each in Reason if each not in LEFT_ALONE])
+def test_every_reason_is_a_code_that_its_report_declares(reason: Reason) -> None:
+    refusal = NotAnalysed(reason=reason, model=MODEL)
+    report = read_back(build_report(radiograph(), refusal, now=NOW))
+    (scheme,) = report.CodingSchemeIdentificationSequence
+    (why,) = (
+        each.ConceptCodeSequence[0]
+        for each in every_item(report)
+        if each.ConceptNameCodeSequence[0].get("CodeValue") == "not-analysed"
+    )
+    assert why.CodingSchemeDesignator == scheme.CodingSchemeDesignator == "99LOBAR"
+    assert (why.get("CodeValue") or why.get("LongCodeValue")) == reason
+    assert ("LongCodeValue" in why) == (len(reason) > 16), "SH holds sixteen characters"
+
+
+def test_each_conclusion_about_a_source_has_a_name_of_its_own() -> None:
+    conclusions = [
+        predicted(),
+        *(NotAnalysed(reason=each, model=MODEL) for each in (Reason.LATERAL, Reason.TURNED)),
+    ]
+    uids = {build_report(radiograph(), each, now=NOW).sop_instance_uid for each in conclusions}
+    assert len(uids) == len(conclusions)
 
 
 # --- whose it is ----------------------------------------------------------------------------
