@@ -119,6 +119,34 @@ DELIVERY_STATUS: Final = Counter(
     ["destination", "status"],
 )
 
+# Storage commitment
+
+COMMITMENTS_ASKED: Final = Counter(
+    "lobar_commitments_asked_total",
+    "Requests for commitment to a destination, by outcome: accepted, refused or unreachable.",
+    ["destination", "outcome"],
+)
+COMMITMENTS: Final = Counter(
+    "lobar_commitments_total",
+    "Outputs by what their destination said: committed or failed.",
+    ["destination", "outcome"],
+)
+COMMITMENT_REQUESTS: Final = Counter(
+    "lobar_commitment_requests_total",
+    "Requests of senders for our commitment, by outcome: accepted or rejected.",
+    ["outcome"],
+)
+COMMITMENT_RESULTS: Final = Counter(
+    "lobar_commitment_results_total",
+    "Attempts to tell a sender the result, by outcome: told, refused, unreachable or given-up.",
+    ["outcome"],
+)
+COMMITTED_INSTANCES: Final = Counter(
+    "lobar_committed_instances_total",
+    "Instances of the results that senders were told, by outcome: committed or failed.",
+    ["outcome"],
+)
+
 # The bell and the leases
 
 RINGS: Final = Counter(
@@ -142,6 +170,9 @@ _KNOWN_FROM_THE_START: Final = {
     STAGE_SECONDS: ("decode", "predict", "report", "deliver"),
     END_TO_END_SECONDS: ("reported", "delivered"),
     PREDICTIONS: ("present", "absent", "indeterminate"),
+    COMMITMENT_REQUESTS: ("accepted", "rejected"),
+    COMMITMENT_RESULTS: ("told", "refused", "unreachable", "given-up"),
+    COMMITTED_INSTANCES: ("committed", "failed"),
     RINGS: ("infer", "deliver"),
     RINGS_FAILED: ("infer", "deliver"),
 }

@@ -145,6 +145,28 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
+class CommitmentPeer(Section):
+    """A sender that is told, at this address, what we commit ourselves to."""
+
+    ae_title: AETitle
+    host: Host
+    port: Port
+
+    @property
+    def calling_ae_title(self) -> None:
+        """The AE title that only this peer knows us by: none."""
+
+    @property
+    def connect_seconds(self) -> float:
+        """How long a connection may take."""
+        return 5
+
+    @property
+    def response_seconds(self) -> float:
+        """How long each answer may take."""
+        return 60
+
+
 class Dicom(Section):
     """The listener: who may send what, and how much at once."""
 
@@ -166,6 +188,9 @@ class Dicom(Section):
     acse_seconds: Seconds = 30
     network_seconds: Seconds = 60
     maximum_instance_bytes: Annotated[int, Field(ge=1 << 16)] = 1 << 30
+    commitment_peers: Annotated[
+        tuple[CommitmentPeer, ...], NoDecode, BeforeValidator(_from_json)
+    ] = ()
 
 
 class Spool(Section):
@@ -394,6 +419,14 @@ class Settings(BaseSettings):
     def destination(self, name: str) -> DimseDestination | WebDestination | None:
         """Find a destination by its name."""
         return next((each for each in self.destinations if each.name == name), None)
+
+    def commitment_peer(self, ae_title: str) -> CommitmentPeer | DimseDestination | None:
+        """Say where a sender is told what we commit ourselves to, if that is known."""
+        known: tuple[CommitmentPeer | DimseDestination, ...] = (
+            *self.dicom.commitment_peers,
+            *(each for each in self.destinations if isinstance(each, DimseDestination)),
+        )
+        return next((each for each in known if each.ae_title == ae_title), None)
 
     @classmethod
     def settings_customise_sources(

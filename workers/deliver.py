@@ -2,54 +2,43 @@
 
 import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
 import structlog
 
-from service.doorbell import DELIVER
+from service.doorbell import COMMITMENTS, DELIVER
+from service.ending import observe_end
 from service.heart import Heart
-from service.job import Delivery, JobState, backoff_seconds
-from service.ledger import Ledger, LedgerError, StaleLeaseError
+from service.job import Delivery
+from service.ledger import Ledger, LedgerError
 from service.metrics import (
     DELIVERIES,
     DELIVERY_STATUS,
-    END_TO_END_SECONDS,
-    PARKED,
     STAGE_SECONDS,
-    STALE_LEASES,
     status_label,
 )
 from service.reasons import Reason
 from service.settings import Destination, Settings
 from service.spool import Spool
+from workers.answer import answer_due
 from workers.app import work
+from workers.commit import commit_due, commits_itself
+from workers.lane import Rooms, is_too_old, kept, leave_alone, park, pause
 from workers.outgoing import Answer, AwayError, DamagedError, UnreachableError
 from workers.sending import Way, open_way
 
-DAY_SECONDS: Final = 86_400
+_LEASES_IN_A_ROW: Final = 16  # before commitment is asked for, however much comes in meanwhile
 _SPARE_THREADS: Final = 1  # a ring too many must not wait behind a slow destination
 
 log = structlog.get_logger()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rooms:
-    """What delivery works with."""
-
-    settings: Settings
-    ledger: Ledger
-    spool: Spool
-    holder: str
-    stopping: threading.Event = field(default_factory=threading.Event)
-
-
 def run(settings: Settings, ledger: Ledger, spool: Spool, redis_url: str) -> None:
     """Answer the queue's rings until SIGTERM; one lane, and so one association, a destination."""
     stopping, ready = threading.Event(), threading.Event()
-    lanes = {each.name: threading.Lock() for each in settings.destinations}
+    lanes = {name: threading.Lock() for name in _lanes(settings)}
     with Heart(ledger, "deliver", ready=ready.is_set) as heart:
         rooms = Rooms(
             settings=settings,
@@ -60,11 +49,10 @@ def run(settings: Settings, ledger: Ledger, spool: Spool, redis_url: str) -> Non
         )
 
         def deliver(name: str) -> None:
-            destination = settings.destination(name)
-            if destination is None or not lanes[name].acquire(blocking=False):
+            if name not in lanes or not lanes[name].acquire(blocking=False):
                 return  # removed since the ring, or being served: whoever serves it sees all
             try:
-                deliver_due(rooms, destination)
+                _serve(rooms, name)
             except LedgerError as exc:  # the leases run out, and the relay rings again
                 log.warning("delivery_interrupted", destination=name, exc_info=exc)
             finally:
@@ -81,9 +69,30 @@ def run(settings: Settings, ledger: Ledger, spool: Spool, redis_url: str) -> Non
         )
 
 
+def _lanes(settings: Settings) -> list[str]:
+    return [*(each.name for each in settings.destinations), COMMITMENTS]
+
+
+def _serve(rooms: Rooms, lane: str) -> None:
+    destination = rooms.settings.destination(lane)
+    if destination is None:
+        answer_due(rooms)
+        return
+    deliver_due(rooms, destination)
+
+
 def deliver_due(rooms: Rooms, destination: Destination) -> None:
-    """Send everything that is due to one destination, a lease at a time."""
+    """Send everything that is due to one destination, and ask for the commitment that is due."""
     while not rooms.stopping.is_set():
+        is_more_due = _send_due(rooms, destination)
+        commit_due(rooms, destination)
+        if not is_more_due:
+            return
+
+
+def _send_due(rooms: Rooms, destination: Destination) -> bool:
+    """Send what is due, a lease at a time; True if there may be more and commitment has waited."""
+    for _ in range(_LEASES_IN_A_ROW):
         deliveries = rooms.ledger.deliveries.lease(
             destination.name,
             rooms.holder,
@@ -91,7 +100,8 @@ def deliver_due(rooms: Rooms, destination: Destination) -> None:
             lease_seconds=rooms.settings.deliver.lease_seconds,
         )
         if not deliveries or not _deliver(rooms, destination, deliveries):
-            return
+            return False
+    return True
 
 
 def _deliver(rooms: Rooms, destination: Destination, deliveries: Sequence[Delivery]) -> bool:
@@ -104,7 +114,8 @@ def _deliver(rooms: Rooms, destination: Destination, deliveries: Sequence[Delive
                 _deliver_one(rooms, way, waiting[0])
                 waiting.pop(0)
     except UnreachableError as exc:
-        _leave_alone(rooms, destination, str(exc))
+        DELIVERIES.labels(destination=destination.name, outcome="unreachable").inc()
+        leave_alone(rooms, destination, str(exc))
         _give_back(rooms, waiting, str(exc))
         return False
     _give_back(rooms, waiting, "interrupted")
@@ -117,7 +128,7 @@ def _deliver_one(rooms: Rooms, way: Way, delivery: Delivery) -> None:
     try:
         answer = way.send(path)
     except (FileNotFoundError, DamagedError):
-        _park(rooms, delivery, Reason.BYTES_MISSING)
+        park(rooms, delivery, Reason.BYTES_MISSING)
     except AwayError:
         raise
     except UnreachableError as exc:
@@ -148,80 +159,38 @@ def _keep_answer(rooms: Rooms, delivery: Delivery, answer: Answer) -> None:
         status=f"0x{answer.status:04X}",
     )
     if answer.taken:
-        if _kept(rooms.ledger.deliveries.delivered, delivery, status=answer.status):
-            _observe_end(rooms, delivery)
+        _keep_taken(rooms, delivery, answer)
         return
     limits = rooms.settings.deliver
     counts = not answer.transient
     refused_for_good = counts and delivery.refusals + 1 >= limits.maximum_refusals
-    if refused_for_good or _is_too_old(rooms, delivery):
-        _park(rooms, delivery, Reason.DESTINATION_REFUSED, status=answer.status)
+    if refused_for_good or is_too_old(rooms, delivery.since):
+        park(rooms, delivery, Reason.DESTINATION_REFUSED, status=answer.status)
         return
-    pause = _pause(rooms, delivery.refusals + 1 if counts else delivery.attempt)
-    refused = partial(rooms.ledger.deliveries.refused, again_in=pause, counts=counts)
-    _kept(refused, delivery, status=answer.status)
+    again_in = pause(rooms, delivery.refusals + 1 if counts else delivery.attempt)
+    refused = partial(rooms.ledger.deliveries.refused, again_in=again_in, counts=counts)
+    kept(refused, delivery, status=answer.status)
 
 
-def _leave_alone(rooms: Rooms, destination: Destination, why: str) -> None:
-    """Open a silent destination's breaker, for longer each time."""
-    DELIVERIES.labels(destination=destination.name, outcome="unreachable").inc()
-    pause = rooms.ledger.deliveries.open_breaker(
-        destination.name, lambda failures: _pause(rooms, failures)
-    )
-    log.warning(
-        "destination_unreachable", destination=destination.name, reason=why, seconds=round(pause, 1)
-    )
+def _keep_taken(rooms: Rooms, delivery: Delivery, answer: Answer) -> None:
+    """Keep that the destination has the object; where it is to commit itself, that is awaited."""
+    deliveries = rooms.ledger.deliveries
+    if commits_itself(rooms.settings.destination(delivery.destination)):
+        kept(deliveries.stored, delivery, status=answer.status, sent=answer.sent)
+    elif kept(deliveries.delivered, delivery, status=answer.status, sent=answer.sent):
+        observe_end(rooms.ledger, delivery.job_id)
 
 
 def _put_off(rooms: Rooms, delivery: Delivery, why: str) -> None:
     """Give one delivery back, due again later each time."""
-    _give_back(rooms, [delivery], why, again_in=_pause(rooms, delivery.attempt))
+    _give_back(rooms, [delivery], why, again_in=pause(rooms, delivery.attempt))
 
 
 def _give_back(
     rooms: Rooms, deliveries: Sequence[Delivery], why: str, *, again_in: float = 0
 ) -> None:
     for delivery in deliveries:
-        if _is_too_old(rooms, delivery):
-            _park(rooms, delivery, Reason.DESTINATION_UNREACHABLE)
+        if is_too_old(rooms, delivery.since):
+            park(rooms, delivery, Reason.DESTINATION_UNREACHABLE)
         else:
-            _kept(rooms.ledger.deliveries.unreached, delivery, again_in=again_in, why=why)
-
-
-def _park(rooms: Rooms, delivery: Delivery, reason: Reason, *, status: int | None = None) -> None:
-    if _kept(rooms.ledger.deliveries.park, delivery, reason, status=status):
-        PARKED.labels(reason=reason).inc()
-        log.error(
-            "delivery_parked",
-            job_id=delivery.job_id,
-            destination=delivery.destination,
-            reason=reason,
-        )
-
-
-def _observe_end(rooms: Rooms, delivery: Delivery) -> None:
-    job = rooms.ledger.view.job(delivery.job_id)
-    if job is not None and job.state is JobState.DELIVERED and job.finished_at is not None:
-        END_TO_END_SECONDS.labels(until="delivered").observe(job.finished_at - job.received_at)
-        log.info("job_delivered", job_id=job.id)
-
-
-def _is_too_old(rooms: Rooms, delivery: Delivery) -> bool:
-    return time.time() - delivery.since > rooms.settings.deliver.give_up_days * DAY_SECONDS
-
-
-def _pause(rooms: Rooms, tries: int) -> float:
-    limits = rooms.settings.deliver
-    return backoff_seconds(
-        tries, first=limits.backoff_seconds, longest=limits.maximum_backoff_seconds
-    )
-
-
-def _kept(write: Callable[..., None], *values: object, **named: object) -> bool:
-    """Write to the ledger; False when the lease was another's by then and nothing was changed."""
-    try:
-        write(*values, **named)
-    except StaleLeaseError:
-        STALE_LEASES.inc()
-        return False
-    return True
+            kept(rooms.ledger.deliveries.unreached, delivery, again_in=again_in, why=why)

@@ -9,7 +9,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_file_meta_info
 
-from service.job import OutputKind
+from service.job import OutputKind, Reference
 from workers.output import Output, as_comprehensive
 
 SUCCESS: Final = 0x0000
@@ -43,7 +43,12 @@ class Answer:
     """A destination's answer to one object, as a DIMSE status."""
 
     status: int
-    sop_instance_uid: str  # of the object it answered to: a twin has a UID of its own
+    sent: Reference  # the object it answered to: a twin has names of its own
+
+    @property
+    def sop_instance_uid(self) -> str:
+        """The UID of the object it answered to."""
+        return self.sent.sop_instance_uid
 
     @property
     def taken(self) -> bool:
@@ -68,6 +73,11 @@ class Names:
     sop_class_uid: str
     sop_instance_uid: str
     transfer_syntax_uid: str
+
+    @property
+    def reference(self) -> Reference:
+        """Name it as other objects do."""
+        return Reference(self.sop_class_uid, self.sop_instance_uid)
 
 
 def read_names(path: Path) -> Names:

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from pydicom.dataset import Dataset
 from pydicom.uid import (
@@ -18,9 +18,11 @@ from pydicom.uid import (
 )
 from pynetdicom import AE, _config, evt
 from pynetdicom.association import Association
+from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from service.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from service.job import Reference
 from service.settings import DimseDestination
 from service.sop_classes import RESULT_SOP_CLASSES
 from workers.outgoing import (
@@ -40,6 +42,35 @@ _config.STORE_SEND_CHUNKED_DATASET = True  # a path given to send_c_store goes a
 SYNTAXES: Final = [ExplicitVRLittleEndian, ImplicitVRLittleEndian]
 _QUICKACK: Final = getattr(socket, "TCP_QUICKACK", None)  # Linux
 MAXIMUM_PDU_BYTES: Final = 128 * 1024
+NOTHING_ACCEPTED: Final = "nothing-accepted"
+
+
+class Peer(Protocol):
+    """Whom we associate with."""
+
+    @property
+    def ae_title(self) -> str:
+        """Its AE title."""
+
+    @property
+    def host(self) -> str:
+        """Its address."""
+
+    @property
+    def port(self) -> int:
+        """Its port."""
+
+    @property
+    def calling_ae_title(self) -> str | None:
+        """The AE title we give ourselves there, if it is not everywhere the same."""
+
+    @property
+    def connect_seconds(self) -> float:
+        """How long a connection may take."""
+
+    @property
+    def response_seconds(self) -> float:
+        """How long each answer may take."""
 
 
 class Sender:
@@ -67,16 +98,16 @@ class Sender:
         """
         names = read_names(path)
         if self.takes(names.sop_class_uid, names.transfer_syntax_uid):
-            return self._store(path, names.sop_instance_uid)
+            return self._store(path, names.reference)
         dataset = read_dataset(path)
         if names.sop_class_uid == Comprehensive3DSRStorage and not self.takes(names.sop_class_uid):
             dataset = twin_of(dataset, names).dataset
-        uid = str(dataset.SOPInstanceUID)
-        if not self.takes(dataset.SOPClassUID):
-            return Answer(status=SOP_CLASS_NOT_SUPPORTED, sop_instance_uid=uid)
-        return self._store(dataset, uid)
+        sent = Reference(str(dataset.SOPClassUID), str(dataset.SOPInstanceUID))
+        if not self.takes(sent.sop_class_uid):
+            return Answer(status=SOP_CLASS_NOT_SUPPORTED, sent=sent)
+        return self._store(dataset, sent)
 
-    def _store(self, subject: Path | Dataset, uid: str) -> Answer:
+    def _store(self, subject: Path | Dataset, sent: Reference) -> Answer:
         if not self.is_open:  # pynetdicom would wait for an answer that cannot come
             raise UnreachableError("association-lost")
         try:
@@ -84,11 +115,11 @@ class Sender:
         except RuntimeError as exc:  # the association ended meanwhile
             raise UnreachableError("association-lost") from exc
         except ValueError:  # a source element of no valid value that only a conversion meets
-            return Answer(status=CANNOT_UNDERSTAND, sop_instance_uid=uid)
+            return Answer(status=CANNOT_UNDERSTAND, sent=sent)
         if "Status" not in response:  # no answer in time, or an abort that shows a little later
             self._answers = False
             raise UnreachableError("no-answer")
-        return Answer(status=int(response.Status), sop_instance_uid=uid)
+        return Answer(status=int(response.Status), sent=sent)
 
     def echo(self) -> int:
         """Send C-ECHO and give the status.
@@ -122,25 +153,9 @@ def associate(
     Raises:
         UnreachableError: the destination could not be reached or refused the association.
     """
-    entity = _entity(destination, calling_ae_title, sop_classes)
-    connected = threading.Event()
-    try:
-        association = entity.associate(
-            destination.host,
-            destination.port,
-            ae_title=destination.ae_title,
-            max_pdu=MAXIMUM_PDU_BYTES,
-            evt_handlers=[
-                (evt.EVT_CONN_OPEN, _send_at_once, [connected]),
-                (evt.EVT_DATA_SENT, _acknowledge_at_once),
-                (evt.EVT_DATA_RECV, _acknowledge_at_once),
-            ],
-        )
-    except OSError as exc:  # its name is not known, or nobody can be asked for it
-        raise UnreachableError(UNKNOWN_HOST) from exc
-    if not association.is_established:
-        _hang_up(association)
-        raise UnreachableError(_how_it_failed(association) if connected.is_set() else NO_CONNECTION)
+    entity = entity_for(destination, calling_ae_title)
+    _propose(entity, sop_classes)
+    association = reach(entity, destination)
     sender = Sender(association)
     try:
         yield sender
@@ -149,14 +164,53 @@ def associate(
             association.release()
 
 
-def _entity(destination: DimseDestination, calling_ae_title: str, sop_classes: Sequence[str]) -> AE:
-    ae = AE(ae_title=destination.calling_ae_title or calling_ae_title)
+def entity_for(peer: Peer, calling_ae_title: str) -> AE:
+    """Give the application entity that we are to a peer, still without presentation contexts."""
+    ae = AE(ae_title=peer.calling_ae_title or calling_ae_title)
     ae.implementation_class_uid = IMPLEMENTATION_CLASS_UID
     ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME
-    ae.connection_timeout = destination.connect_seconds
-    ae.acse_timeout = destination.response_seconds
-    ae.dimse_timeout = destination.response_seconds
-    ae.network_timeout = destination.response_seconds
+    ae.connection_timeout = peer.connect_seconds
+    ae.acse_timeout = peer.response_seconds
+    ae.dimse_timeout = peer.response_seconds
+    ae.network_timeout = peer.response_seconds
+    return ae
+
+
+def reach(
+    entity: AE,
+    peer: Peer,
+    handlers: Sequence[Any] = (),
+    roles: Sequence[SCP_SCU_RoleSelectionNegotiation] = (),
+) -> Association:
+    """Open an association; whoever asked for it releases it.
+
+    Raises:
+        UnreachableError: the peer could not be reached or refused the association.
+    """
+    connected = threading.Event()
+    try:
+        association = entity.associate(
+            peer.host,
+            peer.port,
+            ae_title=peer.ae_title,
+            max_pdu=MAXIMUM_PDU_BYTES,
+            ext_neg=list(roles),
+            evt_handlers=[
+                (evt.EVT_CONN_OPEN, _send_at_once, [connected]),
+                (evt.EVT_DATA_SENT, _acknowledge_at_once),
+                (evt.EVT_DATA_RECV, _acknowledge_at_once),
+                *handlers,
+            ],
+        )
+    except OSError as exc:  # its name is not known, or nobody can be asked for it
+        raise UnreachableError(UNKNOWN_HOST) from exc
+    if not association.is_established:
+        _hang_up(association)
+        raise UnreachableError(_how_it_failed(association) if connected.is_set() else NO_CONNECTION)
+    return association
+
+
+def _propose(ae: AE, sop_classes: Sequence[str]) -> None:
     proposed = set(sop_classes)
     if Comprehensive3DSRStorage in proposed:
         proposed.add(ComprehensiveSRStorage)
@@ -164,7 +218,6 @@ def _entity(destination: DimseDestination, calling_ae_title: str, sop_classes: S
         for syntax in SYNTAXES:  # a context each, so that both may be accepted
             ae.add_requested_context(sop_class, syntax)
     ae.add_requested_context(Verification)
-    return ae
 
 
 def _hang_up(association: Association) -> None:
@@ -178,7 +231,7 @@ def _how_it_failed(association: Association) -> str:
     if association.is_rejected:
         return "association-rejected"
     if association.rejected_contexts and not association.accepted_contexts:
-        return "nothing-accepted"
+        return NOTHING_ACCEPTED
     return "association-aborted"  # or not answered, upon which pynetdicom aborts it
 
 

@@ -13,6 +13,7 @@ import httpx
 from pydicom.uid import Comprehensive3DSRStorage
 
 from service.identity import IMPLEMENTATION_VERSION_NAME
+from service.job import Reference
 from service.settings import WebDestination, is_bearer_token
 from workers.outgoing import (
     NO_CONNECTION,
@@ -68,12 +69,12 @@ class WebSender:
         names = read_names(path)
         is_3d_report = names.sop_class_uid == Comprehensive3DSRStorage
         if self._takes_3d_reports or not is_3d_report:
-            answer = self._store(path.read_bytes(), names.sop_instance_uid)
+            answer = self._store(path.read_bytes(), names.reference)
             if not is_3d_report or answer.status != SOP_CLASS_NOT_SUPPORTED:
                 return answer
             self._takes_3d_reports = False
         twin = twin_of(read_dataset(path), names)
-        return self._store(twin.encode(), twin.sop_instance_uid)
+        return self._store(twin.encode(), Reference(twin.sop_class_uid, twin.sop_instance_uid))
 
     def query(self) -> int:
         """Ask for one study, without reading it, and give the HTTP status.
@@ -86,10 +87,10 @@ class WebSender:
         )
         return status
 
-    def _store(self, instance: bytes, uid: str) -> Answer:
+    def _store(self, instance: bytes, sent: Reference) -> Answer:
         """Store one instance; the second in a row without an answer speaks of the service."""
         try:
-            answer = self._answer(instance, uid)
+            answer = self._answer(instance, sent)
         except AwayError:
             raise
         except UnreachableError as exc:
@@ -100,7 +101,7 @@ class WebSender:
         self._unanswered = 0
         return answer
 
-    def _answer(self, instance: bytes, uid: str) -> Answer:
+    def _answer(self, instance: bytes, sent: Reference) -> Answer:
         boundary = uuid.uuid4().hex
         status, body = self._exchange(
             "POST",
@@ -111,7 +112,7 @@ class WebSender:
             },
         )
         if is_about_the_object(status):
-            return Answer(status=dimse_status(status, body, uid), sop_instance_uid=uid)
+            return Answer(status=dimse_status(status, body, sent.sop_instance_uid), sent=sent)
         raise _turned_away(status)
 
     def _exchange(

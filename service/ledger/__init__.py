@@ -7,6 +7,7 @@ from service.ledger.commitments import Commitments
 from service.ledger.deliveries import Deliveries
 from service.ledger.heartbeats import Heartbeat, Heartbeats
 from service.ledger.jobs import Jobs
+from service.ledger.requests import Requests
 from service.ledger.rows import StaleLeaseError
 from service.ledger.store import LedgerError, Store
 from service.ledger.view import EVERYTHING, Census, Due, View
@@ -22,6 +23,7 @@ class Ledger:
         self.jobs = Jobs(self._store, clock)
         self.deliveries = Deliveries(self._store, clock)
         self.commitments = Commitments(self._store, clock)
+        self.requests = Requests(self._store, clock)
         self.heartbeats = Heartbeats(self._store, clock)
         self.view = View(self._store, clock)
 
@@ -36,7 +38,8 @@ class Ledger:
     def release(self, holder: str) -> int:
         """Give back the leases of processes known to be dead, by their name or its beginning."""
         self.heartbeats.stop(holder)
-        return self.jobs.release(holder) + self.deliveries.release(holder)
+        held = (self.jobs, self.deliveries, self.requests)
+        return sum(each.release(holder) for each in held)
 
     def close(self) -> None:
         """Give the connections back."""

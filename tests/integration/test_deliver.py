@@ -2,7 +2,6 @@
 
 import signal
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,86 +10,25 @@ from pathlib import Path
 import pytest
 from peers.dcmtk import StoreSCP
 from peers.lobar import wait_for
-from peers.objects import make_cr
 from peers.ports import free_port
 from peers.redis_server import RedisServer
+from post import NAME, Post
 from pydicom.dataset import Dataset
 from routes import to
 from scripted_pacs import ABORT, EXPLICIT, SC, SR, SR_3D, ScriptedPacs
-from worker_rooms import House, StandInPredictor
 
 from service.doorbell import DELIVER, Doorbell
 from service.job import Delivery, DeliveryState, JobState
 from service.ledger import Ledger
 from service.metrics import DELIVERIES, STALE_LEASES
 from service.reasons import Reason
-from service.settings import DimseDestination, child_environment
+from service.settings import child_environment
 from service.supervisor import lobar_command
-from workers.deliver import Rooms, deliver_due
-from workers.reading import read
-from workers.results import keep_results
 
 # pynetdicom forgets the socket of a connection that failed
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
 
 DAY = 86_400
-NAME = "pacs"
-
-
-class Post:
-    """A house with one destination, and jobs whose report and overlay are owed to it."""
-
-    def __init__(self, folder: Path, peer: ScriptedPacs | StoreSCP, **deliver: object) -> None:
-        self.destination = DimseDestination(
-            name=NAME,
-            ae_title=peer.ae_title,
-            host=peer.host,
-            port=peer.port or free_port(),
-            connect_seconds=2,
-            response_seconds=20,
-        )
-        peer.port = self.destination.port
-        self.house = House(folder, destinations=(self.destination,), deliver=deliver)
-        self.ledger, self.clock = self.house.ledger, self.house.clock
-        self.stopping = threading.Event()
-        self.rooms = Rooms(
-            settings=self.house.settings,
-            ledger=self.ledger,
-            spool=self.house.spool,
-            holder="test/deliver/1/",
-            stopping=self.stopping,
-        )
-
-    def report(self) -> str:
-        """Take an instance in, predict and report it; gives the job."""
-        job_id = self.house.receive(make_cr(rows=100, columns=100))
-        (job,) = self.ledger.jobs.lease("w/", 1, lease_seconds=60, maximum_attempts=3)
-        predictor = StandInPredictor()
-        reading = read(predictor, self.house.spool.inbox(job_id))
-        (prediction,) = predictor.predict([reading.prepared.tensor])
-        house = self.house
-        keep_results(house.settings, house.ledger, house.spool, job, reading, prediction)
-        return job_id
-
-    def deliver(self) -> None:
-        """Answer one ring."""
-        deliver_due(self.rooms, self.destination)
-
-    def of(self, job_id: str, kind: str = "sr") -> Delivery:
-        """One delivery of a job."""
-        found = self.ledger.view.deliveries(job_id)
-        return next(each for each in found if each.kind == kind)
-
-    def breaker_pause(self) -> float:
-        """For how long the destination is left alone; 0 when it is not."""
-        before = self.clock.now
-        pause = 0.0
-        while not self.ledger.deliveries.lease(NAME, "probe/", 1, lease_seconds=1):
-            pause += 0.5
-            self.clock.now = before + pause
-        self.ledger.release("probe/")
-        self.clock.now = before
-        return pause
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from service.job import JobState, OutputRecord, Verdict
 from service.reasons import Reason
 
 REPORT = OutputRecord(
-    kind="report", sop_class_uid="1.2.840.10008.5.1.4.1.1.88.34", sop_instance_uid="2.25.77"
+    kind="sr", sop_class_uid="1.2.840.10008.5.1.4.1.1.88.34", sop_instance_uid="2.25.77"
 )
 VERDICT = Verdict(
     finding="present", probability=0.87654, operating_point="screening", model="pneumonia 1.2"

@@ -24,7 +24,7 @@ from service.spool import Spool
 DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "metrics.md"
 PACS = {"name": "pacs", "ae_title": "PACS", "host": "127.0.0.1", "port": 104}
 VERDICT = Verdict(finding="present", probability=0.9, operating_point="screening", model="m 1")
-OUTPUTS = [OutputRecord(kind="report", sop_class_uid="1.2", sop_instance_uid="1.2.3")]
+OUTPUTS = [OutputRecord(kind="sr", sop_class_uid="1.2", sop_instance_uid="1.2.3")]
 
 
 @pytest.fixture

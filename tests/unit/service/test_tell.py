@@ -72,7 +72,7 @@ def test_a_person_is_told_the_same_in_tables(
         assert words in told
     rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in told.splitlines()]
     assert ["received in all", "4"] in rows
-    assert ["pacs", "1", "0", "0"] in rows
+    assert ["pacs", "1", "0", "0", "0"] in rows
 
 
 def test_an_empty_ledger_is_no_special_case(

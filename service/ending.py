@@ -1,0 +1,17 @@
+"""What is counted and told when a delivery may have been its job's last."""
+
+import structlog
+
+from service.job import JobState
+from service.ledger import Ledger
+from service.metrics import END_TO_END_SECONDS
+
+log = structlog.get_logger()
+
+
+def observe_end(ledger: Ledger, job_id: str) -> None:
+    """Count how long the job took, if every destination has every output now."""
+    job = ledger.view.job(job_id)
+    if job is not None and job.state is JobState.DELIVERED and job.finished_at is not None:
+        END_TO_END_SECONDS.labels(until="delivered").observe(job.finished_at - job.received_at)
+        log.info("job_delivered", job_id=job.id)
