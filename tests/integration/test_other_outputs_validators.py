@@ -278,6 +278,23 @@ def test_dcmtk_shows_the_radiograph_under_the_state_as_its_own_header_says(
 
 
 @pytest.mark.dcmtk
+@pytest.mark.data
+def test_dcmtk_shows_a_real_radiograph_under_the_state_as_its_own_header_says(
+    program: Program, radiographs: Path, tmp_path: Path
+) -> None:
+    """A CR of 15 bits, MONOCHROME1, with a window: the state must not make it a negative."""
+    source = dcmread(radiographs / "dicom" / "chest_cr_mono1_jpeg2000.dcm")
+    source.decompress()  # DCMTK reads no JPEG 2000
+    image = tmp_path / "image.dcm"
+    source.save_as(image)
+    state = saved(state_of(dcmread(image, stop_before_pixels=True), IN_A_REGION), tmp_path)
+    centre, width = float(source.WindowCenter), float(source.WindowWidth)
+    position = (source.pixel_array - (centre - 0.5)) / (width - 1) + 0.5  # PS3.3 C.11.2.1.2.1
+    expected = 1 - np.clip(position, 0, 1)
+    np.testing.assert_allclose(rendered(program, image, state), expected, atol=0.01)
+
+
+@pytest.mark.dcmtk
 def test_dcmtk_understands_box_and_line_and_writes_them_again(
     program: Program, tmp_path: Path
 ) -> None:

@@ -434,3 +434,13 @@ def test_dcmwrite_writes_the_bytes_that_encode_gives() -> None:
     written = BytesIO()
     pydicom.dcmwrite(written, output.dataset, enforce_file_format=True)
     assert written.getvalue() == output.encode()
+
+
+def test_a_header_that_somebody_decoded_gives_the_same_state() -> None:
+    source = radiograph(
+        VOILUTSequence=lut([0, 9, 4095], 7), RescaleSlope=b"1", RescaleIntercept=b"0"
+    )
+    fresh = output_of(source).encode()
+    for each in source.iterall():
+        assert each.value is not None
+    assert output_of(source).encode() == fresh
