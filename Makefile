@@ -16,9 +16,16 @@ setup: ## Make .venv from requirements.lock; quick when nothing changed
 demo: setup ## Run everything on samples, or FILES="a.dcm b.jpeg"; KEEP=1 leaves the server running
 	@$(VENV)/lobar demo $(if $(filter 1,$(KEEP)),--keep) $(FILES)
 
+.PHONY: viewer
+viewer: setup ## Look at the samples' reports in OHIF and Orthanc, or at those of FILES="a.dcm b.jpeg"
+	@deploy/setup/peers.sh orthanc orthanc-dicomweb npm
+	@deploy/setup/ohif.sh
+	@$(VENV)/python deploy/viewer/show.py $(FILES)
+
 .PHONY: test
 test: setup ## Check everything: the peers' packages, the static checks, every test
 	@deploy/setup/peers.sh
+	@deploy/setup/ohif.sh
 	@$(MAKE) check
 	$(VENV)/pytest
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Install the programs that tests run as peers (a PACS, DCMTK, Redis, PostgreSQL, validators)
 # where apt may do so. Starts no service. Without the right to install it says what is missing.
+# Arguments are the packages to care about; without any, all of them.
 set -euo pipefail
 
 # program (or a file by its path), Debian package, what is not tested without it
@@ -8,6 +9,7 @@ readonly peers='
 Orthanc          orthanc              storing reports in a real PACS
 /usr/share/orthanc/plugins/libOrthancDicomWeb.so orthanc-dicomweb DICOMweb with a real PACS
 chromium         chromium             what a person sees in a real viewer (OHIF)
+npm              npm                  what a person sees in a real viewer (OHIF)
 storescu         dcmtk                storing to and from DCMTK
 openssl          openssl              DICOMweb over TLS
 redis-server     redis-server         a Redis of its own version (the wheel has one, too)
@@ -18,6 +20,7 @@ java             default-jre-headless the templates of reports (PixelMed)
 promtool         prometheus           the alert rules
 '
 readonly units='orthanc redis-server postgresql prometheus'
+readonly wanted=" $* "
 readonly policy=/usr/sbin/policy-rc.d
 
 say() { printf '==> %s\n' "$*"; }
@@ -49,6 +52,7 @@ missing_peers() {
     local program package purpose path
     path="$(search_path)"
     while read -r program package purpose; do
+        [ "$wanted" = '  ' ] || [[ "$wanted" == *" $package "* ]] || continue
         if [ -n "$program" ] && ! is_there "$program" "$path"; then
             printf '%s %s %s\n' "$program" "$package" "$purpose"
         fi

@@ -8,8 +8,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 ORDINARY_PROGRAMS = (
-    *("bash", "cat", "chmod", "cut", "dirname", "env", "grep", "head", "mkdir", "mktemp", "rm"),
-    *("sed", "sha256sum", "sort", "tail", "tee", "touch", "tr"),
+    *("bash", "cat", "chmod", "cut", "dirname", "env", "grep", "gzip", "head", "mkdir", "mktemp"),
+    *("mv", "rm", "sed", "sha256sum", "sort", "tail", "tar", "tee", "touch", "tr"),
 )
 
 
@@ -52,7 +52,7 @@ class Machine:
         """What the machine's programs wrote down."""
         return self._notes.read_text().splitlines() if self._notes.exists() else []
 
-    def run(self, script: str) -> subprocess.CompletedProcess[str]:
+    def run(self, script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run a script of the project as it stands in the repository, moved to this machine."""
         text = (ROOT / script).read_text()
         for folder in ("/usr/", "/dev/nvidia", "/run/"):
@@ -61,7 +61,7 @@ class Machine:
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.write_text(text)
         return subprocess.run(
-            ["bash", copy],
+            ["bash", copy, *arguments],
             env={
                 "PATH": f"{self.project}/.venv/bin:{self.folder}/bin",
                 "NOTES": str(self._notes),

@@ -9,6 +9,7 @@ PEERS = {
     "usr/sbin/Orthanc": "orthanc",
     "usr/share/orthanc/plugins/libOrthancDicomWeb.so": "orthanc-dicomweb",
     "usr/bin/chromium": "chromium",
+    "usr/bin/npm": "npm",
     "usr/bin/storescu": "dcmtk",
     "usr/bin/openssl": "openssl",
     "usr/bin/redis-server": "redis-server",
@@ -65,6 +66,15 @@ def test_only_what_is_missing_is_installed(debian: Machine) -> None:
 
     install = debian.notes()[-1]
     assert set(PEERS.values()) & set(install.split()) == {"dcmtk"}
+
+
+def test_only_the_packages_that_are_named_are_installed(debian: Machine) -> None:
+    debian.add("usr/bin/npm")
+
+    debian.run(SCRIPT, "orthanc", "npm")
+
+    install = debian.notes()[-1]
+    assert set(PEERS.values()) & set(install.split()) == {"orthanc"}
 
 
 def test_a_package_this_distribution_lacks_does_not_keep_the_others_away(debian: Machine) -> None:
