@@ -79,7 +79,7 @@ def analyze(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="DICOM, PNG or JPEG.")],
     *,
     output: Annotated[
-        Path | None, typer.Option(help="Write the report and the overlay of each FILE in here.")
+        Path | None, typer.Option(help="Write JSON, report, overlay and PDF of each FILE in here.")
     ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object per file and line.")

@@ -121,6 +121,9 @@ def _header(digest: str) -> Dataset:
     instance.Modality = "OT"
     instance.SeriesNumber = instance.InstanceNumber = 1
     instance.Laterality = instance.PatientOrientation = ""  # unknown
+    # what a radiologist reads beside it: this never was an acquisition
+    instance.StudyDescription = "Picture file, not from a modality"
+    instance.SeriesDescription = "Picture file made into Secondary Capture"
     instance.ImageType = ["DERIVED", "SECONDARY"]
     instance.ConversionType = "WSD"
     instance.SecondaryCaptureDeviceManufacturer = MANUFACTURER

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -23,34 +23,18 @@ from service.header import (
     read_file_meta,
     read_header,
 )
-from service.job import OutputKind
 from service.reasons import EXPLANATIONS, Reason
 from service.secondary_capture import SNIFFED_BYTES, PictureError, kind_of, wrap
 from service.settings import Settings
 from service.tell import file_name
+from workers.analysis import Analysis, analysed
+from workers.analysis_folder import Folder
 from workers.output import ReportError
-from workers.prediction import NotAnalysable, Prediction, Region
+from workers.prediction import Model, NotAnalysable, Prediction
 from workers.predictor import Predictor, load_predictor
 from workers.reading import Reading, read
-from workers.results import make_outputs
 
-REGION_DIGITS: Final = 4  # a fraction this fine is less than a pixel
 _INFLATED_BYTES: Final = 1 << 30
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Analysis:
-    """What became of one file: one line of the JSON output."""
-
-    file: str
-    outcome: Literal["analysed", "not_analysed", "failed"]
-    reason: str | None = None
-    finding: str | None = None
-    probability: float | None = None
-    region: list[float] | None = None  # top, left, bottom, right as fractions of rows and columns
-    operating_point: str | None = None
-    model: str | None = None
-    outputs: list[str] = field(default_factory=list)
 
 
 class OutputDirectoryError(ExplainedError):
@@ -98,6 +82,7 @@ def analyse(
 ) -> Iterator[Analysis]:
     """Give one analysis a file, in their order; the files of a batch share a forward pass."""
     size = settings.infer.batch_size
+    folder = None if output is None else Folder(output, now=datetime.now(tz=UTC))
     with ThreadPoolExecutor(settings.infer.decode_threads, "decoder") as decoders:
         for first in range(0, len(files), size):
             batch = files[first : first + size]
@@ -105,29 +90,22 @@ def analyse(
             legible = [each for each in readings if isinstance(each, Reading)]
             predictions = iter(_predict(predictor, legible))
             for file, reading in zip(batch, readings, strict=True):
-                if isinstance(reading, Reading):
-                    yield _conclude(file, reading, next(predictions), output)
-                else:
-                    yield reading
+                said = next(predictions) if isinstance(reading, Reading) else reading
+                yield _kept(folder, _conclude(predictor.model, file, reading, said, folder))
 
 
-def _read(predictor: Predictor, file: Path) -> Reading | Analysis:
-    """Read a file, or say at once what became of it; nothing that a file holds raises here."""
+def _read(predictor: Predictor, file: Path) -> Reading | Exception:
+    """Read a file, or say what became of it; nothing that a file holds raises here."""
     try:
         kind = _kind_of(file)
         if kind in {"png", "jpeg"}:
             return Reading(header=wrap(file), prepared=predictor.read(file))
         if kind is None and not _is_bare_data_set(file):
-            return _failed(file, "The file is neither DICOM nor PNG nor JPEG.")
+            return PictureError("The file is neither DICOM nor PNG nor JPEG.")
         _require_whole(file)
         return read(predictor, file)
-    except NotAnalysable as exc:
-        return _refused(file, exc)
-    except PictureError as exc:
-        return _failed(file, str(exc))
     except Exception as exc:  # noqa: BLE001 -- one bad file must not stop the others
-        words = getattr(exc, "strerror", None) or type(exc).__name__
-        return _failed(file, f"The file cannot be read: {words}.")
+        return exc
 
 
 def _kind_of(file: Path) -> Literal["dicom", "png", "jpeg"] | None:
@@ -181,58 +159,48 @@ def _predict(predictor: Predictor, readings: Sequence[Reading]) -> list[Predicti
 
 
 def _conclude(
-    file: Path, reading: Reading, prediction: Prediction | Exception, output: Path | None
+    model: Model,
+    file: Path,
+    reading: Reading | Exception,
+    said: Prediction | Exception,
+    folder: Folder | None,
 ) -> Analysis:
-    if isinstance(prediction, NotAnalysable):
-        return _refused(file, prediction)
-    if isinstance(prediction, Exception):
-        return _failed(file, f"The model failed ({type(prediction).__name__}).")
+    """Turn what was read and said of a file into its analysis, and write the outputs."""
+    if isinstance(said, NotAnalysable):
+        picture = reading.prepared.picture if isinstance(reading, Reading) else None
+        outputs = [] if folder is None else folder.tell_refusal(file, said, model, picture)
+        return Analysis(file=str(file), outcome="not_analysed", reason=said.reason, outputs=outputs)
+    if not (isinstance(reading, Reading) and isinstance(said, Prediction)):
+        failure = said if isinstance(said, Exception) else RuntimeError()
+        return _failed(file, _what_went_wrong(failure, was_read=isinstance(reading, Reading)))
     try:
-        outputs = [] if output is None else _write(file, reading, prediction, output)
+        outputs = [] if folder is None else folder.tell(file, reading, said)
     except ReportError as exc:
         return _failed(file, str(exc))
     except OSError as exc:
         return _failed(file, f"The output cannot be written: {exc.strerror}.")
     except Exception as exc:  # noqa: BLE001 -- one odd header must not stop the others
         return _failed(file, f"No report could be made ({type(exc).__name__}).")
-    model = prediction.model
-    return Analysis(
-        file=str(file),
-        outcome="analysed",
-        finding=prediction.finding,
-        probability=prediction.probability,
-        region=_edges(prediction.region),
-        operating_point=model.operating_point.name,
-        model=f"{model.name} {model.version}",
-        outputs=outputs,
-    )
+    return analysed(file, said, outputs)
 
 
-def _write(file: Path, reading: Reading, prediction: Prediction, output: Path) -> list[str]:
-    written = []
-    for made in make_outputs(
-        reading.header,
-        reading.prepared.picture,
-        prediction,
-        kinds=(OutputKind.SR, OutputKind.OVERLAY),
-        now=datetime.now(tz=UTC),
-    ):
-        # the UID keeps two files of one name in different folders apart
-        path = output / f"{file.stem}.{made.sop_instance_uid[-8:]}.{made.kind}.dcm"
-        path.write_bytes(made.encode())
-        written.append(str(path))
-    return written
+def _kept(folder: Folder | None, analysis: Analysis) -> Analysis:
+    """Write the analysis beside its outputs."""
+    if folder is None:
+        return analysis
+    try:
+        return folder.keep(analysis)
+    except OSError as exc:
+        return _failed(Path(analysis.file), f"The output cannot be written: {exc.strerror}.")
 
 
-def _edges(region: Region | None) -> list[float] | None:
-    if region is None:
-        return None
-    edges = (region.top, region.left, region.bottom, region.right)
-    return [round(edge, REGION_DIGITS) for edge in edges]
-
-
-def _refused(file: Path, refusal: NotAnalysable) -> Analysis:
-    return Analysis(file=str(file), outcome="not_analysed", reason=refusal.reason)
+def _what_went_wrong(failure: Exception, *, was_read: bool) -> str:
+    if was_read:
+        return f"The model failed ({type(failure).__name__})."
+    if isinstance(failure, PictureError):
+        return str(failure)
+    words = getattr(failure, "strerror", None) or type(failure).__name__
+    return f"The file cannot be read: {words}."
 
 
 def _failed(file: Path, reason: str) -> Analysis:

@@ -17,7 +17,7 @@ from workers.bundle import (
     verified_weights,
 )
 from workers.pipeline import Answer, Prepared, assemble
-from workers.prediction import Model, NotAnalysable, Prediction
+from workers.prediction import Finding, Model, NotAnalysable, Prediction
 
 __all__ = ["BundleError", "Predictor", "Prepared", "load_predictor"]
 
@@ -80,11 +80,13 @@ class Predictor:
         ]
 
     def _judge(self, answer: Answer) -> Prediction:
+        finding = self.model.operating_point.read(answer.probability)
         return Prediction(
-            finding=self.model.operating_point.read(answer.probability),
+            finding=finding,
             probability=answer.probability,
             model=self.model,
-            region=answer.region,
+            # a box around nothing would be taken for something
+            region=None if finding is Finding.ABSENT else answer.region,
         )
 
 

@@ -3,7 +3,7 @@
 import json
 import os
 import zipfile
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -12,8 +12,11 @@ from peers.pictures import chest
 from PIL import Image
 from pydicom import dcmread
 from pydicom.dataset import Dataset
+from pydicom.uid import SecondaryCaptureImageStorage
+from report_sources import MODEL
 from worker_rooms import Pixels, StandInPredictor, StandInPrepared
 
+from service.identity import IMPLEMENTATION_CLASS_UID
 from service.reasons import Reason
 from service.secondary_capture import wrap
 from service.settings import Settings
@@ -155,8 +158,14 @@ def test_what_the_model_refuses_after_the_network_is_not_analysed_and_the_others
     assert predictor.batches == [3]  # a refusal is no failure: nothing is predicted again
     refused = analyses[1]
     assert (refused.reason, refused.probability, refused.region) == ("lateral-view", None, None)
-    assert refused.outputs == []
-    assert all(len(each.outputs) == 2 for each in (analyses[0], analyses[2]))
+    assert [Path(each).name.split(".", 2)[2] for each in refused.outputs] == [
+        "sr.dcm",
+        "overlay.dcm",
+        "pdf",
+        "json",
+    ]
+    assert "lateral-view" in dcmread(refused.outputs[0]).to_json()
+    assert all(len(each.outputs) == 4 for each in (analyses[0], analyses[2]))
 
 
 def test_a_region_is_told_as_four_fractions_and_none_as_null(
@@ -172,7 +181,7 @@ def test_a_region_is_told_as_four_fractions_and_none_as_null(
         assert json.loads(capsys.readouterr().out)["region"] == region
 
 
-def test_report_and_overlay_of_files_of_one_name_stand_side_by_side(tmp_path: Path) -> None:
+def test_the_outputs_of_files_of_one_name_stand_side_by_side(tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
     files = []
@@ -182,8 +191,74 @@ def test_report_and_overlay_of_files_of_one_name_stand_side_by_side(tmp_path: Pa
     analyses = list(analyse(SETTINGS, StandInPredictor(), files, out))
     written = [path for each in analyses for path in each.outputs]
     assert sorted(written) == sorted(str(path) for path in out.iterdir())
-    assert len(set(written)) == 4
-    assert {dcmread(path).Modality for path in written} == {"SR", "OT"}
+    assert len(set(written)) == 8
+    objects = [path for path in written if path.endswith(".dcm")]
+    assert sorted(dcmread(path).Modality for path in objects) == ["OT", "OT", "SR", "SR"]
+
+
+def by_ending(analysis: Analysis) -> dict[str, Path]:
+    return {Path(each).name.split(".", 2)[2]: Path(each) for each in analysis.outputs}
+
+
+def test_a_radiograph_gets_its_analysis_a_report_an_overlay_and_a_page(tmp_path: Path) -> None:
+    file = saved(tmp_path / "chest.dcm")
+    analysis = one(file, out=tmp_path)
+    written = by_ending(analysis)
+    assert written.keys() == {"sr.dcm", "overlay.dcm", "pdf", "json"}
+    assert json.loads(written["json"].read_text()) == asdict(analysis)
+    assert written["pdf"].read_bytes().startswith(b"%PDF-")
+    source = dcmread(file)
+    for ending in ("sr.dcm", "overlay.dcm"):
+        made = dcmread(written[ending])
+        assert made.StudyInstanceUID == source.StudyInstanceUID
+        assert str(source.SOPInstanceUID) in made.to_json()
+    assert (analysis.threshold, analysis.indeterminate) == (0.5, [0.4, 0.6])
+    assert (analysis.calibrated, analysis.weights_sha256) == (True, MODEL.weights_sha256)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpeg"])
+def test_a_picture_is_made_into_a_study_first_that_says_so_and_that_the_outputs_refer_to(
+    tmp_path: Path, suffix: str
+) -> None:
+    file = tmp_path / f"phone{suffix}"
+    Image.fromarray(chest(200, 180, 8).astype("uint8")).save(file)
+    out = tmp_path / "out"
+    out.mkdir()
+    written = by_ending(one(file, out=out))
+    assert written.keys() == {"source.dcm", "sr.dcm", "overlay.dcm", "pdf", "json"}
+    source = dcmread(written["source.dcm"])
+    assert source.SOPClassUID == SecondaryCaptureImageStorage
+    assert source.StudyDescription == "Picture file, not from a modality"
+    for ending in ("sr.dcm", "overlay.dcm"):
+        made = dcmread(written[ending])
+        assert made.StudyInstanceUID == source.StudyInstanceUID
+        assert str(source.SOPInstanceUID) in made.to_json()
+        assert made.StudyDescription == source.StudyDescription
+
+
+def test_a_second_run_over_the_same_files_leaves_no_second_set(tmp_path: Path) -> None:
+    file = saved(tmp_path / "chest.dcm")
+    out = tmp_path / "out"
+    out.mkdir()
+    first, second = one(file, out=out), one(file, out=out)
+    assert first.outputs == second.outputs
+    assert len(list(out.iterdir())) == 4
+
+
+def test_of_our_own_result_nothing_is_told_but_the_reason(tmp_path: Path) -> None:
+    mine = make_cr(rows=100, columns=90)
+    mine.InstanceCreatorUID = IMPLEMENTATION_CLASS_UID
+    analysis = one(saved(tmp_path / "mine.dcm", mine), out=tmp_path)
+    assert (analysis.outcome, analysis.reason) == ("not_analysed", "own-result")
+    assert by_ending(analysis).keys() == {"json"}
+
+
+def test_a_file_that_failed_leaves_its_reason_in_the_folder(tmp_path: Path) -> None:
+    file = tmp_path / "notes.txt"
+    file.write_text("no radiograph")
+    analysis = one(file, out=tmp_path)
+    (written,) = analysis.outputs
+    assert json.loads(Path(written).read_text())["reason"] == analysis.reason
 
 
 def test_an_output_that_cannot_be_written_is_told_of_its_file(tmp_path: Path) -> None:

@@ -109,9 +109,21 @@ def test_a_refusal_after_the_network_concerns_that_instance_alone(predictor: Pre
     assert isinstance(predictor.predict([batch[1]])[0], NotAnalysable)
 
 
-def test_a_region_that_the_bundle_names_comes_with_the_prediction(predictor: Predictor) -> None:
+@pytest.mark.parametrize(
+    ("probability", "finding"),
+    [(0.9, Finding.PRESENT), (0.5, Finding.INDETERMINATE), (0.1, Finding.ABSENT)],
+)
+def test_a_region_comes_with_the_prediction_unless_there_is_nothing_in_it(
+    predictor: Predictor, monkeypatch: pytest.MonkeyPatch, probability: float, finding: Finding
+) -> None:
+    def answer(_: dict[str, torch.Tensor]) -> dict[str, Any]:
+        return {"pred": probability, "region": torch.tensor([0.25, 0, 0.5, 1])}
+
+    monkeypatch.setattr(predictor, "_pipeline", replace(predictor._pipeline, postprocessing=answer))
     [found] = predictor.predict([of_brightness(0.2)])
-    assert found.region == Region(top=0.25, left=0, bottom=0.5, right=1)
+    assert found.finding is finding
+    expected = Region(top=0.25, left=0, bottom=0.5, right=1)
+    assert found.region == (None if finding is Finding.ABSENT else expected)
 
 
 def test_a_bundle_that_gives_plain_logits_names_no_region_and_refuses_nothing(

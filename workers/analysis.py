@@ -1,0 +1,54 @@
+"""What became of one file, as `lobar analyze` tells it to programs."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Literal
+
+from workers.prediction import Prediction, Region
+
+REGION_DIGITS: Final = 4  # a fraction this fine is less than a pixel
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Analysis:
+    """One line of the JSON output, and one JSON file in an output folder."""
+
+    file: str
+    outcome: Literal["analysed", "not_analysed", "failed"]
+    reason: str | None = None
+    finding: str | None = None
+    probability: float | None = None
+    region: list[float] | None = None  # top, left, bottom, right as fractions of rows and columns
+    operating_point: str | None = None
+    threshold: float | None = None
+    indeterminate: list[float] | None = None  # the band around the threshold, low and high
+    model: str | None = None
+    calibrated: bool | None = None
+    weights_sha256: str | None = None
+    outputs: list[str] = field(default_factory=list)
+
+
+def analysed(file: Path, prediction: Prediction, outputs: list[str]) -> Analysis:
+    """Tell a prediction, with all that it takes to read and to reproduce it."""
+    model, point = prediction.model, prediction.model.operating_point
+    return Analysis(
+        file=str(file),
+        outcome="analysed",
+        finding=prediction.finding,
+        probability=prediction.probability,
+        region=_edges(prediction.region),
+        operating_point=point.name,
+        threshold=point.threshold,
+        indeterminate=[point.indeterminate_low, point.indeterminate_high],
+        model=f"{model.name} {model.version}",
+        calibrated=model.calibrated,
+        weights_sha256=model.weights_sha256,
+        outputs=outputs,
+    )
+
+
+def _edges(region: Region | None) -> list[float] | None:
+    if region is None:
+        return None
+    edges = (region.top, region.left, region.bottom, region.right)
+    return [round(edge, REGION_DIGITS) for edge in edges]
