@@ -1,12 +1,14 @@
 """DCMTK's programs, another implementation of DICOM than ours: to store from and to store to."""
 
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 import pydicom
 import pytest
+from pydicom.dataset import Dataset
 
 from peers.ports import LOOPBACK, accepts_connections, free_port
 from peers.process import Server
@@ -89,6 +91,82 @@ class StoreSCP:
         return sorted(self.folder.iterdir())
 
 
+class QueryRetrieveSCP:
+    """A running `dcmqrscp`: an archive that is stored to, searched and retrieved from.
+
+    It keeps what it is sent bit by bit, in a storage area of its own, and lets in only who it
+    knows: `calling` from this machine, and DCMTK's own `findscu`, `getscu` and `movescu`.
+    """
+
+    ae_title: Final = "DCMQRSCP"
+    host: Final = LOOPBACK
+
+    def __init__(self, folder: Path, calling: str) -> None:
+        self.port, self._move_port = free_port(), free_port()
+        self._folder = folder
+        configuration = folder / "dcmqrscp.cfg"
+        configuration.write_text(self._configuration(calling))
+        arguments = ["--config", str(configuration), "--bit-preserving"]
+        self._server = Server(
+            [need_program("dcmqrscp"), "--verbose", *arguments, str(self.port)],
+            log=folder / "dcmqrscp.log",
+            answers=lambda: accepts_connections(self.port),
+        )
+        self.start = self._server.start
+        self.kill = self._server.kill
+        self.log_tail = self._server.log_tail
+
+    def find(self, level: str, **keys: str) -> list[Dataset]:
+        """Search with `findscu` at a level of the study root; empty keys are asked for."""
+        found = self._asking("findscu", "--extract", keys={"QueryRetrieveLevel": level, **keys})
+        return [pydicom.dcmread(file, force=True) for file in found]
+
+    def get(self, **keys: str) -> list[Path]:
+        """Retrieve with `getscu`: the files as they came."""
+        return self._asking("getscu", "--bit-preserving", keys=keys)
+
+    def move(self, **keys: str) -> list[Path]:
+        """Retrieve with `movescu`, which is sent to in an association the other way round."""
+        to_us = ["--port", str(self._move_port), "--move", "MOVESCU"]
+        return self._asking("movescu", "--bit-preserving", *to_us, keys=keys)
+
+    def _asking(self, program: str, *options: str, keys: Mapping[str, str]) -> list[Path]:
+        folder = Path(tempfile.mkdtemp(dir=self._folder))
+        asked = [part for key, value in keys.items() for part in ("--key", f"{key}={value}")]
+        who = ["--aetitle", program.upper(), "--call", self.ae_title]
+        where = ["--output-directory", str(folder), self.host, str(self.port)]
+        subprocess.run(
+            [need_program(program), "--study", *options, *who, *asked, *where],
+            check=True,
+            capture_output=True,
+            timeout=STORE_SECONDS,
+            cwd=folder,  # where movescu puts what it preserves, whatever folder it is told
+        )
+        return sorted(folder.iterdir())
+
+    def _configuration(self, calling: str) -> str:
+        area = self._folder / "area"
+        area.mkdir()
+        known = {"lobar": calling, "find": "FINDSCU", "get": "GETSCU", "move": "MOVESCU"}
+        hosts = [f"{name} = ({ae}, localhost, {self._move_port})" for name, ae in known.items()]
+        return "\n".join(
+            (
+                "MaxPDUSize = 16384",
+                "MaxAssociations = 16",
+                "HostTable BEGIN",
+                *hosts,
+                f"everybody = {', '.join(known)}",
+                "HostTable END",
+                "VendorTable BEGIN",
+                "VendorTable END",
+                "AETable BEGIN",
+                f"{self.ae_title} {area} RW (200, 1024mb) everybody",
+                "AETable END",
+                "",
+            )
+        )
+
+
 @pytest.fixture(name="dcmtk_store")
 def _dcmtk_store() -> Callable[..., subprocess.CompletedProcess[str]]:
     need_program("storescu")
@@ -108,6 +186,23 @@ def storescp(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[...,
         servers.append(server)
         server.start()
         return server
+
+    yield start
+    for server in servers:
+        server.kill()
+
+
+@pytest.fixture
+def dcmqrscp(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Callable[[str], QueryRetrieveSCP]]:
+    """`dcmqrscp(calling)` starts an archive of the test's own that knows this AE title."""
+    servers: list[QueryRetrieveSCP] = []
+
+    def start(calling: str) -> QueryRetrieveSCP:
+        servers.append(QueryRetrieveSCP(tmp_path_factory.mktemp("dcmqrscp"), calling))
+        servers[-1].start()
+        return servers[-1]
 
     yield start
     for server in servers:
