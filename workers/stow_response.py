@@ -36,6 +36,7 @@ _WARNING_REASON: Final = "00081196"
 _FAILURE_REASON: Final = "00081197"
 _FAILED_SOP_SEQUENCE: Final = "00081198"
 _REFERENCED_SOP_SEQUENCE: Final = "00081199"
+_OTHER_FAILURES_SEQUENCE: Final = "0008119A"  # without names, for what it could not read
 
 
 def is_about_the_object(http_status: int) -> bool:
@@ -49,24 +50,30 @@ def dimse_status(http_status: int, body: bytes, sop_instance_uid: str) -> int:
     An object counts as taken only when the service says so: by status 200 without naming any
     other instead, or by naming this one.
     """
-    failed, stored, others = _items(body, sop_instance_uid)
+    failed, stored, told = _items(body, sop_instance_uid)
     if failed is not None:
         return _failure(failed)
     if stored is not None:
         return _success(stored)
-    if http_status in STORED and not others:
+    if http_status in STORED and not told:
         return SUCCESS
     return REFUSED.get(http_status, PROCESSING_FAILURE)
 
 
 def _items(body: bytes, uid: str) -> tuple[dict[str, Any] | None, dict[str, Any] | None, bool]:
-    """Find what is said of an instance: as failed, as stored, and whether of others only."""
+    """Find what is said of an instance: as failed, as stored, and whether of any at all.
+
+    A failure without a name is that of the one instance that was sent.
+    """
     response = _dataset(body)
-    failed, stored = (
-        list(_sequence(response, tag)) for tag in (_FAILED_SOP_SEQUENCE, _REFERENCED_SOP_SEQUENCE)
+    stored = list(_sequence(response, _REFERENCED_SOP_SEQUENCE))
+    failed = list(_sequence(response, _FAILED_SOP_SEQUENCE))
+    failed += _sequence(response, _OTHER_FAILURES_SEQUENCE)
+    return (
+        next((item for item in failed if uid in (_named(item) or [uid])), None),
+        next((item for item in stored if uid in _named(item)), None),
+        bool(failed or stored),
     )
-    ours = [next((each for each in items if _names(each, uid)), None) for items in (failed, stored)]
-    return ours[0], ours[1], bool(failed or stored)
 
 
 def _dataset(body: bytes) -> dict[str, Any]:
@@ -90,11 +97,10 @@ def _values(dataset: dict[str, Any], tag: str) -> list[Any]:
     return found if isinstance(found, list) else []
 
 
-def _names(item: dict[str, Any], uid: str) -> bool:
-    return any(
-        isinstance(value, str) and value.strip(" \0") == uid
-        for value in _values(item, _REFERENCED_SOP_INSTANCE_UID)
-    )
+def _named(item: dict[str, Any]) -> list[str]:
+    """Give the UID of the instance that an item is about; nothing where it does not say."""
+    uids = _values(item, _REFERENCED_SOP_INSTANCE_UID)
+    return [uid.strip(" \0") for uid in uids if isinstance(uid, str)]
 
 
 def _reason(item: dict[str, Any], tag: str) -> int | None:

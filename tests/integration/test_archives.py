@@ -14,12 +14,13 @@ from pydicom.filereader import read_file_meta_info
 from report_sources import NAMES, NOW, predicted, radiograph
 
 from service.job import OutputKind
-from service.settings import DimseDestination
+from service.settings import DimseDestination, WebDestination
 from workers.outgoing import UnreachableError
 from workers.output import Output, as_comprehensive
 from workers.pacs import associate
 from workers.report_uids import Edition
 from workers.results import make_outputs
+from workers.stow import open_service
 
 CALLING = "LOBAR"
 UNREADABLE = ("one that nobody knows", "none, and bytes that need one", "no term at all")
@@ -134,6 +135,21 @@ def test_orthanc_keeps_all_outputs_as_they_are_in_the_study_of_their_source(
         assert len(instances) == len(set(values(instances, INSTANCE))) == 5
         arrived = retrieve(url, f"studies/{uid}")
         assert sorted(map(data_set, arrived)) == sorted(data_set(f.read_bytes()) for f in files)
+
+
+@pytest.mark.orthanc
+def test_what_goes_over_dicomweb_is_kept_whole_files_and_all(
+    archive: OrthancServer, kept: Callable[..., list[Path]]
+) -> None:
+    archive.reset()
+    destination = WebDestination(name="archive", url=archive.dicomweb_url)
+    for names in NAMES:
+        with open_service(destination) as service:
+            assert [service.send(file).status for file in kept(names)] == [0x0000] * 5
+        arrived = retrieve(archive.dicomweb_url, f"studies/{source(names).StudyInstanceUID}")
+        assert sorted(arrived) == sorted(file.read_bytes() for file in kept(names)), names
+        assert store(archive, kept(names)) == [0x0000] * 5
+    assert len(archive.instances()) == 5 * len(NAMES), "the other way brings nothing new"
 
 
 @pytest.mark.orthanc

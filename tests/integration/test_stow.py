@@ -263,8 +263,9 @@ def test_certificates_that_cannot_be_read_are_told_apart(
         word = why_not("https://127.0.0.1:1", report, client_certificate_file=file)
         assert word == "client-certificate-unreadable"
     another = authority.issue("another")
-    mixed = {"client_certificate_file": client.certificate, "client_key_file": another.key}
-    assert why_not("https://127.0.0.1:1", report, **mixed) == "client-certificate-unreadable"
+    for key in (another.key, client.locked_key("password")):
+        pair = {"client_certificate_file": client.certificate, "client_key_file": key}
+        assert why_not("https://127.0.0.1:1", report, **pair) == "client-certificate-unreadable"
 
 
 # What a service may answer

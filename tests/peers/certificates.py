@@ -28,6 +28,15 @@ class Certificate:
         both.write_text(self.key.read_text() + self.certificate.read_text())
         return both
 
+    def locked_key(self, password: str) -> Path:
+        """The key once more, behind a password."""
+        locked = self.key.with_suffix(".locked")
+        arguments = ["pkcs8", "-topk8", "-in", self.key, "-out", locked]
+        subprocess.run(
+            [need_program("openssl"), *arguments, "-passout", f"pass:{password}"], check=True
+        )
+        return locked
+
 
 class Authority:
     """A certificate authority that nobody trusts but who is told to."""

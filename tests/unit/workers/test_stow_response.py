@@ -10,7 +10,7 @@ from workers.outgoing import SUCCESS, WARNINGS
 from workers.stow_response import dimse_status, is_about_the_object
 
 UID, OTHER = "2.25.1", "2.25.2"
-STORED, FAILED = "00081199", "00081198"
+STORED, FAILED, OTHER_FAILURES = "00081199", "00081198", "0008119A"
 WARNING, FAILURE = "00081196", "00081197"
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.just(UID),
@@ -51,6 +51,9 @@ def body(**sequences: list[dict[str, object]]) -> bytes:
         (409, body(**{FAILED: [item(**{FAILURE: 0x0111})]}), 0x0111),
         (409, body(**{FAILED: [item(**{FAILURE: 45070})]}), 0x0111),
         (202, body(**{FAILED: [item(**{FAILURE: 0xA700})], STORED: [item()]}), 0xA700),
+        (200, body(**{OTHER_FAILURES: [{FAILURE: {"vr": "US", "Value": [0xC122]}}]}), 0xC122),
+        (409, body(**{FAILED: [{FAILURE: {"vr": "US", "Value": [0x0122]}}]}), 0x0122),
+        (202, body(**{STORED: [{WARNING: {"vr": "US", "Value": [0xB000]}}]}), 0x0110),
     ],
 )
 def test_what_is_said_of_the_object_counts_whatever_the_http_status(
