@@ -106,7 +106,8 @@ def _web_url(value: str) -> str:
     """Refuse what is no base address of a DICOMweb service, and passwords where logs are made."""
     wanted = "must be https://HOST:PORT/PATH (or http://), without user, query or fragment"
     _require_port(value, wanted)
-    if not re.fullmatch(r"https?://[^/?#@\s]+(/[^?#\s]*)?", value):
+    host = r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])"
+    if not re.fullmatch(rf"https?://{host}(:\d+)?(/[!-\"$->@-~]*)?", value):
         raise ValueError(wanted)
     _host(urlsplit(value).hostname or "..")
     return value.rstrip("/")

@@ -202,6 +202,8 @@ def test_a_value_that_cannot_be_used_is_named_in_one_line(
     ("changes", "said"),
     [
         ({"url": "pacs.example.org"}, "url: must be https://HOST:PORT/PATH"),
+        ({"url": "https://pa;cs.example.org"}, "url: must be https://HOST:PORT/PATH"),
+        ({"url": "https://pacs.example.org/\u00fc"}, "url: must be https://HOST:PORT/PATH"),
         ({"url": "ftp://pacs.example.org"}, "url: must be https://HOST:PORT/PATH"),
         ({"url": "https://user:secret@pacs.example.org"}, "without user"),
         ({"url": "https://pacs.example.org/?token=secret"}, "without user, query"),
