@@ -515,6 +515,22 @@ def test_orthanc_gets_every_output_and_the_job_ends(
     assert sorted(kept) == sorted(here.house.outbox().values())
 
 
+@pytest.mark.orthanc
+def test_an_orthanc_that_was_away_gets_everything_when_it_is_back(
+    post: Make, orthanc_dicomweb: OrthancServer
+) -> None:
+    here = post(orthanc_dicomweb.dicomweb_url)
+    orthanc_dicomweb.kill()
+    jobs = [here.report() for _ in range(2)]
+    here.deliver()
+    assert {here.house.stands(job_id)[0] for job_id in jobs} == {JobState.REPORTED}
+    orthanc_dicomweb.start()
+    here.house.clock.pass_seconds(1000)
+    here.deliver()
+    assert {here.house.stands(job_id)[0] for job_id in jobs} == {JobState.DELIVERED}
+    assert len(orthanc_dicomweb.instances()) == 4
+
+
 def test_a_warning_counts_as_delivered_and_is_kept(post: Make) -> None:
     def warn(request: Request) -> Response:
         item = named(request, **{"00081196": 0xB006})
