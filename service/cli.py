@@ -238,9 +238,11 @@ def check() -> None:
 def conformance() -> None:
     """Print the DICOM Conformance Statement of this configuration, in Markdown."""
     with _explained():
+        settings = _settings()
         from service.conformance import statement
+        from workers.conformance import made
 
-        typer.echo(statement(_settings()), nl=False)
+        typer.echo(statement(settings, made(settings)), nl=False)
 
 
 def main() -> None:

@@ -52,6 +52,11 @@ class Reason(StrEnum):
     DESTINATION_REMOVED = "destination-removed"
 
 
+NOT_ANALYSED: Final = tuple(Reason)[
+    tuple(Reason).index(Reason.OWN_RESULT) : tuple(Reason).index(Reason.ATTEMPTS_EXHAUSTED)
+]
+"""Why an accepted instance ends without a finding."""
+
 LEFT_ALONE: Final = frozenset({Reason.OWN_RESULT, Reason.NOT_AN_IMAGE})
 """What is not told to anybody: a report on a report would come back for ever."""
 

@@ -89,6 +89,18 @@ TRANSFER_SYNTAXES: Final[tuple[str, ...]] = (
 )
 
 
+UNCOMPRESSED: Final[tuple[str, ...]] = (
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    DeflatedExplicitVRLittleEndian,
+)
+
+
+def transfer_syntaxes(sop_class: str) -> tuple[str, ...]:
+    """Give what the listener takes of a storage class: what has no pixels is not compressed."""
+    return UNCOMPRESSED if sop_class in DOCUMENT_SOP_CLASSES else TRANSFER_SYNTAXES
+
+
 def sop_class_uid(name_or_uid: str) -> str:
     """Turn a storage class's UID or its keyword into the UID.
 

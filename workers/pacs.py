@@ -13,8 +13,6 @@ from pydicom.uid import (
     UID,
     Comprehensive3DSRStorage,
     ComprehensiveSRStorage,
-    ExplicitVRLittleEndian,
-    ImplicitVRLittleEndian,
 )
 from pynetdicom import AE, _config, evt
 from pynetdicom.association import Association
@@ -24,7 +22,7 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 from service.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from service.job import Reference
 from service.settings import DimseDestination
-from service.sop_classes import RESULT_SOP_CLASSES
+from service.sop_classes import RESULT_SOP_CLASSES, RESULT_SYNTAXES
 from workers.outgoing import (
     CANNOT_UNDERSTAND,
     NO_CONNECTION,
@@ -39,7 +37,6 @@ from workers.outgoing import (
 
 OFFERED: Final = tuple(UID(each) for each in RESULT_SOP_CLASSES)
 _config.STORE_SEND_CHUNKED_DATASET = True  # a path given to send_c_store goes as it lies on disk
-SYNTAXES: Final = [ExplicitVRLittleEndian, ImplicitVRLittleEndian]
 _QUICKACK: Final = getattr(socket, "TCP_QUICKACK", None)  # Linux
 MAXIMUM_PDU_BYTES: Final = 128 * 1024
 NOTHING_ACCEPTED: Final = "nothing-accepted"
@@ -215,7 +212,7 @@ def _propose(ae: AE, sop_classes: Sequence[str]) -> None:
     if Comprehensive3DSRStorage in proposed:
         proposed.add(ComprehensiveSRStorage)
     for sop_class in sorted(proposed):
-        for syntax in SYNTAXES:  # a context each, so that both may be accepted
+        for syntax in RESULT_SYNTAXES:  # a context each, so that both may be accepted
             ae.add_requested_context(sop_class, syntax)
     ae.add_requested_context(Verification)
 

@@ -1,0 +1,140 @@
+"""What the listener takes, from whom, and what it answers (PS3.2 4.2)."""
+
+from collections.abc import Iterator
+
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+from service.acceptance import STATUSES
+from service.commitment import (
+    ACTION_STATUSES,
+    EVENT_STATUSES,
+    FAILURE_REASONS,
+    LONGEST_DATA_SET,
+    MOST_INSTANCES,
+    STORAGE_COMMITMENT,
+    SYNTAXES,
+)
+from service.conformance.tables import Lines, heading, hexadecimal, named, paragraph, table
+from service.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from service.reasons import EXPLANATIONS, NOT_ANALYSED
+from service.settings import Dicom, Settings
+from service.sop_classes import VERIFICATION, transfer_syntaxes
+
+IMPLEMENTATION = (
+    ("Application context", "`1.2.840.10008.3.1.1.1`"),
+    ("Implementation Class UID", f"`{IMPLEMENTATION_CLASS_UID}`"),
+    ("Implementation Version Name", f"`{IMPLEMENTATION_VERSION_NAME}`"),
+    ("Asynchronous operations", "not supported: one operation at a time"),
+)
+
+
+def listener(settings: Settings) -> Lines:
+    """Give section 4.2.1."""
+    yield from heading(4, "4.2.1 LISTENER")
+    yield from heading(5, "4.2.1.1 Association policies")
+    yield from table(("Association", "Value"), [*IMPLEMENTATION, *_policies(settings.dicom)])
+    yield from heading(5, "4.2.1.2 Association initiation")
+    yield from paragraph("The listener initiates no associations.")
+    yield from heading(5, "4.2.1.3 Accepted presentation contexts")
+    yield from table(("Abstract syntax", "UID", "Transfer syntaxes", "Role"), _contexts(settings))
+    yield from table(
+        ("List", "Transfer syntaxes, the preferred first"),
+        [(letter, "; ".join(map(_both, syntaxes))) for syntaxes, letter in _lists(settings)],
+    )
+    yield from paragraph(
+        "Of a presentation context's transfer syntaxes the listener accepts the one that it",
+        "prefers. Extended negotiation is not supported.",
+    )
+    yield from _storage(settings)
+    yield from _commitment(settings)
+
+
+def _policies(dicom: Dicom) -> Iterator[tuple[str, str]]:
+    yield "AE title", dicom.ae_title
+    yield "Calling AE titles accepted", ", ".join(dicom.allowed_calling_ae_titles) or "any"
+    called = dicom.ae_title if dicom.require_called_ae_title else "any"
+    yield "Called AE titles accepted", called
+    yield "Associations at once", str(dicom.maximum_associations)
+    yield "Maximum PDU received", f"{dicom.maximum_pdu_bytes} bytes"
+
+
+def _contexts(settings: Settings) -> list[tuple[str, ...]]:
+    lists = dict(_lists(settings))
+    rows: list[tuple[str, ...]] = [
+        (*named(uid), f"list {lists[transfer_syntaxes(uid)]}", "SCP")
+        for uid in settings.dicom.sop_classes
+    ]
+    rows.append((*named(STORAGE_COMMITMENT), _names(SYNTAXES), "SCP, and SCU by role selection"))
+    both = (ImplicitVRLittleEndian, ExplicitVRLittleEndian)
+    rows.append((*named(VERIFICATION), _names(both), "SCP"))
+    return rows
+
+
+def _lists(settings: Settings) -> list[tuple[tuple[str, ...], str]]:
+    """Name each different list of transfer syntaxes by a letter."""
+    different = dict.fromkeys(map(transfer_syntaxes, settings.dicom.sop_classes))
+    return [(syntaxes, "ABC"[place]) for place, syntaxes in enumerate(different)]
+
+
+def _storage(settings: Settings) -> Lines:
+    yield from heading(5, "4.2.1.4 SOP specific conformance: Storage")
+    yield from paragraph(
+        "Level 2 (full) storage: the data set is kept byte for byte as received, private",
+        "attributes included. Success is answered when it and its row in the ledger are on the",
+        "disk. The same SOP Instance UID with the same bytes is answered Success and is one",
+        "instance; with other bytes it is a corrected instance, which is analysed by itself, and",
+        "whose report names the earlier report as its predecessor. After any other answer than",
+        "Success nothing is kept.",
+    )
+    answers = [
+        (hexadecimal(status), reason, EXPLANATIONS[reason]) for reason, status in STATUSES.items()
+    ]
+    yield from table(
+        ("Status", "Reason", "Meaning"),
+        [("0x0000", "", "Success"), *sorted(answers)],
+    )
+    yield from paragraph(
+        f"Bytes are removed {settings.spool.keep_days:g} days after all reports about an instance",
+        "were delivered. Which instances are analysed is decided after they were accepted; those",
+        "that are not end with one of these reasons, which a report can tell:",
+    )
+    yield from table(
+        ("Reason", "Meaning"),
+        [(reason, EXPLANATIONS[reason]) for reason in NOT_ANALYSED],
+    )
+
+
+def _commitment(settings: Settings) -> Lines:
+    yield from heading(5, "4.2.1.5 SOP specific conformance: Storage Commitment Push Model")
+    yield from paragraph(
+        "As SCP: an instance is committed when it was received with this SOP Class and its bytes",
+        f"are still in the spool, that is up to {settings.spool.keep_days:g} days after its end.",
+        f"A request may name up to {MOST_INSTANCES} instances in {LONGEST_DATA_SET} bytes. The",
+        "N-EVENT-REPORT goes out on an association of its own to the calling AE title's address",
+        "where that is configured (a destination, or `dicom.commitment_peers`), and is tried for",
+        f"{settings.deliver.give_up_days:g} days; to any other on the association of the request.",
+    )
+    yield from table(
+        ("N-ACTION answered", "Meaning"),
+        [(hexadecimal(status), meaning) for status, meaning in ACTION_STATUSES.items()],
+    )
+    yield from table(
+        ("Failure Reason", "Meaning"),
+        [(hexadecimal(status), meaning) for status, meaning in FAILURE_REASONS.items()],
+    )
+    yield from paragraph(
+        "As SCU, for the results that a destination brings (it proposes the SCP role by role",
+        "selection):",
+    )
+    yield from table(
+        ("N-EVENT-REPORT answered", "Meaning"),
+        [(hexadecimal(status), meaning) for status, meaning in EVENT_STATUSES.items()],
+    )
+
+
+def _names(syntaxes: tuple[str, ...]) -> str:
+    return ", ".join(named(uid)[0] for uid in syntaxes)
+
+
+def _both(uid: str) -> str:
+    return " ".join(named(uid))

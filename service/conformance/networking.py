@@ -1,0 +1,79 @@
+"""The implementation model, the network interfaces and what can be configured (PS3.2 4.1, 4.3)."""
+
+from typing import Final
+
+from service.conformance.tables import Lines, heading, paragraph, table
+from service.settings import Settings
+
+_LISTENER: Final = (
+    "Takes instances, says that it is there, takes requests for commitment and the results of "
+    "those that Lobar made."
+)
+_DELIVERER: Final = (
+    "Sends reports and what goes with them, asks for commitment to them, and tells senders what "
+    "Lobar commits itself to."
+)
+
+
+def implementation_model(settings: Settings) -> Lines:
+    """Give section 4.1."""
+    yield from heading(2, "4 Networking")
+    yield from heading(3, "4.1 Implementation model")
+    yield from heading(4, "4.1.1 Application data flow")
+    yield "```mermaid"
+    yield "flowchart LR"
+    yield '    sender(["PACS, router or modality"]) -->|"C-STORE, C-ECHO, N-ACTION"| listener'
+    yield '    listener["LISTENER"] -.->|"spool and ledger"| deliverer["DELIVERER"]'
+    yield '    deliverer -->|"C-STORE, N-ACTION"| pacs(["destination"])'
+    yield '    deliverer -->|"STOW-RS"| web(["destination with DICOMweb"])'
+    yield '    pacs -->|"N-EVENT-REPORT"| listener'
+    yield '    deliverer -->|"N-EVENT-REPORT"| sender'
+    yield "```"
+    yield ""
+    yield from heading(4, "4.1.2 Functional definition of AEs")
+    yield from table(
+        ("Application entity", "Does"),
+        (
+            ("LISTENER", f"{_LISTENER} Runs as `lobar listener`."),
+            ("DELIVERER", f"{_DELIVERER} Runs as `lobar worker deliver`."),
+        ),
+    )
+    yield from paragraph(
+        f"Both use the AE title {settings.dicom.ae_title}, unless a destination has a",
+        "`calling_ae_title` of its own.",
+    )
+    yield from heading(4, "4.1.3 Sequencing of real-world activities")
+    yield "1. An instance is stored. Success is answered when it is on the disk and in the ledger."
+    yield "2. It is analysed: at once, or when what came before it is done."
+    yield "3. Report and overlay are sent to each destination that wants them for this outcome."
+    yield "4. Where a destination is to commit itself, it is asked to, and sent again what it"
+    yield "   does not commit itself to."
+    yield ""
+
+
+def interfaces(settings: Settings) -> Lines:
+    """Give section 4.3."""
+    yield from heading(3, "4.3 Network interfaces")
+    yield from paragraph(
+        "TCP/IP, IPv4 or IPv6, by what the host provides. DNS names are resolved by the host.",
+        f"The listener is at {settings.dicom.host}, port {settings.dicom.port}.",
+    )
+
+
+def configuration(settings: Settings) -> Lines:
+    """Give section 4.4."""
+    yield from heading(3, "4.4 Configuration")
+    yield from table(
+        ("Parameter", "Value"),
+        (
+            ("AE title", settings.dicom.ae_title),
+            ("Port", str(settings.dicom.port)),
+            ("Maximum PDU received", f"{settings.dicom.maximum_pdu_bytes} bytes"),
+            ("Largest instance", f"{settings.dicom.maximum_instance_bytes} bytes"),
+            ("ARTIM and negotiation time-out", f"{settings.dicom.acse_seconds:g} s"),
+            ("Silence on an association", f"{settings.dicom.network_seconds:g} s"),
+            ("A destination is tried for", f"{settings.deliver.give_up_days:g} days"),
+            ("Bytes of ended jobs are kept for", f"{settings.spool.keep_days:g} days"),
+        ),
+    )
+    yield from paragraph("All parameters: docs/configuration.md.")

@@ -1,0 +1,250 @@
+"""What the workers add to the conformance statement: their objects, and what follows an answer.
+
+The annex is not written by hand: it is read off objects that are built here from two made-up
+sources and every conclusion there is, so it can only say what is really sent.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import numpy as np
+from pydicom.datadict import dictionary_description
+from pydicom.dataelem import DataElement
+from pydicom.dataset import Dataset
+from pydicom.uid import UID, DigitalXRayImageStorageForPresentation
+
+from service.conformance import Made
+from service.conformance.tables import Lines, heading, hexadecimal, paragraph, table
+from service.job import OutputKind
+from service.reasons import LEFT_ALONE, NOT_ANALYSED
+from service.settings import Settings
+from workers.outgoing import OUT_OF_RESOURCES, SUCCESS, WARNINGS
+from workers.output import Output, as_comprehensive
+from workers.prediction import (
+    Conclusion,
+    Finding,
+    Model,
+    NotAnalysed,
+    OperatingPoint,
+    Prediction,
+    Region,
+)
+from workers.report_header import INHERITED, TYPE_2
+from workers.report_uids import Edition, Predecessor
+from workers.results import make_outputs
+from workers.stow_response import REFUSED, STORED
+
+LONGEST_VALUE: Final = 60
+VARIES: Final = "varies"
+AS_IN_SOURCE: Final = "as in the source, byte for byte"
+TITLES: Final = {
+    OutputKind.SR: "Report",
+    OutputKind.OVERLAY: "Overlay",
+    OutputKind.GSPS: "Presentation state",
+    OutputKind.PDF: "PDF",
+}
+
+
+def made(settings: Settings) -> Made:
+    """Give what the conformance statement is to say of the workers."""
+    return Made(
+        answers=tuple(_answers(settings)),
+        web_answers=tuple(_web_answers()),
+        objects=tuple(_objects()),
+    )
+
+
+def _answers(settings: Settings) -> Iterator[tuple[str, str]]:
+    limits = settings.deliver
+    yield hexadecimal(SUCCESS), "delivered; where commitment is asked for, stored until it is given"
+    single = [hexadecimal(each) for each in sorted(WARNINGS) if each < 0xB000]  # noqa: PLR2004 -- PS3.7 annex C
+    yield f"{', '.join(single)}, 0xBxxx", "the same, with a warning kept and counted"
+    yield (
+        f"{hexadecimal(OUT_OF_RESOURCES.start)[:-2]}xx, no answer, no association",
+        f"tried again, for up to {limits.give_up_days:g} days",
+    )
+    yield "any other", f"tried again up to {limits.maximum_refusals} times, then parked"
+
+
+def _web_answers() -> Iterator[tuple[str, str]]:
+    yield ", ".join(map(str, sorted(STORED))), "as 0x0000, unless the body says otherwise"
+    yield "202", "as the body says of the instance: its Warning Reason or Failure Reason"
+    for status, meaning in REFUSED.items():
+        yield str(status), f"as {hexadecimal(meaning)}, unless the body gives a Failure Reason"
+    yield "any other, no answer, TLS that fails", "tried again, as when there is no association"
+
+
+def _objects() -> Lines:
+    yield from heading(2, "8 Annexes: the objects that are made, their codes and templates")
+    yield from heading(3, "8.1 IOD contents")
+    yield from paragraph(
+        "Read off objects about made-up sources, for every conclusion. Sequences are given by the",
+        "number of their items; (where it applies) marks what not every object of the kind has.",
+        "Patient and study attributes are those of the source; absent ones of Type 2 are empty.",
+    )
+    samples = list(_samples())
+    for kind in OutputKind:
+        yield from _attributes(kind, [each.dataset for each in samples if each.kind is kind])
+    yield from _inherited()
+    yield from heading(3, "8.2 Private attributes and transfer syntaxes")
+    yield from paragraph("None.")
+    yield from heading(3, "8.3 Coded terminology and templates")
+    yield from _templates(samples)
+    yield from _codes(samples)
+    yield from heading(3, "8.4 Greyscale image consistency")
+    yield from paragraph(
+        "Lobar displays nothing. Overlays are RGB; presentation states repeat the source's own",
+        "greyscale transformations, with Presentation LUT Shape INVERSE for MONOCHROME1.",
+    )
+
+
+def _samples() -> Iterator[Output]:
+    """Build everything that can be built, twice from different sources at different times."""
+    for number in (1, 2):
+        for place, conclusion in enumerate(_conclusions()):
+            outputs = make_outputs(
+                _source(number),
+                np.zeros((40 + number, 40), dtype=np.float32),
+                conclusion,
+                kinds=tuple(OutputKind),
+                now=datetime(2026, 1, 1, tzinfo=UTC) + timedelta(days=number, seconds=number),
+                edition=Edition(follows=None if place else _predecessor()),
+            )
+            for output in outputs:
+                yield output
+                if output.kind is OutputKind.SR:
+                    yield as_comprehensive(output)
+
+
+def _conclusions() -> Iterator[Conclusion]:
+    point = OperatingPoint(
+        name="balanced", threshold=0.5, indeterminate_low=0.4, indeterminate_high=0.6
+    )
+    for digit in "01":
+        model = Model(
+            name=f"model {digit}",
+            version=digit,
+            weights_sha256=digit * 64,
+            calibrated=True,
+            operating_point=point,
+        )
+        for probability in (0.9, 0.1, 0.5):
+            finding = point.read(probability)
+            prediction = Prediction(finding=finding, probability=probability, model=model)
+            yield prediction
+            if finding is not Finding.ABSENT:
+                yield replace(prediction, region=Region(top=0, left=0, bottom=0.5, right=0.5))
+        for reason in NOT_ANALYSED:
+            if reason not in LEFT_ALONE:
+                yield NotAnalysed(reason=reason, model=model)
+
+
+def _predecessor() -> Predecessor:
+    uid = "1.2.3"
+    return Predecessor(sop_class_uid=uid, sop_instance_uid=uid, series_instance_uid=uid)
+
+
+def _source(number: int) -> Dataset:
+    """Make up the header of a radiograph that has what a header may have."""
+    source = Dataset()
+    source.SOPClassUID = DigitalXRayImageStorageForPresentation
+    source.SOPInstanceUID = f"1.2.3.{number}"
+    source.StudyInstanceUID = f"1.2.4.{number}"
+    source.SeriesInstanceUID = f"1.2.5.{number}"
+    source.Modality = "DX"
+    source.Rows = source.Columns = 100 * number
+    source.PhotometricInterpretation = f"MONOCHROME{number}"
+    source.SamplesPerPixel = 1
+    source.ImagerPixelSpacing = [number / 10, number / 10]
+    source.PatientOrientation = ["L", "F"] if number == 1 else ["R", "F"]
+    source.TimezoneOffsetFromUTC = f"+0{number}00"
+    source.LossyImageCompression = "01"
+    request = Dataset()
+    request.AccessionNumber = request.RequestedProcedureID = str(number)
+    source.RequestAttributesSequence = [request]
+    return source
+
+
+def _attributes(kind: OutputKind, datasets: list[Dataset]) -> Lines:
+    classes = {UID(str(each.SOPClassUID)).name for each in datasets}
+    yield from heading(4, f"{TITLES[kind]}: {' or '.join(sorted(classes))}")
+    tags = sorted({tag for dataset in datasets for tag in dataset.keys()})  # noqa: SIM118 -- iterating a Dataset decodes
+    copied = {*TYPE_2, *INHERITED}
+    rows = []
+    for tag in tags:
+        held = [dataset[tag] for dataset in datasets if tag in dataset]
+        if held[0].keyword in copied:
+            continue
+        always = len(held) == len(datasets)
+        value = _value(held) + ("" if always else " (where it applies)")
+        rows.append((dictionary_description(tag), str(tag), held[0].VR, value))
+    yield from table(("Attribute", "Tag", "VR", "Value"), rows)
+
+
+def _value(held: list[DataElement]) -> str:
+    if held[0].VR == "SQ":
+        counts = sorted({len(each.value) for each in held})
+        number = " or ".join(map(str, counts))
+        return f"{number} item{'' if counts == [1] else 's'}"
+    written = {_written(each) for each in held}
+    if len(written) != 1:
+        return VARIES
+    (only,) = written
+    return (only if len(only) <= LONGEST_VALUE else f"{only[:LONGEST_VALUE]}...") or "empty"
+
+
+def _written(element: DataElement) -> str:
+    if element.VR in {"OB", "OW"}:
+        return VARIES
+    values = element.value if element.VM > 1 else [element.value]
+    return "\\".join(map(str, values))
+
+
+def _inherited() -> Lines:
+    yield from heading(4, "Of every object: what is carried from the source")
+    names = ", ".join(sorted(dictionary_description(each) for each in (*TYPE_2, *INHERITED)))
+    yield from paragraph(f"{AS_IN_SOURCE[:1].upper()}{AS_IN_SOURCE[1:]}: {names}.")
+
+
+def _templates(samples: Iterable[Output]) -> Lines:
+    used = {
+        (str(item.MappingResource), str(item.TemplateIdentifier))
+        for output in samples
+        for item in _everywhere(output.dataset)
+        if "TemplateIdentifier" in item
+    }
+    meanings = {
+        "1500": "Measurement Report: a finding",
+        "1501": "Measurement and Qualitative Evaluation Group: without a region",
+        "1410": "Planar ROI Measurements and Qualitative Evaluations: with a region",
+        "2000": "Basic Diagnostic Imaging Report: not analysed",
+    }
+    rows = [(f"{resource} {number}", meanings[number]) for resource, number in sorted(used)]
+    yield from table(("Template", "Used for"), rows)
+
+
+def _codes(samples: Iterable[Output]) -> Lines:
+    used: dict[tuple[str, str], tuple[str, set[str]]] = {}
+    for output in samples:
+        for item in _everywhere(output.dataset):
+            value = item.get("CodeValue") or item.get("LongCodeValue")
+            if value is None:
+                continue
+            scheme = str(item.CodingSchemeDesignator)
+            entry = used.setdefault((scheme, str(value)), (str(item.CodeMeaning), set()))
+            entry[1].add(TITLES[output.kind].lower())
+    rows = [
+        (f"({value}, {scheme}, {meaning})", ", ".join(sorted(kinds)))
+        for (scheme, value), (meaning, kinds) in sorted(used.items())
+    ]
+    yield from table(("Code", "In"), rows)
+
+
+def _everywhere(dataset: Dataset) -> Iterator[Any]:
+    yield dataset
+    for element in dataset:
+        if element.VR == "SQ":
+            for item in element.value:
+                yield from _everywhere(item)
