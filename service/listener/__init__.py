@@ -1,4 +1,4 @@
-"""The door for a PACS: who may associate, C-ECHO, C-STORE."""
+"""The door for a PACS: who may associate, C-ECHO, C-STORE, storage commitment."""
 
 from service.listener.server import Listener
 

@@ -11,9 +11,8 @@ from pynetdicom.association import Association
 from pynetdicom.pdu_primitives import A_ABORT, A_ASSOCIATE, A_P_ABORT, A_RELEASE
 from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
 
-from service.listener.messages import Messages
+from service.listener.messages import Doors, Messages
 from service.listener.sockets import tune
-from service.listener.transfer import StoreDoor
 from service.listener.upper_layer import NOTHING, UpperLayer
 from service.metrics import ASSOCIATIONS, ASSOCIATIONS_OPEN
 
@@ -32,11 +31,11 @@ log = structlog.get_logger()
 
 
 class StoreAssociation(Association):
-    """An association that is asked to store and to echo, and ends when told to stop."""
+    """An association that is asked to store and the like, and ends when told to stop."""
 
-    def __init__(self, entity: AE, door: StoreDoor, stopping: threading.Event) -> None:
+    def __init__(self, entity: AE, doors: Doors, stopping: threading.Event) -> None:
         super().__init__(entity, "acceptor")
-        self.dimse: Messages = Messages(self, door, stopping)
+        self.dimse: Messages = Messages(self, doors, stopping)
         self.dul: UpperLayer = UpperLayer(self, self.dimse)
         self.acse_timeout = entity.acse_timeout  # these two set the new upper layer's timers
         self.network_timeout = entity.network_timeout
@@ -105,7 +104,7 @@ class Connection(RequestHandler):
 
     def _create_association(self) -> StoreAssociation:
         entity = self.ae
-        association = StoreAssociation(entity, self.server.door, self.server.stopping)
+        association = StoreAssociation(entity, self.server.doors, self.server.stopping)
         association.name = f"AcceptorThread@{self.client_address[1]}"  # pynetdicom counts by name
         association._server = self.server  # noqa: SLF001 -- as in the method this replaces
         association.set_socket(AssociationSocket(association, client_socket=self.request))
@@ -125,8 +124,8 @@ class Server(ThreadedAssociationServer):
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, entity: AE, address: tuple[str, int], door: StoreDoor) -> None:
-        self.door = door
+    def __init__(self, entity: AE, address: tuple[str, int], doors: Doors) -> None:
+        self.doors = doors
         self.stopping = threading.Event()
         super().__init__(
             entity,

@@ -4,10 +4,11 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, _config
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
+from service.commitment import STORAGE_COMMITMENT, SYNTAXES
 from service.exposure import listener_fault
 from service.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from service.settings import ConfigurationError, Dicom
-from service.sop_classes import TRANSFER_SYNTAXES
+from service.sop_classes import transfer_syntaxes
 
 _config.LOG_HANDLER_LEVEL = "none"  # its handlers would word each PDU for a log that is silent
 
@@ -32,6 +33,12 @@ def application_entity(dicom: Dicom) -> AE:
     if not dicom.allow_any_calling_ae_title:
         entity.require_calling_aet = list(dicom.allowed_calling_ae_titles)
     for sop_class in dicom.sop_classes:
-        entity.add_supported_context(sop_class, list(TRANSFER_SYNTAXES))
+        entity.add_supported_context(sop_class, list(transfer_syntaxes(sop_class)))
+    entity.add_supported_context(
+        STORAGE_COMMITMENT,
+        list(SYNTAXES),
+        scu_role=True,  # who asks for our commitment
+        scp_role=True,  # who tells us of theirs, on an association of its own
+    )
     entity.add_supported_context(Verification, [ImplicitVRLittleEndian, ExplicitVRLittleEndian])
     return entity

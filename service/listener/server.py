@@ -10,7 +10,9 @@ import structlog
 
 from service.ledger import Ledger
 from service.listener.association import Server
+from service.listener.commitment import CommitmentDoor
 from service.listener.entity import application_entity
+from service.listener.messages import Doors
 from service.listener.transfer import StoreDoor
 from service.log import silence_pynetdicom
 from service.reception import Reception
@@ -24,7 +26,7 @@ log = structlog.get_logger()
 
 
 class Listener:
-    """A DICOM server (C-ECHO and C-STORE) in threads of this process.
+    """A DICOM server (C-ECHO, C-STORE, storage commitment) in threads of this process.
 
     A C-STORE is answered with Success once the instance is durable in spool and ledger; `ring` is
     called then, and must return at once.
@@ -45,11 +47,12 @@ class Listener:
             inflated_bytes=settings.dicom.maximum_instance_bytes,
             known_ae_titles=settings.dicom.allowed_calling_ae_titles,
         )
-        self._door = StoreDoor(
+        store = StoreDoor(
             spool=spool,
             reception=reception,
             maximum_instance_bytes=settings.dicom.maximum_instance_bytes,
         )
+        self._doors = Doors(store=store, commitment=CommitmentDoor(settings, spool, ledger))
         self._server: Server | None = None
 
     def __enter__(self) -> Self:
@@ -78,7 +81,7 @@ class Listener:
         silence_pynetdicom()
         address = (self._dicom.host, self._dicom.port)
         try:
-            self._server = Server(self._entity, address, self._door)
+            self._server = Server(self._entity, address, self._doors)
         except OSError as exc:
             raise ConfigurationError(
                 f"The listener cannot use dicom.host {address[0]} and dicom.port {address[1]}: "

@@ -152,6 +152,7 @@ def test_only_what_is_supported_is_accepted(door: Door) -> None:
     with door.sender(contexts) as sender:
         assert sender.accepted == {
             1: ExplicitVRLittleEndian,
+            5: ExplicitVRLittleEndian,  # a report, which comes along with its study
             7: JPEG2000Lossless,
             13: ImplicitVRLittleEndian,
         }
