@@ -94,6 +94,11 @@ class LobarService:
         found = self._ask(lambda ledger: ledger.view.find(sop_instance_uid))
         return [job for job in found if job.sop_instance_uid == sop_instance_uid]
 
+    def all_jobs(self) -> list[Job]:
+        """List every job there is, up to a thousand."""
+        jobs: list[Job] = self._ask(lambda ledger: ledger.view.recent(1000))
+        return jobs
+
     def settled(self, sop_instance_uid: str) -> Job:
         """Wait until the one job of an instance is settled, and give it."""
 

@@ -1,0 +1,91 @@
+"""A PACS that sends everything it is sent on to Lobar: our results come back, and that is the end."""
+
+import copy
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+
+import httpx
+import pytest
+from peers.lobar import LobarService, destination, wait_for
+from peers.objects import make_cr
+from peers.orthanc import OrthancServer
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pydicom.uid import generate_uid
+
+from service.job import JobState
+
+pytestmark = [pytest.mark.orthanc]
+FORWARD = """
+function OnStoredInstance(id, tags, metadata, origin)
+    SendToModality(id, 'lobar')
+end
+"""
+
+
+@pytest.fixture
+def router(tmp_path: Path) -> Iterator[OrthancServer]:
+    """An Orthanc that sends every instance on, whoever sent it."""
+    script = tmp_path / "forward.lua"
+    script.write_text(FORWARD)
+    scripts = [str(tmp_path / "only-from-loopback.lua"), str(script)]
+    server = OrthancServer(tmp_path, options={"LuaScripts": scripts})
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def lobar(router: OrthancServer, tmp_path: Path) -> Iterator[LobarService]:
+    wanted = destination(router, "router")
+    wanted["outcomes"] = ["present", "absent", "indeterminate", "not_analysed"]
+    wanted["outputs"] = ["sr", "overlay", "gsps", "pdf"]
+    service = LobarService(tmp_path, [wanted])
+    modality = {"AET": service.ae_title, "Host": service.host, "Port": service.dicom_port}
+    httpx.put(f"{router.http_url}/modalities/lobar", json=modality).raise_for_status()
+    service.start()
+    yield service
+    service.stop()
+
+
+def somebody_elses(report: Dataset) -> Dataset:
+    """Make a report that bears no mark of ours, as another product's would be."""
+    other = copy.deepcopy(report)
+    for keyword in ("InstanceCreatorUID", "ContributingEquipmentSequence"):
+        delattr(other, keyword)
+    other.Manufacturer = "Somebody else"
+    other.SOPInstanceUID = other.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+    return other
+
+
+def test_results_that_come_back_are_counted_and_left_alone_and_so_are_reports_of_others(
+    lobar: LobarService, router: OrthancServer
+) -> None:
+    source = make_cr()
+    router.keep(encoded(source))
+    assert lobar.settled(source.SOPInstanceUID).state is JobState.DELIVERED
+    wait_for(lambda: states(lobar) == [JobState.DELIVERED, *[JobState.NOT_ANALYSED] * 4])
+    (report,) = (each for each in router.instances() if each["Modality"] == "SR")
+    other = somebody_elses(dcmread(BytesIO(router.dicom_file(report["ID"]))))
+    router.keep(encoded(other))
+    assert lobar.settled(other.SOPInstanceUID).reason == "not-an-image"
+
+    counted = lobar.metrics()
+    reason = 'lobar_not_analysed_total{reason="%s"}'
+    assert counted[reason % "own-result"] == 4
+    assert counted[reason % "not-an-image"] == 1
+    assert len(router.instances()) == 6, "the image, four results, somebody else's report"
+    assert len(states(lobar)) == 6
+    assert lobar.balance() == 0
+
+
+def states(lobar: LobarService) -> list[JobState]:
+    jobs = lobar.all_jobs()
+    return sorted(job.state for job in jobs)
+
+
+def encoded(dataset: Dataset) -> bytes:
+    buffer = BytesIO()
+    dataset.save_as(buffer, enforce_file_format=True)
+    return buffer.getvalue()
