@@ -35,6 +35,7 @@ FLAGS: Final = (
 WINDOW: Final = (1600, 900)
 PATIENCE_SECONDS: Final = 30  # of a browser on a busy machine; nothing waits longer than it must
 AFTERTHOUGHT_MILLISECONDS: Final = 1000  # OHIF may ask or complain a little after it has drawn
+NOTICES_HIDDEN: Final = "[data-sonner-toaster] { visibility: hidden }"
 LIT: Final = 40  # of 255: brighter than OHIF's own background
 
 Pixels = NDArray[np.uint8]
@@ -44,11 +45,12 @@ Line = list[tuple[float, float]]
 class ViewerGateway(Server):
     """`deploy/viewer/gateway.py` in front of an Orthanc; `url` is what a person opens."""
 
-    def __init__(self, folder: Path, orthanc: OrthancServer) -> None:
+    def __init__(self, folder: Path, orthanc: OrthancServer, ohif: Path = OHIF) -> None:
         port = free_port()
         self.url = f"http://{LOOPBACK}:{port}"
+        behind = ["--orthanc", orthanc.http_url, "--ohif", ohif]
         super().__init__(
-            [sys.executable, GATEWAY, "--port", str(port), "--orthanc", orthanc.http_url],
+            [sys.executable, GATEWAY, "--port", str(port), *behind],
             log=folder / "gateway.log",
             answers=lambda: accepts_connections(port),
         )
@@ -108,8 +110,11 @@ class OpenStudy:
         return box["width"], box["height"]
 
     def picture(self, file: Path | None = None) -> Pixels:
-        """Give the viewport as it looks, rows x columns x RGB, and keep it in a file."""
-        shot = self._viewport.screenshot(path=file)
+        """Give the viewport as it looks, rows x columns x RGB, and keep it in a file.
+
+        What the viewer says on its own account (`notices`) is left out where it lies above.
+        """
+        shot = self._viewport.screenshot(path=file, style=NOTICES_HIDDEN)
         return np.asarray(Image.open(BytesIO(shot)).convert("RGB"))
 
     def _is_text(self) -> bool:
@@ -151,13 +156,18 @@ def _line(points: str) -> Line:
     return list(zip(numbers[::2], numbers[1::2], strict=True))
 
 
+def need_ohif() -> None:
+    """Skip the test without OHIF, or fail it when CI=true."""
+    if not OHIF.is_dir():
+        missing("no OHIF here: deploy/setup/ohif.sh fetches it")
+
+
 @pytest.fixture(scope="session")
 def viewer_url(
     _shared_orthanc_dicomweb: OrthancServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[str]:
     """Where OHIF is, in front of `orthanc_dicomweb`. Mark the test `ohif`."""
-    if not OHIF.is_dir():
-        missing("no OHIF here: deploy/setup/ohif.sh fetches it")
+    need_ohif()
     gateway = ViewerGateway(tmp_path_factory.mktemp("viewer"), _shared_orthanc_dicomweb)
     gateway.start()
     yield gateway.url

@@ -1,0 +1,85 @@
+"""What `make viewer` starts: everything there to look at, and nothing left of it at the end."""
+
+import re
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+import pytest
+from peers.lobar import wait_for
+from peers.orthanc import need_dicomweb_plugin
+from peers.process import Server
+from peers.programs import need_program
+from peers.viewer import need_ohif
+from pydicom import dcmread
+
+pytestmark = [pytest.mark.orthanc, pytest.mark.ohif]
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+SHOW: Final = ROOT / "deploy" / "viewer" / "show.py"
+SAMPLE: Final = ROOT / "tests" / "samples" / "cr_monochrome1.dcm"
+
+
+@pytest.fixture
+def hand(tmp_path: Path) -> Path:
+    """A file that Lobar refuses to analyse."""
+    instance = dcmread(SAMPLE)
+    instance.BodyPartExamined = "HAND"
+    instance.StudyInstanceUID = "2.25.4710"
+    instance.SOPInstanceUID = instance.file_meta.MediaStorageSOPInstanceUID = "2.25.4711"
+    instance.save_as(tmp_path / "hand.dcm")
+    return tmp_path / "hand.dcm"
+
+
+@pytest.fixture
+def temporary(tmp_path: Path) -> Path:
+    """Where temporary directories are made; short, for the sockets in it."""
+    folder = tmp_path / "t"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def shown(hand: Path, temporary: Path, tmp_path: Path) -> Iterator[Server]:
+    """The viewer with a chest and a hand, started from anywhere and ready to be looked at."""
+    need_program("Orthanc")
+    need_dicomweb_plugin()
+    need_ohif()
+    command = ["env", f"TMPDIR={temporary}", "LOBAR_DICOM__PORT=1", sys.executable, SHOW]
+    server = Server(
+        [*command, SAMPLE, hand],
+        log=tmp_path / "show.log",
+        answers=lambda: True,
+        stop_signal=signal.SIGINT,
+    )
+    server.start()
+    wait_for(lambda: "All studies: " in server.log.read_text() or not server.running)
+    yield server
+    server.stop()
+
+
+def test_each_file_can_be_looked_at_until_everything_is_removed(
+    shown: Server, temporary: Path
+) -> None:
+    told = shown.log.read_text()
+    assert "cr_monochrome1.dcm: absent" in told
+    assert "hand.dcm: not analysed" in told
+    addresses = re.findall(r"(http://127\.0\.0\.1:\d+)/viewer\?StudyInstanceUIDs=([\d.]+)", told)
+    assert len(addresses) == 2
+    for viewer, study in addresses:
+        assert "app-config.js" in httpx.get(f"{viewer}/viewer?StudyInstanceUIDs={study}").text
+        assert modalities(viewer, study) == ["CR", "OT", "SR"]
+
+    assert list(temporary.iterdir()) != []
+    shown.stop()
+    assert list(temporary.iterdir()) == []
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(addresses[0][0])
+
+
+def modalities(viewer: str, study: str) -> list[str]:
+    series: list[dict[str, Any]] = httpx.get(f"{viewer}/dicom-web/studies/{study}/series").json()
+    return sorted(each["00080060"]["Value"][0] for each in series)

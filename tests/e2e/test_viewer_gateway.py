@@ -1,0 +1,85 @@
+"""The gateway between a browser and an Orthanc: it lets look, and nothing else."""
+
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+
+import httpx
+import pytest
+from peers.objects import make_cr
+from peers.orthanc import OrthancServer
+from peers.viewer import ViewerGateway
+
+pytestmark = pytest.mark.orthanc
+
+
+@pytest.fixture
+def gateway(orthanc_dicomweb: OrthancServer, tmp_path: Path) -> Iterator[ViewerGateway]:
+    """A gateway with two files for an OHIF, in front of an Orthanc that keeps a radiograph."""
+    (tmp_path / "secret.txt").write_text("not to be served")
+    ohif = tmp_path / "ohif"
+    ohif.mkdir()
+    (ohif / "index.html").write_text("start page")
+    (ohif / "app-config.js").write_text("// names a public server")
+    file = BytesIO()
+    make_cr(rows=8, columns=8).save_as(file, enforce_file_format=True)
+    orthanc_dicomweb.keep(file.getvalue())
+    running = ViewerGateway(tmp_path, orthanc_dicomweb, ohif)
+    running.start()
+    yield running
+    running.stop()
+
+
+def test_places_of_the_viewer_begin_at_its_start_page_and_missing_files_are_missing(
+    gateway: ViewerGateway,
+) -> None:
+    for place in ("/", "/viewer?StudyInstanceUIDs=1.2.3"):
+        assert httpx.get(f"{gateway.url}{place}").text == "start page"
+    assert httpx.get(f"{gateway.url}/missing.js").status_code == httpx.codes.NOT_FOUND
+
+
+def test_nothing_outside_the_viewer_is_served(gateway: ViewerGateway) -> None:
+    for path in ("/../secret.txt", "/%2e%2e/secret.txt", "/..%2fsecret.txt"):
+        # the raw path, which httpx would tidy up in a URL
+        url = httpx.URL(gateway.url).copy_with(raw_path=path.encode())
+        assert "not to be served" not in httpx.get(url).text
+
+
+def test_the_configuration_is_ours_and_names_no_other_host(gateway: ViewerGateway) -> None:
+    configuration = httpx.get(f"{gateway.url}/app-config.js").text
+    assert "dicomweb" in configuration
+    assert "://" not in configuration
+
+
+def test_orthanc_s_answers_lead_back_to_the_gateway(
+    gateway: ViewerGateway, orthanc_dicomweb: OrthancServer
+) -> None:
+    (study,) = httpx.get(f"{gateway.url}/dicom-web/studies").json()
+    (address,) = study["00081190"]["Value"]  # Retrieve URL
+    assert address.startswith(f"{gateway.url}/dicom-web/")
+    (instance,) = httpx.get(f"{address}/metadata").json()
+    assert instance["00280010"]["Value"] == [8]
+    assert orthanc_dicomweb.http_url not in str(instance)
+
+
+def test_nothing_can_be_stored_or_removed(
+    gateway: ViewerGateway, orthanc_dicomweb: OrthancServer
+) -> None:
+    for method in ("POST", "PUT", "DELETE"):
+        answer = httpx.request(method, f"{gateway.url}/dicom-web/studies")
+        assert answer.status_code == httpx.codes.METHOD_NOT_ALLOWED
+    assert len(orthanc_dicomweb.instances()) == 1
+
+
+def test_who_calls_it_by_another_name_is_refused(gateway: ViewerGateway) -> None:
+    # a page of somebody else's whose name was made to lead here (DNS rebinding)
+    answer = httpx.get(f"{gateway.url}/dicom-web/studies", headers={"Host": "evil.example"})
+    assert answer.status_code == httpx.codes.BAD_REQUEST
+
+
+def test_a_silent_orthanc_is_a_bad_gateway(
+    gateway: ViewerGateway, orthanc_dicomweb: OrthancServer
+) -> None:
+    orthanc_dicomweb.stop()
+    answer = httpx.get(f"{gateway.url}/dicom-web/studies")
+    assert answer.status_code == httpx.codes.BAD_GATEWAY
