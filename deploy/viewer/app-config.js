@@ -34,7 +34,7 @@ window.config = {
         supportsWildcard: true,
         supportsStow: false,
         dicomUploadEnabled: false,
-        singlepart: 'bulkdata,video,pdf',
+        singlepart: 'bulkdata,video', // not pdf: Orthanc renders none
         bulkDataURI: { enabled: true },
         omitQuotationForMultipartRequest: true,
       },

@@ -37,7 +37,7 @@ class Archive:
             "ae_title": "ORTHANC",
             "host": LOOPBACK,
             "port": self._dicom_port,
-            "outputs": ["sr", "overlay"],
+            "outputs": ["sr", "overlay", "pdf"],  # OHIF shows no presentation states
             "outcomes": ["present", "absent", "indeterminate", "not_analysed"],
         }
 

@@ -48,9 +48,8 @@ def shown(hand: Path, temporary: Path, tmp_path: Path) -> Iterator[Server]:
     need_program("Orthanc")
     need_dicomweb_plugin()
     need_ohif()
-    command = ["env", f"TMPDIR={temporary}", "LOBAR_DICOM__PORT=1", sys.executable, SHOW]
     server = Server(
-        [*command, SAMPLE, hand],
+        ["env", f"TMPDIR={temporary}", "LOBAR_DICOM__PORT=1", sys.executable, SHOW, SAMPLE, hand],
         log=tmp_path / "show.log",
         answers=lambda: True,
         stop_signal=signal.SIGINT,
@@ -71,7 +70,7 @@ def test_each_file_can_be_looked_at_until_everything_is_removed(
     assert len(addresses) == 2
     for viewer, study in addresses:
         assert "app-config.js" in httpx.get(f"{viewer}/viewer?StudyInstanceUIDs={study}").text
-        assert modalities(viewer, study) == ["CR", "OT", "SR"]
+        assert modalities(viewer, study) == ["CR", "DOC", "OT", "SR"]
 
     assert list(temporary.iterdir()) != []
     shown.stop()

@@ -13,17 +13,17 @@ import numpy as np
 import pytest
 from peers.objects import make_cr
 from peers.orthanc import OrthancServer
-from peers.viewer import Line, OpenStudy, Pixels, lit
+from peers.viewer import PAPER, Line, OpenStudy, Pixels, lit
 from PIL import Image
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from report_sources import MODEL, NOW, predicted
 
+from service.job import OutputKind
 from service.reasons import Reason
 from workers.output import Output
-from workers.overlay import build_overlay
 from workers.prediction import Conclusion, Finding, NotAnalysed, Prediction, Region
-from workers.report import build_report
+from workers.results import make_outputs
 
 pytestmark = [pytest.mark.orthanc, pytest.mark.ohif]
 
@@ -43,7 +43,7 @@ LABELS: Final = {
     "present": "Certainty of Finding: 87.30 %",
     "absent": "Certainty of Finding: 3.20 %",
     "indeterminate": "Certainty of Finding: 51.00 %",
-    "not-analysed": "Reason not analysed: ",
+    "not-analysed": "Reason not analysed: Lateral view",
 }
 BOXES: Final = {"present": LEFT_LUNG, "absent": WHOLE, "indeterminate": WHOLE}
 
@@ -57,6 +57,7 @@ class Seen:
     report: Pixels
     overlay: Pixels
     overlay_made: Pixels
+    page: Pixels
     words: str  # in the viewport with the report
     lines: list[Line]  # drawn over the radiograph there
     layer_size: tuple[float, float]
@@ -71,24 +72,22 @@ def seen(
     _shared_orthanc_dicomweb: OrthancServer,
     open_study: Callable[[str], OpenStudy],
 ) -> Seen:
-    """Look once at each outcome: the radiograph, its report, its overlay."""
+    """Look once at each outcome: the radiograph and all that was made of it."""
     _shared_orthanc_dicomweb.start()
     source = make_cr(rows=ROWS, columns=COLUMNS)
     source.PatientID = request.param  # else OHIF shows the other outcomes as prior studies
-    report, overlay = results(source, CONCLUSIONS[request.param])
-    for each in (encoded(source), report.encode(), overlay.encode()):
-        _shared_orthanc_dicomweb.keep(each)
-    return look(request.param, open_study(source.StudyInstanceUID), report, overlay)
+    made = results(source, CONCLUSIONS[request.param])
+    for file in (encoded(source), *(each.encode() for each in made.values())):
+        _shared_orthanc_dicomweb.keep(file)
+    return look(request.param, open_study(source.StudyInstanceUID), made)
 
 
-def results(source: Dataset, conclusion: Conclusion) -> tuple[Output, Output]:
-    """Give the report and the overlay of a radiograph."""
+def results(source: Dataset, conclusion: Conclusion) -> dict[OutputKind, Output]:
+    """Give all that may be made about a radiograph."""
     header = dcmread(BytesIO(encoded(source)), stop_before_pixels=True)
     pixels = (source.pixel_array / (2**source.BitsStored - 1)).astype(np.float32)
-    return (
-        build_report(header, conclusion, now=NOW),
-        build_overlay(header, pixels, conclusion, now=NOW),
-    )
+    made = make_outputs(header, pixels, conclusion, kinds=set(OutputKind), now=NOW)
+    return {each.kind: each for each in made}
 
 
 def encoded(dataset: Dataset) -> bytes:
@@ -97,20 +96,24 @@ def encoded(dataset: Dataset) -> bytes:
     return buffer.getvalue()
 
 
-def look(outcome: str, study: OpenStudy, report: Output, overlay: Output) -> Seen:
+def look(outcome: str, study: OpenStudy, made: dict[OutputKind, Output]) -> Seen:
     PICTURES.mkdir(parents=True, exist_ok=True)
+    names = {kind: each.dataset.SeriesDescription for kind, each in made.items()}
     radiograph = study.picture(PICTURES / f"{outcome}-radiograph.png")
-    study.open_report(report.dataset.SeriesDescription)
-    report_picture = study.picture(PICTURES / f"{outcome}-report.png")
+    study.open_report(names[OutputKind.SR])
+    report = study.picture(PICTURES / f"{outcome}-report.png")
     words, lines, notices = study.words, study.lines(), study.notices
     layer_size = study.layer_size() if lines else (0, 0)
-    study.open_image(overlay.dataset.SeriesDescription)
+    study.open_image(names[OutputKind.OVERLAY])
+    overlay = study.picture(PICTURES / f"{outcome}-overlay.png")
+    study.open_page(names[OutputKind.PDF])
     return Seen(
         outcome=outcome,
         radiograph=radiograph,
-        report=report_picture,
-        overlay=study.picture(PICTURES / f"{outcome}-overlay.png"),
-        overlay_made=overlay.dataset.pixel_array,
+        report=report,
+        overlay=overlay,
+        overlay_made=made[OutputKind.OVERLAY].dataset.pixel_array,
+        page=study.picture(PICTURES / f"{outcome}-page.png"),
         words=words,
         lines=lines,
         layer_size=layer_size,
@@ -148,6 +151,10 @@ def test_nothing_is_black(seen: Seen) -> None:
     assert lit(seen.radiograph) > 0.1
     assert lit(seen.report) > 0.01  # a page of text is mostly background
     assert lit(seen.overlay) > 0.1
+
+
+def test_the_page_is_there_to_be_read(seen: Seen) -> None:
+    assert lit(seen.page, PAPER) > 0.1
 
 
 def test_the_overlay_looks_as_it_was_made(seen: Seen) -> None:

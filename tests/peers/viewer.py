@@ -37,6 +37,7 @@ PATIENCE_SECONDS: Final = 30  # of a browser on a busy machine; nothing waits lo
 AFTERTHOUGHT_MILLISECONDS: Final = 1000  # OHIF may ask or complain a little after it has drawn
 NOTICES_HIDDEN: Final = "[data-sonner-toaster] { visibility: hidden }"
 LIT: Final = 40  # of 255: brighter than OHIF's own background
+PAPER: Final = 250
 
 Pixels = NDArray[np.uint8]
 Line = list[tuple[float, float]]
@@ -85,6 +86,11 @@ class OpenStudy:
         self._series.filter(has_text=description).dblclick()
         self._wait_until(lambda: bool(self.lines() or self._is_text() or self.notices))
         self._page.wait_for_timeout(AFTERTHOUGHT_MILLISECONDS)
+
+    def open_page(self, description: str) -> None:
+        """Show a document the same way, in the browser's own reader."""
+        self._series.filter(has_text=description).dblclick()
+        self._wait_until(lambda: lit(self.picture(), PAPER) > 0.1)
 
     @property
     def words(self) -> str:
@@ -141,13 +147,14 @@ class OpenStudy:
             self.complaints.append(f"{response.status} {response.url}")
 
     def _note_request(self, url: str) -> None:
-        if not url.startswith((f"{self._viewer_url}/", "blob:", "data:")):
+        # blob:, data: and what the browser brings along, such as its reader of PDF, go nowhere
+        if url.startswith(("http", "ws")) and not url.startswith(f"{self._viewer_url}/"):
             self.asked_elsewhere.append(url)
 
 
-def lit(picture: Pixels) -> float:
+def lit(picture: Pixels, above: int = LIT) -> float:
     """Give the share of a viewport that is brighter than OHIF's background, its frame left out."""
-    return float((picture[10:-10, 10:-10].max(axis=2) > LIT).mean())
+    return float((picture[10:-10, 10:-10].max(axis=2) > above).mean())
 
 
 def _line(points: str) -> Line:
