@@ -1,4 +1,4 @@
-"""A PACS that sends everything it is sent on to Lobar: our results come back, and that is the end."""
+"""A PACS that sends all that it is sent on to Lobar: our results come back, and that is the end."""
 
 import copy
 from collections.abc import Iterator

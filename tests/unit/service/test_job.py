@@ -15,9 +15,10 @@ from service.job import (
 from service.reasons import EXPLANATIONS, Reason
 
 
-def test_every_state_has_its_followers_and_only_the_last_have_none() -> None:
+def test_every_state_has_its_followers_and_from_an_end_leads_only_another_analysis() -> None:
     assert FOLLOWERS.keys() == set(JobState)
-    assert {state for state, following in FOLLOWERS.items() if not following} == FINISHED
+    again = frozenset({JobState.RECEIVED})
+    assert {state for state, following in FOLLOWERS.items() if following == again} == FINISHED
 
 
 def test_an_end_can_be_reached_from_every_state() -> None:

@@ -7,6 +7,8 @@ from peers.objects import make_cr
 from pydicom.dataset import Dataset
 from worker_rooms import House
 
+from routes import to
+
 from service.job import Job, JobState, OutputRecord, Verdict
 from service.reasons import Reason
 from service.retention import DAY_SECONDS, purge
@@ -73,7 +75,7 @@ def report(house: House, job: Job) -> None:
         job,
         Verdict(finding="absent", probability=0.1, operating_point="balanced", model="m 1"),
         [OutputRecord(kind="sr", sop_class_uid="1.2.3", sop_instance_uid="2.25.1")],
-        ["pacs"],
+        to(["pacs"]),
     )
 
 
