@@ -85,6 +85,7 @@ def file_name(path: Path) -> Text:
 def _whole(ledger: Ledger, job: Job) -> dict[str, Any]:
     return {
         **asdict(job),
+        "revisions": [asdict(each) for each in ledger.view.revisions(job)],
         "outputs": [asdict(each) for each in ledger.view.outputs(job.id)],
         "deliveries": [asdict(each) for each in ledger.view.deliveries(job.id)],
         "events": [asdict(each) for each in ledger.view.trace(job.id)],

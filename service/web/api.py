@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
 
-from service.job import Delivery, Event, Job, JobState, OutputRecord
+from service.job import Delivery, Event, Job, JobState, OutputRecord, Revision
 from service.ledger import Ledger
 from service.web.pages import ON_A_PAGE, known_job
 from service.web.problem import Problem
@@ -31,6 +31,7 @@ class JobDetail:
 
     job: Job
     outputs: list[OutputRecord]
+    revisions: list[Revision]
     deliveries: list[Delivery]
     trace: list[Event]
 
@@ -57,8 +58,10 @@ def router(ledger: Ledger, uploads: Uploads) -> APIRouter:
 
     @routes.get("/jobs/{job_id}")
     def _job(job_id: str) -> JobDetail:
+        job = known_job(ledger, job_id)
         return JobDetail(
-            job=known_job(ledger, job_id),
+            job=job,
+            revisions=ledger.view.revisions(job),
             outputs=ledger.view.outputs(job_id),
             deliveries=ledger.view.deliveries(job_id),
             trace=ledger.view.trace(job_id),

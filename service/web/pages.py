@@ -65,6 +65,7 @@ def reading(ledger: Ledger) -> APIRouter:
         values = {
             "job": job,
             "outputs": ledger.view.outputs(job_id),
+            "revisions": ledger.view.revisions(job),
             "deliveries": ledger.view.deliveries(job_id),
             "trace": ledger.view.trace(job_id),
             "zone": zone(job.received_at),

@@ -180,6 +180,27 @@ def test_a_requeue_moves_what_is_parked_and_says_where_it_stands(lobar: Run, hou
     assert "lobar status" in again.stderr
 
 
+def test_an_ended_job_is_analysed_again_when_asked_for(lobar: Run, house: House) -> None:
+    ended, waiting = (house.receive(make_cr(rows=8, columns=8)) for _ in range(2))
+    job = next(
+        job
+        for job in house.ledger.jobs.lease("w/", 2, lease_seconds=60, maximum_attempts=3)
+        if job.id == ended
+    )
+    house.ledger.jobs.not_analysed(job, Reason.VIEW)
+    without = lobar("requeue", ended)
+    assert (without.returncode, without.stdout) == (1, ""), "it is not parked"
+    done = lobar("requeue", "--reanalyse", ended)
+    assert (done.returncode, done.stdout) == (0, f"{ended} received\n")
+    assert house.names(ended)[-1] == "reanalysis-asked"
+    for named in (ended, waiting):
+        refused = lobar("requeue", "--reanalyse", named)
+        assert (refused.returncode, refused.stdout) == (1, ""), "in flight"
+        assert "lobar trace" in refused.stderr
+    wrong = lobar("requeue", "--reanalyse", "--reason", "report-failed")
+    assert wrong.returncode == 2
+
+
 def two_more(dataset):  # noqa: ANN001, ANN201 -- instances
     for _ in range(2):
         other = make_cr(rows=8, columns=8)

@@ -54,15 +54,23 @@ class LobarService:
             "LOBAR_DESTINATIONS": json.dumps(list(destinations)),
             **settings,
         }
+        self._arrange()
+
+    def _arrange(self) -> None:
         self._server = Server(
             [*self.command_prefix(), sys.executable, "-m", "service.cli", "up"],
-            log=folder / "lobar.log",
+            log=self.folder / "lobar.log",
             answers=self.is_ready,
         )
         self.start = self._server.start
         self.stop = self._server.stop
         self.kill = self._server.kill
         self.log = self._server.log
+
+    def set(self, **settings: str) -> None:
+        """Change settings of a service that is stopped, for when it is started again."""
+        self.environment |= settings
+        self._arrange()
 
     def command_prefix(self) -> list[str]:
         """Give the beginning of a command line that has this service's configuration."""

@@ -1,5 +1,6 @@
 import re
 import uuid
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -8,7 +9,7 @@ from peers.objects import make_cr
 from routes import to
 from web_server import Web, part10
 
-from service.job import JobState, OutputRecord, Verdict
+from service.job import JobState, OutputRecord, Revision, Verdict
 from service.reasons import Reason
 
 REPORT = OutputRecord(
@@ -167,3 +168,39 @@ def test_a_question_that_makes_no_sense_is_a_problem(empty_web: Web, query: str)
     assert answer.status_code == 422
     assert answer.json()["title"] == "Unprocessable Entity"
     assert query.partition("=")[0] in answer.json()["detail"]
+
+
+def revised(web: Web) -> str:
+    """A job whose second report took the place of its first."""
+    job_id = delivered(web)
+    for number, uid in enumerate(("2.25.77", "2.25.78")):
+        web.ledger.jobs.reanalyse(job_id)
+        (job,) = web.ledger.jobs.lease("test/", 1, lease_seconds=60, maximum_attempts=3)
+        output = replace(REPORT, sop_instance_uid=uid)
+        revision = Revision(
+            job_id=job_id,
+            sop_class_uid=REPORT.sop_class_uid,
+            sop_instance_uid=uid,
+            series_instance_uid="2.25.1",
+            follows=None,
+            dated_at=float(number),
+        )
+        web.ledger.jobs.report(job, VERDICT, [output], to(["pacs"]), revision=revision)
+        for each in web.ledger.deliveries.lease("pacs", "test/", 1, lease_seconds=60):
+            web.ledger.deliveries.delivered(each, status=0)
+    return job_id
+
+
+def test_a_job_shows_which_reports_took_each_others_place(web: Web) -> None:
+    job_id = revised(web)
+    page = web.client.get(f"/jobs/{job_id}").text
+    assert page.index("Revision 1 of 2") < page.index("2.25.77") < page.index("Revision 2 of 2")
+    told = web.client.get(f"/api/jobs/{job_id}").json()
+    assert [each["sop_instance_uid"] for each in told["revisions"]] == ["2.25.77", "2.25.78"]
+    assert "Revision" not in web.client.get(f"/jobs/{delivered(web)}").text
+
+
+def test_a_report_that_was_replaced_still_leads_to_its_job(web: Web) -> None:
+    job_id = revised(web)
+    found = web.client.get("/find", params={"q": "2.25.77"}, follow_redirects=False)
+    assert found.headers["location"] == f"/jobs/{job_id}"
