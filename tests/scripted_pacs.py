@@ -50,18 +50,14 @@ class ScriptedPacs:
         ae.require_called_aet = True
         if self.calling is not None:
             ae.require_calling_aet = [self.calling]
-        for sop_class, syntax in self.takes:
+        for sop_class, syntax in self.contexts():
             ae.add_supported_context(sop_class, syntax)
         if self.echoes:
             ae.add_supported_context(Verification)
         server = ae.start_server(
             (LOOPBACK, self.port),
             block=False,
-            evt_handlers=[
-                (evt.EVT_C_STORE, self._store),
-                (evt.EVT_ESTABLISHED, self._count),
-                (evt.EVT_CONN_CLOSE, self._uncount),
-            ],
+            evt_handlers=self.handlers(),
         )
         assert server is not None
         self.port = server.server_address[1]
@@ -69,6 +65,18 @@ class ScriptedPacs:
             yield self
         finally:
             _stop(server)
+
+    def contexts(self) -> Sequence[tuple[str, str]]:
+        """The SOP classes that it takes, each in a transfer syntax."""
+        return self.takes
+
+    def handlers(self) -> list[Any]:
+        """What is called when something comes."""
+        return [
+            (evt.EVT_C_STORE, self._store),
+            (evt.EVT_ESTABLISHED, self._count),
+            (evt.EVT_CONN_CLOSE, self._uncount),
+        ]
 
     def classes(self) -> list[str]:
         """The SOP classes that it was sent, in their order."""
