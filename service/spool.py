@@ -4,6 +4,7 @@ Everything is written aside, fsynced, renamed and its directory fsynced; a name 
 therefore whole. Names are job ids of our own making, never text from the wire.
 """
 
+import hashlib
 import os
 import re
 import shutil
@@ -14,6 +15,7 @@ from typing import Final
 
 _OPAQUE: Final = re.compile(r"[0-9a-f]{32}")
 _KIND: Final = re.compile(r"[a-z][a-z-]{0,31}")
+_NAME_DIGITS: Final = 16
 _SHARDS: Final = tuple(f"{n:02x}" for n in range(256))
 
 
@@ -81,19 +83,24 @@ class Spool:
         """Say where a job's received bytes lie, whether or not they do."""
         return self._inbox / _opaque(job_id)[:2] / f"{job_id}.dcm"
 
-    def outbox(self, job_id: str, kind: str) -> Path:
-        """Say where one kind of output of a job lies, whether or not it does."""
+    def outbox(self, job_id: str, kind: str, sop_instance_uid: str) -> Path:
+        """Say where an output of a job lies, whether or not it does.
+
+        Outputs of one kind and different names lie side by side: a worker that was only slow must
+        not put another model's bytes where those of the ledger are looked for.
+        """
         if not _KIND.fullmatch(kind):
             raise ValueError("not a kind of output")
-        return self._outbox / _opaque(job_id)[:2] / f"{job_id}.{kind}.dcm"
+        name = hashlib.sha256(sop_instance_uid.encode()).hexdigest()[:_NAME_DIGITS]
+        return self._outbox / _opaque(job_id)[:2] / f"{job_id}.{kind}.{name}.dcm"
 
-    def put_output(self, job_id: str, kind: str, encoded: bytes) -> Path:
+    def put_output(self, job_id: str, kind: str, sop_instance_uid: str, encoded: bytes) -> Path:
         """Make an output durable in the outbox; a repeat replaces it whole.
 
         Raises:
             OSError: it could not be written; an earlier one, if any, is untouched.
         """
-        path = self.outbox(job_id, kind)
+        path = self.outbox(job_id, kind, sop_instance_uid)
         aside = self.incoming / f"{path.name}.{os.getpid()}"
         try:
             with aside.open("wb") as stream:

@@ -99,6 +99,13 @@ class House:
         job = self.job(job_id)
         return job.state, job.reason
 
+    def output(self, job_id: str, kind: str) -> Path:
+        """Where the output of a kind lies that the ledger has of a job now."""
+        (uid,) = (
+            each.sop_instance_uid for each in self.ledger.view.outputs(job_id) if each.kind == kind
+        )
+        return self.spool.outbox(job_id, kind, uid)
+
     def outbox(self) -> dict[str, bytes]:
         """What lies in the outbox: kind and bytes of every output by its file's name."""
         outputs = (self.spool.root / "outbox").glob("??/*.dcm")

@@ -123,7 +123,7 @@ def _deliver(rooms: Rooms, destination: Destination, deliveries: Sequence[Delive
 
 
 def _deliver_one(rooms: Rooms, way: Way, delivery: Delivery) -> None:
-    path = rooms.spool.outbox(delivery.job_id, delivery.kind)
+    path = rooms.spool.outbox(delivery.job_id, delivery.kind, delivery.sop_instance_uid)
     began = time.monotonic()
     try:
         answer = way.send(path)

@@ -93,7 +93,7 @@ def keep_results(
     )
     records, revision = [], None
     for output in outputs:
-        spool.put_output(job.id, output.kind, output.encode())
+        spool.put_output(job.id, output.kind, output.sop_instance_uid, output.encode())
         records.append(
             OutputRecord(
                 kind=output.kind,

@@ -54,8 +54,12 @@ def test_a_report_reaches_orthanc_through_tls_and_a_token_that_is_renewed_meanwh
         assert "answers a query" in echo(settings, settings.destinations[0])
     assert job.state == JobState.DELIVERED
 
-    spool = Spool(lobar.state_dir / "spool")
-    outbox = [spool.outbox(job.id, kind).read_bytes() for kind in ("sr", "overlay")]
+    spool, ledger = Spool(lobar.state_dir / "spool"), lobar.ledger()
+    outbox = [
+        spool.outbox(job.id, each.kind, each.sop_instance_uid).read_bytes()
+        for each in ledger.view.outputs(job.id)
+    ]
+    ledger.close()
     study = f"studies/{instance.StudyInstanceUID}"
     assert sorted(retrieve(orthanc_dicomweb.dicomweb_url, study)) == sorted(outbox)
     told = lobar.log.read_text()

@@ -265,7 +265,7 @@ def test_an_output_that_is_damaged_is_parked_and_holds_up_no_other(post: Make, d
     peer = ScriptedPacs()
     here = post(peer)
     jobs = [here.report() for _ in range(2)]
-    file = here.house.spool.outbox(jobs[0], "sr")
+    file = here.house.output(jobs[0], "sr")
     if damage == "gone":
         file.unlink()
     else:
@@ -281,7 +281,7 @@ def test_an_output_that_cannot_be_read_now_waits_and_holds_up_no_other(post: Mak
     peer = ScriptedPacs()
     here = post(peer)
     jobs = [here.report() for _ in range(2)]
-    file = here.house.spool.outbox(jobs[0], "sr")
+    file = here.house.output(jobs[0], "sr")
     aside = file.rename(file.with_suffix(".aside"))
     file.mkdir()
     with peer.running():

@@ -101,7 +101,7 @@ def test_every_due_job_is_reported_with_its_own_number(
     for job_id in jobs:
         job = house.job(job_id)
         assert (job.state, job.holder, job.due_at) == (JobState.REPORTED, None, None)
-        report = dcmread(house.spool.outbox(job_id, "sr"))
+        report = dcmread(house.output(job_id, "sr"))
         assert f"Probability of pneumonia: {job.probability!r}" in texts(report)
         numbers.add(job.probability)
     assert len(numbers) == len(jobs)
@@ -392,7 +392,7 @@ def test_what_was_not_analysed_is_told_to_whoever_wants_to_know(
     assert (job.state, job.refusal, job.outcome) == (JobState.REPORTED, reason, "not_analysed")
     assert owed(telling, job_id) == {("sr", "pacs"), ("overlay", "pacs")}
     assert rings == ["pacs"], "south wants to know nothing of it"
-    report = dcmread(telling.spool.outbox(job_id, "sr"))
+    report = dcmread(telling.output(job_id, "sr"))
     assert str(reason) in report.to_json()
     for each in telling.ledger.deliveries.lease("pacs", "w/", 9, lease_seconds=60):
         telling.ledger.deliveries.delivered(each, status=0)

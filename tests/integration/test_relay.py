@@ -75,7 +75,7 @@ def reported(house: House, *destinations: str) -> str:
     job_id = house.receive(make_cr(rows=8, columns=8))
     (job,) = house.ledger.jobs.lease("w/", 1, lease_seconds=60, maximum_attempts=3)
     verdict = Verdict(finding="absent", probability=0.1, operating_point="balanced", model="m 1")
-    house.spool.put_output(job_id, "sr", b"a report")
+    house.spool.put_output(job_id, "sr", SR.sop_instance_uid, b"a report")
     house.ledger.jobs.report(job, verdict, [SR], to(destinations))
     return job_id
 

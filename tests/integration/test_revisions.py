@@ -56,7 +56,7 @@ def deliver(house: House) -> list[str]:
 
 
 def report(house: House, job_id: str) -> Dataset:
-    return dcmread(house.spool.outbox(job_id, "sr"))
+    return dcmread(house.output(job_id, "sr"))
 
 
 def followed(document: Dataset) -> tuple[str, str, str, str]:

@@ -192,7 +192,7 @@ def test_neither_log_nor_error_nor_repr_tells_the_token(post: "Make") -> None:
         here.report()
         here.deliver()
         with pytest.raises(AwayError) as raised, open_service(here.destination) as way:
-            way.send(here.house.spool.outbox(here.jobs[0], "sr"))
+            way.send(here.house.output(here.jobs[0], "sr"))
     structlog.reset_defaults()
     assert '"http-401"' in stream.getvalue()
     assert service.requests
@@ -613,7 +613,7 @@ def test_an_object_that_the_service_dies_of_holds_up_no_other(post: Make) -> Non
     ).running() as service:
         here = post(service.url)
         jobs = [here.report() for _ in range(3)]
-        poison.append(uid_of(here.house.spool.outbox(jobs[0], "sr")).encode())
+        poison.append(uid_of(here.house.output(jobs[0], "sr")).encode())
         here.deliver()
     assert [here.house.stands(job_id)[0] for job_id in jobs] == [
         JobState.REPORTED,

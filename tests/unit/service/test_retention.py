@@ -5,9 +5,8 @@ from pathlib import Path
 import pytest
 from peers.objects import make_cr
 from pydicom.dataset import Dataset
-from worker_rooms import House
-
 from routes import to
+from worker_rooms import House
 
 from service.job import Job, JobState, OutputRecord, Verdict
 from service.reasons import Reason
@@ -27,14 +26,14 @@ def take(house: House, at_once: int = 1_000) -> int:
 def ended(house: House, dataset: Dataset | None = None) -> str:
     """Receive an instance, give it an output, and end it."""
     job_id = house.receive(dataset or make_cr(rows=8, columns=8))
-    house.spool.put_output(job_id, "sr", b"a report")
+    house.spool.put_output(job_id, "sr", "2.25.1", b"a report")
     (job,) = house.ledger.jobs.lease("w/", 1, lease_seconds=60, maximum_attempts=3)
     house.ledger.jobs.not_analysed(job, Reason.VIEW)
     return job_id
 
 
 def kept(house: House, job_id: str) -> tuple[bool, bool]:
-    return house.spool.inbox(job_id).exists(), house.spool.outbox(job_id, "sr").exists()
+    return house.spool.inbox(job_id).exists(), house.spool.outbox(job_id, "sr", "2.25.1").exists()
 
 
 def test_bytes_go_first_and_the_row_much_later(house: House) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from service.spool import Spool, SpoolFullError
 
+UID = "2.25.1"
 JOB = "0123456789abcdef0123456789abcdef"
 OTHER = "f" * 32
 
@@ -98,9 +99,9 @@ def test_what_cannot_be_made_durable_is_not_kept(
 
 
 def test_an_output_replaces_an_earlier_one_whole(spool: Spool) -> None:
-    spool.put_output(JOB, "report", b"first and longer")
-    path = spool.put_output(JOB, "report", b"second")
-    assert path == spool.outbox(JOB, "report")
+    spool.put_output(JOB, "report", UID, b"first and longer")
+    path = spool.put_output(JOB, "report", UID, b"second")
+    assert path == spool.outbox(JOB, "report", UID)
     assert files_of(spool) == [path]
     assert path.read_bytes() == b"second"
 
@@ -108,14 +109,14 @@ def test_an_output_replaces_an_earlier_one_whole(spool: Spool) -> None:
 def test_an_output_that_cannot_be_made_durable_leaves_the_earlier_one(
     spool: Spool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = spool.put_output(JOB, "report", b"first")
+    path = spool.put_output(JOB, "report", UID, b"first")
 
     def full(_descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space"):
-        spool.put_output(JOB, "report", b"second")
+        spool.put_output(JOB, "report", UID, b"second")
     assert files_of(spool) == [path]
     assert path.read_bytes() == b"first"
 
@@ -123,8 +124,8 @@ def test_an_output_that_cannot_be_made_durable_leaves_the_earlier_one(
 def test_discarding_removes_all_of_one_job_and_nothing_of_another(spool: Spool) -> None:
     for job in (JOB, OTHER):
         spool.accept(job, arrived(spool))
-        spool.put_output(job, "report", b"r")
-        spool.put_output(job, "overlay", b"o")
+        spool.put_output(job, "report", UID, b"r")
+        spool.put_output(job, "overlay", UID, b"o")
     spool.discard(JOB)
     spool.discard(JOB)
     assert {path.name.partition(".")[0] for path in files_of(spool)} == {OTHER}
@@ -138,7 +139,7 @@ def test_only_job_ids_of_ours_become_names(spool: Spool, wire_text: str) -> None
     with pytest.raises(ValueError, match="not a job id"):
         spool.inbox(wire_text)
     with pytest.raises(ValueError, match="not a job id"):
-        spool.outbox(wire_text, "report")
+        spool.outbox(wire_text, "report", UID)
     with pytest.raises(ValueError, match="not a job id"):
         spool.discard(wire_text)
 
@@ -146,7 +147,7 @@ def test_only_job_ids_of_ours_become_names(spool: Spool, wire_text: str) -> None
 @pytest.mark.parametrize("kind", ["", "../report", "Report", "report.dcm", "r" * 33])
 def test_only_kinds_of_ours_become_names(spool: Spool, kind: str) -> None:
     with pytest.raises(ValueError, match="not a kind"):
-        spool.outbox(JOB, kind)
+        spool.outbox(JOB, kind, UID)
 
 
 def test_below_the_reserve_there_is_no_room(spool: Spool) -> None:

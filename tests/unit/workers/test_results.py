@@ -1,5 +1,6 @@
 """What is kept of a prediction: the same bytes each time, and durable before it is owed."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -56,7 +57,7 @@ def test_a_prediction_becomes_a_report_and_an_overlay_in_outbox_and_ledger(house
     outputs = house.ledger.view.outputs(job_id)
     assert [each.kind for each in outputs] == ["overlay", "sr"]
     for each in outputs:
-        kept = dcmread(house.spool.outbox(job_id, each.kind))
+        kept = dcmread(house.output(job_id, each.kind))
         assert kept.SOPInstanceUID == each.sop_instance_uid
         assert kept.SOPClassUID == each.sop_class_uid
     owed = house.ledger.view.deliveries(job_id)
@@ -124,3 +125,18 @@ def test_the_objects_are_dated_by_the_receipt_and_else_those_of_no_server(house:
         now=received_at,
     )
     assert {output.encode() for output in made} == set(house.outbox().values())
+
+
+def test_a_slow_worker_with_another_model_leaves_the_bytes_that_are_owed_alone(
+    house: House,
+) -> None:
+    job_id = house.receive(make_cr())
+    reading, prediction = predicted(house, job_id)
+    stale = lease(house)
+    house.clock.pass_seconds(100_000)
+    keep(house, lease(house), reading, prediction)
+    owed = house.output(job_id, "sr").read_bytes()
+    other = replace(prediction, model=replace(prediction.model, version="9"))
+    with pytest.raises(StaleLeaseError):
+        keep(house, stale, reading, other)
+    assert house.output(job_id, "sr").read_bytes() == owed
