@@ -36,6 +36,7 @@ COLOUR: Final = {
 BOX_LINES_PER_SIDE: Final = 340  # a line of three pixels in a picture of 1024
 
 LINE_SPACING: Final = 1.3
+ROOM_FOR_OTHERS: Final = 0.44  # of the strip's height, for all lines below the result
 SMALLEST_TEXT: Final = 11
 
 Colour = tuple[int, int, int]
@@ -123,13 +124,13 @@ def _lines(conclusion: Conclusion) -> tuple[tuple[str, float, Colour], ...]:
     """Give the strip's lines: text, height as a share of the strip's, colour."""
     model = conclusion.model
     calibrated = "calibrated" if model.calibrated else "not calibrated"
-    region = conclusion.region if isinstance(conclusion, Prediction) else None
-    box = "" if region is None else f". Box: {REGION_CAUTION}"
+    others = [basis_line(conclusion), f"Model {model_text(model)}, {calibrated}", CAUTION]
+    if isinstance(conclusion, Prediction) and conclusion.region is not None:
+        others.insert(1, f"The box is {REGION_CAUTION}")
+    share = ROOM_FOR_OTHERS / len(others)
     return (
         (result_line(conclusion), 0.24, COLOUR[conclusion.outcome]),
-        (basis_line(conclusion), 0.14, WHITE),
-        (f"Model {model_text(model)}, {calibrated}{box}", 0.14, WHITE),
-        (CAUTION, 0.14, WHITE),
+        *((text, share, WHITE) for text in others),
     )
 
 
