@@ -2,7 +2,7 @@
 
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Self
 
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filebase import DicomBytesIO
@@ -29,6 +29,17 @@ class Output:
     dataset: Dataset  # with its file_meta
     sop_class_uid: str
     sop_instance_uid: str
+
+    @classmethod
+    def of(cls, kind: OutputKind, dataset: Dataset) -> Self:
+        """Give a finished data set as an output, under the names that it has."""
+        meta = dataset.file_meta
+        return cls(
+            kind=kind,
+            dataset=dataset,
+            sop_class_uid=str(meta.MediaStorageSOPClassUID),
+            sop_instance_uid=str(meta.MediaStorageSOPInstanceUID),
+        )
 
     def encode(self) -> bytes:
         """Give the object as a DICOM file (PS3.10), patient and study elements byte for byte.
@@ -79,12 +90,7 @@ def as_comprehensive(output: Output) -> Output:
     is_implicit_vr, is_little_endian = original.original_encoding
     twin.set_original_encoding(is_implicit_vr, is_little_endian, original.original_character_set)
     twin.file_meta = file_meta(sop_class_uid=ComprehensiveSRStorage, sop_instance_uid=instance_uid)
-    return Output(
-        kind=output.kind,
-        dataset=twin,
-        sop_class_uid=ComprehensiveSRStorage,
-        sop_instance_uid=instance_uid,
-    )
+    return Output.of(output.kind, twin)
 
 
 def _twin_of_predecessor(item: Dataset) -> Dataset:

@@ -10,17 +10,27 @@ from pydicom.uid import SecondaryCaptureImageStorage
 from pydicom.valuerep import format_number_as_ds
 
 from service.job import OutputKind
-from workers.output import Output, ReportError
-from workers.overlay_picture import Pixels, picture
+from workers.output import Output
+from workers.overlay_picture import Pixels, picture, require_picture
 from workers.prediction import Conclusion
-from workers.report_elements import carried
-from workers.report_header import begin_result, code_item, referenced_instance
+from workers.report_header import (
+    Kind,
+    add_request_attributes,
+    begin_result,
+    code_item,
+    referenced_instance,
+)
 from workers.report_source import Pair, Source
 from workers.report_text import CAUTION
-from workers.report_uids import FIRST, Edition, result_uids
+from workers.report_uids import FIRST, Edition
 
-SERIES_NUMBER: Final = 9802
-SERIES_DESCRIPTION: Final = "Lobar AI pneumonia overlay (unverified)"
+KIND: Final = Kind(
+    output=OutputKind.OVERLAY,
+    sop_class_uid=SecondaryCaptureImageStorage,
+    modality="OT",
+    series_number=9802,
+    series_description="Lobar AI pneumonia overlay (unverified)",
+)
 ANALYSED_BODY_PART: Final = "CHEST"
 
 
@@ -38,38 +48,14 @@ def build_overlay(
     inverted; None where they could not be read: then the strip stands alone. The rest is as in
     `workers.report.build_report`. Raises ReportError as it does, and if `pixels` is no picture.
     """
-    if pixels is not None and (pixels.ndim != 2 or pixels.size == 0):  # noqa: PLR2004 -- rows and columns
-        raise ReportError(f"the pixels have the shape {pixels.shape}, not rows and columns")
+    require_picture(pixels)
     evidence = Source.read(source)
-    uids = result_uids(
-        kind=OutputKind.OVERLAY,
-        source_uid=evidence.sop_instance_uid,
-        conclusion=conclusion,
-        edition=edition,
-    )
     with disable_value_validation():  # an accepted UID may begin a component with a zero
-        overlay = begin_result(
-            source,
-            evidence,
-            conclusion.model,
-            sop_class_uid=SecondaryCaptureImageStorage,
-            uids=uids,
-            modality="OT",
-            series_number=SERIES_NUMBER,
-            series_description=SERIES_DESCRIPTION,
-            now=now,
-        )
-        requests = carried(source, "RequestAttributesSequence")
-        if requests is not None:
-            overlay[requests.tag] = requests
+        overlay = begin_result(KIND, source, evidence, conclusion, now=now, edition=edition)
+        add_request_attributes(overlay, source)
         _add_image(overlay, evidence)
         _add_pixels(overlay, evidence, pixels, conclusion)
-    return Output(
-        kind=OutputKind.OVERLAY,
-        dataset=overlay,
-        sop_class_uid=SecondaryCaptureImageStorage,
-        sop_instance_uid=uids.instance,
-    )
+    return Output.of(KIND.output, overlay)
 
 
 def _add_image(overlay: Dataset, source: Source) -> None:

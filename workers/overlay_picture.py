@@ -43,6 +43,16 @@ Colour = tuple[int, int, int]
 Pixels = npt.NDArray[np.float32]
 
 
+def require_picture(pixels: Pixels | None) -> None:
+    """Hold pixels, if there are any, to be rows x columns.
+
+    Raises:
+        ReportError: they are not.
+    """
+    if pixels is not None and (pixels.ndim != 2 or pixels.size == 0):  # noqa: PLR2004 -- rows and columns
+        raise ReportError(f"the pixels have the shape {pixels.shape}, not rows and columns")
+
+
 def picture(
     pixels: Pixels | None, conclusion: Conclusion
 ) -> tuple[Image.Image, tuple[int, int] | None]:

@@ -9,17 +9,27 @@ from pydicom.dataset import Dataset
 from pydicom.uid import EncapsulatedPDFStorage
 
 from service.job import OutputKind
-from workers.output import Output, ReportError
-from workers.overlay_picture import Pixels, radiograph_with_region
+from workers.output import Output
+from workers.overlay_picture import Pixels, radiograph_with_region, require_picture
 from workers.pdf_page import TITLE, draw_page
 from workers.prediction import Conclusion, Prediction
-from workers.report_elements import carried
-from workers.report_header import begin_result, code_item, referenced_instance
+from workers.report_header import (
+    Kind,
+    add_request_attributes,
+    begin_result,
+    code_item,
+    referenced_instance,
+)
 from workers.report_source import Source
-from workers.report_uids import FIRST, Edition, result_uids
+from workers.report_uids import FIRST, Edition
 
-SERIES_NUMBER: Final = 9804
-SERIES_DESCRIPTION: Final = "Lobar AI pneumonia page (unverified)"
+KIND: Final = Kind(
+    output=OutputKind.PDF,
+    sop_class_uid=EncapsulatedPDFStorage,
+    modality="DOC",
+    series_number=9804,
+    series_description="Lobar AI pneumonia page (unverified)",
+)
 
 
 def build_pdf(
@@ -38,38 +48,14 @@ def build_pdf(
     Raises:
         ReportError: as `build_overlay` does.
     """
-    if pixels is not None and (pixels.ndim != 2 or pixels.size == 0):  # noqa: PLR2004 -- rows and columns
-        raise ReportError(f"the pixels have the shape {pixels.shape}, not rows and columns")
+    require_picture(pixels)
     evidence = Source.read(source)
-    uids = result_uids(
-        kind=OutputKind.PDF,
-        source_uid=evidence.sop_instance_uid,
-        conclusion=conclusion,
-        edition=edition,
-    )
     with disable_value_validation():  # an accepted UID may begin a component with a zero
-        document = begin_result(
-            source,
-            evidence,
-            conclusion.model,
-            sop_class_uid=EncapsulatedPDFStorage,
-            uids=uids,
-            modality="DOC",
-            series_number=SERIES_NUMBER,
-            series_description=SERIES_DESCRIPTION,
-            now=now,
-        )
-        requests = carried(source, "RequestAttributesSequence")
-        if requests is not None:
-            document[requests.tag] = requests
+        document = begin_result(KIND, source, evidence, conclusion, now=now, edition=edition)
+        add_request_attributes(document, source)
         _add_document(document, evidence, shows_source=pixels is not None)
         _add_page(document, evidence, pixels, conclusion)
-    return Output(
-        kind=OutputKind.PDF,
-        dataset=document,
-        sop_class_uid=EncapsulatedPDFStorage,
-        sop_instance_uid=uids.instance,
-    )
+    return Output.of(KIND.output, document)
 
 
 def _add_document(document: Dataset, source: Source, *, shows_source: bool) -> None:

@@ -30,15 +30,20 @@ from workers.presentation_grey import (
 )
 from workers.presentation_shutter import display_shutter
 from workers.region import Box, pixel_box
-from workers.report_elements import carried, decimals
+from workers.report_elements import decimals
 from workers.report_group import OF_A_REGION
-from workers.report_header import begin_result, referenced_instance
+from workers.report_header import Kind, add_request_attributes, begin_result, referenced_instance
 from workers.report_source import Source
 from workers.report_text import basis_line, result_line
-from workers.report_uids import FIRST, Edition, result_uids, tracking_uid
+from workers.report_uids import FIRST, Edition, tracking_uid
 
-SERIES_NUMBER: Final = 9803
-SERIES_DESCRIPTION: Final = "Lobar AI pneumonia presentation (unverified)"
+KIND: Final = Kind(
+    output=OutputKind.GSPS,
+    sop_class_uid=GrayscaleSoftcopyPresentationStateStorage,
+    modality="PR",
+    series_number=9803,
+    series_description="Lobar AI pneumonia presentation (unverified)",
+)
 CONTENT_LABEL: Final = "LOBAR AI"
 CONTENT_DESCRIPTION: Final = "AI result about pneumonia (unverified)"
 LAYER: Final = "LOBAR AI"
@@ -67,35 +72,14 @@ def build_presentation_state(
     evidence = Source.read(source)
     if not is_grey(source) or evidence.rows is None or evidence.columns is None:
         return None
-    uids = result_uids(
-        kind=OutputKind.GSPS,
-        source_uid=evidence.sop_instance_uid,
-        conclusion=conclusion,
-        edition=edition,
-    )
     with disable_value_validation():  # an accepted UID may begin a component with a zero
-        state = begin_result(
-            source,
-            evidence,
-            conclusion.model,
-            sop_class_uid=GrayscaleSoftcopyPresentationStateStorage,
-            uids=uids,
-            modality="PR",
-            series_number=SERIES_NUMBER,
-            series_description=SERIES_DESCRIPTION,
-            now=now,
-        )
+        state = begin_result(KIND, source, evidence, conclusion, now=now, edition=edition)
         _add_identification(state, source, evidence)
         _add_displayed_area(state, source, evidence)
         state.update(display_shutter(source))
         _add_grey(state, source)
         _add_graphics(state, evidence, conclusion, edition)
-    return Output(
-        kind=OutputKind.GSPS,
-        dataset=state,
-        sop_class_uid=GrayscaleSoftcopyPresentationStateStorage,
-        sop_instance_uid=uids.instance,
-    )
+    return Output.of(KIND.output, state)
 
 
 def _add_identification(state: Dataset, header: Dataset, source: Source) -> None:
@@ -111,9 +95,7 @@ def _add_identification(state: Dataset, header: Dataset, source: Source) -> None
     series.SeriesInstanceUID = source.series_instance_uid
     series.ReferencedImageSequence = [referenced_instance(source)]
     state.ReferencedSeriesSequence = [series]
-    requests = carried(header, "RequestAttributesSequence")
-    if requests is not None:
-        state[requests.tag] = requests
+    add_request_attributes(state, header)
 
 
 def _add_displayed_area(state: Dataset, header: Dataset, source: Source) -> None:

@@ -13,15 +13,25 @@ from workers.prediction import Conclusion, NotAnalysed
 from workers.report_codes import our_coding_scheme
 from workers.report_content import measurement_report
 from workers.report_elements import carried, sequence_of
-from workers.report_header import begin_result, referenced_instance, request_items
+from workers.report_header import (
+    Kind,
+    begin_result,
+    referenced_instance,
+    request_items,
+)
 from workers.report_refusal import refusal_report
 from workers.report_source import Source
-from workers.report_uids import FIRST, Edition, Predecessor, result_uids, tracking_uid
+from workers.report_uids import FIRST, Edition, Predecessor, tracking_uid
 
 __all__ = ["Output", "ReportError", "as_comprehensive", "build_report"]
 
-SERIES_NUMBER: Final = 9801
-SERIES_DESCRIPTION: Final = "Lobar AI pneumonia report (unverified)"
+KIND: Final = Kind(
+    output=OutputKind.SR,
+    sop_class_uid=Comprehensive3DSRStorage,
+    modality="SR",
+    series_number=9801,
+    series_description="Lobar AI pneumonia report (unverified)",
+)
 
 
 def build_report(
@@ -35,23 +45,11 @@ def build_report(
     Raises ReportError if the source does not name its class, instance, series, study.
     """
     evidence = Source.read(source)
-    source_uid = evidence.sop_instance_uid
-    uids = result_uids(
-        kind=OutputKind.SR, source_uid=source_uid, conclusion=conclusion, edition=edition
+    finding = tracking_uid(
+        source_uid=evidence.sop_instance_uid, conclusion=conclusion, edition=edition
     )
-    finding = tracking_uid(source_uid=source_uid, conclusion=conclusion, edition=edition)
     with disable_value_validation():  # an accepted UID may begin a component with a zero
-        report = begin_result(
-            source,
-            evidence,
-            conclusion.model,
-            sop_class_uid=Comprehensive3DSRStorage,
-            uids=uids,
-            modality="SR",
-            series_number=SERIES_NUMBER,
-            series_description=SERIES_DESCRIPTION,
-            now=now,
-        )
+        report = begin_result(KIND, source, evidence, conclusion, now=now, edition=edition)
         _add_document(report, source, evidence)
         if edition.follows is not None:
             report.PredecessorDocumentsSequence = [_predecessor(evidence, edition.follows)]
@@ -60,12 +58,7 @@ def build_report(
             report.update(refusal_report(evidence, conclusion))
         else:
             report.update(measurement_report(evidence, conclusion, tracking_uid=finding))
-    return Output(
-        kind=OutputKind.SR,
-        dataset=report,
-        sop_class_uid=Comprehensive3DSRStorage,
-        sop_instance_uid=uids.instance,
-    )
+    return Output.of(KIND.output, report)
 
 
 def _add_document(report: Dataset, header: Dataset, evidence: Source) -> None:

@@ -1,5 +1,6 @@
 """Everything of a result that is not its content: whose it is, who made it, when, from what."""
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
@@ -8,8 +9,9 @@ from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 
 from service.identity import IMPLEMENTATION_CLASS_UID, MANUFACTURER, VERSION
+from service.job import OutputKind
 from workers.output import file_meta
-from workers.prediction import Model
+from workers.prediction import Conclusion, Model
 from workers.report_elements import (
     carried,
     items,
@@ -19,7 +21,7 @@ from workers.report_elements import (
 )
 from workers.report_source import Source
 from workers.report_text import ascii_text, model_text
-from workers.report_uids import ResultUids, device_uid
+from workers.report_uids import Edition, device_uid, result_uids
 
 TYPE_2: Final = (  # present even if the source lacks them: PS3.3 C.7.1.1 and C.7.2.1
     "PatientName",
@@ -120,33 +122,54 @@ def referenced_instance(source: Source) -> Dataset:
     return item
 
 
-def begin_result(  # noqa: PLR0913 -- each says one thing about the object, all by name
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """What sets the results of one kind apart; each is alone in its series."""
+
+    output: OutputKind
+    sop_class_uid: str
+    modality: str
+    series_number: int
+    series_description: str
+
+
+def begin_result(
+    kind: Kind,
     header: Dataset,
     source: Source,
-    model: Model,
+    conclusion: Conclusion,
     *,
-    sop_class_uid: str,
-    uids: ResultUids,
-    modality: str,
-    series_number: int,
-    series_description: str,
     now: datetime,
+    edition: Edition,
 ) -> Dataset:
     """Begin a result about a source: all modules but the content of the object itself."""
+    uids = result_uids(
+        kind=kind.output,
+        source_uid=source.sop_instance_uid,
+        conclusion=conclusion,
+        edition=edition,
+    )
     result = Dataset()
-    result.file_meta = file_meta(sop_class_uid=sop_class_uid, sop_instance_uid=uids.instance)
-    result.SOPClassUID = sop_class_uid
+    result.file_meta = file_meta(sop_class_uid=kind.sop_class_uid, sop_instance_uid=uids.instance)
+    result.SOPClassUID = kind.sop_class_uid
     result.SOPInstanceUID = uids.instance
     result.SeriesInstanceUID = uids.series
     result.InstanceNumber = 1
-    result.Modality = modality
-    result.SeriesNumber = series_number
-    result.SeriesDescription = series_description
+    result.Modality = kind.modality
+    result.SeriesNumber = kind.series_number
+    result.SeriesDescription = kind.series_description
     result.InstanceCreatorUID = IMPLEMENTATION_CLASS_UID
     _add_times(result, source.local(now), with_zone=source.time_zone is not None)
-    _add_equipment(result, model)
+    _add_equipment(result, conclusion.model)
     _inherit(result, header)
     return result
+
+
+def add_request_attributes(result: Dataset, header: Dataset) -> None:
+    """Carry the requests that an image answers, where its class has them as an image has."""
+    requests = carried(header, "RequestAttributesSequence")
+    if requests is not None:
+        result[requests.tag] = requests
 
 
 def request_items(header: Dataset, source: Source) -> list[list[RawDataElement]]:
