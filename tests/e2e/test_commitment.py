@@ -1,0 +1,195 @@
+"""Storage commitment with a real Orthanc, as the one that is asked and as the one that asks."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from peers.lobar import LobarService, destination, wait_for
+from peers.objects import make_cr
+from peers.orthanc import OrthancServer
+from peers.ports import LOOPBACK, free_port
+from pydicom.dataset import Dataset
+from pydicom.uid import generate_uid
+
+from service.job import DeliveryState, JobState
+
+pytestmark = pytest.mark.orthanc
+
+
+@pytest.fixture(scope="module")
+def lobar_port() -> int:
+    """A port that Orthanc knows before Lobar listens on it."""
+    return free_port()
+
+
+@pytest.fixture(scope="module")
+def orthanc(tmp_path_factory: pytest.TempPathFactory, lobar_port: int) -> Iterator[OrthancServer]:
+    """An Orthanc that knows where we are: only such a sender may ask it for its commitment."""
+    server = OrthancServer(
+        tmp_path_factory.mktemp("orthanc"),
+        options={
+            "DicomModalities": {"lobar": ["LOBAR", LOOPBACK, lobar_port]},
+            "ExecuteLuaEnabled": True,
+        },
+    )
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def archive(orthanc: OrthancServer) -> OrthancServer:
+    orthanc.start()
+    orthanc.reset()
+    return orthanc
+
+
+@pytest.fixture
+def committing(
+    lobar_service: Callable[..., LobarService], archive: OrthancServer, lobar_port: int
+) -> Callable[..., LobarService]:
+    """Start a Lobar that asks the Orthanc for its commitment."""
+
+    def start(**settings: str) -> LobarService:
+        pacs = destination(archive, "archive", storage_commitment=True, commitment_seconds=3)
+        return lobar_service([pacs], **{"LOBAR_DICOM__PORT": str(lobar_port), **settings})
+
+    return start
+
+
+def store(archive: OrthancServer, dataset: Dataset, folder: Path) -> None:
+    """Let Orthanc have an image, and store it with us."""
+    path = folder / f"{dataset.SOPInstanceUID}.dcm"
+    dataset.save_as(path, enforce_file_format=True)
+    uploaded = httpx.post(f"{archive.http_url}/instances", content=path.read_bytes())
+    resource = uploaded.raise_for_status().json()["ID"]
+    sent = httpx.post(f"{archive.http_url}/modalities/lobar/store", content=resource, timeout=60)
+    sent.raise_for_status()
+
+
+def names(service: LobarService, job_id: str) -> list[str]:
+    ledger = service.ledger()
+    trace = [event.name for event in ledger.view.trace(job_id)]
+    ledger.close()
+    return trace
+
+
+def states(service: LobarService, job_id: str) -> set[DeliveryState]:
+    ledger = service.ledger()
+    found = {each.state for each in ledger.view.deliveries(job_id)}
+    ledger.close()
+    return found
+
+
+def asked_of_lobar(archive: OrthancServer, instances: list[tuple[str, str]]) -> dict[str, Any]:
+    """Have Orthanc ask us for our commitment, and give the result once it is there."""
+    asked = httpx.post(
+        f"{archive.http_url}/modalities/lobar/storage-commitment",
+        json={"DicomInstances": [list(each) for each in instances], "Timeout": 30},
+        timeout=60,
+    )
+    transaction = asked.raise_for_status().json()["ID"]
+
+    def result() -> dict[str, Any] | None:
+        found = httpx.get(f"{archive.http_url}/storage-commitment/{transaction}")
+        report: dict[str, Any] = found.raise_for_status().json()
+        return report if report["Status"] != "Pending" else None
+
+    return dict(wait_for(result, seconds=30))
+
+
+def test_a_job_is_delivered_after_orthanc_has_committed_itself(
+    committing: Callable[..., LobarService], archive: OrthancServer, tmp_path: Path
+) -> None:
+    service = committing()
+    dataset = make_cr()
+    store(archive, dataset, tmp_path)
+    job = service.settled(dataset.SOPInstanceUID)
+    assert (job.state, job.reason) == (JobState.DELIVERED, None)
+    trace = names(service, job.id)
+    assert trace.count("output-stored") == trace.count("output-committed") == 2
+    assert "output-delivered" not in trace
+    metrics = service.metrics()
+    assert metrics['lobar_commitments_total{destination="archive",outcome="committed"}'] == 2
+    assert metrics['lobar_deliveries{destination="archive",state="delivered"}'] == 2
+    assert service.balance() == 0
+
+
+def test_a_report_that_orthanc_lost_before_it_was_asked_is_sent_again(
+    committing: Callable[..., LobarService], archive: OrthancServer, tmp_path: Path
+) -> None:
+    service = committing()
+    dataset = make_cr()
+    script = "function OnStoredInstance(id, tags, metadata, origin)\n"
+    script += "  if tags['Modality'] == 'SR' then Delete(id) end\nend\n"
+    run(archive, script)
+    store(archive, dataset, tmp_path)
+
+    def not_committed() -> bool:
+        (job,) = service.jobs(dataset.SOPInstanceUID)
+        return "output-not-committed" in names(service, job.id)
+
+    wait_for(not_committed, seconds=60)
+    run(archive, "OnStoredInstance = nil")
+    job = service.settled(dataset.SOPInstanceUID)
+    assert (job.state, job.reason) == (JobState.DELIVERED, None)
+    modalities = sorted(str(each["Modality"]) for each in archive.instances())
+    assert modalities == ["CR", "OT", "SR"]
+
+
+def run(archive: OrthancServer, script: str) -> None:
+    """Change what Orthanc does with what is stored."""
+    sent = httpx.post(f"{archive.http_url}/tools/execute-script", content=script)
+    sent.raise_for_status()
+
+
+def test_a_deliver_worker_killed_between_store_and_commitment_loses_nothing(
+    committing: Callable[..., LobarService],
+    archive: OrthancServer,
+    lobar_port: int,
+    tmp_path: Path,
+) -> None:
+    # Orthanc does not know this address: it stores, and its results reach nobody
+    service = committing(LOBAR_DICOM__AE_TITLE="STRANGER")
+    dataset = make_cr()
+    store(archive, dataset, tmp_path)
+
+    def stored() -> bool:
+        jobs = service.jobs(dataset.SOPInstanceUID)
+        return bool(jobs) and states(service, jobs[0].id) == {DeliveryState.STORED}
+
+    wait_for(stored, seconds=40)
+    service.kill_part("deliver")
+    service.wait_until_ready()
+    (job,) = service.jobs(dataset.SOPInstanceUID)
+    assert (job.state, states(service, job.id)) == (JobState.REPORTED, {DeliveryState.STORED})
+    known = {"AET": "STRANGER", "Host": LOOPBACK, "Port": lobar_port}
+    httpx.put(f"{archive.http_url}/modalities/stranger", json=known).raise_for_status()
+    assert service.settled(dataset.SOPInstanceUID).state == JobState.DELIVERED
+    httpx.delete(f"{archive.http_url}/modalities/stranger").raise_for_status()
+
+
+def test_orthanc_is_told_that_we_commit_ourselves_to_what_it_sent(
+    committing: Callable[..., LobarService], archive: OrthancServer, tmp_path: Path
+) -> None:
+    service = committing()
+    datasets = [make_cr(), make_cr()]
+    for each in datasets:
+        store(archive, each, tmp_path)
+    sent = [(str(each.SOPClassUID), str(each.SOPInstanceUID)) for each in datasets]
+    result = asked_of_lobar(archive, sent)
+    assert (result["Status"], len(result["Success"])) == ("Success", 2)
+
+    unknown, (_, uid) = (sent[0][0], str(generate_uid())), sent[1]
+    result = asked_of_lobar(archive, [sent[0], unknown, ("1.2.840.10008.5.1.4.1.1.2", uid)])
+    assert result["Status"] == "Failure"
+    assert [each["SOPInstanceUID"] for each in result["Success"]] == [sent[0][1]]
+    failures = {each["SOPInstanceUID"]: each["FailureReason"] for each in result["Failures"]}
+    assert failures == {unknown[1]: 0x0112, uid: 0x0119}
+    (job,) = service.jobs(sent[0][1])
+    assert names(service, job.id).count("instance-committed") == 2
+    ledger = service.ledger()
+    assert ledger.view.due().oldest_answer_at is None, "nothing is left to be told"
+    ledger.close()
