@@ -32,12 +32,13 @@ OF_THE_FIRST_VERSION = (
         "INSERT INTO jobs (id, sop_instance_uid, sop_class_uid, series_instance_uid, "
         "study_instance_uid, transfer_syntax_uid, sha256, size_bytes, calling_ae_title, source, "
         "state, attempt, attempt_base, received_at) "
-        "VALUES ('a', '1.2', '1.3', '1.4', '1.5', '1.6', 'b', 10, 'AE', 'dicom', 'reported', 1, 0, 7)"
+        "VALUES ('a', '1.2', '1.3', '1.4', '1.5', '1.6', 'b', 10, 'AE', 'dicom', 'reported', "
+        "1, 0, 7)"
     ),
     "INSERT INTO outputs VALUES ('a', 'sr', '1.7', '1.8')",
     (
-        "INSERT INTO deliveries (job_id, kind, destination, state, attempt, refusals, due_at, since) "
-        "VALUES ('a', 'sr', 'pacs', 'pending', 0, 0, 7, 7)"
+        "INSERT INTO deliveries (job_id, kind, destination, state, attempt, refusals, due_at, "
+        "since) VALUES ('a', 'sr', 'pacs', 'pending', 0, 0, 7, 7)"
     ),
     "INSERT INTO events (job_id, at, name, detail) VALUES ('a', 7, 'received', '{}')",
 )
