@@ -30,6 +30,7 @@ from routes import to
 from service.job import (
     FINISHED,
     FOLLOWERS,
+    ON_ITS_WAY,
     Delivery,
     DeliveryState,
     Instance,
@@ -37,6 +38,7 @@ from service.job import (
     JobState,
     OutputRecord,
     Receipt,
+    Reference,
     TransitionError,
     Verdict,
 )
@@ -81,6 +83,7 @@ class Life(RuleBasedStateMachine):
 
     leases = Bundle("leases")
     deliveries = Bundle("deliveries")
+    requests = Bundle("requests")  # for commitment
 
     def __init__(self) -> None:
         super().__init__()
@@ -205,6 +208,48 @@ class Life(RuleBasedStateMachine):
         with self.fenced_delivery(delivery):
             self.ledger.deliveries.park(delivery, Reason.DESTINATION_REFUSED)
 
+    @rule(delivery=consumes(deliveries))
+    def store(self, delivery: Delivery) -> None:
+        with self.fenced_delivery(delivery):
+            sent = Reference(delivery.sop_class_uid, delivery.sop_instance_uid)
+            self.ledger.deliveries.stored(delivery, status=0, sent=sent)
+
+    @rule(target=requests, name=st.sampled_from(DESTINATIONS), limit=st.integers(1, 4))
+    def ask(self, name: str, limit: int) -> list[Delivery]:
+        self.count += 1
+        return self.ledger.commitments.lease(
+            name,
+            "host/deliver/1/",
+            limit,
+            transaction_uid=f"1.2.{self.count}",
+            lease_seconds=LEASE_SECONDS,
+        )
+
+    @rule(request=requests, is_taken=st.booleans())
+    def hear_of_the_request(self, request: list[Delivery], *, is_taken: bool) -> None:
+        if is_taken:
+            self.ledger.commitments.asked(request, again_in=100)
+        else:
+            self.ledger.commitments.put_off(request, again_in=30, why="no-answer")
+
+    @rule(request=requests, which=st.integers(0, 15))
+    def answer_the_request(self, request: list[Delivery], which: int) -> None:
+        """Commit what `which` has a bit for; each result may come late, twice, or after others."""
+        if not request:
+            return
+        named = [each.sent for each in request if each.sent is not None]
+        committed = [each for place, each in enumerate(named) if which >> place & 1]
+        changed = self.ledger.commitments.answered(
+            request[0].transaction_uid or "",
+            committed,
+            {each: 0x0112 for each in named if each not in committed},
+            again_in=lambda refusals: 10.0 * refusals,
+            maximum_refusals=2,
+        )
+        assert {each.id for each in changed} <= {each.id for each in request}
+        for each in changed:
+            assert (each.state is DeliveryState.DELIVERED) == (each.sent in committed)
+
     @precondition(lambda self: self.any_is(JobState.REPORTED))
     @rule(name=st.sampled_from(DESTINATIONS))
     def open_breaker(self, name: str) -> None:
@@ -258,7 +303,7 @@ class Life(RuleBasedStateMachine):
 
     def require_a_place_to_go_on_from(self, job: Job) -> None:
         owed = {each.state for each in self.ledger.view.deliveries(job.id)}
-        assert (DeliveryState.PENDING in owed) == (job.state is JobState.REPORTED)
+        assert bool(owed & ON_ITS_WAY) == (job.state is JobState.REPORTED)
         assert (job.due_at is not None) == (job.state is JobState.RECEIVED)
         assert (job.finished_at is not None) == (job.state in FINISHED)
         assert (job.reason is not None) == (job.state in {JobState.PARKED, JobState.NOT_ANALYSED})
@@ -292,6 +337,7 @@ class Life(RuleBasedStateMachine):
             for name in DESTINATIONS:
                 for each in self.take_deliveries(name, 99):
                     self.ledger.deliveries.delivered(each, status=0)
+                self.answer_the_request(self.ask(name, 99), 15)
         assert self.known == [], "something is stuck"
 
     # how it is asked
@@ -329,9 +375,7 @@ class Life(RuleBasedStateMachine):
             for each in before
             if (each.kind, each.destination) == (lease.kind, lease.destination)
         ]
-        is_valid = any(
-            each.state is DeliveryState.PENDING and each.attempt == lease.attempt for each in same
-        )
+        is_valid = any(each.state is lease.state and each.attempt == lease.attempt for each in same)
         if is_valid:
             yield
             return
