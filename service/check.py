@@ -16,6 +16,7 @@ from service.loopback import is_loopback
 from service.memory import open_ledger, open_spool
 from service.settings import (
     Destination,
+    DimseDestination,
     Settings,
     config_file,
     unknown_variables,
@@ -87,7 +88,26 @@ def questions(
         notice = destination_notice(destination)
         if notice is not None:
             yield Finding(subject=f"way to {destination.name}", message=notice, severity=1)
+        if is_unheard(settings, destination):
+            yield Finding(
+                subject=f"commitment of {destination.name}",
+                message="its AE title is not in dicom.allowed_calling_ae_titles: the listener "
+                "rejects its results, unless they come on the association of the request.",
+                severity=1,
+            )
         yield _explained(f"destination {destination.name}", partial(echo, settings, destination))
+
+
+def is_unheard(settings: Settings, destination: Destination) -> bool:
+    """Tell whether a destination that is to commit itself may not associate to say so."""
+    listed = settings.dicom.allowed_calling_ae_titles
+    return (
+        isinstance(destination, DimseDestination)
+        and destination.storage_commitment
+        and bool(listed)
+        and not settings.dicom.allow_any_calling_ae_title
+        and destination.ae_title not in listed
+    )
 
 
 def _explained(subject: str, question: Callable[[], str]) -> Finding:

@@ -1,8 +1,10 @@
 """What `lobar check` asks of the parts that only workers know: the bundle and the destinations."""
 
 import httpx
+from pydicom.uid import UID
 
 from service.check import Finding
+from service.commitment import STORAGE_COMMITMENT
 from service.errors import ExplainedError
 from service.settings import Destination, DimseDestination, Settings, WebDestination
 from workers import stow
@@ -35,16 +37,24 @@ def _echo(settings: Settings, destination: DimseDestination) -> str:
     """
     where = f"{destination.ae_title} at {destination.host}:{destination.port}"
     try:
-        with associate(destination, settings.dicom.ae_title, OFFERED) as sender:
+        offered = (*OFFERED, UID(STORAGE_COMMITMENT))
+        with associate(destination, settings.dicom.ae_title, offered) as sender:
             status = sender.echo()
             taken = [uid.name for uid in OFFERED if sender.takes(uid)]
+            commits = sender.takes(STORAGE_COMMITMENT)
     except UnreachableError as exc:
         raise DestinationError(f"{where} does not answer: {_ADVICE.get(str(exc), exc)}") from exc
     if status != SUCCESS:
         raise DestinationError(f"{where} answered C-ECHO with 0x{status:04X}")
     if not taken:
         raise DestinationError(f"{where} answers C-ECHO, but takes none of our objects")
-    return f"{where} answers C-ECHO and takes {', '.join(taken)}"
+    if destination.storage_commitment and not commits:
+        raise DestinationError(
+            f"{where} does not accept Storage Commitment, so that nothing would ever count as "
+            "delivered. Let it, or set storage_commitment to false."
+        )
+    and_commits = ", and commits itself" if destination.storage_commitment else ""
+    return f"{where} answers C-ECHO and takes {', '.join(taken)}{and_commits}"
 
 
 def _query(destination: WebDestination) -> str:

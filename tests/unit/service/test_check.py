@@ -154,6 +154,16 @@ def test_a_way_on_which_patient_data_can_be_read_is_worth_knowing(
         assert "can be read on the way" in found["way to web"].message
 
 
+def test_a_destination_whose_result_the_listener_would_reject_is_worth_knowing(ask: Ask) -> None:
+    pacs = {**PACS, "storage_commitment": True}
+    for allowed, noted in ((["PACS", "CR1"], False), (["CR1"], True), ([], False)):
+        found = ask(destinations=[pacs], dicom={"allowed_calling_ae_titles": allowed})
+        assert ("commitment of pacs" in found) == noted
+    assert "commitment of pacs" not in ask(
+        destinations=[PACS], dicom={"allowed_calling_ae_titles": ["CR1"]}
+    )
+
+
 def test_a_bundle_that_cannot_be_tried_for_want_of_room_is_wrong(ask: Ask) -> None:
     found = ask(bundle={"device": "cuda:1"})["bundle"]
     assert (found.severity, "No space left on device" in found.message) == (WRONG, True)

@@ -4,6 +4,7 @@ import socket
 from pathlib import Path
 
 import pytest
+from committing_pacs import CommittingPacs
 from peers.certificates import Authority
 from peers.ports import free_port
 from peers.web_service import Response, WebService
@@ -55,6 +56,13 @@ def test_what_is_wrong_with_a_destination_is_told_apart() -> None:
         assert "does not accept C-ECHO" in refused(peer)
     with ScriptedPacs(takes=[("1.2.840.10008.5.1.4.1.1.2", EXPLICIT)], echoes=False).running() as p:
         assert "none of our objects and no C-ECHO" in refused(p)
+
+
+def test_a_destination_that_is_to_commit_itself_must_be_able_to() -> None:
+    with ScriptedPacs().running() as peer:
+        assert "does not accept Storage Commitment" in refused(peer, storage_commitment=True)
+    with CommittingPacs().running() as peer:
+        assert asked(peer, storage_commitment=True).endswith(", and commits itself")
 
 
 def test_a_bundle_that_is_none_says_what_to_set(tmp_path: Path) -> None:
