@@ -8,6 +8,7 @@ import structlog
 
 from service.commitment import SUCCESS
 from service.custody import review
+from service.ledger import LedgerError
 from service.ledger.requests import OpenRequest
 from service.metrics import COMMITMENT_RESULTS, COMMITTED_INSTANCES
 from workers.commitment import Teller, telling
@@ -43,10 +44,15 @@ def _answer(rooms: Rooms, ae_title: str, requests: Sequence[OpenRequest]) -> Non
     try:
         with telling(peer, rooms.settings.dicom.ae_title) as teller:
             while waiting and not rooms.stopping.is_set():
-                _tell(rooms, teller, waiting[0])
+                _try_to_tell(rooms, teller, waiting[0])
                 waiting.pop(0)
     except UnreachableError as exc:
-        log.warning("commitment_result_undelivered", reason=str(exc), count=len(waiting))
+        log.warning(
+            "commitment_result_undelivered",
+            ae_title=ae_title,
+            reason=str(exc),
+            count=len(waiting),
+        )
         for request in waiting:
             COMMITMENT_RESULTS.labels(outcome="unreachable").inc()
             _again(rooms, request)
@@ -55,18 +61,36 @@ def _answer(rooms: Rooms, ae_title: str, requests: Sequence[OpenRequest]) -> Non
         kept(rooms.ledger.requests.put_off, request, again_in=0)
 
 
+def _try_to_tell(rooms: Rooms, teller: Teller, request: OpenRequest) -> None:
+    try:
+        _tell(rooms, teller, request)
+    except (UnreachableError, LedgerError):
+        raise
+    except Exception:  # one request's trouble must not become its sender's
+        log.exception("commitment_result_failed", ae_title=request.calling_ae_title)
+        _again(rooms, request, refused=True)
+
+
 def _tell(rooms: Rooms, teller: Teller, request: OpenRequest) -> None:
     custody = review(rooms.ledger, rooms.spool, request.transaction_uid, request.instances)
     status = teller.tell(custody.result)
     if status != SUCCESS:
         COMMITMENT_RESULTS.labels(outcome="refused").inc()
-        log.warning("commitment_result_refused", status=f"0x{status:04X}")
+        log.warning(
+            "commitment_result_refused",
+            ae_title=request.calling_ae_title,
+            status=f"0x{status:04X}",
+        )
         _again(rooms, request, refused=True)
         return
     COMMITMENT_RESULTS.labels(outcome="told").inc()
     COMMITTED_INSTANCES.labels(outcome="committed").inc(len(custody.result.committed))
     COMMITTED_INSTANCES.labels(outcome="failed").inc(len(custody.result.failed))
-    log.info("commitment_result_told", instances=len(request.instances))
+    log.info(
+        "commitment_result_told",
+        ae_title=request.calling_ae_title,
+        instances=len(request.instances),
+    )
     kept(rooms.ledger.requests.told, request, custody.job_ids)
 
 

@@ -11,6 +11,7 @@ from service.commitment import SUCCESS, Request, new_transaction_uid
 from service.commitment_results import take_result
 from service.ending import observe_end
 from service.job import Delivery
+from service.ledger import LedgerError
 from service.metrics import COMMITMENTS_ASKED
 from service.reasons import Reason
 from service.settings import Destination, DimseDestination
@@ -85,6 +86,12 @@ def _ask(
         if why != NOTHING_ACCEPTED:
             leave_alone(rooms, destination, why)
         _put_off(rooms, deliveries, why, again_in=pause(rooms, deliveries[0].attempt))
+        return False
+    except LedgerError:
+        raise
+    except Exception:  # a request's trouble must not hold up what is still to be sent
+        log.exception("commitment_request_failed", destination=destination.name)
+        _put_off(rooms, deliveries, "error", again_in=pause(rooms, deliveries[0].attempt))
         return False
 
 

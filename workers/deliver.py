@@ -83,16 +83,17 @@ def _serve(rooms: Rooms, lane: str) -> None:
 
 def deliver_due(rooms: Rooms, destination: Destination) -> None:
     """Send everything that is due to one destination, and ask for the commitment that is due."""
-    while not rooms.stopping.is_set():
+    is_more_due = True
+    while is_more_due:
         is_more_due = _send_due(rooms, destination)
         commit_due(rooms, destination)
-        if not is_more_due:
-            return
 
 
 def _send_due(rooms: Rooms, destination: Destination) -> bool:
     """Send what is due, a lease at a time; True if there may be more and commitment has waited."""
     for _ in range(_LEASES_IN_A_ROW):
+        if rooms.stopping.is_set():
+            return False
         deliveries = rooms.ledger.deliveries.lease(
             destination.name,
             rooms.holder,
