@@ -18,7 +18,7 @@ from structlog.testing import capture_logs
 from worker_rooms import PACS, House
 
 from service.doorbell import DELIVER, INFER, Doorbell
-from service.job import JobState, OutputRecord, Verdict
+from service.job import JobState, OutputRecord, Reference, Verdict
 from service.reasons import Reason
 from service.relay import Relay
 
@@ -78,6 +78,26 @@ def reported(house: House, *destinations: str) -> str:
     house.spool.put_output(job_id, "sr", SR.sop_instance_uid, b"a report")
     house.ledger.jobs.report(job, verdict, [SR], to(destinations))
     return job_id
+
+
+def test_it_rings_for_commitment_that_is_to_be_asked_for_and_to_be_told(
+    house: House, rings: Callable[[], list[str]]
+) -> None:
+    reported(house, "south")
+    (delivery,) = house.ledger.deliveries.lease("south", "d/", 1, lease_seconds=60)
+    sent = Reference(SR.sop_class_uid, SR.sop_instance_uid)
+    house.ledger.deliveries.stored(delivery, status=0, sent=sent)
+    house.ledger.requests.receive("MODALITY", "1.2.3", [sent])
+    assert rings() == ["deliver @commitments", "deliver south"]
+    asked = house.ledger.commitments.lease(
+        "south", "d/", 1, transaction_uid="1.2.9", lease_seconds=60
+    )
+    house.ledger.commitments.asked(asked, again_in=HOUR)
+    (request,) = house.ledger.requests.lease("d/", 1, lease_seconds=60)
+    house.ledger.requests.told(request, [])
+    assert rings() == []
+    house.clock.pass_seconds(HOUR + 1)
+    assert rings() == ["deliver south"]
 
 
 def make_old(path: Path) -> None:

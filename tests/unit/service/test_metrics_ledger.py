@@ -14,7 +14,7 @@ from routes import to
 
 from service import metrics
 from service.exposition import exposition
-from service.job import Instance, OutputRecord, Verdict
+from service.job import Instance, OutputRecord, Reference, Verdict
 from service.ledger import Ledger
 from service.ledger_metrics import LedgerMetrics
 from service.reasons import Reason
@@ -101,6 +101,28 @@ def test_every_instance_is_accounted_for_whatever_became_of_it(
     assert found['lobar_process_ready{role="listener"}'] == 1
     assert found['lobar_process_ready{role="infer"}'] == 0
     assert found["lobar_spool_free_bytes"] > 0
+
+
+def test_commitment_that_is_awaited_and_owed_is_seen_by_number_and_age(
+    ledger: Ledger, spool: Spool
+) -> None:
+    receive(ledger)
+    (job,) = ledger.jobs.lease("test/", 1, lease_seconds=60, maximum_attempts=3)
+    ledger.jobs.report(job, VERDICT, OUTPUTS, to(["pacs"]))
+    (delivery,) = ledger.deliveries.lease("pacs", "test/", 1, lease_seconds=60)
+    ledger.deliveries.stored(delivery, status=0, sent=Reference("1.2", "1.2.3"))
+    ledger.requests.receive("MODALITY", "1.2.9", [Reference("1.2", "1.2.3")])
+    settings = Settings(destinations=(PACS,))
+    found = scrape(LedgerMetrics(settings, ledger, spool, clock=lambda: 2e9))
+    assert found['lobar_deliveries{destination="pacs",state="stored"}'] == 1
+    assert found['lobar_due{destination="pacs",stage="commit"}'] == 1
+    assert found['lobar_due{destination="pacs",stage="deliver"}'] == 0
+    assert found['lobar_oldest_due_seconds{destination="pacs",stage="commit"}'] > 1e6
+    assert found['lobar_oldest_due_seconds{destination="pacs",stage="deliver"}'] == 0
+    assert found['lobar_due{destination="",stage="answer"}'] == 1
+    assert found['lobar_oldest_due_seconds{destination="",stage="answer"}'] > 1e6
+    assert found["lobar_jobs_in_flight"] == 1
+    assert found["lobar_balance"] == 0
 
 
 def test_a_ledger_that_cannot_be_opened_is_down_and_the_page_still_comes(
