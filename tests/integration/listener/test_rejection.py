@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 
 import pytest
 from dicom_door import CR, Door
+from peers.lobar import wait_for
 from peers.objects import encode, make_cr
 from peers.scu import Sender, command_set, data_set_bytes
 from pydicom.dataset import Dataset
@@ -33,7 +34,7 @@ def _nothing_is_kept_and_the_service_goes_on(door: Door) -> Iterator[None]:
     received = door.memory.ledger.view.census().received
     yield
     assert door.memory.inbox() == inbox
-    assert door.memory.incoming() == []
+    wait_for(lambda: door.memory.incoming() == [], seconds=10)  # a sender sees the abort first
     assert door.memory.ledger.view.census().received == received
     door.require_working()
 
