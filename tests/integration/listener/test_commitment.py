@@ -18,6 +18,7 @@ from pynetdicom import AE, evt
 from pynetdicom.association import Association
 
 from service.acceptance import SUCCESS
+from service.commitment import MOST_INSTANCES
 from service.ledger.requests import MOST_OPEN
 from service.metrics import COMMITMENT_REQUESTS
 from service.settings import CommitmentPeer
@@ -109,6 +110,18 @@ def test_what_is_not_here_fails_with_a_reason(door: Door, memory: Memory) -> Non
     assert event_type == 2
     assert failed == {lost: 0x0112, (CR, "1.2.3.4.5"): 0x0112, other_class: 0x0119}
     assert len(information.ReferencedSOPSequence) == 1
+
+
+def test_the_largest_request_is_answered_whole(door: Door) -> None:
+    known = stored(door)
+    unknown = [(CR, f"1.2.3.{number}") for number in range(MOST_INSTANCES - 1)]
+    with asking(door) as asker:
+        began = time.monotonic()
+        assert asker.ask(known, *unknown) == 0
+        _, information = asker.event()
+        assert time.monotonic() - began < 20
+        assert len(information.FailedSOPSequence) == len(unknown)
+        assert asker.ask(known, *unknown, (CR, "1.2.4")) == 0x0213
 
 
 def test_a_sender_with_an_address_is_answered_once_its_request_is_durable(
