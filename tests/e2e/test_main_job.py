@@ -57,7 +57,10 @@ def store_with_pynetdicom(lobar: LobarService, instance: Dataset) -> None:
 def certainty(report: Dataset) -> float:
     """Read the Certainty of Finding, in percent, from a report's tree."""
     content = highdicom.sr.Comprehensive3DSR.from_dataset(report).content
-    group = content.get_image_measurement_groups()[0]
+    (group,) = (
+        *content.get_image_measurement_groups(),
+        *content.get_planar_roi_measurement_groups(),
+    )
     (measurement,) = (item for item in group[0].ContentSequence if item.name.value == "111012")
     return float(measurement.value)
 
