@@ -16,6 +16,7 @@ from service.commitment import (
 )
 from service.conformance.tables import Lines, heading, hexadecimal, named, paragraph, table
 from service.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from service.ledger.requests import MOST_OPEN
 from service.reasons import EXPLANATIONS, NOT_ANALYSED
 from service.settings import Dicom, Settings
 from service.sop_classes import VERIFICATION, transfer_syntaxes
@@ -109,10 +110,14 @@ def _commitment(settings: Settings) -> Lines:
     yield from paragraph(
         "As SCP: an instance is committed when it was received with this SOP Class and its bytes",
         f"are still in the spool, that is up to {settings.spool.keep_days:g} days after its end.",
-        f"A request may name up to {MOST_INSTANCES} instances in {LONGEST_DATA_SET} bytes. The",
-        "N-EVENT-REPORT goes out on an association of its own to the calling AE title's address",
+        f"A request may name up to {MOST_INSTANCES} instances in {LONGEST_DATA_SET} bytes, and a",
+        f"sender may have {MOST_OPEN} requests without a result yet. Lobar is no archive: what it",
+        "commits itself to cannot be retrieved from it. The N-EVENT-REPORT goes out on an",
+        "association of its own to the calling AE title's address",
         "where that is configured (a destination, or `dicom.commitment_peers`), and is tried for",
         f"{settings.deliver.give_up_days:g} days; to any other on the association of the request.",
+        "Storage media file-set attributes and Retrieve AE Title are not used. Any other DIMSE-N",
+        "request aborts the association.",
     )
     yield from table(
         ("N-ACTION answered", "Meaning"),

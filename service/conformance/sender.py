@@ -49,7 +49,9 @@ def sender(settings: Settings, made: Made) -> Lines:
     yield from heading(5, "4.2.2.4 SOP specific conformance: Storage Commitment Push Model")
     yield from paragraph(
         "Where a destination has `storage_commitment = true`, it is asked by N-ACTION to commit",
-        "itself to what it answered Success to. What it does not commit itself to is sent again,",
+        "itself to what it answered Success to; the result may come on that association, which is",
+        "kept for a moment, or on a new one to the LISTENER. What it does not commit itself to is",
+        "sent again,",
         f"up to {settings.deliver.maximum_refusals} times; where no result comes, it is asked",
         "again after the destination's `commitment_seconds`, with another Transaction UID, for up",
         f"to {settings.deliver.give_up_days:g} days. The twin of a report is asked for by its own",
