@@ -140,12 +140,16 @@ class View:
     def revisions(self, job: Job) -> list[Revision]:
         """List the reports made about a job's SOP Instance UID, the first first.
 
-        They are the job's own, and those of jobs that hold other bytes of the same name.
+        They are the job's own, and those of jobs received before it that hold other bytes of the
+        same name: what came later corrects it, and is not for it to follow.
         """
         query = (
             select(REVISIONS)
             .join(JOBS, JOBS.c.id == REVISIONS.c.job_id)
-            .where(JOBS.c.sop_instance_uid == job.sop_instance_uid)
+            .where(
+                JOBS.c.sop_instance_uid == job.sop_instance_uid,
+                or_(JOBS.c.id == job.id, JOBS.c.received_at < job.received_at),
+            )
             .order_by(REVISIONS.c.id)
         )
         with self._store.read() as connection:

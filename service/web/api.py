@@ -12,7 +12,7 @@ from service.job import Delivery, Event, Job, JobState, OutputRecord, Revision
 from service.ledger import Ledger
 from service.web.pages import ON_A_PAGE, known_job
 from service.web.problem import Problem
-from service.web.upload import Outcome, Uploads
+from service.web.upload import Uploaded, Uploads
 
 MOST_JOBS: Final = 500
 
@@ -91,7 +91,7 @@ _MULTIPART: Final = {
 }
 
 
-def _answer(outcomes: list[Outcome]) -> JSONResponse:
+def _answer(outcomes: list[Uploaded]) -> JSONResponse:
     """201 when something new was taken, 200 when all was there, 207 when some was refused.
 
     Raises:
@@ -110,7 +110,7 @@ def _answer(outcomes: list[Outcome]) -> JSONResponse:
     return JSONResponse({"instances": instances}, int(status))
 
 
-def _outcome(outcome: Outcome) -> dict[str, Any]:
+def _outcome(outcome: Uploaded) -> dict[str, Any]:
     if isinstance(outcome.result, Problem):
         return {"name": outcome.name, "problem": outcome.result.members()}
     return {

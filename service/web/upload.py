@@ -35,7 +35,7 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class Uploaded:
     """What became of one file of an upload."""
 
     name: str  # as the sender calls it: for the answer alone, never kept
@@ -51,7 +51,7 @@ class Uploads:
         self._reception = reception
         self._limiter = CapacityLimiter(_AT_ONCE)
 
-    async def take(self, request: Request) -> list[Outcome]:
+    async def take(self, request: Request) -> list[Uploaded]:
         """Read the body and receive each file in it, at least one.
 
         Raises:
@@ -68,7 +68,7 @@ class Uploads:
             if not parts.files:
                 raise Problem(HTTPStatus.BAD_REQUEST, f"There is no file in it. {_ACCEPTED}")
             return [
-                Outcome(
+                Uploaded(
                     name=name,
                     result=await to_thread.run_sync(self._take, path, limiter=self._limiter),
                 )

@@ -163,6 +163,26 @@ def test_a_report_on_corrected_bytes_follows_the_one_on_the_first(house: House) 
     assert house.outbox() == before, "each is made again as it was, whichever came last"
 
 
+def test_a_report_on_the_first_bytes_never_follows_one_on_what_corrected_them(
+    house: House,
+) -> None:
+    first, second = make_cr(), make_cr()
+    for keyword in ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID"):
+        setattr(second, keyword, getattr(first, keyword))
+    second.file_meta.MediaStorageSOPInstanceUID = first.SOPInstanceUID
+    second.PatientID = "CORRECTED"
+    late = house.receive(first)
+    (job,) = house.ledger.jobs.lease("w/", 1, lease_seconds=60, maximum_attempts=3)
+    house.ledger.jobs.park(job, Reason.REPORT_FAILED)
+    house.clock.pass_seconds(60)
+    corrected = house.receive(second)
+    analyse(house)
+    house.ledger.jobs.requeue(late, to(["pacs"]))
+    analyse(house)
+    for each in (late, corrected):
+        assert "PredecessorDocumentsSequence" not in report(house, each)
+
+
 def test_the_twin_follows_the_twin_that_its_destination_was_sent(house: House) -> None:
     job_id = house.receive(make_cr())
     analyse(house)
