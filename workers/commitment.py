@@ -26,6 +26,7 @@ from service.commitment import (
     event_information,
 )
 from service.settings import DimseDestination
+from workers.checkpoint import held
 from workers.outgoing import UnreachableError
 from workers.pacs import Peer, entity_for, reach
 
@@ -64,12 +65,14 @@ class Asker:
         if not _takes(self.association):
             return NOT_ACCEPTED
         try:
-            status, _ = self._established().send_n_action(
-                action_information(request),
-                REQUEST_COMMITMENT,
-                UID(STORAGE_COMMITMENT),
-                UID(WELL_KNOWN_INSTANCE),
-            )
+            association = self._established()
+            with held(association):
+                status, _ = association.send_n_action(
+                    action_information(request),
+                    REQUEST_COMMITMENT,
+                    UID(STORAGE_COMMITMENT),
+                    UID(WELL_KNOWN_INSTANCE),
+                )
         except RuntimeError as exc:  # the association ended meanwhile
             raise UnreachableError("association-lost") from exc
         return _status(status)
@@ -142,12 +145,13 @@ class Teller:
         if not _takes(self._association):
             return NOT_ACCEPTED
         try:
-            status, _ = self._association.send_n_event_report(
-                event_information(result),
-                result.event_type,
-                UID(STORAGE_COMMITMENT),
-                UID(WELL_KNOWN_INSTANCE),
-            )
+            with held(self._association):
+                status, _ = self._association.send_n_event_report(
+                    event_information(result),
+                    result.event_type,
+                    UID(STORAGE_COMMITMENT),
+                    UID(WELL_KNOWN_INSTANCE),
+                )
         except RuntimeError as exc:  # the association ended meanwhile
             raise UnreachableError("association-lost") from exc
         return _status(status)

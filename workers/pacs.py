@@ -23,6 +23,7 @@ from service.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NA
 from service.job import Reference
 from service.settings import DimseDestination
 from service.sop_classes import RESULT_SOP_CLASSES, RESULT_SYNTAXES
+from workers.checkpoint import held, install
 from workers.outgoing import (
     CANNOT_UNDERSTAND,
     NO_CONNECTION,
@@ -108,7 +109,8 @@ class Sender:
         if not self.is_open:  # pynetdicom would wait for an answer that cannot come
             raise UnreachableError("association-lost")
         try:
-            response = self._association.send_c_store(subject)
+            with held(self._association):
+                response = self._association.send_c_store(subject)
         except RuntimeError as exc:  # the association ended meanwhile
             raise UnreachableError("association-lost") from exc
         except ValueError:  # a source element of no valid value that only a conversion meets
@@ -125,7 +127,8 @@ class Sender:
             UnreachableError: no answer came.
         """
         try:
-            response = self._association.send_c_echo()
+            with held(self._association):
+                response = self._association.send_c_echo()
         except (RuntimeError, ValueError) as exc:
             raise UnreachableError("echo-not-accepted") from exc
         if "Status" not in response:
@@ -204,6 +207,7 @@ def reach(
     if not association.is_established:
         _hang_up(association)
         raise UnreachableError(_how_it_failed(association) if connected.is_set() else NO_CONNECTION)
+    install(association)
     return association
 
 

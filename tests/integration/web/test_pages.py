@@ -1,5 +1,4 @@
 import re
-import uuid
 from dataclasses import replace
 from pathlib import Path
 
@@ -109,7 +108,7 @@ def test_a_job_that_is_not_parked_cannot_be_requeued(web: Web) -> None:
 
 
 @pytest.mark.parametrize(
-    "job_id", [uuid.uuid4().hex, "0", "%00", "..%2f..%2fetc%2fpasswd", "A" * 5000, "'--"]
+    "job_id", ["0123456789abcdef" * 2, "0", "%00", "..%2f..%2fetc%2fpasswd", "A" * 5000, "'--"]
 )
 def test_what_is_not_a_job_is_not_found(empty_web: Web, job_id: str) -> None:
     assert empty_web.client.get(f"/jobs/{job_id}").status_code == 404
