@@ -27,7 +27,8 @@ test: setup ## Check everything: the peers' packages, the static checks, every t
 	@deploy/setup/peers.sh
 	@deploy/setup/ohif.sh
 	@$(MAKE) check
-	$(VENV)/pytest
+	OMP_NUM_THREADS=1 $(VENV)/pytest -n 2 --dist loadfile tests/unit tests/integration
+	$(VENV)/pytest tests/bundle tests/e2e tests/faults
 
 .PHONY: check
 check: setup ## The static checks: lint, format, types, who may import whom
