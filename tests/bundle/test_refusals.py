@@ -164,12 +164,20 @@ def test_a_codestream_that_asks_for_more_than_the_header_is_never_decoded() -> N
         check_codestream(bytes(frame), 384, 320)
 
 
+def of_fixed_name(dataset: Dataset) -> Dataset:
+    """Have the same damage each time: GDCM may abort the process on damage that nobody has met."""
+    for number, level in enumerate(("SOP", "Series", "Study"), 1):
+        setattr(dataset, f"{level}InstanceUID", f"1.2.826.0.1.3680043.8.498.{number}")
+    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+    return dataset
+
+
 @pytest.mark.parametrize("uid", [*SYNTAXES, ExplicitVRLittleEndian], ids=lambda uid: uid.keyword)
 def test_damaged_bytes_are_read_or_refused_but_never_raise_anything_else(
     prepare: Prepare, uid: UID, as_file: AsFile
 ) -> None:
     chance = random.Random(11)
-    content = as_file(encode(make_sc(rows=96, columns=80), uid))
+    content = as_file(encode(of_fixed_name(make_sc(rows=96, columns=80)), uid))
     for _ in range(40):
         damaged = bytearray(content)
         for _ in range(chance.choice([1, 3, 30])):
