@@ -1,6 +1,6 @@
 """What a reported job owes to whom, and when it has been paid: parts of larger transactions."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from sqlalchemy import Connection, and_, delete, insert, select, update
 
@@ -43,7 +43,7 @@ def keep_revision(connection: Connection, revision: Revision) -> None:
 def owe_again(
     connection: Connection,
     job_id: str,
-    owed: Iterable[tuple[str, str]],
+    owed: Sequence[tuple[str, str]],
     now: float,
     *,
     nothing_owed: Reason | None = None,
@@ -77,7 +77,9 @@ def owe_again(
             transaction_uid=None,
         )
     )
-    for kind, name in sorted(wanted - standing.keys()):
+    for kind, name in dict.fromkeys(owed):  # in the order in which a destination names its outputs
+        if (kind, name) in standing:
+            continue
         connection.execute(
             insert(DELIVERIES).values(
                 job_id=job_id,

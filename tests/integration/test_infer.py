@@ -472,3 +472,15 @@ def test_a_finding_that_nobody_wants_is_reported_in_the_ledger_and_ends_there(
     assert house.job(job_id).probability is not None
     assert owed(house, job_id) == set()
     house.ledger.close()
+
+
+def test_outputs_are_owed_in_the_order_in_which_a_destination_names_them_and_once(
+    tmp_path: Path, rooms: Make
+) -> None:
+    wanted = {**PACS, "outputs": ["sr", "overlay", "pdf", "sr"]}
+    house = House(tmp_path / "order", destinations=(wanted,))
+    job_id = house.receive(make_cr())
+    infer_due(rooms(house=house))
+    kinds = [each.kind for each in house.ledger.view.deliveries(job_id)]
+    assert kinds == ["sr", "overlay", "pdf"]
+    house.ledger.close()
