@@ -190,9 +190,11 @@ def requeue(
         from service.requeue import reanalysed, requeued
 
         found = ledger.view.find(job, EVERYTHING) if job else ledger.view.parked(reason)
-        go_on = reanalysed if reanalyse else requeued
+        going_on = (
+            reanalysed(ledger, found) if reanalyse else requeued(ledger, settings.routes, found)
+        )
         moved = 0
-        for each in go_on(ledger, settings.routes, found):
+        for each in going_on:
             moved += 1
             why = f": {each.reason}" if each.reason else ""
             typer.echo(f"{each.id} {each.state}{why}")

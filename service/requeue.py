@@ -14,7 +14,7 @@ def requeued(ledger: Ledger, routes: Routes, jobs: Iterable[Job]) -> Iterator[Jo
             yield ledger.jobs.requeue(job.id, routes)
 
 
-def reanalysed(ledger: Ledger, _routes: Routes, jobs: Iterable[Job]) -> Iterator[Job]:
+def reanalysed(ledger: Ledger, jobs: Iterable[Job]) -> Iterator[Job]:
     """Have those that have ended, or are parked, analysed again as far as their bytes are here."""
     for job in jobs:
         with contextlib.suppress(TransitionError):  # in flight, or taken by retention

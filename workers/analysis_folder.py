@@ -52,11 +52,15 @@ class Folder:
     def tell_refusal(
         self, file: Path, refusal: NotAnalysable, model: Model, picture: Pixels | None
     ) -> list[str]:
-        """Write what tells that a file was not analysed, as far as its header allows."""
+        """Write what tells that a file was not analysed, as far as its header allows.
+
+        Raises:
+            OSError: the folder cannot be written.
+        """
         if refusal.reason in LEFT_ALONE:
             return []
         conclusion = NotAnalysed(reason=refusal.reason, model=model)
-        with contextlib.suppress(NotAnalysable, ReportError, OSError):
+        with contextlib.suppress(NotAnalysable, ReportError):
             header = wrap(file) if _is_picture(file) else read_header(file)
             outputs = make_outputs(header, picture, conclusion, kinds=KINDS, now=self._now)
             return [*self._source(file), *self._write(file, outputs)]

@@ -90,8 +90,11 @@ def analyse(
             legible = [each for each in readings if isinstance(each, Reading)]
             predictions = iter(_predict(predictor, legible))
             for file, reading in zip(batch, readings, strict=True):
-                said = next(predictions) if isinstance(reading, Reading) else reading
-                yield _kept(folder, _conclude(predictor.model, file, reading, said, folder))
+                if isinstance(reading, Reading):
+                    analysis = _conclude(predictor.model, file, reading, next(predictions), folder)
+                else:
+                    analysis = _conclude(predictor.model, file, None, reading, folder)
+                yield _kept(folder, analysis)
 
 
 def _read(predictor: Predictor, file: Path) -> Reading | Exception:
@@ -161,27 +164,37 @@ def _predict(predictor: Predictor, readings: Sequence[Reading]) -> list[Predicti
 def _conclude(
     model: Model,
     file: Path,
-    reading: Reading | Exception,
+    reading: Reading | None,
     said: Prediction | Exception,
     folder: Folder | None,
 ) -> Analysis:
     """Turn what was read and said of a file into its analysis, and write the outputs."""
-    if isinstance(said, NotAnalysable):
-        picture = reading.prepared.picture if isinstance(reading, Reading) else None
-        outputs = [] if folder is None else folder.tell_refusal(file, said, model, picture)
-        return Analysis(file=str(file), outcome="not_analysed", reason=said.reason, outputs=outputs)
-    if not (isinstance(reading, Reading) and isinstance(said, Prediction)):
-        failure = said if isinstance(said, Exception) else RuntimeError()
-        return _failed(file, _what_went_wrong(failure, was_read=isinstance(reading, Reading)))
+    if not isinstance(said, Prediction | NotAnalysable):
+        return _failed(file, _what_went_wrong(said, was_read=reading is not None))
     try:
-        outputs = [] if folder is None else folder.tell(file, reading, said)
+        outputs = [] if folder is None else _tell(model, file, reading, said, folder)
     except ReportError as exc:
         return _failed(file, str(exc))
     except OSError as exc:
         return _failed(file, f"The output cannot be written: {exc.strerror}.")
     except Exception as exc:  # noqa: BLE001 -- one odd header must not stop the others
         return _failed(file, f"No report could be made ({type(exc).__name__}).")
-    return analysed(file, said, outputs)
+    if isinstance(said, Prediction):
+        return analysed(file, said, outputs)
+    return Analysis(file=str(file), outcome="not_analysed", reason=said.reason, outputs=outputs)
+
+
+def _tell(
+    model: Model,
+    file: Path,
+    reading: Reading | None,
+    said: Prediction | NotAnalysable,
+    folder: Folder,
+) -> list[str]:
+    if isinstance(said, NotAnalysable):
+        picture = None if reading is None else reading.prepared.picture
+        return folder.tell_refusal(file, said, model, picture)
+    return [] if reading is None else folder.tell(file, reading, said)
 
 
 def _kept(folder: Folder | None, analysis: Analysis) -> Analysis:

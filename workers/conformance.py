@@ -38,7 +38,6 @@ from workers.stow_response import REFUSED, STORED
 
 LONGEST_VALUE: Final = 60
 VARIES: Final = "varies"
-AS_IN_SOURCE: Final = "as in the source, byte for byte"
 TITLES: Final = {
     OutputKind.SR: "Report",
     OutputKind.OVERLAY: "Overlay",
@@ -205,7 +204,7 @@ def _written(element: DataElement) -> str:
 def _inherited() -> Lines:
     yield from heading(4, "Of every object: what is carried from the source")
     names = ", ".join(sorted(dictionary_description(each) for each in (*TYPE_2, *INHERITED)))
-    yield from paragraph(f"{AS_IN_SOURCE[:1].upper()}{AS_IN_SOURCE[1:]}: {names}.")
+    yield from paragraph(f"As in the source, byte for byte: {names}.")
 
 
 def _templates(samples: Iterable[Output]) -> Lines:

@@ -63,7 +63,7 @@ def picture(
     """
     if pixels is None:
         return _strip(NARROWEST, conclusion), None
-    radiograph = radiograph_with_region(pixels, conclusion)
+    radiograph = _with_region(radiograph_of(pixels), conclusion)
     width = max(radiograph.width, NARROWEST)
     strip = _strip(width, conclusion)
     canvas = Image.new("RGB", (width, strip.height + radiograph.height))
@@ -72,13 +72,12 @@ def picture(
     return canvas, (radiograph.height, radiograph.width)
 
 
-def radiograph_with_region(pixels: Pixels, conclusion: Conclusion) -> Image.Image:
-    """Draw the radiograph, small enough for an overlay, and a box around the region if it has one.
+def _with_region(grey: Image.Image, conclusion: Conclusion) -> Image.Image:
+    """Draw a box around the region if the radiograph has one.
 
     A black line on either side keeps the box in sight on bright bone as on dark lung, on a
     monitor without colour too.
     """
-    grey = _shrunk(pixels)
     region = conclusion.region if isinstance(conclusion, Prediction) else None
     if region is None:
         return grey
@@ -101,7 +100,7 @@ def _strip_height(width: int) -> int:
     return 64 + width // 16
 
 
-def _shrunk(pixels: Pixels) -> Image.Image:
+def radiograph_of(pixels: Pixels) -> Image.Image:
     """Give the radiograph in grey, no larger than leaves room for the strip above it."""
     levels = np.fmax(pixels, 0)  # NaN becomes black
     np.minimum(levels, 1, out=levels)

@@ -1,6 +1,5 @@
 """A conclusion as a page to read and print: an Encapsulated PDF."""
 
-import dataclasses
 from datetime import datetime
 from typing import Final
 
@@ -10,9 +9,10 @@ from pydicom.uid import EncapsulatedPDFStorage
 
 from service.job import OutputKind
 from workers.output import Output
-from workers.overlay_picture import Pixels, radiograph_with_region, require_picture
+from workers.overlay_picture import Pixels, radiograph_of, require_picture
 from workers.pdf_page import TITLE, draw_page
-from workers.prediction import Conclusion, Prediction
+from workers.prediction import Conclusion
+from workers.report_codes import DIAGNOSTIC_IMAGING_REPORT
 from workers.report_header import (
     Kind,
     add_request_attributes,
@@ -67,8 +67,9 @@ def _add_document(document: Dataset, source: Source, *, shows_source: bool) -> N
     document.BurnedInAnnotation = "YES" if identifies else "NO"
     document.SourceInstanceSequence = [referenced_instance(source)]
     document.DocumentTitle = TITLE
+    title = DIAGNOSTIC_IMAGING_REPORT
     document.ConceptNameCodeSequence = [
-        code_item("18748-4", "LN", "Diagnostic Imaging Report")  # CID 7000
+        code_item(title.value, title.scheme_designator, title.meaning)
     ]
     document.VerificationFlag = "UNVERIFIED"
     document.MIMETypeOfEncapsulatedDocument = "application/pdf"
@@ -77,15 +78,9 @@ def _add_document(document: Dataset, source: Source, *, shows_source: bool) -> N
 def _add_page(
     document: Dataset, source: Source, pixels: Pixels | None, conclusion: Conclusion
 ) -> None:
-    picture = None if pixels is None else radiograph_with_region(pixels, _without(conclusion))
+    # without its region, which the page draws in lines: they stay sharp on any paper
+    picture = None if pixels is None else radiograph_of(pixels)
     page = draw_page(picture, conclusion, source_uid=source.sop_instance_uid)
     document.EncapsulatedDocument = page + bytes(len(page) % 2)
     document["EncapsulatedDocument"].VR = "OB"
     document.EncapsulatedDocumentLength = len(page)  # without the padding
-
-
-def _without(conclusion: Conclusion) -> Conclusion:
-    """Leave the region to the page, which draws it in lines: they stay sharp on any paper."""
-    if isinstance(conclusion, Prediction):
-        return dataclasses.replace(conclusion, region=None)
-    return conclusion

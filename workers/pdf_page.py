@@ -25,13 +25,20 @@ from service.identity import MANUFACTURER
 from service.job import Outcome
 from workers.prediction import Conclusion, Finding, NotAnalysed, Prediction
 from workers.region import Box, pixel_box
-from workers.report_text import CAUTION, ascii_text, basis_line, percent, result_line
+from workers.report_text import (
+    CAUTION,
+    REGION_CAUTION,
+    ascii_text,
+    basis_line,
+    percent,
+    result_line,
+)
 
 TITLE: Final = "Lobar AI result: pneumonia on a chest radiograph"
 LANGUAGE: Final = "en-US"
 NO_PICTURE: Final = "The radiograph is not shown: its pixels were not, or could not be, read."
-REGION: Final = "The box is where the model looked, not a lesion outline."
-REGION_IN_REPORT: Final = "The report names a region: where the model looked, not a lesion outline."
+REGION: Final = f"The box is {REGION_CAUTION}."
+REGION_IN_REPORT: Final = f"The report names a region: {REGION_CAUTION}."
 NO_REGION: Final = "The model names no region of this radiograph for its result."
 PATIENT: Final = "The patient is named by the DICOM header of this document."
 

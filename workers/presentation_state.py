@@ -21,6 +21,7 @@ from pydicom.valuerep import format_number_as_ds
 from service.job import OutputKind
 from workers.output import Output
 from workers.overlay import ANALYSED_BODY_PART
+from workers.overlay_picture import ORANGE
 from workers.prediction import Conclusion, Finding, NotAnalysed, Prediction, Region
 from workers.presentation_grey import (
     is_grey,
@@ -47,7 +48,6 @@ KIND: Final = Kind(
 CONTENT_LABEL: Final = "LOBAR AI"
 CONTENT_DESCRIPTION: Final = "AI result about pneumonia (unverified)"
 LAYER: Final = "LOBAR AI"
-COLOUR: Final = (230, 159, 0)  # orange of Okabe and Ito, as on the overlay
 LINE_BOX: Final = (0.02, 0.01, 0.98, 0.06)  # left, top, right, bottom as shares of what is shown
 
 
@@ -136,7 +136,7 @@ def _add_graphics(state: Dataset, source: Source, conclusion: Conclusion, editio
         layer_name=LAYER,
         order=1,
         description=CONTENT_DESCRIPTION,
-        display_color=CIELabColor.from_rgb(*COLOUR),
+        display_color=CIELabColor.from_rgb(*ORANGE),
     )
     annotation = Dataset()
     annotation.ReferencedImageSequence = [referenced_instance(source)]

@@ -2,14 +2,11 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 from pydicom.uid import UID
 
 Lines = Iterator[str]
 Rows = Iterable[Sequence[str]]
-
-RIGHT_MARGIN: Final = 120
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,13 +11,11 @@ from typing import Any
 
 import pytest
 from peers.dcmtk import StoreSCP
-from report_sources import NOW, predicted, radiograph
 
 from service.settings import DimseDestination
 from workers import pacs
 from workers.checkpoint import Checkpoint
 from workers.outgoing import UnreachableError
-from workers.report import build_report
 
 LATE_SECONDS = 0.02
 OBJECTS = 10
@@ -38,13 +36,6 @@ class LateEvent(Late, threading.Event):
 
 class LateCheckpoint(Late, Checkpoint):
     """Ours, and a late thread."""
-
-
-@pytest.fixture
-def report(tmp_path: Path) -> Path:
-    path = tmp_path / "report.dcm"
-    path.write_bytes(build_report(radiograph(), predicted(), now=NOW).encode())
-    return path
 
 
 def store(peer: StoreSCP, report: Path) -> list[int]:

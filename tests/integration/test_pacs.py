@@ -6,37 +6,18 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 from peers.dcmtk import StoreSCP
 from peers.ports import LOOPBACK, free_port
 from pydicom import dcmread
-from report_sources import NOW, predicted, radiograph
 from scripted_pacs import ABORT, ALL, EXPLICIT, IMPLICIT, SC, SR, SR_3D, ScriptedPacs
 
 from service.settings import DimseDestination
 from workers.outgoing import Answer, DamagedError, UnreachableError
-from workers.overlay import build_overlay
 from workers.pacs import associate
-from workers.report import build_report
 
 # pynetdicom forgets the socket of a connection that failed
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
-
-
-@pytest.fixture(scope="module")
-def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("outbox") / "report.sr.dcm"
-    path.write_bytes(build_report(radiograph(names="Japanese"), predicted(), now=NOW).encode())
-    return path
-
-
-@pytest.fixture(scope="module")
-def overlay(report: Path) -> Path:
-    picture = np.linspace(0, 1, 300 * 200, dtype=np.float32).reshape(300, 200)
-    path = report.with_name("overlay.dcm")
-    path.write_bytes(build_overlay(radiograph(), picture, predicted(), now=NOW).encode())
-    return path
 
 
 def to(peer: ScriptedPacs | StoreSCP, **changes: object) -> DimseDestination:

@@ -7,7 +7,6 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 import structlog
 from dicomweb import query, retrieve, values
@@ -18,7 +17,6 @@ from peers.ports import LOOPBACK, free_port
 from peers.web_service import Request, Response, WebService, gateway
 from pydicom import dcmread
 from pydicom.uid import Comprehensive3DSRStorage, ComprehensiveSRStorage
-from report_sources import NOW, predicted, radiograph
 from worker_rooms import House, StandInPredictor
 
 from service.job import DeliveryState, JobState
@@ -28,30 +26,13 @@ from service.reasons import Reason
 from service.settings import Log, WebDestination
 from workers.deliver import Rooms, deliver_due
 from workers.outgoing import Answer, AwayError, DamagedError, UnreachableError
-from workers.overlay import build_overlay
 from workers.reading import read
-from workers.report import build_report
 from workers.results import keep_results
 from workers.stow import open_service
 
 NAME = "web"
 TOKEN = "secret.Token-1"
 SOP_CLASS, SOP_INSTANCE = "00081150", "00081155"
-
-
-@pytest.fixture(scope="module")
-def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("outbox") / "report.sr.dcm"
-    path.write_bytes(build_report(radiograph(names="Japanese"), predicted(), now=NOW).encode())
-    return path
-
-
-@pytest.fixture(scope="module")
-def overlay(report: Path) -> Path:
-    picture = np.linspace(0, 1, 300 * 200, dtype=np.float32).reshape(300, 200)
-    path = report.with_name("overlay.dcm")
-    path.write_bytes(build_overlay(radiograph(), picture, predicted(), now=NOW).encode())
-    return path
 
 
 @pytest.fixture

@@ -281,3 +281,22 @@ def test_a_table_shows_any_name_as_it_is(name: str, capsys: pytest.CaptureFixtur
     shown = capsys.readouterr().out
     assert name.replace("\udcff", "�") in shown
     assert "[/b]." in shown
+
+
+def test_what_cannot_be_told_of_a_refusal_is_told_of_its_file_and_stops_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lateral = make_cr(rows=100, columns=90)
+    lateral.ViewPosition = "LATERAL"
+    files = [saved(tmp_path / "lateral.dcm", lateral), saved(tmp_path / "frontal.dcm")]
+    unwritable = one(files[0], out=tmp_path / "not made")
+    assert unwritable.outcome == "failed"
+    assert unwritable.reason == "The output cannot be written: No such file or directory."
+
+    def die(*_: object, **__: object) -> None:
+        raise KeyError
+
+    monkeypatch.setattr("workers.report.refusal_report", die)
+    analyses = list(analyse(SETTINGS, StandInPredictor(), files, tmp_path))
+    assert [each.outcome for each in analyses] == ["failed", "analysed"]
+    assert analyses[0].reason == "No report could be made (KeyError)."
