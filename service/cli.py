@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from service.domain.reasons import Reason
 from service.errors import EX_NOPERM, EX_OSERR, ExplainedError
-from service.reasons import Reason
 from service.settings import Settings, read_settings
 
 if TYPE_CHECKING:
-    from service.ledger import Ledger
+    from service.storage.ledger import Ledger
 
 app = typer.Typer(
     name="lobar",
@@ -47,7 +47,7 @@ def up() -> None:
     Ready when GET /health/ready answers 200. SIGTERM drains and ends within drain_seconds.
     """
     with _part() as settings:
-        from service.up import run_up
+        from service.supervision.up import run_up
 
         run_up(settings)
 
@@ -69,7 +69,7 @@ def demo(
 
     Everything runs in a temporary state directory. Ends with 0 only if every report arrived.
     """
-    from service.demo import run_demo
+    from service.demo.run import run_demo
 
     raise typer.Exit(run_demo(files or [], keep=keep))
 
@@ -91,7 +91,7 @@ def analyze(
     """
     with _explained():
         settings = _settings()  # first: the import costs seconds
-        from workers.analyze import run_analyze
+        from workers.offline.analyze import run_analyze
 
         raise typer.Exit(run_analyze(settings, files, output=output, as_json=as_json))
 
@@ -100,7 +100,7 @@ def analyze(
 def listener() -> None:
     """Run the DICOM listener by itself."""
     with _part() as settings:
-        from service.parts import run_listener
+        from service.supervision.processes import run_listener
 
         run_listener(settings)
 
@@ -109,7 +109,7 @@ def listener() -> None:
 def relay() -> None:
     """Run the relay by itself: it rings for due work and takes away what retention allows."""
     with _part() as settings:
-        from service.parts import run_relay
+        from service.supervision.processes import run_relay
 
         run_relay(settings)
 
@@ -118,7 +118,7 @@ def relay() -> None:
 def web() -> None:
     """Run the pages, the JSON API, health and metrics by themselves."""
     with _part() as settings:
-        from service.parts import run_web
+        from service.supervision.processes import run_web
 
         run_web(settings)
 
@@ -127,8 +127,8 @@ def web() -> None:
 def worker_infer() -> None:
     """Lease due jobs, predict them in batches and write their reports."""
     with _part() as settings:
-        from service.memory import memory, redis_url
-        from workers.infer import run
+        from service.storage.opening import memory, redis_url
+        from workers.tasks.infer import run
 
         url = redis_url(settings)
         with memory(settings) as (ledger, spool):
@@ -139,8 +139,8 @@ def worker_infer() -> None:
 def worker_deliver() -> None:
     """Send reports to their destinations."""
     with _part() as settings:
-        from service.memory import memory, redis_url
-        from workers.deliver import run
+        from service.storage.opening import memory, redis_url
+        from workers.tasks.deliver import run
 
         url = redis_url(settings)
         with memory(settings) as (ledger, spool):
@@ -151,7 +151,7 @@ def worker_deliver() -> None:
 def status(*, as_json: JsonOption = False) -> None:
     """Say how many jobs stand where, what is due, and which parts live."""
     with _memory() as (_, ledger):
-        from service.tell import tell_status
+        from service.admin.status import tell_status
 
         tell_status(ledger, as_json=as_json)
 
@@ -160,7 +160,7 @@ def status(*, as_json: JsonOption = False) -> None:
 def trace(job: JobArgument, *, as_json: JsonOption = False) -> None:
     """Tell all that happened to one instance, or to each of a study."""
     with _memory() as (_, ledger):
-        from service.tell import tell_trace
+        from service.admin.status import tell_trace
 
         if not tell_trace(ledger, job, as_json=as_json):
             _fail("The ledger knows no such job, instance, series, study or report.", 1)
@@ -186,8 +186,8 @@ def requeue(
     if bool(job) == bool(reason) or (reanalyse and reason):
         _fail("Name either an ID or a --reason; --reanalyse needs an ID.", 2)
     with _memory() as (settings, ledger):
-        from service.ledger import EVERYTHING
-        from service.requeue import reanalysed, requeued
+        from service.admin.requeue import reanalysed, requeued
+        from service.storage.ledger import EVERYTHING
 
         found = ledger.view.find(job, EVERYTHING) if job else ledger.view.parked(reason)
         going_on = (
@@ -213,8 +213,8 @@ def purge() -> None:
     with _memory() as (settings, ledger):
         import time
 
-        from service.memory import open_spool
-        from service.retention import purge as purge_ended
+        from service.storage.opening import open_spool
+        from service.storage.retention import purge as purge_ended
 
         spool, now, touched = open_spool(settings), time.time(), 0
         while more := purge_ended(settings, ledger, spool, now=now):
@@ -230,8 +230,8 @@ def check() -> None:
     """
     with _explained():
         settings = _settings()
-        from service.check import run_check
-        from workers.check import echo, load_bundle
+        from service.admin.check import run_check
+        from workers.checks import echo, load_bundle
 
         raise typer.Exit(run_check(settings, echo=echo, load_bundle=load_bundle))
 
@@ -257,7 +257,7 @@ def _part() -> Iterator[Settings]:
     """Prepare a process of the service: settings, log and metrics, in this order."""
     with _explained():
         settings = _settings()
-        from service.metrics_dir import use_metrics_dir
+        from service.telemetry.metrics_directory import use_metrics_dir
 
         use_metrics_dir(settings.metrics_dir)
         try:
@@ -273,14 +273,14 @@ def _part() -> Iterator[Settings]:
 def _memory() -> Iterator[tuple[Settings, "Ledger"]]:
     with _explained():
         settings = _settings()
-        from service.memory import open_ledger
+        from service.storage.opening import open_ledger
 
         with open_ledger(settings) as ledger:
             yield settings, ledger
 
 
 def _settings() -> Settings:
-    from service.log import configure
+    from service.telemetry.structured_log import configure
 
     settings = read_settings()
     configure(settings.log)

@@ -2,16 +2,16 @@
 
 pytest_plugins = [
     # none before those it imports: pytest must be the first to import each
-    "peers.ports",
-    "peers.programs",
-    "peers.radiographs",
+    "support.ports",
+    "support.programs",
+    "support.radiographs",
     "peers.redis_server",
     "peers.postgresql",
     "peers.orthanc",
-    "peers.certificates",
+    "support.certificates",
     "peers.dcmtk",
     "peers.validators",
-    "peers.lobar",
-    "peers.machine",
+    "support.lobar_process",
+    "support.machine",
     "peers.viewer",
 ]

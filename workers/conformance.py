@@ -17,11 +17,11 @@ from pydicom.uid import UID, DigitalXRayImageStorageForPresentation
 
 from service.conformance import Made
 from service.conformance.tables import Lines, heading, hexadecimal, paragraph, table
-from service.job import OutputKind
-from service.reasons import LEFT_ALONE, NOT_ANALYSED
+from service.domain.reasons import LEFT_ALONE, NOT_ANALYSED
+from service.domain.routing import OutputKind
 from service.settings import Settings
-from workers.outgoing import OUT_OF_RESOURCES, SUCCESS, WARNINGS
-from workers.output import Output, as_comprehensive
+from workers.delivery.stored_output import OUT_OF_RESOURCES, SUCCESS, WARNINGS
+from workers.delivery.stow_response import REFUSED, STORED
 from workers.prediction import (
     Conclusion,
     Finding,
@@ -31,10 +31,10 @@ from workers.prediction import (
     Prediction,
     Region,
 )
-from workers.report_header import INHERITED, TYPE_2
-from workers.report_uids import Edition, Predecessor
-from workers.results import make_outputs
-from workers.stow_response import REFUSED, STORED
+from workers.reporting.header import INHERITED, TYPE_2
+from workers.reporting.output import Output, as_comprehensive
+from workers.reporting.outputs import make_outputs
+from workers.reporting.uids import Edition, Predecessor
 
 LONGEST_VALUE: Final = 60
 VARIES: Final = "varies"

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from service.job import Outcome
-from service.reasons import Reason
+from service.domain.reasons import Reason
+from service.domain.routing import Outcome
 
 
 class Finding(StrEnum):

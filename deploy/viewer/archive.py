@@ -13,7 +13,7 @@ import httpx
 from child import StartError, running
 from pydicom.dataset import Dataset
 
-from service.demo import free_port
+from service.demo.run import free_port
 
 LOOPBACK: Final = "127.0.0.1"
 HERE: Final = Path(__file__).resolve().parent

@@ -11,7 +11,7 @@ from typing import Final
 
 import httpx
 
-from service.supervisor import die_with_parent
+from service.supervision.supervisor import die_with_parent
 
 START_SECONDS: Final = 60  # a loaded machine; who cannot start ends at once
 STOP_SECONDS: Final = 30

@@ -18,7 +18,8 @@ from child import StartError, running
 from gateway import OHIF
 from rich.console import Console
 
-from service.demo import (
+from service.console import file_name
+from service.demo.run import (
     SAMPLES,
     DemoFailedError,
     Sent,
@@ -30,8 +31,7 @@ from service.demo import (
     wait_for_jobs,
     wait_until_ready,
 )
-from service.job import Job
-from service.tell import file_name
+from service.domain.job import Job
 
 GATEWAY = Path(__file__).with_name("gateway.py")
 

@@ -42,7 +42,7 @@ EXACT: Final = 1e-3  # the largest difference in probability that still counts a
 BASE: Final = "float32"
 STAGES: Final = ("import", "load", "first_answer")
 DATA: Final = "../../shared/data"
-SAMPLES: Final = "../tests/samples"
+SAMPLES: Final = "../service/demo/samples"
 SEED: Final = 20240611
 
 Forward = Callable[[Tensor], Tensor]  # images BxCxHxW on the CPU to logits Bx1 on the CPU

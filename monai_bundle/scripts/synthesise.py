@@ -90,7 +90,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Learn, draw, and write DICOM samples or plain arrays."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data_dir", default="../../shared/data")
-    parser.add_argument("--output", type=Path, default=Path("../tests/samples"))
+    parser.add_argument("--output", type=Path, default=Path("../service/demo/samples"))
     parser.add_argument("--arrays", type=int, help="write this many arrays a label, not DICOM")
     parser.add_argument("--seed", type=int, default=7)
     given: Any = parser.parse_args(arguments)

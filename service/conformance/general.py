@@ -2,11 +2,11 @@
 
 from typing import Final
 
-from service.commitment import STORAGE_COMMITMENT
 from service.conformance.tables import Lines, heading, named, paragraph, table
-from service.identity import VERSION
+from service.dicom.implementation import VERSION
+from service.dicom.sop_classes import DOCUMENT_SOP_CLASSES, RESULT_SOP_CLASSES, VERIFICATION
+from service.dicom.storage_commitment import STORAGE_COMMITMENT
 from service.settings import Settings
-from service.sop_classes import DOCUMENT_SOP_CLASSES, RESULT_SOP_CLASSES, VERIFICATION
 
 YES: Final = "Yes"
 NO: Final = "No"

@@ -4,8 +4,11 @@ from collections.abc import Iterator
 
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from service.acceptance import STATUSES
-from service.commitment import (
+from service.conformance.tables import Lines, heading, hexadecimal, named, paragraph, table
+from service.dicom.implementation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from service.dicom.sop_classes import VERIFICATION, transfer_syntaxes
+from service.dicom.statuses import REJECTION_STATUSES
+from service.dicom.storage_commitment import (
     ACTION_STATUSES,
     EVENT_STATUSES,
     FAILURE_REASONS,
@@ -14,12 +17,9 @@ from service.commitment import (
     STORAGE_COMMITMENT,
     SYNTAXES,
 )
-from service.conformance.tables import Lines, heading, hexadecimal, named, paragraph, table
-from service.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
-from service.ledger.requests import MOST_OPEN
-from service.reasons import EXPLANATIONS, NOT_ANALYSED
+from service.domain.reasons import EXPLANATIONS, NOT_ANALYSED
 from service.settings import Dicom, Settings
-from service.sop_classes import VERIFICATION, transfer_syntaxes
+from service.storage.ledger.commitment_requests import MOST_OPEN
 
 IMPLEMENTATION = (
     ("Application context", "`1.2.840.10008.3.1.1.1`"),
@@ -88,7 +88,8 @@ def _storage(settings: Settings) -> Lines:
         "Success nothing is kept.",
     )
     answers = [
-        (hexadecimal(status), reason, EXPLANATIONS[reason]) for reason, status in STATUSES.items()
+        (hexadecimal(status), reason, EXPLANATIONS[reason])
+        for reason, status in REJECTION_STATUSES.items()
     ]
     yield from table(
         ("Status", "Reason", "Meaning"),

@@ -2,11 +2,11 @@
 
 from pynetdicom import DEFAULT_TRANSFER_SYNTAXES
 
-from service.commitment import STORAGE_COMMITMENT, SYNTAXES
 from service.conformance.listener import IMPLEMENTATION
 from service.conformance.tables import Lines, Made, heading, named, paragraph, table
+from service.dicom.sop_classes import RESULT_SOP_CLASSES, RESULT_SYNTAXES, VERIFICATION
+from service.dicom.storage_commitment import STORAGE_COMMITMENT, SYNTAXES
 from service.settings import Settings
-from service.sop_classes import RESULT_SOP_CLASSES, RESULT_SYNTAXES, VERIFICATION
 
 
 def sender(settings: Settings, made: Made) -> Lines:

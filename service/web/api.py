@@ -8,8 +8,9 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
 
-from service.job import Delivery, Event, Job, JobState, OutputRecord, Revision
-from service.ledger import Ledger
+from service.domain.delivery import Delivery, OutputRecord
+from service.domain.job import Event, Job, JobState, Revision
+from service.storage.ledger import Ledger
 from service.web.pages import ON_A_PAGE, known_job
 from service.web.problem import Problem
 from service.web.upload import Uploaded, Uploads

@@ -7,11 +7,11 @@ from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
-from service.identity import VERSION
-from service.ledger import Ledger
-from service.reception import Reception
+from service.dicom.implementation import VERSION
+from service.receiving.ingest import Reception
 from service.settings import Settings
-from service.spool import Spool
+from service.storage.ledger import Ledger
+from service.storage.spool import Spool
 from service.web import api, health, pages
 from service.web.guard import Guard
 from service.web.problem import answer_with_problems

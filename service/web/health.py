@@ -7,13 +7,13 @@ from typing import Final
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
-from service.deadline import answer_within
-from service.exposition import exposition
-from service.heart import FRESH_SECONDS
-from service.ledger import Ledger, LedgerError
-from service.ledger_metrics import LedgerMetrics
 from service.settings import Settings
-from service.spool import Spool
+from service.storage.ledger import Ledger, LedgerError
+from service.storage.spool import Spool
+from service.telemetry.heartbeat import FRESH_SECONDS
+from service.telemetry.ledger_collector import LedgerMetrics
+from service.telemetry.scrape import exposition
+from service.telemetry.timeouts import answer_within
 
 NEEDED_ROLES: Final = ("listener", "relay", "infer", "deliver")
 _LEDGER_SECONDS: Final = 3.0

@@ -15,7 +15,7 @@ from fastapi import Request
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from service.spool import Spool
+from service.storage.spool import Spool
 from service.web.problem import Problem
 
 MOST_FILES: Final = 100  # in one body

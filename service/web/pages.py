@@ -8,9 +8,10 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import RedirectResponse, Response
 
-from service.job import Job, JobState, Receipt, Routes, TransitionError
-from service.ledger import Ledger
-from service.reasons import Reason
+from service.domain.job import Job, JobState, Receipt, TransitionError
+from service.domain.reasons import Reason
+from service.domain.routing import Routes
+from service.storage.ledger import Ledger
 from service.web.problem import Problem, not_found
 from service.web.render import render, zone
 from service.web.upload import Uploads

@@ -8,8 +8,8 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
-from service.ledger import LedgerError
-from service.reasons import Reason
+from service.domain.reasons import Reason
+from service.storage.ledger import LedgerError
 from service.web.render import render
 
 MEDIA_TYPE = "application/problem+json"

@@ -11,9 +11,9 @@ from fastapi.templating import Jinja2Templates
 from pydicom.uid import UID
 from pynetdicom.status import STORAGE_SERVICE_CLASS_STATUS
 
-from service.identity import VERSION
-from service.job import Event, Job, JobState
-from service.reasons import EXPLANATIONS, Reason
+from service.dicom.implementation import VERSION
+from service.domain.job import Event, Job, JobState
+from service.domain.reasons import EXPLANATIONS, Reason
 
 STATE_WORDS: Final[dict[JobState, str]] = {
     JobState.RECEIVED: "Received",

@@ -7,11 +7,11 @@ from typing import Final
 import structlog
 import uvicorn
 
-from service.exposure import web_fault
-from service.ledger import Ledger
-from service.reception import Reception
+from service.receiving.ingest import Reception
 from service.settings import ConfigurationError, Settings
-from service.spool import Spool
+from service.settings.exposure import web_fault
+from service.storage.ledger import Ledger
+from service.storage.spool import Spool
 from service.web.app import create_app
 
 _MOST_REQUESTS: Final = 200  # at once; more are answered 503

@@ -13,16 +13,17 @@ from pydicom import dcmwrite
 from python_multipart.exceptions import FormParserError
 from starlette.requests import ClientDisconnect
 
-from service.acceptance import Rejection, identifier
-from service.header import UndecodableError, read_file_meta
-from service.job import Receipt, Source
-from service.metrics import UPLOADS
-from service.reasons import EXPLANATIONS, Reason
-from service.reception import Reception
-from service.secondary_capture import SNIFFED_BYTES, PictureError, kind_of, wrap
+from service.dicom.element_reader import UndecodableError, read_file_meta
+from service.dicom.secondary_capture import SNIFFED_BYTES, PictureError, kind_of, wrap
+from service.dicom.sop_classes import TRANSFER_SYNTAXES
+from service.dicom.uids import identifier
+from service.domain.job import Receipt, Source
+from service.domain.reasons import EXPLANATIONS, Reason
+from service.receiving.acceptance import Rejection
+from service.receiving.ingest import Reception
 from service.settings import Settings
-from service.sop_classes import TRANSFER_SYNTAXES
-from service.spool import Spool
+from service.storage.spool import Spool
+from service.telemetry.metrics import UPLOADS
 from service.web.multipart import Parts, boundary_of
 from service.web.problem import Problem
 

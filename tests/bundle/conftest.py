@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 from monai.bundle.config_parser import ConfigParser
-from peers.importable import the_bundle_that_was_importable_before
 from pydicom.dataset import Dataset
+from support.importable_bundle import the_bundle_that_was_importable_before
 
 __all__ = ["the_bundle_that_was_importable_before"]
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from peers.pictures import chest
 from scripts.augment import Augment
+from synthetic.pictures import chest
 from torch import Tensor
 
 SIDE = 96

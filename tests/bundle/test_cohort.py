@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from peers.objects import make_cr
 from PIL import Image
 from scripts.cohort import (
     Radiograph,
@@ -16,6 +15,7 @@ from scripts.cohort import (
     tied,
     without_copies,
 )
+from synthetic.objects import make_cr
 
 
 @pytest.mark.parametrize(

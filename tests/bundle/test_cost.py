@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from peers.pictures import chest
 from scripts import cost
 from scripts.fold import folded
 from scripts.network import EfficientNetLite
 from scripts.probability import PlattScaled
+from synthetic.pictures import chest
 from torch import Tensor, nn
 
 

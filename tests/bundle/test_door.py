@@ -7,14 +7,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from peers.objects import encode, make_cr, make_dx
-from peers.open_gate import bundle_with_open_gate
-from peers.pictures import chest
 from PIL import Image
 from pydicom.uid import JPEG2000Lossless
+from support.open_gate import bundle_with_open_gate
+from synthetic.objects import encode, make_cr, make_dx
+from synthetic.pictures import chest
 
+from workers.inference.predictor import Predictor
 from workers.prediction import NotAnalysable, Prediction
-from workers.predictor import Predictor
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -41,7 +41,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     picture.save(paths[2])
     picture.save(paths[3], quality=90)
     paths[4].write_text("Dear colleague")
-    samples = sorted((REPOSITORY / "tests" / "samples").glob("*.dcm"))
+    samples = sorted((REPOSITORY / "service" / "demo" / "samples").glob("*.dcm"))
     return [*paths, *samples, folder / "nowhere.dcm"]
 
 

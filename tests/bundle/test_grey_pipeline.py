@@ -4,13 +4,13 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from peers.objects import make_cr, make_dx, make_sc
-from peers.pictures import chest
 from pydicom.dataset import Dataset
 from pydicom.pixels import apply_windowing
 from pydicom.sequence import Sequence
 from scripts.grey import grey_table
 from scripts.header import review
+from synthetic.objects import make_cr, make_dx, make_sc
+from synthetic.pictures import chest
 
 Prepare = Callable[[bytes | Dataset], torch.Tensor]
 

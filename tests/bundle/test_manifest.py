@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from peers.objects import make_cr, make_dx
 from PIL import Image
 from scripts.cohort import COHORTS, Radiograph, read_folder
 from scripts.manifest import (
@@ -23,6 +22,7 @@ from scripts.manifest import (
     to_train,
     write_manifest,
 )
+from synthetic.objects import make_cr, make_dx
 
 
 def rows_of(patients: int, images: int, cohorts: tuple[str, ...] = ("a",)) -> list[Radiograph]:

@@ -6,11 +6,11 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from peers.objects import make_sc
-from peers.pictures import chest
 from PIL import Image
 from pydicom.dataset import Dataset
 from scripts.unreadable import unreadable_behind
+from synthetic.objects import make_sc
+from synthetic.pictures import chest
 
 Prepare = Callable[[bytes | Dataset], torch.Tensor]
 

@@ -9,7 +9,7 @@ from scripts.network import EfficientNetLite
 from scripts.publish import packed
 from scripts.reader import SCOPE, Logits, Reader, spread_of
 
-from service.reasons import Reason
+from service.domain.reasons import Reason
 
 SIDE = 96
 

@@ -8,7 +8,6 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from peers.objects import encode, make_cr, make_sc
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate, get_frame
 from pydicom.uid import (
@@ -25,8 +24,9 @@ from pydicom.uid import (
 )
 from scripts.codestream import check_codestream
 from scripts.unreadable import Code, UnreadableRadiographError, unreadable_behind
+from synthetic.objects import encode, make_cr, make_sc
 
-from service.reasons import Reason
+from service.domain.reasons import Reason
 
 Prepare = Callable[[bytes | Dataset], torch.Tensor]
 AsFile = Callable[[Dataset], bytes]

@@ -8,16 +8,16 @@ import numpy as np
 import pydicom
 import pytest
 import torch
-from peers.programs import need_program
 from pydicom.dataset import Dataset
 from scripts.cohort import Radiograph
 from scripts.samples import SAMPLES, Sample, build, write_samples
 from scripts.synthesise import COMPONENTS, LEAST_IMAGES, SIDE, Statistics, draw, enlarge, learn
+from support.programs import need_program
 
+from workers.inference.predictor import Predictor
 from workers.prediction import Finding
-from workers.predictor import Predictor
 
-FOLDER = Path(__file__).resolve().parents[1] / "samples"
+FOLDER = Path(__file__).resolve().parents[2] / "service" / "demo" / "samples"
 PATHS = sorted(FOLDER.glob("*.dcm"))
 LARGEST = 200_000  # bytes
 

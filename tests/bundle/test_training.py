@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from peers.objects import make_cr, make_dx
 from PIL import Image
 from pydicom.dataset import Dataset
 from scripts.manifest import public
 from scripts.network import EfficientNetLite
+from synthetic.objects import make_cr, make_dx
 
 SIDE = 64
 PATTERN = 90 * (np.arange(SIDE) % 16 > 7)  # stripes are the pneumonia of these pictures

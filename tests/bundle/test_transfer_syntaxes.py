@@ -2,10 +2,10 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from peers.codecs import ENCODERS, LOSSY_METHODS, NATIVE
-from peers.objects import encode, make_cr, make_sc
 from pydicom.dataset import Dataset
 from pydicom.uid import UID, ExplicitVRBigEndian, JPEGBaseline8Bit, JPEGLSNearLossless
+from synthetic.codecs import ENCODERS, LOSSY_METHODS, NATIVE
+from synthetic.objects import encode, make_cr, make_sc
 
 Prepare = Callable[[bytes | Dataset], torch.Tensor]
 

@@ -6,7 +6,6 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from peers.pictures import chest
 from scripts.cohort import Radiograph
 from scripts.radiograph import read_radiograph
 from scripts.release import FOLDS, Training, trainings
@@ -15,6 +14,7 @@ from scripts.trials.corners import TALL, WIDE, without_corners
 from scripts.trials.looking import share_in_thorax
 from scripts.trials.strangers import _counted
 from scripts.trials.tables import named, some
+from synthetic.pictures import chest
 
 
 @pytest.fixture

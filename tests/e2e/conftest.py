@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 from peers.dcmtk import dcmtk_store
-from peers.lobar import LobarService, destination
 from peers.orthanc import OrthancServer
-from peers.programs import need_program
 from pydicom.dataset import Dataset
+from support.lobar_process import LobarService, destination
+from support.programs import need_program
 
 
 @pytest.fixture(scope="package")

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from peers.objects import make_dx
-from peers.open_gate import BUNDLE, bundle_with_open_gate
-from peers.pictures import chest
 from PIL import Image
+from support.open_gate import BUNDLE, bundle_with_open_gate
+from synthetic.objects import make_dx
+from synthetic.pictures import chest
 
 ROOT = Path(__file__).resolve().parents[2]
-SAMPLES = ROOT / "tests" / "samples"
+SAMPLES = ROOT / "service" / "demo" / "samples"
 KEYS = [
     *("file", "outcome", "reason", "finding", "probability", "region", "operating_point"),
     *("threshold", "indeterminate", "model", "calibrated", "weights_sha256", "outputs"),

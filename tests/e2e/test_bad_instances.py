@@ -3,15 +3,15 @@
 from collections.abc import Callable
 
 import pytest
-from peers.codecs import encode
-from peers.lobar import LobarService
-from peers.objects import make_cr, make_dx, make_sc
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import JPEG2000Lossless
+from support.lobar_process import LobarService
+from synthetic.codecs import encode
+from synthetic.objects import make_cr, make_dx, make_sc
 
-from service.job import JobState
-from service.reasons import Reason
+from service.domain.job import JobState
+from service.domain.reasons import Reason
 
 pytestmark = [pytest.mark.orthanc, pytest.mark.dcmtk]
 

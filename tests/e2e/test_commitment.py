@@ -6,14 +6,15 @@ from typing import Any
 
 import httpx
 import pytest
-from peers.lobar import LobarService, destination, wait_for
-from peers.objects import make_cr
 from peers.orthanc import OrthancServer
-from peers.ports import LOOPBACK, free_port
 from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
+from support.lobar_process import LobarService, destination, wait_for
+from support.ports import LOOPBACK, free_port
+from synthetic.objects import make_cr
 
-from service.job import DeliveryState, JobState
+from service.domain.delivery import DeliveryState
+from service.domain.job import JobState
 
 pytestmark = pytest.mark.orthanc
 
@@ -70,14 +71,14 @@ def store(archive: OrthancServer, dataset: Dataset, folder: Path) -> None:
 
 
 def names(service: LobarService, job_id: str) -> list[str]:
-    ledger = service.ledger()
+    ledger = service.storage.ledger()
     trace = [event.name for event in ledger.view.trace(job_id)]
     ledger.close()
     return trace
 
 
 def states(service: LobarService, job_id: str) -> set[DeliveryState]:
-    ledger = service.ledger()
+    ledger = service.storage.ledger()
     found = {each.state for each in ledger.view.deliveries(job_id)}
     ledger.close()
     return found
@@ -111,7 +112,7 @@ def test_a_job_is_delivered_after_orthanc_has_committed_itself(
     trace = names(service, job.id)
     assert trace.count("output-stored") == trace.count("output-committed") == 2
     assert "output-delivered" not in trace
-    metrics = service.metrics()
+    metrics = service.telemetry.metrics()
     assert metrics['lobar_commitments_total{destination="archive",outcome="committed"}'] == 2
     assert metrics['lobar_deliveries{destination="archive",state="delivered"}'] == 2
     assert service.balance() == 0
@@ -190,6 +191,6 @@ def test_orthanc_is_told_that_we_commit_ourselves_to_what_it_sent(
     assert failures == {unknown[1]: 0x0112, uid: 0x0119}
     (job,) = service.jobs(sent[0][1])
     assert names(service, job.id).count("instance-committed") == 2
-    ledger = service.ledger()
+    ledger = service.storage.ledger()
     assert ledger.view.due().oldest_answer_at is None, "nothing is left to be told"
     ledger.close()

@@ -25,7 +25,7 @@ def test_the_samples_are_reported_and_the_reports_lie_where_the_table_says() -> 
     done = demo()
     assert done.returncode == 0, done.stdout + done.stderr
     rows = [line.split() for line in done.stdout.splitlines() if ".dcm" in line and "/" in line]
-    samples = sorted(path.name for path in (ROOT / "tests" / "samples").glob("*.dcm"))
+    samples = sorted(path.name for path in (ROOT / "service" / "demo" / "samples").glob("*.dcm"))
     assert [row[0] for row in rows] == samples
     assert {row[1] for row in rows} >= {"present", "absent"}
     for _name, _finding, probability, report, seconds in rows:
@@ -38,7 +38,7 @@ def test_the_samples_are_reported_and_the_reports_lie_where_the_table_says() -> 
 def test_a_file_that_cannot_be_reported_is_named_and_the_status_says_so(tmp_path: Path) -> None:
     page = tmp_path / "page.html"
     page.write_text("<html>not a radiograph</html>")
-    sample = ROOT / "tests" / "samples" / "cr_monochrome1.dcm"
+    sample = ROOT / "service" / "demo" / "samples" / "cr_monochrome1.dcm"
     hand = dcmread(sample)
     hand.BodyPartExamined = "HAND"
     hand.SOPInstanceUID = hand.file_meta.MediaStorageSOPInstanceUID = "2.25.4711"

@@ -4,18 +4,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from dicomweb import retrieve
-from peers.certificates import Authority
 from peers.dcmtk import dcmtk_store
-from peers.lobar import LobarService, wait_for
-from peers.objects import make_cr
+from peers.dicomweb import retrieve
 from peers.orthanc import OrthancServer
 from peers.web_service import WebService, gateway
+from support.certificates import Authority
+from support.lobar_process import LobarService, wait_for
+from synthetic.objects import make_cr
 
-from service.job import JobState
+from service.domain.job import JobState
 from service.settings import Settings
-from service.spool import Spool
-from workers.check import echo
+from service.storage.spool import Spool
+from workers.checks import echo
 
 pytestmark = [pytest.mark.orthanc, pytest.mark.dcmtk]
 OLD, NEW = "old.Token-of-ours", "new.Token-of-ours"

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import httpx
 import pytest
-from peers.lobar import LobarService, destination, wait_for
-from peers.objects import make_cr
 from peers.orthanc import OrthancServer
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
+from support.lobar_process import LobarService, destination, wait_for
+from synthetic.objects import make_cr
 
-from service.job import JobState
+from service.domain.job import JobState
 
 pytestmark = [pytest.mark.orthanc]
 FORWARD = """

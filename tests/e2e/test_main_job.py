@@ -11,12 +11,8 @@ from typing import Any
 import highdicom
 import httpx
 import pytest
-from peers.codecs import encode
 from peers.dcmtk import dcmtk_store
-from peers.lobar import LobarService
-from peers.objects import make_cr, make_dx, make_sc
 from peers.orthanc import OrthancServer
-from peers.pictures import chest
 from PIL import Image
 from pydicom import dcmread
 from pydicom.dataset import Dataset
@@ -28,9 +24,13 @@ from pydicom.uid import (
     JPEGBaseline8Bit,
 )
 from pynetdicom import AE
+from support.lobar_process import LobarService
+from synthetic.codecs import encode
+from synthetic.objects import make_cr, make_dx, make_sc
+from synthetic.pictures import chest
 
-from service.job import JobState
-from service.sop_classes import TRANSFER_SYNTAXES
+from service.dicom.sop_classes import TRANSFER_SYNTAXES
+from service.domain.job import JobState
 
 pytestmark = [pytest.mark.orthanc, pytest.mark.dcmtk]
 UNKNOWN_TO_DCMTK = {HTJ2K, HTJ2KLossless, HTJ2KLosslessRPCL}

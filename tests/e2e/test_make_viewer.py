@@ -9,18 +9,18 @@ from typing import Any, Final
 
 import httpx
 import pytest
-from peers.lobar import wait_for
 from peers.orthanc import need_dicomweb_plugin
-from peers.process import Server
-from peers.programs import need_program
 from peers.viewer import need_ohif
 from pydicom import dcmread
+from support.lobar_process import wait_for
+from support.process import Server
+from support.programs import need_program
 
 pytestmark = [pytest.mark.orthanc, pytest.mark.ohif]
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 SHOW: Final = ROOT / "deploy" / "viewer" / "show.py"
-SAMPLE: Final = ROOT / "tests" / "samples" / "cr_monochrome1.dcm"
+SAMPLE: Final = ROOT / "service" / "demo" / "samples" / "cr_monochrome1.dcm"
 
 
 @pytest.fixture

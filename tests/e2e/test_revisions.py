@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 from peers.dcmtk import dcmtk_store
-from peers.lobar import LobarService, destination
-from peers.objects import make_cr
 from peers.orthanc import OrthancServer
 from pydicom import dcmread
 from pydicom.dataset import Dataset
+from support.lobar_process import LobarService, destination
+from synthetic.objects import make_cr
 
-from service.job import JobState
+from service.domain.job import JobState
 
 pytestmark = [pytest.mark.orthanc, pytest.mark.dcmtk]
 

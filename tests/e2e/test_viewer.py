@@ -11,19 +11,19 @@ from typing import Final
 
 import numpy as np
 import pytest
-from peers.objects import make_cr
 from peers.orthanc import OrthancServer
 from peers.viewer import PAPER, Line, OpenStudy, Pixels, lit
 from PIL import Image
 from pydicom import dcmread
 from pydicom.dataset import Dataset
-from report_sources import MODEL, NOW, predicted
+from synthetic.objects import make_cr
+from synthetic.report_sources import MODEL, NOW, predicted
 
-from service.job import OutputKind
-from service.reasons import Reason
-from workers.output import Output
+from service.domain.reasons import Reason
+from service.domain.routing import OutputKind
 from workers.prediction import Conclusion, Finding, NotAnalysed, Prediction, Region
-from workers.results import make_outputs
+from workers.reporting.output import Output
+from workers.reporting.outputs import make_outputs
 
 pytestmark = [pytest.mark.orthanc, pytest.mark.ohif]
 

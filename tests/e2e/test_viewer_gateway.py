@@ -6,9 +6,9 @@ from pathlib import Path
 
 import httpx
 import pytest
-from peers.objects import make_cr
 from peers.orthanc import OrthancServer
 from peers.viewer import ViewerGateway
+from synthetic.objects import make_cr
 
 pytestmark = pytest.mark.orthanc
 

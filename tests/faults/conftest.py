@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 from peers.dcmtk import dcmtk_store
-from peers.lobar import LobarService
-from peers.objects import make_cr
-from peers.programs import need_program
 from pydicom.dataset import Dataset
+from support.lobar_process import LobarService
+from support.programs import need_program
+from synthetic.objects import make_cr
 
 
 @pytest.fixture

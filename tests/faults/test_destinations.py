@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 from peers.dcmtk import StoreSCP
-from peers.lobar import LobarService, destination, wait_for
-from routes import to
+from support.lobar_process import LobarService, destination, wait_for
+from support.routes import to
 
-from service.job import DeliveryState, JobState
+from service.domain.delivery import DeliveryState
+from service.domain.job import JobState
 
 pytestmark = pytest.mark.dcmtk
 
@@ -53,7 +54,7 @@ def test_a_destination_that_refuses_parks_and_a_requeue_delivers(
     assert (job.state, job.reason) == (JobState.PARKED, "destination-unreachable")
     assert service.balance() == 0
     receiver.start()
-    ledger = service.ledger()
+    ledger = service.storage.ledger()
     ledger.deliveries.close_breaker("pacs")
     assert ledger.jobs.requeue(job.id, to(["pacs"])).state == JobState.REPORTED
     delivered = service.settled(dataset.SOPInstanceUID)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from peers.dcmtk import StoreSCP
-from peers.lobar import LobarService, destination, wait_for
+from support.lobar_process import LobarService, destination, wait_for
 
 pytestmark = pytest.mark.dcmtk
 
@@ -38,7 +38,7 @@ def test_sigterm_ends_every_part_and_leaves_no_lease_and_no_half_written_file(
     assert len(processes_of(service.state_dir)) >= 6
     os.kill(service.pid, signal.SIGTERM)
     wait_for(lambda: not processes_of(service.state_dir), seconds=60)
-    ledger = service.ledger()
+    ledger = service.storage.ledger()
     jobs = ledger.view.recent()
     assert [job.holder for job in jobs] == [None] * len(made)
     assert ledger.view.census().balance == 0

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 from peers.dcmtk import StoreSCP
-from peers.lobar import LobarService, destination, wait_for
 from pydicom import dcmread
+from support.lobar_process import LobarService, destination, wait_for
 
-from service.job import JobState
+from service.domain.job import JobState
 
 pytestmark = pytest.mark.dcmtk
 Instances = Callable[[int], list[tuple[Path, Any]]]
@@ -88,7 +88,7 @@ def test_workers_killed_during_inference_and_delivery_report_everything_once(
     service.kill_part("infer")
 
     def delivering() -> bool:
-        ledger = service.ledger()
+        ledger = service.storage.ledger()
         jobs = [job for _, each in made for job in service.jobs(each.SOPInstanceUID)]
         held = any(row.holder for job in jobs for row in ledger.view.deliveries(job.id))
         ledger.close()

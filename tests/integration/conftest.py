@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import structlog
-from report_sources import NOW, predicted, radiograph
+from synthetic.report_sources import NOW, predicted, radiograph
 
-from workers.overlay import build_overlay
-from workers.report import build_report
+from workers.reporting.overlay.secondary_capture import build_overlay
+from workers.reporting.sr.report import build_report
 
 
 @pytest.fixture(autouse=True)

@@ -1,5 +1,5 @@
-"""Real programs that tests talk to, and synthetic instances to talk about.
+"""Real programs that tests talk to, and scripted peers where no real one can be had.
 
-`tests` is on the import path (`pythonpath` in pyproject.toml), so a test may also import from
-here: `from peers.objects import make_cr`.
+`tests` is on the import path (`pythonpath` in pyproject.toml), so a test imports from here:
+`from peers.orthanc import Orthanc`.
 """

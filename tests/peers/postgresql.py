@@ -13,9 +13,8 @@ from pathlib import Path
 import psycopg
 import pytest
 from psycopg import sql
-
-from peers.process import Server
-from peers.programs import need_program
+from support.process import Server
+from support.programs import need_program
 
 
 class PostgreSQLServer:

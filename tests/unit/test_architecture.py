@@ -21,14 +21,16 @@ def imported_by(module: str) -> set[str]:
     return set(done.stdout.split())
 
 
-@pytest.mark.parametrize("module", ["service.parts", "service.up", "workers.deliver"])
+@pytest.mark.parametrize(
+    "module", ["service.supervision.processes", "service.supervision.up", "workers.tasks.deliver"]
+)
 def test_receiving_and_delivering_never_load_the_model_s_libraries(module: str) -> None:
     loaded = imported_by(module)
     assert loaded.isdisjoint({"torch", "monai", "ignite", "scripts"})
 
 
 def test_delivering_does_not_load_the_report_s_library() -> None:
-    assert "highdicom" not in imported_by("workers.deliver")
+    assert "highdicom" not in imported_by("workers.tasks.deliver")
 
 
 def test_the_command_itself_loads_next_to_nothing() -> None:

@@ -2,7 +2,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from web_server import Web
+from support.web_server import Web
 
 
 @pytest.fixture

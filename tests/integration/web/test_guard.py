@@ -1,6 +1,6 @@
 import pytest
 from starlette.datastructures import Headers
-from web_server import Web, picture
+from support.web_server import Web, picture
 
 from service.web.guard import is_cross_site, is_our_host
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import httpx
 import pytest
-from peers.ports import LOOPBACK, free_port
-from web_server import Web
+from support.ports import LOOPBACK, free_port
+from support.web_server import Web
 
 from service.settings import ConfigurationError, Settings
 from service.web.serve import serve
@@ -83,10 +83,10 @@ def test_the_metrics_page_balances(web: Web) -> None:
 SERVING = """
 import sys
 from pathlib import Path
-from service.ledger import Ledger
-from service.reception import Reception
+from service.storage.ledger import Ledger
+from service.receiving.ingest import Reception
 from service.settings import Settings
-from service.spool import Spool
+from service.storage.spool import Spool
 from service.web.serve import serve
 settings = Settings(state_dir=Path(sys.argv[1]), web={"port": int(sys.argv[2])})
 spool = Spool(settings.spool_dir)

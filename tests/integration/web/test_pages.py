@@ -4,12 +4,13 @@ from pathlib import Path
 
 import httpx
 import pytest
-from peers.objects import make_cr
-from routes import to
-from web_server import Web, part10
+from support.routes import to
+from support.web_server import Web, part10
+from synthetic.objects import make_cr
 
-from service.job import JobState, OutputRecord, Revision, Verdict
-from service.reasons import Reason
+from service.domain.delivery import OutputRecord
+from service.domain.job import JobState, Revision, Verdict
+from service.domain.reasons import Reason
 
 REPORT = OutputRecord(
     kind="sr", sop_class_uid="1.2.840.10008.5.1.4.1.1.88.34", sop_instance_uid="2.25.77"

@@ -4,8 +4,6 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from peers.objects import make_cr, make_dx
-from peers.ports import LOOPBACK
 from pydicom import dcmread
 from pydicom.uid import (
     ComputedRadiographyImageStorage,
@@ -13,9 +11,11 @@ from pydicom.uid import (
     ExplicitVRBigEndian,
     SecondaryCaptureImageStorage,
 )
-from web_server import Web, part10, picture
+from support.ports import LOOPBACK
+from support.web_server import Web, part10, picture
+from synthetic.objects import make_cr, make_dx
 
-from service.job import JobState, Source
+from service.domain.job import JobState, Source
 
 
 def zipped() -> bytes:

@@ -1,7 +1,7 @@
 """`deploy/setup/ohif.sh` fetches OHIF once, and only what was reviewed."""
 
 import pytest
-from peers.machine import Machine
+from support.machine import Machine
 
 SCRIPT = "deploy/setup/ohif.sh"
 FOLDER = "project/.cache/ohif"

@@ -4,8 +4,8 @@ import re
 from pathlib import Path
 from typing import Final
 
-from service.reasons import Reason
-from workers.bundle import SECTIONS
+from service.domain.reasons import Reason
+from workers.inference.bundle import SECTIONS
 
 ROOT: Final = Path(__file__).resolve().parents[3]
 PAGE: Final = (ROOT / "docs" / "bundles.md").read_text()

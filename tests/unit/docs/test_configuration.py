@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydicom.uid import UID
 
-from service.listener.entity import application_entity
+from service.receiving.listener.application_entity import application_entity
 from service.settings import (
     SHIPPED_BUNDLE,
     DimseDestination,

@@ -4,9 +4,9 @@ from typing import Final
 
 import pytest
 
-from service.demo import SAMPLES
+from service.demo.run import SAMPLES
 from service.settings import SHIPPED_BUNDLE
-from workers.predictor import Predictor
+from workers.inference.predictor import Predictor
 
 README: Final = Path(__file__).resolve().parents[3] / "README.md"
 

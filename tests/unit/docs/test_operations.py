@@ -3,8 +3,8 @@ from pathlib import Path
 from typing import Final
 
 from service import errors
-from service.acceptance import STATUSES
-from service.reasons import EXPLANATIONS, Reason
+from service.dicom.statuses import REJECTION_STATUSES
+from service.domain.reasons import EXPLANATIONS, Reason
 
 ROOT: Final = Path(__file__).resolve().parents[3]
 PAGE: Final = (ROOT / "docs" / "operations.md").read_text()
@@ -27,9 +27,9 @@ def rows(heading: str) -> list[list[str]]:
 
 def test_every_reason_is_explained_once_under_what_it_leads_to() -> None:
     rejected = [reason for reason, *_ in rows("### Rejected")]
-    assert rejected == [f"`{reason}`" for reason in Reason if reason in STATUSES]
+    assert rejected == [f"`{reason}`" for reason in Reason if reason in REJECTION_STATUSES]
     others = [reason for part in ("Not analysed", "Parked") for reason, *_ in rows(f"### {part}")]
-    assert others == [f"`{reason}`" for reason in Reason if reason not in STATUSES]
+    assert others == [f"`{reason}`" for reason in Reason if reason not in REJECTION_STATUSES]
     parked = [reason for reason, *_ in rows("### Parked")]
     assert parked[0] == f"`{Reason.ATTEMPTS_EXHAUSTED}`"
 
@@ -38,7 +38,7 @@ def test_a_reason_is_explained_as_the_service_explains_it_and_something_can_be_d
     for part in ("Rejected", "Not analysed", "Parked"):
         for reason, *cells in rows(f"### {part}"):
             code = Reason(reason.strip("`"))
-            status = [f"0x{STATUSES[code]:04X}"] if part == "Rejected" else []
+            status = [f"0x{REJECTION_STATUSES[code]:04X}"] if part == "Rejected" else []
             assert cells[:-1] == [*status, EXPLANATIONS[code]]
             assert cells[-1].endswith(".")
 

@@ -4,7 +4,8 @@ from typing import Final
 
 import pytest
 
-from service.job import FINISHED, FOLLOWERS, DeliveryState, JobState
+from service.domain.delivery import DeliveryState
+from service.domain.job import FINISHED, FOLLOWERS, JobState
 from workers.prediction import Finding
 
 ROOT: Final = Path(__file__).resolve().parents[3]

@@ -1,3 +1,3 @@
-from peers.importable import the_bundle_that_was_importable_before
+from support.importable_bundle import the_bundle_that_was_importable_before
 
 __all__ = ["the_bundle_that_was_importable_before"]

@@ -3,9 +3,9 @@
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from report_sources import MODEL
+from synthetic.report_sources import MODEL
 
-from service.reasons import Reason
+from service.domain.reasons import Reason
 from workers.prediction import Finding, NotAnalysable, OperatingPoint, Prediction, Region
 
 BANDED = OperatingPoint(name="banded", threshold=0.5, indeterminate_low=0.4, indeterminate_high=0.6)

@@ -1,0 +1,109 @@
+"""What the command tells a person, or a program, about the ledger."""
+
+import json
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from service.domain.delivery import DeliveryState
+from service.domain.job import Job, JobState
+from service.storage.ledger import EVERYTHING, Ledger
+from service.telemetry.heartbeat import FRESH_SECONDS
+
+
+def tell_status(ledger: Ledger, *, as_json: bool) -> None:
+    """Print how many jobs stand where, what is due, and which parts live."""
+    census, due = ledger.view.census(), ledger.view.due()
+    parts = ledger.heartbeats.alive(FRESH_SECONDS)
+    deliveries = ledger.view.delivery_census()
+    if as_json:
+        facts = {
+            "received": census.received,
+            "forgotten": census.forgotten,
+            "jobs": census.by_state,
+            "in_flight": census.in_flight,
+            "balance": census.balance,
+            "parked": census.parked_by_reason,
+            "due": asdict(due),
+            "deliveries": [
+                {"destination": name, "state": state, "count": count}
+                for (name, state), count in sorted(deliveries.items())
+            ],
+            "parts": [asdict(part) for part in parts],
+        }
+        _print_json(facts)
+        return
+    console = Console()
+    jobs = Table("state", "jobs", title="Jobs", title_justify="left")
+    for state in JobState:
+        jobs.add_row(state, str(census.by_state[state]))
+    for reason, count in sorted(census.parked_by_reason.items()):
+        jobs.add_row(f"  parked: {reason}", str(count))
+    jobs.add_row("received in all", str(census.received))
+    jobs.add_row("balance (0 is right)", str(census.balance))
+    console.print(jobs)
+    waiting = Table("for", "due now", title="Due", title_justify="left")
+    waiting.add_row("prediction", str(due.infer))
+    for name, count in sorted(due.deliver.items()):
+        waiting.add_row(f"delivery to {name}", str(count))
+    for name, count in sorted(due.commit.items()):
+        waiting.add_row(f"commitment request to {name}", str(count))
+    if due.answer:
+        waiting.add_row("answer to a commitment request", str(due.answer))
+    console.print(waiting)
+    sent = Table("destination", *DeliveryState, title="Deliveries", title_justify="left")
+    for name in sorted({name for name, _ in deliveries}):
+        sent.add_row(name, *(str(deliveries.get((name, state), 0)) for state in DeliveryState))
+    console.print(sent)
+    alive = Table("part", "ready", "last sign of life", title="Parts", title_justify="left")
+    for part in parts:
+        alive.add_row(part.role, "yes" if part.ready else "no", _time(part.at))
+    console.print(alive)
+
+
+def tell_trace(ledger: Ledger, text: str, *, as_json: bool) -> bool:
+    """Print all that happened to the jobs that a text names; False when it names none."""
+    jobs = ledger.view.find(text, EVERYTHING)
+    for job in jobs:
+        if as_json:
+            _print_json(_whole(ledger, job))
+        else:
+            _print_trace(ledger, job)
+    return bool(jobs)
+
+
+def _whole(ledger: Ledger, job: Job) -> dict[str, Any]:
+    return {
+        **asdict(job),
+        "revisions": [asdict(each) for each in ledger.view.revisions(job)],
+        "outputs": [asdict(each) for each in ledger.view.outputs(job.id)],
+        "deliveries": [asdict(each) for each in ledger.view.deliveries(job.id)],
+        "events": [asdict(each) for each in ledger.view.trace(job.id)],
+    }
+
+
+def _print_trace(ledger: Ledger, job: Job) -> None:
+    console = Console(highlight=False)
+    console.print(f"[bold]{job.id}[/bold]  {job.state}" + (f": {job.reason}" if job.reason else ""))
+    console.print(f"  instance {job.sop_instance_uid}\n  study    {job.study_instance_uid}")
+    if job.probability is not None:
+        console.print(
+            f"  pneumonia {job.finding}, probability {job.probability:.3f} at "
+            f"{job.operating_point}, by {job.model}"
+        )
+    events = Table("time", "event", "detail", box=None, pad_edge=True)
+    for event in ledger.view.trace(job.id):
+        detail = ", ".join(f"{key} {value}" for key, value in event.detail.items())
+        events.add_row(_time(event.at), event.name, detail)
+    console.print(events)
+
+
+def _time(at: float) -> str:
+    return datetime.fromtimestamp(at, tz=UTC).isoformat(sep=" ", timespec="milliseconds")
+
+
+def _print_json(facts: dict[str, Any]) -> None:
+    print(json.dumps(facts))  # noqa: T201 -- one object a line, for programs

@@ -1,0 +1,77 @@
+"""What a destination says of the commitment that it was asked for: taken into the ledger.
+
+It comes to the listener, or to the deliver worker on the association that it asked on.
+"""
+
+import structlog
+
+from service.dicom.storage_commitment import (
+    PROCESSING_FAILURE,
+    SUCCESS,
+    InvalidError,
+    Message,
+    Result,
+    read_result,
+)
+from service.domain.backoff import backoff_seconds
+from service.domain.delivery import Delivery, DeliveryState
+from service.domain.reasons import Reason
+from service.settings import Deliver
+from service.storage.ledger import Ledger, LedgerError
+from service.telemetry.completion import observe_end
+from service.telemetry.metrics import COMMITMENTS, PARKED
+
+log = structlog.get_logger()
+
+
+def take_result(ledger: Ledger, limits: Deliver, message: Message) -> int:
+    """Keep a result, and give the status that the N-EVENT-REPORT is answered.
+
+    A transaction that is not awaited any more, or never was, is answered Success and changes
+    nothing: nobody could do anything about it.
+    """
+    try:
+        result = read_result(message)
+        changed = _keep(ledger, limits, result)
+    except InvalidError as exc:
+        log.warning("commitment_result_refused", status=f"0x{exc.status:04X}")
+        return exc.status
+    except LedgerError as exc:
+        log.warning("commitment_result_not_kept", exc_info=exc)
+        return PROCESSING_FAILURE
+    if not changed:
+        log.info("commitment_result_not_awaited", instances=len(result.committed))
+    return SUCCESS
+
+
+def _keep(ledger: Ledger, limits: Deliver, result: Result) -> list[Delivery]:
+    changed = ledger.commitments.answered(
+        result.transaction_uid,
+        result.committed,
+        result.failed,
+        again_in=lambda tries: backoff_seconds(
+            tries, first=limits.backoff_seconds, longest=limits.maximum_backoff_seconds
+        ),
+        maximum_refusals=limits.maximum_refusals,
+    )
+    for delivery in changed:
+        _tell(delivery, result)
+        observe_end(ledger, delivery.job_id)
+    return changed
+
+
+def _tell(delivery: Delivery, result: Result) -> None:
+    failure = result.failed.get(delivery.sent) if delivery.sent is not None else None
+    outcome = "committed" if delivery.state is DeliveryState.DELIVERED else "failed"
+    COMMITMENTS.labels(destination=delivery.destination, outcome=outcome).inc()
+    if delivery.state is DeliveryState.PARKED:
+        PARKED.labels(reason=Reason.NOT_COMMITTED).inc()
+    tell = log.info if failure is None else log.warning
+    tell(
+        "output_committed" if failure is None else "output_not_committed",
+        job_id=delivery.job_id,
+        kind=delivery.kind,
+        destination=delivery.destination,
+        state=str(delivery.state),
+        status=None if failure is None else f"0x{failure:04X}",
+    )

@@ -1,0 +1,1 @@
+"""`lobar demo`: the main job on synthetic samples."""

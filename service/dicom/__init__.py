@@ -1,0 +1,1 @@
+"""DICOM at the byte and data set level: reading headers, statuses, SOP classes, UIDs."""

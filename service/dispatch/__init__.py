@@ -1,0 +1,1 @@
+"""Wake the workers: Celery notifications, the relay, an embedded Redis."""

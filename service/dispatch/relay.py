@@ -1,0 +1,65 @@
+"""Rings for whatever is due and has not moved; takes away what retention allows.
+
+Without it a lost ring would be lost work. It keeps nothing in mind: it asks the ledger each time.
+"""
+
+import threading
+import time
+from typing import Final
+
+import structlog
+
+from service.dispatch.notifier import Doorbell
+from service.domain.queues import COMMITMENTS, DELIVER, INFER
+from service.settings import Settings
+from service.storage.ledger import Ledger, LedgerError
+from service.storage.retention import purge
+from service.storage.spool import Spool
+
+_ORPHAN_SECONDS: Final = 3_600  # no C-STORE takes that long between spool and commit
+
+log = structlog.get_logger()
+
+
+class Relay:
+    """One loop over the ledger."""
+
+    def __init__(
+        self, settings: Settings, ledger: Ledger, spool: Spool, doorbell: Doorbell
+    ) -> None:
+        self._settings = settings
+        self._ledger = ledger
+        self._spool = spool
+        self._doorbell = doorbell
+        self._swept_at = -float("inf")
+
+    def run(self, stopping: threading.Event) -> None:
+        """Ring and sweep until told to stop; a ledger that does not answer is asked again."""
+        while not stopping.is_set():
+            try:
+                self.ring_due()
+                if time.monotonic() - self._swept_at >= self._settings.relay.sweep_seconds:
+                    self._swept_at = time.monotonic()  # also if it fails: it reads whole folders
+                    self.sweep()
+            except (LedgerError, OSError) as exc:
+                log.warning("relay_failed", exc_info=exc)
+            stopping.wait(self._settings.relay.interval_seconds)
+
+    def ring_due(self) -> None:
+        """Ring once for each queue and lane that has due work."""
+        due = self._ledger.view.due()
+        if due.infer:
+            self._doorbell.ring(INFER)
+        for destination in due.deliver.keys() | due.commit.keys():
+            self._doorbell.ring(DELIVER, destination)
+        if due.answer:
+            self._doorbell.ring(DELIVER, COMMITMENTS)
+
+    def sweep(self) -> None:
+        """Park what is owed to nobody any more, and remove what nobody needs any more."""
+        names = [destination.name for destination in self._settings.destinations]
+        parked = self._ledger.deliveries.park_unknown(names)
+        orphans = self._spool.sweep(self._ledger.jobs.exists, older_than_seconds=_ORPHAN_SECONDS)
+        purged = purge(self._settings, self._ledger, self._spool, now=time.time())
+        if parked or orphans or purged:
+            log.info("swept", deliveries=parked, removed=orphans, jobs=purged)

@@ -1,0 +1,1 @@
+"""Values and rules: jobs, deliveries, routing, reasons. No I/O."""

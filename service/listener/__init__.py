@@ -1,5 +1,0 @@
-"""The door for a PACS: who may associate, C-ECHO, C-STORE, storage commitment."""
-
-from service.listener.server import Listener
-
-__all__ = ["Listener"]

@@ -1,0 +1,1 @@
+"""Receive: accept or reject an instance and store it durably."""

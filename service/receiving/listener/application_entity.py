@@ -1,0 +1,44 @@
+"""Who the listener is and what it takes: the application entity, from the settings."""
+
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pynetdicom import AE, _config
+from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
+
+from service.dicom.implementation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from service.dicom.sop_classes import transfer_syntaxes
+from service.dicom.storage_commitment import STORAGE_COMMITMENT, SYNTAXES
+from service.settings import ConfigurationError, Dicom
+from service.settings.exposure import listener_fault
+
+_config.LOG_HANDLER_LEVEL = "none"  # its handlers would word each PDU for a log that is silent
+
+
+def application_entity(dicom: Dicom) -> AE:
+    """Give pynetdicom's application entity for these settings.
+
+    Raises:
+        ConfigurationError: strangers could store, and nobody said that they may.
+    """
+    fault = listener_fault(dicom)
+    if fault is not None:
+        raise ConfigurationError(fault)
+    entity = AE(ae_title=dicom.ae_title)
+    entity.implementation_class_uid = IMPLEMENTATION_CLASS_UID
+    entity.implementation_version_name = IMPLEMENTATION_VERSION_NAME
+    entity.maximum_pdu_size = dicom.maximum_pdu_bytes
+    entity.maximum_associations = dicom.maximum_associations
+    entity.acse_timeout = dicom.acse_seconds
+    entity.network_timeout = dicom.network_seconds
+    entity.require_called_aet = dicom.require_called_ae_title
+    if not dicom.allow_any_calling_ae_title:
+        entity.require_calling_aet = list(dicom.allowed_calling_ae_titles)
+    for sop_class in dicom.sop_classes:
+        entity.add_supported_context(sop_class, list(transfer_syntaxes(sop_class)))
+    entity.add_supported_context(
+        STORAGE_COMMITMENT,
+        list(SYNTAXES),
+        scu_role=True,  # who asks for our commitment
+        scp_role=True,  # who tells us of theirs, on an association of its own
+    )
+    entity.add_supported_context(Verification, [ImplicitVRLittleEndian, ExplicitVRLittleEndian])
+    return entity

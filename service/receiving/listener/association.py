@@ -1,0 +1,165 @@
+"""Associations as the listener accepts them, and the server that they come in by."""
+
+import sys
+import threading
+from socketserver import BaseServer
+from typing import Any, Final, cast
+
+import structlog
+from pynetdicom import AE
+from pynetdicom.association import Association
+from pynetdicom.pdu_primitives import A_ABORT, A_ASSOCIATE, A_P_ABORT, A_RELEASE
+from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
+
+from service.receiving.listener.dimse_provider import Doors, Messages
+from service.receiving.listener.socket_options import tune
+from service.receiving.listener.upper_layer import NOTHING, UpperLayer
+from service.telemetry.metrics import ASSOCIATIONS, ASSOCIATIONS_OPEN
+
+CONNECTIONS_PER_ASSOCIATION: Final = 2
+"""Connections beyond the limit of associations are heard, to be rejected as the standard has it;
+beyond this many times the limit they are closed at once."""
+
+_TICK_SECONDS: Final = 1.0
+_REJECTED_FOR: Final = {  # (source, diagnostic) of PS3.8 table 9-21
+    (1, 3): "calling-ae-title-not-recognised",
+    (1, 7): "called-ae-title-not-recognised",
+    (3, 2): "local-limit-exceeded",
+}
+
+log = structlog.get_logger()
+
+
+class StoreAssociation(Association):
+    """An association that is asked to store and the like, and ends when told to stop."""
+
+    def __init__(self, entity: AE, doors: Doors, stopping: threading.Event) -> None:
+        super().__init__(entity, "acceptor")
+        self.dimse: Messages = Messages(self, doors, stopping)
+        self.dul: UpperLayer = UpperLayer(self, self.dimse)
+        self.acse_timeout = entity.acse_timeout  # these two set the new upper layer's timers
+        self.network_timeout = entity.network_timeout
+        self._stopping = stopping
+
+    def run_reactor(self) -> None:
+        """Negotiate and serve, until the upper layer has ended too."""
+        if self._stopping.is_set():  # after whoever stops has listed whom to tell
+            self.dul.hang_up()
+        try:
+            super().run_reactor()
+        except Exception as exc:  # pynetdicom, on a request that it cannot negotiate
+            log.warning("association_failed", exc_info=exc)
+            self.dul.hang_up()
+        finally:
+            if self.dul.ident is not None:  # it was started
+                self.dul.join()
+            self.dul.close()
+        if self.is_rejected:
+            self._tell_rejected()
+
+    def nudge(self) -> None:
+        """Have the association see now whether it is to stop; one still to be made stops."""
+        if self.is_established:
+            self.dul.to_user_queue.put(NOTHING)
+        else:
+            self.dul.hang_up()
+
+    def _run_reactor(self) -> None:
+        """Wait for the end; what is between is done in the upper layer's thread."""
+        with ASSOCIATIONS_OPEN.track_inprogress():
+            while self.is_established and self.dul.is_alive():
+                primitive = self.dul.receive_pdu(wait=True, timeout=_TICK_SECONDS)
+                if isinstance(primitive, A_RELEASE):
+                    self._answer_release()
+                elif isinstance(primitive, A_ABORT | A_P_ABORT):
+                    self.is_established = False
+                elif self.dul.idle_timer_expired() or self._may_stop():
+                    self.abort()
+            self.kill()
+        ASSOCIATIONS.labels(outcome="released" if self.is_released else "aborted").inc()
+
+    def _answer_release(self) -> None:
+        self.acse.send_release(is_response=True)
+        self.is_released = True
+        self.is_established = False
+
+    def _may_stop(self) -> bool:
+        return self._stopping.is_set() and not self.dimse.is_busy
+
+    def _tell_rejected(self) -> None:
+        ASSOCIATIONS.labels(outcome="rejected").inc()
+        answer = cast("A_ASSOCIATE", self.acceptor.primitive)
+        address = self.requestor.address_info
+        log.warning(
+            "association_rejected",
+            reason=_REJECTED_FOR.get((answer.result_source or 0, answer.diagnostic or 0), "other"),
+            host=address.address if address else None,
+        )
+
+
+class Connection(RequestHandler):
+    """A connection that was accepted, about to become an association."""
+
+    server: "Server"
+
+    def _create_association(self) -> StoreAssociation:
+        entity = self.ae
+        association = StoreAssociation(entity, self.server.doors, self.server.stopping)
+        association.name = f"AcceptorThread@{self.client_address[1]}"  # pynetdicom counts by name
+        association._server = self.server  # noqa: SLF001 -- as in the method this replaces
+        association.set_socket(AssociationSocket(association, client_socket=self.request))
+        association.acceptor.maximum_length = entity.maximum_pdu_size
+        association.acceptor.ae_title = self.server.ae_title
+        association.acceptor.address_info = self.local
+        association.acceptor.implementation_class_uid = entity.implementation_class_uid
+        association.acceptor.implementation_version_name = entity.implementation_version_name
+        association.acceptor.supported_contexts = self.server.contexts
+        association.requestor.address_info = self.remote
+        return association
+
+
+class Server(ThreadedAssociationServer):
+    """The listening socket."""
+
+    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(self, entity: AE, address: tuple[str, int], doors: Doors) -> None:
+        self.doors = doors
+        self.stopping = threading.Event()
+        super().__init__(
+            entity,
+            address,
+            entity.ae_title,
+            entity.supported_contexts,
+            request_handler=Connection,
+        )
+
+    def get_request(self) -> tuple[Any, Any]:
+        """Accept a connection and set it up."""
+        connection, address = super().get_request()
+        tune(connection, silence_seconds=self.ae.network_timeout or 60)
+        return connection, address
+
+    def verify_request(self, request: object, client_address: object) -> bool:
+        """Refuse to hear more connections than could ever become associations."""
+        del request, client_address
+        limit = CONNECTIONS_PER_ASSOCIATION * self.ae.maximum_associations
+        return len(self.active_associations) < limit
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Log what went wrong with a connection, instead of printing it."""
+        del request, client_address
+        log.warning("connection_failed", exc_info=sys.exception())
+
+    def shutdown(self) -> None:
+        """Accept no more, and let each association end with the message it is at."""
+        self.stopping.set()
+        BaseServer.shutdown(self)
+        self.server_close()
+        for association in self.associations():
+            association.nudge()
+
+    def associations(self) -> list[StoreAssociation]:
+        """List the associations, and the connections that may become some."""
+        return [each for each in self.active_associations if isinstance(each, StoreAssociation)]

@@ -1,0 +1,113 @@
+"""The listener: started, drained, closed."""
+
+import threading
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Final, Self
+
+import structlog
+
+from service.receiving.ingest import Reception
+from service.receiving.listener.application_entity import application_entity
+from service.receiving.listener.association import Server
+from service.receiving.listener.c_store import StoreDoor
+from service.receiving.listener.dimse_provider import Doors
+from service.receiving.listener.storage_commitment import CommitmentDoor
+from service.settings import ConfigurationError, Settings
+from service.storage.ledger import Ledger
+from service.storage.spool import Spool
+from service.telemetry.structured_log import silence_pynetdicom
+
+_POLL_SECONDS: Final = 0.1
+_HANG_UP_SECONDS: Final = 5  # for what is under way between spool and ledger
+
+log = structlog.get_logger()
+
+
+class Listener:
+    """A DICOM server (C-ECHO, C-STORE, storage commitment) in threads of this process.
+
+    A C-STORE is answered with Success once the instance is durable in spool and ledger; `ring` is
+    called then, and must return at once.
+
+    Raises:
+        ConfigurationError: strangers could store, and nobody said that they may.
+    """
+
+    def __init__(
+        self, settings: Settings, spool: Spool, ledger: Ledger, ring: Callable[[], None]
+    ) -> None:
+        self._dicom = settings.dicom
+        self._entity = application_entity(settings.dicom)
+        reception = Reception(
+            spool,
+            ledger,
+            ring,
+            inflated_bytes=settings.dicom.maximum_instance_bytes,
+            known_ae_titles=settings.dicom.allowed_calling_ae_titles,
+        )
+        store = StoreDoor(
+            spool=spool,
+            reception=reception,
+            maximum_instance_bytes=settings.dicom.maximum_instance_bytes,
+        )
+        self._doors = Doors(store=store, commitment=CommitmentDoor(settings, spool, ledger))
+        self._server: Server | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.drain(0)
+
+    @property
+    def port(self) -> int:
+        """The port that is listened on."""
+        return int(self._started().server_address[1])
+
+    def start(self) -> None:
+        """Listen; returns at once.
+
+        Raises:
+            ConfigurationError: the address cannot be listened on.
+        """
+        silence_pynetdicom()
+        address = (self._dicom.host, self._dicom.port)
+        try:
+            self._server = Server(self._entity, address, self._doors)
+        except OSError as exc:
+            raise ConfigurationError(
+                f"The listener cannot use dicom.host {address[0]} and dicom.port {address[1]}: "
+                f"{exc.strerror or exc}."
+            ) from exc
+        threading.Thread(
+            target=self._server.serve_forever, args=(_POLL_SECONDS,), name="listener", daemon=True
+        ).start()
+        log.info("listening", ae_title=self._dicom.ae_title, host=address[0], port=self.port)
+
+    def drain(self, seconds: float) -> None:
+        """Accept no more, let the C-STOREs under way end within `seconds`, then close."""
+        server = self._started()
+        server.shutdown()
+        _wait_for(server, seconds)
+        for association in server.associations():
+            association.dul.hang_up()
+        _wait_for(server, _HANG_UP_SECONDS)
+
+    def _started(self) -> Server:
+        if self._server is None:
+            raise RuntimeError("the listener was not started")
+        return self._server
+
+
+def _wait_for(server: Server, seconds: float) -> None:
+    until = time.monotonic() + seconds
+    while server.associations() and time.monotonic() < until:
+        time.sleep(_POLL_SECONDS / 4)

@@ -1,0 +1,139 @@
+"""Storage commitment as it comes in by the listener: a sender's request, a destination's result.
+
+A request whose sender has an address is kept in the ledger and answered by the deliver worker over
+an association of its own. Any other is answered on the association that it came by, and forgotten.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+
+from service.commitment.evaluation import review
+from service.commitment.results import take_result
+from service.dicom.storage_commitment import (
+    DUPLICATE_TRANSACTION,
+    LONGEST_DATA_SET,
+    PROCESSING_FAILURE,
+    RESOURCE_LIMITATION,
+    SUCCESS,
+    InvalidError,
+    Message,
+    Request,
+    Result,
+    read_request,
+)
+from service.receiving.listener.c_store import Context
+from service.receiving.listener.command_set import N_EVENT_REPORT_RQ
+from service.receiving.listener.command_set import Request as Command
+from service.settings import Settings
+from service.storage.ledger import Ledger
+from service.storage.ledger.commitment_requests import InUseError, TooManyError
+from service.storage.spool import Spool
+from service.telemetry.metrics import COMMITMENT_REQUESTS, COMMITMENT_RESULTS, COMMITTED_INSTANCES
+
+_STATUSES: Final[tuple[tuple[type[Exception], int], ...]] = (
+    (InUseError, DUPLICATE_TRANSACTION),
+    (TooManyError, RESOURCE_LIMITATION),
+    (Exception, PROCESSING_FAILURE),
+)
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """What an N-ACTION is answered, and the result where that follows on the same association."""
+
+    status: int
+    result: Result | None = None
+
+
+class CommitmentDoor:
+    """Where N-ACTION and N-EVENT-REPORT go in."""
+
+    def __init__(self, settings: Settings, spool: Spool, ledger: Ledger) -> None:
+        self._settings = settings
+        self._spool = spool
+        self._ledger = ledger
+
+    def take_request(self, message: Message, calling_ae_title: str) -> Reply:
+        """Take a sender's request; durable in the ledger when a Success without result is given."""
+        try:
+            request = read_request(message)
+            reply = self._take(request, calling_ae_title)
+        except InvalidError as exc:
+            reply = _rejected(exc.status)
+        except Exception as exc:  # noqa: BLE001 -- whatever it is, the sender is answered
+            status = next(status for kind, status in _STATUSES if isinstance(exc, kind))
+            reply = _rejected(status, exc if status == PROCESSING_FAILURE else None)
+        else:
+            COMMITMENT_REQUESTS.labels(outcome="accepted").inc()
+            log.info("commitment_requested", instances=len(request.instances))
+        return reply
+
+    def take_result(self, message: Message) -> int:
+        """Take a destination's result and give the status that it is answered."""
+        try:
+            return take_result(self._ledger, self._settings.deliver, message)
+        except Exception as exc:
+            log.exception("commitment_result_not_kept", exc_info=exc)
+            return PROCESSING_FAILURE
+
+    def told(self, result: Result, status: int) -> None:
+        """Hear what a sender answered to the result that it was told on its own association."""
+        if status != SUCCESS:
+            COMMITMENT_RESULTS.labels(outcome="refused").inc()
+            log.warning("commitment_result_refused", status=f"0x{status:04X}")
+            return
+        COMMITMENT_RESULTS.labels(outcome="told").inc()
+        COMMITTED_INSTANCES.labels(outcome="committed").inc(len(result.committed))
+        COMMITTED_INSTANCES.labels(outcome="failed").inc(len(result.failed))
+
+    def _take(self, request: Request, calling_ae_title: str) -> Reply:
+        if self._settings.commitment_peer(calling_ae_title) is None:
+            custody = review(self._ledger, self._spool, request.transaction_uid, request.instances)
+            return Reply(status=SUCCESS, result=custody.result)
+        self._ledger.requests.receive(calling_ae_title, request.transaction_uid, request.instances)
+        return Reply(status=SUCCESS)
+
+
+def _rejected(status: int, error: Exception | None = None) -> Reply:
+    COMMITMENT_REQUESTS.labels(outcome="rejected").inc()
+    log.warning("commitment_request_rejected", status=f"0x{status:04X}", exc_info=error)
+    return Reply(status=status)
+
+
+class Incoming:
+    """A request or result on its way in: its data set is held in memory, within bounds."""
+
+    def __init__(self, door: CommitmentDoor, request: Command, context: Context) -> None:
+        self._door = door
+        self._request = request
+        self._context = context
+        self._encoded = bytearray()
+        self.result: Result | None = None  # to be told on the same association
+
+    def write(self, fragment: bytes | memoryview) -> None:
+        """Add a fragment; what is too long is heard to its end and not kept."""
+        if len(self._encoded) <= LONGEST_DATA_SET:
+            self._encoded += fragment
+
+    def finish(self) -> int:
+        """Take in the whole and give the status of the answer."""
+        message = Message(
+            sop_class_uid=self._request.command.sop_class_uid,
+            sop_instance_uid=self._request.command.sop_instance_uid,
+            type_id=self._request.type_id,
+            encoded=bytes(self._encoded),
+            transfer_syntax_uid=self._context.transfer_syntax_uid,
+        )
+        if self._request.field == N_EVENT_REPORT_RQ:
+            return self._door.take_result(message)
+        reply = self._door.take_request(message, self._context.calling_ae_title)
+        self.result = reply.result
+        return reply.status
+
+    def abandon(self) -> None:
+        """Forget what has come in so far: its sender is gone."""
+        self._encoded.clear()

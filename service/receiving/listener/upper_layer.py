@@ -1,0 +1,213 @@
+"""How an association waits and reads: pynetdicom's upper layer with both of these replaced.
+
+States, timers, negotiation and all that is sent stay pynetdicom's (PS3.8 9.2). Replaced are
+
+- waiting: pynetdicom looks every millisecond whether there is something to do, in two threads for
+  each association; here the kernel wakes the thread;
+- P-DATA: pynetdicom makes some objects, copies and queue items of each PDU; here fragments go from
+  the socket through one buffer into the spool;
+- bounds: pynetdicom reads as many bytes as a PDU's header claims, for as long as that takes.
+
+pynetdicom is pinned, and tests/integration/receiving holds all of this together.
+"""
+
+import contextlib
+import os
+import select
+import socket
+import struct
+import threading
+import time
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import structlog
+from pynetdicom.dul import DULServiceProvider
+from pynetdicom.pdu_primitives import A_ASSOCIATE
+
+from service.receiving.listener.command_set import LAST_FRAGMENT, ProtocolError
+from service.receiving.listener.dimse_provider import Messages
+from service.receiving.listener.socket_options import acknowledge_at_once
+
+if TYPE_CHECKING:
+    from pynetdicom.association import Association
+
+LONGEST_PDU: Final = 1 << 18  # bytes; other than P-DATA, which is never held as a whole
+PIECE_BYTES: Final = 1 << 17  # of P-DATA, read and written at once
+
+NOTHING: Final = cast("A_ASSOCIATE", None)
+"""Put where a primitive is waited for, it ends the wait as a timeout would."""
+
+_P_DATA_TF: Final = 0x04  # PS3.8 9.3
+_PDU_TYPES: Final = range(0x01, 0x08)
+_PDU_HEAD: Final = struct.Struct(">BxL")  # PS3.8 9.3.1
+_PDV_HEAD: Final = struct.Struct(">LBB")  # PS3.8 9.3.5.1, E.2
+_PDV_COUNTED: Final = 2  # bytes of the head that its length counts: context id, control header
+_WAIT_SECONDS: Final = 1.0
+_IDLE_SECONDS: Final = 0.01
+
+log = structlog.get_logger()
+
+
+class UpperLayer(DULServiceProvider):
+    """The upper layer of one accepted association, and the thread that does all its work."""
+
+    def __init__(self, assoc: "Association", messages: Messages) -> None:
+        super().__init__(assoc)
+        self._messages = messages
+        self._run_loop_delay = 0  # `_wait` waits instead
+        self._woken = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._closing = threading.Lock()
+        self._is_closed = False
+        self._piece: memoryview | None = None
+        self._is_at_work = False
+
+    def run_reactor(self) -> None:
+        """Run until the association has ended, then forget what was under way."""
+        try:
+            super().run_reactor()
+        except Exception as exc:
+            log.warning("association_failed", exc_info=exc)
+        finally:
+            self._messages.abandon()
+            # the association's thread waits for a primitive; there will be none
+            self.to_user_queue.put(NOTHING)
+
+    def send_pdu(self, primitive: Any) -> None:  # noqa: ANN401 -- as in pynetdicom
+        """Queue a primitive and wake the thread that sends it."""
+        super().send_pdu(primitive)
+        with self._closing:  # a closed descriptor's number may be a file's by now
+            if not self._is_closed:
+                os.eventfd_write(self._woken, 1)
+
+    def idle_timer_expired(self) -> bool:
+        """Tell whether the peer has been silent for too long; while we work, it is not the peer."""
+        return not self._is_at_work and super().idle_timer_expired()
+
+    def hang_up(self) -> None:
+        """Close the connection under whoever waits for it."""
+        connection = self._connection()
+        if connection is not None:
+            with contextlib.suppress(OSError):  # it is closed already
+                connection.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Give back what the kernel lent, once the thread has ended."""
+        with self._closing:
+            self._is_closed = True
+            os.close(self._woken)
+
+    def _is_transport_event(self) -> bool:
+        """Read what has come in, up to the end of a message; tell whether anything has."""
+        if self.state_machine.current_state == "Sta13":
+            self._close_politely()
+            return True
+        has_come_in = False
+        while self.event_queue.empty() and self._wait():
+            has_come_in = self._is_at_work = True
+            self._read_pdu_data()
+            self._idle_timer.restart()
+            self._is_at_work = False
+            if not self._messages.is_busy:
+                break
+        if self.event_queue.empty():
+            self._process_recv_primitive()  # an answer goes out at once, without a turn between
+        return has_come_in
+
+    def _close_politely(self) -> None:
+        """Let go by what the peer had still to say, so that it can read our last word; close."""
+        connection = self._connection()
+        with contextlib.suppress(OSError):
+            if connection is not None and self.socket is not None and self.socket.ready:
+                connection.settimeout(0)
+                if connection.recv(PIECE_BYTES):
+                    return
+        if self.socket is not None:
+            self.socket.close()
+
+    def _wait(self) -> bool:
+        """Sleep until there is something to read (then True), to send, or to time out."""
+        connection = self._connection()
+        waiting = select.poll()
+        waiting.register(self._woken, select.POLLIN)
+        if connection is not None and connection.fileno() >= 0:
+            waiting.register(connection, select.POLLIN)
+        seconds = _WAIT_SECONDS
+        if connection is None or self.state_machine.current_state == "Sta1":
+            seconds = _IDLE_SECONDS
+        elif self.artim_timer.timeout is not None and self.state_machine.current_state == "Sta2":
+            seconds = max(0, min(seconds, self.artim_timer.remaining))
+        ready = [descriptor for descriptor, _event in waiting.poll(seconds * 1000)]
+        if self._woken in ready:
+            os.eventfd_read(self._woken)
+            ready.remove(self._woken)
+        return bool(ready)
+
+    def _connection(self) -> socket.socket | None:
+        return self.socket.socket if self.socket is not None else None
+
+    def _read_pdu_data(self) -> None:
+        """Read one PDU and queue the event that it is (PS3.8 table 9-10)."""
+        try:
+            kind, length = _PDU_HEAD.unpack(self._read(_PDU_HEAD.size))
+            if kind == _P_DATA_TF and self.state_machine.current_state == "Sta6":
+                self._read_p_data(length)
+            else:
+                self._read_other(kind, length)
+        except OSError:
+            self.event_queue.put("Evt17")  # transport connection closed
+        except Exception as exc:  # whatever pynetdicom raises on a malformed PDU
+            address = self.assoc.requestor.address_info
+            log.info("association_aborted", host=address.address if address else None, exc_info=exc)
+            self.event_queue.put("Evt19")  # unrecognised or invalid PDU
+
+    def _read_other(self, kind: int, length: int) -> None:
+        if kind not in _PDU_TYPES or length > LONGEST_PDU:
+            raise ProtocolError
+        pdu, event = self._decode_pdu(bytearray(_PDU_HEAD.pack(kind, length) + self._read(length)))
+        self._recv_pdu.put(pdu)
+        self.event_queue.put(event)
+
+    def _read_p_data(self, left: int) -> None:
+        """Hand on the fragments of a P-DATA-TF PDU (PS3.8 9.3.5) as they come in."""
+        if self._piece is None:
+            self._piece = memoryview(bytearray(PIECE_BYTES))
+        while left:
+            left -= _PDV_HEAD.size
+            if left < 0:
+                raise ProtocolError
+            length, context_id, control = _PDV_HEAD.unpack(self._read(_PDV_HEAD.size))
+            payload = length - _PDV_COUNTED
+            left -= payload
+            if payload < 0 or left < 0:
+                raise ProtocolError
+            while payload > PIECE_BYTES:
+                self._fill(self._piece)
+                self._messages.fragment(context_id, control & ~LAST_FRAGMENT, self._piece)
+                payload -= PIECE_BYTES
+            piece = self._piece[:payload]
+            self._fill(piece)
+            self._messages.fragment(context_id, control, piece)
+
+    def _read(self, count: int) -> bytes:
+        piece = memoryview(bytearray(count))
+        self._fill(piece)
+        return bytes(piece)
+
+    def _fill(self, piece: memoryview) -> None:
+        """Read as much as the piece holds.
+
+        Raises:
+            OSError: the peer closed the connection, or fell silent, or drips.
+        """
+        connection = self._connection()
+        if connection is None:
+            raise ConnectionError
+        until = time.monotonic() + (self.network_timeout or float("inf"))
+        while piece:
+            count = connection.recv_into(piece)
+            if not count:
+                raise ConnectionError
+            acknowledge_at_once(connection)
+            piece = piece[count:]
+            if piece and time.monotonic() > until:
+                raise TimeoutError

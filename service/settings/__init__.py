@@ -1,0 +1,74 @@
+"""The settings: one frozen tree, read once from `lobar.toml` and the environment.
+
+The environment wins over the file. No other package reads either.
+"""
+
+from service.settings.destinations import (
+    AnyDestination,
+    Destination,
+    DimseDestination,
+    WebDestination,
+)
+from service.settings.environment import (
+    child_environment,
+    environment_without_settings,
+    read_settings,
+    unknown_variables,
+)
+from service.settings.sections import (
+    SHIPPED_BUNDLE,
+    Bundle,
+    CommitmentPeer,
+    Deliver,
+    Dicom,
+    Infer,
+    Ledger,
+    Log,
+    Redis,
+    Relay,
+    Section,
+    Spool,
+    Web,
+)
+from service.settings.settings import (
+    CONFIG_VARIABLE,
+    DEFAULT_CONFIG,
+    ConfigurationError,
+    Settings,
+    config_file,
+)
+from service.settings.types import AETitle, Host, Port, Seconds, is_bearer_token
+
+__all__ = [
+    "CONFIG_VARIABLE",
+    "DEFAULT_CONFIG",
+    "SHIPPED_BUNDLE",
+    "AETitle",
+    "AnyDestination",
+    "Bundle",
+    "CommitmentPeer",
+    "ConfigurationError",
+    "Deliver",
+    "Destination",
+    "Dicom",
+    "DimseDestination",
+    "Host",
+    "Infer",
+    "Ledger",
+    "Log",
+    "Port",
+    "Redis",
+    "Relay",
+    "Seconds",
+    "Section",
+    "Settings",
+    "Spool",
+    "Web",
+    "WebDestination",
+    "child_environment",
+    "config_file",
+    "environment_without_settings",
+    "is_bearer_token",
+    "read_settings",
+    "unknown_variables",
+]

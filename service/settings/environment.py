@@ -1,0 +1,73 @@
+"""Read the settings from `lobar.toml` and the environment."""
+
+import os
+import tomllib
+from typing import Any, Final
+
+from pydantic import (
+    ValidationError,
+)
+from pydantic_core import ErrorDetails
+from pydantic_settings import (
+    SettingsError,
+)
+
+from service.settings.sections import Section
+from service.settings.settings import CONFIG_VARIABLE, ConfigurationError, Settings, config_file
+
+_PROTOCOLS: Final = frozenset({"dimse", "dicomweb"})  # what pydantic calls kinds of destination
+
+
+def read_settings(**overrides: Any) -> Settings:  # noqa: ANN401 -- any field of the tree
+    """Read file and environment.
+
+    Raises:
+        ConfigurationError: the file is missing or not TOML, or a value is not usable.
+    """
+    file = config_file()
+    if file is not None and not file.is_file():
+        raise ConfigurationError(f"{CONFIG_VARIABLE} names {file}, which is not a file.")
+    try:
+        return Settings(**overrides)
+    except ValidationError as exc:
+        raise ConfigurationError("\n".join(map(_fault, exc.errors()))) from exc
+    except SettingsError as exc:  # a section that the environment gives whole, as JSON
+        raise ConfigurationError(f"The environment cannot be read: {exc}: {exc.__cause__}") from exc
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+        raise ConfigurationError(f"{file} is not valid TOML: {exc}") from exc
+    except OSError as exc:
+        raise ConfigurationError(f"{file} cannot be read: {exc.strerror}") from exc
+
+
+def child_environment(**settings: str) -> dict[str, str]:
+    """Give this process' environment with some settings' variables set, for a child process."""
+    return {**os.environ, **settings}  # noqa: TID251 -- this module is the one reader
+
+
+def environment_without_settings() -> dict[str, str]:
+    """Give this process' environment without our variables, save the bundle's: for the demo."""
+    return {
+        name: value
+        for name, value in os.environ.items()  # noqa: TID251 -- this module is the one reader
+        if not name.upper().startswith("LOBAR_") or name.upper().startswith("LOBAR_BUNDLE__")
+    }
+
+
+def unknown_variables() -> list[str]:
+    """Names in the environment that look like settings but are none: probably misspelt."""
+    known = {CONFIG_VARIABLE}
+    for name, field in Settings.model_fields.items():
+        known.add(f"LOBAR_{name}".upper())
+        section = field.annotation
+        if isinstance(section, type) and issubclass(section, Section):
+            known |= {f"LOBAR_{name}__{leaf}".upper() for leaf in section.model_fields}
+    names = os.environ  # noqa: TID251 -- this module is the one reader
+    return sorted(n for n in names if n.upper().startswith("LOBAR_") and n.upper() not in known)
+
+
+def _fault(fault: ErrorDetails) -> str:
+    steps = (str(step) for step in fault["loc"] if step not in _PROTOCOLS)
+    where = ".".join(steps) or "configuration"
+    if fault["type"] == "extra_forbidden":
+        return f"{where}: is no setting of Lobar's; is it misspelt?"
+    return f"{where}: {fault['msg'].removeprefix('Value error, ')}"

@@ -1,0 +1,40 @@
+"""What others can reach, and what an operator must have said before they can."""
+
+from service.settings.destinations import Destination, WebDestination
+from service.settings.loopback import is_loopback
+from service.settings.sections import Dicom, Web
+
+
+def listener_fault(dicom: Dicom) -> str | None:
+    """Say what keeps the listener from starting where strangers could store; None when nothing."""
+    if dicom.allowed_calling_ae_titles or dicom.allow_any_calling_ae_title:
+        return None
+    if is_loopback(dicom.host):
+        return None
+    return (
+        f"dicom.host is {dicom.host}, which others can reach: list the senders in "
+        "dicom.allowed_calling_ae_titles, or set dicom.allow_any_calling_ae_title to true."
+    )
+
+
+def web_fault(web: Web) -> str | None:
+    """Say what keeps the pages from being served where strangers could look; None when nothing."""
+    if web.allow_non_loopback or is_loopback(web.host):
+        return None
+    return (
+        f"web.host is {web.host}, which others can reach, and the pages have no sign-in. Keep "
+        "127.0.0.1 behind a proxy that has one, or set web.allow_non_loopback "
+        "(LOBAR_WEB__ALLOW_NON_LOOPBACK=true)."
+    )
+
+
+def destination_notice(destination: Destination) -> str | None:
+    """Say what others could read on the way to a DICOMweb service; None when nothing."""
+    if not isinstance(destination, WebDestination):
+        return None
+    if destination.is_encrypted or destination.is_on_this_machine:
+        return None
+    return (
+        f"{destination.url} is not encrypted: patient data can be read on the way. Use https:// "
+        "unless something else protects the way there."
+    )

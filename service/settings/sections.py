@@ -1,0 +1,156 @@
+"""The sections of `lobar.toml`."""
+
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+)
+from pydantic_settings import (
+    NoDecode,
+)
+
+from service.dicom.sop_classes import DEFAULT_SOP_CLASSES, sop_class_uid
+from service.settings.types import (
+    AETitle,
+    Host,
+    Port,
+    Seconds,
+    _from_json,
+    _ledger_url,
+    _listed,
+    _redis_url,
+)
+
+SHIPPED_BUNDLE: Final = Path(__file__).resolve().parents[2] / "monai_bundle"
+
+
+class Section(BaseModel):
+    """A frozen part of the tree; an unknown name in it is an error, not a silent nothing."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class CommitmentPeer(Section):
+    """A sender that is told, at this address, what we commit ourselves to."""
+
+    ae_title: AETitle
+    host: Host
+    port: Port
+
+    @property
+    def calling_ae_title(self) -> None:
+        """The AE title that only this peer knows us by: none."""
+
+    @property
+    def connect_seconds(self) -> float:
+        """How long a connection may take."""
+        return 5
+
+    @property
+    def response_seconds(self) -> float:
+        """How long each answer may take."""
+        return 60
+
+
+class Dicom(Section):
+    """The listener: who may send what, and how much at once."""
+
+    ae_title: AETitle = "LOBAR"
+    host: Host = "127.0.0.1"
+    port: Port = 11112
+    allowed_calling_ae_titles: Annotated[
+        tuple[AETitle, ...], NoDecode, BeforeValidator(_listed)
+    ] = ()
+    allow_any_calling_ae_title: bool = False
+    require_called_ae_title: bool = False
+    sop_classes: Annotated[
+        tuple[Annotated[str, AfterValidator(sop_class_uid)], ...],
+        NoDecode,
+        BeforeValidator(_listed),
+    ] = Field(default=DEFAULT_SOP_CLASSES, min_length=1, validate_default=True)
+    maximum_associations: Annotated[int, Field(ge=1, le=1000)] = 100
+    maximum_pdu_bytes: Annotated[int, Field(ge=4096, le=1 << 20)] = 128 * 1024
+    acse_seconds: Seconds = 30
+    network_seconds: Seconds = 60
+    maximum_instance_bytes: Annotated[int, Field(ge=1 << 16)] = 1 << 30
+    commitment_peers: Annotated[
+        tuple[CommitmentPeer, ...], NoDecode, BeforeValidator(_from_json)
+    ] = ()
+
+
+class Spool(Section):
+    """The disk that received bytes and reports lie on."""
+
+    reserve_bytes: Annotated[int, Field(ge=0)] = 512 << 20
+    keep_days: Annotated[float, Field(gt=0)] = 7
+
+
+class Ledger(Section):
+    """The memory: SQLite in the state directory unless a PostgreSQL URL is given."""
+
+    url: Annotated[str, AfterValidator(_ledger_url)] | None = None
+    keep_days: Annotated[float, Field(gt=0)] = 365
+
+
+class Redis(Section):
+    """The doorbell's wire; without a URL `lobar up` starts a Redis of its own."""
+
+    url: Annotated[str, AfterValidator(_redis_url)] | None = None
+
+
+class Relay(Section):
+    """How often the ledger is asked for due work."""
+
+    interval_seconds: Seconds = 1
+    sweep_seconds: Seconds = 600
+
+
+class Bundle(Section):
+    """The MONAI bundle and what it runs on."""
+
+    path: Path = SHIPPED_BUNDLE
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
+    operating_point: str | None = None
+
+
+class Infer(Section):
+    """How jobs are taken for prediction."""
+
+    batch_size: Annotated[int, Field(ge=1, le=1024)] = 8
+    decode_threads: Annotated[int, Field(ge=1, le=64)] = 2
+    lease_seconds: Seconds = 60
+    maximum_attempts: Annotated[int, Field(ge=1)] = 3
+    backoff_seconds: Seconds = 5
+    maximum_backoff_seconds: Seconds = 300
+
+
+class Deliver(Section):
+    """How reports are sent, and for how long a silent destination is tried."""
+
+    batch_size: Annotated[int, Field(ge=1, le=1024)] = 32
+    lease_seconds: Seconds = 120
+    backoff_seconds: Seconds = 5
+    maximum_backoff_seconds: Seconds = 900
+    give_up_days: Annotated[float, Field(gt=0)] = 7
+    maximum_refusals: Annotated[int, Field(ge=1)] = 5
+
+
+class Web(Section):
+    """The pages, the JSON API, health and metrics."""
+
+    host: Host = "127.0.0.1"
+    port: Port = 8080
+    maximum_upload_bytes: Annotated[int, Field(ge=1 << 16)] = 128 << 20
+    allow_non_loopback: bool = False
+
+
+class Log(Section):
+    """What is written to standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["json", "console"] = "json"

@@ -1,0 +1,152 @@
+"""What an operator may choose: one frozen tree, read once from `lobar.toml` and the environment.
+
+The environment wins over the file. This is the only module that reads either.
+"""
+
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Final
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+)
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from service.domain.routing import Outcome, Routes
+from service.errors import EX_CONFIG, ExplainedError
+from service.settings.destinations import (
+    AnyDestination,
+    DimseDestination,
+    WebDestination,
+    _named_apart,
+)
+from service.settings.sections import (
+    Bundle,
+    CommitmentPeer,
+    Deliver,
+    Dicom,
+    Infer,
+    Ledger,
+    Log,
+    Redis,
+    Relay,
+    Spool,
+    Web,
+)
+from service.settings.types import Seconds, _from_json
+
+CONFIG_VARIABLE: Final = "LOBAR_CONFIG"
+DEFAULT_CONFIG: Final = Path("lobar.toml")
+
+
+class ConfigurationError(ExplainedError):
+    """The configuration cannot be used; the message says what to change, one line a fault."""
+
+    exit_status = EX_CONFIG
+
+
+class Settings(BaseSettings):
+    """The whole tree; construct it with `read_settings`, which explains what is wrong."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="LOBAR_",
+        env_nested_delimiter="__",
+        env_ignore_empty=True,  # `NAME=` is how compose files leave a variable out
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,  # it may be a password or a token
+    )
+
+    state_dir: Path = Path("state")
+    drain_seconds: Seconds = 30
+    dicom: Dicom = Dicom()
+    spool: Spool = Spool()
+    ledger: Ledger = Ledger()
+    redis: Redis = Redis()
+    relay: Relay = Relay()
+    bundle: Bundle = Bundle()
+    infer: Infer = Infer()
+    deliver: Deliver = Deliver()
+    web: Web = Web()
+    log: Log = Log()
+    destinations: Annotated[
+        tuple[AnyDestination, ...],
+        NoDecode,
+        BeforeValidator(_from_json),
+        AfterValidator(_named_apart),
+    ] = ()
+
+    @property
+    def ledger_url(self) -> str:
+        """The SQLAlchemy URL of the ledger, in force whether or not one was given."""
+        if self.ledger.url is None:
+            return f"sqlite:///{self.state_dir.absolute() / 'ledger.sqlite3'}"
+        return re.sub("^postgresql:", "postgresql+psycopg:", self.ledger.url)
+
+    @property
+    def spool_dir(self) -> Path:
+        """Where received bytes and reports lie."""
+        return self.state_dir.absolute() / "spool"
+
+    @property
+    def metrics_dir(self) -> Path:
+        """Where the processes of one machine add up their metrics."""
+        return self.state_dir.absolute() / "metrics"
+
+    @property
+    def routes(self) -> Routes:
+        """Which kinds of output each outcome owes to which destinations."""
+        return Routes(
+            {
+                outcome: tuple(
+                    (kind, each.name)
+                    for each in self.destinations
+                    if outcome in each.outcomes
+                    for kind in each.outputs
+                )
+                for outcome in Outcome
+            },
+            anywhere=bool(self.destinations),
+        )
+
+    def destination(self, name: str) -> DimseDestination | WebDestination | None:
+        """Find a destination by its name."""
+        return next((each for each in self.destinations if each.name == name), None)
+
+    def commitment_peer(self, ae_title: str) -> CommitmentPeer | DimseDestination | None:
+        """Say where a sender is told what we commit ourselves to, if that is known."""
+        known: tuple[CommitmentPeer | DimseDestination, ...] = (
+            *self.dicom.commitment_peers,
+            *(each for each in self.destinations if isinstance(each, DimseDestination)),
+        )
+        return next((each for each in known if each.ae_title == ae_title), None)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Environment first, then the file; no dotenv, no secrets directory."""
+        del dotenv_settings, file_secret_settings
+        file = TomlConfigSettingsSource(settings_cls, toml_file=config_file())
+        return init_settings, env_settings, file
+
+
+def config_file() -> Path | None:
+    """The configuration file in force: the one named, else `lobar.toml` here, else none."""
+    named = os.environ.get(CONFIG_VARIABLE)  # noqa: TID251 -- this module is the one reader
+    if named:
+        return Path(named)
+    return DEFAULT_CONFIG if DEFAULT_CONFIG.is_file() else None

@@ -1,0 +1,1 @@
+"""Remember: received bytes and outputs in the spool, facts in the ledger."""

@@ -1,0 +1,62 @@
+"""`lobar up`: the whole service on one machine, with a Redis of its own when none is configured."""
+
+from pathlib import Path
+
+import structlog
+
+from service.dispatch.embedded_redis import EmbeddedRedis, prepare_redis
+from service.settings import ConfigurationError, Settings, child_environment
+from service.settings.exposure import listener_fault, web_fault
+from service.storage.opening import memory
+from service.supervision.supervisor import Part, Supervisor, lobar_command, sole_supervisor
+from service.telemetry.heartbeat import machine
+
+log = structlog.get_logger()
+
+
+def run_up(settings: Settings) -> None:
+    """Run every part until SIGTERM, then drain.
+
+    Raises:
+        ConfigurationError: others could reach what nobody said they may.
+        AlreadyRunningError: the state directory is another's.
+        LedgerError, OSError: the memory cannot be opened.
+        NoRedisError: no Redis is configured and none can be started.
+        PartMisconfiguredError: a part cannot work as configured.
+    """
+    for fault in (listener_fault(settings.dicom), web_fault(settings.web)):
+        if fault is not None:
+            raise ConfigurationError(fault)
+    state_dir = settings.state_dir.absolute()
+    with sole_supervisor(state_dir), memory(settings) as (ledger, _spool):
+        released = ledger.release(machine())  # of an earlier life of ours, ended by force
+        if released:
+            log.warning("leases_released", count=released)
+        redis = _redis(settings, state_dir)
+        environment = child_environment(LOBAR_STATE_DIR=str(state_dir))
+        if redis is not None:
+            environment["LOBAR_REDIS__URL"] = redis.url
+        Supervisor(
+            _parts(redis),
+            ledger,
+            environment=environment,
+            drain_seconds=settings.drain_seconds,
+        ).run()
+
+
+def _redis(settings: Settings, state_dir: Path) -> EmbeddedRedis | None:
+    return None if settings.redis.url else prepare_redis(state_dir / "redis")
+
+
+def _parts(redis: EmbeddedRedis | None) -> list[Part]:
+    parts = [
+        Part(role="infer", command=lobar_command("worker", "infer")),  # it takes longest to start
+        Part(role="listener", command=lobar_command("listener")),
+        Part(role="deliver", command=lobar_command("worker", "deliver")),
+        Part(role="relay", command=lobar_command("relay")),
+        Part(role="web", command=lobar_command("web")),
+    ]
+    if redis is not None:
+        bell = Part(role="redis", command=redis.command(), is_needed_by_others=True)
+        parts.insert(0, bell)
+    return parts

@@ -1,0 +1,68 @@
+"""A process' sign of life in the ledger, and the name under which it holds leases."""
+
+import os
+import platform
+import re
+import threading
+from collections.abc import Callable
+from types import TracebackType
+from typing import Final, Self
+
+import structlog
+
+from service.storage.ledger import Ledger, LedgerError
+
+BEAT_SECONDS: Final = 2.0
+FRESH_SECONDS: Final = 20.0  # older than this, a sign of life is none
+
+log = structlog.get_logger()
+
+
+def machine() -> str:
+    """Name this machine as every holder on it begins: `HOST/`."""
+    return re.sub(r"[^A-Za-z0-9.-]", "-", platform.node() or "localhost")[:64] + "/"
+
+
+def holder_name(role: str, pid: int | None = None) -> str:
+    """Name a process; the closing slash keeps process 12 from being the beginning of 123."""
+    return f"{machine()}{role}/{os.getpid() if pid is None else pid}/"
+
+
+class Heart:
+    """Beats while the process lives; on leaving, gives back whatever the process still holds."""
+
+    def __init__(self, ledger: Ledger, role: str, ready: Callable[[], bool]) -> None:
+        self.holder = holder_name(role)
+        self._ledger = ledger
+        self._role = role
+        self._ready = ready
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="heart", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._beat()
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._stopped.set()
+        self._thread.join(timeout=2 * BEAT_SECONDS)
+        try:
+            self._ledger.release(self.holder)
+        except LedgerError as exc:
+            log.warning("leases_not_released", exc_info=exc)
+
+    def _run(self) -> None:
+        while not self._stopped.wait(BEAT_SECONDS if self._ready() else BEAT_SECONDS / 8):
+            self._beat()
+
+    def _beat(self) -> None:
+        try:
+            self._ledger.heartbeats.beat(self._role, self.holder, ready=self._ready())
+        except LedgerError as exc:
+            log.warning("heartbeat_failed", exc_info=exc)

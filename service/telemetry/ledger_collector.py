@@ -1,0 +1,190 @@
+"""What the ledger knows, as metrics: asked on every scrape, so that it never drifts from the truth.
+
+A ledger or a Redis that does not answer is a fact to show, not a reason to show nothing.
+"""
+
+import time
+from collections.abc import Callable, Iterable
+from typing import Final
+
+import redis
+import structlog
+from prometheus_client import Metric
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from service.dicom.implementation import VERSION
+from service.domain.queues import DELIVER, INFER
+from service.settings import Settings
+from service.storage.ledger import Ledger, LedgerError
+from service.storage.spool import Spool
+from service.telemetry.heartbeat import FRESH_SECONDS
+from service.telemetry.timeouts import answer_within
+
+log = structlog.get_logger()
+
+QUEUES: Final = (INFER, DELIVER)
+ROLES: Final = ("listener", "relay", "infer", "deliver", "web")
+
+_LEDGER_SECONDS: Final = 3.0  # Prometheus gives a scrape 10 by default
+_REDIS_SECONDS: Final = 0.5
+
+
+class LedgerMetrics(Collector):
+    """The collector that `/metrics` adds to the counts of the processes."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        ledger: Ledger,
+        spool: Spool,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._destinations = [each.name for each in settings.destinations]
+        self._ledger = ledger
+        self._spool = spool
+        self._redis_url = settings.redis.url
+        self._clock = clock
+
+    def collect(self) -> Iterable[Metric]:
+        """Ask ledger, Redis and disk; whoever does not answer is left out and said to be down."""
+        yield from self._of_ledger()
+        yield from self._of_redis()
+        yield from self._of_spool()
+        build = GaugeMetricFamily(
+            "lobar_build_info", "The version of Lobar that answers. Always 1.", labels=["version"]
+        )
+        build.add_metric([VERSION], 1)
+        yield build
+
+    def _of_ledger(self) -> Iterable[Metric]:
+        up = GaugeMetricFamily("lobar_ledger_up", "Whether the ledger answered this scrape.")
+        try:
+            families = answer_within(
+                _LEDGER_SECONDS,
+                lambda: [*self._jobs(), *self._due(), *self._deliveries(), self._processes()],
+            )
+        except (LedgerError, TimeoutError):
+            log.exception("ledger_not_answering")
+            families = []
+        up.add_metric([], float(bool(families)))
+        yield up
+        yield from families
+
+    def _jobs(self) -> Iterable[Metric]:
+        census = self._ledger.view.census()
+        jobs = GaugeMetricFamily("lobar_jobs", "Jobs in the ledger by state.", labels=["state"])
+        for state, count in census.by_state.items():
+            jobs.add_metric([state], count)
+        parked = GaugeMetricFamily(
+            "lobar_parked", "Jobs set aside for a person, by coded reason.", labels=["reason"]
+        )
+        for reason, count in census.parked_by_reason.items():
+            parked.add_metric([reason], count)
+        yield jobs
+        yield parked
+        yield _single(
+            "lobar_ledger_received", "Instances received since the ledger began.", census.received
+        )
+        yield _single(
+            "lobar_ledger_forgotten", "Ended jobs that retention removed.", census.forgotten
+        )
+        yield _single(
+            "lobar_jobs_in_flight",
+            "Jobs still owed an outcome: received, reported.",
+            census.in_flight,
+        )
+        yield _single(
+            "lobar_balance",
+            "Received less forgotten, delivered, not analysed, parked and in flight. Always 0.",
+            census.balance,
+        )
+
+    def _due(self) -> Iterable[Metric]:
+        due = self._ledger.view.due()
+        counts = GaugeMetricFamily(
+            "lobar_due",
+            "Work due and not leased, by stage; destinations left alone for a while count 0.",
+            labels=["stage", "destination"],
+        )
+        ages = GaugeMetricFamily(
+            "lobar_oldest_due_seconds",
+            "Age of the oldest work that is due (infer), owed (deliver), awaited (commit) or to be "
+            "told (answer); 0 when there is none.",
+            labels=["stage", "destination"],
+        )
+        counts.add_metric(["infer", ""], due.infer)
+        ages.add_metric(["infer", ""], self._age(due.oldest_infer_at))
+        counts.add_metric(["answer", ""], due.answer)
+        ages.add_metric(["answer", ""], self._age(due.oldest_answer_at))
+        for stage, now_due, oldest in (
+            ("deliver", due.deliver, due.oldest_deliver_at),
+            ("commit", due.commit, due.oldest_commit_at),
+        ):
+            for name in sorted({*self._destinations, *oldest}):
+                counts.add_metric([stage, name], now_due.get(name, 0))
+                ages.add_metric([stage, name], self._age(oldest.get(name)))
+        yield counts
+        yield ages
+
+    def _age(self, since: float | None) -> float:
+        return 0.0 if since is None else max(0.0, self._clock() - since)
+
+    def _deliveries(self) -> Iterable[Metric]:
+        family = GaugeMetricFamily(
+            "lobar_deliveries",
+            "Deliveries in the ledger by destination and state.",
+            labels=["destination", "state"],
+        )
+        for (name, state), count in sorted(self._ledger.view.delivery_census().items()):
+            family.add_metric([name, state], count)
+        yield family
+
+    def _processes(self) -> Metric:
+        family = GaugeMetricFamily(
+            "lobar_process_ready",
+            "Processes that say they are ready and said so in the last 20 seconds, by role.",
+            labels=["role"],
+        )
+        beats = self._ledger.heartbeats.alive(FRESH_SECONDS)
+        for role in ROLES:
+            family.add_metric([role], sum(beat.ready for beat in beats if beat.role == role))
+        return family
+
+    def _of_redis(self) -> Iterable[Metric]:
+        depth = GaugeMetricFamily(
+            "lobar_queue_depth", "Rings that no worker has heard yet, by queue.", labels=["queue"]
+        )
+        depths = self._depths()
+        for queue, count in depths.items():
+            depth.add_metric([queue], count)
+        yield _single("lobar_redis_up", "Whether Redis answered this scrape.", float(bool(depths)))
+        yield depth
+
+    def _depths(self) -> dict[str, int]:
+        if self._redis_url is None:
+            return {}
+        try:
+            with redis.Redis.from_url(
+                self._redis_url,
+                socket_timeout=_REDIS_SECONDS,
+                socket_connect_timeout=_REDIS_SECONDS,
+            ) as client:
+                return {queue: int(client.llen(queue)) for queue in QUEUES}
+        except (redis.RedisError, OSError, ValueError):
+            return {}
+
+    def _of_spool(self) -> Iterable[Metric]:
+        try:
+            free = self._spool.free_bytes()
+        except OSError:
+            free = 0
+        yield _single(
+            "lobar_spool_free_bytes", "Bytes that the spool may still take above its reserve.", free
+        )
+
+
+def _single(name: str, help_text: str, value: float) -> Metric:
+    family = GaugeMetricFamily(name, help_text)
+    family.add_metric([], value)
+    return family

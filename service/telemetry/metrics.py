@@ -1,0 +1,204 @@
+"""Every number the service counts as it works; `docs/metrics.md` describes each.
+
+What the ledger knows (states, balance, ages) is not counted here but read from it on each scrape by
+`service.telemetry.ledger_collector`. Labels take values from closed sets only: coded reasons, names
+from the settings, states, and statuses through `status_label`.
+"""
+
+from typing import Final
+
+from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics, values
+
+from service.telemetry.metrics_directory import metrics_dir, process_identity
+from service.telemetry.metrics_files import allocate_before_counting
+
+disable_created_metrics()  # type: ignore[no-untyped-call]
+if metrics_dir() is not None:
+    allocate_before_counting()
+    # file names by an identity of ours, not by process number
+    values.ValueClass = values.MultiProcessValue(process_identity)  # type: ignore[no-untyped-call]
+
+_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+_SECONDS_TO_DAYS: Final = (
+    *(0.25, 0.5, 1, 2, 3, 5, 10, 30, 60, 120, 300, 900),
+    *(3600, 6 * 3600, 24 * 3600, 3 * 24 * 3600, 7 * 24 * 3600),
+)
+
+# The doors
+
+INSTANCES_RECEIVED: Final = Counter(
+    "lobar_instances_received_total",
+    "Instances made durable and acknowledged for the first time, by the door they came in by.",
+    ["source"],
+)
+INSTANCES_REPEATED: Final = Counter(
+    "lobar_instances_repeated_total",
+    "Instances acknowledged that had been received before, byte for byte: nothing new to do.",
+)
+INSTANCES_REJECTED: Final = Counter(
+    "lobar_instances_rejected_total",
+    "Instances refused at the door, of which nothing is kept, by coded reason.",
+    ["reason"],
+)
+RECEIVED_BYTES: Final = Counter(
+    "lobar_received_bytes_total",
+    "Bytes of the data sets of instances acknowledged for the first time.",
+)
+RECEIVE_SECONDS: Final = Histogram(
+    "lobar_receive_seconds",
+    "From an instance's last byte to its acknowledgement: fsync and commit included.",
+    buckets=_SECONDS,
+)
+ASSOCIATIONS: Final = Counter(
+    "lobar_associations_total",
+    "DICOM associations by how they ended: released, aborted or rejected.",
+    ["outcome"],
+)
+ASSOCIATIONS_OPEN: Final = Gauge(
+    "lobar_associations_open",
+    "DICOM associations open now.",
+    multiprocess_mode="livesum",
+)
+UPLOADS: Final = Counter(
+    "lobar_uploads_total",
+    "Files sent to the web door: received, repeated or rejected.",
+    ["outcome"],
+)
+
+# The work
+
+STAGE_SECONDS: Final = Histogram(
+    "lobar_stage_seconds",
+    "Seconds of work on one instance (decode, report, deliver) or one batch (predict).",
+    ["stage"],
+    buckets=_SECONDS,
+)
+END_TO_END_SECONDS: Final = Histogram(
+    "lobar_end_to_end_seconds",
+    "From receipt until the report was made (reported) or every destination had it (delivered).",
+    ["until"],
+    buckets=_SECONDS_TO_DAYS,
+)
+BATCH_SIZE: Final = Histogram(
+    "lobar_batch_instances",
+    "Instances predicted together in one batch.",
+    buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024),
+)
+PREDICTIONS: Final = Counter(
+    "lobar_predictions_total",
+    "Predictions by finding: present, absent or indeterminate.",
+    ["finding"],
+)
+NOT_ANALYSED: Final = Counter(
+    "lobar_not_analysed_total",
+    "Jobs that ended not analysed, by coded reason.",
+    ["reason"],
+)
+PARKED: Final = Counter(
+    "lobar_parkings_total",
+    "Times a job or delivery was set aside for a person, by coded reason.",
+    ["reason"],
+)
+MODEL_INFO: Final = Gauge(
+    "lobar_model_info",
+    "The model loaded now, in labels; weights_sha256 is its first 16 digits. Always 1.",
+    ["name", "version", "weights_sha256", "operating_point", "device"],
+    multiprocess_mode="livemax",
+)
+
+# The way back
+
+DELIVERIES: Final = Counter(
+    "lobar_delivery_attempts_total",
+    "Attempts to send one report, by outcome: success, warning, refused or unreachable.",
+    ["destination", "outcome"],
+)
+DELIVERY_STATUS: Final = Counter(
+    "lobar_delivery_statuses_total",
+    "DIMSE statuses a destination answered, in hexadecimal (PS3.4 table B.2-1, PS3.7 annex C).",
+    ["destination", "status"],
+)
+
+# Storage commitment
+
+COMMITMENTS_ASKED: Final = Counter(
+    "lobar_commitments_asked_total",
+    "Requests for commitment to a destination, by outcome: accepted, refused or unreachable.",
+    ["destination", "outcome"],
+)
+COMMITMENTS: Final = Counter(
+    "lobar_commitments_total",
+    "Outputs by what their destination said: committed or failed.",
+    ["destination", "outcome"],
+)
+COMMITMENT_REQUESTS: Final = Counter(
+    "lobar_commitment_requests_total",
+    "Requests of senders for our commitment, by outcome: accepted or rejected.",
+    ["outcome"],
+)
+COMMITMENT_RESULTS: Final = Counter(
+    "lobar_commitment_results_total",
+    "Attempts to tell a sender the result, by outcome: told, refused, unreachable or given-up.",
+    ["outcome"],
+)
+COMMITTED_INSTANCES: Final = Counter(
+    "lobar_committed_instances_total",
+    "Instances of the results that senders were told, by outcome: committed or failed.",
+    ["outcome"],
+)
+
+# The bell and the leases
+
+RINGS: Final = Counter(
+    "lobar_rings_total",
+    "Rings sent to a queue's workers: by the door that received, and by the relay.",
+    ["queue"],
+)
+RINGS_FAILED: Final = Counter(
+    "lobar_rings_failed_total",
+    "Rings that Redis did not take; the relay rings again for whatever is due.",
+    ["queue"],
+)
+STALE_LEASES: Final = Counter(
+    "lobar_stale_leases_total",
+    "Writes refused because the work had been leased to another worker in the meantime.",
+)
+_KNOWN_FROM_THE_START: Final = {
+    INSTANCES_RECEIVED: ("dicom", "upload"),
+    ASSOCIATIONS: ("released", "aborted", "rejected"),
+    UPLOADS: ("received", "repeated", "rejected"),
+    STAGE_SECONDS: ("decode", "predict", "report", "deliver"),
+    END_TO_END_SECONDS: ("reported", "delivered"),
+    PREDICTIONS: ("present", "absent", "indeterminate"),
+    COMMITMENT_REQUESTS: ("accepted", "rejected"),
+    COMMITMENT_RESULTS: ("told", "refused", "unreachable", "given-up"),
+    COMMITTED_INSTANCES: ("committed", "failed"),
+    RINGS: ("infer", "deliver"),
+    RINGS_FAILED: ("infer", "deliver"),
+}
+for _metric, _values in _KNOWN_FROM_THE_START.items():
+    for _value in _values:  # a series that begins with its first count hides it from increase()
+        _metric.labels(_value)
+
+_EXACT_STATUSES: Final = frozenset(
+    {
+        *(0x0000, 0x0001, 0x0107, 0x0116, 0xB000, 0xB006, 0xB007, 0xFE00),
+        *(0x0105, 0x0106, 0x0110, 0x0111, 0x0112, 0x0113, 0x0114, 0x0115, 0x0117, 0x0118, 0x0119),
+        *(0x0120, 0x0121, 0x0122, 0x0123, 0x0124, 0x0210, 0x0211, 0x0212, 0x0213),
+    }
+)  # PS3.7 annex C; PS3.4 table B.2-1
+
+
+def status_label(status: int) -> str:
+    """Name a DIMSE status by at most a few dozen values, whatever a destination answers.
+
+    The ranges that PS3.4 table B.2-1 leaves to the implementation count as one (0xA7FF as
+    `A700`, 0xC123 as `C000`); a status that no table knows is `other`.
+    """
+    if status in _EXACT_STATUSES:
+        return f"{status:04X}"
+    if status & 0xFF00 in {0xA700, 0xA900}:
+        return f"{status & 0xFF00:04X}"
+    if 0xC000 <= status <= 0xCFFF:  # noqa: PLR2004 -- the range "Cxxx" of the table
+        return "C000"
+    return "other"

@@ -1,0 +1,259 @@
+"""The command as an operator types it: help, mistakes, and a ledger that is there already."""
+
+import json
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import pytest
+import typer.main
+from support.inference_worker import House
+from support.ports import free_port
+from support.routes import to
+from synthetic.objects import make_cr
+from typer.testing import CliRunner
+
+from service.cli import app
+from service.domain.delivery import OutputRecord
+from service.domain.job import JobState, Verdict
+from service.domain.reasons import Reason
+from service.settings import environment_without_settings
+from service.storage.retention import DAY_SECONDS
+from service.supervision.supervisor import lobar_command
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+SR = OutputRecord(
+    kind="sr", sop_class_uid="1.2.840.10008.5.1.4.1.1.88.34", sop_instance_uid="2.25.1"
+)
+VERDICT = Verdict(finding="present", probability=0.875, operating_point="balanced", model="m 1")
+
+
+@pytest.fixture
+def lobar(tmp_path: Path) -> Run:
+    """`lobar("status", LOBAR_WEB__PORT="1")` runs the command in a folder of its own."""
+
+    def run(*words: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            lobar_command(*words),
+            env={
+                **environment_without_settings(),
+                "COLUMNS": "120",
+                "LOBAR_STATE_DIR": str(tmp_path / "state"),
+                **variables,
+            },
+            cwd=tmp_path,
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+
+    return run
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> House:
+    return House(tmp_path / "state")
+
+
+def verbs(command: click.Command, *path: str) -> dict[tuple[str, ...], click.Command]:
+    found = {path: command}
+    for name, verb in getattr(command, "commands", {}).items():
+        found |= verbs(verb, *path, name)
+    return found
+
+
+VERBS = verbs(typer.main.get_command(app))
+
+
+@pytest.mark.parametrize("path", VERBS, ids=" ".join)
+def test_every_verb_has_help_that_says_what_it_does_and_takes(path: tuple[str, ...]) -> None:
+    shown = CliRunner().invoke(app, [*path, "--help"], env={"COLUMNS": "200"})
+    assert shown.exit_code == 0
+    command = VERBS[path]
+    assert command.help
+    assert " ".join(command.help.split()[:5]) in shown.output
+    for parameter in command.params:
+        if parameter.name != "help":
+            assert getattr(parameter, "help", None), f"{path}: {parameter.name}"
+
+
+def test_the_promised_verbs_are_there() -> None:
+    assert {" ".join(path) for path in VERBS} >= {
+        *("up", "demo", "analyze", "listener", "relay", "worker infer", "worker deliver", "web"),
+        *("status", "trace", "requeue", "purge", "check", "conformance"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("words", "variables", "said"),
+    [
+        (["up"], {"LOBAR_CONFIG": "absent.toml"}, "LOBAR_CONFIG names absent.toml, which"),
+        (["status"], {"LOBAR_DICOM__PORT": "x"}, "dicom.port: "),
+        (["worker", "deliver"], {"LOBAR_DESTINATIONS": "[{"}, "destinations: is not valid JSON"),
+        (["listener"], {}, "redis.url (LOBAR_REDIS__URL) is not set."),
+        (["worker", "infer"], {"LOBAR_REDIS__URL": "localhost"}, "redis.url: must be redis://"),
+        (["analyze", "a.dcm"], {"LOBAR_BUNDLE__DEVICE": "gpu"}, "bundle.device: "),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_configuration_that_cannot_be_used_ends_in_one_line_and_status_78(
+    lobar: Run, words: list[str], variables: dict[str, str], said: str
+) -> None:
+    done = lobar(*words, **variables)
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"lobar: {said}")
+    assert (done.returncode, done.stdout) == (78, "")
+
+
+def test_a_state_directory_that_cannot_be_one_is_named_in_one_line(
+    lobar: Run, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    for words, below in ((["up"], ""), (["status"], "state")):
+        done = lobar(*words, LOBAR_STATE_DIR=str(tmp_path / "file" / below))
+        (line,) = done.stderr.splitlines()
+        assert line.startswith(f"lobar: {tmp_path}/file")
+        assert "LOBAR_STATE_DIR" in line
+        assert (done.returncode, done.stdout) == (71, "")
+
+
+def test_a_ledger_that_is_no_database_is_said_to_be_none(lobar: Run, tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "ledger.sqlite3").write_text("no database " * 100)
+    done = lobar("status")
+    assert done.stderr == "lobar: DatabaseError: file is not a database\n"
+    assert (done.returncode, done.stdout) == (69, "")
+
+
+def test_what_no_verb_knows_is_status_2(lobar: Run) -> None:
+    done = lobar("analyse", "a.dcm")
+    assert done.returncode == 2
+    assert "No such command" in done.stderr
+
+
+def test_status_tells_a_program_one_object_and_nothing_else(lobar: Run, house: House) -> None:
+    for _ in range(3):
+        house.receive(make_cr(rows=8, columns=8))
+    done = lobar("status", "--json")
+    told = json.loads(done.stdout)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (told["received"], told["jobs"]["received"], told["balance"]) == (3, 3, 0)
+
+
+def test_a_trace_is_found_by_any_name_and_an_unknown_one_is_status_1(
+    lobar: Run, house: House
+) -> None:
+    dataset = make_cr(rows=8, columns=8)
+    job_id = house.receive(dataset)
+    done = lobar("trace", str(dataset.StudyInstanceUID), "--json")
+    told = json.loads(done.stdout)
+    assert (told["id"], told["sop_instance_uid"]) == (job_id, dataset.SOPInstanceUID)
+    assert "Test" not in done.stdout, "nor does a trace name the patient"
+    unknown = lobar("trace", "1.2.3")
+    assert (unknown.returncode, unknown.stdout) == (1, "")
+    assert unknown.stderr.startswith("lobar: The ledger knows no such job")
+
+
+def test_a_requeue_moves_what_is_parked_and_says_where_it_stands(lobar: Run, house: House) -> None:
+    dataset = make_cr(rows=8, columns=8)
+    failed, unsent, waiting = (house.receive(each) for each in (dataset, *two_more(dataset)))
+    jobs = {
+        job.id: job
+        for job in house.ledger.jobs.lease("w/", 3, lease_seconds=60, maximum_attempts=3)
+    }
+    house.ledger.jobs.park(jobs[failed], Reason.REPORT_FAILED)
+    house.ledger.jobs.report(jobs[unsent], VERDICT, [SR], to([]))
+    done = lobar("requeue", str(dataset.StudyInstanceUID))
+    assert done.returncode == 0
+    assert sorted(done.stdout.splitlines()) == sorted(
+        [f"{failed} received", f"{unsent} parked: no-destination"]
+    )
+    assert house.stands(waiting) == (JobState.RECEIVED, None)
+    assert house.names(waiting)[-1] == "leased", "it was not parked, so it was left alone"
+    destinations = '[{"name":"north","ae_title":"N","host":"h","port":1}]'
+    done = lobar("requeue", unsent, LOBAR_DESTINATIONS=destinations)
+    assert done.stdout == f"{unsent} reported\n"
+    again = lobar("requeue", unsent)
+    assert (again.returncode, again.stdout) == (1, "")
+    assert "lobar status" in again.stderr
+
+
+def test_an_ended_job_is_analysed_again_when_asked_for(lobar: Run, house: House) -> None:
+    ended, waiting = (house.receive(make_cr(rows=8, columns=8)) for _ in range(2))
+    job = next(
+        job
+        for job in house.ledger.jobs.lease("w/", 2, lease_seconds=60, maximum_attempts=3)
+        if job.id == ended
+    )
+    house.ledger.jobs.not_analysed(job, Reason.VIEW)
+    without = lobar("requeue", ended)
+    assert (without.returncode, without.stdout) == (1, ""), "it is not parked"
+    done = lobar("requeue", "--reanalyse", ended)
+    assert (done.returncode, done.stdout) == (0, f"{ended} received\n")
+    assert house.names(ended)[-1] == "reanalysis-asked"
+    for named in (ended, waiting):
+        refused = lobar("requeue", "--reanalyse", named)
+        assert (refused.returncode, refused.stdout) == (1, ""), "in flight"
+        assert "lobar trace" in refused.stderr
+    wrong = lobar("requeue", "--reanalyse", "--reason", "report-failed")
+    assert wrong.returncode == 2
+
+
+def two_more(dataset):  # noqa: ANN001, ANN201 -- instances
+    for _ in range(2):
+        other = make_cr(rows=8, columns=8)
+        other.StudyInstanceUID = dataset.StudyInstanceUID
+        yield other
+
+
+def test_a_purge_takes_what_has_ended_long_ago(lobar: Run, house: House) -> None:
+    house.clock.pass_seconds(-400 * DAY_SECONDS)
+    ended, parked = (house.receive(make_cr(rows=8, columns=8)) for _ in range(2))
+    jobs = {
+        job.id: job
+        for job in house.ledger.jobs.lease("w/", 2, lease_seconds=60, maximum_attempts=3)
+    }
+    house.ledger.jobs.not_analysed(jobs[ended], Reason.VIEW)
+    house.ledger.jobs.park(jobs[parked], Reason.REPORT_FAILED)
+    done = lobar("purge")
+    assert (done.returncode, done.stdout) == (0, "2 jobs purged\n"), "its bytes, then its row"
+    assert house.ledger.view.job(ended) is None
+    assert not house.spool.inbox(ended).exists()
+    assert house.spool.inbox(parked).exists()
+    assert house.ledger.view.census().balance == 0
+
+
+def test_a_reader_that_has_seen_enough_is_no_error_worth_a_word() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        lobar_command("conformance"),
+        env=environment_without_settings(),
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        check=False,
+        text=True,
+        timeout=60,
+    )
+    os.close(writing)
+    assert "Traceback" not in done.stderr
+    assert "uncaught_error" not in done.stderr
+
+
+def test_check_says_of_a_dead_destination_that_it_is_dead(lobar: Run) -> None:
+    port = free_port()
+    destination = {"name": "pacs", "ae_title": "PACS", "host": "127.0.0.1", "port": port}
+    done = lobar("check", LOBAR_DESTINATIONS=json.dumps([destination]), LOBAR_DICMO__PORT="1")
+    assert done.returncode == 1
+    marks = {line.split("  ")[1].strip(): line.split()[0] for line in lines_of(done.stdout)}
+    assert (marks["destination pacs"], marks["LOBAR_DICMO__PORT"]) == ("wrong", "note")
+    assert marks["bundle"] == marks["ledger"] == marks["state directory"] == "well"
+    assert f"PACS at 127.0.0.1:{port} does not answer: no connection." in done.stdout
+    assert "1 wrong." in done.stdout
+
+
+def lines_of(text: str) -> list[str]:
+    return [line for line in text.splitlines() if line.startswith(("well ", "note ", "wrong "))]

@@ -1,0 +1,422 @@
+"""What becomes of owed outputs, whatever the destination does; nothing blocks what is behind it."""
+
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from peers.dcmtk import StoreSCP
+from peers.redis_server import RedisServer
+from peers.scripted_pacs import ABORT, EXPLICIT, SC, SR, SR_3D, ScriptedPacs
+from pydicom.dataset import Dataset
+from support.delivery_worker import NAME, Post
+from support.lobar_process import wait_for
+from support.ports import free_port
+from support.routes import to
+
+from service.dispatch.notifier import Doorbell
+from service.domain.delivery import Delivery, DeliveryState
+from service.domain.job import JobState
+from service.domain.queues import DELIVER
+from service.domain.reasons import Reason
+from service.settings import child_environment
+from service.storage.ledger import Ledger
+from service.supervision.supervisor import lobar_command
+from service.telemetry.metrics import DELIVERIES, STALE_LEASES
+
+# pynetdicom forgets the socket of a connection that failed
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
+
+DAY = 86_400
+
+
+@pytest.fixture
+def post(tmp_path: Path) -> Iterator[Callable[..., Post]]:
+    houses: list[Post] = []
+
+    def make(peer: ScriptedPacs | StoreSCP, **deliver: object) -> Post:
+        houses.append(Post(tmp_path, peer, **deliver))
+        return houses[-1]
+
+    yield make
+    for each in houses:
+        each.ledger.close()
+
+
+Make = Callable[..., Post]
+
+
+def answering(status: int, to: str | None = None) -> Callable[[Dataset], int]:
+    """Answer every object, or those of one SOP class, with a status; the others with Success."""
+    return lambda dataset: status if to in {None, dataset.SOPClassUID} else 0x0000
+
+
+def outcomes(name: str) -> float:
+    return float(DELIVERIES.labels(destination=NAME, outcome=name)._value.get())
+
+
+@pytest.mark.dcmtk
+def test_dcmtk_gets_every_output_and_the_job_ends(
+    post: Make, storescp: Callable[..., StoreSCP]
+) -> None:
+    receiver = storescp()
+    here = post(receiver)
+    job_id = here.report()
+    here.deliver()
+    assert here.house.stands(job_id) == (JobState.DELIVERED, None)
+    assert len(receiver.received()) == 2
+    for each in here.ledger.view.deliveries(job_id):
+        assert (each.state, each.status, each.holder) == (DeliveryState.DELIVERED, 0, None)
+
+
+def test_everything_that_is_due_goes_over_few_associations(post: Make) -> None:
+    peer = ScriptedPacs()
+    here = post(peer, batch_size=4)
+    jobs = [here.report() for _ in range(3)]
+    with peer.running():
+        here.deliver()
+    assert [here.house.stands(job_id)[0] for job_id in jobs] == [JobState.DELIVERED] * 3
+    assert (len(peer.received), peer.associations) == (6, 2)
+
+
+def test_a_warning_counts_as_delivered_and_is_kept(post: Make) -> None:
+    peer = ScriptedPacs(answer=answering(0xB000))
+    here = post(peer)
+    job_id = here.report()
+    before = outcomes("warning")
+    with peer.running():
+        here.deliver()
+    assert here.house.stands(job_id) == (JobState.DELIVERED, None)
+    assert here.of(job_id).status == 0xB000
+    assert outcomes("warning") == before + 2
+
+
+def test_a_full_destination_is_tried_again_and_uses_up_no_refusal(post: Make) -> None:
+    peer = ScriptedPacs(answer=answering(0xA700))
+    here = post(peer, maximum_refusals=2)
+    job_id = here.report()
+    pauses = []
+    with peer.running():
+        for _ in range(5):
+            here.deliver()
+            delivery = here.of(job_id)
+            assert (delivery.state, delivery.status) == (DeliveryState.PENDING, 0xA700)
+            assert delivery.refusals == 0
+            assert delivery.due_at is not None
+            pauses.append(delivery.due_at - here.clock.now)
+            here.clock.pass_seconds(1000)
+        assert pauses[-1] > pauses[0], "it is asked less and less often"
+        peer.answer = answering(0x0000)
+        here.deliver()
+    assert here.house.stands(job_id) == (JobState.DELIVERED, None)
+
+
+def test_a_refusal_is_tried_a_few_times_and_then_parked_while_the_rest_arrives(post: Make) -> None:
+    peer = ScriptedPacs(answer=answering(0xC000, to=SR_3D))
+    here = post(peer, maximum_refusals=3)
+    job_id = here.report()
+    with peer.running():
+        for refusals in (1, 2):
+            here.deliver()
+            assert (here.of(job_id).state, here.of(job_id).refusals) == (
+                DeliveryState.PENDING,
+                refusals,
+            )
+            here.clock.pass_seconds(1000)
+        assert here.house.stands(job_id) == (JobState.REPORTED, None)
+        here.deliver()
+        here.clock.pass_seconds(1000)
+        here.deliver()
+    assert here.house.stands(job_id) == (JobState.PARKED, Reason.DESTINATION_REFUSED)
+    assert (here.of(job_id).reason, here.of(job_id).status) == (Reason.DESTINATION_REFUSED, 0xC000)
+    assert here.of(job_id, "overlay").state is DeliveryState.DELIVERED
+    assert peer.classes().count(SR_3D) == 3
+
+
+def test_a_requeue_sends_what_was_refused_and_nothing_twice(post: Make) -> None:
+    peer = ScriptedPacs(answer=answering(0xC000, to=SR_3D))
+    here = post(peer, maximum_refusals=1)
+    job_id = here.report()
+    with peer.running():
+        here.deliver()
+        assert here.house.stands(job_id)[0] is JobState.PARKED
+        peer.answer = answering(0)
+        here.ledger.jobs.requeue(job_id, to([NAME]))
+        here.deliver()
+    assert here.house.stands(job_id) == (JobState.DELIVERED, None)
+    assert sorted(peer.classes()) == sorted([SC, SR_3D, SR_3D])
+
+
+def test_an_object_that_the_destination_has_no_context_for_is_refused(post: Make) -> None:
+    peer = ScriptedPacs(takes=[(SC, EXPLICIT)])
+    here = post(peer, maximum_refusals=1)
+    job_id = here.report()
+    with peer.running():
+        here.deliver()
+    assert here.house.stands(job_id) == (JobState.PARKED, Reason.DESTINATION_REFUSED)
+    assert here.of(job_id).status == 0x0122
+    assert peer.classes() == [SC]
+
+
+def test_a_destination_of_comprehensive_sr_only_gets_the_twin(post: Make) -> None:
+    peer = ScriptedPacs(takes=[(SR, EXPLICIT), (SC, EXPLICIT)])
+    here = post(peer)
+    job_id = here.report()
+    with peer.running():
+        here.deliver()
+    assert here.house.stands(job_id) == (JobState.DELIVERED, None)
+    assert sorted(peer.classes()) == sorted([SC, SR])
+
+
+def test_outputs_are_sent_byte_for_byte(post: Make) -> None:
+    peer = ScriptedPacs()
+    here = post(peer)
+    here.report()
+    with peer.running():
+        here.deliver()
+    for kept in here.house.outbox().values():
+        assert any(kept.endswith(sent) and len(sent) > 500 for _, _, sent in peer.received)
+
+
+@pytest.mark.parametrize("fault", ["nobody there", "rejected", "nothing taken", "unknown host"])
+def test_a_destination_out_of_reach_is_left_alone_and_its_outputs_stay_as_they_were(
+    post: Make, fault: str
+) -> None:
+    peer = ScriptedPacs(port=free_port())
+    here = post(peer)
+    job_id = here.report()
+    before = outcomes("unreachable")
+    with trouble(here, peer, fault):
+        here.deliver()
+    delivery = here.of(job_id)
+    assert (delivery.state, delivery.refusals, delivery.status, delivery.holder) == (
+        DeliveryState.PENDING,
+        0,
+        None,
+        None,
+    )
+    assert delivery.due_at == here.clock.now, "only the breaker keeps it waiting"
+    assert here.ledger.view.due().deliver == {}
+    assert outcomes("unreachable") == before + 1
+    here.clock.pass_seconds(1000)
+    assert here.ledger.view.due().deliver == {NAME: 2}
+    with ScriptedPacs(port=peer.port).running():
+        here.deliver()
+    assert here.house.stands(job_id) == (JobState.DELIVERED, None)
+
+
+@contextmanager
+def trouble(here: Post, peer: ScriptedPacs, fault: str) -> Iterator[None]:
+    if fault == "rejected":
+        peer.calling = "SOMEBODY ELSE"
+    elif fault == "nothing taken":
+        peer.takes, peer.echoes = [("1.2.840.10008.5.1.4.1.1.2", EXPLICIT)], False
+    elif fault == "unknown host":
+        known = here.destination
+        here.destination = known.model_copy(update={"host": "no-such-host.invalid"})
+        yield
+        here.destination = known
+        return
+    else:
+        yield
+        return
+    with peer.running():
+        yield
+
+
+def test_the_longer_a_destination_is_dead_the_less_often_it_is_tried(post: Make) -> None:
+    here = post(ScriptedPacs(port=free_port()), backoff_seconds=10, maximum_backoff_seconds=80)
+    here.report()
+    pauses = []
+    for _ in range(6):
+        here.deliver()
+        pauses.append(here.breaker_pause())
+        here.clock.pass_seconds(1000)
+    for pause, expected in zip(pauses, (10, 20, 40, 80, 80, 80), strict=True):
+        assert 0.75 * expected <= pause <= 1.25 * expected + 0.5
+
+
+def test_an_object_that_makes_the_destination_abort_holds_up_no_other(post: Make) -> None:
+    peer = ScriptedPacs()
+    here = post(peer)
+    jobs = [here.report() for _ in range(3)]
+    (poison,) = (each.sop_instance_uid for each in here.ledger.view.outputs(jobs[0])[1:])
+    peer.answer = lambda dataset: ABORT if dataset.SOPInstanceUID == poison else 0
+    with peer.running():
+        here.deliver()
+        here.deliver()  # as the relay would ring again
+    assert here.house.stands(jobs[0]) == (JobState.REPORTED, None)
+    assert [here.house.stands(job_id)[0] for job_id in jobs[1:]] == [JobState.DELIVERED] * 2
+    waiting = here.of(jobs[0])
+    assert (waiting.sop_instance_uid, waiting.refusals, waiting.holder) == (poison, 0, None)
+    assert waiting.due_at is not None
+    assert waiting.due_at > here.clock.now
+    assert here.of(jobs[0], "overlay").state is DeliveryState.DELIVERED
+    peer.answer = answering(0)
+    here.clock.pass_seconds(10)
+    with peer.running():
+        here.deliver()
+    assert here.house.stands(jobs[0]) == (JobState.DELIVERED, None)
+
+
+@pytest.mark.parametrize("damage", ["gone", "empty", "text"])
+def test_an_output_that_is_damaged_is_parked_and_holds_up_no_other(post: Make, damage: str) -> None:
+    peer = ScriptedPacs()
+    here = post(peer)
+    jobs = [here.report() for _ in range(2)]
+    file = here.house.output(jobs[0], "sr")
+    if damage == "gone":
+        file.unlink()
+    else:
+        file.write_bytes(b"" if damage == "empty" else b"not what was put there")
+    with peer.running():
+        here.deliver()
+    assert here.house.stands(jobs[0]) == (JobState.PARKED, Reason.BYTES_MISSING)
+    assert here.house.stands(jobs[1]) == (JobState.DELIVERED, None)
+    assert len(peer.received) == 3
+
+
+def test_an_output_that_cannot_be_read_now_waits_and_holds_up_no_other(post: Make) -> None:
+    peer = ScriptedPacs()
+    here = post(peer)
+    jobs = [here.report() for _ in range(2)]
+    file = here.house.output(jobs[0], "sr")
+    aside = file.rename(file.with_suffix(".aside"))
+    file.mkdir()
+    with peer.running():
+        here.deliver()
+        assert here.house.stands(jobs[0]) == (JobState.REPORTED, None)
+        assert here.house.stands(jobs[1]) == (JobState.DELIVERED, None)
+        file.rmdir()
+        aside.rename(file)
+        here.clock.pass_seconds(10)
+        here.deliver()
+    assert here.house.stands(jobs[0]) == (JobState.DELIVERED, None)
+
+
+def test_after_long_silence_the_outputs_are_parked_until_a_person_requeues_them(
+    post: Make,
+) -> None:
+    here = post(ScriptedPacs(port=free_port()), give_up_days=7)
+    here.clock.pass_seconds(-8 * DAY)
+    old = here.report()
+    here.clock.pass_seconds(8 * DAY)
+    young = here.report()
+    here.deliver()
+    assert here.house.stands(old) == (JobState.PARKED, Reason.DESTINATION_UNREACHABLE)
+    assert here.house.stands(young) == (JobState.REPORTED, None)
+    here.ledger.jobs.requeue(old, to([NAME]))
+    here.ledger.deliveries.close_breaker(NAME)
+    here.deliver()
+    assert here.house.stands(old) == (JobState.REPORTED, None), "its time begins anew"
+
+
+def test_a_destination_that_stays_full_for_too_long_is_given_up_on(post: Make) -> None:
+    peer = ScriptedPacs(answer=answering(0xA700))
+    here = post(peer, give_up_days=7)
+    here.clock.pass_seconds(-8 * DAY)
+    job_id = here.report()
+    here.clock.pass_seconds(8 * DAY)
+    with peer.running():
+        here.deliver()
+    assert here.house.stands(job_id) == (JobState.PARKED, Reason.DESTINATION_REFUSED)
+    assert here.of(job_id).status == 0xA700
+
+
+def test_a_worker_whose_lease_ran_out_keeps_no_answer(post: Make) -> None:
+    peer = ScriptedPacs()
+    here = post(peer)
+    job_id = here.report()
+    taken: list[Delivery] = []
+
+    def take_over(_: object) -> int:
+        if not taken:
+            here.clock.pass_seconds(here.house.settings.deliver.lease_seconds + 1)
+            taken.extend(here.ledger.deliveries.lease(NAME, "other/", 32, lease_seconds=60))
+        return 0xC000
+
+    peer.answer = take_over
+    before = STALE_LEASES._value.get()
+    with peer.running():
+        here.deliver()
+    assert len(taken) == 2
+    for kind in ("sr", "overlay"):
+        delivery = here.of(job_id, kind)
+        assert (delivery.holder, delivery.refusals, delivery.status) == ("other/", 0, None)
+    assert STALE_LEASES._value.get() == before + 2
+
+
+def test_a_worker_told_to_stop_gives_back_what_it_has_not_sent(post: Make) -> None:
+    peer = ScriptedPacs()
+    here = post(peer)
+    jobs = [here.report() for _ in range(2)]
+
+    def stop(_: object) -> int:
+        here.stopping.set()
+        return 0
+
+    peer.answer = stop
+    with peer.running():
+        here.deliver()
+    assert len(peer.received) == 1
+    states = [each for job_id in jobs for each in here.ledger.view.deliveries(job_id)]
+    assert [each.holder for each in states] == [None] * 4
+    waiting = [each for each in states if each.state is DeliveryState.PENDING]
+    assert [each.due_at for each in waiting] == [here.clock.now] * 3
+
+
+def test_a_real_worker_never_sends_to_one_destination_twice_at_once(
+    tmp_path: Path, redis_server: RedisServer
+) -> None:
+    def take_a_while(_: object) -> int:
+        time.sleep(0.05)
+        return 0
+
+    peer, south = ScriptedPacs(answer=take_a_while), ScriptedPacs(ae_title="SOUTH")
+    with peer.running(), south.running():
+        here = Post(tmp_path, peer)
+        jobs = [here.report() for _ in range(4)]
+        worker = subprocess.Popen(
+            lobar_command("worker", "deliver"), env=environment(here, south, redis_server)
+        )
+        bell = Doorbell(redis_server.url)
+        try:
+            for _ in range(6):
+                bell.ring(DELIVER, NAME)
+                bell.ring(DELIVER, "south")
+                bell.ring(DELIVER, "removed")
+                time.sleep(0.02)
+            wait_for(lambda: len(peer.received) == 2 * len(jobs))
+            wait_for(lambda: here.house.stands(jobs[-1])[0] is JobState.DELIVERED)
+        finally:
+            bell.close()
+            worker.send_signal(signal.SIGTERM)
+            assert worker.wait(60) == 0
+        assert peer.open_at_once == 1
+        assert len(peer.received) == 2 * len(jobs), "nothing was sent twice"
+        assert beats(here.ledger) == [], "it took its leave"
+        here.ledger.close()
+
+
+def environment(here: Post, south: ScriptedPacs, redis: RedisServer) -> dict[str, str]:
+    destinations = ",".join(
+        f'{{"name":"{name}","ae_title":"{peer.ae_title}","host":"127.0.0.1","port":{peer.port}}}'
+        for name, peer in ((NAME, here.destination), ("south", south))
+    )
+    configuration = here.house.settings.state_dir / "lobar.toml"
+    configuration.touch()
+    return child_environment(
+        LOBAR_CONFIG=str(configuration),
+        LOBAR_STATE_DIR=str(here.house.settings.state_dir),
+        LOBAR_REDIS__URL=redis.url,
+        LOBAR_DESTINATIONS=f"[{destinations}]",
+        LOBAR_DELIVER__BATCH_SIZE="1",  # so that there is something left for another to take
+        LOBAR_LOG__LEVEL="error",
+    )
+
+
+def beats(ledger: Ledger) -> list[str]:
+    return [beat.holder for beat in ledger.heartbeats.alive(10**9)]

@@ -1,0 +1,486 @@
+"""What becomes of due jobs: each by itself, whatever befalls the others of its batch.
+
+Ledger, spool, reports are the real ones; the predictor is a stand-in, whose number is a mean.
+"""
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pydicom.uid import BasicTextSRStorage, Comprehensive3DSRStorage, EncapsulatedPDFStorage
+from support.inference_worker import PACS, House, Pixels, StandInPredictor
+from support.routes import to
+from synthetic.objects import make_cr
+
+from service.dicom.implementation import IMPLEMENTATION_CLASS_UID
+from service.domain.job import Job, JobState
+from service.domain.reasons import Reason
+from service.telemetry.metrics import NOT_ANALYSED, PREDICTIONS, STALE_LEASES
+from workers.prediction import Finding, NotAnalysable, Prediction
+from workers.reporting.output import ReportError
+from workers.tasks.infer import Rooms, infer_batch, infer_due
+
+SOUTH = {**PACS, "name": "south"}
+Make = Callable[..., Rooms]
+
+
+@dataclass
+class RefusingPredictor(StandInPredictor):
+    """The stand-in, with a gate behind its network that goes by the height of a radiograph."""
+
+    refused_rows: int = 0
+
+    def predict(self, prepared: list[Pixels]) -> list[Prediction | NotAnalysable]:
+        found = super().predict(prepared)
+        return [
+            NotAnalysable(Reason.NOT_CHEST) if each.shape[1] == self.refused_rows else prediction
+            for each, prediction in zip(prepared, found, strict=True)
+        ]
+
+
+@pytest.fixture
+def decoders() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(2) as pool:
+        yield pool
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    house = House(tmp_path, destinations=(PACS, SOUTH))
+    yield house
+    house.ledger.close()
+
+
+@pytest.fixture
+def rings() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def rooms(house: House, decoders: ThreadPoolExecutor, rings: list[str]) -> Make:
+    usual = house
+
+    def make(
+        predictor: StandInPredictor | None = None, *, house: House = usual, **more: object
+    ) -> Rooms:
+        return Rooms(
+            settings=house.settings,
+            ledger=house.ledger,
+            spool=house.spool,
+            predictor=predictor or StandInPredictor(),
+            ring=rings.append,
+            holder="test/infer/1/",
+            decoders=decoders,
+            **more,
+        )
+
+    return make
+
+
+def fail(*_: object) -> None:
+    raise RuntimeError("as a library might")
+
+
+def texts(dataset: Dataset) -> str:
+    return "\n".join(str(each.value) for each in dataset.iterall() if each.keyword == "TextValue")
+
+
+def test_every_due_job_is_reported_with_its_own_number(
+    house: House, rooms: Make, rings: list[str]
+) -> None:
+    jobs = [house.receive(make_cr(rows=rows)) for rows in (200, 300, 400)]
+    predictor = StandInPredictor()
+    infer_due(rooms(predictor))
+    assert predictor.batches == [3]
+    numbers = set()
+    for job_id in jobs:
+        job = house.job(job_id)
+        assert (job.state, job.holder, job.due_at) == (JobState.REPORTED, None, None)
+        report = dcmread(house.output(job_id, "sr"))
+        assert f"Probability of pneumonia: {job.probability!r}" in texts(report)
+        numbers.add(job.probability)
+    assert len(numbers) == len(jobs)
+    assert rings == ["pacs", "south"] * len(jobs)
+
+
+def test_no_job_is_due_and_nothing_is_asked_of_the_model(rooms: Make) -> None:
+    predictor = StandInPredictor()
+    infer_due(rooms(predictor))
+    assert predictor.batches == []
+
+
+def test_one_instance_that_breaks_the_decoder_does_not_stop_the_others(
+    house: House, rooms: Make
+) -> None:
+    broken = make_cr()
+    jobs = [house.receive(each) for each in (make_cr(), broken, make_cr())]
+
+    def die_of_one(dataset: Dataset) -> None:
+        if dataset.SOPInstanceUID == broken.SOPInstanceUID:
+            fail()
+
+    infer_due(rooms(StandInPredictor(on_read=die_of_one)))
+    assert [house.stands(job_id)[0] for job_id in jobs] == [
+        JobState.REPORTED,
+        JobState.RECEIVED,
+        JobState.REPORTED,
+    ]
+    assert house.names(jobs[1]) == ["received", "leased", "postponed"]
+    assert house.job(jobs[1]).holder is None
+
+
+def test_after_a_forward_pass_that_failed_each_is_tried_alone(house: House, rooms: Make) -> None:
+    jobs = [house.receive(make_cr()) for _ in range(3)]
+
+    def die_of_company(batch: list[object]) -> None:
+        if len(batch) > 1:
+            fail()
+
+    predictor = StandInPredictor(on_predict=die_of_company)
+    infer_due(rooms(predictor))
+    assert [house.names(job_id)[-1] for job_id in jobs] == ["postponed"] * 3
+    house.clock.pass_seconds(house.settings.infer.backoff_seconds * 1.25)
+    infer_due(rooms(predictor))
+    assert predictor.batches == [3, 1, 1, 1]
+    assert [house.stands(job_id)[0] for job_id in jobs] == [JobState.REPORTED] * 3
+
+
+def test_a_job_that_always_fails_is_parked_when_its_attempts_are_used_up(
+    house: House, rooms: Make
+) -> None:
+    job_id = house.receive(make_cr())
+    pauses = []
+    for _ in range(house.settings.infer.maximum_attempts):
+        infer_due(rooms(StandInPredictor(on_predict=fail)))
+        job = house.job(job_id)
+        assert job.state is JobState.RECEIVED
+        assert job.due_at is not None
+        pauses.append(job.due_at - house.clock.now)
+        house.clock.pass_seconds(pauses[-1])
+    first = house.settings.infer.backoff_seconds
+    for n, pause in enumerate(pauses):
+        assert 0.75 * first * 2**n <= pause <= 1.25 * first * 2**n
+    infer_due(rooms(StandInPredictor(on_predict=fail)))
+    assert house.stands(job_id) == (JobState.PARKED, Reason.ATTEMPTS_EXHAUSTED)
+    assert house.job(job_id).tries == house.settings.infer.maximum_attempts
+    assert house.ledger.view.census().balance == 0
+
+
+def test_a_parked_job_that_is_requeued_gets_all_its_attempts_again(
+    house: House, rooms: Make
+) -> None:
+    job_id = house.receive(make_cr())
+    for _ in range(house.settings.infer.maximum_attempts + 1):
+        infer_due(rooms(StandInPredictor(on_read=fail)))
+        house.clock.pass_seconds(10_000)
+    assert house.stands(job_id)[0] is JobState.PARKED
+    house.ledger.jobs.requeue(job_id, to(["pacs"]))
+    infer_due(rooms(StandInPredictor(on_read=fail)))
+    assert house.stands(job_id) == (JobState.RECEIVED, None)
+    house.clock.pass_seconds(10_000)
+    infer_due(rooms())
+    assert house.stands(job_id) == (JobState.REPORTED, None)
+
+
+def test_bytes_that_are_gone_park_the_job_and_nothing_else(house: House, rooms: Make) -> None:
+    jobs = [house.receive(make_cr()) for _ in range(2)]
+    house.spool.inbox(jobs[0]).unlink()
+    infer_due(rooms())
+    assert house.stands(jobs[0]) == (JobState.PARKED, Reason.BYTES_MISSING)
+    assert house.stands(jobs[1]) == (JobState.REPORTED, None)
+
+
+def test_an_outbox_that_is_gone_is_not_taken_for_missing_bytes(house: House, rooms: Make) -> None:
+    job_id = house.receive(make_cr())
+    outbox = house.spool.root / "outbox"
+    outbox.rename(house.spool.root / "aside")
+    infer_due(rooms())
+    assert house.stands(job_id) == (JobState.RECEIVED, None)
+    (house.spool.root / "aside").rename(outbox)
+    house.clock.pass_seconds(10_000)
+    infer_due(rooms())
+    assert house.stands(job_id) == (JobState.REPORTED, None)
+
+
+def test_what_the_model_is_not_for_is_closed_with_the_reason_and_makes_no_output(
+    house: House, rooms: Make, rings: list[str]
+) -> None:
+    lateral, blank = make_cr(), make_cr()
+    lateral.ViewPosition = "LL"
+    jobs = [house.receive(lateral), house.receive(blank)]
+
+    def refuse(_: Dataset) -> None:
+        raise NotAnalysable(Reason.BLANK, "as the bundle says")
+
+    predictor = StandInPredictor(on_read=refuse)
+    infer_due(rooms(predictor))
+    assert house.stands(jobs[0]) == (JobState.NOT_ANALYSED, Reason.VIEW)
+    assert house.stands(jobs[1]) == (JobState.NOT_ANALYSED, Reason.BLANK)
+    assert house.job(jobs[0]).finished_at == house.clock.now
+    assert (predictor.batches, rings, house.outbox()) == ([], [], {})
+
+
+def test_what_the_model_refuses_after_the_network_is_closed_and_the_others_are_reported(
+    house: House, rooms: Make, rings: list[str]
+) -> None:
+    jobs = [house.receive(make_cr(rows=rows)) for rows in (200, 300, 400)]
+    counted = NOT_ANALYSED.labels(reason=Reason.NOT_CHEST)._value
+    reported = sum(PREDICTIONS.labels(finding=finding)._value.get() for finding in Finding)
+    before = counted.get()
+    infer_due(rooms(RefusingPredictor(refused_rows=300 // 8 + 1)))
+    assert [house.stands(job_id) for job_id in jobs] == [
+        (JobState.REPORTED, None),
+        (JobState.NOT_ANALYSED, Reason.NOT_CHEST),
+        (JobState.REPORTED, None),
+    ]
+    refused = house.job(jobs[1])
+    assert (refused.finding, refused.probability, refused.holder) == (None, None, None)
+    assert refused.finished_at == house.clock.now
+    assert house.names(jobs[1]) == ["received", "leased", "not_analysed"]
+    assert rings == ["pacs", "south"] * 2
+    assert len(house.outbox()) == 4
+    assert counted.get() == before + 1
+    after = sum(PREDICTIONS.labels(finding=finding)._value.get() for finding in Finding)
+    assert after == reported + 2
+    infer_due(rooms())
+    assert house.stands(jobs[1]) == (JobState.NOT_ANALYSED, Reason.NOT_CHEST)
+    assert house.ledger.view.census().balance == 0
+
+
+def test_what_is_no_probability_is_never_reported(house: House, rooms: Make) -> None:
+    job_id = house.receive(make_cr())
+
+    def spoil(batch: list[object]) -> None:
+        for each in batch:
+            each.fill(float("nan"))
+
+    infer_due(rooms(StandInPredictor(on_predict=spoil)))
+    assert house.stands(job_id) == (JobState.RECEIVED, None)
+    assert house.outbox() == {}
+
+
+def test_without_a_destination_the_result_is_kept_and_the_job_parked(
+    tmp_path: Path, decoders: ThreadPoolExecutor
+) -> None:
+    house = House(tmp_path, destinations=())
+    job_id = house.receive(make_cr())
+    infer_due(
+        Rooms(
+            settings=house.settings,
+            ledger=house.ledger,
+            spool=house.spool,
+            predictor=StandInPredictor(),
+            ring=lambda _: pytest.fail("there is nobody to ring for"),
+            holder="test/infer/1/",
+            decoders=decoders,
+        )
+    )
+    assert house.stands(job_id) == (JobState.PARKED, Reason.NO_DESTINATION)
+    assert house.job(job_id).finding is not None
+    assert len(house.outbox()) == 2
+
+
+def test_a_worker_whose_lease_ran_out_changes_nothing_in_the_ledger(
+    house: House, rooms: Make
+) -> None:
+    job_id = house.receive(make_cr())
+    fresh: list[Job] = []
+
+    def take_long(_: object) -> None:
+        house.clock.pass_seconds(house.settings.infer.lease_seconds + 1)
+        fresh.extend(house.ledger.jobs.lease("other/", 1, lease_seconds=60, maximum_attempts=3))
+
+    before = STALE_LEASES._value.get()
+    slow = rooms(StandInPredictor(on_predict=take_long))
+    infer_batch(slow, house.ledger.jobs.lease("slow/", 1, lease_seconds=60, maximum_attempts=3))
+    job = house.job(job_id)
+    assert (job.state, job.holder, job.attempt, job.finding) == (
+        JobState.RECEIVED,
+        "other/",
+        2,
+        None,
+    )
+    assert house.ledger.view.outputs(job_id) == house.ledger.view.deliveries(job_id) == []
+    assert STALE_LEASES._value.get() == before + 1
+    infer_batch(rooms(), fresh)
+    assert house.stands(job_id) == (JobState.REPORTED, None)
+
+
+def test_two_workers_with_the_same_job_make_the_same_bytes(house: House, rooms: Make) -> None:
+    job_id = house.receive(make_cr())
+    (stale,) = house.ledger.jobs.lease("slow/", 1, lease_seconds=60, maximum_attempts=3)
+    house.clock.pass_seconds(61)
+    infer_due(rooms())
+    first = house.outbox()
+    infer_batch(rooms(), [stale])
+    assert house.outbox() == first
+    assert house.stands(job_id) == (JobState.REPORTED, None)
+
+
+def test_a_worker_told_to_stop_finishes_its_batch_and_leases_no_other(
+    house: House, rooms: Make
+) -> None:
+    jobs = [house.receive(make_cr()) for _ in range(house.settings.infer.batch_size + 3)]
+    stopping = threading.Event()
+    infer_due(rooms(StandInPredictor(on_predict=lambda _: stopping.set()), stopping=stopping))
+    standing = [house.job(job_id) for job_id in jobs]
+    assert [job.state for job in standing].count(JobState.REPORTED) == 8
+    waiting = [job for job in standing if job.state is JobState.RECEIVED]
+    assert [(job.attempt, job.holder) for job in waiting] == [(0, None)] * 3
+
+
+def test_a_ledger_that_falls_silent_keeps_no_half_written_job(
+    house: House, rooms: Make, tmp_path: Path
+) -> None:
+    job_id = house.receive(make_cr())
+    database = tmp_path / "ledger.sqlite3"
+
+    def lose_ledger(_: object) -> None:
+        house.ledger.close()
+        database.rename(tmp_path / "aside")
+        database.mkdir()
+
+    infer_batch(
+        rooms(StandInPredictor(on_predict=lose_ledger)),
+        house.ledger.jobs.lease("w/", 1, lease_seconds=60, maximum_attempts=3),
+    )
+    database.rmdir()
+    (tmp_path / "aside").rename(database)
+    assert house.stands(job_id) == (JobState.RECEIVED, None)
+    house.clock.pass_seconds(61)
+    infer_due(rooms())
+    assert house.stands(job_id) == (JobState.REPORTED, None)
+
+
+NOT_ANALYSED_TOO = {
+    **PACS,
+    "outcomes": ["present", "absent", "indeterminate", "not_analysed"],
+    "outputs": ["sr", "overlay"],
+}
+
+
+@pytest.fixture
+def telling(tmp_path: Path) -> Iterator[House]:
+    """A house whose first destination also wants to know what was not analysed."""
+    house = House(tmp_path / "telling", destinations=(NOT_ANALYSED_TOO, SOUTH))
+    yield house
+    house.ledger.close()
+
+
+def owed(house: House, job_id: str) -> set[tuple[str, str]]:
+    return {(each.kind, each.destination) for each in house.ledger.view.deliveries(job_id)}
+
+
+@pytest.mark.parametrize("where", ["header", "pixels", "network"])
+def test_what_was_not_analysed_is_told_to_whoever_wants_to_know(
+    telling: House, rooms: Make, rings: list[str], where: str
+) -> None:
+    instance = make_cr(rows=64)
+    reason = {"header": Reason.VIEW, "pixels": Reason.NO_PIXELS, "network": Reason.NOT_CHEST}[where]
+    if where == "header":
+        instance.ViewPosition = "LATERAL"
+    if where == "pixels":
+        del instance.PixelData
+    job_id = telling.receive(instance)
+    infer_due(rooms(RefusingPredictor(refused_rows=8), house=telling))
+    job = telling.job(job_id)
+    assert (job.state, job.refusal, job.outcome) == (JobState.REPORTED, reason, "not_analysed")
+    assert owed(telling, job_id) == {("sr", "pacs"), ("overlay", "pacs")}
+    assert rings == ["pacs"], "south wants to know nothing of it"
+    report = dcmread(telling.output(job_id, "sr"))
+    assert str(reason) in report.to_json()
+    for each in telling.ledger.deliveries.lease("pacs", "w/", 9, lease_seconds=60):
+        telling.ledger.deliveries.delivered(each, status=0)
+    assert telling.stands(job_id) == (JobState.NOT_ANALYSED, reason)
+    census = telling.ledger.view.census()
+    assert (census.balance, census.by_state[JobState.NOT_ANALYSED]) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("sop_class", "reason"),
+    [
+        (Comprehensive3DSRStorage, Reason.NOT_AN_IMAGE),
+        (BasicTextSRStorage, Reason.NOT_AN_IMAGE),
+        (EncapsulatedPDFStorage, Reason.NOT_AN_IMAGE),
+        (None, Reason.OWN_RESULT),
+    ],
+)
+def test_no_report_is_made_of_a_report_or_of_our_own_result(
+    telling: House, rooms: Make, sop_class: str | None, reason: Reason
+) -> None:
+    returned = make_cr()
+    if sop_class is None:
+        returned.InstanceCreatorUID = IMPLEMENTATION_CLASS_UID
+    else:
+        returned.SOPClassUID = returned.file_meta.MediaStorageSOPClassUID = sop_class
+    before = NOT_ANALYSED.labels(reason=reason)._value.get()
+    job_id = telling.receive(returned)
+    infer_due(rooms(house=telling))
+    assert telling.stands(job_id) == (JobState.NOT_ANALYSED, reason)
+    assert telling.outbox() == {}
+    assert NOT_ANALYSED.labels(reason=reason)._value.get() == before + 1
+
+
+def test_a_refusal_that_no_report_can_be_made_of_is_closed_all_the_same(
+    telling: House, rooms: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def impossible(*_: object, **__: object) -> None:
+        raise ReportError("no valid UID")
+
+    monkeypatch.setattr("workers.reporting.outputs.build_report", impossible)
+    instance = make_cr()
+    instance.ViewPosition = "LATERAL"
+    job_id = telling.receive(instance)
+    infer_due(rooms(house=telling))
+    assert telling.stands(job_id) == (JobState.NOT_ANALYSED, Reason.VIEW)
+
+
+def test_each_destination_is_owed_the_outputs_it_wants_for_the_outcomes_it_wants(
+    tmp_path: Path, rooms: Make
+) -> None:
+    """The stand-in's number is a mean: a dark picture reads absent, a bright one present."""
+    house = House(
+        tmp_path / "routes",
+        destinations=(
+            {**PACS, "outputs": ["sr"]},
+            {**SOUTH, "outputs": ["overlay"], "outcomes": ["present"]},
+        ),
+    )
+    dark, bright = make_cr(rows=64), make_cr(rows=64)
+    for instance, value in ((dark, b"\0\0"), (bright, b"\xff\x0f")):
+        instance.PixelData = value * (len(instance.PixelData) // 2)
+    negative, positive = house.receive(dark), house.receive(bright)
+    infer_due(rooms(house=house))
+    assert [house.job(each).finding for each in (negative, positive)] == ["absent", "present"]
+    assert owed(house, negative) == {("sr", "pacs")}
+    assert owed(house, positive) == {("sr", "pacs"), ("overlay", "south")}
+    house.ledger.close()
+
+
+def test_a_finding_that_nobody_wants_is_reported_in_the_ledger_and_ends_there(
+    tmp_path: Path, rooms: Make
+) -> None:
+    house = House(tmp_path / "quiet", destinations=({**PACS, "outcomes": ["not_analysed"]},))
+    job_id = house.receive(make_cr())
+    infer_due(rooms(house=house))
+    assert house.stands(job_id) == (JobState.DELIVERED, None)
+    assert house.job(job_id).probability is not None
+    assert owed(house, job_id) == set()
+    house.ledger.close()
+
+
+def test_outputs_are_owed_in_the_order_in_which_a_destination_names_them_and_once(
+    tmp_path: Path, rooms: Make
+) -> None:
+    wanted = {**PACS, "outputs": ["sr", "overlay", "pdf", "sr"]}
+    house = House(tmp_path / "order", destinations=(wanted,))
+    job_id = house.receive(make_cr())
+    infer_due(rooms(house=house))
+    kinds = [each.kind for each in house.ledger.view.deliveries(job_id)]
+    assert kinds == ["sr", "overlay", "pdf"]
+    house.ledger.close()

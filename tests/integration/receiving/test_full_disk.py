@@ -1,0 +1,142 @@
+"""A disk without room refuses, keeps nothing, and takes again once there is room."""
+
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from pydicom.dataset import Dataset
+from structlog.testing import capture_logs
+from support.listener import Door, Memory, listening
+from synthetic.objects import make_cr
+
+from service.storage.spool import Spool
+
+OUT_OF_RESOURCES = 0xA700
+DISK_BYTES = 4 << 20
+
+
+class Disk:
+    """A file system of a few mebibytes, which can be filled to the last byte."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._filler = folder / "filler"
+
+    def free_bytes(self) -> int:
+        state = os.statvfs(self.folder)
+        return state.f_bavail * state.f_frsize
+
+    def fill(self, *, but: int = 0) -> None:
+        with self._filler.open("ab") as filler:
+            filler.write(bytes(max(0, self.free_bytes() - but)))
+
+    def make_room(self) -> None:
+        self._filler.unlink()
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Disk]:
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if os.geteuid() != 0:
+        pytest.skip("only root may mount a small disk")
+    options = f"size={DISK_BYTES},mode=700"
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], check=False, capture_output=True
+    )
+    if mounted.returncode != 0:
+        pytest.skip("this machine does not let root mount a small disk")
+    try:
+        yield Disk(folder)
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+@pytest.fixture
+def door(disk: Disk, tmp_path: Path) -> Iterator[Door]:
+    """A listener whose spool lies on the small disk, and whose ledger does not."""
+    memory = Memory(disk.folder, f"sqlite:///{tmp_path / 'ledger.sqlite3'}")
+    with listening(memory) as running:
+        yield running
+    memory.ledger.close()
+
+
+def small() -> Dataset:
+    return make_cr(rows=64, columns=64)
+
+
+def large() -> Dataset:
+    return make_cr(rows=2048, columns=2048)
+
+
+def test_a_disk_that_fills_while_an_instance_comes_in_refuses_it(door: Door, disk: Disk) -> None:
+    free = disk.free_bytes()
+    with capture_logs() as logs:
+        assert door.store(large()) == OUT_OF_RESOURCES
+    assert door.memory.incoming() == []
+    assert door.memory.inbox() == []
+    assert disk.free_bytes() == free
+    assert [each["reason"] for each in logs if each["event"] == "instance_rejected"] == [
+        "out-of-resources"
+    ]
+    door.require_working()
+
+
+def test_a_disk_that_is_full_to_the_last_byte_refuses_and_takes_again_when_there_is_room(
+    door: Door, disk: Disk
+) -> None:
+    disk.fill()
+    for _ in range(3):
+        assert door.store(small()) == OUT_OF_RESOURCES
+    assert door.memory.incoming() == []
+    disk.make_room()
+    door.require_working()
+
+
+@pytest.mark.parametrize("room", [100, 4096, 8192])
+def test_a_disk_with_room_for_the_beginning_only_refuses(door: Door, disk: Disk, room: int) -> None:
+    disk.fill(but=room)
+    assert door.store(small()) == OUT_OF_RESOURCES
+    assert door.memory.incoming() == []
+    disk.make_room()
+    door.require_working()
+
+
+def test_an_association_goes_on_past_a_full_disk(door: Door, disk: Disk) -> None:
+    first, second = small(), small()
+    disk.fill()
+    with ThreadPoolExecutor(4) as senders:
+        statuses = list(senders.map(door.store, [small() for _ in range(8)]))
+    assert statuses == [OUT_OF_RESOURCES] * 8
+    assert door.store(first) == OUT_OF_RESOURCES
+    disk.make_room()
+    assert door.store(first) == door.store(second) == 0x0000
+
+
+@pytest.mark.dcmtk
+def test_dcmtk_is_told_to_come_again(
+    door: Door, tmp_path: Path, dcmtk_store: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    file = tmp_path / "large.dcm"
+    large().save_as(file, enforce_file_format=True)
+    done = dcmtk_store(door.port, "LOBAR", [file])
+    assert "Refused: OutOfResources" in done.stdout + done.stderr
+    assert door.memory.incoming() == []
+
+
+def test_below_the_reserve_nothing_is_written_and_above_it_again(memory: Memory) -> None:
+    free = memory.spool.free_bytes()
+    full, ample = Spool(memory.spool.root, reserve_bytes=2 * free), memory.spool
+    inbox = memory.inbox()
+    memory.spool = full
+    try:
+        with listening(memory) as door:
+            assert door.store(small()) == OUT_OF_RESOURCES
+        assert memory.inbox() == inbox
+    finally:
+        memory.spool = ample
+    with listening(memory) as door:
+        door.require_working()

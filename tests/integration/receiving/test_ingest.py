@@ -1,0 +1,284 @@
+"""What both doors share: an arrived file becomes a promise, or nothing of it is kept."""
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from prometheus_client import REGISTRY
+from pydicom.dataset import Dataset
+from pydicom.uid import (
+    CTImageStorage,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    RLELossless,
+)
+from structlog.testing import capture_logs
+from support.listener import Door, Memory, listening
+from synthetic.objects import encode, make_cr
+
+from service.domain.job import Instance, JobState, Receipt, Source
+from service.domain.reasons import Reason
+from service.receiving.acceptance import Rejection, StoreCommand
+from service.receiving.ingest import Reception
+from service.storage.ledger import LedgerError
+
+OUT_OF_RESOURCES = 0xA700
+
+
+class BrokenLedger:
+    """A ledger whose tables refuse a job, or are not there at all, until mended."""
+
+    def __init__(self, folder: Path) -> None:
+        self.memory = Memory(folder)
+        self._database = sqlite3.connect(folder / "ledger.sqlite3", isolation_level=None)
+
+    @contextmanager
+    def refusing(self) -> Iterator[None]:
+        """Whatever is inserted is refused; questions are answered."""
+        self._database.execute(
+            "CREATE TRIGGER refuse BEFORE INSERT ON jobs "
+            "BEGIN SELECT RAISE(ROLLBACK, 'disk I/O error'); END"
+        )
+        yield
+        self._database.execute("DROP TRIGGER refuse")
+
+    @contextmanager
+    def silent(self) -> Iterator[None]:
+        """Not even questions are answered."""
+        self._database.execute("ALTER TABLE jobs RENAME TO jobs_elsewhere")
+        yield
+        self._database.execute("ALTER TABLE jobs_elsewhere RENAME TO jobs")
+
+    def close(self) -> None:
+        self._database.close()
+        self.memory.ledger.close()
+
+
+@pytest.fixture
+def broken(tmp_path: Path) -> Iterator[BrokenLedger]:
+    made = BrokenLedger(tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def reception(memory: Memory) -> Reception:
+    return Reception(memory.spool, memory.ledger, lambda: None)
+
+
+def cr() -> Dataset:
+    return make_cr(rows=16, columns=16)
+
+
+def arrive(memory: Memory, dataset: Dataset | None = None, content: bytes = b"") -> Path:
+    path = memory.spool.incoming / "upload"
+    if dataset is None:
+        path.write_bytes(content)
+    else:
+        dataset.save_as(path, enforce_file_format=True)
+    return path
+
+
+def sample(name: str, **labels: str) -> float:
+    return REGISTRY.get_sample_value(name, labels) or 0.0
+
+
+def test_an_uploaded_file_becomes_a_job_and_its_bytes_lie_in_the_inbox(
+    memory: Memory, reception: Reception
+) -> None:
+    dataset = encode(cr(), RLELossless)
+    path = arrive(memory, dataset)
+    content = path.read_bytes()
+    receipt = reception.receive(path, source=Source.UPLOAD)
+    assert isinstance(receipt, Receipt)
+    assert memory.spool.inbox(receipt.job_id).read_bytes() == content
+    (job,) = memory.jobs_of(dataset.SOPInstanceUID)
+    assert (job.id, job.source) == (receipt.job_id, Source.UPLOAD)
+    assert job.transfer_syntax_uid == RLELossless
+    assert memory.incoming() == []
+
+
+def test_the_same_instance_by_both_doors_is_one_job(memory: Memory, reception: Reception) -> None:
+    dataset = cr()
+    with listening(memory) as door:
+        assert door.store(dataset) == 0x0000
+    receipt = reception.receive(arrive(memory, dataset), source=Source.UPLOAD)
+    assert isinstance(receipt, Receipt)
+    assert receipt.repeated
+
+
+def test_sending_an_instance_again_heals_a_job_whose_bytes_were_lost(
+    memory: Memory, reception: Reception
+) -> None:
+    dataset = cr()
+    first = reception.receive(arrive(memory, dataset), source=Source.UPLOAD)
+    assert isinstance(first, Receipt)
+    inbox = memory.spool.inbox(first.job_id)
+    content = inbox.read_bytes()
+    inbox.unlink()
+    leased = memory.ledger.jobs.lease("w/", 1000, lease_seconds=60, maximum_attempts=3)
+    (job,) = (each for each in leased if each.id == first.job_id)
+    memory.ledger.jobs.park(job, Reason.BYTES_MISSING)
+
+    again = reception.receive(arrive(memory, dataset), source=Source.UPLOAD)
+    assert isinstance(again, Receipt)
+    assert again.job_id == first.job_id
+    assert inbox.read_bytes() == content
+    assert [each.state for each in memory.jobs_of(dataset.SOPInstanceUID)] == [JobState.RECEIVED]
+    assert memory.incoming() == []
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"hello", b"\x89PNG\r\n\x1a\n" + bytes(500), b"\0" * 128 + b"DICM", b"%PDF" + bytes(999)],
+    ids=["nothing", "text", "PNG", "only a preamble", "PDF"],
+)
+def test_a_file_that_is_not_dicom_cannot_be_understood(
+    memory: Memory, reception: Reception, content: bytes
+) -> None:
+    outcome = reception.receive(arrive(memory, content=content), source=Source.UPLOAD)
+    assert outcome == Rejection(reason=Reason.UNDECODABLE, status=0xC000)
+    assert memory.incoming() == []
+
+
+def test_a_file_whose_meta_says_another_instance_does_not_match(
+    memory: Memory, reception: Reception
+) -> None:
+    dataset = cr()
+    path = arrive(memory, dataset)
+    uid = dataset.SOPInstanceUID.encode()
+    other = (uid[:-1] + (b"1" if uid[-1:] != b"1" else b"2")).ljust(len(uid))
+    path.write_bytes(path.read_bytes().replace(uid, other, 1))  # the first is in the meta
+    outcome = reception.receive(path, source=Source.UPLOAD)
+    assert outcome == Rejection(reason=Reason.SOP_INSTANCE_MISMATCH, status=0xA900)
+
+
+def test_a_command_is_held_against_the_file_before_its_meta(
+    memory: Memory, reception: Reception
+) -> None:
+    dataset = cr()
+    command = StoreCommand(
+        sop_class_uid=CTImageStorage, sop_instance_uid=str(dataset.SOPInstanceUID)
+    )
+    outcome = reception.receive(arrive(memory, dataset), command, source=Source.DICOM)
+    assert outcome == Rejection(reason=Reason.SOP_CLASS_MISMATCH, status=0xA900)
+
+
+def test_a_file_that_is_not_there_is_refused(memory: Memory, reception: Reception) -> None:
+    outcome = reception.receive(memory.spool.incoming / "gone", source=Source.UPLOAD)
+    assert outcome == Rejection(reason=Reason.OUT_OF_RESOURCES, status=OUT_OF_RESOURCES)
+
+
+def test_a_bomb_is_refused(memory: Memory) -> None:
+    dataset = encode(cr(), DeflatedExplicitVRLittleEndian)
+    dataset.PixelData = bytes(1 << 20)
+    careful = Reception(memory.spool, memory.ledger, lambda: None, inflated_bytes=1 << 16)
+    outcome = careful.receive(arrive(memory, dataset), source=Source.UPLOAD)
+    assert outcome == Rejection(reason=Reason.OUT_OF_RESOURCES, status=OUT_OF_RESOURCES)
+
+
+def test_what_was_received_repeated_and_rejected_is_counted(
+    memory: Memory, reception: Reception
+) -> None:
+    names = {
+        "received": ("lobar_instances_received_total", {"source": "upload"}),
+        "repeated": ("lobar_instances_repeated_total", {}),
+        "rejected": ("lobar_instances_rejected_total", {"reason": "undecodable"}),
+        "acknowledged": ("lobar_receive_seconds_count", {}),
+    }
+    before = {key: sample(name, **labels) for key, (name, labels) in names.items()}
+    dataset = cr()
+    for _ in range(3):
+        reception.receive(arrive(memory, dataset), source=Source.UPLOAD)
+    reception.receive(arrive(memory, content=b"no"), source=Source.UPLOAD)
+    after = {key: sample(name, **labels) for key, (name, labels) in names.items()}
+    assert {key: after[key] - before[key] for key in names} == {
+        "received": 1,
+        "repeated": 2,
+        "rejected": 1,
+        "acknowledged": 3,
+    }
+
+
+def test_a_ledger_that_refuses_leaves_nothing_and_is_asked_again(broken: BrokenLedger) -> None:
+    dataset = cr()
+    with listening(broken.memory) as door:
+        with broken.refusing(), capture_logs() as logs:
+            assert [door.store(dataset) for _ in range(2)] == [OUT_OF_RESOURCES] * 2
+            assert broken.memory.inbox() == []
+            assert broken.memory.incoming() == []
+            assert door.rings == []
+        assert [each["reason"] for each in logs if each["event"] == "instance_rejected"] == [
+            "out-of-resources",
+            "out-of-resources",
+        ]
+        assert door.store(dataset) == 0x0000
+        door.require_working()
+
+
+def test_while_the_ledger_is_silent_no_bytes_pile_up(broken: BrokenLedger) -> None:
+    """What was spooled for it stays: a commit whose answer was lost would be a promise."""
+    with listening(broken.memory) as door:
+        with broken.silent():
+            for _ in range(5):
+                assert door.store(cr()) == OUT_OF_RESOURCES
+            assert len(broken.memory.inbox()) == 1
+        door.require_working()
+    known = broken.memory.ledger.jobs.exists
+    assert broken.memory.spool.sweep(known, older_than_seconds=-1) == 1
+    assert len(broken.memory.inbox()) == 1
+
+
+class LosesAnswers:
+    """A ledger that commits and then fails to say so, as a network does that breaks."""
+
+    def __init__(self, memory: Memory) -> None:
+        self._ledger = memory.ledger
+        self.jobs = self
+        self.exists = memory.ledger.jobs.exists
+
+    def receive(self, instance: Instance) -> Receipt:
+        self._ledger.jobs.receive(instance)
+        raise LedgerError("the connection was lost")
+
+
+def test_a_commit_whose_answer_was_lost_is_a_promise(memory: Memory) -> None:
+    dataset = cr()
+    reception = Reception(memory.spool, LosesAnswers(memory), lambda: None)  # type: ignore[arg-type]
+    outcome = reception.receive(arrive(memory, dataset), source=Source.UPLOAD)
+    (job,) = memory.jobs_of(dataset.SOPInstanceUID)
+    assert outcome == Receipt(job_id=job.id)
+    assert memory.spool.inbox(job.id).is_file()
+
+
+def test_a_spool_whose_disk_fails_refuses(memory: Memory, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_descriptor: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    dataset = cr()
+    inbox = memory.inbox()
+    with listening(memory) as door:
+        with monkeypatch.context() as broken_disk:
+            broken_disk.setattr(os, "fsync", fail)
+            assert door.store(dataset) == OUT_OF_RESOURCES
+        assert memory.inbox() == inbox
+        assert memory.jobs_of(dataset.SOPInstanceUID) == []
+        assert door.store(dataset) == 0x0000
+
+
+def test_uploads_may_be_of_any_sop_class(memory: Memory, reception: Reception) -> None:
+    dataset = cr()
+    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = CTImageStorage
+    assert dataset.file_meta.TransferSyntaxUID == ExplicitVRLittleEndian
+    receipt = reception.receive(arrive(memory, dataset), source=Source.UPLOAD)
+    assert isinstance(receipt, Receipt)
+
+
+def test_a_door_that_is_drained_can_be_opened_again(memory: Memory) -> None:
+    for _ in range(2):
+        with listening(memory) as door:
+            assert isinstance(door, Door)
+            door.require_working()

@@ -1,0 +1,66 @@
+"""What is logged names no patient, no UID and no stranger, in the service's log or a library's."""
+
+import logging
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+import pytest
+from peers.raw_scu import data_set_bytes
+from structlog.testing import capture_logs
+from support.listener import CR, Door
+from synthetic.objects import make_cr
+
+Listen = Callable[..., AbstractContextManager[Door]]
+
+
+def test_the_log_tells_of_jobs_not_of_patients(
+    listen: Listen, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    logging.getLogger("pynetdicom").setLevel(logging.DEBUG)
+    dataset = make_cr(rows=16, columns=16, patient_name="Grimaldi^Ottavia")
+    sent = data_set_bytes(dataset)
+    with capture_logs() as logs, listen() as door, door.sender(calling="STRANGER") as sender:
+        assert sender.store(CR, dataset.SOPInstanceUID, sent) == 0x0000
+        assert sender.store(CR, dataset.SOPInstanceUID, sent[:-100]) == 0xC000
+        assert sender.store(CR, "../../etc/passwd", sent) == 0xA900
+        assert sender.store(CR, "1.2.3", sent) == 0xA900
+        sender.begin_store(CR, dataset.SOPInstanceUID, context_id=77)
+        assert sender.is_closed_upon()
+    captured = capfd.readouterr()
+    everything = f"{logs} {caplog.text} {captured.out} {captured.err}"
+    for secret in (
+        *("Grimaldi", "Ottavia", "TEST-1", "TEST-ACC-1", "etc/passwd", "STRANGER"),
+        *(dataset.SOPInstanceUID, dataset.StudyInstanceUID, dataset.SeriesInstanceUID),
+    ):
+        assert secret not in everything
+    received, *rejected = [each for each in logs if each["event"].startswith("instance_")]
+    (job,) = door.memory.jobs_of(dataset.SOPInstanceUID)
+    assert received["job_id"] == job.id
+    assert [(each["reason"], each["status"]) for each in rejected] == [
+        ("truncated", "0xC000"),
+        ("invalid-identifier", "0xA900"),
+        ("sop-instance-mismatch", "0xA900"),
+    ]
+
+
+def test_a_sender_that_is_listed_may_be_named(listen: Listen) -> None:
+    dataset = make_cr(rows=16, columns=16)
+    with (
+        capture_logs() as logs,
+        listen(allowed_calling_ae_titles=("CR ROOM 2",)) as door,
+        door.sender(calling="CR ROOM 2") as sender,
+    ):
+        assert sender.store(CR, dataset.SOPInstanceUID, data_set_bytes(dataset)) == 0x0000
+    (event,) = [each for each in logs if each["event"] == "instance_received"]
+    assert event["calling_ae_title"] == "CR ROOM 2"
+
+
+def test_pynetdicom_is_silent_even_where_all_may_speak(
+    listen: Listen, caplog: pytest.LogCaptureFixture
+) -> None:
+    with listen() as door:
+        assert not logging.getLogger("pynetdicom.acse").isEnabledFor(logging.CRITICAL)
+        logging.getLogger("pynetdicom").critical("a data set")
+        door.require_working()
+    assert "a data set" not in caplog.text

@@ -1,0 +1,167 @@
+"""What the ledger promises of a delivery, on each database."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from pydicom.uid import Comprehensive3DSRStorage, SecondaryCaptureImageStorage
+from support.clock import Clock
+from support.routes import to
+
+from service.domain.delivery import Delivery, DeliveryState, OutputRecord
+from service.domain.job import Instance, JobState, Verdict
+from service.domain.reasons import Reason
+from service.storage.ledger import Ledger, StaleLeaseError
+
+Maker = Callable[..., Instance]
+VERDICT = Verdict(finding="absent", probability=0.1, operating_point="screening", model="m 1")
+OUTPUTS = [
+    OutputRecord(kind="sr", sop_class_uid=Comprehensive3DSRStorage, sop_instance_uid="2.25.1"),
+    OutputRecord(
+        kind="overlay", sop_class_uid=SecondaryCaptureImageStorage, sop_instance_uid="2.25.2"
+    ),
+]
+
+
+def report(ledger: Ledger, instance: Instance, *destinations: str) -> str:
+    job_id = ledger.jobs.receive(instance).job_id
+    (job,) = ledger.jobs.lease("w/", 1, lease_seconds=60, maximum_attempts=3)
+    ledger.jobs.report(job, VERDICT, OUTPUTS, to(destinations))
+    return job_id
+
+
+def lease(ledger: Ledger, destination: str, holder: str = "d/") -> list[Delivery]:
+    return ledger.deliveries.lease(destination, holder, 32, lease_seconds=60)
+
+
+def state(ledger: Ledger, job_id: str) -> tuple[JobState, Reason | None]:
+    job = ledger.view.job(job_id)
+    assert job is not None
+    return job.state, job.reason
+
+
+def test_a_job_is_delivered_when_every_destination_has_every_output(
+    ledger: Ledger, instance: Maker
+) -> None:
+    job_id = report(ledger, instance(), "north", "south")
+    for delivery in lease(ledger, "north"):
+        ledger.deliveries.delivered(delivery, status=0)
+    assert state(ledger, job_id) == (JobState.REPORTED, None)
+    first, second = lease(ledger, "south")
+    ledger.deliveries.delivered(first, status=0)
+    assert state(ledger, job_id) == (JobState.REPORTED, None)
+    ledger.deliveries.delivered(second, status=0xB000)
+    assert state(ledger, job_id) == (JobState.DELIVERED, None)
+    assert [each.status for each in ledger.view.deliveries(job_id)] == [0, 0, 0, 0xB000]
+
+
+def test_the_last_two_deliveries_settled_at_once_still_end_the_job(
+    ledger: Ledger, instance: Maker
+) -> None:
+    for n in range(10):
+        job_id = report(ledger, instance(n), "north", "south")
+        deliveries = lease(ledger, "north") + lease(ledger, "south")
+        with ThreadPoolExecutor(4) as senders:
+            list(senders.map(lambda d: ledger.deliveries.delivered(d, status=0), deliveries))
+        assert state(ledger, job_id) == (JobState.DELIVERED, None)
+
+
+def test_one_destination_that_is_left_alone_does_not_hold_up_another(
+    ledger: Ledger, instance: Maker, clock: Clock
+) -> None:
+    report(ledger, instance(), "dead", "live")
+    assert ledger.deliveries.open_breaker("dead", lambda _: 30) == 30
+    assert lease(ledger, "dead") == []
+    assert ledger.view.due().deliver == {"live": 2}
+    assert len(lease(ledger, "live")) == 2
+    clock.pass_seconds(31)
+    assert len(lease(ledger, "dead")) == 2
+
+
+def test_a_breaker_stays_open_longer_each_time_and_closes_with_an_answer(
+    ledger: Ledger, instance: Maker, clock: Clock
+) -> None:
+    report(ledger, instance(), "pacs")
+    pauses = []
+    for _ in range(3):
+        pauses.append(ledger.deliveries.open_breaker("pacs", lambda n: 10.0 * n))
+        clock.pass_seconds(pauses[-1] + 1)
+    assert pauses == [10, 20, 30]
+    delivery, _ = lease(ledger, "pacs")
+    ledger.deliveries.delivered(delivery, status=0)
+    assert ledger.deliveries.open_breaker("pacs", lambda n: 10.0 * n) == 10
+
+
+def test_a_refusal_is_kept_and_the_output_is_due_again_later(
+    ledger: Ledger, instance: Maker, clock: Clock
+) -> None:
+    job_id = report(ledger, instance(), "pacs")
+    delivery, _ = lease(ledger, "pacs")
+    ledger.deliveries.refused(delivery, status=0xA700, again_in=30)
+    kept = ledger.view.deliveries(job_id)[0]
+    assert (kept.status, kept.refusals, kept.state) == (0xA700, 1, DeliveryState.PENDING)
+    clock.pass_seconds(31)
+    assert delivery.id in [each.id for each in lease(ledger, "pacs")]
+
+
+def test_a_parked_delivery_parks_its_job_once_nothing_else_is_on_its_way(
+    ledger: Ledger, instance: Maker
+) -> None:
+    job_id = report(ledger, instance(), "pacs")
+    first, second = lease(ledger, "pacs")
+    ledger.deliveries.park(first, Reason.DESTINATION_REFUSED, status=0xC000)
+    assert state(ledger, job_id) == (JobState.REPORTED, None)
+    ledger.deliveries.delivered(second, status=0)
+    assert state(ledger, job_id) == (JobState.PARKED, Reason.DESTINATION_REFUSED)
+
+
+def test_a_requeue_owes_only_what_was_not_delivered(ledger: Ledger, instance: Maker) -> None:
+    job_id = report(ledger, instance(), "pacs")
+    first, second = lease(ledger, "pacs")
+    ledger.deliveries.delivered(first, status=0)
+    ledger.deliveries.park(second, Reason.DESTINATION_REFUSED)
+    ledger.jobs.requeue(job_id, to(["pacs"]))
+    (owed,) = lease(ledger, "pacs")
+    assert (owed.kind, owed.refusals) == (second.kind, 0)
+    ledger.deliveries.delivered(owed, status=0)
+    assert state(ledger, job_id) == (JobState.DELIVERED, None)
+
+
+def test_what_is_owed_to_a_removed_destination_is_parked_and_goes_to_those_of_today(
+    ledger: Ledger, instance: Maker
+) -> None:
+    job_id = report(ledger, instance(), "old")
+    assert ledger.deliveries.park_unknown(["new"]) == 2
+    assert state(ledger, job_id) == (JobState.PARKED, Reason.DESTINATION_REMOVED)
+    ledger.jobs.requeue(job_id, to(["new"]))
+    for delivery in lease(ledger, "new"):
+        ledger.deliveries.delivered(delivery, status=0)
+    assert state(ledger, job_id) == (JobState.DELIVERED, None)
+
+
+@pytest.mark.parametrize("write", ["delivered", "refused", "unreached", "park"])
+def test_a_stale_sender_changes_nothing(
+    ledger: Ledger, instance: Maker, clock: Clock, write: str
+) -> None:
+    job_id = report(ledger, instance(), "pacs")
+    stale, _ = lease(ledger, "pacs", "slow/")
+    clock.pass_seconds(61)
+    lease(ledger, "pacs", "fast/")
+    writes = {
+        "delivered": lambda: ledger.deliveries.delivered(stale, status=0),
+        "refused": lambda: ledger.deliveries.refused(stale, status=0xC000, again_in=1),
+        "unreached": lambda: ledger.deliveries.unreached(stale, again_in=1, why="no-answer"),
+        "park": lambda: ledger.deliveries.park(stale, Reason.DESTINATION_REFUSED),
+    }
+    before = ledger.view.deliveries(job_id)
+    with pytest.raises(StaleLeaseError):
+        writes[write]()
+    assert ledger.view.deliveries(job_id) == before
+
+
+def test_what_a_dead_sender_held_is_due_at_once(ledger: Ledger, instance: Maker) -> None:
+    report(ledger, instance(), "pacs")
+    assert len(lease(ledger, "pacs", "host/deliver/7/")) == 2
+    assert lease(ledger, "pacs") == []
+    assert ledger.release("host/") == 2
+    assert len(lease(ledger, "pacs")) == 2

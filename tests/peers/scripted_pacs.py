@@ -1,0 +1,115 @@
+"""A PACS that does what a test tells it to: pynetdicom's SCP, its answers and faults chosen."""
+
+import contextlib
+import socket
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from pydicom.dataset import Dataset
+from pydicom.uid import (
+    Comprehensive3DSRStorage,
+    ComprehensiveSRStorage,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    SecondaryCaptureImageStorage,
+)
+from pynetdicom import AE, evt
+from pynetdicom.sop_class import Verification
+from support.ports import LOOPBACK
+
+SR_3D, SR, SC = Comprehensive3DSRStorage, ComprehensiveSRStorage, SecondaryCaptureImageStorage
+EXPLICIT, IMPLICIT = ExplicitVRLittleEndian, ImplicitVRLittleEndian
+ALL: Final = tuple((uid, syntax) for uid in (SR_3D, SR, SC) for syntax in (EXPLICIT, IMPLICIT))
+ABORT: Final = -1  # instead of a status
+
+
+@dataclass
+class ScriptedPacs:
+    """What it takes and how it answers; what it was sent, object by object."""
+
+    takes: Sequence[tuple[str, str]] = ALL
+    answer: Callable[[Dataset], int] = lambda _: 0x0000
+    echoes: bool = True
+    calling: str | None = None  # the only AE title that it lets in
+    ae_title: str = "SCRIPTED"
+    host: str = LOOPBACK
+    port: int = 0
+    received: list[tuple[str, str, bytes]] = field(default_factory=list)  # class, syntax, data set
+    associations: int = 0
+    open_now: int = 0
+    open_at_once: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @contextmanager
+    def running(self) -> Iterator["ScriptedPacs"]:
+        """Listen on loopback while the block runs; on the port it had before, if it had one."""
+        ae = AE(ae_title=self.ae_title)
+        ae.require_called_aet = True
+        if self.calling is not None:
+            ae.require_calling_aet = [self.calling]
+        for sop_class, syntax in self.contexts():
+            ae.add_supported_context(sop_class, syntax)
+        if self.echoes:
+            ae.add_supported_context(Verification)
+        server = ae.start_server(
+            (LOOPBACK, self.port),
+            block=False,
+            evt_handlers=self.handlers(),
+        )
+        assert server is not None
+        self.port = server.server_address[1]
+        try:
+            yield self
+        finally:
+            _stop(server)
+
+    def contexts(self) -> Sequence[tuple[str, str]]:
+        """The SOP classes that it takes, each in a transfer syntax."""
+        return self.takes
+
+    def handlers(self) -> list[Any]:
+        """What is called when something comes."""
+        return [
+            (evt.EVT_C_STORE, self._store),
+            (evt.EVT_ESTABLISHED, self._count),
+            (evt.EVT_CONN_CLOSE, self._uncount),
+        ]
+
+    def classes(self) -> list[str]:
+        """The SOP classes that it was sent, in their order."""
+        return [sop_class for sop_class, _, _ in self.received]
+
+    def _store(self, event: Any) -> int:  # noqa: ANN401 -- pynetdicom's
+        context = event.context
+        sent = event.request.DataSet.getvalue()
+        self.received.append((context.abstract_syntax, context.transfer_syntax, sent))
+        status = self.answer(event.dataset)
+        if status == ABORT:
+            event.assoc.abort()
+            return 0x0000
+        return status
+
+    def _count(self, _: Any) -> None:  # noqa: ANN401 -- as above
+        with self._lock:
+            self.associations += 1
+            self.open_now += 1
+            self.open_at_once = max(self.open_at_once, self.open_now)
+
+    def _uncount(self, _: Any) -> None:  # noqa: ANN401 -- as above
+        with self._lock:
+            self.open_now = max(0, self.open_now - 1)
+
+
+def _stop(server: Any) -> None:  # noqa: ANN401 -- pynetdicom's
+    """Stop it at once, with the associations that it still has."""
+    associations = server.active_associations
+    stopping = threading.Thread(target=server.shutdown)
+    stopping.start()
+    with contextlib.suppress(OSError):  # or it would look up only twice a second
+        server.socket.shutdown(socket.SHUT_RDWR)
+    stopping.join()
+    for association in associations:
+        association.join(10)

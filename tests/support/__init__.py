@@ -1,0 +1,1 @@
+"""Parts of Lobar and of the machine, made ready for a test: processes, ports, folders."""

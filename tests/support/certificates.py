@@ -1,0 +1,84 @@
+"""Certificates for servers and clients of tests, made by OpenSSL when a test wants them."""
+
+import ssl
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from support.ports import LOOPBACK
+from support.programs import need_program
+
+_NEW_KEY: Final = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-noenc")
+_NO_DEFAULTS: Final = "[req]\ndistinguished_name = name\n[name]\n"  # they make all authorities
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """A certificate and its key, in PEM."""
+
+    certificate: Path
+    key: Path
+
+    def with_key(self) -> Path:
+        """Both in one file, as many keep them."""
+        both = self.certificate.with_suffix(".both.pem")
+        both.write_text(self.key.read_text() + self.certificate.read_text())
+        return both
+
+    def locked_key(self, password: str) -> Path:
+        """The key once more, behind a password."""
+        locked = self.key.with_suffix(".locked")
+        arguments = ["pkcs8", "-topk8", "-in", self.key, "-out", locked]
+        subprocess.run(
+            [need_program("openssl"), *arguments, "-passout", f"pass:{password}"], check=True
+        )
+        return locked
+
+
+class Authority:
+    """A certificate authority that nobody trusts but who is told to."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self._folder = folder
+        self._own = Certificate(folder / f"{name}.pem", folder / f"{name}.key")
+        _openssl(self._own, name, "basicConstraints=critical,CA:TRUE")
+
+    @property
+    def certificate(self) -> Path:
+        """What others trust it by."""
+        return self._own.certificate
+
+    def issue(self, name: str, address: str = LOOPBACK) -> Certificate:
+        """Give a certificate for a server at this address, or for a client."""
+        issued = Certificate(self._folder / f"{name}.pem", self._folder / f"{name}.key")
+        signing = ("-CA", str(self._own.certificate), "-CAkey", str(self._own.key))
+        _openssl(issued, name, f"subjectAltName=IP:{address}", *signing)
+        return issued
+
+    def server_context(self, certificate: Certificate) -> ssl.SSLContext:
+        """How a server of Python's shows a certificate and demands one of this authority."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate.certificate, certificate.key)
+        context.load_verify_locations(self.certificate)
+        context.verify_mode = ssl.CERT_REQUIRED
+        return context
+
+
+def _openssl(made: Certificate, name: str, extension: str, *signing: str) -> None:
+    configuration = made.key.with_suffix(".cnf")
+    configuration.write_text(_NO_DEFAULTS)
+    out = ("-keyout", str(made.key), "-out", str(made.certificate))
+    what = ("-config", str(configuration), "-subj", f"/CN={name}", "-addext", extension)
+    arguments = (*what, "-days", "2", *_NEW_KEY, *out, *signing)
+    subprocess.run(
+        [need_program("openssl"), "req", "-x509", *arguments], check=True, capture_output=True
+    )
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """An authority of this run; `issue(name)` makes a certificate for 127.0.0.1."""
+    return Authority(tmp_path_factory.mktemp("authority"), "authority")

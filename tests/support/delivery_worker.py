@@ -1,0 +1,86 @@
+"""A deliver worker without Celery: a house with one destination, and jobs owed to it."""
+
+import threading
+from pathlib import Path
+
+from peers.dcmtk import StoreSCP
+from peers.scripted_pacs import ScriptedPacs
+from synthetic.objects import make_cr
+
+from service.domain.delivery import Delivery
+from service.settings import DimseDestination
+from support.inference_worker import House, StandInPredictor
+from support.ports import free_port
+from workers.delivery.context import Rooms
+from workers.inference.loading import read
+from workers.reporting.outputs import keep_results
+from workers.tasks.deliver import deliver_due
+
+NAME = "pacs"
+
+
+class Post:
+    """A house with one destination, and jobs whose report and overlay are owed to it."""
+
+    def __init__(
+        self,
+        folder: Path,
+        peer: ScriptedPacs | StoreSCP,
+        *,
+        commitment_seconds: float | None = None,
+        **deliver: object,
+    ) -> None:
+        self.destination = DimseDestination(
+            name=NAME,
+            ae_title=peer.ae_title,
+            host=peer.host,
+            port=peer.port or free_port(),
+            connect_seconds=2,
+            response_seconds=20,
+            storage_commitment=commitment_seconds is not None,
+            commitment_seconds=commitment_seconds or 1,
+        )
+        peer.port = self.destination.port
+        self.house = House(folder, destinations=(self.destination,), deliver=deliver)
+        self.ledger, self.clock = self.house.ledger, self.house.clock
+        self.stopping = threading.Event()
+        self.rooms = Rooms(
+            settings=self.house.settings,
+            ledger=self.ledger,
+            spool=self.house.spool,
+            holder="test/deliver/1/",
+            stopping=self.stopping,
+        )
+
+    def report(self) -> str:
+        """Take an instance in, predict and report it; gives the job."""
+        job_id = self.house.receive(make_cr(rows=100, columns=100))
+        (job,) = self.ledger.jobs.lease("w/", 1, lease_seconds=60, maximum_attempts=3)
+        predictor = StandInPredictor()
+        reading = read(predictor, self.house.spool.inbox(job_id))
+        (prediction,) = predictor.predict([reading.prepared.tensor])
+        house, picture = self.house, reading.prepared.picture
+        keep_results(
+            house.settings, house.ledger, house.spool, job, reading.header, picture, prediction
+        )
+        return job_id
+
+    def deliver(self) -> None:
+        """Answer one ring."""
+        deliver_due(self.rooms, self.destination)
+
+    def of(self, job_id: str, kind: str = "sr") -> Delivery:
+        """One delivery of a job."""
+        found = self.ledger.view.deliveries(job_id)
+        return next(each for each in found if each.kind == kind)
+
+    def breaker_pause(self) -> float:
+        """For how long the destination is left alone; 0 when it is not."""
+        before = self.clock.now
+        pause = 0.0
+        while not self.ledger.deliveries.lease(NAME, "probe/", 1, lease_seconds=1):
+            pause += 0.5
+            self.clock.now = before + pause
+        self.ledger.release("probe/")
+        self.clock.now = before
+        return pause

@@ -1,0 +1,116 @@
+"""A spool and a ledger with instances in them, for the workers, and a stand-in for the bundle."""
+
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from synthetic.report_sources import MODEL
+
+from service.domain.job import Job, JobState, Source
+from service.domain.reasons import Reason
+from service.receiving.acceptance import Rejection
+from service.receiving.ingest import Reception
+from service.settings import Settings
+from service.storage.ledger import Ledger
+from service.storage.spool import Spool
+from support.clock import Clock
+from workers.prediction import Model, NotAnalysable, Prediction
+
+Pixels = NDArray[np.float32]
+PACS: Final = {"name": "pacs", "ae_title": "PACS", "host": "127.0.0.1", "port": 1}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StandInPrepared:
+    """What `workers.inference.predictor.Prepared` is, without torch."""
+
+    tensor: Pixels
+    picture: Pixels
+
+
+@dataclass
+class StandInPredictor:
+    """A stand-in for `Predictor`: its interface, and a mean for a network.
+
+    The real one has tests of its own, which hold that service and bundle give one number. `on_read`
+    and `on_predict` are called first and may raise.
+    """
+
+    model: Model = MODEL
+    device: str = "cpu"
+    on_read: Callable[[Dataset], None] = lambda _: None
+    on_predict: Callable[[list[Pixels]], None] = lambda _: None
+    batches: list[int] = field(default_factory=list)
+
+    def read(self, path: Path) -> StandInPrepared:
+        dataset = dcmread(path, force=True)
+        self.on_read(dataset)
+        if "PixelData" not in dataset:
+            raise NotAnalysable(Reason.NO_PIXELS)
+        picture = np.asarray(dataset.pixel_array / (2**dataset.BitsStored - 1), dtype=np.float32)
+        return StandInPrepared(tensor=picture[None, ::8, ::8], picture=picture)
+
+    def predict(self, prepared: list[Pixels]) -> list[Prediction]:
+        self.batches.append(len(prepared))
+        self.on_predict(prepared)
+        means = [float(each.mean()) for each in prepared]
+        point = self.model.operating_point
+        return [
+            Prediction(finding=point.read(mean), probability=mean, model=self.model)
+            for mean in means
+        ]
+
+
+class House:
+    """Ledger and spool in a folder, a clock that the test turns, and a door to bring things in."""
+
+    def __init__(self, folder: Path, **settings: Any) -> None:  # noqa: ANN401 -- any of the tree
+        self.clock = Clock(time.time())
+        self.settings = Settings(**{"state_dir": folder, "destinations": (PACS,), **settings})
+        self.spool = Spool(self.settings.spool_dir)
+        self.spool.prepare()
+        self.ledger = Ledger(self.settings.ledger_url, self.clock)
+        self.ledger.upgrade()
+        self._reception = Reception(self.spool, self.ledger, lambda: None)
+
+    def receive(self, dataset: Dataset) -> str:
+        """Take an instance in as the web does, and give its job."""
+        arrived = self.spool.incoming / uuid.uuid4().hex
+        dataset.save_as(arrived, enforce_file_format=True)
+        receipt = self._reception.receive(arrived, source=Source.UPLOAD)
+        assert not isinstance(receipt, Rejection), receipt
+        return receipt.job_id
+
+    def job(self, job_id: str) -> Job:
+        """The job as it stands."""
+        job = self.ledger.view.job(job_id)
+        assert job is not None
+        return job
+
+    def stands(self, job_id: str) -> tuple[JobState, Reason | None]:
+        """Where the job stands, and why."""
+        job = self.job(job_id)
+        return job.state, job.reason
+
+    def output(self, job_id: str, kind: str) -> Path:
+        """Where the output of a kind lies that the ledger has of a job now."""
+        (uid,) = (
+            each.sop_instance_uid for each in self.ledger.view.outputs(job_id) if each.kind == kind
+        )
+        return self.spool.outbox(job_id, kind, uid)
+
+    def outbox(self) -> dict[str, bytes]:
+        """What lies in the outbox: kind and bytes of every output by its file's name."""
+        outputs = (self.spool.root / "outbox").glob("??/*.dcm")
+        return {path.name: path.read_bytes() for path in outputs}
+
+    def names(self, job_id: str) -> list[str]:
+        """The job's events."""
+        return [event.name for event in self.ledger.view.trace(job_id)]

@@ -1,0 +1,196 @@
+"""Lobar itself as a peer: `lobar up` in a process of its own, asked and stopped from outside."""
+
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+import pytest
+
+from service.domain.job import Job, JobState
+from service.storage.ledger import Ledger
+from support.open_gate import bundle_with_open_gate
+from support.ports import LOOPBACK, free_port
+from support.process import Server
+
+AE_TITLE: Final = "LOBAR"
+SETTLED: Final = frozenset({JobState.DELIVERED, JobState.NOT_ANALYSED, JobState.PARKED})
+SETTLE_SECONDS: Final = 120  # a bound against hanging, not a promise
+
+
+class LobarService:
+    """A whole service with a state directory and ports of its own.
+
+    The gate of its bundle is open, because most instances that tests send are drawings.
+    """
+
+    ae_title: Final = AE_TITLE
+    host: Final = LOOPBACK
+
+    def __init__(
+        self, folder: Path, destinations: Sequence[dict[str, Any]] = (), **settings: str
+    ) -> None:
+        self.folder = folder
+        self.state_dir = folder / "state"
+        self.dicom_port, self.web_port = free_port(), free_port()
+        self.url = f"http://{LOOPBACK}:{self.web_port}"
+        configuration = folder / "lobar.toml"
+        configuration.touch()
+        self.environment = {
+            "LOBAR_CONFIG": str(configuration),
+            "LOBAR_STATE_DIR": str(self.state_dir),
+            "LOBAR_DICOM__PORT": str(self.dicom_port),
+            "LOBAR_WEB__PORT": str(self.web_port),
+            "LOBAR_BUNDLE__PATH": str(bundle_with_open_gate(folder)),
+            "LOBAR_SPOOL__RESERVE_BYTES": "0",
+            "LOBAR_DELIVER__BACKOFF_SECONDS": "0.5",
+            "LOBAR_DELIVER__MAXIMUM_BACKOFF_SECONDS": "2",
+            "LOBAR_INFER__BACKOFF_SECONDS": "0.2",
+            "LOBAR_DESTINATIONS": json.dumps(list(destinations)),
+            **settings,
+        }
+        self._arrange()
+
+    def _arrange(self) -> None:
+        self._server = Server(
+            [*self.command_prefix(), sys.executable, "-m", "service.cli", "up"],
+            log=self.folder / "lobar.log",
+            answers=self.is_ready,
+        )
+        self.start = self._server.start
+        self.stop = self._server.stop
+        self.kill = self._server.kill
+        self.log = self._server.log
+
+    def set(self, **settings: str) -> None:
+        """Change settings of a service that is stopped, for when it is started again."""
+        self.environment |= settings
+        self._arrange()
+
+    def command_prefix(self) -> list[str]:
+        """Give the beginning of a command line that has this service's configuration."""
+        return ["env", *(f"{name}={value}" for name, value in self.environment.items())]
+
+    @property
+    def pid(self) -> int:
+        """The supervisor's process number."""
+        return self._server.pid
+
+    def is_ready(self) -> bool:
+        """Whether /health/ready answers 200."""
+        try:
+            return httpx.get(f"{self.url}/health/ready").status_code == httpx.codes.OK
+        except httpx.TransportError:
+            return False
+
+    def wait_until_ready(self) -> None:
+        """Wait until every part is there, after one was killed."""
+        wait_for(self.is_ready)
+
+    def ledger(self) -> Ledger:
+        """Open the ledger; close it."""
+        url = self.environment.get("LOBAR_LEDGER__URL")
+        return Ledger(url or f"sqlite:///{self.state_dir}/ledger.sqlite3")
+
+    def jobs(self, sop_instance_uid: str) -> list[Job]:
+        """List the jobs of an instance."""
+        found = self._ask(lambda ledger: ledger.view.find(sop_instance_uid))
+        return [job for job in found if job.sop_instance_uid == sop_instance_uid]
+
+    def all_jobs(self) -> list[Job]:
+        """List every job there is, up to a thousand."""
+        jobs: list[Job] = self._ask(lambda ledger: ledger.view.recent(1000))
+        return jobs
+
+    def settled(self, sop_instance_uid: str) -> Job:
+        """Wait until the one job of an instance is settled, and give it."""
+
+        def job() -> Job | None:
+            found = self.jobs(sop_instance_uid)
+            assert len(found) <= 1, found
+            return found[0] if found and found[0].state in SETTLED else None
+
+        return wait_for(job)
+
+    def balance(self) -> int:
+        """What promise 2 says is zero."""
+        return self._ask(lambda ledger: ledger.view.census().balance)
+
+    def part(self, role: str) -> int:
+        """Wait for a part that lives, and give its process number."""
+
+        def pid() -> int | None:
+            beats = self._ask(lambda ledger: ledger.heartbeats.alive(20))
+            pids = [int(beat.holder.split("/")[2]) for beat in beats if beat.role == role]
+            return next((each for each in pids if _lives(each)), None)
+
+        return wait_for(pid)
+
+    def kill_part(self, role: str) -> None:
+        """Kill a part with SIGKILL; the supervisor starts another."""
+        os.kill(self.part(role), signal.SIGKILL)
+
+    def metrics(self) -> dict[str, float]:
+        """Read /metrics as {name{labels}: value}."""
+        lines = httpx.get(f"{self.url}/metrics").raise_for_status().text.splitlines()
+        samples = (line.rsplit(" ", 1) for line in lines if line and not line.startswith("#"))
+        return {name: float(value) for name, value in samples}
+
+    def _ask(self, question: Callable[[Ledger], Any]) -> Any:  # noqa: ANN401 -- whatever is asked
+        ledger = self.ledger()
+        try:
+            return question(ledger)
+        finally:
+            ledger.close()
+
+
+def wait_for(question: Callable[[], Any], seconds: float = SETTLE_SECONDS) -> Any:  # noqa: ANN401 -- whatever is asked for
+    """Ask until the answer is true, and give it; fail the test when it never is."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        if answer := question():
+            return answer
+        time.sleep(0.02)
+    pytest.fail(f"still false after {seconds} s", pytrace=True)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def destination(peer: Any, name: str, **options: object) -> dict[str, object]:  # noqa: ANN401 -- any peer with an address
+    """Describe a peer as one of the service's destinations."""
+    port = getattr(peer, "dicom_port", None) or peer.port
+    return {
+        "name": name,
+        "ae_title": peer.ae_title,
+        "host": peer.host,
+        "port": port,
+        **options,
+    }
+
+
+@pytest.fixture
+def lobar_service(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Callable[..., LobarService]]:
+    """`lobar_service(destinations, **settings)` starts a service of the test's own."""
+    services: list[LobarService] = []
+
+    def start(destinations: Sequence[dict[str, Any]] = (), **settings: str) -> LobarService:
+        service = LobarService(tmp_path_factory.mktemp("lobar"), destinations, **settings)
+        services.append(service)
+        service.start()
+        return service
+
+    yield start
+    for service in services:
+        service.kill()

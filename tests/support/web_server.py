@@ -1,0 +1,112 @@
+"""The web application behind a real server, with its ledger and spool to look at."""
+
+import io
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Self
+
+import httpx
+import numpy as np
+import uvicorn
+from PIL import Image
+from pydicom import Dataset, dcmwrite
+
+from service.domain.job import Instance
+from service.receiving.ingest import Reception
+from service.settings import Settings
+from service.storage.ledger import Ledger
+from service.storage.spool import Spool
+from service.web.app import create_app
+from support.ports import LOOPBACK, free_port
+
+PACS = {"name": "pacs", "ae_title": "PACS", "host": LOOPBACK, "port": 104}
+
+
+class Web:
+    """Create it, enter `running`, ask with `client`; it listens on loopback."""
+
+    def __init__(self, folder: Path, *, reserve_bytes: int = 0, **settings: object) -> None:
+        self.port = free_port()
+        self.settings = Settings(
+            **{
+                "state_dir": folder,
+                "web": {"port": self.port, "maximum_upload_bytes": 4 << 20},
+                "destinations": (PACS,),
+                **settings,
+            }
+        )
+        self.spool = Spool(self.settings.spool_dir, reserve_bytes=reserve_bytes)
+        self.spool.prepare()
+        self.ledger = Ledger(self.settings.ledger_url)
+        self.ledger.upgrade()
+        self.rings = 0
+        self.client = httpx.Client(base_url=f"http://{LOOPBACK}:{self.port}", timeout=30)
+
+    def ring(self) -> None:
+        self.rings += 1
+
+    @contextmanager
+    def running(self) -> Iterator[Self]:
+        reception = Reception(self.spool, self.ledger, self.ring)
+        app = create_app(self.settings, self.ledger, self.spool, reception)
+        server = uvicorn.Server(
+            uvicorn.Config(app, host=LOOPBACK, port=self.port, log_config=None, access_log=False)
+        )
+        thread = threading.Thread(target=server.run)
+        thread.start()
+        try:
+            while not server.started:
+                assert thread.is_alive()
+                time.sleep(0.01)
+            yield self
+        finally:
+            self.client.close()
+            server.should_exit = True
+            thread.join()
+            self.ledger.close()
+
+    def send(self, *contents: bytes, name: str = "sent", **options: object) -> httpx.Response:
+        files = [("files", (name, content, "application/octet-stream")) for content in contents]
+        return self.client.post("/api/instances", files=files, **options)
+
+    def receive(self) -> str:
+        """Put a job into the ledger as the listener would."""
+        job_id = uuid.uuid4().hex
+        uid = f"2.25.{uuid.uuid4().int}"
+        self.ledger.jobs.receive(
+            Instance(
+                job_id=job_id,
+                sop_instance_uid=uid,
+                sop_class_uid="1.2.840.10008.5.1.4.1.1.1",
+                series_instance_uid=uid,
+                study_instance_uid=uid,
+                transfer_syntax_uid="1.2.840.10008.1.2.1",
+                sha256="0" * 64,
+                size_bytes=10,
+                calling_ae_title="MODALITY",
+            )
+        )
+        return job_id
+
+    def left_in_incoming(self) -> list[str]:
+        return [path.name for path in self.spool.incoming.iterdir()]
+
+    def inbox(self) -> list[Path]:
+        return list(self.spool.root.glob("inbox/??/*.dcm"))
+
+
+def part10(dataset: Dataset, folder: Path) -> bytes:
+    path = folder / f"{uuid.uuid4().hex}.dcm"
+    dcmwrite(path, dataset, enforce_file_format=True)
+    return path.read_bytes()
+
+
+def picture(kind: str = "PNG", seed: int = 1) -> bytes:
+    pixels = np.random.default_rng(seed).integers(0, 256, (80, 90), dtype=np.uint8)
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, kind)
+    return stream.getvalue()

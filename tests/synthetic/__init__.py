@@ -1,0 +1,1 @@
+"""Synthetic instances and headers of nobody, and the same in every transfer syntax."""

@@ -1,0 +1,194 @@
+"""What `lobar check` finds well, worth knowing, or wrong; each with what to do about it."""
+
+import errno
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from peers.redis_server import RedisServer
+from support.ports import free_port
+
+from service.admin.check import questions, run_check
+from service.domain.check_result import CheckResult
+from service.errors import ExplainedError
+from service.settings import Destination, DimseDestination, Settings
+
+WELL, NOTE, WRONG = range(3)
+PACS = {"name": "pacs", "ae_title": "PACS", "host": "127.0.0.1", "port": 104}
+Ask = Callable[..., dict[str, CheckResult]]
+
+
+class SilentError(ExplainedError):
+    pass
+
+
+def echo(_: Settings, destination: Destination) -> str:
+    if isinstance(destination, DimseDestination) and destination.port == 1:
+        raise SilentError("it does not answer")
+    return "it answers"
+
+
+def load_bundle(settings: Settings) -> list[CheckResult]:
+    if settings.bundle.device == "cuda:1":
+        raise OSError(errno.ENOSPC, "No space left on device")
+    if settings.bundle.device == "cuda":
+        faults = ("there is no CUDA device", "it lacks an inferer")
+        return [CheckResult(subject="bundle", message=each, severity=WRONG) for each in faults]
+    return [CheckResult(subject="bundle", message="m 1 on cpu")]
+
+
+@pytest.fixture
+def ask(tmp_path: Path) -> Ask:
+    def run(**settings: object) -> dict[str, CheckResult]:
+        chosen = Settings(**{"state_dir": tmp_path / "state", **settings})
+        found = list(questions(chosen, echo=echo, load_bundle=load_bundle))
+        return {each.subject: each for each in found}
+
+    return run
+
+
+@pytest.fixture(autouse=True)
+def _no_variables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    monkeypatch.chdir(tmp_path)
+    return
+
+
+def test_a_machine_of_its_own_needs_only_to_be_told_where_to_send(ask: Ask) -> None:
+    found = ask()
+    assert {each.subject for each in found.values() if each.severity != WELL} == {"destinations"}
+    assert "read from the environment alone" in found["configuration"].message
+    assert "for anyone on this machine" in found["listener"].message
+    assert "lobar up" in found["redis"].message
+    assert "0 instances received" in found["ledger"].message
+
+
+def test_a_misspelt_variable_is_worth_knowing(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOBAR_DICMO__PORT", "104")
+    found = ask()["LOBAR_DICMO__PORT"]
+    assert (found.severity, "misspelt" in found.message) == (NOTE, True)
+
+
+@pytest.mark.parametrize(
+    ("dicom", "severity", "said"),
+    [
+        ({"host": "127.0.0.1"}, WELL, "for anyone on this machine"),
+        ({"host": "0.0.0.0"}, WRONG, "dicom.allowed_calling_ae_titles"),  # noqa: S104
+        ({"host": "0.0.0.0", "allow_any_calling_ae_title": True}, NOTE, "for anyone"),  # noqa: S104
+        ({"host": "0.0.0.0", "allowed_calling_ae_titles": ["CR1", "CR2"]}, WELL, "CR1, CR2"),  # noqa: S104
+    ],
+)
+def test_a_listener_that_strangers_can_reach_is_said_to_be_one(
+    ask: Ask, dicom: dict[str, object], severity: int, said: str
+) -> None:
+    found = ask(dicom=dicom)["listener"]
+    assert found.severity == severity
+    assert said in found.message
+
+
+@pytest.mark.parametrize(
+    ("web", "severity"),
+    [
+        ({"host": "::1"}, WELL),
+        ({"host": "0.0.0.0"}, WRONG),  # noqa: S104
+        ({"host": "0.0.0.0", "allow_non_loopback": True}, NOTE),  # noqa: S104
+    ],
+)
+def test_pages_that_strangers_can_reach_are_said_to_be_so(
+    ask: Ask, web: dict[str, object], severity: int
+) -> None:
+    assert ask(web=web)["web"].severity == severity
+
+
+def test_a_state_directory_that_cannot_be_one_is_named(ask: Ask, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    found = ask(state_dir=tmp_path / "file" / "state")
+    for subject in ("state directory", "ledger"):
+        assert found[subject].severity == WRONG
+        assert str(tmp_path / "file") in found[subject].message
+
+
+def test_a_disk_at_its_reserve_is_wrong(ask: Ask) -> None:
+    found = ask(spool={"reserve_bytes": 1 << 62})["state directory"]
+    assert (found.severity, "reserve" in found.message) == (WRONG, True)
+
+
+def test_a_ledger_that_cannot_be_reached_does_not_tell_its_password(ask: Ask) -> None:
+    url = f"postgresql://lobar:secret@127.0.0.1:{free_port()}/lobar"
+    found = ask(ledger={"url": url})["ledger"]
+    assert found.severity == WRONG
+    assert "secret" not in found.message
+
+
+def test_a_redis_that_answers_is_well_and_one_that_does_not_is_wrong(
+    ask: Ask, redis_server: RedisServer
+) -> None:
+    assert ask(redis={"url": redis_server.url})["redis"].severity == WELL
+    found = ask(redis={"url": f"redis://127.0.0.1:{free_port()}/0"})["redis"]
+    assert (found.severity, "refused" in found.message) == (WRONG, True)
+
+
+def test_a_bundle_and_destinations_that_do_not_answer_are_named_one_by_one(ask: Ask) -> None:
+    found = ask(bundle={"device": "cuda"}, destinations=[PACS, {**PACS, "name": "dead", "port": 1}])
+    assert found["bundle"].severity == WRONG
+    assert found["destination pacs"].severity == WELL
+    assert found["destination dead"] == CheckResult(
+        subject="destination dead", message="it does not answer", severity=WRONG
+    )
+
+
+@pytest.mark.parametrize(
+    ("url", "noticed"),
+    [
+        ("http://10.0.0.1/dicom-web", True),
+        ("http://127.0.0.1:8042/dicom-web", False),
+        ("https://10.0.0.1/dicom-web", False),
+    ],
+)
+def test_a_way_on_which_patient_data_can_be_read_is_worth_knowing(
+    ask: Ask, url: str, *, noticed: bool
+) -> None:
+    found = ask(destinations=[{"name": "web", "url": url}])
+    assert found["destination web"].severity == WELL
+    assert ("way to web" in found) == noticed
+    if noticed:
+        assert found["way to web"].severity == NOTE
+        assert "can be read on the way" in found["way to web"].message
+
+
+def test_a_destination_whose_result_the_listener_would_reject_is_worth_knowing(ask: Ask) -> None:
+    pacs = {**PACS, "storage_commitment": True}
+    for allowed, noted in ((["PACS", "CR1"], False), (["CR1"], True), ([], False)):
+        found = ask(destinations=[pacs], dicom={"allowed_calling_ae_titles": allowed})
+        assert ("commitment of pacs" in found) == noted
+    assert "commitment of pacs" not in ask(
+        destinations=[PACS], dicom={"allowed_calling_ae_titles": ["CR1"]}
+    )
+
+
+def test_a_bundle_that_cannot_be_tried_for_want_of_room_is_wrong(ask: Ask) -> None:
+    found = ask(bundle={"device": "cuda:1"})["bundle"]
+    assert (found.severity, "No space left on device" in found.message) == (WRONG, True)
+
+
+def test_the_exit_status_says_whether_anything_is_wrong(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good = Settings(state_dir=tmp_path, destinations=[PACS])
+    assert run_check(good, echo=echo, load_bundle=load_bundle) == 0
+    assert "Nothing is wrong." in capsys.readouterr().out
+    bad = Settings(state_dir=tmp_path, destinations=[{**PACS, "port": 1}])
+    assert run_check(bad, echo=echo, load_bundle=load_bundle) == 1
+    said = capsys.readouterr().out
+    assert "1 wrong." in said
+    assert "destination pacs  it does not answer" in said
+
+
+def test_all_that_a_bundle_lacks_is_printed_and_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = Settings(state_dir=tmp_path, destinations=[PACS], bundle={"device": "cuda"})
+    assert run_check(settings, echo=echo, load_bundle=load_bundle) == 1
+    said = capsys.readouterr().out
+    assert "wrong  bundle  there is no CUDA device" in said
+    assert "wrong  bundle  it lacks an inferer" in said
+    assert "2 wrong." in said

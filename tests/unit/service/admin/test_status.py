@@ -1,0 +1,130 @@
+"""What a person and a program are told about the ledger."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.inference_worker import House
+from support.routes import to
+from synthetic.objects import make_cr
+
+from service.admin.status import tell_status, tell_trace
+from service.console import file_name
+from service.domain.delivery import OutputRecord
+from service.domain.job import Verdict
+from service.domain.reasons import Reason
+
+SR = OutputRecord(
+    kind="sr", sop_class_uid="1.2.840.10008.5.1.4.1.1.88.34", sop_instance_uid="2.25.1"
+)
+VERDICT = Verdict(finding="present", probability=0.875, operating_point="balanced", model="m 1")
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> House:
+    return House(tmp_path)
+
+
+@pytest.fixture
+def jobs(house: House) -> list[str]:
+    """One job reported, one parked, one not analysed, one received."""
+    jobs = [house.receive(make_cr(rows=8, columns=8)) for _ in range(4)]
+    leased = house.ledger.jobs.lease("w/", 3, lease_seconds=60, maximum_attempts=3)
+    standing = {job.id: job for job in leased}
+    taken = [standing[job_id] for job_id in jobs if job_id in standing]
+    house.ledger.jobs.report(taken[0], VERDICT, [SR], to(["pacs"]))
+    house.ledger.jobs.park(taken[1], Reason.REPORT_FAILED)
+    house.ledger.jobs.not_analysed(taken[2], Reason.VIEW)
+    house.ledger.heartbeats.beat("infer", "host/infer/1/", ready=True)
+    return [job.id for job in taken]
+
+
+def status(house: House, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    tell_status(house.ledger, as_json=True)
+    return json.loads(capsys.readouterr().out)  # type: ignore[no-any-return]
+
+
+@pytest.mark.usefixtures("jobs")
+def test_a_program_is_told_every_number_in_one_line(
+    house: House, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = status(house, capsys)
+    assert told["jobs"] == {
+        "received": 1,
+        "reported": 1,
+        "delivered": 0,
+        "not_analysed": 1,
+        "parked": 1,
+    }
+    assert (told["received"], told["forgotten"], told["in_flight"], told["balance"]) == (4, 0, 2, 0)
+    assert told["parked"] == {"report-failed": 1}
+    assert (told["due"]["infer"], told["due"]["deliver"]) == (1, {"pacs": 1})
+    assert told["deliveries"] == [{"destination": "pacs", "state": "pending", "count": 1}]
+    assert [(part["role"], part["ready"]) for part in told["parts"]] == [("infer", True)]
+
+
+@pytest.mark.usefixtures("jobs")
+def test_a_person_is_told_the_same_in_tables(
+    house: House, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tell_status(house.ledger, as_json=False)
+    told = capsys.readouterr().out
+    for words in ("parked: report-failed", "received in all", "balance (0 is right)", "pacs"):
+        assert words in told
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in told.splitlines()]
+    assert ["received in all", "4"] in rows
+    assert ["pacs", "1", "0", "0", "0"] in rows
+
+
+def test_an_empty_ledger_is_no_special_case(
+    house: House, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert status(house, capsys)["received"] == 0
+    tell_status(house.ledger, as_json=False)
+
+
+def test_a_trace_tells_a_program_everything_and_one_line_a_job(
+    house: House, jobs: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert tell_trace(house.ledger, jobs[0], as_json=True)
+    (told,) = map(json.loads, capsys.readouterr().out.splitlines())
+    assert (told["id"], told["state"], told["probability"]) == (jobs[0], "reported", 0.875)
+    assert [event["name"] for event in told["events"]] == ["received", "leased", "reported"]
+    assert told["outputs"][0]["sop_instance_uid"] == "2.25.1"
+    assert told["deliveries"][0]["destination"] == "pacs"
+
+
+def test_a_trace_tells_a_person_what_happened(
+    house: House, jobs: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert tell_trace(house.ledger, jobs[1][:12], as_json=False)
+    told = capsys.readouterr().out
+    assert told.startswith(f"{jobs[1]}  parked: report-failed")
+    assert "reason report-failed" in told
+    assert tell_trace(house.ledger, jobs[0], as_json=False)
+    assert "pneumonia present, probability 0.875 at balanced, by m 1" in capsys.readouterr().out
+
+
+def test_a_study_of_any_size_is_told_whole(
+    house: House, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = "1.2.3.4"
+    for _ in range(60):
+        dataset = make_cr(rows=8, columns=8)
+        dataset.StudyInstanceUID = study
+        house.receive(dataset)
+    capsys.readouterr()
+    assert tell_trace(house.ledger, study, as_json=True)
+    assert len(capsys.readouterr().out.splitlines()) == 60
+
+
+def test_who_is_not_known_is_not_told_of(house: House, capsys: pytest.CaptureFixture[str]) -> None:
+    assert not tell_trace(house.ledger, "1.2.3", as_json=True)
+    assert not tell_trace(house.ledger, "1.2.3", as_json=False)
+    assert capsys.readouterr().out == ""
+
+
+def test_a_file_is_shown_by_the_name_it_has() -> None:
+    assert file_name(Path("/a/[red]b.dcm")).plain == "[red]b.dcm"
+    assert file_name(Path("b\udcff.dcm")).plain == "b\N{REPLACEMENT CHARACTER}.dcm"

@@ -1,0 +1,115 @@
+"""What a DICOMweb service's response says of one object."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from workers.delivery.stored_output import SUCCESS, WARNINGS
+from workers.delivery.stow_response import dimse_status, is_about_the_object
+
+UID, OTHER = "2.25.1", "2.25.2"
+STORED, FAILED, OTHER_FAILURES = "00081199", "00081198", "0008119A"
+WARNING, FAILURE = "00081196", "00081197"
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.just(UID),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from([STORED, FAILED, "Value", "00081155", WARNING, FAILURE]), inner
+        )
+    ),
+    max_leaves=20,
+)
+
+
+def item(uid: str = UID, **numbers: object) -> dict[str, object]:
+    named = {"00081155": {"vr": "UI", "Value": [uid]}}
+    return named | {tag: {"vr": "US", "Value": [value]} for tag, value in numbers.items()}
+
+
+def body(**sequences: list[dict[str, object]]) -> bytes:
+    found = {tag: {"vr": "SQ", "Value": items} for tag, items in sequences.items()}
+    return json.dumps(found).encode()
+
+
+@pytest.mark.parametrize(
+    ("http", "response", "status"),
+    [
+        (200, body(**{STORED: [item()]}), 0x0000),
+        (200, body(**{STORED: [item(OTHER), item()]}), 0x0000),
+        (200, b"[" + body(**{STORED: [item()]}) + b"]", 0x0000),
+        (202, body(**{STORED: [item(**{WARNING: 0xB000})]}), 0xB000),
+        (202, body(**{STORED: [item(**{WARNING: 0xB007})]}), 0xB007),
+        (202, body(**{STORED: [item(**{WARNING: "45062"})]}), 0xB006),
+        (202, body(**{STORED: [item(**{WARNING: 0xA700})]}), 0xB000),
+        (200, body(**{FAILED: [item(**{FAILURE: 0xA900})]}), 0xA900),
+        (409, body(**{FAILED: [item(**{FAILURE: 0x0122})]}), 0x0122),
+        (409, body(**{FAILED: [item(**{FAILURE: 0xA700})]}), 0xA700),
+        (409, body(**{FAILED: [item(**{FAILURE: 0xC123})]}), 0xC123),
+        (409, body(**{FAILED: [item(**{FAILURE: 0x0111})]}), 0x0111),
+        (409, body(**{FAILED: [item(**{FAILURE: 45070})]}), 0x0111),
+        (202, body(**{FAILED: [item(**{FAILURE: 0xA700})], STORED: [item()]}), 0xA700),
+        (200, body(**{OTHER_FAILURES: [{FAILURE: {"vr": "US", "Value": [0xC122]}}]}), 0xC122),
+        (409, body(**{FAILED: [{FAILURE: {"vr": "US", "Value": [0x0122]}}]}), 0x0122),
+        (202, body(**{STORED: [{WARNING: {"vr": "US", "Value": [0xB000]}}]}), 0x0110),
+    ],
+)
+def test_what_is_said_of_the_object_counts_whatever_the_http_status(
+    http: int, response: bytes, status: int
+) -> None:
+    assert dimse_status(http, response, UID) == status
+
+
+@pytest.mark.parametrize("reason", [0x0000, 0xB000, 0xB007, 0x0001, -1, 70_000, "x", None, 1.5])
+def test_what_failed_was_not_taken_whatever_the_reason_would_mean_elsewhere(reason: object) -> None:
+    response = body(**{FAILED: [item(**{FAILURE: reason})]})
+    for http in (200, 202, 409):
+        assert dimse_status(http, response, UID) == 0x0110
+
+
+@pytest.mark.parametrize("http", [200, 201, 204])
+@pytest.mark.parametrize("response", [b"", b"<xml/>", b"{}", b"[]", b'"stored"', b"\xff"])
+def test_success_without_a_word_about_any_object_is_success(http: int, response: bytes) -> None:
+    assert dimse_status(http, response, UID) == 0x0000
+
+
+@pytest.mark.parametrize("tag", [STORED, FAILED])
+def test_success_of_another_object_is_no_success_of_this_one(tag: str) -> None:
+    assert dimse_status(200, body(**{tag: [item(OTHER)]}), UID) == 0x0110
+
+
+@pytest.mark.parametrize(
+    ("http", "status"),
+    [
+        (202, 0x0110),
+        (400, 0xC000),
+        (409, 0x0110),
+        (413, 0x0110),
+        (415, 0xC000),
+        (422, 0xC000),
+        (507, 0xA700),
+    ],
+)
+def test_a_refusal_that_is_not_explained_is_one_all_the_same(http: int, status: int) -> None:
+    named = (body(**{FAILED: []}), body(**{FAILED: [item(OTHER)]}))
+    for response in (b"", b"{}", b"not json", *named):
+        assert dimse_status(http, response, UID) == status
+
+
+@pytest.mark.parametrize("http", [301, 307, 401, 403, 404, 405, 429, 500, 502, 503, 504])
+def test_a_response_about_the_service_says_nothing_of_the_object(http: int) -> None:
+    assert not is_about_the_object(http)
+
+
+@given(http=st.sampled_from([200, 202, 400, 409]), response=JSON)
+def test_any_response_gives_a_status(http: int, response: object) -> None:
+    status = dimse_status(http, json.dumps(response).encode(), UID)
+    assert 0 <= status <= 0xFFFF
+
+
+@given(response=st.binary(max_size=200))
+def test_a_response_that_cannot_be_read_is_never_taken_for_success(response: bytes) -> None:
+    status = dimse_status(409, response, UID)
+    assert status not in WARNINGS | {SUCCESS}

@@ -1,0 +1,128 @@
+"""What `lobar check` asks of the parts that only workers know: the bundle and the destinations."""
+
+import httpx
+from pydicom.uid import UID
+
+from service.dicom.storage_commitment import STORAGE_COMMITMENT
+from service.domain.check_result import CheckResult
+from service.errors import ExplainedError
+from service.settings import Destination, DimseDestination, Settings, WebDestination
+from workers.delivery import stow_rs
+from workers.delivery.dimse import OFFERED, associate
+from workers.delivery.stored_output import NO_CONNECTION, SUCCESS, UNKNOWN_HOST, UnreachableError
+
+
+class DestinationError(ExplainedError):
+    """A destination does not answer as it should."""
+
+
+def echo(settings: Settings, destination: Destination) -> str:
+    """Ask a destination whether it is there, and say which of our objects it would take.
+
+    Raises:
+        DestinationError: it cannot be reached, refuses us, or answers with a failure.
+    """
+    if isinstance(destination, DimseDestination):
+        return _echo(settings, destination)
+    if isinstance(destination, WebDestination):
+        return _query(destination)
+    raise TypeError(f"no way is known to a {type(destination).__name__}")
+
+
+def _echo(settings: Settings, destination: DimseDestination) -> str:
+    """Send C-ECHO to a destination and say which of our objects it would take.
+
+    Raises:
+        DestinationError: it cannot be reached, refuses us, or answers with a failure.
+    """
+    where = f"{destination.ae_title} at {destination.host}:{destination.port}"
+    try:
+        offered = (*OFFERED, UID(STORAGE_COMMITMENT))
+        with associate(destination, settings.dicom.ae_title, offered) as sender:
+            status = sender.echo()
+            taken = [uid.name for uid in OFFERED if sender.takes(uid)]
+            commits = sender.takes(STORAGE_COMMITMENT)
+    except UnreachableError as exc:
+        raise DestinationError(f"{where} does not answer: {_ADVICE.get(str(exc), exc)}") from exc
+    if status != SUCCESS:
+        raise DestinationError(f"{where} answered C-ECHO with 0x{status:04X}")
+    if not taken:
+        raise DestinationError(f"{where} answers C-ECHO, but takes none of our objects")
+    if destination.storage_commitment and not commits:
+        raise DestinationError(
+            f"{where} does not accept Storage Commitment, so that nothing would ever count as "
+            "delivered. Let it, or set storage_commitment to false."
+        )
+    and_commits = ", and commits itself" if destination.storage_commitment else ""
+    return f"{where} answers C-ECHO and takes {', '.join(taken)}{and_commits}"
+
+
+def _query(destination: WebDestination) -> str:
+    """Ask a DICOMweb service for one study: what it answers says whether it knows us.
+
+    Nothing can be stored to try it, so what it would take is not known.
+
+    Raises:
+        DestinationError: it cannot be reached, or turns us away.
+    """
+    where = destination.url
+    try:
+        with stow_rs.open_service(destination) as service:
+            status = service.query()
+    except UnreachableError as exc:
+        raise DestinationError(
+            f"{where} does not answer: {_WEB_ADVICE.get(str(exc), exc)}"
+        ) from exc
+    if httpx.codes.is_success(status):
+        return f"{where} answers a query (QIDO-RS)"
+    if status in _MAY_STORE_ALL_THE_SAME:
+        return f"{where} answers, but to no query (HTTP {status}): a report will show what it takes"
+    raise DestinationError(
+        f"{where} answers a query with HTTP {status}. {_STATUS_ADVICE.get(status, '')}".rstrip()
+    )
+
+
+def load_bundle(settings: Settings) -> list[CheckResult]:
+    """Load the bundle as the infer worker would, try it, and say all that it lacks."""
+    from workers.inference.bundle_check import inspect  # noqa: PLC0415 -- torch and monai cost seconds
+
+    return inspect(settings.bundle)
+
+
+_ADVICE = {
+    UNKNOWN_HOST: "no name service knows its host.",
+    NO_CONNECTION: "no connection. Is it running, and are host and port right?",
+    "association-rejected": "it rejects the association. Does it know our AE title "
+    "(dicom.ae_title), and is its own right?",
+    "association-aborted": "it aborts the association or leaves it unanswered. Is this its DICOM "
+    "port?",
+    "nothing-accepted": "it takes the association, but none of our objects and no C-ECHO.",
+    "no-answer": "it takes the association but does not answer.",
+    "echo-not-accepted": "it does not accept C-ECHO.",
+}
+
+_WEB_ADVICE = {
+    UNKNOWN_HOST: "no name service knows its host.",
+    NO_CONNECTION: "no connection. Is it running, and are host and port of its url right?",
+    stow_rs.TLS_FAILED: "no TLS connection. Is its certificate of an authority that ca_file or the "
+    "system trusts, is the name in it that of url, and does it want a client_certificate_file?",
+    stow_rs.CONNECTION_LOST: "it hangs up. Does it speak TLS (https://), or want a "
+    "client_certificate_file?",
+    stow_rs.NO_ANSWER: "it takes the connection but does not answer.",
+    stow_rs.TOKEN_UNREADABLE: "bearer_token_file cannot be read, or holds no bearer token.",
+    stow_rs.CA_UNREADABLE: "ca_file cannot be read, or holds no certificate in PEM.",
+    stow_rs.CERTIFICATE_UNREADABLE: "client_certificate_file and client_key_file cannot be read, "
+    "do not belong together, or the key has a password.",
+}
+_MAY_STORE_ALL_THE_SAME = frozenset({400, 405, 406, 501})
+_STATUS_ADVICE = {
+    301: "Give the address that it points to as url: no redirect is followed.",
+    302: "Give the address that it points to as url: no redirect is followed.",
+    307: "Give the address that it points to as url: no redirect is followed.",
+    308: "Give the address that it points to as url: no redirect is followed.",
+    401: "Is bearer_token or bearer_token_file given, right, and not expired?",
+    403: "Does it know the token or the certificate, and may their owner query and store?",
+    404: "Is the path of url right? Many have one, such as /dicom-web.",
+    429: "It is asked too often.",
+    503: "It says that it is out of service.",
+}

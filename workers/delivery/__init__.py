@@ -1,0 +1,1 @@
+"""Deliver: send outputs to destinations over C-STORE or STOW-RS."""

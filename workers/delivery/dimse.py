@@ -1,0 +1,255 @@
+"""C-STORE to a destination: what was sent, what was answered, and what never got through."""
+
+import contextlib
+import socket
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from pydicom.dataset import Dataset
+from pydicom.uid import (
+    UID,
+    Comprehensive3DSRStorage,
+    ComprehensiveSRStorage,
+)
+from pynetdicom import AE, _config, evt
+from pynetdicom.association import Association
+from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
+from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
+
+from service.dicom.implementation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from service.dicom.sop_classes import RESULT_SOP_CLASSES, RESULT_SYNTAXES
+from service.domain.delivery import Reference
+from service.settings import DimseDestination
+from workers.delivery.reactor_pause import held, install
+from workers.delivery.stored_output import (
+    CANNOT_UNDERSTAND,
+    NO_CONNECTION,
+    SOP_CLASS_NOT_SUPPORTED,
+    UNKNOWN_HOST,
+    Answer,
+    UnreachableError,
+    read_dataset,
+    read_names,
+    twin_of,
+)
+
+OFFERED: Final = tuple(UID(each) for each in RESULT_SOP_CLASSES)
+_config.STORE_SEND_CHUNKED_DATASET = True  # a path given to send_c_store goes as it lies on disk
+_QUICKACK: Final = getattr(socket, "TCP_QUICKACK", None)  # Linux
+MAXIMUM_PDU_BYTES: Final = 128 * 1024
+NOTHING_ACCEPTED: Final = "nothing-accepted"
+
+
+class Peer(Protocol):
+    """Whom we associate with."""
+
+    @property
+    def ae_title(self) -> str:
+        """Its AE title."""
+
+    @property
+    def host(self) -> str:
+        """Its address."""
+
+    @property
+    def port(self) -> int:
+        """Its port."""
+
+    @property
+    def calling_ae_title(self) -> str | None:
+        """The AE title we give ourselves there, if it is not everywhere the same."""
+
+    @property
+    def connect_seconds(self) -> float:
+        """How long a connection may take."""
+
+    @property
+    def response_seconds(self) -> float:
+        """How long each answer may take."""
+
+
+class Sender:
+    """An open association to a destination."""
+
+    def __init__(self, association: Association) -> None:
+        self._association = association
+        self._answers = True
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the destination still holds the association and answers on it."""
+        return self._answers and bool(self._association.is_established)
+
+    def send(self, path: Path) -> Answer:
+        """Store one object and give the answer.
+
+        It goes byte for byte when its transfer syntax was accepted; a Comprehensive 3D SR goes as
+        its Comprehensive SR twin when only that was.
+
+        Raises:
+            UnreachableError: no answer came.
+            DamagedError: the bytes in the outbox are no DICOM object any more.
+            OSError: the object cannot be read from the outbox.
+        """
+        names = read_names(path)
+        if self.takes(names.sop_class_uid, names.transfer_syntax_uid):
+            return self._store(path, names.reference)
+        dataset = read_dataset(path)
+        if names.sop_class_uid == Comprehensive3DSRStorage and not self.takes(names.sop_class_uid):
+            dataset = twin_of(dataset, names).dataset
+        sent = Reference(str(dataset.SOPClassUID), str(dataset.SOPInstanceUID))
+        if not self.takes(sent.sop_class_uid):
+            return Answer(status=SOP_CLASS_NOT_SUPPORTED, sent=sent)
+        return self._store(dataset, sent)
+
+    def _store(self, subject: Path | Dataset, sent: Reference) -> Answer:
+        if not self.is_open:  # pynetdicom would wait for an answer that cannot come
+            raise UnreachableError("association-lost")
+        try:
+            with held(self._association):
+                response = self._association.send_c_store(subject)
+        except RuntimeError as exc:  # the association ended meanwhile
+            raise UnreachableError("association-lost") from exc
+        except ValueError:  # a source element of no valid value that only a conversion meets
+            return Answer(status=CANNOT_UNDERSTAND, sent=sent)
+        if "Status" not in response:  # no answer in time, or an abort that shows a little later
+            self._answers = False
+            raise UnreachableError("no-answer")
+        return Answer(status=int(response.Status), sent=sent)
+
+    def echo(self) -> int:
+        """Send C-ECHO and give the status.
+
+        Raises:
+            UnreachableError: no answer came.
+        """
+        try:
+            with held(self._association):
+                response = self._association.send_c_echo()
+        except (RuntimeError, ValueError) as exc:
+            raise UnreachableError("echo-not-accepted") from exc
+        if "Status" not in response:
+            raise UnreachableError("no-answer")
+        return int(response.Status)
+
+    def takes(self, sop_class: str, transfer_syntax: str | None = None) -> bool:
+        """Tell whether the destination accepted a SOP class, in a transfer syntax if given."""
+        return any(
+            context.abstract_syntax == sop_class
+            and transfer_syntax in {None, context.transfer_syntax[0]}
+            for context in self._association.accepted_contexts
+        )
+
+
+@contextmanager
+def associate(
+    destination: DimseDestination, calling_ae_title: str, sop_classes: Sequence[str]
+) -> Iterator[Sender]:
+    """Open an association for objects of these SOP classes, and release it at the end.
+
+    Raises:
+        UnreachableError: the destination could not be reached or refused the association.
+    """
+    entity = entity_for(destination, calling_ae_title)
+    _propose(entity, sop_classes)
+    association = reach(entity, destination)
+    sender = Sender(association)
+    try:
+        yield sender
+    finally:
+        if sender.is_open:
+            association.release()
+
+
+def entity_for(peer: Peer, calling_ae_title: str) -> AE:
+    """Give the application entity that we are to a peer, still without presentation contexts."""
+    ae = AE(ae_title=peer.calling_ae_title or calling_ae_title)
+    ae.implementation_class_uid = IMPLEMENTATION_CLASS_UID
+    ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME
+    ae.connection_timeout = peer.connect_seconds
+    ae.acse_timeout = peer.response_seconds
+    ae.dimse_timeout = peer.response_seconds
+    ae.network_timeout = peer.response_seconds
+    return ae
+
+
+def reach(
+    entity: AE,
+    peer: Peer,
+    handlers: Sequence[Any] = (),
+    roles: Sequence[SCP_SCU_RoleSelectionNegotiation] = (),
+) -> Association:
+    """Open an association; whoever asked for it releases it.
+
+    Raises:
+        UnreachableError: the peer could not be reached or refused the association.
+    """
+    connected = threading.Event()
+    try:
+        association = entity.associate(
+            peer.host,
+            peer.port,
+            ae_title=peer.ae_title,
+            max_pdu=MAXIMUM_PDU_BYTES,
+            ext_neg=list(roles),
+            evt_handlers=[
+                (evt.EVT_CONN_OPEN, _send_at_once, [connected]),
+                (evt.EVT_DATA_SENT, _acknowledge_at_once),
+                (evt.EVT_DATA_RECV, _acknowledge_at_once),
+                *handlers,
+            ],
+        )
+    except OSError as exc:  # its name is not known, or nobody can be asked for it
+        raise UnreachableError(UNKNOWN_HOST) from exc
+    if not association.is_established:
+        _hang_up(association)
+        raise UnreachableError(_how_it_failed(association) if connected.is_set() else NO_CONNECTION)
+    install(association)
+    return association
+
+
+def _propose(ae: AE, sop_classes: Sequence[str]) -> None:
+    proposed = set(sop_classes)
+    if Comprehensive3DSRStorage in proposed:
+        proposed.add(ComprehensiveSRStorage)
+    for sop_class in sorted(proposed):
+        for syntax in RESULT_SYNTAXES:  # a context each, so that both may be accepted
+            ae.add_requested_context(sop_class, syntax)
+    ae.add_requested_context(Verification)
+
+
+def _hang_up(association: Association) -> None:
+    """Close what pynetdicom leaves open after an answer that is no DICOM."""
+    transport = association.dul.socket
+    if transport is not None and transport.socket is not None:
+        transport.socket.close()
+
+
+def _how_it_failed(association: Association) -> str:
+    if association.is_rejected:
+        return "association-rejected"
+    if association.rejected_contexts and not association.accepted_contexts:
+        return NOTHING_ACCEPTED
+    return "association-aborted"  # or not answered, upon which pynetdicom aborts it
+
+
+def _send_at_once(event: Any, connected: threading.Event) -> None:  # noqa: ANN401 -- pynetdicom's events are made at run time
+    """Note the connection, and turn Nagle's algorithm off: a delayed ACK costs 44 ms an object."""
+    connected.set()
+    connection = event.assoc.dul.socket.socket
+    if connection is not None:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def _acknowledge_at_once(event: Any) -> None:  # noqa: ANN401 -- as above
+    """Keep a peer that leaves Nagle's algorithm on from waiting for our ACK between its packets.
+
+    The kernel falls back to delaying after each packet, so this is said again and again.
+    """
+    connection = event.assoc.dul.socket.socket
+    if connection is not None and _QUICKACK is not None:
+        with contextlib.suppress(OSError):  # it was closed in the meantime
+            connection.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)

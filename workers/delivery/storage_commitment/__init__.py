@@ -1,0 +1,1 @@
+"""Storage commitment: ask destinations, answer senders."""

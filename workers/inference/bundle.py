@@ -1,0 +1,185 @@
+"""What a bundle's folder holds: a description, weights, and a configuration that makes the rest."""
+
+import hashlib
+import json
+import sys
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from monai.bundle.config_parser import ConfigParser
+
+from service.domain.reasons import Reason
+from service.errors import EX_CONFIG, ExplainedError
+from workers.prediction import Model, NotAnalysable, OperatingPoint
+
+METADATA: Final = "configs/metadata.json"
+CONFIGURATION: Final = "configs/inference.yaml"
+SECTIONS: Final = ("preprocessing", "network_def", "inferer", "postprocessing")
+_LONGEST: Final = 400  # characters; a network that does not fit names each of its weights
+_REASONS: Final = {str(reason): reason for reason in Reason}
+
+
+class BundleError(ExplainedError):
+    """The bundle cannot be used; the message says in one line what is wrong and what to do."""
+
+    exit_status = EX_CONFIG
+
+
+def read_metadata(bundle: Path) -> dict[str, Any]:
+    """Give configs/metadata.json.
+
+    Raises:
+        BundleError: it cannot be read, or is no JSON object.
+    """
+    path = bundle / METADATA
+    try:
+        metadata = json.loads(path.read_text())
+    except OSError as error:
+        raise BundleError(
+            f"{bundle} is not a bundle: {METADATA} cannot be read "
+            f"({error.strerror}); set bundle.path to a MONAI bundle's folder"
+        ) from error
+    except ValueError as error:
+        raise BundleError(f"{path} is not valid JSON: reinstall the bundle") from error
+    if not isinstance(metadata, dict):
+        raise BundleError(f"{path} does not hold a JSON object: reinstall the bundle")
+    return metadata
+
+
+def describe(metadata: dict[str, Any], operating_point: str | None) -> Model:
+    """Give the model that the metadata describe, at an operating point or at their default.
+
+    Raises:
+        BundleError: they lack something, hold nonsense, or have no such operating point.
+    """
+    try:
+        name = operating_point or metadata["default_operating_point"]
+        points = metadata["operating_points"]
+        if name not in points:
+            raise BundleError(
+                f"the bundle has no operating point {name!r}: choose one of {', '.join(points)}"
+            )
+        low, high = points[name]["indeterminate"]
+        return Model(
+            name=str(metadata["name"]),
+            version=str(metadata["version"]),
+            weights_sha256=str(metadata["weights"]["sha256"]),
+            calibrated=metadata["calibration"]["method"] != "none",
+            operating_point=OperatingPoint(
+                name=name,
+                threshold=float(points[name]["threshold"]),
+                indeterminate_low=float(low),
+                indeterminate_high=float(high),
+            ),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise BundleError(
+            f"{METADATA} lacks something or holds nonsense ({error!r}): reinstall the bundle"
+        ) from error
+
+
+def verified_weights(bundle: Path, metadata: dict[str, Any]) -> bytes:
+    """Give the weights' bytes once they are known to be those that the metadata name.
+
+    Raises:
+        BundleError: they cannot be read, or are others.
+    """
+    path = bundle / str(metadata["weights"]["path"])
+    try:
+        weights = path.read_bytes()
+    except OSError as error:
+        raise BundleError(
+            f"{path} cannot be read ({error.strerror}): reinstall the bundle with its weights"
+        ) from error
+    if hashlib.sha256(weights).hexdigest() != metadata["weights"]["sha256"]:
+        raise BundleError(f"{path} has another SHA-256 than {METADATA} names: reinstall the bundle")
+    return weights
+
+
+def fit(network: torch.nn.Module, weights: bytes) -> None:
+    """Put the weights into the network; whatever torch raises says what does not fit."""
+    network.load_state_dict(torch.load(BytesIO(weights), map_location="cpu", weights_only=True))
+
+
+def find_device(name: str) -> torch.device:
+    """Give the device of that name, or for "auto" CUDA where there is one.
+
+    Raises:
+        BundleError: there is no such device.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise BundleError(
+            f"there is no device {name!r}: set bundle.device to auto, cpu or cuda"
+        ) from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise BundleError("no CUDA device is available: set bundle.device to auto or cpu")
+    return device
+
+
+def parse_configuration(bundle: Path, metadata: dict[str, Any]) -> ConfigParser:
+    """Give the parsed configs/inference.yaml, its scripts importable and rooted in `bundle`.
+
+    A configuration is code: it may raise anything.
+    """
+    for name in [name for name in sys.modules if name.split(".")[0] == "scripts"]:
+        if not str(getattr(sys.modules[name], "__file__", "")).startswith(f"{bundle}/"):
+            del sys.modules[name]  # another bundle's; what it made keeps working
+    if str(bundle) in sys.path:
+        sys.path.remove(str(bundle))
+    sys.path.insert(1, str(bundle))
+    config = ConfigParser()
+    config.read_config(str(bundle / CONFIGURATION))
+    config.read_meta(metadata)
+    config["bundle_root"] = str(bundle)
+    config.parse()
+    return config
+
+
+def code_behind(error: BaseException) -> str | None:
+    """Give the code of the refusal that led to an error, if one did, known to us or not."""
+    codes = (getattr(each, "code", None) for each in _chain(error))
+    return next((code for code in codes if isinstance(code, str)), None)
+
+
+def refusal_behind(error: BaseException) -> NotAnalysable | None:
+    """Give the refusal that led to an error, if one with a reason of ours did.
+
+    MONAI wraps what a transform raises, so it may lie some way behind.
+    """
+    for each in _chain(error):
+        code = getattr(each, "code", None)
+        if isinstance(code, str) and code in _REASONS:
+            return NotAnalysable(_REASONS[code], str(getattr(each, "detail", "")))
+    return None
+
+
+def root(error: BaseException) -> BaseException:
+    """Give what a chain of wrapped exceptions began with.
+
+    The chain ends early at a coded refusal: what lies behind that is a decoder's own trouble.
+    """
+    for each in _chain(error):
+        if each.__cause__ is None or hasattr(each, "code"):
+            return each
+    return error
+
+
+def in_one_line(error: BaseException) -> str:
+    """Say what a chain of wrapped exceptions began with."""
+    cause = root(error)
+    words = " ".join(f"{type(cause).__name__}: {cause}".split())
+    return words if len(words) <= _LONGEST else f"{words[:_LONGEST]}…"
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    link: BaseException | None = error
+    while link is not None:
+        yield link
+        link = link.__cause__

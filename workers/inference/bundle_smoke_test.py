@@ -1,0 +1,268 @@
+"""Tries a bundle on radiographs made on the fly: does it keep the contract, whatever it is?
+
+They are drawn, show nobody, and are in DICOM, as everything is that the service gives a bundle.
+"""
+
+import io
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from service.dicom.secondary_capture import wrap
+from service.domain.check_result import CheckResult
+from workers.inference.bundle import BundleError, code_behind, in_one_line
+from workers.inference.pipeline import Answer, Pipeline, Prepared
+from workers.prediction import NotAnalysable, Region
+
+Picture = NDArray[np.uint8]
+Result = TypeVar("Result")
+Told = Generator[CheckResult, None, Result]  # says what is wrong on the way to a result
+
+TOLERANCE: Final = 1e-4  # of a probability; other batches add in another order
+SIZES: Final = ((420, 360), (300, 400))  # rows, columns: of both proportions
+_BRIGHTEST: Final = 255
+_ALIKE: Final = 0.02  # of brightness, between two ways to the same picture
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """Where the radiographs of a trial lie."""
+
+    chests: tuple[Path, ...]
+    inverted: Path  # the first of them as MONOCHROME1
+    png: Path  # the first of them
+    others: tuple[Path, ...]  # what is no chest
+
+
+def wrong(message: str) -> CheckResult:
+    """Give what makes a bundle unusable."""
+    return CheckResult(subject="bundle", message=message, severity=2)
+
+
+def note(message: str) -> CheckResult:
+    """Give what is worth knowing of a bundle."""
+    return CheckResult(subject="bundle", message=message, severity=1)
+
+
+def trial(pipeline: Pipeline) -> Told[str]:
+    """Try a pipeline; give what it made of the radiographs, in words."""
+    with TemporaryDirectory(prefix="lobar-check-") as folder:
+        radiographs = _draw(Path(folder))
+        read = []
+        for path in radiographs.chests:
+            read.append((yield from _read(pipeline, path)))  # noqa: PERF401 -- it yields
+        prepared = [each for each in read if isinstance(each, Prepared)]
+        yield from _pictures(prepared, read)
+        answers = yield from _answers(pipeline, [each.tensor for each in prepared])
+        if answers:
+            yield from _ways_in(pipeline, radiographs, prepared[0])
+            yield from _gate(pipeline, radiographs.others)
+            yield from _regions(pipeline, prepared[0], answers)
+    refusals = [each for each in read if isinstance(each, NotAnalysable)]
+    return _in_words([*answers, *refusals])
+
+
+def _in_words(answers: Sequence[Answer | NotAnalysable]) -> str:
+    """Say what came of the trial; a refusal is a fair answer to a radiograph that was drawn."""
+    numbers = [f"{each.probability:.3f}" for each in answers if isinstance(each, Answer)]
+    reasons = sorted({each.reason for each in answers if isinstance(each, NotAnalysable)})
+    given = [f"gives the probability {' and '.join(numbers)}"] if numbers else []
+    refused = [f"refuses as {' and '.join(reasons)}"] if reasons else []
+    return f"of {len(SIZES)} drawn radiographs it {' and '.join([*given, *refused])}"
+
+
+def _read(pipeline: Pipeline, path: Path) -> Told[Prepared | NotAnalysable | None]:
+    try:
+        return pipeline.read(path)
+    except NotAnalysable as refusal:
+        return refusal
+    except Exception as error:  # noqa: BLE001 -- a bundle may raise anything
+        yield wrong(_explained("preprocessing", error))
+        return None
+
+
+def _explained(stage: str, error: Exception) -> str:
+    if isinstance(error, BundleError):
+        return str(error)
+    if code := code_behind(error):
+        return (
+            f"{stage} refuses a radiograph with the code {code!r}, which Lobar does not know: "
+            "docs/bundles.md lists those it does"
+        )
+    return f"{stage} fails on a drawn radiograph ({in_one_line(error)})"
+
+
+def _pictures(
+    prepared: Sequence[Prepared], read: Sequence[Prepared | NotAnalysable | None]
+) -> Told[None]:
+    """Hold to the radiographs what overlays would show and what would be stacked to a batch."""
+    sizes = [size for size, each in zip(SIZES, read, strict=True) if isinstance(each, Prepared)]
+    for size, each in zip(sizes, prepared, strict=True):
+        if each.picture.shape != size:
+            yield wrong(
+                f"the first transform of preprocessing gives {_by(each.picture.shape)} for "
+                f"{_by(size)} rows by columns: let it give 1 x rows x columns, not turned"
+            )
+        low, high = float(each.picture.min()), float(each.picture.max())
+        if not (low >= -_ALIKE and high <= 1 + _ALIKE):
+            yield wrong(
+                f"the first transform of preprocessing gives values from {low:.4g} to {high:.4g}: "
+                "let it give 0 for black to 1 for white, as the overlay shows them"
+            )
+    shapes = sorted({tuple(each.tensor.shape) for each in prepared})
+    if len(shapes) > 1:
+        yield wrong(
+            f"preprocessing gives tensors of {' and '.join(map(_by, shapes))} for radiographs of "
+            "two sizes: let it give one shape, so that they can share a batch"
+        )
+
+
+def _by(shape: Sequence[int]) -> str:
+    return " x ".join(map(str, shape))
+
+
+def _answers(
+    pipeline: Pipeline, tensors: Sequence[torch.Tensor]
+) -> Told[list[Answer | NotAnalysable]]:
+    if len({each.shape for each in tensors}) != 1:
+        return []  # told, or nothing to try
+    try:
+        together = pipeline.answer(tensors)
+        again = pipeline.answer(tensors)
+        alone = [pipeline.answer([each])[0] for each in tensors]
+    except Exception as error:  # noqa: BLE001 -- a bundle may raise anything
+        yield wrong(_explained("inferer or postprocessing", error))
+        return []
+    for answer in together:
+        if isinstance(answer, Answer) and not 0 <= answer.probability <= 1:
+            yield wrong(
+                f'postprocessing gives {answer.probability:.4g} for "pred", which is no '
+                "probability: let it end with a sigmoid"
+            )
+    if not all(map(_alike, together, again)):
+        yield wrong("it gives one radiograph two answers when asked twice: is something random?")
+    elif not all(map(_alike, together, alone)):
+        yield wrong(
+            "it gives a radiograph alone another answer than in a batch: let it read each by itself"
+        )
+    return together
+
+
+def _alike(one: Answer | NotAnalysable, other: Answer | NotAnalysable) -> bool:
+    if isinstance(one, Answer) and isinstance(other, Answer):
+        return abs(one.probability - other.probability) <= TOLERANCE and _same_place(
+            one.region, other.region
+        )
+    if isinstance(one, NotAnalysable) and isinstance(other, NotAnalysable):
+        return one.reason is other.reason
+    return False
+
+
+def _same_place(one: Region | None, other: Region | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    apart = (
+        one.top - other.top,
+        one.left - other.left,
+        one.bottom - other.bottom,
+        one.right - other.right,
+    )
+    return max(map(abs, apart)) <= _ALIKE
+
+
+def _ways_in(pipeline: Pipeline, radiographs: Trial, first: Prepared) -> Told[None]:
+    """Give the first radiograph in two other wrappings, which should change nothing."""
+    try:
+        inverted = pipeline.read(radiographs.inverted).picture
+    except Exception as error:  # noqa: BLE001 -- as above
+        yield note(f"it cannot read MONOCHROME1, as many CR are ({in_one_line(error)})")
+    else:
+        if not _same_picture(inverted, first.picture):
+            yield note(
+                "it does not heed MONOCHROME1: such radiographs, as many CR are, reach its "
+                "network with their tones inverted"
+            )
+    try:
+        pipeline.read(radiographs.png)
+    except Exception as error:  # noqa: BLE001 -- as above
+        yield note(f"it cannot read PNG, so `lobar analyze` cannot either ({in_one_line(error)})")
+
+
+def _same_picture(one: NDArray[np.float32], other: NDArray[np.float32]) -> bool:
+    return one.shape == other.shape and float(np.abs(one - other).mean()) <= _ALIKE
+
+
+def _gate(pipeline: Pipeline, others: Sequence[Path]) -> Told[None]:
+    """Say so if what is no chest gets a probability like any other."""
+    for path in others:
+        try:
+            [answer] = pipeline.answer([pipeline.read(path).tensor])
+        except NotAnalysable:
+            return
+        except Exception as error:  # noqa: BLE001 -- as above
+            yield wrong(_explained("given what is no chest, it", error))
+            return
+        if isinstance(answer, NotAnalysable):
+            return
+    yield note("it has no gate: it gives noise and stripes a probability too, and reports them")
+
+
+def _regions(
+    pipeline: Pipeline, first: Prepared, answers: Sequence[Answer | NotAnalysable]
+) -> Told[None]:
+    """Say so if there is nothing that a region could come of; none is named of what is healthy."""
+    named = any(isinstance(answer, Answer) and answer.region for answer in answers)
+    if not named and pipeline.forward(first.tensor[None]).keys() == {"pred"}:
+        yield note("it names no region: its reports say whether, not where")
+
+
+def _draw(folder: Path) -> Trial:
+    chests = [_chest(rows, columns) for rows, columns in SIZES]
+    rows, columns = SIZES[0]
+    noise = np.random.default_rng(1).integers(0, _BRIGHTEST + 1, (rows, columns), dtype=np.uint8)
+    stripes = np.full((rows, columns), 40, np.uint8)
+    stripes[:, ::7] = _BRIGHTEST
+    png = folder / "chest.png"
+    png.write_bytes(_png(chests[0]))
+    return Trial(
+        chests=tuple(_dicom(folder / f"chest-{place}", each) for place, each in enumerate(chests)),
+        inverted=_dicom(folder / "inverted", chests[0], inverted=True),
+        png=png,
+        others=(_dicom(folder / "noise", noise), _dicom(folder / "stripes", stripes)),
+    )
+
+
+def _dicom(path: Path, picture: Picture, *, inverted: bool = False) -> Path:
+    instance = wrap(_png(_BRIGHTEST - picture if inverted else picture))
+    if inverted:
+        instance.PhotometricInterpretation = "MONOCHROME1"
+    instance.save_as(path.with_suffix(".dcm"), enforce_file_format=True)
+    return path.with_suffix(".dcm")
+
+
+def _png(picture: Picture) -> bytes:
+    content = io.BytesIO()
+    Image.fromarray(picture).save(content, format="PNG")
+    return content.getvalue()
+
+
+def _chest(rows: int, columns: int) -> Picture:
+    """Draw bright bone around dark lungs, a heart and a spine."""
+    v, u = np.mgrid[-1 : 1 : rows * 1j, -1 : 1 : columns * 1j]
+    lungs = _hill((u + 0.42) / 0.38, v / 0.8) + _hill((u - 0.42) / 0.38, v / 0.8)
+    heart = _hill((u - 0.12) / 0.4, (v - 0.35) / 0.5)
+    body, spine = _hill(u / 1.1, (v - 0.2) / 1.6), _hill(u / 0.15, 0 * v)
+    ribs = np.sin(16 * (v + 0.3 * u * u)) * body
+    brightness = 0.1 + 0.6 * body - 0.45 * lungs + 0.25 * heart + 0.12 * spine + 0.03 * ribs
+    return np.asarray(np.rint(np.clip(brightness, 0, 1) * _BRIGHTEST), dtype=np.uint8)
+
+
+def _hill(u: NDArray[np.float64], v: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.clip(1 - u * u - v * v, 0, 1)

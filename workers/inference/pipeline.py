@@ -1,0 +1,153 @@
+"""A bundle's parts in a row: a path in, a probability or a refusal out."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from monai.bundle.config_parser import ConfigParser
+from numpy.typing import NDArray
+
+from workers.inference.bundle import BundleError, fit, refusal_behind, root
+from workers.prediction import NotAnalysable, Region
+
+PICTURE_SIDE: Final = 1024
+Outputs = dict[str, torch.Tensor]  # what the inferer gave, float32 on the CPU, the batch first
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """One radiograph as the network wants it, and as a person does."""
+
+    tensor: torch.Tensor  # CxHxW float32 on the CPU
+    picture: NDArray[np.float32]  # rows x columns, 0 black to 1 white, at most PICTURE_SIDE a side
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What postprocessing made of one radiograph; whether it is a probability is yet to be seen."""
+
+    probability: float
+    region: Region | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pipeline:
+    """Preprocessing, network, inferer and postprocessing of one bundle, ready to run.
+
+    `read` may be called from several threads at once, `answer` from one at a time.
+    """
+
+    preprocessing: Callable[..., dict[str, Any]]
+    network: torch.nn.Module
+    inferer: Callable[[torch.Tensor, torch.nn.Module], torch.Tensor | Mapping[str, torch.Tensor]]
+    postprocessing: Callable[[dict[str, torch.Tensor]], Mapping[str, Any]]
+    device: torch.device
+
+    def read(self, path: Path) -> Prepared:
+        """Give one radiograph for the network and for a person, decoded once.
+
+        The bundle's first transform opens the radiograph; the rest is for the network. Raises
+        NotAnalysable for a radiograph that the bundle refuses, OSError for a path that cannot be
+        read, and whatever else a transform raises.
+        """
+        path.open("rb").close()  # MONAI's readers would hide why a path cannot be read
+        try:
+            opened = self.preprocessing({"image": str(path)}, end=1)
+            picture = _shrunk(torch.as_tensor(opened["image"], dtype=torch.float32))
+            prepared = self.preprocessing(opened, start=1)["image"]
+        except Exception as error:
+            if refusal := refusal_behind(error):
+                raise refusal from error
+            cause = root(error)
+            if isinstance(cause, OSError | MemoryError):
+                raise cause from error
+            raise
+        tensor = torch.as_tensor(prepared, dtype=torch.float32).contiguous()
+        return Prepared(tensor=tensor, picture=picture)
+
+    def answer(self, prepared: Sequence[torch.Tensor]) -> list[Answer | NotAnalysable]:
+        """Give an answer for each prepared radiograph or the refusal of it, in their order.
+
+        Raises:
+            BundleError: the inferer's outputs are not what a bundle gives.
+        """
+        if not prepared:
+            return []
+        outputs = self.forward(torch.stack(list(prepared)))
+        return [
+            self._conclude({key: output[place] for key, output in outputs.items()})
+            for place in range(len(prepared))
+        ]
+
+    def forward(self, images: torch.Tensor) -> Outputs:
+        """Give the inferer's outputs for images BxCxHxW; what the GPU cannot hold is halved."""
+        try:
+            with torch.inference_mode():
+                given = self.inferer(images.to(self.device), self.network)
+                return _named(given, batch=len(images))
+        except torch.OutOfMemoryError:
+            if len(images) == 1:
+                raise
+        torch.cuda.empty_cache()
+        middle = len(images) // 2
+        first, second = self.forward(images[:middle]), self.forward(images[middle:])
+        return {key: torch.cat([first[key], second[key]]) for key in first}
+
+    def _conclude(self, outputs: Outputs) -> Answer | NotAnalysable:
+        try:
+            with torch.inference_mode():  # tensors made in it may not be changed outside of it
+                found = self.postprocessing(dict(outputs))
+        except Exception as error:
+            if refusal := refusal_behind(error):
+                return refusal  # this radiograph's alone: the others of the batch go on
+            raise
+        return Answer(probability=float(found["pred"]), region=_region(found.get("region")))
+
+
+def assemble(config: ConfigParser, weights: bytes, device: torch.device) -> Pipeline:
+    """Make a bundle's parts and fit the weights; a bundle is code, so it may raise anything."""
+    network = config.get_parsed_content("network_def")
+    fit(network, weights)
+    return Pipeline(
+        preprocessing=config.get_parsed_content("preprocessing"),
+        network=network.to(device).eval(),
+        inferer=config.get_parsed_content("inferer"),
+        postprocessing=config.get_parsed_content("postprocessing"),
+        device=device,
+    )
+
+
+def _named(given: torch.Tensor | Mapping[str, torch.Tensor], *, batch: int) -> Outputs:
+    """Give an inferer's outputs by name; a plain tensor is the logits."""
+    outputs = given if isinstance(given, Mapping) else {"pred": given}
+    if "pred" not in outputs:
+        raise BundleError(
+            f"the bundle's inferer gives {', '.join(map(str, outputs)) or 'nothing'} and no "
+            '"pred": let it give the logits under that name'
+        )
+    for key, output in outputs.items():
+        if not isinstance(output, torch.Tensor) or output.ndim == 0 or len(output) != batch:
+            raise BundleError(
+                f'the bundle\'s inferer gives for "{key}" no tensor with one entry for each of '
+                f"{batch} radiographs: put the batch first"
+            )
+    return {key: output.to(device="cpu", dtype=torch.float32) for key, output in outputs.items()}
+
+
+def _region(found: Any) -> Region | None:  # noqa: ANN401 -- a bundle's own list, array or tensor
+    if found is None:
+        return None
+    top, left, bottom, right = (float(edge) for edge in found)
+    return Region(top=top, left=left, bottom=bottom, right=right)
+
+
+def _shrunk(image: torch.Tensor) -> NDArray[np.float32]:
+    """Give 1xHxW as HxW, averaged down to what an overlay can show: a batch holds many of them."""
+    scale = max(image.shape[-2:]) / PICTURE_SIDE
+    if scale > 1:
+        rows, columns = (max(1, round(side / scale)) for side in image.shape[-2:])
+        image = torch.nn.functional.interpolate(image[None], (rows, columns), mode="area")[0]
+    return np.asarray(image[0].numpy(), dtype=np.float32)

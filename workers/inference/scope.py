@@ -1,0 +1,111 @@
+"""Which headers name an instance that the model is for: a frontal radiograph of the chest.
+
+One table of rules. A header that is silent, or speaks a language the table does not know, passes:
+only what is plainly something else is left unread. What the pixels say is the bundle's to judge.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+from pydicom.dataset import Dataset
+from pydicom.uid import SecondaryCaptureImageStorage
+
+from service.dicom.implementation import is_own_result
+from service.dicom.sop_classes import DOCUMENT_SOP_CLASSES
+from service.domain.reasons import Reason
+
+RADIOGRAPHIC: Final = frozenset({"CR", "DX", "RG"})  # PS3.3 C.7.3.1.1.1
+UNTOLD: Final = frozenset({"", "OT", "SC"})  # what a Secondary Capture may say of itself
+
+# PS3.16 annex L: the parts that a projection radiograph without the chest may name
+OTHER_BODY_PARTS: Final = frozenset(
+    """
+    ABDOMEN ABDOMENPELVIS ANKLE ARM BLADDER BREAST CALCANEUS CALF CERVIX CLAVICLE COCCYX COLON
+    CSPINE DUODENUM ELBOW EXTREMITY EYE FEMUR FINGER FOOT FOREARM HAND HEAD HEADNECK HIP HUMERUS
+    JAW KIDNEY KNEE LEG LSPINE LUMBARSPINE MANDIBLE MAXILLA NECK ORBIT PATELLA PELVIS RADIUS
+    RADIUSULNA RECTUM SACRUM SCAPULA SHOULDER SIJOINT SKULL SINUS SSPINE THIGH TIBIA TIBIAFIBULA
+    TLSPINE TMJ TOE ULNA UPPERARM WRIST ZYGOMA
+    """.split()  # noqa: SIM905 -- a table of words reads better than a list of literals
+)
+# PS3.3 C.8.7.1.1.1 and C.8.11.7: lateral, oblique, decubitus; and what consoles write
+OTHER_VIEWS: Final = frozenset(
+    "LL RL LLD RLD LLO RLO LAT LATERAL LLAT RLAT OBL OBLIQUE LAO RAO LPO RPO".split()  # noqa: SIM905 -- as above
+)
+# PS3.16 CID 4010 and its kin: lateral, left and right lateral, sagittal, the obliques, by SNOMED CT
+# codes and by the SNOMED RT ones that older equipment sends (PS3.16 annex O)
+OTHER_VIEW_CODES: Final = frozenset(
+    """
+    399067008 399173006 399198007 49370004 30730003 399182000 399184004 399236003 399135007
+    399356000 399006002 399038007 399160007 260427002
+    R-102CD R-10236 R-10232 G-A104 G-A145 R-102C1 R-10238 R-10234 R-10220
+    R-40985 R-10212 R-10210 R-10204 R-40783
+    """.split()  # noqa: SIM905 -- as above
+)
+
+
+def _shows_own_result(header: Dataset) -> bool:
+    return is_own_result(header)
+
+
+def _is_no_image(header: Dataset) -> bool:
+    return _text(header, "SOPClassUID") in DOCUMENT_SOP_CLASSES
+
+
+def _has_frames(header: Dataset) -> bool:
+    try:
+        return float(_text(header, "NumberOfFrames")) > 1
+    except ValueError:  # none or no number: the pixels tell
+        return False
+
+
+def _is_other_modality(header: Dataset) -> bool:
+    modality = _text(header, "Modality")
+    captured = _text(header, "SOPClassUID") == SecondaryCaptureImageStorage
+    return modality not in RADIOGRAPHIC and not (modality in UNTOLD and (captured or not modality))
+
+
+def _is_other_body_part(header: Dataset) -> bool:
+    return _word(header, "BodyPartExamined") in OTHER_BODY_PARTS
+
+
+def _is_other_view(header: Dataset) -> bool:
+    named = _word(header, "ViewPosition") in OTHER_VIEWS
+    return named or any(
+        _text(item, "CodeValue") in OTHER_VIEW_CODES for item in _items(header, "ViewCodeSequence")
+    )
+
+
+RULES: Final[tuple[tuple[Reason, Callable[[Dataset], bool]], ...]] = (
+    (Reason.OWN_RESULT, _shows_own_result),
+    (Reason.NOT_AN_IMAGE, _is_no_image),
+    (Reason.MODALITY, _is_other_modality),
+    (Reason.BODY_PART, _is_other_body_part),
+    (Reason.VIEW, _is_other_view),
+    (Reason.MULTI_FRAME, _has_frames),
+)
+
+
+def out_of_scope(header: Dataset) -> Reason | None:
+    """Give the first rule's reason that the header falls under; None when the model may look."""
+    return next((reason for reason, applies in RULES if applies(header)), None)
+
+
+def _word(header: Dataset, keyword: str) -> str:
+    """Read a header's word as the tables have it: `C-SPINE` and `L SPINE` are what they are."""
+    return "".join(filter(str.isalnum, _text(header, keyword)))
+
+
+def _text(header: Dataset, keyword: str) -> str:
+    """Read a header's word in capitals; whatever cannot be read is as good as absent."""
+    try:
+        value = header.get(keyword)
+    except Exception:  # noqa: BLE001 -- pydicom raises what a broken value makes it raise
+        return ""
+    return "" if value is None else str(value).strip().upper()
+
+
+def _items(header: Dataset, keyword: str) -> list[Dataset]:
+    try:
+        return list(header.get(keyword) or [])
+    except Exception:  # noqa: BLE001 -- as above
+        return []

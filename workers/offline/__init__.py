@@ -1,0 +1,1 @@
+"""`lobar analyze`: files in, findings out, without a service."""

@@ -1,0 +1,1 @@
+"""Report: build the outputs of a conclusion."""

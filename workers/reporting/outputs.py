@@ -1,0 +1,128 @@
+"""What is kept of a conclusion: the objects in the outbox, and the facts in the ledger."""
+
+from collections.abc import Collection, Iterator
+from datetime import UTC, datetime
+from typing import Final
+
+from pydicom.dataset import Dataset
+
+from service.domain.delivery import OutputRecord
+from service.domain.job import Job, Revision, Verdict
+from service.domain.routing import OutputKind
+from service.settings import Settings
+from service.storage.ledger import Ledger
+from service.storage.spool import Spool
+from workers.prediction import Conclusion, Prediction
+from workers.reporting.output import Output
+from workers.reporting.overlay.secondary_capture import build_overlay
+from workers.reporting.pdf.document import build_pdf
+from workers.reporting.picture import Pixels
+from workers.reporting.presentation_state.build import build_presentation_state
+from workers.reporting.revision import edition_of
+from workers.reporting.source import Source
+from workers.reporting.sr.report import build_report
+from workers.reporting.uids import FIRST, Edition, result_uids
+
+UNASKED: Final = frozenset({OutputKind.SR, OutputKind.OVERLAY})  # made for whoever comes later
+
+
+def make_outputs(
+    header: Dataset,
+    picture: Pixels | None,
+    conclusion: Conclusion,
+    *,
+    kinds: Collection[OutputKind],
+    now: datetime,
+    edition: Edition = FIRST,
+) -> Iterator[Output]:
+    """Make the objects of these kinds that say what was concluded.
+
+    `header` and `picture` are the source's, as in `build_report` and `build_overlay`.
+
+    Raises:
+        ReportError: no valid object can be made for this source.
+    """
+    if OutputKind.SR in kinds:
+        yield build_report(header, conclusion, now=now, edition=edition)
+    if OutputKind.OVERLAY in kinds:
+        yield build_overlay(header, picture, conclusion, now=now, edition=edition)
+    if OutputKind.GSPS in kinds:
+        state = build_presentation_state(header, conclusion, now=now, edition=edition)
+        if state is not None:  # there is none for a source in colour
+            yield state
+    if OutputKind.PDF in kinds:
+        yield build_pdf(header, picture, conclusion, now=now, edition=edition)
+
+
+def keep_results(
+    settings: Settings,
+    ledger: Ledger,
+    spool: Spool,
+    job: Job,
+    header: Dataset,
+    picture: Pixels | None,
+    conclusion: Conclusion,
+) -> None:
+    """Make the outputs durable, then let the ledger owe them to whoever wants them.
+
+    The objects are dated by when the analysis was asked for, so that a second run makes the same
+    bytes. The report is always made, whoever wants it: it is what a later one follows.
+
+    Raises:
+        ReportError: no valid object can be made for this source.
+        StaleLeaseError: somebody else leased the job meanwhile.
+        OSError: the outbox cannot be written.
+    """
+    source_uid = Source.read(header).sop_instance_uid
+    dated = edition_of(
+        job,
+        ledger.view.revisions(job),
+        lambda edition: (
+            result_uids(
+                kind=OutputKind.SR, source_uid=source_uid, conclusion=conclusion, edition=edition
+            ).instance
+        ),
+    )
+    routes = settings.routes
+    kinds = routes.kinds(conclusion.outcome) if routes.anywhere else UNASKED
+    outputs = make_outputs(
+        header,
+        picture,
+        conclusion,
+        kinds=kinds | {OutputKind.SR},
+        now=datetime.fromtimestamp(dated.at, tz=UTC),
+        edition=dated.edition,
+    )
+    records, revision = [], None
+    for output in outputs:
+        spool.put_output(job.id, output.kind, output.sop_instance_uid, output.encode())
+        records.append(
+            OutputRecord(
+                kind=output.kind,
+                sop_class_uid=output.sop_class_uid,
+                sop_instance_uid=output.sop_instance_uid,
+            )
+        )
+        if output.kind is OutputKind.SR:
+            revision = Revision(
+                job_id=job.id,
+                sop_class_uid=output.sop_class_uid,
+                sop_instance_uid=output.sop_instance_uid,
+                series_instance_uid=str(output.dataset.SeriesInstanceUID),
+                follows=dated.follows,
+                dated_at=dated.at,
+            )
+    ledger.jobs.report(job, _verdict(conclusion), records, routes, revision=revision)
+
+
+def _verdict(conclusion: Conclusion) -> Verdict:
+    model = conclusion.model
+    point, name = model.operating_point.name, f"{model.name} {model.version}"
+    if isinstance(conclusion, Prediction):
+        return Verdict(
+            finding=conclusion.finding,
+            probability=conclusion.probability,
+            operating_point=point,
+            model=name,
+        )
+    return Verdict(refusal=conclusion.reason, operating_point=point, model=name)

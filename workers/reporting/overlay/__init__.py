@@ -1,0 +1,1 @@
+"""The annotated radiograph, a Secondary Capture."""

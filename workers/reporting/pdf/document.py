@@ -1,0 +1,86 @@
+"""A conclusion as a page to read and print: an Encapsulated PDF."""
+
+from datetime import datetime
+from typing import Final
+
+from pydicom.config import disable_value_validation
+from pydicom.dataset import Dataset
+from pydicom.uid import EncapsulatedPDFStorage
+
+from service.domain.routing import OutputKind
+from workers.prediction import Conclusion
+from workers.reporting.codes import DIAGNOSTIC_IMAGING_REPORT
+from workers.reporting.header import (
+    Kind,
+    add_request_attributes,
+    begin_result,
+    code_item,
+    referenced_instance,
+)
+from workers.reporting.output import Output
+from workers.reporting.pdf.page import TITLE, draw_page
+from workers.reporting.picture import Pixels, radiograph_of, require_picture
+from workers.reporting.source import Source
+from workers.reporting.uids import FIRST, Edition
+
+KIND: Final = Kind(
+    output=OutputKind.PDF,
+    sop_class_uid=EncapsulatedPDFStorage,
+    modality="DOC",
+    series_number=9804,
+    series_description="Lobar AI pneumonia page (unverified)",
+)
+
+
+def build_pdf(
+    source: Dataset,
+    pixels: Pixels | None,
+    conclusion: Conclusion,
+    *,
+    now: datetime,
+    edition: Edition = FIRST,
+) -> Output:
+    """Build the Encapsulated PDF (PS3.3 A.45.1) that tells a conclusion on one page.
+
+    The arguments are those of `build_overlay`: `pixels` is rows x columns of the source as
+    displayed, or None. The same arguments give the same bytes.
+
+    Raises:
+        ReportError: as `build_overlay` does.
+    """
+    require_picture(pixels)
+    evidence = Source.read(source)
+    with disable_value_validation():  # an accepted UID may begin a component with a zero
+        document = begin_result(KIND, source, evidence, conclusion, now=now, edition=edition)
+        add_request_attributes(document, source)
+        _add_document(document, evidence, shows_source=pixels is not None)
+        _add_page(document, evidence, pixels, conclusion)
+    return Output.of(KIND.output, document)
+
+
+def _add_document(document: Dataset, source: Source, *, shows_source: bool) -> None:
+    """Add SC Equipment and Encapsulated Document (PS3.3 C.8.6.1, C.24.2), but for the page."""
+    document.ConversionType = "WSD"
+    document.AcquisitionDateTime = ""  # Type 2: of the document there was no acquisition
+    # the page names nobody, so what the radiograph says of itself is true of the page
+    identifies = shows_source and source.burned_in_annotation == "YES"
+    document.BurnedInAnnotation = "YES" if identifies else "NO"
+    document.SourceInstanceSequence = [referenced_instance(source)]
+    document.DocumentTitle = TITLE
+    title = DIAGNOSTIC_IMAGING_REPORT
+    document.ConceptNameCodeSequence = [
+        code_item(title.value, title.scheme_designator, title.meaning)
+    ]
+    document.VerificationFlag = "UNVERIFIED"
+    document.MIMETypeOfEncapsulatedDocument = "application/pdf"
+
+
+def _add_page(
+    document: Dataset, source: Source, pixels: Pixels | None, conclusion: Conclusion
+) -> None:
+    # without its region, which the page draws in lines: they stay sharp on any paper
+    picture = None if pixels is None else radiograph_of(pixels)
+    page = draw_page(picture, conclusion, source_uid=source.sop_instance_uid)
+    document.EncapsulatedDocument = page + bytes(len(page) % 2)
+    document["EncapsulatedDocument"].VR = "OB"
+    document.EncapsulatedDocumentLength = len(page)  # without the padding

@@ -1,0 +1,1 @@
+"""The Grayscale Softcopy Presentation State."""

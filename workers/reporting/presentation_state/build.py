@@ -1,0 +1,196 @@
+"""A conclusion as a presentation state: the region and one line, drawn by the viewer itself."""
+
+from datetime import datetime
+from typing import Final
+
+import numpy as np
+from highdicom.color import CIELabColor
+from highdicom.pr import (
+    AnnotationUnitsValues,
+    GraphicLayer,
+    GraphicObject,
+    GraphicTypeValues,
+    TextJustificationValues,
+    TextObject,
+)
+from pydicom.config import disable_value_validation
+from pydicom.dataset import Dataset
+from pydicom.uid import GrayscaleSoftcopyPresentationStateStorage
+from pydicom.valuerep import format_number_as_ds
+
+from service.domain.routing import OutputKind
+from workers.prediction import Conclusion, Finding, NotAnalysed, Prediction, Region
+from workers.reporting.geometry import Box, pixel_box
+from workers.reporting.header import (
+    ANALYSED_BODY_PART,
+    Kind,
+    add_request_attributes,
+    begin_result,
+    referenced_instance,
+)
+from workers.reporting.output import Output
+from workers.reporting.picture import ORANGE
+from workers.reporting.presentation_state.greyscale import (
+    is_grey,
+    modality_transformation,
+    presentation_lut_shape,
+    voi_transformation,
+)
+from workers.reporting.presentation_state.shutter import display_shutter
+from workers.reporting.raw_elements import decimals
+from workers.reporting.source import Source
+from workers.reporting.uids import FIRST, Edition, tracking_uid
+from workers.reporting.wording import OF_A_REGION, basis_line, result_line
+
+KIND: Final = Kind(
+    output=OutputKind.GSPS,
+    sop_class_uid=GrayscaleSoftcopyPresentationStateStorage,
+    modality="PR",
+    series_number=9803,
+    series_description="Lobar AI pneumonia presentation (unverified)",
+)
+CONTENT_LABEL: Final = "LOBAR AI"
+CONTENT_DESCRIPTION: Final = "AI result about pneumonia (unverified)"
+LAYER: Final = "LOBAR AI"
+LINE_BOX: Final = (0.02, 0.01, 0.98, 0.06)  # left, top, right, bottom as shares of what is shown
+
+
+def build_presentation_state(
+    source: Dataset, conclusion: Conclusion, *, now: datetime, edition: Edition = FIRST
+) -> Output | None:
+    """Build the Grayscale Softcopy Presentation State (PS3.3 A.33.1) that shows a conclusion.
+
+    It shows the whole radiograph in the grey levels of its own header, one line of text and, if
+    pneumonia reads present and the prediction has a region, a box around that. There is no box on
+    anything else: viewers choose its colour, and it would look like a positive. The arguments are
+    those of `workers.reporting.sr.report.build_report`.
+
+    Returns:
+        The object; None where there can be none, because the source is not grey (the class is for
+        MONOCHROME1 and MONOCHROME2 only), or does not say its Rows and Columns, without which
+        neither the displayed area nor a box has coordinates.
+
+    Raises:
+        ReportError: the source does not name its class, instance, series and study.
+    """
+    evidence = Source.read(source)
+    if not is_grey(source) or evidence.rows is None or evidence.columns is None:
+        return None
+    with disable_value_validation():  # an accepted UID may begin a component with a zero
+        state = begin_result(KIND, source, evidence, conclusion, now=now, edition=edition)
+        _add_identification(state, source, evidence)
+        _add_displayed_area(state, source, evidence)
+        state.update(display_shutter(source))
+        _add_grey(state, source)
+        _add_graphics(state, evidence, conclusion, edition)
+    return Output.of(KIND.output, state)
+
+
+def _add_identification(state: Dataset, header: Dataset, source: Source) -> None:
+    """Add Presentation State Identification and Relationship (PS3.3 C.11.10, C.11.11)."""
+    state.PresentationCreationDate = state.ContentDate
+    state.PresentationCreationTime = state.ContentTime
+    del state.ContentDate, state.ContentTime  # of no module of this class
+    state.ContentLabel = CONTENT_LABEL
+    state.ContentDescription = CONTENT_DESCRIPTION
+    state.ContentCreatorName = ""  # Type 2: no person made it
+    state.BodyPartExamined = source.body_part or ANALYSED_BODY_PART
+    series = Dataset()
+    series.SeriesInstanceUID = source.series_instance_uid
+    series.ReferencedImageSequence = [referenced_instance(source)]
+    state.ReferencedSeriesSequence = [series]
+    add_request_attributes(state, header)
+
+
+def _add_displayed_area(state: Dataset, header: Dataset, source: Source) -> None:
+    """Show the whole image (PS3.3 C.10.4), where the first pixel is 1, 1, not 0, 0."""
+    area = Dataset()
+    area.ReferencedImageSequence = [referenced_instance(source)]
+    area.DisplayedAreaTopLeftHandCorner = [1, 1]
+    area.DisplayedAreaBottomRightHandCorner = [source.columns, source.rows]
+    area.PresentationSizeMode = "SCALE TO FIT"
+    spacing = source.pixel_spacing or source.imager_pixel_spacing
+    if spacing is None:
+        area.PresentationPixelAspectRatio = list(_aspect_ratio(header))
+    else:
+        area.PresentationPixelSpacing = [format_number_as_ds(each) for each in spacing]
+    state.DisplayedAreaSelectionSequence = [area]
+
+
+def _aspect_ratio(header: Dataset) -> tuple[int, int]:
+    """Give how much taller than wide a pixel is (PS3.3 C.7.6.3.1.7); square if nothing is said."""
+    match decimals(header, "PixelAspectRatio"):
+        case (vertical, horizontal) if min(vertical, horizontal) >= 1:
+            return round(vertical), round(horizontal)
+    return 1, 1
+
+
+def _add_grey(state: Dataset, header: Dataset) -> None:
+    """Add Modality LUT, Softcopy VOI LUT and Softcopy Presentation LUT (PS3.3 C.11)."""
+    state.update(modality_transformation(header))
+    voi = voi_transformation(header)
+    if voi is not None:
+        state.SoftcopyVOILUTSequence = [voi]
+    state.PresentationLUTShape = presentation_lut_shape(header)
+
+
+def _add_graphics(state: Dataset, source: Source, conclusion: Conclusion, edition: Edition) -> None:
+    """Add Graphic Annotation and Graphic Layer (PS3.3 C.10.5, C.10.7)."""
+    layer = GraphicLayer(
+        layer_name=LAYER,
+        order=1,
+        description=CONTENT_DESCRIPTION,
+        display_color=CIELabColor.from_rgb(*ORANGE),
+    )
+    annotation = Dataset()
+    annotation.ReferencedImageSequence = [referenced_instance(source)]
+    annotation.GraphicLayer = LAYER
+    annotation.TextObjectSequence = [
+        TextObject(
+            text_value=_line(conclusion),
+            units=AnnotationUnitsValues.DISPLAY,
+            bounding_box=LINE_BOX,
+            text_justification=TextJustificationValues.LEFT,
+        )
+    ]
+    region = _shown_region(conclusion)
+    if region is not None:
+        layer.GraphicLayerDescription = OF_A_REGION
+        box = pixel_box(region, rows=source.rows or 0, columns=source.columns or 0)
+        uid = tracking_uid(
+            source_uid=source.sop_instance_uid, conclusion=conclusion, edition=edition
+        )
+        annotation.GraphicObjectSequence = [_rectangle(box, uid)]
+    state.GraphicAnnotationSequence = [annotation]
+    state.GraphicLayerSequence = [layer]
+
+
+def _shown_region(conclusion: Conclusion) -> Region | None:
+    if isinstance(conclusion, Prediction) and conclusion.finding is Finding.PRESENT:
+        return conclusion.region
+    return None
+
+
+def _rectangle(box: Box, uid: str) -> GraphicObject:
+    """Give a closed rectangle as column, row in pixels.
+
+    For graphics 0, 0 is the outer corner of the first pixel, and Columns, Rows that of the last
+    (PIXEL in PS3.3 table C.10-5): the very coordinates of a report's SCOORD (C.18.6.1.1). Only
+    the corners of the displayed area are counted from 1.
+    """
+    left, top, right, bottom = box
+    corners = [(left, top), (right, top), (right, bottom), (left, bottom), (left, top)]
+    return GraphicObject(
+        graphic_type=GraphicTypeValues.POLYLINE,
+        graphic_data=np.array(corners),
+        units=AnnotationUnitsValues.PIXEL,
+        tracking_id=OF_A_REGION,
+        tracking_uid=uid,
+    )
+
+
+def _line(conclusion: Conclusion) -> str:
+    """Give the overlay's first line; where nothing was analysed, also its reason."""
+    if isinstance(conclusion, NotAnalysed):
+        return f"AI: {result_line(conclusion)}. {basis_line(conclusion)}"
+    return f"AI: {result_line(conclusion)} (unverified)"

@@ -1,0 +1,185 @@
+"""How a grey source is shown: what a presentation state has to repeat of its header.
+
+A presentation state replaces the transformations of the image that it refers to (PS3.4 N.2): what
+it leaves out is not applied. So what the source says validly is said again, and what is odd counts
+as absent, as where the bundle reads the pixels. Only the first of several windows or VOI LUTs is
+repeated: it is the one that the model saw.
+"""
+
+import math
+import re
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from pydicom.dataelem import DataElement, RawDataElement
+from pydicom.dataset import Dataset
+from pydicom.valuerep import format_number_as_ds
+
+from workers.reporting.raw_elements import decimals, items, tag_of, unsigned_short, words
+
+GREY: Final = frozenset({"MONOCHROME1", "MONOCHROME2"})
+VOI_FUNCTIONS: Final = frozenset({"LINEAR", "LINEAR_EXACT", "SIGMOID"})  # PS3.3 C.11.2.1.3
+LARGEST: Final = 1e12  # a number beyond it is junk, not a grey level
+NARROWEST_LINEAR: Final = 1  # PS3.3 C.11.2.1.2.1
+UNSPECIFIED: Final = "US"  # of Rescale Type and Modality LUT Type, PS3.3 C.11.1.1.2
+SIGNED_FROM: Final = 1 << 15
+MOST_ENTRIES: Final = 1 << 16  # of a LUT, said by 0 in its descriptor
+BITS_OF_ENTRIES: Final = range(8, 17)  # PS3.3 C.11.1.1.1 and, of DX, C.8.11.3.1.5
+BITS_OF_BYTES: Final = 8
+BITS_WRITTEN: Final = 16  # a presentation state has 8 or 16, PS3.3 C.11.2.1.1
+LARGEST_SHORT: Final = (1 << 16) - 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Table:
+    """A LUT: its first input, as 16 bits, its entries, and the largest that an entry may be."""
+
+    first: int
+    entries: tuple[int, ...]
+    largest: int
+
+    def stretched(self) -> "_Table":
+        """Give the same LUT with entries of 16 bits: how bright they are, not what they count."""
+        entries = tuple(
+            round(min(entry, self.largest) * LARGEST_SHORT / self.largest) for entry in self.entries
+        )
+        return _Table(first=self.first, entries=entries, largest=LARGEST_SHORT)
+
+
+def is_grey(header: Dataset) -> bool:
+    """Say whether a grayscale presentation state may refer to such an image (PS3.4 N.2)."""
+    photometric = words(header, "PhotometricInterpretation")
+    return len(photometric) == 1 and photometric[0] in GREY
+
+
+def presentation_lut_shape(header: Dataset) -> str:
+    """Give INVERSE where the lowest value is white, else IDENTITY (PS3.3 C.11.6).
+
+    A presentation state does not heed Photometric Interpretation: without INVERSE, MONOCHROME1
+    would turn into a negative. A DX image says INVERSE itself (C.8.11.3); that is the same
+    inversion and not a second one.
+    """
+    starts_white = words(header, "PhotometricInterpretation") == ("MONOCHROME1",)
+    says_inverse = words(header, "PresentationLUTShape") == ("INVERSE",)
+    return "INVERSE" if starts_white or says_inverse else "IDENTITY"
+
+
+def modality_transformation(header: Dataset) -> Dataset:
+    """Give the Modality LUT module (PS3.3 C.11.1); empty where the source has no valid one."""
+    result = Dataset()
+    table = _table(header, "ModalityLUTSequence")
+    if table is not None:
+        item = _lut_item(table, is_signed=_is_signed(header))
+        kinds = (_text(each, "ModalityLUTType") for each in items(header, "ModalityLUTSequence"))
+        item.ModalityLUTType = next(kinds, "") or UNSPECIFIED
+        result.ModalityLUTSequence = [item]
+        return result
+    slope, intercept = _number(header, "RescaleSlope"), _number(header, "RescaleIntercept")
+    if slope and intercept is not None:
+        result.RescaleSlope = format_number_as_ds(slope)
+        result.RescaleIntercept = format_number_as_ds(intercept)
+        result.RescaleType = _text(header, "RescaleType") or UNSPECIFIED
+    return result
+
+
+def voi_transformation(header: Dataset) -> Dataset | None:
+    """Give an item of Softcopy VOI LUT Sequence (PS3.3 C.11.8), of the first LUT or window."""
+    item = Dataset()
+    table = _table(header, "VOILUTSequence")
+    if table is not None:
+        item.VOILUTSequence = [_lut_item(table.stretched(), is_signed=_may_be_negative(header))]
+        return item
+    centre, width = _number(header, "WindowCenter"), _number(header, "WindowWidth")
+    if centre is None or width is None or width <= 0:
+        return None
+    function = _text(header, "VOILUTFunction")
+    if function in VOI_FUNCTIONS:
+        item.VOILUTFunction = function
+    if function in {"", "LINEAR"} and width < NARROWEST_LINEAR:
+        return None
+    item.WindowCenter = format_number_as_ds(centre)
+    item.WindowWidth = format_number_as_ds(width)
+    return item
+
+
+def _number(header: Dataset, keyword: str) -> float | None:
+    """Give the first value of a DS element, if it may be a grey level or a factor of one."""
+    values = decimals(header, keyword)
+    if not values or not math.isfinite(values[0]) or abs(values[0]) >= LARGEST:
+        return None
+    return values[0]
+
+
+def _text(header: Dataset, keyword: str) -> str:
+    values = words(header, keyword)
+    return values[0] if values and re.fullmatch(r"[A-Z0-9_]{1,16}", values[0]) else ""
+
+
+def _is_signed(header: Dataset) -> bool:
+    return unsigned_short(header, "PixelRepresentation") == 1
+
+
+def _may_be_negative(header: Dataset) -> bool:
+    """Say whether a VOI LUT may begin below zero: its input is what the modality's gives."""
+    if _table(header, "ModalityLUTSequence") is not None:
+        return False
+    return _is_signed(header) or (_number(header, "RescaleIntercept") or 0) < 0
+
+
+def _table(header: Dataset, keyword: str) -> _Table | None:
+    """Give the first LUT of a sequence, if it is whole (PS3.3 C.11.1.1.1)."""
+    for item in items(header, keyword)[:1]:
+        match _shorts(item, "LUTDescriptor"):
+            case (stated, first, bits) if bits in BITS_OF_ENTRIES:
+                count = stated or MOST_ENTRIES
+                entries = _shorts(item, "LUTData")
+                if bits == BITS_OF_BYTES and len(entries) < count:
+                    entries = _bytes_of(entries)[:count]
+                if len(entries) == count:
+                    return _Table(first=first, entries=entries, largest=(1 << bits) - 1)
+    return None
+
+
+def _bytes_of(data: tuple[int, ...]) -> tuple[int, ...]:
+    """Give the bytes of a LUT that has two entries in a word, the lower byte first."""
+    return tuple(byte for word in data for byte in (word & 0xFF, word >> 8))
+
+
+def _shorts(item: Dataset, keyword: str) -> tuple[int, ...]:
+    """Give an element's value field as unsigned numbers of 16 bits; nothing if it is none."""
+    element = item.get_item(keyword, keep_deferred=True)
+    if element is None:
+        return ()
+    if isinstance(element, RawDataElement):
+        order = "<" if element.is_little_endian else ">"
+        return tuple(_unpacked(element.value or b"", order))
+    return tuple(_decoded(element.value))
+
+
+def _unpacked(value: bytes, order: str) -> Iterator[int]:
+    if len(value) % 2 == 0:
+        yield from struct.unpack(f"{order}{len(value) // 2}H", value)
+
+
+def _decoded(value: object) -> Iterator[int]:
+    """Give the numbers of an element that somebody decoded before."""
+    if isinstance(value, bytes):
+        yield from _unpacked(value, "<")
+    elif isinstance(value, int):
+        yield value % MOST_ENTRIES
+    elif isinstance(value, (list, tuple)) or hasattr(value, "__iter__"):
+        yield from (int(each) % MOST_ENTRIES for each in value)
+
+
+def _lut_item(table: _Table, *, is_signed: bool) -> Dataset:
+    item = Dataset()
+    count, first = len(table.entries) % MOST_ENTRIES, table.first
+    if is_signed:
+        count, first = (each - MOST_ENTRIES * (each >= SIGNED_FROM) for each in (count, first))
+    vr = "SS" if is_signed else "US"
+    item.add(DataElement(tag_of("LUTDescriptor"), vr, [count, first, BITS_WRITTEN]))
+    data = struct.pack(f"<{len(table.entries)}H", *table.entries)
+    item.add(DataElement(tag_of("LUTData"), "OW", data))
+    return item

@@ -1,0 +1,1 @@
+"""The Celery workers: wiring of inference and delivery."""
