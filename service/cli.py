@@ -127,11 +127,11 @@ def web() -> None:
 def worker_infer() -> None:
     """Lease due jobs, predict them in batches and write their reports."""
     with _part() as settings:
-        from service.storage.opening import memory, redis_url
+        from service.storage.opening import open_stores, redis_url
         from workers.tasks.infer import run
 
         url = redis_url(settings)
-        with memory(settings) as (ledger, spool):
+        with open_stores(settings) as (ledger, spool):
             run(settings, ledger, spool, url)
 
 
@@ -139,11 +139,11 @@ def worker_infer() -> None:
 def worker_deliver() -> None:
     """Send reports to their destinations."""
     with _part() as settings:
-        from service.storage.opening import memory, redis_url
+        from service.storage.opening import open_stores, redis_url
         from workers.tasks.deliver import run
 
         url = redis_url(settings)
-        with memory(settings) as (ledger, spool):
+        with open_stores(settings) as (ledger, spool):
             run(settings, ledger, spool, url)
 
 
@@ -151,18 +151,18 @@ def worker_deliver() -> None:
 def status(*, as_json: JsonOption = False) -> None:
     """Say how many jobs stand where, what is due, and which parts live."""
     with _memory() as (_, ledger):
-        from service.admin.status import tell_status
+        from service.admin.status import print_status
 
-        tell_status(ledger, as_json=as_json)
+        print_status(ledger, as_json=as_json)
 
 
 @app.command()
 def trace(job: JobArgument, *, as_json: JsonOption = False) -> None:
     """Tell all that happened to one instance, or to each of a study."""
     with _memory() as (_, ledger):
-        from service.admin.status import tell_trace
+        from service.admin.status import print_trace
 
-        if not tell_trace(ledger, job, as_json=as_json):
+        if not print_trace(ledger, job, as_json=as_json):
             _fail("The ledger knows no such job, instance, series, study or report.", 1)
 
 
@@ -189,7 +189,7 @@ def requeue(
         from service.admin.requeue import reanalysed, requeued
         from service.storage.ledger import EVERYTHING
 
-        found = ledger.view.find(job, EVERYTHING) if job else ledger.view.parked(reason)
+        found = ledger.queries.find(job, EVERYTHING) if job else ledger.queries.parked(reason)
         going_on = (
             reanalysed(ledger, found) if reanalyse else requeued(ledger, settings.routes, found)
         )

@@ -9,7 +9,7 @@ from service.errors import ExplainedError
 from service.settings import Destination, DimseDestination, Settings, WebDestination
 from workers.delivery import stow_rs
 from workers.delivery.dimse import OFFERED, associate
-from workers.delivery.stored_output import NO_CONNECTION, SUCCESS, UNKNOWN_HOST, UnreachableError
+from workers.delivery.stored_output import NO_CONNECTION, SUCCESS, UNKNOWN_HOST, NoResponseError
 
 
 class DestinationError(ExplainedError):
@@ -42,7 +42,7 @@ def _echo(settings: Settings, destination: DimseDestination) -> str:
             status = sender.echo()
             taken = [uid.name for uid in OFFERED if sender.takes(uid)]
             commits = sender.takes(STORAGE_COMMITMENT)
-    except UnreachableError as exc:
+    except NoResponseError as exc:
         raise DestinationError(f"{where} does not answer: {_ADVICE.get(str(exc), exc)}") from exc
     if status != SUCCESS:
         raise DestinationError(f"{where} answered C-ECHO with 0x{status:04X}")
@@ -69,7 +69,7 @@ def _query(destination: WebDestination) -> str:
     try:
         with stow_rs.open_service(destination) as service:
             status = service.query()
-    except UnreachableError as exc:
+    except NoResponseError as exc:
         raise DestinationError(
             f"{where} does not answer: {_WEB_ADVICE.get(str(exc), exc)}"
         ) from exc

@@ -34,7 +34,7 @@ from workers.prediction import (
 from workers.reporting.header import INHERITED, TYPE_2
 from workers.reporting.output import Output, as_comprehensive
 from workers.reporting.outputs import make_outputs
-from workers.reporting.uids import Edition, Predecessor
+from workers.reporting.uids import OutputIdentity, Predecessor
 
 LONGEST_VALUE: Final = 60
 VARIES: Final = "varies"
@@ -109,7 +109,7 @@ def _samples() -> Iterator[Output]:
                 conclusion,
                 kinds=tuple(OutputKind),
                 now=datetime(2026, 1, 1, tzinfo=UTC) + timedelta(days=number, seconds=number),
-                edition=Edition(follows=None if place else _predecessor()),
+                identity=OutputIdentity(predecessor=None if place else _predecessor()),
             )
             for output in outputs:
                 yield output

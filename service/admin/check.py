@@ -152,7 +152,7 @@ def _spool(settings: Settings) -> str:
 
 def _ledger(settings: Settings) -> str:
     with open_ledger(settings) as ledger:
-        received = ledger.view.census().received
+        received = ledger.queries.job_counts().received
     kind = settings.ledger_url.split(":", 1)[0].split("+", 1)[0]
     return f"{kind}, at this version, {received} instances received"
 

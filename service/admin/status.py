@@ -12,21 +12,28 @@ from service.domain.delivery import DeliveryState
 from service.domain.job import Job, JobState
 from service.storage.ledger import EVERYTHING, Ledger
 from service.telemetry.heartbeat import FRESH_SECONDS
+from service.web.schemas import (
+    DeliveryResponse,
+    EventResponse,
+    JobResponse,
+    OutputResponse,
+    RevisionResponse,
+)
 
 
-def tell_status(ledger: Ledger, *, as_json: bool) -> None:
+def print_status(ledger: Ledger, *, as_json: bool) -> None:
     """Print how many jobs stand where, what is due, and which parts live."""
-    census, due = ledger.view.census(), ledger.view.due()
+    job_counts, due = ledger.queries.job_counts(), ledger.queries.due()
     parts = ledger.heartbeats.alive(FRESH_SECONDS)
-    deliveries = ledger.view.delivery_census()
+    deliveries = ledger.queries.delivery_counts()
     if as_json:
         facts = {
-            "received": census.received,
-            "forgotten": census.forgotten,
-            "jobs": census.by_state,
-            "in_flight": census.in_flight,
-            "balance": census.balance,
-            "parked": census.parked_by_reason,
+            "received": job_counts.received,
+            "forgotten": job_counts.forgotten,
+            "jobs": job_counts.by_state,
+            "in_flight": job_counts.in_flight,
+            "balance": job_counts.balance,
+            "parked": job_counts.parked_by_reason,
             "due": asdict(due),
             "deliveries": [
                 {"destination": name, "state": state, "count": count}
@@ -39,11 +46,11 @@ def tell_status(ledger: Ledger, *, as_json: bool) -> None:
     console = Console()
     jobs = Table("state", "jobs", title="Jobs", title_justify="left")
     for state in JobState:
-        jobs.add_row(state, str(census.by_state[state]))
-    for reason, count in sorted(census.parked_by_reason.items()):
+        jobs.add_row(state, str(job_counts.by_state[state]))
+    for reason, count in sorted(job_counts.parked_by_reason.items()):
         jobs.add_row(f"  parked: {reason}", str(count))
-    jobs.add_row("received in all", str(census.received))
-    jobs.add_row("balance (0 is right)", str(census.balance))
+    jobs.add_row("received in all", str(job_counts.received))
+    jobs.add_row("balance (0 is right)", str(job_counts.balance))
     console.print(jobs)
     waiting = Table("for", "due now", title="Due", title_justify="left")
     waiting.add_row("prediction", str(due.infer))
@@ -64,28 +71,29 @@ def tell_status(ledger: Ledger, *, as_json: bool) -> None:
     console.print(alive)
 
 
-def tell_trace(ledger: Ledger, text: str, *, as_json: bool) -> bool:
+def print_trace(ledger: Ledger, text: str, *, as_json: bool) -> bool:
     """Print all that happened to the jobs that a text names; False when it names none."""
-    jobs = ledger.view.find(text, EVERYTHING)
+    jobs = ledger.queries.find(text, EVERYTHING)
     for job in jobs:
         if as_json:
             _print_json(_whole(ledger, job))
         else:
-            _print_trace(ledger, job)
+            _print_events(ledger, job)
     return bool(jobs)
 
 
 def _whole(ledger: Ledger, job: Job) -> dict[str, Any]:
+    queries = ledger.queries
     return {
-        **asdict(job),
-        "revisions": [asdict(each) for each in ledger.view.revisions(job)],
-        "outputs": [asdict(each) for each in ledger.view.outputs(job.id)],
-        "deliveries": [asdict(each) for each in ledger.view.deliveries(job.id)],
-        "events": [asdict(each) for each in ledger.view.trace(job.id)],
+        **asdict(JobResponse.of(job)),
+        "revisions": [asdict(RevisionResponse.of(each)) for each in queries.revisions(job)],
+        "outputs": [asdict(OutputResponse.of(each)) for each in queries.outputs(job.id)],
+        "deliveries": [asdict(DeliveryResponse.of(each)) for each in queries.deliveries(job.id)],
+        "events": [asdict(EventResponse.of(each)) for each in queries.trace(job.id)],
     }
 
 
-def _print_trace(ledger: Ledger, job: Job) -> None:
+def _print_events(ledger: Ledger, job: Job) -> None:
     console = Console(highlight=False)
     console.print(f"[bold]{job.id}[/bold]  {job.state}" + (f": {job.reason}" if job.reason else ""))
     console.print(f"  instance {job.sop_instance_uid}\n  study    {job.study_instance_uid}")
@@ -95,7 +103,7 @@ def _print_trace(ledger: Ledger, job: Job) -> None:
             f"{job.operating_point}, by {job.model}"
         )
     events = Table("time", "event", "detail", box=None, pad_edge=True)
-    for event in ledger.view.trace(job.id):
+    for event in ledger.queries.trace(job.id):
         detail = ", ".join(f"{key} {value}" for key, value in event.detail.items())
         events.add_row(_time(event.at), event.name, detail)
     console.print(events)

@@ -9,22 +9,22 @@ from service.storage.spool import Spool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Custody:
+class CommitmentEvaluation:
     """What a sender is told, and the jobs that hold what it is told of."""
 
     result: Result
     job_ids: tuple[str, ...]
 
 
-def review(
+def evaluate(
     ledger: Ledger, spool: Spool, transaction_uid: str, instances: tuple[Reference, ...]
-) -> Custody:
+) -> CommitmentEvaluation:
     """Look for each instance as it is now.
 
     Raises:
         LedgerError: the ledger does not answer.
     """
-    jobs = ledger.requests.jobs_of(instances)
+    jobs = ledger.commitment_requests.jobs_of(instances)
     committed: dict[Reference, str] = {}
     failed: dict[Reference, int] = {}
     for each in instances:
@@ -38,4 +38,4 @@ def review(
         else:
             failed[each] = CLASS_INSTANCE_CONFLICT if held else NO_SUCH_INSTANCE
     result = Result(transaction_uid=transaction_uid, committed=tuple(committed), failed=failed)
-    return Custody(result=result, job_ids=tuple(committed.values()))
+    return CommitmentEvaluation(result=result, job_ids=tuple(committed.values()))

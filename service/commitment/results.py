@@ -16,15 +16,15 @@ from service.dicom.storage_commitment import (
 from service.domain.backoff import backoff_seconds
 from service.domain.delivery import Delivery, DeliveryState
 from service.domain.reasons import Reason
-from service.settings import Deliver
+from service.settings import DeliverSettings
 from service.storage.ledger import Ledger, LedgerError
-from service.telemetry.completion import observe_end
+from service.telemetry.completion import record_completion
 from service.telemetry.metrics import COMMITMENTS, PARKED
 
 log = structlog.get_logger()
 
 
-def take_result(ledger: Ledger, limits: Deliver, message: Message) -> int:
+def receive_result(ledger: Ledger, limits: DeliverSettings, message: Message) -> int:
     """Keep a result, and give the status that the N-EVENT-REPORT is answered.
 
     A transaction that is not awaited any more, or never was, is answered Success and changes
@@ -44,7 +44,7 @@ def take_result(ledger: Ledger, limits: Deliver, message: Message) -> int:
     return SUCCESS
 
 
-def _keep(ledger: Ledger, limits: Deliver, result: Result) -> list[Delivery]:
+def _keep(ledger: Ledger, limits: DeliverSettings, result: Result) -> list[Delivery]:
     changed = ledger.commitments.answered(
         result.transaction_uid,
         result.committed,
@@ -56,7 +56,7 @@ def _keep(ledger: Ledger, limits: Deliver, result: Result) -> list[Delivery]:
     )
     for delivery in changed:
         _tell(delivery, result)
-        observe_end(ledger, delivery.job_id)
+        record_completion(ledger, delivery.job_id)
     return changed
 
 

@@ -18,7 +18,7 @@ from service.dicom.storage_commitment import (
     SYNTAXES,
 )
 from service.domain.reasons import EXPLANATIONS, NOT_ANALYSED
-from service.settings import Dicom, Settings
+from service.settings import DicomSettings, Settings
 from service.storage.ledger.commitment_requests import MOST_OPEN
 
 IMPLEMENTATION = (
@@ -50,7 +50,7 @@ def listener(settings: Settings) -> Lines:
     yield from _commitment(settings)
 
 
-def _policies(dicom: Dicom) -> Iterator[tuple[str, str]]:
+def _policies(dicom: DicomSettings) -> Iterator[tuple[str, str]]:
     yield "AE title", dicom.ae_title
     yield "Calling AE titles accepted", ", ".join(dicom.allowed_calling_ae_titles) or "any"
     called = dicom.ae_title if dicom.require_called_ae_title else "any"

@@ -220,7 +220,7 @@ def wait_for_jobs(console: Console, ledger: Ledger, sent: Sequence[Sent]) -> dic
         task = progress.add_task("", total=len(uids))
         moved_at = time.monotonic()
         while time.monotonic() - moved_at < QUIET_SECONDS:
-            found = {uid: ledger.view.find(uid)[0] for uid in uids}
+            found = {uid: ledger.queries.find(uid)[0] for uid in uids}
             if found != jobs:
                 jobs, moved_at = found, time.monotonic()
             settled = sum(job.state in _SETTLED for job in jobs.values())
@@ -271,7 +271,7 @@ def _arrival(ledger: Ledger, pacs: StandInPacs, sent: Sent, job: Job | None) -> 
     """Give the report's file name in the PACS and the seconds since its C-STORE began."""
     if job is None:
         return "", ""
-    for output in ledger.view.outputs(job.id):
+    for output in ledger.queries.outputs(job.id):
         at, path = pacs.arrived_at(output.sop_instance_uid), pacs.path(output.sop_instance_uid)
         if output.kind == "sr" and at is not None and path is not None:
             return str(path), f"{at - sent.at:.2f}"

@@ -63,7 +63,7 @@ def celery_app(redis_url: str) -> Celery:
     return app
 
 
-class Doorbell:
+class Notifier:
     """Rings in a thread of its own, so that a silent Redis never holds up whoever rings."""
 
     def __init__(self, redis_url: str) -> None:
@@ -78,7 +78,7 @@ class Doorbell:
         self._thread = threading.Thread(target=self._run, name="doorbell", daemon=True)
         self._thread.start()
 
-    def ring(self, queue: str, *lane: str) -> None:
+    def notify(self, queue: str, *lane: str) -> None:
         """Ask for a ring, of one lane of a queue if it has lanes; returns at once."""
         with self._changed:
             self._wanted.add((queue, lane))
@@ -98,11 +98,11 @@ class Doorbell:
                 wanted, self._wanted = self._wanted, set()
                 closed = self._closed
             for queue, lane in sorted(wanted):
-                self._ring(queue, lane)
+                self._notify(queue, lane)
             if closed:
                 return
 
-    def _ring(self, queue: str, lane: tuple[str, ...]) -> None:
+    def _notify(self, queue: str, lane: tuple[str, ...]) -> None:
         try:
             waiting: Any = self._redis.llen(queue)
             if waiting < _RINGING_ALREADY:

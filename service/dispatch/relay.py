@@ -9,7 +9,7 @@ from typing import Final
 
 import structlog
 
-from service.dispatch.notifier import Doorbell
+from service.dispatch.notifier import Notifier
 from service.domain.queues import COMMITMENTS, DELIVER, INFER
 from service.settings import Settings
 from service.storage.ledger import Ledger, LedgerError
@@ -25,19 +25,19 @@ class Relay:
     """One loop over the ledger."""
 
     def __init__(
-        self, settings: Settings, ledger: Ledger, spool: Spool, doorbell: Doorbell
+        self, settings: Settings, ledger: Ledger, spool: Spool, notifier: Notifier
     ) -> None:
         self._settings = settings
         self._ledger = ledger
         self._spool = spool
-        self._doorbell = doorbell
+        self._notifier = notifier
         self._swept_at = -float("inf")
 
     def run(self, stopping: threading.Event) -> None:
         """Ring and sweep until told to stop; a ledger that does not answer is asked again."""
         while not stopping.is_set():
             try:
-                self.ring_due()
+                self.notify_due()
                 if time.monotonic() - self._swept_at >= self._settings.relay.sweep_seconds:
                     self._swept_at = time.monotonic()  # also if it fails: it reads whole folders
                     self.sweep()
@@ -45,15 +45,15 @@ class Relay:
                 log.warning("relay_failed", exc_info=exc)
             stopping.wait(self._settings.relay.interval_seconds)
 
-    def ring_due(self) -> None:
+    def notify_due(self) -> None:
         """Ring once for each queue and lane that has due work."""
-        due = self._ledger.view.due()
+        due = self._ledger.queries.due()
         if due.infer:
-            self._doorbell.ring(INFER)
+            self._notifier.notify(INFER)
         for destination in due.deliver.keys() | due.commit.keys():
-            self._doorbell.ring(DELIVER, destination)
+            self._notifier.notify(DELIVER, destination)
         if due.answer:
-            self._doorbell.ring(DELIVER, COMMITMENTS)
+            self._notifier.notify(DELIVER, COMMITMENTS)
 
     def sweep(self) -> None:
         """Park what is owed to nobody any more, and remove what nobody needs any more."""

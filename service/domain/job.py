@@ -96,23 +96,23 @@ class Job:
     probability: float | None
     operating_point: str | None
     model: str | None
-    refusal: Reason | None  # why the model did not read it, where a report says so
+    not_analysed_reason: Reason | None  # why the model did not read it, where a report says so
 
     @property
     def outcome(self) -> Outcome | None:
         """How the instance reads; None while nothing was reported of it."""
-        if self.refusal is not None:
+        if self.not_analysed_reason is not None:
             return Outcome.NOT_ANALYSED
         return Outcome(self.finding) if self.finding else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class ConclusionRecord:
     """What the ledger keeps of what was concluded: a finding, or why there is none."""
 
     finding: str | None = None
     probability: float | None = None
-    refusal: Reason | None = None
+    not_analysed_reason: Reason | None = None
     operating_point: str
     model: str  # name and version
 
@@ -124,14 +124,14 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Revision:
-    """One of the reports about an instance, each of which takes the place of the one it follows."""
+    """One of the reports about an instance, each of which replaces its predecessor."""
 
     id: int | None = None  # the ledger's number; None for one that it does not hold yet
     job_id: str
     sop_class_uid: str
     sop_instance_uid: str
     series_instance_uid: str
-    follows: int | None  # the revision whose place it takes
+    predecessor: int | None  # the revision that it replaces
     dated_at: float  # what its objects are dated by, seconds since the epoch
 
 

@@ -77,7 +77,7 @@ class _Examined:
     size_bytes: int
 
 
-class Reception:
+class Ingest:
     """The way from an arrived file to a promise.
 
     `known_ae_titles` may be named in the log; any other calling AE title is a stranger's text.
@@ -87,14 +87,14 @@ class Reception:
         self,
         spool: Spool,
         ledger: Ledger,
-        ring: Callable[[], None],
+        notify: Callable[[], None],
         *,
         inflated_bytes: int = INFLATED_BYTES,
         known_ae_titles: Collection[str] = (),
     ) -> None:
         self._spool = spool
         self._ledger = ledger
-        self._ring = ring
+        self._notify = notify
         self._inflated_bytes = inflated_bytes
         self._known_ae_titles = frozenset(known_ae_titles)
         self._ledger_is_in_doubt = False
@@ -153,7 +153,7 @@ class Reception:
         self._spool.accept(receipt.job_id, self._spool.inbox(arrived_as))
         with contextlib.suppress(TransitionError):  # somebody requeued it in the meantime
             self._ledger.jobs.requeue(receipt.job_id, NOWHERE)
-        self._ring()
+        self._notify()
 
     def _examine(
         self, arrived: Path, command: StoreCommand | None, sha256: str | None
@@ -196,7 +196,7 @@ class Reception:
             self._restore(instance.job_id, receipt)
             INSTANCES_REPEATED.inc()
         else:
-            self._ring()
+            self._notify()
             INSTANCES_RECEIVED.labels(source=sender.source).inc()
             RECEIVED_BYTES.inc(instance.size_bytes)
         log.info(

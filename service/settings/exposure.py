@@ -2,10 +2,10 @@
 
 from service.settings.destinations import Destination, WebDestination
 from service.settings.loopback import is_loopback
-from service.settings.sections import Dicom, Web
+from service.settings.sections import DicomSettings, WebSettings
 
 
-def listener_fault(dicom: Dicom) -> str | None:
+def listener_fault(dicom: DicomSettings) -> str | None:
     """Say what keeps the listener from starting where strangers could store; None when nothing."""
     if dicom.allowed_calling_ae_titles or dicom.allow_any_calling_ae_title:
         return None
@@ -17,7 +17,7 @@ def listener_fault(dicom: Dicom) -> str | None:
     )
 
 
-def web_fault(web: Web) -> str | None:
+def web_fault(web: WebSettings) -> str | None:
     """Say what keeps the pages from being served where strangers could look; None when nothing."""
     if web.allow_non_loopback or is_loopback(web.host):
         return None

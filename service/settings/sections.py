@@ -57,7 +57,7 @@ class CommitmentPeer(Section):
         return 60
 
 
-class Dicom(Section):
+class DicomSettings(Section):
     """The listener: who may send what, and how much at once."""
 
     ae_title: AETitle = "LOBAR"
@@ -83,34 +83,34 @@ class Dicom(Section):
     ] = ()
 
 
-class Spool(Section):
+class SpoolSettings(Section):
     """The disk that received bytes and reports lie on."""
 
     reserve_bytes: Annotated[int, Field(ge=0)] = 512 << 20
     keep_days: Annotated[float, Field(gt=0)] = 7
 
 
-class Ledger(Section):
+class LedgerSettings(Section):
     """The memory: SQLite in the state directory unless a PostgreSQL URL is given."""
 
     url: Annotated[str, AfterValidator(_ledger_url)] | None = None
     keep_days: Annotated[float, Field(gt=0)] = 365
 
 
-class Redis(Section):
+class RedisSettings(Section):
     """The doorbell's wire; without a URL `lobar up` starts a Redis of its own."""
 
     url: Annotated[str, AfterValidator(_redis_url)] | None = None
 
 
-class Relay(Section):
+class RelaySettings(Section):
     """How often the ledger is asked for due work."""
 
     interval_seconds: Seconds = 1
     sweep_seconds: Seconds = 600
 
 
-class Bundle(Section):
+class BundleSettings(Section):
     """The MONAI bundle and what it runs on."""
 
     path: Path = SHIPPED_BUNDLE
@@ -118,7 +118,7 @@ class Bundle(Section):
     operating_point: str | None = None
 
 
-class Infer(Section):
+class InferSettings(Section):
     """How jobs are taken for prediction."""
 
     batch_size: Annotated[int, Field(ge=1, le=1024)] = 8
@@ -129,7 +129,7 @@ class Infer(Section):
     maximum_backoff_seconds: Seconds = 300
 
 
-class Deliver(Section):
+class DeliverSettings(Section):
     """How reports are sent, and for how long a silent destination is tried."""
 
     batch_size: Annotated[int, Field(ge=1, le=1024)] = 32
@@ -140,7 +140,7 @@ class Deliver(Section):
     maximum_refusals: Annotated[int, Field(ge=1)] = 5
 
 
-class Web(Section):
+class WebSettings(Section):
     """The pages, the JSON API, health and metrics."""
 
     host: Host = "127.0.0.1"
@@ -149,7 +149,7 @@ class Web(Section):
     allow_non_loopback: bool = False
 
 
-class Log(Section):
+class LogSettings(Section):
     """What is written to standard error."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"

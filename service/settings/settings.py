@@ -29,17 +29,17 @@ from service.settings.destinations import (
     _named_apart,
 )
 from service.settings.sections import (
-    Bundle,
+    BundleSettings,
     CommitmentPeer,
-    Deliver,
-    Dicom,
-    Infer,
-    Ledger,
-    Log,
-    Redis,
-    Relay,
-    Spool,
-    Web,
+    DeliverSettings,
+    DicomSettings,
+    InferSettings,
+    LedgerSettings,
+    LogSettings,
+    RedisSettings,
+    RelaySettings,
+    SpoolSettings,
+    WebSettings,
 )
 from service.settings.types import Seconds, _from_json
 
@@ -67,16 +67,16 @@ class Settings(BaseSettings):
 
     state_dir: Path = Path("state")
     drain_seconds: Seconds = 30
-    dicom: Dicom = Dicom()
-    spool: Spool = Spool()
-    ledger: Ledger = Ledger()
-    redis: Redis = Redis()
-    relay: Relay = Relay()
-    bundle: Bundle = Bundle()
-    infer: Infer = Infer()
-    deliver: Deliver = Deliver()
-    web: Web = Web()
-    log: Log = Log()
+    dicom: DicomSettings = DicomSettings()
+    spool: SpoolSettings = SpoolSettings()
+    ledger: LedgerSettings = LedgerSettings()
+    redis: RedisSettings = RedisSettings()
+    relay: RelaySettings = RelaySettings()
+    bundle: BundleSettings = BundleSettings()
+    infer: InferSettings = InferSettings()
+    deliver: DeliverSettings = DeliverSettings()
+    web: WebSettings = WebSettings()
+    log: LogSettings = LogSettings()
     destinations: Annotated[
         tuple[AnyDestination, ...],
         NoDecode,

@@ -9,7 +9,7 @@ from service.storage.spool import Spool
 
 
 @contextmanager
-def memory(settings: Settings) -> Iterator[tuple[Ledger, Spool]]:
+def open_stores(settings: Settings) -> Iterator[tuple[Ledger, Spool]]:
     """Open ledger and spool, made ready for this version.
 
     Raises:

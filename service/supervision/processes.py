@@ -3,50 +3,50 @@
 import signal
 import threading
 
-from service.dispatch.notifier import Doorbell
+from service.dispatch.notifier import Notifier
 from service.dispatch.relay import Relay
 from service.domain.queues import INFER
-from service.receiving.ingest import Reception
+from service.receiving.ingest import Ingest
 from service.receiving.listener import Listener
 from service.settings import Settings
-from service.storage.opening import memory, redis_url
-from service.telemetry.heartbeat import Heart
+from service.storage.opening import open_stores, redis_url
+from service.telemetry.heartbeat import HeartbeatSender
 from service.web.serve import serve
 
 
 def run_listener(settings: Settings) -> None:
     """Take instances until SIGTERM, then finish the ones that are coming in."""
     stopping = _until_told()
-    doorbell = Doorbell(redis_url(settings))
-    with memory(settings) as (ledger, spool):
-        listener = Listener(settings, spool, ledger, lambda: doorbell.ring(INFER))
+    notifier = Notifier(redis_url(settings))
+    with open_stores(settings) as (ledger, spool):
+        listener = Listener(settings, spool, ledger, lambda: notifier.notify(INFER))
         listener.start()
-        with Heart(ledger, "listener", ready=lambda: not stopping.is_set()):
+        with HeartbeatSender(ledger, "listener", ready=lambda: not stopping.is_set()):
             stopping.wait()
             listener.drain(settings.drain_seconds)
-    doorbell.close()
+    notifier.close()
 
 
 def run_relay(settings: Settings) -> None:
     """Ring for due work until SIGTERM."""
     stopping = _until_told()
-    doorbell = Doorbell(redis_url(settings))
+    notifier = Notifier(redis_url(settings))
     with (
-        memory(settings) as (ledger, spool),
-        Heart(ledger, "relay", ready=lambda: not stopping.is_set()),
+        open_stores(settings) as (ledger, spool),
+        HeartbeatSender(ledger, "relay", ready=lambda: not stopping.is_set()),
     ):
-        Relay(settings, ledger, spool, doorbell).run(stopping)
-    doorbell.close()
+        Relay(settings, ledger, spool, notifier).run(stopping)
+    notifier.close()
 
 
 def run_web(settings: Settings) -> None:
     """Serve pages, API, health and metrics until SIGTERM."""
-    doorbell = Doorbell(redis_url(settings))
-    with memory(settings) as (ledger, spool):
-        reception = Reception(spool, ledger, lambda: doorbell.ring(INFER))
-        with Heart(ledger, "web", ready=lambda: True):
-            serve(settings, ledger, spool, reception)
-    doorbell.close()
+    notifier = Notifier(redis_url(settings))
+    with open_stores(settings) as (ledger, spool):
+        ingest = Ingest(spool, ledger, lambda: notifier.notify(INFER))
+        with HeartbeatSender(ledger, "web", ready=lambda: True):
+            serve(settings, ledger, spool, ingest)
+    notifier.close()
 
 
 def _until_told() -> threading.Event:

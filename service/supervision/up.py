@@ -7,7 +7,7 @@ import structlog
 from service.dispatch.embedded_redis import EmbeddedRedis, prepare_redis
 from service.settings import ConfigurationError, Settings, child_environment
 from service.settings.exposure import listener_fault, web_fault
-from service.storage.opening import memory
+from service.storage.opening import open_stores
 from service.supervision.supervisor import Part, Supervisor, lobar_command, sole_supervisor
 from service.telemetry.heartbeat import machine
 
@@ -28,7 +28,7 @@ def run_up(settings: Settings) -> None:
         if fault is not None:
             raise ConfigurationError(fault)
     state_dir = settings.state_dir.absolute()
-    with sole_supervisor(state_dir), memory(settings) as (ledger, _spool):
+    with sole_supervisor(state_dir), open_stores(settings) as (ledger, _spool):
         released = ledger.release(machine())  # of an earlier life of ours, ended by force
         if released:
             log.warning("leases_released", count=released)

@@ -9,12 +9,12 @@ from service.telemetry.metrics import END_TO_END_SECONDS
 log = structlog.get_logger()
 
 
-def observe_end(ledger: Ledger, job_id: str) -> None:
+def record_completion(ledger: Ledger, job_id: str) -> None:
     """Count how long the job took, if every destination has every output now.
 
     It counts from when the analysis was asked for, so that another one years later is not slow.
     """
-    job = ledger.view.job(job_id)
+    job = ledger.queries.job(job_id)
     if job is not None and job.state is JobState.DELIVERED and job.finished_at is not None:
         END_TO_END_SECONDS.labels(until="delivered").observe(job.finished_at - job.asked_at)
         log.info("job_delivered", job_id=job.id)

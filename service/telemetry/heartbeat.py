@@ -12,7 +12,7 @@ import structlog
 
 from service.storage.ledger import Ledger, LedgerError
 
-BEAT_SECONDS: Final = 2.0
+HEARTBEAT_SECONDS: Final = 2.0
 FRESH_SECONDS: Final = 20.0  # older than this, a sign of life is none
 
 log = structlog.get_logger()
@@ -28,7 +28,7 @@ def holder_name(role: str, pid: int | None = None) -> str:
     return f"{machine()}{role}/{os.getpid() if pid is None else pid}/"
 
 
-class Heart:
+class HeartbeatSender:
     """Beats while the process lives; on leaving, gives back whatever the process still holds."""
 
     def __init__(self, ledger: Ledger, role: str, ready: Callable[[], bool]) -> None:
@@ -51,14 +51,14 @@ class Heart:
         traceback: TracebackType | None,
     ) -> None:
         self._stopped.set()
-        self._thread.join(timeout=2 * BEAT_SECONDS)
+        self._thread.join(timeout=2 * HEARTBEAT_SECONDS)
         try:
             self._ledger.release(self.holder)
         except LedgerError as exc:
             log.warning("leases_not_released", exc_info=exc)
 
     def _run(self) -> None:
-        while not self._stopped.wait(BEAT_SECONDS if self._ready() else BEAT_SECONDS / 8):
+        while not self._stopped.wait(HEARTBEAT_SECONDS if self._ready() else HEARTBEAT_SECONDS / 8):
             self._beat()
 
     def _beat(self) -> None:

@@ -19,7 +19,7 @@ from service.settings import Settings
 from service.storage.ledger import Ledger, LedgerError
 from service.storage.spool import Spool
 from service.telemetry.heartbeat import FRESH_SECONDS
-from service.telemetry.timeouts import answer_within
+from service.telemetry.timeouts import call_with_timeout
 
 log = structlog.get_logger()
 
@@ -60,7 +60,7 @@ class LedgerMetrics(Collector):
     def _of_ledger(self) -> Iterable[Metric]:
         up = GaugeMetricFamily("lobar_ledger_up", "Whether the ledger answered this scrape.")
         try:
-            families = answer_within(
+            families = call_with_timeout(
                 _LEDGER_SECONDS,
                 lambda: [*self._jobs(), *self._due(), *self._deliveries(), self._processes()],
             )
@@ -72,36 +72,38 @@ class LedgerMetrics(Collector):
         yield from families
 
     def _jobs(self) -> Iterable[Metric]:
-        census = self._ledger.view.census()
+        job_counts = self._ledger.queries.job_counts()
         jobs = GaugeMetricFamily("lobar_jobs", "Jobs in the ledger by state.", labels=["state"])
-        for state, count in census.by_state.items():
+        for state, count in job_counts.by_state.items():
             jobs.add_metric([state], count)
         parked = GaugeMetricFamily(
             "lobar_parked", "Jobs set aside for a person, by coded reason.", labels=["reason"]
         )
-        for reason, count in census.parked_by_reason.items():
+        for reason, count in job_counts.parked_by_reason.items():
             parked.add_metric([reason], count)
         yield jobs
         yield parked
         yield _single(
-            "lobar_ledger_received", "Instances received since the ledger began.", census.received
+            "lobar_ledger_received",
+            "Instances received since the ledger began.",
+            job_counts.received,
         )
         yield _single(
-            "lobar_ledger_forgotten", "Ended jobs that retention removed.", census.forgotten
+            "lobar_ledger_forgotten", "Ended jobs that retention removed.", job_counts.forgotten
         )
         yield _single(
             "lobar_jobs_in_flight",
             "Jobs still owed an outcome: received, reported.",
-            census.in_flight,
+            job_counts.in_flight,
         )
         yield _single(
             "lobar_balance",
             "Received less forgotten, delivered, not analysed, parked and in flight. Always 0.",
-            census.balance,
+            job_counts.balance,
         )
 
     def _due(self) -> Iterable[Metric]:
-        due = self._ledger.view.due()
+        due = self._ledger.queries.due()
         counts = GaugeMetricFamily(
             "lobar_due",
             "Work due and not leased, by stage; destinations left alone for a while count 0.",
@@ -136,7 +138,7 @@ class LedgerMetrics(Collector):
             "Deliveries in the ledger by destination and state.",
             labels=["destination", "state"],
         )
-        for (name, state), count in sorted(self._ledger.view.delivery_census().items()):
+        for (name, state), count in sorted(self._ledger.queries.delivery_counts().items()):
             family.add_metric([name, state], count)
         yield family
 

@@ -21,7 +21,7 @@ from typing import Any, Final, TextIO
 
 import structlog
 
-from service.settings import Log
+from service.settings import LogSettings
 
 DROPPED: Final = "[dropped]"
 
@@ -90,7 +90,7 @@ _NEVER: Final = logging.CRITICAL + 1
 _PLACES: Final = 12  # frames of a traceback, innermost last
 
 
-def configure(settings: Log, stream: TextIO | None = None) -> None:
+def configure(settings: LogSettings, stream: TextIO | None = None) -> None:
     """Send every event, library record, warning and uncaught error to standard error; repeatable.
 
     Library records pass from WARNING up, whatever the level of our own events.
@@ -124,7 +124,7 @@ def silence_pynetdicom() -> None:
     logger.propagate = False
 
 
-def _renderer(settings: Log) -> structlog.typing.Processor:
+def _renderer(settings: LogSettings) -> structlog.typing.Processor:
     if settings.format == "json":
         return structlog.processors.JSONRenderer()
     return structlog.dev.ConsoleRenderer(colors=False)

@@ -1,6 +1,5 @@
 """The JSON API. Times are seconds since the epoch; refusals are RFC 9457 problems."""
 
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Annotated, Any, Final
 from urllib.parse import urlencode
@@ -8,33 +7,22 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
 
-from service.domain.delivery import Delivery, OutputRecord
-from service.domain.job import Event, Job, JobState, Revision
+from service.domain.job import JobState
 from service.storage.ledger import Ledger
 from service.web.pages import ON_A_PAGE, known_job
 from service.web.problem import Problem
+from service.web.schemas import (
+    DeliveryResponse,
+    EventResponse,
+    JobDetailResponse,
+    JobListResponse,
+    JobResponse,
+    OutputResponse,
+    RevisionResponse,
+)
 from service.web.upload import Uploaded, Uploads
 
 MOST_JOBS: Final = 500
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobList:
-    """Jobs, the newest first."""
-
-    jobs: list[Job]
-    next: str | None  # where the next older ones are; none when there are no more
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobDetail:
-    """One job with everything the ledger has of it."""
-
-    job: Job
-    outputs: list[OutputRecord]
-    revisions: list[Revision]
-    deliveries: list[Delivery]
-    trace: list[Event]
 
 
 def router(ledger: Ledger, uploads: Uploads) -> APIRouter:
@@ -46,8 +34,8 @@ def router(ledger: Ledger, uploads: Uploads) -> APIRouter:
         state: JobState | None = None,
         before: Annotated[float | None, Query(allow_inf_nan=False)] = None,
         limit: Annotated[int, Query(ge=1, le=MOST_JOBS)] = ON_A_PAGE,
-    ) -> JobList:
-        found = ledger.view.recent(limit + 1, before, state)
+    ) -> JobListResponse:
+        found = ledger.queries.recent(limit + 1, before, state)
         jobs = found[:limit]
         following = None
         if len(found) > limit:
@@ -55,17 +43,17 @@ def router(ledger: Ledger, uploads: Uploads) -> APIRouter:
             if state is not None:
                 query["state"] = state
             following = f"/api/jobs?{urlencode(query)}"
-        return JobList(jobs=jobs, next=following)
+        return JobListResponse(jobs=list(map(JobResponse.of, jobs)), next=following)
 
     @routes.get("/jobs/{job_id}")
-    def _job(job_id: str) -> JobDetail:
+    def _job(job_id: str) -> JobDetailResponse:
         job = known_job(ledger, job_id)
-        return JobDetail(
-            job=job,
-            revisions=ledger.view.revisions(job),
-            outputs=ledger.view.outputs(job_id),
-            deliveries=ledger.view.deliveries(job_id),
-            trace=ledger.view.trace(job_id),
+        return JobDetailResponse(
+            job=JobResponse.of(job),
+            outputs=list(map(OutputResponse.of, ledger.queries.outputs(job_id))),
+            revisions=list(map(RevisionResponse.of, ledger.queries.revisions(job))),
+            deliveries=list(map(DeliveryResponse.of, ledger.queries.deliveries(job_id))),
+            trace=list(map(EventResponse.of, ledger.queries.trace(job_id))),
         )
 
     @routes.post("/instances", openapi_extra=_MULTIPART)

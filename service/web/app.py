@@ -8,7 +8,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from service.dicom.implementation import VERSION
-from service.receiving.ingest import Reception
+from service.receiving.ingest import Ingest
 from service.settings import Settings
 from service.storage.ledger import Ledger
 from service.storage.spool import Spool
@@ -20,9 +20,9 @@ from service.web.upload import Uploads
 _STATIC: Final = Path(__file__).parent / "static"
 
 
-def create_app(settings: Settings, ledger: Ledger, spool: Spool, reception: Reception) -> ASGIApp:
+def create_app(settings: Settings, ledger: Ledger, spool: Spool, ingest: Ingest) -> ASGIApp:
     """Give the application; ledger and spool must be ready, and are the caller's to close."""
-    uploads = Uploads(settings, spool, reception)
+    uploads = Uploads(settings, spool, ingest)
     app = FastAPI(
         title="Lobar",
         version=VERSION,

@@ -13,7 +13,7 @@ from service.storage.spool import Spool
 from service.telemetry.heartbeat import FRESH_SECONDS
 from service.telemetry.ledger_collector import LedgerMetrics
 from service.telemetry.scrape import exposition
-from service.telemetry.timeouts import answer_within
+from service.telemetry.timeouts import call_with_timeout
 
 NEEDED_ROLES: Final = ("listener", "relay", "infer", "deliver")
 _LEDGER_SECONDS: Final = 3.0
@@ -54,7 +54,7 @@ def _missing_on_disk(spool: Spool) -> list[str]:
 
 def _missing_roles(ledger: Ledger) -> list[str]:
     try:
-        beats = answer_within(_LEDGER_SECONDS, lambda: ledger.heartbeats.alive(FRESH_SECONDS))
+        beats = call_with_timeout(_LEDGER_SECONDS, lambda: ledger.heartbeats.alive(FRESH_SECONDS))
     except (LedgerError, TimeoutError):
         return ["ledger: does not answer"]
     ready = {beat.role for beat in beats if beat.ready}

@@ -26,7 +26,7 @@ def known_job(ledger: Ledger, job_id: str) -> Job:
     Raises:
         Problem: there is none.
     """
-    job = ledger.view.job(job_id) if _JOB_ID.fullmatch(job_id) else None
+    job = ledger.queries.job(job_id) if _JOB_ID.fullmatch(job_id) else None
     if job is None:
         raise not_found("job")
     return job
@@ -42,9 +42,9 @@ def reading(ledger: Ledger) -> APIRouter:
         state: JobState | None = None,
         before: Annotated[float | None, Query(allow_inf_nan=False)] = None,
     ) -> Response:
-        jobs = ledger.view.recent(ON_A_PAGE + 1, before, state)
+        jobs = ledger.queries.recent(ON_A_PAGE + 1, before, state)
         values = {
-            "census": ledger.view.census(),
+            "census": ledger.queries.job_counts(),
             "jobs": jobs[:ON_A_PAGE],
             "has_more": len(jobs) > ON_A_PAGE,
             "state": state,
@@ -55,7 +55,7 @@ def reading(ledger: Ledger) -> APIRouter:
 
     @routes.get("/find")
     def _find(request: Request, q: Annotated[str, Query(pattern=r"^[0-9a-f.]{1,64}$")]) -> Response:
-        jobs = ledger.view.find(q)
+        jobs = ledger.queries.find(q)
         if len(jobs) == 1:
             return RedirectResponse(f"/jobs/{jobs[0].id}", HTTPStatus.SEE_OTHER)
         return render(request, "found.html", {"q": q, "jobs": jobs, "zone": zone(time.time())})
@@ -65,10 +65,10 @@ def reading(ledger: Ledger) -> APIRouter:
         job = known_job(ledger, job_id)
         values = {
             "job": job,
-            "outputs": ledger.view.outputs(job_id),
-            "revisions": ledger.view.revisions(job),
-            "deliveries": ledger.view.deliveries(job_id),
-            "trace": ledger.view.trace(job_id),
+            "outputs": ledger.queries.outputs(job_id),
+            "revisions": ledger.queries.revisions(job),
+            "deliveries": ledger.queries.deliveries(job_id),
+            "trace": ledger.queries.trace(job_id),
             "zone": zone(job.received_at),
         }
         return render(request, "job.html", values)

@@ -7,7 +7,7 @@ from typing import Final
 import structlog
 import uvicorn
 
-from service.receiving.ingest import Reception
+from service.receiving.ingest import Ingest
 from service.settings import ConfigurationError, Settings
 from service.settings.exposure import web_fault
 from service.storage.ledger import Ledger
@@ -20,7 +20,7 @@ _DRAINED_SHARE: Final = 0.8  # of drain_seconds: what is left is for the caller 
 log = structlog.get_logger()
 
 
-def serve(settings: Settings, ledger: Ledger, spool: Spool, reception: Reception) -> None:
+def serve(settings: Settings, ledger: Ledger, spool: Spool, ingest: Ingest) -> None:
     """Serve until SIGTERM or SIGINT; both are left to the caller's handlers afterwards.
 
     Raises:
@@ -30,7 +30,7 @@ def serve(settings: Settings, ledger: Ledger, spool: Spool, reception: Reception
     with _listen(settings) as listening:
         server = uvicorn.Server(
             uvicorn.Config(
-                create_app(settings, ledger, spool, reception),
+                create_app(settings, ledger, spool, ingest),
                 log_config=None,
                 access_log=False,
                 server_header=False,

@@ -20,7 +20,7 @@ from service.dicom.uids import identifier
 from service.domain.job import Receipt, Source
 from service.domain.reasons import EXPLANATIONS, Reason
 from service.receiving.acceptance import Rejection
-from service.receiving.ingest import Reception
+from service.receiving.ingest import Ingest
 from service.settings import Settings
 from service.storage.spool import Spool
 from service.telemetry.metrics import UPLOADS
@@ -46,10 +46,10 @@ class Uploaded:
 class Uploads:
     """Takes uploads and hands each instance to the reception."""
 
-    def __init__(self, settings: Settings, spool: Spool, reception: Reception) -> None:
+    def __init__(self, settings: Settings, spool: Spool, ingest: Ingest) -> None:
         self._sop_classes = settings.dicom.sop_classes
         self._spool = spool
-        self._reception = reception
+        self._reception = ingest
         self._limiter = CapacityLimiter(_AT_ONCE)
 
     async def take(self, request: Request) -> list[Uploaded]:

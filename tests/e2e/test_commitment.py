@@ -71,15 +71,15 @@ def store(archive: OrthancServer, dataset: Dataset, folder: Path) -> None:
 
 
 def names(service: LobarService, job_id: str) -> list[str]:
-    ledger = service.storage.ledger()
-    trace = [event.name for event in ledger.view.trace(job_id)]
+    ledger = service.ledger()
+    trace = [event.name for event in ledger.queries.trace(job_id)]
     ledger.close()
     return trace
 
 
 def states(service: LobarService, job_id: str) -> set[DeliveryState]:
-    ledger = service.storage.ledger()
-    found = {each.state for each in ledger.view.deliveries(job_id)}
+    ledger = service.ledger()
+    found = {each.state for each in ledger.queries.deliveries(job_id)}
     ledger.close()
     return found
 
@@ -112,7 +112,7 @@ def test_a_job_is_delivered_after_orthanc_has_committed_itself(
     trace = names(service, job.id)
     assert trace.count("output-stored") == trace.count("output-committed") == 2
     assert "output-delivered" not in trace
-    metrics = service.telemetry.metrics()
+    metrics = service.metrics()
     assert metrics['lobar_commitments_total{destination="archive",outcome="committed"}'] == 2
     assert metrics['lobar_deliveries{destination="archive",state="delivered"}'] == 2
     assert service.balance() == 0
@@ -191,6 +191,6 @@ def test_orthanc_is_told_that_we_commit_ourselves_to_what_it_sent(
     assert failures == {unknown[1]: 0x0112, uid: 0x0119}
     (job,) = service.jobs(sent[0][1])
     assert names(service, job.id).count("instance-committed") == 2
-    ledger = service.storage.ledger()
-    assert ledger.view.due().oldest_answer_at is None, "nothing is left to be told"
+    ledger = service.ledger()
+    assert ledger.queries.due().oldest_answer_at is None, "nothing is left to be told"
     ledger.close()

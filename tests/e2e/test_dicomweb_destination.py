@@ -57,7 +57,7 @@ def test_a_report_reaches_orthanc_through_tls_and_a_token_that_is_renewed_meanwh
     spool, ledger = Spool(lobar.state_dir / "spool"), lobar.ledger()
     outbox = [
         spool.outbox(job.id, each.kind, each.sop_instance_uid).read_bytes()
-        for each in ledger.view.outputs(job.id)
+        for each in ledger.queries.outputs(job.id)
     ]
     ledger.close()
     study = f"studies/{instance.StudyInstanceUID}"

@@ -54,11 +54,11 @@ def test_a_destination_that_refuses_parks_and_a_requeue_delivers(
     assert (job.state, job.reason) == (JobState.PARKED, "destination-unreachable")
     assert service.balance() == 0
     receiver.start()
-    ledger = service.storage.ledger()
+    ledger = service.ledger()
     ledger.deliveries.close_breaker("pacs")
     assert ledger.jobs.requeue(job.id, to(["pacs"])).state == JobState.REPORTED
     delivered = service.settled(dataset.SOPInstanceUID)
     assert delivered.state == JobState.DELIVERED
-    states = {each.state for each in ledger.view.deliveries(job.id)}
+    states = {each.state for each in ledger.queries.deliveries(job.id)}
     ledger.close()
     assert states == {DeliveryState.DELIVERED}

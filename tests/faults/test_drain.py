@@ -38,10 +38,10 @@ def test_sigterm_ends_every_part_and_leaves_no_lease_and_no_half_written_file(
     assert len(processes_of(service.state_dir)) >= 6
     os.kill(service.pid, signal.SIGTERM)
     wait_for(lambda: not processes_of(service.state_dir), seconds=60)
-    ledger = service.storage.ledger()
-    jobs = ledger.view.recent()
+    ledger = service.ledger()
+    jobs = ledger.queries.recent()
     assert [job.holder for job in jobs] == [None] * len(made)
-    assert ledger.view.census().balance == 0
+    assert ledger.queries.job_counts().balance == 0
     ledger.close()
     assert list((service.state_dir / "spool" / "incoming").iterdir()) == []
 

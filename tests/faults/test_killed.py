@@ -88,9 +88,9 @@ def test_workers_killed_during_inference_and_delivery_report_everything_once(
     service.kill_part("infer")
 
     def delivering() -> bool:
-        ledger = service.storage.ledger()
+        ledger = service.ledger()
         jobs = [job for _, each in made for job in service.jobs(each.SOPInstanceUID)]
-        held = any(row.holder for job in jobs for row in ledger.view.deliveries(job.id))
+        held = any(row.holder for job in jobs for row in ledger.queries.deliveries(job.id))
         ledger.close()
         return held
 

@@ -42,7 +42,7 @@ def test_a_redis_stopped_flushed_and_killed_loses_and_doubles_nothing(
 
     redis_server.kill()
     assert store(service, *files[4:]) == 0
-    wait_for(lambda: service.telemetry.metrics().get("lobar_redis_up") == 0)
+    wait_for(lambda: service.metrics().get("lobar_redis_up") == 0)
     redis_server.start()
     for uid in uids[4:]:
         assert service.settled(uid).state == JobState.DELIVERED

@@ -13,7 +13,7 @@ from support.inference_worker import House, StandInPredictor
 from support.ports import free_port
 from workers.delivery.context import Rooms
 from workers.inference.loading import read
-from workers.reporting.outputs import keep_results
+from workers.reporting.outputs import store_outputs
 from workers.tasks.deliver import deliver_due
 
 NAME = "pacs"
@@ -60,7 +60,7 @@ class Post:
         reading = read(predictor, self.house.spool.inbox(job_id))
         (prediction,) = predictor.predict([reading.prepared.tensor])
         house, picture = self.house, reading.prepared.picture
-        keep_results(
+        store_outputs(
             house.settings, house.ledger, house.spool, job, reading.header, picture, prediction
         )
         return job_id
@@ -71,7 +71,7 @@ class Post:
 
     def of(self, job_id: str, kind: str = "sr") -> Delivery:
         """One delivery of a job."""
-        found = self.ledger.view.deliveries(job_id)
+        found = self.ledger.queries.deliveries(job_id)
         return next(each for each in found if each.kind == kind)
 
     def breaker_pause(self) -> float:

@@ -16,7 +16,7 @@ from synthetic.report_sources import MODEL
 from service.domain.job import Job, JobState, Source
 from service.domain.reasons import Reason
 from service.receiving.acceptance import Rejection
-from service.receiving.ingest import Reception
+from service.receiving.ingest import Ingest
 from service.settings import Settings
 from service.storage.ledger import Ledger
 from service.storage.spool import Spool
@@ -78,7 +78,7 @@ class House:
         self.spool.prepare()
         self.ledger = Ledger(self.settings.ledger_url, self.clock)
         self.ledger.upgrade()
-        self._reception = Reception(self.spool, self.ledger, lambda: None)
+        self._reception = Ingest(self.spool, self.ledger, lambda: None)
 
     def receive(self, dataset: Dataset) -> str:
         """Take an instance in as the web does, and give its job."""
@@ -90,7 +90,7 @@ class House:
 
     def job(self, job_id: str) -> Job:
         """The job as it stands."""
-        job = self.ledger.view.job(job_id)
+        job = self.ledger.queries.job(job_id)
         assert job is not None
         return job
 
@@ -102,7 +102,9 @@ class House:
     def output(self, job_id: str, kind: str) -> Path:
         """Where the output of a kind lies that the ledger has of a job now."""
         (uid,) = (
-            each.sop_instance_uid for each in self.ledger.view.outputs(job_id) if each.kind == kind
+            each.sop_instance_uid
+            for each in self.ledger.queries.outputs(job_id)
+            if each.kind == kind
         )
         return self.spool.outbox(job_id, kind, uid)
 
@@ -113,4 +115,4 @@ class House:
 
     def names(self, job_id: str) -> list[str]:
         """The job's events."""
-        return [event.name for event in self.ledger.view.trace(job_id)]
+        return [event.name for event in self.ledger.queries.trace(job_id)]

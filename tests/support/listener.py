@@ -17,7 +17,7 @@ from synthetic.objects import make_cr
 from service.dicom.statuses import SUCCESS
 from service.domain.job import Job
 from service.receiving.listener import Listener
-from service.settings import Dicom, Settings
+from service.settings import DicomSettings, Settings
 from service.storage.ledger import Ledger
 from service.storage.spool import Spool
 from support.ports import LOOPBACK, free_port
@@ -46,7 +46,7 @@ class Memory:
 
     def jobs_of(self, sop_instance_uid: str) -> list[Job]:
         """The jobs of one instance."""
-        return self.ledger.view.find(sop_instance_uid)
+        return self.ledger.queries.find(sop_instance_uid)
 
 
 class Door:
@@ -90,7 +90,7 @@ class Door:
 def settings_for(folder: Path, **dicom: Any) -> Settings:  # noqa: ANN401 -- any of the section
     """Settings with a port of their own and short patience."""
     chosen = {"port": free_port(), "host": LOOPBACK, **dicom}
-    return Settings(state_dir=folder, dicom=Dicom(**chosen))
+    return Settings(state_dir=folder, dicom=DicomSettings(**chosen))
 
 
 @contextmanager

@@ -99,12 +99,12 @@ class LobarService:
 
     def jobs(self, sop_instance_uid: str) -> list[Job]:
         """List the jobs of an instance."""
-        found = self._ask(lambda ledger: ledger.view.find(sop_instance_uid))
+        found = self._ask(lambda ledger: ledger.queries.find(sop_instance_uid))
         return [job for job in found if job.sop_instance_uid == sop_instance_uid]
 
     def all_jobs(self) -> list[Job]:
         """List every job there is, up to a thousand."""
-        jobs: list[Job] = self._ask(lambda ledger: ledger.view.recent(1000))
+        jobs: list[Job] = self._ask(lambda ledger: ledger.queries.recent(1000))
         return jobs
 
     def settled(self, sop_instance_uid: str) -> Job:
@@ -119,7 +119,7 @@ class LobarService:
 
     def balance(self) -> int:
         """What promise 2 says is zero."""
-        return self._ask(lambda ledger: ledger.view.census().balance)
+        return self._ask(lambda ledger: ledger.queries.job_counts().balance)
 
     def part(self, role: str) -> int:
         """Wait for a part that lives, and give its process number."""

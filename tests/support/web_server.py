@@ -16,7 +16,7 @@ from PIL import Image
 from pydicom import Dataset, dcmwrite
 
 from service.domain.job import Instance
-from service.receiving.ingest import Reception
+from service.receiving.ingest import Ingest
 from service.settings import Settings
 from service.storage.ledger import Ledger
 from service.storage.spool import Spool
@@ -51,8 +51,8 @@ class Web:
 
     @contextmanager
     def running(self) -> Iterator[Self]:
-        reception = Reception(self.spool, self.ledger, self.ring)
-        app = create_app(self.settings, self.ledger, self.spool, reception)
+        ingest = Ingest(self.spool, self.ledger, self.ring)
+        app = create_app(self.settings, self.ledger, self.spool, ingest)
         server = uvicorn.Server(
             uvicorn.Config(app, host=LOOPBACK, port=self.port, log_config=None, access_log=False)
         )

@@ -29,11 +29,11 @@ from workers.delivery.stored_output import (
     NO_CONNECTION,
     SOP_CLASS_NOT_SUPPORTED,
     UNKNOWN_HOST,
-    Answer,
-    UnreachableError,
+    NoResponseError,
+    StoreResponse,
+    comprehensive_fallback,
     read_dataset,
     read_names,
-    twin_of,
 )
 
 OFFERED: Final = tuple(UID(each) for each in RESULT_SOP_CLASSES)
@@ -83,7 +83,7 @@ class Sender:
         """Whether the destination still holds the association and answers on it."""
         return self._answers and bool(self._association.is_established)
 
-    def send(self, path: Path) -> Answer:
+    def send(self, path: Path) -> StoreResponse:
         """Store one object and give the answer.
 
         It goes byte for byte when its transfer syntax was accepted; a Comprehensive 3D SR goes as
@@ -99,26 +99,26 @@ class Sender:
             return self._store(path, names.reference)
         dataset = read_dataset(path)
         if names.sop_class_uid == Comprehensive3DSRStorage and not self.takes(names.sop_class_uid):
-            dataset = twin_of(dataset, names).dataset
+            dataset = comprehensive_fallback(dataset, names).dataset
         sent = Reference(str(dataset.SOPClassUID), str(dataset.SOPInstanceUID))
         if not self.takes(sent.sop_class_uid):
-            return Answer(status=SOP_CLASS_NOT_SUPPORTED, sent=sent)
+            return StoreResponse(status=SOP_CLASS_NOT_SUPPORTED, sent=sent)
         return self._store(dataset, sent)
 
-    def _store(self, subject: Path | Dataset, sent: Reference) -> Answer:
+    def _store(self, subject: Path | Dataset, sent: Reference) -> StoreResponse:
         if not self.is_open:  # pynetdicom would wait for an answer that cannot come
-            raise UnreachableError("association-lost")
+            raise NoResponseError("association-lost")
         try:
             with held(self._association):
                 response = self._association.send_c_store(subject)
         except RuntimeError as exc:  # the association ended meanwhile
-            raise UnreachableError("association-lost") from exc
+            raise NoResponseError("association-lost") from exc
         except ValueError:  # a source element of no valid value that only a conversion meets
-            return Answer(status=CANNOT_UNDERSTAND, sent=sent)
+            return StoreResponse(status=CANNOT_UNDERSTAND, sent=sent)
         if "Status" not in response:  # no answer in time, or an abort that shows a little later
             self._answers = False
-            raise UnreachableError("no-answer")
-        return Answer(status=int(response.Status), sent=sent)
+            raise NoResponseError("no-answer")
+        return StoreResponse(status=int(response.Status), sent=sent)
 
     def echo(self) -> int:
         """Send C-ECHO and give the status.
@@ -130,9 +130,9 @@ class Sender:
             with held(self._association):
                 response = self._association.send_c_echo()
         except (RuntimeError, ValueError) as exc:
-            raise UnreachableError("echo-not-accepted") from exc
+            raise NoResponseError("echo-not-accepted") from exc
         if "Status" not in response:
-            raise UnreachableError("no-answer")
+            raise NoResponseError("no-answer")
         return int(response.Status)
 
     def takes(self, sop_class: str, transfer_syntax: str | None = None) -> bool:
@@ -203,10 +203,10 @@ def reach(
             ],
         )
     except OSError as exc:  # its name is not known, or nobody can be asked for it
-        raise UnreachableError(UNKNOWN_HOST) from exc
+        raise NoResponseError(UNKNOWN_HOST) from exc
     if not association.is_established:
         _hang_up(association)
-        raise UnreachableError(_how_it_failed(association) if connected.is_set() else NO_CONNECTION)
+        raise NoResponseError(_how_it_failed(association) if connected.is_set() else NO_CONNECTION)
     install(association)
     return association
 

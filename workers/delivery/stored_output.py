@@ -27,20 +27,20 @@ UNKNOWN_HOST: Final = "unknown-host"
 What = TypeVar("What")
 
 
-class UnreachableError(Exception):
+class NoResponseError(Exception):
     """The destination did not answer; the message is one word of ours saying how."""
 
 
-class AwayError(UnreachableError):
+class DestinationUnavailableError(NoResponseError):
     """It is the destination that cannot be reached now, whatever the object."""
 
 
-class DamagedError(Exception):
+class CorruptOutputError(Exception):
     """What lies in the outbox is not what was put there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class StoreResponse:
     """A destination's answer to one object, as a DIMSE status."""
 
     status: int
@@ -101,7 +101,7 @@ def read_dataset(path: Path) -> Dataset:
     return _read(dcmread, path)
 
 
-def twin_of(dataset: Dataset, names: Names) -> Output:
+def comprehensive_fallback(dataset: Dataset, names: Names) -> Output:
     """Give the Comprehensive SR twin of a Comprehensive 3D SR."""
     original = Output(
         kind=OutputKind.SR,
@@ -127,4 +127,4 @@ def _read(how: Callable[[Path], What], path: Path) -> What:
     except OSError:
         raise
     except Exception as exc:  # pydicom raises what damaged bytes make it raise
-        raise DamagedError(type(exc).__name__) from exc
+        raise CorruptOutputError(type(exc).__name__) from exc

@@ -19,12 +19,12 @@ from workers.delivery.stored_output import (
     NO_CONNECTION,
     SOP_CLASS_NOT_SUPPORTED,
     UNKNOWN_HOST,
-    Answer,
-    AwayError,
-    UnreachableError,
+    DestinationUnavailableError,
+    NoResponseError,
+    StoreResponse,
+    comprehensive_fallback,
     read_dataset,
     read_names,
-    twin_of,
 )
 from workers.delivery.stow_response import dimse_status, is_about_the_object
 
@@ -54,7 +54,7 @@ class WebSender:
         """Whether it may be sent to: a connection that was lost is made again."""
         return not self._client.is_closed
 
-    def send(self, path: Path) -> Answer:
+    def send(self, path: Path) -> StoreResponse:
         """Store one object and give the answer.
 
         It goes byte for byte; a Comprehensive 3D SR that is answered "SOP class not supported"
@@ -73,7 +73,7 @@ class WebSender:
             if not is_3d_report or answer.status != SOP_CLASS_NOT_SUPPORTED:
                 return answer
             self._takes_3d_reports = False
-        twin = twin_of(read_dataset(path), names)
+        twin = comprehensive_fallback(read_dataset(path), names)
         return self._store(twin.encode(), Reference(twin.sop_class_uid, twin.sop_instance_uid))
 
     def query(self) -> int:
@@ -87,21 +87,21 @@ class WebSender:
         )
         return status
 
-    def _store(self, instance: bytes, sent: Reference) -> Answer:
+    def _store(self, instance: bytes, sent: Reference) -> StoreResponse:
         """Store one instance; the second in a row without an answer speaks of the service."""
         try:
             answer = self._answer(instance, sent)
-        except AwayError:
+        except DestinationUnavailableError:
             raise
-        except UnreachableError as exc:
+        except NoResponseError as exc:
             self._unanswered += 1
             if self._unanswered > 1:
-                raise AwayError(str(exc)) from exc
+                raise DestinationUnavailableError(str(exc)) from exc
             raise
         self._unanswered = 0
         return answer
 
-    def _answer(self, instance: bytes, sent: Reference) -> Answer:
+    def _answer(self, instance: bytes, sent: Reference) -> StoreResponse:
         boundary = uuid.uuid4().hex
         status, body = self._exchange(
             "POST",
@@ -112,7 +112,9 @@ class WebSender:
             },
         )
         if is_about_the_object(status):
-            return Answer(status=dimse_status(status, body, sent.sop_instance_uid), sent=sent)
+            return StoreResponse(
+                status=dimse_status(status, body, sent.sop_instance_uid), sent=sent
+            )
         raise _turned_away(status)
 
     def _exchange(
@@ -136,7 +138,7 @@ class WebSender:
             if len(body) > MAXIMUM_RESPONSE_BYTES:
                 return b""
             if time.monotonic() > until:  # each piece came in time, but they never end
-                raise UnreachableError(NO_ANSWER)
+                raise NoResponseError(NO_ANSWER)
         return bytes(body)
 
 
@@ -175,9 +177,11 @@ def _token(destination: WebDestination) -> str | None:
     try:
         token = destination.bearer_token_file.read_text("ascii").strip()
     except (OSError, UnicodeDecodeError):
-        raise AwayError(TOKEN_UNREADABLE) from None  # its text may quote the token
+        raise DestinationUnavailableError(
+            TOKEN_UNREADABLE
+        ) from None  # its text may quote the token
     if not is_bearer_token(token):  # httpx' complaint would quote it
-        raise AwayError(TOKEN_UNREADABLE)
+        raise DestinationUnavailableError(TOKEN_UNREADABLE)
     return token
 
 
@@ -188,7 +192,7 @@ def _tls(destination: WebDestination) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=destination.ca_file)
     except OSError as exc:
-        raise AwayError(CA_UNREADABLE) from exc
+        raise DestinationUnavailableError(CA_UNREADABLE) from exc
     if destination.client_certificate_file is not None:
         try:
             context.load_cert_chain(
@@ -197,7 +201,7 @@ def _tls(destination: WebDestination) -> ssl.SSLContext:
                 password=lambda: "",  # or a key with a password would be asked for on a terminal
             )
         except (OSError, ValueError) as exc:
-            raise AwayError(CERTIFICATE_UNREADABLE) from exc
+            raise DestinationUnavailableError(CERTIFICATE_UNREADABLE) from exc
     return context
 
 
@@ -207,7 +211,7 @@ def _multipart(instance: bytes, boundary: str) -> bytes:
     return b"".join((head.encode(), instance, f"\r\n--{boundary}--\r\n".encode()))
 
 
-def _turned_away(status: int) -> UnreachableError:
+def _turned_away(status: int) -> NoResponseError:
     """Name a response that says nothing of the object.
 
     A server error may be of the object's making, so it is held against it alone.
@@ -215,19 +219,19 @@ def _turned_away(status: int) -> UnreachableError:
     of_this_object = status == _REQUEST_TIMEOUT or (
         httpx.codes.is_server_error(status) and status != _SERVICE_UNAVAILABLE
     )
-    return (UnreachableError if of_this_object else AwayError)(f"http-{status}")
+    return (NoResponseError if of_this_object else DestinationUnavailableError)(f"http-{status}")
 
 
-def _unreachable(error: httpx.TransportError) -> UnreachableError:
+def _unreachable(error: httpx.TransportError) -> NoResponseError:
     """Name what kept a request from being answered."""
     causes = list(_causes(error))
     if any(isinstance(each, ssl.SSLError) for each in causes):
-        return AwayError(TLS_FAILED)
+        return DestinationUnavailableError(TLS_FAILED)
     if any(isinstance(each, socket.gaierror) for each in causes):
-        return AwayError(UNKNOWN_HOST)
+        return DestinationUnavailableError(UNKNOWN_HOST)
     if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
-        return AwayError(NO_CONNECTION)
-    return UnreachableError(
+        return DestinationUnavailableError(NO_CONNECTION)
+    return NoResponseError(
         NO_ANSWER if isinstance(error, httpx.TimeoutException) else CONNECTION_LOST
     )
 

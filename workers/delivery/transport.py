@@ -7,25 +7,25 @@ from typing import Protocol
 
 from service.settings import Destination, DimseDestination, WebDestination
 from workers.delivery import dimse, stow_rs
-from workers.delivery.stored_output import Answer
+from workers.delivery.stored_output import StoreResponse
 
 
-class Way(Protocol):
+class Transport(Protocol):
     """What objects are sent by while it is open."""
 
     @property
     def is_open(self) -> bool:
         """Whether the destination still listens and answers."""
 
-    def send(self, path: Path) -> Answer:
+    def send(self, path: Path) -> StoreResponse:
         """Send one object of the outbox and return the response; see `dimse.Sender.send`."""
 
 
-def open_way(
+def open_transport(
     destination: Destination,
     calling_ae_title: str,
     sop_classes: Sequence[str],
-) -> AbstractContextManager[Way]:
+) -> AbstractContextManager[Transport]:
     """Reach a destination for objects of these SOP classes.
 
     Entering raises UnreachableError if it cannot be reached. Over DICOMweb that may show only when

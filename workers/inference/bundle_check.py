@@ -9,7 +9,7 @@ from monai.bundle.config_parser import ConfigParser
 from monai.transforms.compose import Compose
 
 from service.domain.check_result import CheckResult
-from service.settings import Bundle
+from service.settings import BundleSettings
 from workers.inference.bundle import (
     CONFIGURATION,
     METADATA,
@@ -31,7 +31,7 @@ _WRONG: Final = 2
 _FIGURES: Final = ("sensitivity", "specificity")
 
 
-def inspect(settings: Bundle) -> list[CheckResult]:
+def inspect(settings: BundleSettings) -> list[CheckResult]:
     """Say whether a bundle can be used, what it lacks for that, and what is worth knowing of it."""
     found: list[CheckResult] = []
     said = _told(settings.path.resolve(), settings)
@@ -46,7 +46,7 @@ def inspect(settings: Bundle) -> list[CheckResult]:
     return list(dict.fromkeys(found))  # two radiographs may have met the same fault
 
 
-def _told(bundle: Path, settings: Bundle) -> Told[str]:
+def _told(bundle: Path, settings: BundleSettings) -> Told[str]:
     metadata = yield from _metadata(bundle)
     model = None
     if metadata is not None:

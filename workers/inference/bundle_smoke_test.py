@@ -18,7 +18,7 @@ from PIL import Image
 from service.dicom.secondary_capture import wrap
 from service.domain.check_result import CheckResult
 from workers.inference.bundle import BundleError, code_behind, in_one_line
-from workers.inference.pipeline import Answer, Pipeline, Prepared
+from workers.inference.pipeline import ModelInput, ModelOutput, Pipeline
 from workers.prediction import NotAnalysable, Region
 
 Picture = NDArray[np.uint8]
@@ -58,7 +58,7 @@ def trial(pipeline: Pipeline) -> Told[str]:
         read = []
         for path in radiographs.chests:
             read.append((yield from _read(pipeline, path)))  # noqa: PERF401 -- it yields
-        prepared = [each for each in read if isinstance(each, Prepared)]
+        prepared = [each for each in read if isinstance(each, ModelInput)]
         yield from _pictures(prepared, read)
         answers = yield from _answers(pipeline, [each.tensor for each in prepared])
         if answers:
@@ -69,16 +69,16 @@ def trial(pipeline: Pipeline) -> Told[str]:
     return _in_words([*answers, *refusals])
 
 
-def _in_words(answers: Sequence[Answer | NotAnalysable]) -> str:
+def _in_words(answers: Sequence[ModelOutput | NotAnalysable]) -> str:
     """Say what came of the trial; a refusal is a fair answer to a radiograph that was drawn."""
-    numbers = [f"{each.probability:.3f}" for each in answers if isinstance(each, Answer)]
+    numbers = [f"{each.probability:.3f}" for each in answers if isinstance(each, ModelOutput)]
     reasons = sorted({each.reason for each in answers if isinstance(each, NotAnalysable)})
     given = [f"gives the probability {' and '.join(numbers)}"] if numbers else []
     refused = [f"refuses as {' and '.join(reasons)}"] if reasons else []
     return f"of {len(SIZES)} drawn radiographs it {' and '.join([*given, *refused])}"
 
 
-def _read(pipeline: Pipeline, path: Path) -> Told[Prepared | NotAnalysable | None]:
+def _read(pipeline: Pipeline, path: Path) -> Told[ModelInput | NotAnalysable | None]:
     try:
         return pipeline.read(path)
     except NotAnalysable as refusal:
@@ -100,10 +100,10 @@ def _explained(stage: str, error: Exception) -> str:
 
 
 def _pictures(
-    prepared: Sequence[Prepared], read: Sequence[Prepared | NotAnalysable | None]
+    prepared: Sequence[ModelInput], read: Sequence[ModelInput | NotAnalysable | None]
 ) -> Told[None]:
     """Hold to the radiographs what overlays would show and what would be stacked to a batch."""
-    sizes = [size for size, each in zip(SIZES, read, strict=True) if isinstance(each, Prepared)]
+    sizes = [size for size, each in zip(SIZES, read, strict=True) if isinstance(each, ModelInput)]
     for size, each in zip(sizes, prepared, strict=True):
         if each.picture.shape != size:
             yield wrong(
@@ -130,7 +130,7 @@ def _by(shape: Sequence[int]) -> str:
 
 def _answers(
     pipeline: Pipeline, tensors: Sequence[torch.Tensor]
-) -> Told[list[Answer | NotAnalysable]]:
+) -> Told[list[ModelOutput | NotAnalysable]]:
     if len({each.shape for each in tensors}) != 1:
         return []  # told, or nothing to try
     try:
@@ -141,7 +141,7 @@ def _answers(
         yield wrong(_explained("inferer or postprocessing", error))
         return []
     for answer in together:
-        if isinstance(answer, Answer) and not 0 <= answer.probability <= 1:
+        if isinstance(answer, ModelOutput) and not 0 <= answer.probability <= 1:
             yield wrong(
                 f'postprocessing gives {answer.probability:.4g} for "pred", which is no '
                 "probability: let it end with a sigmoid"
@@ -155,8 +155,8 @@ def _answers(
     return together
 
 
-def _alike(one: Answer | NotAnalysable, other: Answer | NotAnalysable) -> bool:
-    if isinstance(one, Answer) and isinstance(other, Answer):
+def _alike(one: ModelOutput | NotAnalysable, other: ModelOutput | NotAnalysable) -> bool:
+    if isinstance(one, ModelOutput) and isinstance(other, ModelOutput):
         return abs(one.probability - other.probability) <= TOLERANCE and _same_place(
             one.region, other.region
         )
@@ -177,7 +177,7 @@ def _same_place(one: Region | None, other: Region | None) -> bool:
     return max(map(abs, apart)) <= _ALIKE
 
 
-def _ways_in(pipeline: Pipeline, radiographs: Trial, first: Prepared) -> Told[None]:
+def _ways_in(pipeline: Pipeline, radiographs: Trial, first: ModelInput) -> Told[None]:
     """Give the first radiograph in two other wrappings, which should change nothing."""
     try:
         inverted = pipeline.read(radiographs.inverted).picture
@@ -215,10 +215,10 @@ def _gate(pipeline: Pipeline, others: Sequence[Path]) -> Told[None]:
 
 
 def _regions(
-    pipeline: Pipeline, first: Prepared, answers: Sequence[Answer | NotAnalysable]
+    pipeline: Pipeline, first: ModelInput, answers: Sequence[ModelOutput | NotAnalysable]
 ) -> Told[None]:
     """Say so if there is nothing that a region could come of; none is named of what is healthy."""
-    named = any(isinstance(answer, Answer) and answer.region for answer in answers)
+    named = any(isinstance(answer, ModelOutput) and answer.region for answer in answers)
     if not named and pipeline.forward(first.tensor[None]).keys() == {"pred"}:
         yield note("it names no region: its reports say whether, not where")
 

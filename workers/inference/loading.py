@@ -12,18 +12,18 @@ from workers.inference.scope import out_of_scope
 from workers.prediction import NotAnalysable
 
 if TYPE_CHECKING:
-    from workers.inference.predictor import Predictor, Prepared
+    from workers.inference.predictor import ModelInput, Predictor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
+class LoadedInstance:
     """A header to report on, and the pixels as the network and a viewer want them."""
 
     header: Dataset
-    prepared: "Prepared"
+    prepared: "ModelInput"
 
 
-def read(predictor: "Predictor", path: Path) -> Reading:
+def read(predictor: "Predictor", path: Path) -> LoadedInstance:
     """Read an instance of the spool.
 
     Raises:
@@ -35,7 +35,7 @@ def read(predictor: "Predictor", path: Path) -> Reading:
     reason = out_of_scope(Dataset({tag: header.get_item(tag) for tag in header.keys()}))  # noqa: SIM118 -- iterating a Dataset decodes
     if reason is not None:
         raise NotAnalysable(reason)
-    return Reading(header=header, prepared=predictor.read(path))
+    return LoadedInstance(header=header, prepared=predictor.read(path))
 
 
 def read_header(path: Path) -> Dataset:

@@ -18,7 +18,7 @@ Outputs = dict[str, torch.Tensor]  # what the inferer gave, float32 on the CPU, 
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Prepared:
+class ModelInput:
     """One radiograph as the network wants it, and as a person does."""
 
     tensor: torch.Tensor  # CxHxW float32 on the CPU
@@ -26,7 +26,7 @@ class Prepared:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class ModelOutput:
     """What postprocessing made of one radiograph; whether it is a probability is yet to be seen."""
 
     probability: float
@@ -46,7 +46,7 @@ class Pipeline:
     postprocessing: Callable[[dict[str, torch.Tensor]], Mapping[str, Any]]
     device: torch.device
 
-    def read(self, path: Path) -> Prepared:
+    def read(self, path: Path) -> ModelInput:
         """Give one radiograph for the network and for a person, decoded once.
 
         The bundle's first transform opens the radiograph; the rest is for the network. Raises
@@ -66,9 +66,9 @@ class Pipeline:
                 raise cause from error
             raise
         tensor = torch.as_tensor(prepared, dtype=torch.float32).contiguous()
-        return Prepared(tensor=tensor, picture=picture)
+        return ModelInput(tensor=tensor, picture=picture)
 
-    def answer(self, prepared: Sequence[torch.Tensor]) -> list[Answer | NotAnalysable]:
+    def answer(self, prepared: Sequence[torch.Tensor]) -> list[ModelOutput | NotAnalysable]:
         """Give an answer for each prepared radiograph or the refusal of it, in their order.
 
         Raises:
@@ -96,7 +96,7 @@ class Pipeline:
         first, second = self.forward(images[:middle]), self.forward(images[middle:])
         return {key: torch.cat([first[key], second[key]]) for key in first}
 
-    def _conclude(self, outputs: Outputs) -> Answer | NotAnalysable:
+    def _conclude(self, outputs: Outputs) -> ModelOutput | NotAnalysable:
         try:
             with torch.inference_mode():  # tensors made in it may not be changed outside of it
                 found = self.postprocessing(dict(outputs))
@@ -104,7 +104,7 @@ class Pipeline:
             if refusal := refusal_behind(error):
                 return refusal  # this radiograph's alone: the others of the batch go on
             raise
-        return Answer(probability=float(found["pred"]), region=_region(found.get("region")))
+        return ModelOutput(probability=float(found["pred"]), region=_region(found.get("region")))
 
 
 def assemble(config: ConfigParser, weights: bytes, device: torch.device) -> Pipeline:

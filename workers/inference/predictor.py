@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from service.settings import Bundle
+from service.settings import BundleSettings
 from workers.inference.bundle import (
     CONFIGURATION,
     BundleError,
@@ -16,10 +16,10 @@ from workers.inference.bundle import (
     read_metadata,
     verified_weights,
 )
-from workers.inference.pipeline import Answer, Prepared, assemble
+from workers.inference.pipeline import ModelInput, ModelOutput, assemble
 from workers.prediction import Finding, Model, NotAnalysable, Prediction
 
-__all__ = ["BundleError", "Predictor", "Prepared", "load_predictor"]
+__all__ = ["BundleError", "ModelInput", "Predictor", "load_predictor"]
 
 
 class Predictor:
@@ -63,7 +63,7 @@ class Predictor:
         """
         return self.read(path).tensor
 
-    def read(self, path: Path) -> Prepared:
+    def read(self, path: Path) -> ModelInput:
         """Give one radiograph for the network and for a person, decoded once.
 
         Raises NotAnalysable for a radiograph that the bundle refuses, OSError for a path that
@@ -79,7 +79,7 @@ class Predictor:
             for answer in answers
         ]
 
-    def _judge(self, answer: Answer) -> Prediction:
+    def _judge(self, answer: ModelOutput) -> Prediction:
         finding = self.model.operating_point.read(answer.probability)
         return Prediction(
             finding=finding,
@@ -90,7 +90,7 @@ class Predictor:
         )
 
 
-def load_predictor(settings: Bundle) -> Predictor:
+def load_predictor(settings: BundleSettings) -> Predictor:
     """Load the bundle that the settings name.
 
     Raises:

@@ -27,7 +27,7 @@ from service.dicom.secondary_capture import SNIFFED_BYTES, PictureError, kind_of
 from service.domain.reasons import EXPLANATIONS, Reason
 from service.errors import ExplainedError
 from service.settings import Settings
-from workers.inference.loading import Reading, read
+from workers.inference.loading import LoadedInstance, read
 from workers.inference.predictor import Predictor, load_predictor
 from workers.offline.analysis import Analysis, analysed
 from workers.offline.output_folder import Folder
@@ -87,22 +87,22 @@ def analyse(
         for first in range(0, len(files), size):
             batch = files[first : first + size]
             readings = list(decoders.map(partial(_read, predictor), batch))
-            legible = [each for each in readings if isinstance(each, Reading)]
+            legible = [each for each in readings if isinstance(each, LoadedInstance)]
             predictions = iter(_predict(predictor, legible))
             for file, reading in zip(batch, readings, strict=True):
-                if isinstance(reading, Reading):
+                if isinstance(reading, LoadedInstance):
                     analysis = _conclude(predictor.model, file, reading, next(predictions), folder)
                 else:
                     analysis = _conclude(predictor.model, file, None, reading, folder)
                 yield _kept(folder, analysis)
 
 
-def _read(predictor: Predictor, file: Path) -> Reading | Exception:
+def _read(predictor: Predictor, file: Path) -> LoadedInstance | Exception:
     """Read a file, or say what became of it; nothing that a file holds raises here."""
     try:
         kind = _kind_of(file)
         if kind in {"png", "jpeg"}:
-            return Reading(header=wrap(file), prepared=predictor.read(file))
+            return LoadedInstance(header=wrap(file), prepared=predictor.read(file))
         if kind is None and not _is_bare_data_set(file):
             return PictureError("The file is neither DICOM nor PNG nor JPEG.")
         _require_whole(file)
@@ -148,7 +148,9 @@ def _is_bare_data_set(file: Path) -> bool:
         return False
 
 
-def _predict(predictor: Predictor, readings: Sequence[Reading]) -> list[Prediction | Exception]:
+def _predict(
+    predictor: Predictor, readings: Sequence[LoadedInstance]
+) -> list[Prediction | Exception]:
     """Predict a batch at once, or one by one if that fails, so that one fails alone.
 
     A refusal, NotAnalysable, is an answer too.
@@ -164,7 +166,7 @@ def _predict(predictor: Predictor, readings: Sequence[Reading]) -> list[Predicti
 def _conclude(
     model: Model,
     file: Path,
-    reading: Reading | None,
+    reading: LoadedInstance | None,
     said: Prediction | Exception,
     folder: Folder | None,
 ) -> Analysis:
@@ -187,7 +189,7 @@ def _conclude(
 def _tell(
     model: Model,
     file: Path,
-    reading: Reading | None,
+    reading: LoadedInstance | None,
     said: Prediction | NotAnalysable,
     folder: Folder,
 ) -> list[str]:

@@ -19,7 +19,7 @@ from pydicom.dataset import Dataset
 from service.dicom.secondary_capture import SNIFFED_BYTES, kind_of, wrap
 from service.domain.reasons import LEFT_ALONE
 from service.domain.routing import OutputKind
-from workers.inference.loading import Reading, read_header
+from workers.inference.loading import LoadedInstance, read_header
 from workers.offline.analysis import Analysis
 from workers.prediction import Model, NotAnalysable, NotAnalysed, Prediction
 from workers.reporting.output import Output, ReportError
@@ -37,7 +37,7 @@ class Folder:
         self._path = path
         self._now = now
 
-    def tell(self, file: Path, reading: Reading, prediction: Prediction) -> list[str]:
+    def tell(self, file: Path, reading: LoadedInstance, prediction: Prediction) -> list[str]:
         """Write what tells a prediction, and give the files' names.
 
         Raises:

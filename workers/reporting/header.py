@@ -14,7 +14,7 @@ from workers.prediction import Conclusion, Model
 from workers.reporting.output import file_meta
 from workers.reporting.raw_elements import carried, items, known_character_set, raw_element, tag_of
 from workers.reporting.source import Source
-from workers.reporting.uids import Edition, device_uid, result_uids
+from workers.reporting.uids import OutputIdentity, device_uid, result_uids
 from workers.reporting.wording import ascii_text, model_text
 
 ANALYSED_BODY_PART: Final = "CHEST"  # of a source that names none (PS3.16 annex L)
@@ -136,14 +136,14 @@ def begin_result(
     conclusion: Conclusion,
     *,
     now: datetime,
-    edition: Edition,
+    identity: OutputIdentity,
 ) -> Dataset:
     """Begin a result about a source: all modules but the content of the object itself."""
     uids = result_uids(
         kind=kind.output,
         source_uid=source.sop_instance_uid,
         conclusion=conclusion,
-        edition=edition,
+        identity=identity,
     )
     result = Dataset()
     result.file_meta = file_meta(sop_class_uid=kind.sop_class_uid, sop_instance_uid=uids.instance)

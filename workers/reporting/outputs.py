@@ -7,7 +7,7 @@ from typing import Final
 from pydicom.dataset import Dataset
 
 from service.domain.delivery import OutputRecord
-from service.domain.job import Job, Revision, Verdict
+from service.domain.job import ConclusionRecord, Job, Revision
 from service.domain.routing import OutputKind
 from service.settings import Settings
 from service.storage.ledger import Ledger
@@ -18,10 +18,10 @@ from workers.reporting.overlay.secondary_capture import build_overlay
 from workers.reporting.pdf.document import build_pdf
 from workers.reporting.picture import Pixels
 from workers.reporting.presentation_state.build import build_presentation_state
-from workers.reporting.revision import edition_of
+from workers.reporting.revision import plan_revision
 from workers.reporting.source import Source
 from workers.reporting.sr.report import build_report
-from workers.reporting.uids import FIRST, Edition, result_uids
+from workers.reporting.uids import FIRST, OutputIdentity, result_uids
 
 UNASKED: Final = frozenset({OutputKind.SR, OutputKind.OVERLAY})  # made for whoever comes later
 
@@ -33,7 +33,7 @@ def make_outputs(
     *,
     kinds: Collection[OutputKind],
     now: datetime,
-    edition: Edition = FIRST,
+    identity: OutputIdentity = FIRST,
 ) -> Iterator[Output]:
     """Make the objects of these kinds that say what was concluded.
 
@@ -43,18 +43,18 @@ def make_outputs(
         ReportError: no valid object can be made for this source.
     """
     if OutputKind.SR in kinds:
-        yield build_report(header, conclusion, now=now, edition=edition)
+        yield build_report(header, conclusion, now=now, identity=identity)
     if OutputKind.OVERLAY in kinds:
-        yield build_overlay(header, picture, conclusion, now=now, edition=edition)
+        yield build_overlay(header, picture, conclusion, now=now, identity=identity)
     if OutputKind.GSPS in kinds:
-        state = build_presentation_state(header, conclusion, now=now, edition=edition)
+        state = build_presentation_state(header, conclusion, now=now, identity=identity)
         if state is not None:  # there is none for a source in colour
             yield state
     if OutputKind.PDF in kinds:
-        yield build_pdf(header, picture, conclusion, now=now, edition=edition)
+        yield build_pdf(header, picture, conclusion, now=now, identity=identity)
 
 
-def keep_results(
+def store_outputs(
     settings: Settings,
     ledger: Ledger,
     spool: Spool,
@@ -74,12 +74,12 @@ def keep_results(
         OSError: the outbox cannot be written.
     """
     source_uid = Source.read(header).sop_instance_uid
-    dated = edition_of(
+    plan = plan_revision(
         job,
-        ledger.view.revisions(job),
-        lambda edition: (
+        ledger.queries.revisions(job),
+        lambda identity: (
             result_uids(
-                kind=OutputKind.SR, source_uid=source_uid, conclusion=conclusion, edition=edition
+                kind=OutputKind.SR, source_uid=source_uid, conclusion=conclusion, identity=identity
             ).instance
         ),
     )
@@ -90,8 +90,8 @@ def keep_results(
         picture,
         conclusion,
         kinds=kinds | {OutputKind.SR},
-        now=datetime.fromtimestamp(dated.at, tz=UTC),
-        edition=dated.edition,
+        now=datetime.fromtimestamp(plan.at, tz=UTC),
+        identity=plan.identity,
     )
     records, revision = [], None
     for output in outputs:
@@ -109,20 +109,22 @@ def keep_results(
                 sop_class_uid=output.sop_class_uid,
                 sop_instance_uid=output.sop_instance_uid,
                 series_instance_uid=str(output.dataset.SeriesInstanceUID),
-                follows=dated.follows,
-                dated_at=dated.at,
+                predecessor=plan.predecessor,
+                dated_at=plan.at,
             )
-    ledger.jobs.report(job, _verdict(conclusion), records, routes, revision=revision)
+    ledger.jobs.report(job, _conclusion_record(conclusion), records, routes, revision=revision)
 
 
-def _verdict(conclusion: Conclusion) -> Verdict:
+def _conclusion_record(conclusion: Conclusion) -> ConclusionRecord:
     model = conclusion.model
     point, name = model.operating_point.name, f"{model.name} {model.version}"
     if isinstance(conclusion, Prediction):
-        return Verdict(
+        return ConclusionRecord(
             finding=conclusion.finding,
             probability=conclusion.probability,
             operating_point=point,
             model=name,
         )
-    return Verdict(refusal=conclusion.reason, operating_point=point, model=name)
+    return ConclusionRecord(
+        not_analysed_reason=conclusion.reason, operating_point=point, model=name
+    )

@@ -34,37 +34,37 @@ class Predecessor:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Edition:
+class OutputIdentity:
     """What tells the outputs about one SOP Instance UID apart, besides who concluded what.
 
     `digest` is the sha256 of the source's bytes when other bytes came under the same UID before: a
-    corrected instance gets results of its own. `follows` is the report whose place these take.
+    corrected instance gets results of its own. `predecessor` is the report whose place these take.
     """
 
     digest: str | None = None
-    follows: Predecessor | None = None
+    predecessor: Predecessor | None = None
 
     @property
     def parts(self) -> tuple[str, ...]:
         """Give what goes into the names of its outputs."""
         named = (self.digest or "",)
-        return named if self.follows is None else (*named, self.follows.sop_instance_uid)
+        return named if self.predecessor is None else (*named, self.predecessor.sop_instance_uid)
 
 
-FIRST: Final = Edition()
+FIRST: Final = OutputIdentity()
 
 
 def result_uids(
-    *, kind: str, source_uid: str, conclusion: Conclusion, edition: Edition
+    *, kind: str, source_uid: str, conclusion: Conclusion, identity: OutputIdentity
 ) -> ResultUids:
     """Name the output of a kind that tells a conclusion about a source instance."""
-    parts = (kind, *_concluded(conclusion), source_uid, *edition.parts)
+    parts = (kind, *_concluded(conclusion), source_uid, *identity.parts)
     return ResultUids(series=derive_uid("series", *parts), instance=derive_uid("instance", *parts))
 
 
-def tracking_uid(*, source_uid: str, conclusion: Conclusion, edition: Edition) -> str:
+def tracking_uid(*, source_uid: str, conclusion: Conclusion, identity: OutputIdentity) -> str:
     """Name the finding itself: the same in every output that tells of it."""
-    return derive_uid("finding", *_concluded(conclusion), source_uid, *edition.parts)
+    return derive_uid("finding", *_concluded(conclusion), source_uid, *identity.parts)
 
 
 def device_uid(model: Model) -> str:

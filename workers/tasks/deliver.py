@@ -14,14 +14,19 @@ from service.domain.reasons import Reason
 from service.settings import Destination, Settings
 from service.storage.ledger import Ledger, LedgerError
 from service.storage.spool import Spool
-from service.telemetry.completion import observe_end
-from service.telemetry.heartbeat import Heart
+from service.telemetry.completion import record_completion
+from service.telemetry.heartbeat import HeartbeatSender
 from service.telemetry.metrics import DELIVERIES, DELIVERY_STATUS, STAGE_SECONDS, status_label
 from workers.delivery.context import Rooms, is_too_old, kept, leave_alone, park, pause
 from workers.delivery.storage_commitment.request import commit_due, commits_itself
 from workers.delivery.storage_commitment.respond import answer_due
-from workers.delivery.stored_output import Answer, AwayError, DamagedError, UnreachableError
-from workers.delivery.transport import Way, open_way
+from workers.delivery.stored_output import (
+    CorruptOutputError,
+    DestinationUnavailableError,
+    NoResponseError,
+    StoreResponse,
+)
+from workers.delivery.transport import Transport, open_transport
 from workers.tasks.celery_worker import work
 
 _LEASES_IN_A_ROW: Final = 16  # before commitment is asked for, however much comes in meanwhile
@@ -34,7 +39,7 @@ def run(settings: Settings, ledger: Ledger, spool: Spool, redis_url: str) -> Non
     """Answer the queue's rings until SIGTERM; one lane, and so one association, a destination."""
     stopping, ready = threading.Event(), threading.Event()
     lanes = {name: threading.Lock() for name in _lanes(settings)}
-    with Heart(ledger, "deliver", ready=ready.is_set) as heart:
+    with HeartbeatSender(ledger, "deliver", ready=ready.is_set) as heart:
         rooms = Rooms(
             settings=settings,
             ledger=ledger,
@@ -105,11 +110,11 @@ def _deliver(rooms: Rooms, destination: Destination, deliveries: Sequence[Delive
     waiting = list(deliveries)
     classes = sorted({each.sop_class_uid for each in deliveries})
     try:
-        with open_way(destination, rooms.settings.dicom.ae_title, classes) as way:
+        with open_transport(destination, rooms.settings.dicom.ae_title, classes) as way:
             while waiting and not rooms.stopping.is_set() and way.is_open:
                 _deliver_one(rooms, way, waiting[0])
                 waiting.pop(0)
-    except UnreachableError as exc:
+    except NoResponseError as exc:
         DELIVERIES.labels(destination=destination.name, outcome="unreachable").inc()
         leave_alone(rooms, destination, str(exc))
         _give_back(rooms, waiting, str(exc))
@@ -118,16 +123,16 @@ def _deliver(rooms: Rooms, destination: Destination, deliveries: Sequence[Delive
     return not waiting
 
 
-def _deliver_one(rooms: Rooms, way: Way, delivery: Delivery) -> None:
+def _deliver_one(rooms: Rooms, way: Transport, delivery: Delivery) -> None:
     path = rooms.spool.outbox(delivery.job_id, delivery.kind, delivery.sop_instance_uid)
     began = time.monotonic()
     try:
         answer = way.send(path)
-    except (FileNotFoundError, DamagedError):
+    except (FileNotFoundError, CorruptOutputError):
         park(rooms, delivery, Reason.BYTES_MISSING)
-    except AwayError:
+    except DestinationUnavailableError:
         raise
-    except UnreachableError as exc:
+    except NoResponseError as exc:
         # the association was there: it may be this object that the destination dies of, so it
         # waits by itself and the others go on
         DELIVERIES.labels(destination=delivery.destination, outcome="unreachable").inc()
@@ -140,7 +145,7 @@ def _deliver_one(rooms: Rooms, way: Way, delivery: Delivery) -> None:
         _keep_answer(rooms, delivery, answer)
 
 
-def _keep_answer(rooms: Rooms, delivery: Delivery, answer: Answer) -> None:
+def _keep_answer(rooms: Rooms, delivery: Delivery, answer: StoreResponse) -> None:
     outcome = "warning" if answer.warned else "success" if answer.taken else "refused"
     DELIVERIES.labels(destination=delivery.destination, outcome=outcome).inc()
     DELIVERY_STATUS.labels(
@@ -168,13 +173,13 @@ def _keep_answer(rooms: Rooms, delivery: Delivery, answer: Answer) -> None:
     kept(refused, delivery, status=answer.status)
 
 
-def _keep_taken(rooms: Rooms, delivery: Delivery, answer: Answer) -> None:
+def _keep_taken(rooms: Rooms, delivery: Delivery, answer: StoreResponse) -> None:
     """Keep that the destination has the object; where it is to commit itself, that is awaited."""
     deliveries = rooms.ledger.deliveries
     if commits_itself(rooms.settings.destination(delivery.destination)):
         kept(deliveries.stored, delivery, status=answer.status, sent=answer.sent)
     elif kept(deliveries.delivered, delivery, status=answer.status, sent=answer.sent):
-        observe_end(rooms.ledger, delivery.job_id)
+        record_completion(rooms.ledger, delivery.job_id)
 
 
 def _put_off(rooms: Rooms, delivery: Delivery, why: str) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 import structlog
 from pydicom.dataset import Dataset
 
-from service.dispatch.notifier import Doorbell
+from service.dispatch.notifier import Notifier
 from service.domain.backoff import backoff_seconds
 from service.domain.job import Job, JobState
 from service.domain.queues import DELIVER, INFER
@@ -20,7 +20,7 @@ from service.domain.routing import Outcome
 from service.settings import Settings
 from service.storage.ledger import Ledger, LedgerError, StaleLeaseError
 from service.storage.spool import Spool
-from service.telemetry.heartbeat import Heart
+from service.telemetry.heartbeat import HeartbeatSender
 from service.telemetry.metrics import (
     BATCH_SIZE,
     END_TO_END_SECONDS,
@@ -31,10 +31,10 @@ from service.telemetry.metrics import (
     STAGE_SECONDS,
     STALE_LEASES,
 )
-from workers.inference.loading import Reading, read, read_header
+from workers.inference.loading import LoadedInstance, read, read_header
 from workers.prediction import Conclusion, NotAnalysable, NotAnalysed, Prediction
 from workers.reporting.output import ReportError
-from workers.reporting.outputs import keep_results
+from workers.reporting.outputs import store_outputs
 from workers.reporting.picture import Pixels
 from workers.tasks.celery_worker import work
 
@@ -53,7 +53,7 @@ class Rooms:
     ledger: Ledger
     spool: Spool
     predictor: "Predictor"
-    ring: Callable[[str], None]  # the bell of one destination's lane
+    notify: Callable[[str], None]  # wakes the worker of one destination
     holder: str
     decoders: ThreadPoolExecutor
     stopping: threading.Event = field(default_factory=threading.Event)
@@ -67,26 +67,26 @@ def run(settings: Settings, ledger: Ledger, spool: Spool, redis_url: str) -> Non
     """
     stopping, ready = threading.Event(), threading.Event()
     with (
-        Heart(ledger, "infer", ready=ready.is_set) as heart,
+        HeartbeatSender(ledger, "infer", ready=ready.is_set) as heart,
         ThreadPoolExecutor(settings.infer.decode_threads, "decoder") as decoders,
     ):
         from workers.inference.predictor import load_predictor  # noqa: PLC0415 -- torch and monai cost seconds
 
         predictor = load_predictor(settings.bundle)
         _tell_model(predictor)
-        doorbell = Doorbell(redis_url)
+        notifier = Notifier(redis_url)
         rooms = Rooms(
             settings=settings,
             ledger=ledger,
             spool=spool,
             predictor=predictor,
-            ring=lambda destination: doorbell.ring(DELIVER, destination),
+            notify=lambda destination: notifier.notify(DELIVER, destination),
             holder=heart.holder,
             decoders=decoders,
             stopping=stopping,
         )
         work(redis_url, INFER, lambda: _answer(rooms), ready=ready, stopping=stopping)
-        doorbell.close()
+        notifier.close()
 
 
 def _answer(rooms: Rooms) -> None:
@@ -130,7 +130,7 @@ def infer_batch(rooms: Rooms, jobs: Sequence[Job]) -> None:
         _attempt(job, partial(_conclude, rooms, job, reading, prediction), rooms)
 
 
-def _read(rooms: Rooms, job: Job) -> Reading | None:
+def _read(rooms: Rooms, job: Job) -> LoadedInstance | None:
     began = time.monotonic()
     try:
         reading = read(rooms.predictor, rooms.spool.inbox(job.id))
@@ -141,7 +141,7 @@ def _read(rooms: Rooms, job: Job) -> Reading | None:
     return reading
 
 
-def _predict(rooms: Rooms, readings: Sequence[Reading]) -> list[Prediction | NotAnalysable]:
+def _predict(rooms: Rooms, readings: Sequence[LoadedInstance]) -> list[Prediction | NotAnalysable]:
     began = time.monotonic()
     predictions = rooms.predictor.predict([reading.prepared.tensor for reading in readings])
     STAGE_SECONDS.labels(stage="predict").observe(time.monotonic() - began)
@@ -150,7 +150,7 @@ def _predict(rooms: Rooms, readings: Sequence[Reading]) -> list[Prediction | Not
 
 
 def _conclude(
-    rooms: Rooms, job: Job, reading: Reading, prediction: Prediction | NotAnalysable
+    rooms: Rooms, job: Job, reading: LoadedInstance, prediction: Prediction | NotAnalysable
 ) -> None:
     if isinstance(prediction, NotAnalysable):
         _refuse(rooms, job, prediction.reason, reading.prepared.picture)
@@ -186,12 +186,12 @@ def _report(
     rooms: Rooms, job: Job, header: Dataset, picture: Pixels | None, conclusion: Conclusion
 ) -> None:
     began = time.monotonic()
-    keep_results(rooms.settings, rooms.ledger, rooms.spool, job, header, picture, conclusion)
+    store_outputs(rooms.settings, rooms.ledger, rooms.spool, job, header, picture, conclusion)
     STAGE_SECONDS.labels(stage="report").observe(time.monotonic() - began)
     END_TO_END_SECONDS.labels(until="reported").observe(max(0.0, time.time() - job.asked_at))
     for destination in rooms.settings.destinations:
         if conclusion.outcome in destination.outcomes:
-            rooms.ring(destination.name)
+            rooms.notify(destination.name)
 
 
 def _attempt(job: Job, step: Callable[[], Result], rooms: Rooms) -> Result | None:

@@ -7,13 +7,13 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 from service.dicom.implementation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from service.dicom.sop_classes import transfer_syntaxes
 from service.dicom.storage_commitment import STORAGE_COMMITMENT, SYNTAXES
-from service.settings import ConfigurationError, Dicom
+from service.settings import ConfigurationError, DicomSettings
 from service.settings.exposure import listener_fault
 
 _config.LOG_HANDLER_LEVEL = "none"  # its handlers would word each PDU for a log that is silent
 
 
-def application_entity(dicom: Dicom) -> AE:
+def application_entity(dicom: DicomSettings) -> AE:
     """Give pynetdicom's application entity for these settings.
 
     Raises:

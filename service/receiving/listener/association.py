@@ -11,7 +11,7 @@ from pynetdicom.association import Association
 from pynetdicom.pdu_primitives import A_ABORT, A_ASSOCIATE, A_P_ABORT, A_RELEASE
 from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
 
-from service.receiving.listener.dimse_provider import Doors, Messages
+from service.receiving.listener.dimse_provider import DimseProvider, ServiceHandlers
 from service.receiving.listener.socket_options import tune
 from service.receiving.listener.upper_layer import NOTHING, UpperLayer
 from service.telemetry.metrics import ASSOCIATIONS, ASSOCIATIONS_OPEN
@@ -33,9 +33,9 @@ log = structlog.get_logger()
 class StoreAssociation(Association):
     """An association that is asked to store and the like, and ends when told to stop."""
 
-    def __init__(self, entity: AE, doors: Doors, stopping: threading.Event) -> None:
+    def __init__(self, entity: AE, doors: ServiceHandlers, stopping: threading.Event) -> None:
         super().__init__(entity, "acceptor")
-        self.dimse: Messages = Messages(self, doors, stopping)
+        self.dimse: DimseProvider = DimseProvider(self, doors, stopping)
         self.dul: UpperLayer = UpperLayer(self, self.dimse)
         self.acse_timeout = entity.acse_timeout  # these two set the new upper layer's timers
         self.network_timeout = entity.network_timeout
@@ -124,7 +124,7 @@ class Server(ThreadedAssociationServer):
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, entity: AE, address: tuple[str, int], doors: Doors) -> None:
+    def __init__(self, entity: AE, address: tuple[str, int], doors: ServiceHandlers) -> None:
         self.doors = doors
         self.stopping = threading.Event()
         super().__init__(

@@ -12,12 +12,12 @@ from service.dicom.implementation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATIO
 from service.dicom.statuses import SUCCESS
 from service.domain.job import Source
 from service.receiving.acceptance import Rejection, StoreCommand, review_command
-from service.receiving.ingest import Reception
+from service.receiving.ingest import Ingest
 from service.storage.spool import Spool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Context:
+class PresentationContext:
     """The presentation context that a C-STORE came under, and who sent it."""
 
     abstract_syntax_uid: str
@@ -26,26 +26,28 @@ class Context:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StoreDoor:
+class CStoreHandler:
     """Where C-STOREs go in."""
 
     spool: Spool
-    reception: Reception
+    ingest: Ingest
     maximum_instance_bytes: int
 
-    def open(self, command: StoreCommand, context: Context) -> "Transfer":
+    def open(self, command: StoreCommand, context: PresentationContext) -> "StoreOperation":
         """Begin a C-STORE whose data set is about to come in."""
-        return Transfer(self, command, context)
+        return StoreOperation(self, command, context)
 
 
-class Transfer:
+class StoreOperation:
     """Fragments go straight into a file of `spool.incoming`, byte for byte.
 
     A C-STORE that is already lost, by its command or for want of room, is heard to its end, because
     a sender reads no answer before; nothing of it is kept.
     """
 
-    def __init__(self, door: StoreDoor, command: StoreCommand, context: Context) -> None:
+    def __init__(
+        self, door: CStoreHandler, command: StoreCommand, context: PresentationContext
+    ) -> None:
         self._door = door
         self._command = command
         self._context = context
@@ -88,7 +90,7 @@ class Transfer:
                 self._refuse(exc)
         if self._rejection is not None:
             return self._rejection.status
-        outcome = self._door.reception.receive(
+        outcome = self._door.ingest.receive(
             self._arriving,
             self._command,
             source=Source.DICOM,
@@ -108,12 +110,12 @@ class Transfer:
 
     def _refuse(self, why: Rejection | Exception) -> None:
         self.abandon()
-        self._rejection = self._door.reception.refuse(
+        self._rejection = self._door.ingest.refuse(
             why, source=Source.DICOM, calling_ae_title=self._context.calling_ae_title
         )
 
 
-def _head(command: StoreCommand, context: Context) -> bytes:
+def _head(command: StoreCommand, context: PresentationContext) -> bytes:
     """Write what comes before the data set in a Part 10 file (PS3.10 7.1).
 
     By hand, because pydicom would warn of a UID with a leading zero, which the door lets pass.

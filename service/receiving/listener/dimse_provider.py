@@ -24,7 +24,7 @@ from service.dicom.storage_commitment import (
     event_information,
 )
 from service.receiving.acceptance import StoreCommand
-from service.receiving.listener.c_store import Context, StoreDoor, Transfer
+from service.receiving.listener.c_store import CStoreHandler, PresentationContext, StoreOperation
 from service.receiving.listener.command_set import (
     C_ECHO_RQ,
     C_STORE_RQ,
@@ -42,7 +42,10 @@ from service.receiving.listener.command_set import (
     encode_event_report,
     fragments,
 )
-from service.receiving.listener.storage_commitment import CommitmentDoor, Incoming
+from service.receiving.listener.storage_commitment import (
+    CommitmentOperation,
+    StorageCommitmentHandler,
+)
 
 if TYPE_CHECKING:
     from pynetdicom.association import Association
@@ -59,41 +62,43 @@ _OF_COMMITMENT: Final = frozenset({N_ACTION_RQ, N_EVENT_REPORT_RQ})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Doors:
+class ServiceHandlers:
     """Where what is asked for goes in."""
 
-    store: StoreDoor
-    commitment: CommitmentDoor
+    store: CStoreHandler
+    commitment: StorageCommitmentHandler
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _UnderWay:
+class _PendingRequest:
     """A request whose data set comes in."""
 
     context_id: int
     request: Request
-    context: Context
-    operation: Transfer | Incoming
+    context: PresentationContext
+    operation: StoreOperation | CommitmentOperation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Told:
+class _PendingEventReport:
     """An N-EVENT-REPORT of ours that waits for its answer."""
 
     message_id: int
     result: Result
 
 
-class Messages(DIMSEServiceProvider):
+class DimseProvider(DIMSEServiceProvider):
     """The messages of one association; everything is done in the upper layer's thread."""
 
-    def __init__(self, assoc: "Association", doors: Doors, stopping: threading.Event) -> None:
+    def __init__(
+        self, assoc: "Association", doors: ServiceHandlers, stopping: threading.Event
+    ) -> None:
         super().__init__(assoc)
         self._doors = doors
         self._stopping = stopping
         self._command = bytearray()
-        self._under_way: _UnderWay | None = None
-        self._told: _Told | None = None
+        self._under_way: _PendingRequest | None = None
+        self._told: _PendingEventReport | None = None
         self._message_id = 0
 
     @property
@@ -139,7 +144,7 @@ class Messages(DIMSEServiceProvider):
         if request.field == C_ECHO_RQ and not request.has_data_set:
             self._say(context_id, encode_answer(request, SUCCESS))
             return
-        self._under_way = _UnderWay(
+        self._under_way = _PendingRequest(
             context_id=context_id,
             request=request,
             context=context,
@@ -148,13 +153,15 @@ class Messages(DIMSEServiceProvider):
         if not request.has_data_set:
             self._end(self._under_way)
 
-    def _operation(self, request: Request, context: Context) -> Transfer | Incoming:
+    def _operation(
+        self, request: Request, context: PresentationContext
+    ) -> StoreOperation | CommitmentOperation:
         """Begin what is asked for, if it is what its presentation context is for."""
         is_of_commitment = context.abstract_syntax_uid == STORAGE_COMMITMENT
         if request.field == C_STORE_RQ and not is_of_commitment:
             return self._doors.store.open(request.command, context)
         if request.field in _OF_COMMITMENT and is_of_commitment:
-            return Incoming(self._doors.commitment, request, context)
+            return CommitmentOperation(self._doors.commitment, request, context)
         raise ProtocolError
 
     def _take_data(self, context_id: int, payload: memoryview, *, is_last: bool) -> None:
@@ -165,17 +172,20 @@ class Messages(DIMSEServiceProvider):
         if is_last:
             self._end(under_way)
 
-    def _end(self, under_way: _UnderWay) -> None:
+    def _end(self, under_way: _PendingRequest) -> None:
         status = under_way.operation.finish()
         self._say(under_way.context_id, encode_answer(under_way.request, status))
-        if isinstance(under_way.operation, Incoming) and under_way.operation.result is not None:
+        if (
+            isinstance(under_way.operation, CommitmentOperation)
+            and under_way.operation.result is not None
+        ):
             self._tell(under_way, under_way.operation.result)
         self._under_way = None
 
-    def _tell(self, under_way: _UnderWay, result: Result) -> None:
+    def _tell(self, under_way: _PendingRequest, result: Result) -> None:
         """Send a result after the answer to its request; the last one's answer is awaited."""
         self._message_id = self._message_id % 0xFFFF + 1
-        self._told = _Told(message_id=self._message_id, result=result)
+        self._told = _PendingEventReport(message_id=self._message_id, result=result)
         command = encode_event_report(COMMITMENT, result.event_type, self._message_id)
         syntax = UID(under_way.context.transfer_syntax_uid)
         encoded = encode(event_information(result), syntax.is_implicit_VR, is_little_endian=True)
@@ -195,10 +205,10 @@ class Messages(DIMSEServiceProvider):
             pdata.presentation_data_value_list.append((context_id, fragment))
             self.dul.send_pdu(pdata)
 
-    def _context(self, context_id: int) -> Context:
+    def _context(self, context_id: int) -> PresentationContext:
         for context in self.assoc.accepted_contexts:
             if context.context_id == context_id:
-                return Context(
+                return PresentationContext(
                     abstract_syntax_uid=str(context.abstract_syntax),
                     transfer_syntax_uid=str(context.transfer_syntax[0]),
                     calling_ae_title=self.assoc.requestor.ae_title.strip(),

@@ -8,12 +8,12 @@ from typing import Final, Self
 
 import structlog
 
-from service.receiving.ingest import Reception
+from service.receiving.ingest import Ingest
 from service.receiving.listener.application_entity import application_entity
 from service.receiving.listener.association import Server
-from service.receiving.listener.c_store import StoreDoor
-from service.receiving.listener.dimse_provider import Doors
-from service.receiving.listener.storage_commitment import CommitmentDoor
+from service.receiving.listener.c_store import CStoreHandler
+from service.receiving.listener.dimse_provider import ServiceHandlers
+from service.receiving.listener.storage_commitment import StorageCommitmentHandler
 from service.settings import ConfigurationError, Settings
 from service.storage.ledger import Ledger
 from service.storage.spool import Spool
@@ -28,7 +28,7 @@ log = structlog.get_logger()
 class Listener:
     """A DICOM server (C-ECHO, C-STORE, storage commitment) in threads of this process.
 
-    A C-STORE is answered with Success once the instance is durable in spool and ledger; `ring` is
+    A C-STORE is answered with Success once the instance is durable in spool and ledger; `notify` is
     called then, and must return at once.
 
     Raises:
@@ -36,23 +36,25 @@ class Listener:
     """
 
     def __init__(
-        self, settings: Settings, spool: Spool, ledger: Ledger, ring: Callable[[], None]
+        self, settings: Settings, spool: Spool, ledger: Ledger, notify: Callable[[], None]
     ) -> None:
         self._dicom = settings.dicom
         self._entity = application_entity(settings.dicom)
-        reception = Reception(
+        ingest = Ingest(
             spool,
             ledger,
-            ring,
+            notify,
             inflated_bytes=settings.dicom.maximum_instance_bytes,
             known_ae_titles=settings.dicom.allowed_calling_ae_titles,
         )
-        store = StoreDoor(
+        store = CStoreHandler(
             spool=spool,
-            reception=reception,
+            ingest=ingest,
             maximum_instance_bytes=settings.dicom.maximum_instance_bytes,
         )
-        self._doors = Doors(store=store, commitment=CommitmentDoor(settings, spool, ledger))
+        self._doors = ServiceHandlers(
+            store=store, commitment=StorageCommitmentHandler(settings, spool, ledger)
+        )
         self._server: Server | None = None
 
     def __enter__(self) -> Self:

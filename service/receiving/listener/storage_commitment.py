@@ -9,8 +9,8 @@ from typing import Final
 
 import structlog
 
-from service.commitment.evaluation import review
-from service.commitment.results import take_result
+from service.commitment.evaluation import evaluate
+from service.commitment.results import receive_result
 from service.dicom.storage_commitment import (
     DUPLICATE_TRANSACTION,
     LONGEST_DATA_SET,
@@ -23,7 +23,7 @@ from service.dicom.storage_commitment import (
     Result,
     read_request,
 )
-from service.receiving.listener.c_store import Context
+from service.receiving.listener.c_store import PresentationContext
 from service.receiving.listener.command_set import N_EVENT_REPORT_RQ
 from service.receiving.listener.command_set import Request as Command
 from service.settings import Settings
@@ -49,7 +49,7 @@ class Reply:
     result: Result | None = None
 
 
-class CommitmentDoor:
+class StorageCommitmentHandler:
     """Where N-ACTION and N-EVENT-REPORT go in."""
 
     def __init__(self, settings: Settings, spool: Spool, ledger: Ledger) -> None:
@@ -72,10 +72,10 @@ class CommitmentDoor:
             log.info("commitment_requested", instances=len(request.instances))
         return reply
 
-    def take_result(self, message: Message) -> int:
+    def receive_result(self, message: Message) -> int:
         """Take a destination's result and give the status that it is answered."""
         try:
-            return take_result(self._ledger, self._settings.deliver, message)
+            return receive_result(self._ledger, self._settings.deliver, message)
         except Exception as exc:
             log.exception("commitment_result_not_kept", exc_info=exc)
             return PROCESSING_FAILURE
@@ -92,9 +92,13 @@ class CommitmentDoor:
 
     def _take(self, request: Request, calling_ae_title: str) -> Reply:
         if self._settings.commitment_peer(calling_ae_title) is None:
-            custody = review(self._ledger, self._spool, request.transaction_uid, request.instances)
+            custody = evaluate(
+                self._ledger, self._spool, request.transaction_uid, request.instances
+            )
             return Reply(status=SUCCESS, result=custody.result)
-        self._ledger.requests.receive(calling_ae_title, request.transaction_uid, request.instances)
+        self._ledger.commitment_requests.receive(
+            calling_ae_title, request.transaction_uid, request.instances
+        )
         return Reply(status=SUCCESS)
 
 
@@ -104,10 +108,12 @@ def _rejected(status: int, error: Exception | None = None) -> Reply:
     return Reply(status=status)
 
 
-class Incoming:
+class CommitmentOperation:
     """A request or result on its way in: its data set is held in memory, within bounds."""
 
-    def __init__(self, door: CommitmentDoor, request: Command, context: Context) -> None:
+    def __init__(
+        self, door: StorageCommitmentHandler, request: Command, context: PresentationContext
+    ) -> None:
         self._door = door
         self._request = request
         self._context = context
@@ -129,7 +135,7 @@ class Incoming:
             transfer_syntax_uid=self._context.transfer_syntax_uid,
         )
         if self._request.field == N_EVENT_REPORT_RQ:
-            return self._door.take_result(message)
+            return self._door.receive_result(message)
         reply = self._door.take_request(message, self._context.calling_ae_title)
         self.result = reply.result
         return reply.status

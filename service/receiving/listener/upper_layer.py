@@ -25,7 +25,7 @@ from pynetdicom.dul import DULServiceProvider
 from pynetdicom.pdu_primitives import A_ASSOCIATE
 
 from service.receiving.listener.command_set import LAST_FRAGMENT, ProtocolError
-from service.receiving.listener.dimse_provider import Messages
+from service.receiving.listener.dimse_provider import DimseProvider
 from service.receiving.listener.socket_options import acknowledge_at_once
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ log = structlog.get_logger()
 class UpperLayer(DULServiceProvider):
     """The upper layer of one accepted association, and the thread that does all its work."""
 
-    def __init__(self, assoc: "Association", messages: Messages) -> None:
+    def __init__(self, assoc: "Association", messages: DimseProvider) -> None:
         super().__init__(assoc)
         self._messages = messages
         self._run_loop_delay = 0  # `_wait` waits instead

@@ -9,7 +9,7 @@ from sqlalchemy import Row, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from service.domain.delivery import Reference
-from service.storage.ledger.database import LedgerError, Store
+from service.storage.ledger.database import Database, LedgerError
 from service.storage.ledger.mapping import StaleLeaseError, note
 from service.storage.ledger.tables import JOBS, REQUESTS
 
@@ -38,10 +38,10 @@ class OpenRequest:
     since: float  # when it came, seconds since the epoch: giving up counts from here
 
 
-class Requests:
+class CommitmentRequests:
     """One row per request; leased and fenced by attempt like the jobs, gone when it is over."""
 
-    def __init__(self, store: Store, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, store: Database, clock: Callable[[], float] = time.time) -> None:
         self._store = store
         self._clock = clock
 

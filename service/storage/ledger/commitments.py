@@ -7,8 +7,8 @@ from sqlalchemy import Connection, exists, insert, select
 
 from service.domain.delivery import Delivery, DeliveryState, Reference
 from service.domain.reasons import Reason
-from service.storage.ledger.database import Store
-from service.storage.ledger.delivery_plan import settle
+from service.storage.ledger.database import Database
+from service.storage.ledger.delivery_plan import close_if_finished
 from service.storage.ledger.leasing import (
     WITH_OUTPUT,
     change,
@@ -28,7 +28,7 @@ class Commitments:
     Whoever answers first wins: an answer ends the lease of the worker that asked.
     """
 
-    def __init__(self, store: Store, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, store: Database, clock: Callable[[], float] = time.time) -> None:
         self._store = store
         self._clock = clock
 
@@ -152,7 +152,7 @@ def _commit(connection: Connection, delivery: Delivery, now: float) -> None:
     )
     expect_no_answer(connection, [delivery.id])
     tell(connection, delivery, now, "output-committed")
-    settle(connection, delivery.job_id, now)
+    close_if_finished(connection, delivery.job_id, now)
 
 
 def _owe_again(
@@ -189,7 +189,7 @@ def _give_up(connection: Connection, delivery: Delivery, failure: int, now: floa
     expect_no_answer(connection, [delivery.id])
     tell(connection, delivery, now, "output-not-committed", failure=f"0x{failure:04X}")
     tell(connection, delivery, now, "output-parked", reason=Reason.NOT_COMMITTED)
-    settle(connection, delivery.job_id, now)
+    close_if_finished(connection, delivery.job_id, now)
 
 
 def _still(connection: Connection, delivery: Delivery, *, due_at: float) -> bool:

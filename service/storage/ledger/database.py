@@ -26,7 +26,7 @@ class LedgerError(ExplainedError):
     exit_status = EX_UNAVAILABLE
 
 
-class Store:
+class Database:
     """Transactions on the ledger's database."""
 
     def __init__(self, url: str) -> None:

@@ -7,8 +7,8 @@ from sqlalchemy import delete, insert, select, update
 
 from service.domain.delivery import ON_ITS_WAY, Delivery, DeliveryState, Reference
 from service.domain.reasons import Reason
-from service.storage.ledger.database import Store
-from service.storage.ledger.delivery_plan import settle
+from service.storage.ledger.database import Database
+from service.storage.ledger.delivery_plan import close_if_finished
 from service.storage.ledger.leasing import (
     change,
     close_breaker,
@@ -24,7 +24,7 @@ from service.storage.ledger.tables import BREAKERS, DELIVERIES
 class Deliveries:
     """One row per job, output and destination; fenced by attempt like the jobs."""
 
-    def __init__(self, store: Store, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, store: Database, clock: Callable[[], float] = time.time) -> None:
         self._store = store
         self._clock = clock
 
@@ -60,7 +60,7 @@ class Deliveries:
             expect_no_answer(connection, [delivery.id])
             tell(connection, delivery, now, "output-delivered", status=_hexadecimal(status))
             close_breaker(connection, delivery.destination)
-            settle(connection, delivery.job_id, now)
+            close_if_finished(connection, delivery.job_id, now)
 
     def stored(self, delivery: Delivery, *, status: int, sent: Reference) -> None:
         """Keep that the destination took the output and will be asked at once to commit itself.
@@ -134,7 +134,7 @@ class Deliveries:
             )
             expect_no_answer(connection, [delivery.id])
             tell(connection, delivery, now, "output-parked", reason=reason)
-            settle(connection, delivery.job_id, now)
+            close_if_finished(connection, delivery.job_id, now)
 
     def release(self, holder: str) -> int:
         """Give back what dead workers held whose name begins so, due at once."""
@@ -224,7 +224,7 @@ class Deliveries:
                     destination=row.destination,
                     reason=Reason.DESTINATION_REMOVED,
                 )
-                settle(connection, row.job_id, now)
+                close_if_finished(connection, row.job_id, now)
         return len(rows)
 
 

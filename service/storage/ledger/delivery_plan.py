@@ -22,7 +22,7 @@ def drop_outputs(connection: Connection, job_id: str, *, but: Sequence[str]) -> 
     connection.execute(delete(OUTPUTS).where(OUTPUTS.c.job_id == job_id))
 
 
-def keep_revision(connection: Connection, revision: Revision) -> None:
+def record_revision(connection: Connection, revision: Revision) -> None:
     """Keep a report's name for whatever will follow it; one made again is there already."""
     standing = select(REVISIONS.c.id).where(
         REVISIONS.c.job_id == revision.job_id,
@@ -35,13 +35,13 @@ def keep_revision(connection: Connection, revision: Revision) -> None:
                 sop_class_uid=revision.sop_class_uid,
                 sop_instance_uid=revision.sop_instance_uid,
                 series_instance_uid=revision.series_instance_uid,
-                follows=revision.follows,
+                follows=revision.predecessor,
                 dated_at=revision.dated_at,
             )
         )
 
 
-def owe_again(
+def plan_deliveries(
     connection: Connection,
     job_id: str,
     owed: Sequence[tuple[str, str]],
@@ -91,10 +91,10 @@ def owe_again(
                 since=now,
             )
         )
-    settle(connection, job_id, now, nothing_owed=nothing_owed)
+    close_if_finished(connection, job_id, now, nothing_owed=nothing_owed)
 
 
-def settle(
+def close_if_finished(
     connection: Connection, job_id: str, now: float, *, nothing_owed: Reason | None = None
 ) -> None:
     """Let a reported job end when nothing is on its way any more.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import delete, insert, select
 
-from service.storage.ledger.database import Store
+from service.storage.ledger.database import Database
 from service.storage.ledger.tables import HEARTBEATS
 
 
@@ -23,7 +23,7 @@ class Heartbeat:
 class Heartbeats:
     """Signs of life, one row per process."""
 
-    def __init__(self, store: Store, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, store: Database, clock: Callable[[], float] = time.time) -> None:
         self._store = store
         self._clock = clock
 

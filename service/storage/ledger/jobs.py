@@ -9,19 +9,19 @@ from sqlalchemy.exc import IntegrityError
 
 from service.domain.delivery import OutputRecord
 from service.domain.job import (
+    ConclusionRecord,
     Instance,
     Job,
     JobState,
     Receipt,
     Revision,
     TransitionError,
-    Verdict,
     require_may_follow,
 )
 from service.domain.reasons import Reason
 from service.domain.routing import Routes
-from service.storage.ledger.database import LedgerError, Store
-from service.storage.ledger.delivery_plan import drop_outputs, keep_revision, owe_again
+from service.storage.ledger.database import Database, LedgerError
+from service.storage.ledger.delivery_plan import drop_outputs, plan_deliveries, record_revision
 from service.storage.ledger.mapping import StaleLeaseError, job_of, note
 from service.storage.ledger.tables import BREAKERS, JOBS, OUTPUTS, TALLIES
 
@@ -29,7 +29,7 @@ from service.storage.ledger.tables import BREAKERS, JOBS, OUTPUTS, TALLIES
 class Jobs:
     """The jobs; every change after a lease is fenced by its attempt number."""
 
-    def __init__(self, store: Store, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, store: Database, clock: Callable[[], float] = time.time) -> None:
         self._store = store
         self._clock = clock
 
@@ -114,7 +114,7 @@ class Jobs:
     def report(
         self,
         job: Job,
-        verdict: Verdict,
+        conclusion: ConclusionRecord,
         outputs: Sequence[OutputRecord],
         routes: Routes,
         *,
@@ -135,11 +135,11 @@ class Jobs:
                 job,
                 JobState.REPORTED,
                 reported_at=now,
-                finding=verdict.finding,
-                probability=verdict.probability,
-                refusal=verdict.refusal,
-                operating_point=verdict.operating_point,
-                model=verdict.model,
+                finding=conclusion.finding,
+                probability=conclusion.probability,
+                refusal=conclusion.not_analysed_reason,
+                operating_point=conclusion.operating_point,
+                model=conclusion.model,
             )
             drop_outputs(connection, job.id, but=[each.sop_instance_uid for each in outputs])
             for output in outputs:
@@ -152,11 +152,11 @@ class Jobs:
                     )
                 )
             if revision is not None:
-                keep_revision(connection, revision)
-            owe_again(
+                record_revision(connection, revision)
+            plan_deliveries(
                 connection,
                 job.id,
-                routes.owed(verdict.outcome, [each.kind for each in outputs]),
+                routes.owed(conclusion.outcome, [each.kind for each in outputs]),
                 now,
                 nothing_owed=None if routes.anywhere else Reason.NO_DESTINATION,
             )
@@ -234,7 +234,7 @@ class Jobs:
             if outputs and job.outcome is not None:
                 silent = BREAKERS.c.destination.in_(routes.destinations)
                 connection.execute(delete(BREAKERS).where(silent))
-                owe_again(
+                plan_deliveries(
                     connection,
                     job_id,
                     routes.owed(job.outcome, outputs),

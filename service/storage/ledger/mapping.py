@@ -17,14 +17,14 @@ class StaleLeaseError(Exception):
 def job_of(row: Row[Any]) -> Job:
     """Read one row of `jobs`."""
     values = dict(row._mapping)  # noqa: SLF001 -- SQLAlchemy's public name begins so
-    base = values.pop("attempt_base")
+    base, refusal = values.pop("attempt_base"), values.pop("refusal")
     return Job(
         **{
             **values,
             "source": Source(values["source"]),
             "state": JobState(values["state"]),
             "reason": Reason(values["reason"]) if values["reason"] else None,
-            "refusal": Reason(values["refusal"]) if values["refusal"] else None,
+            "not_analysed_reason": Reason(refusal) if refusal else None,
             "tries": values["attempt"] - base,
         }
     )
@@ -56,7 +56,8 @@ def output_of(row: Row[Any]) -> OutputRecord:
 
 def revision_of(row: Row[Any]) -> Revision:
     """Read one row of `revisions`."""
-    return Revision(**row._mapping)  # noqa: SLF001 -- as above
+    values = dict(row._mapping)  # noqa: SLF001 -- as above
+    return Revision(**values, predecessor=values.pop("follows"))
 
 
 def event_of(row: Row[Any]) -> Event:

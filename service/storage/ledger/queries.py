@@ -10,7 +10,7 @@ from sqlalchemy import Integer, Row, Select, func, or_, select
 from service.domain.delivery import ON_ITS_WAY, Delivery, DeliveryState, OutputRecord
 from service.domain.job import Event, Job, JobState, Revision
 from service.domain.reasons import Reason
-from service.storage.ledger.database import Store
+from service.storage.ledger.database import Database
 from service.storage.ledger.leasing import WITH_OUTPUT
 from service.storage.ledger.mapping import delivery_of, event_of, job_of, output_of, revision_of
 from service.storage.ledger.tables import (
@@ -29,7 +29,7 @@ EVERYTHING: Final = 1_000_000  # more jobs than anybody names at once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Census:
+class JobCounts:
     """How many jobs stand where, on one snapshot."""
 
     received: int  # since the ledger began
@@ -64,10 +64,10 @@ class Due:
     oldest_answer_at: float | None
 
 
-class View:
+class Queries:
     """Questions to the ledger."""
 
-    def __init__(self, store: Store, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, store: Database, clock: Callable[[], float] = time.time) -> None:
         self._store = store
         self._clock = clock
 
@@ -147,7 +147,7 @@ class View:
         with self._store.read() as connection:
             return [revision_of(row) for row in connection.execute(query)]
 
-    def census(self) -> Census:
+    def job_counts(self) -> JobCounts:
         """Count the jobs by where they stand."""
         with self._store.read() as connection:
             totals = {row.name: row.total for row in connection.execute(select(TALLIES))}
@@ -158,14 +158,14 @@ class View:
                 .where(JOBS.c.state == JobState.PARKED)
                 .group_by(JOBS.c.reason)
             )
-            return Census(
+            return JobCounts(
                 received=totals["received"],
                 forgotten=totals["forgotten"],
                 by_state={state: states.get(state, 0) for state in JobState},
                 parked_by_reason={Reason(reason): int(n) for reason, n in parked},
             )
 
-    def delivery_census(self) -> dict[tuple[str, DeliveryState], int]:
+    def delivery_counts(self) -> dict[tuple[str, DeliveryState], int]:
         """Count the deliveries by destination and state."""
         query = select(DELIVERIES.c.destination, DELIVERIES.c.state, func.count()).group_by(
             DELIVERIES.c.destination, DELIVERIES.c.state

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from service.cli import app
 from service.domain.delivery import OutputRecord
-from service.domain.job import JobState, Verdict
+from service.domain.job import ConclusionRecord, JobState
 from service.domain.reasons import Reason
 from service.settings import environment_without_settings
 from service.storage.retention import DAY_SECONDS
@@ -27,7 +27,9 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 SR = OutputRecord(
     kind="sr", sop_class_uid="1.2.840.10008.5.1.4.1.1.88.34", sop_instance_uid="2.25.1"
 )
-VERDICT = Verdict(finding="present", probability=0.875, operating_point="balanced", model="m 1")
+CONCLUSION = ConclusionRecord(
+    finding="present", probability=0.875, operating_point="balanced", model="m 1"
+)
 
 
 @pytest.fixture
@@ -165,7 +167,7 @@ def test_a_requeue_moves_what_is_parked_and_says_where_it_stands(lobar: Run, hou
         for job in house.ledger.jobs.lease("w/", 3, lease_seconds=60, maximum_attempts=3)
     }
     house.ledger.jobs.park(jobs[failed], Reason.REPORT_FAILED)
-    house.ledger.jobs.report(jobs[unsent], VERDICT, [SR], to([]))
+    house.ledger.jobs.report(jobs[unsent], CONCLUSION, [SR], to([]))
     done = lobar("requeue", str(dataset.StudyInstanceUID))
     assert done.returncode == 0
     assert sorted(done.stdout.splitlines()) == sorted(
@@ -220,10 +222,10 @@ def test_a_purge_takes_what_has_ended_long_ago(lobar: Run, house: House) -> None
     house.ledger.jobs.park(jobs[parked], Reason.REPORT_FAILED)
     done = lobar("purge")
     assert (done.returncode, done.stdout) == (0, "2 jobs purged\n"), "its bytes, then its row"
-    assert house.ledger.view.job(ended) is None
+    assert house.ledger.queries.job(ended) is None
     assert not house.spool.inbox(ended).exists()
     assert house.spool.inbox(parked).exists()
-    assert house.ledger.view.census().balance == 0
+    assert house.ledger.queries.job_counts().balance == 0
 
 
 def test_a_reader_that_has_seen_enough_is_no_error_worth_a_word() -> None:

@@ -16,11 +16,11 @@ from synthetic.report_sources import NAMES, NOW, predicted, radiograph
 from service.domain.routing import OutputKind
 from service.settings import DimseDestination, WebDestination
 from workers.delivery.dimse import associate
-from workers.delivery.stored_output import UnreachableError
+from workers.delivery.stored_output import NoResponseError
 from workers.delivery.stow_rs import open_service
 from workers.reporting.output import Output, as_comprehensive
 from workers.reporting.outputs import make_outputs
-from workers.reporting.uids import Edition
+from workers.reporting.uids import OutputIdentity
 
 CALLING = "LOBAR"
 UNREADABLE = ("one that nobody knows", "none, and bytes that need one", "no term at all")
@@ -66,12 +66,12 @@ def source(names: str) -> Dataset:
     return radiograph(names=names, PatientID=f"PID-{number}".encode(), **with_own)
 
 
-def outputs(names: str, edition: Edition = Edition()) -> list[Output]:  # noqa: B008 -- frozen
+def outputs(names: str, identity: OutputIdentity = OutputIdentity()) -> list[Output]:  # noqa: B008 -- frozen
     """Everything that can be made about a radiograph, and the report's twin."""
     picture = np.linspace(0, 1, 300 * 200, dtype=np.float32).reshape(300, 200)
     header = source(names)
     made = make_outputs(
-        header, picture, predicted(), kinds=frozenset(OutputKind), now=NOW, edition=edition
+        header, picture, predicted(), kinds=frozenset(OutputKind), now=NOW, identity=identity
     )
     everything = list(made)
     assert {each.kind for each in everything} == set(OutputKind)
@@ -174,7 +174,7 @@ def test_a_strict_orthanc_takes_nothing_from_whom_it_does_not_know(
         name="archive", ae_title=archive.ae_title, host=archive.host, port=archive.dicom_port
     )
     classes = [str(read_file_meta_info(kept("Latin")[0]).MediaStorageSOPClassUID)]
-    with pytest.raises(UnreachableError), associate(destination, "STRANGER", classes) as sender:
+    with pytest.raises(NoResponseError), associate(destination, "STRANGER", classes) as sender:
         sender.send(kept("Latin")[0])
 
 
@@ -210,7 +210,7 @@ def test_one_uid_names_one_content_so_it_does_not_matter_which_is_kept(names: st
     again = {each.sop_instance_uid: each.encode() for each in outputs(names)}
     assert len(once) == 5
     assert once == again
-    corrected = {each.sop_instance_uid for each in outputs(names, Edition(digest="0" * 64))}
+    corrected = {each.sop_instance_uid for each in outputs(names, OutputIdentity(digest="0" * 64))}
     assert once.keys().isdisjoint(corrected)
 
 

@@ -17,7 +17,7 @@ from support.lobar_process import wait_for
 from support.ports import free_port
 from support.routes import to
 
-from service.dispatch.notifier import Doorbell
+from service.dispatch.notifier import Notifier
 from service.domain.delivery import Delivery, DeliveryState
 from service.domain.job import JobState
 from service.domain.queues import DELIVER
@@ -68,7 +68,7 @@ def test_dcmtk_gets_every_output_and_the_job_ends(
     here.deliver()
     assert here.house.stands(job_id) == (JobState.DELIVERED, None)
     assert len(receiver.received()) == 2
-    for each in here.ledger.view.deliveries(job_id):
+    for each in here.ledger.queries.deliveries(job_id):
         assert (each.state, each.status, each.holder) == (DeliveryState.DELIVERED, 0, None)
 
 
@@ -199,10 +199,10 @@ def test_a_destination_out_of_reach_is_left_alone_and_its_outputs_stay_as_they_w
         None,
     )
     assert delivery.due_at == here.clock.now, "only the breaker keeps it waiting"
-    assert here.ledger.view.due().deliver == {}
+    assert here.ledger.queries.due().deliver == {}
     assert outcomes("unreachable") == before + 1
     here.clock.pass_seconds(1000)
-    assert here.ledger.view.due().deliver == {NAME: 2}
+    assert here.ledger.queries.due().deliver == {NAME: 2}
     with ScriptedPacs(port=peer.port).running():
         here.deliver()
     assert here.house.stands(job_id) == (JobState.DELIVERED, None)
@@ -243,7 +243,7 @@ def test_an_object_that_makes_the_destination_abort_holds_up_no_other(post: Make
     peer = ScriptedPacs()
     here = post(peer)
     jobs = [here.report() for _ in range(3)]
-    (poison,) = (each.sop_instance_uid for each in here.ledger.view.outputs(jobs[0])[1:])
+    (poison,) = (each.sop_instance_uid for each in here.ledger.queries.outputs(jobs[0])[1:])
     peer.answer = lambda dataset: ABORT if dataset.SOPInstanceUID == poison else 0
     with peer.running():
         here.deliver()
@@ -362,7 +362,7 @@ def test_a_worker_told_to_stop_gives_back_what_it_has_not_sent(post: Make) -> No
     with peer.running():
         here.deliver()
     assert len(peer.received) == 1
-    states = [each for job_id in jobs for each in here.ledger.view.deliveries(job_id)]
+    states = [each for job_id in jobs for each in here.ledger.queries.deliveries(job_id)]
     assert [each.holder for each in states] == [None] * 4
     waiting = [each for each in states if each.state is DeliveryState.PENDING]
     assert [each.due_at for each in waiting] == [here.clock.now] * 3
@@ -382,12 +382,12 @@ def test_a_real_worker_never_sends_to_one_destination_twice_at_once(
         worker = subprocess.Popen(
             lobar_command("worker", "deliver"), env=environment(here, south, redis_server)
         )
-        bell = Doorbell(redis_server.url)
+        bell = Notifier(redis_server.url)
         try:
             for _ in range(6):
-                bell.ring(DELIVER, NAME)
-                bell.ring(DELIVER, "south")
-                bell.ring(DELIVER, "removed")
+                bell.notify(DELIVER, NAME)
+                bell.notify(DELIVER, "south")
+                bell.notify(DELIVER, "removed")
                 time.sleep(0.02)
             wait_for(lambda: len(peer.received) == 2 * len(jobs))
             wait_for(lambda: here.house.stands(jobs[-1])[0] is JobState.DELIVERED)

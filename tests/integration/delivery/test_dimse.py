@@ -14,7 +14,7 @@ from support.ports import LOOPBACK, free_port
 
 from service.settings import DimseDestination
 from workers.delivery.dimse import associate
-from workers.delivery.stored_output import Answer, DamagedError, UnreachableError
+from workers.delivery.stored_output import CorruptOutputError, NoResponseError, StoreResponse
 
 # pynetdicom forgets the socket of a connection that failed
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
@@ -25,7 +25,7 @@ def to(peer: ScriptedPacs | StoreSCP, **changes: object) -> DimseDestination:
     return DimseDestination.model_validate(values | {"response_seconds": 20} | changes)
 
 
-def send(peer: ScriptedPacs | StoreSCP, *files: Path, **changes: object) -> list[Answer]:
+def send(peer: ScriptedPacs | StoreSCP, *files: Path, **changes: object) -> list[StoreResponse]:
     classes = [str(dcmread(each).SOPClassUID) for each in files]
     with associate(to(peer, **changes), "LOBAR", classes) as sender:
         return [sender.send(each) for each in files]
@@ -37,7 +37,7 @@ def data_set(file: Path) -> bytes:
 
 
 def why_not(destination: DimseDestination) -> str:
-    with pytest.raises(UnreachableError) as raised, associate(destination, "LOBAR", [SR_3D]):
+    with pytest.raises(NoResponseError) as raised, associate(destination, "LOBAR", [SR_3D]):
         pytest.fail("there is nobody to associate with")
     return str(raised.value)
 
@@ -147,7 +147,7 @@ def test_an_echo_is_answered() -> None:
     with (
         ScriptedPacs(echoes=False).running() as peer,
         associate(to(peer), "LOBAR", [SR_3D]) as sender,
-        pytest.raises(UnreachableError, match="echo-not-accepted"),
+        pytest.raises(NoResponseError, match="echo-not-accepted"),
     ):
         sender.echo()
 
@@ -179,10 +179,10 @@ def test_a_dcmtk_that_aborts_has_not_answered(
 ) -> None:
     receiver = storescp(option)
     with associate(to(receiver), "LOBAR", [SR_3D]) as sender:
-        with pytest.raises(UnreachableError, match="no-answer"):
+        with pytest.raises(NoResponseError, match="no-answer"):
             sender.send(report)
         assert not sender.is_open
-        with pytest.raises(UnreachableError, match="association-lost"):
+        with pytest.raises(NoResponseError, match="association-lost"):
             sender.send(report)
 
 
@@ -190,7 +190,7 @@ def test_an_object_that_is_aborted_on_has_no_answer(report: Path) -> None:
     with (
         ScriptedPacs(answer=lambda _: ABORT).running() as peer,
         associate(to(peer), "LOBAR", [SR_3D]) as sender,
-        pytest.raises(UnreachableError, match="no-answer"),
+        pytest.raises(NoResponseError, match="no-answer"),
     ):
         sender.send(report)
 
@@ -242,7 +242,7 @@ def test_a_receiver_that_never_answers_an_object_is_given_up_on(report: Path) ->
     with ScriptedPacs(answer=wait).running() as peer:
         with (
             associate(to(peer, response_seconds=0.5), "LOBAR", [SR_3D]) as sender,
-            pytest.raises(UnreachableError, match="no-answer"),
+            pytest.raises(NoResponseError, match="no-answer"),
         ):
             sender.send(report)
         asked_for.set()
@@ -262,7 +262,7 @@ def test_an_object_that_is_damaged_in_the_outbox_is_not_sent(
         ScriptedPacs().running() as peer,
         associate(to(peer), "LOBAR", [SR_3D]) as sender,
     ):
-        with pytest.raises(DamagedError):
+        with pytest.raises(CorruptOutputError):
             sender.send(damaged)
         with pytest.raises(FileNotFoundError):
             sender.send(tmp_path / "gone.sr.dcm")

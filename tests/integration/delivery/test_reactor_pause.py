@@ -15,7 +15,7 @@ from peers.dcmtk import StoreSCP
 from service.settings import DimseDestination
 from workers.delivery import dimse
 from workers.delivery.reactor_pause import Checkpoint
-from workers.delivery.stored_output import UnreachableError
+from workers.delivery.stored_output import NoResponseError
 
 LATE_SECONDS = 0.02
 OBJECTS = 10
@@ -86,7 +86,7 @@ def test_with_pynetdicoms_own_checkpoint_an_answer_is_lost(
 ) -> None:
     """When this fails pynetdicom has mended it, and `workers/delivery/reactor_pause.py` can go."""
     hurried(LateEvent)
-    with pytest.raises(UnreachableError, match="no-answer"):
+    with pytest.raises(NoResponseError, match="no-answer"):
         store(storescp(), report)
 
 

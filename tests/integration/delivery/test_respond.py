@@ -14,7 +14,7 @@ from support.ports import LOOPBACK, free_port
 from synthetic.objects import make_cr
 
 from service.domain.delivery import Reference
-from service.settings import CommitmentPeer, Dicom
+from service.settings import CommitmentPeer, DicomSettings
 from service.telemetry.metrics import COMMITMENT_RESULTS
 from workers.delivery.context import Rooms
 from workers.delivery.storage_commitment.respond import answer_due
@@ -35,7 +35,7 @@ class Senders:
         peer = CommitmentPeer(ae_title=SENDER, host=LOOPBACK, port=self.port)
         self.house = House(
             folder,
-            dicom=Dicom(commitment_peers=(peer,)),
+            dicom=DicomSettings(commitment_peers=(peer,)),
             destinations=({**PACS, "port": free_port()},),
             deliver={"maximum_refusals": 3},
         )
@@ -81,11 +81,11 @@ class Senders:
         return Reference(CR, str(dataset.SOPInstanceUID))
 
     def ask(self, transaction_uid: str, *instances: Reference, ae_title: str = SENDER) -> None:
-        self.ledger.requests.receive(ae_title, transaction_uid, instances)
+        self.ledger.commitment_requests.receive(ae_title, transaction_uid, instances)
 
     def waiting(self) -> int | None:
         """How many are due; None when nothing is owed to anybody."""
-        due = self.ledger.view.due()
+        due = self.ledger.queries.due()
         return None if due.oldest_answer_at is None else due.answer
 
 
@@ -116,7 +116,7 @@ def test_all_that_is_due_is_told_over_one_association(senders: Senders) -> None:
     assert (failed.ReferencedSOPInstanceUID, failed.FailureReason) == ("1.2.3.4.5", 0x0112)
     assert senders.is_scu == [True], "one association, and it is the SCU there too"
     assert senders.waiting() is None
-    (job,) = senders.ledger.view.find(here.sop_instance_uid)
+    (job,) = senders.ledger.queries.find(here.sop_instance_uid)
     assert senders.house.names(job.id).count("instance-committed") == 2
 
 
@@ -125,7 +125,7 @@ def test_what_counts_is_what_is_here_when_the_sender_is_told(senders: Senders) -
     senders.ask("1.2.1", here)
     answer_due(senders.rooms)
     assert senders.waiting() == 0, "it could not be told, and waits"
-    (job,) = senders.ledger.view.find(here.sop_instance_uid)
+    (job,) = senders.ledger.queries.find(here.sop_instance_uid)
     senders.house.spool.discard(job.id)
     senders.clock.pass_seconds(1000)
     with senders.listening():

@@ -16,7 +16,7 @@ from service.domain.delivery import DeliveryState, Reference
 from service.domain.job import JobState
 from service.domain.reasons import Reason
 from service.receiving.listener import Listener
-from service.settings import Dicom
+from service.settings import DicomSettings
 from service.telemetry.metrics import COMMITMENTS, COMMITMENTS_ASKED
 
 # pynetdicom forgets the socket of a connection that failed
@@ -43,7 +43,7 @@ def post(tmp_path: Path) -> Iterator[Make]:
 @contextmanager
 def listening(here: Post, peer: CommittingPacs) -> Iterator[None]:
     """Run our listener on the post's ledger, and let the PACS know where it is."""
-    dicom = Dicom(port=free_port())
+    dicom = DicomSettings(port=free_port())
     peer.tells = (dicom.ae_title, dicom.port)
     settings = here.house.settings.model_copy(update={"dicom": dicom})
     with Listener(settings, here.house.spool, here.ledger, lambda: None):
@@ -51,7 +51,7 @@ def listening(here: Post, peer: CommittingPacs) -> Iterator[None]:
 
 
 def states(here: Post, job_id: str) -> set[DeliveryState]:
-    return {each.state for each in here.ledger.view.deliveries(job_id)}
+    return {each.state for each in here.ledger.queries.deliveries(job_id)}
 
 
 def store(here: Post) -> None:
@@ -63,7 +63,7 @@ def store(here: Post) -> None:
 
 def names(here: Post, job_id: str) -> list[str]:
     """The trace of one output."""
-    trace = here.ledger.view.trace(job_id)
+    trace = here.ledger.queries.trace(job_id)
     return [each.name for each in trace if each.detail.get("kind") == "sr"]
 
 
@@ -87,7 +87,7 @@ def test_an_output_is_delivered_when_the_destination_has_committed_itself_to_it(
     assert here.house.stands(job_id) == (JobState.DELIVERED, None)
     assert states(here, job_id) == {DeliveryState.DELIVERED}
     (request,) = peer.asked
-    outputs = here.ledger.view.outputs(job_id)
+    outputs = here.ledger.queries.outputs(job_id)
     assert set(request.instances) == {
         (each.sop_class_uid, each.sop_instance_uid) for each in outputs
     }
@@ -113,13 +113,13 @@ def test_without_a_result_it_is_asked_again_and_the_job_stays_reported(post: Mak
     with peer.running():
         here.deliver()
         assert here.house.stands(job_id) == (JobState.REPORTED, None)
-        assert here.ledger.view.delivery_census() == {(NAME, DeliveryState.STORED): 2}
+        assert here.ledger.queries.delivery_counts() == {(NAME, DeliveryState.STORED): 2}
         assert here.of(job_id).due_at == here.clock.now + HOUR
-        assert here.ledger.view.due().commit == {}
+        assert here.ledger.queries.due().commit == {}
         here.deliver()
         assert len(peer.asked) == 1, "it has an hour"
         here.clock.pass_seconds(HOUR + 1)
-        assert here.ledger.view.due().commit == {NAME: 2}
+        assert here.ledger.queries.due().commit == {NAME: 2}
         peer.where = "here"
         here.deliver()
     first, second = peer.asked
@@ -237,10 +237,10 @@ def test_a_destination_out_of_reach_is_left_alone_and_asked_when_it_is_back(post
     here = post(peer)
     job_id = here.report()
     store(here)
-    before = here.ledger.view.due().commit
+    before = here.ledger.queries.due().commit
     here.deliver()
     assert states(here, job_id) == {DeliveryState.STORED}
-    assert (before, here.ledger.view.due().commit) == ({NAME: 2}, {})
+    assert (before, here.ledger.queries.due().commit) == ({NAME: 2}, {})
     assert here.ledger.deliveries.open_breaker(NAME, float) == 2, "it was the second failure"
     here.clock.pass_seconds(1000)
     with peer.running():
@@ -260,7 +260,7 @@ def test_commitment_is_asked_for_the_twin_where_the_twin_was_sent(post: Make) ->
     assert sorted(sop_class for sop_class, _ in request.instances) == sorted([SR, SC])
     (twin,) = (uid for sop_class, uid in request.instances if sop_class == SR)
     assert twin != here.of(job_id).sop_instance_uid
-    assert [job.id for job in here.ledger.view.find(twin)] == [job_id]
+    assert [job.id for job in here.ledger.queries.find(twin)] == [job_id]
 
 
 def test_a_result_that_nobody_awaits_is_answered_success_and_changes_nothing(post: Make) -> None:

@@ -22,13 +22,18 @@ from synthetic.objects import make_cr
 from service.domain.delivery import DeliveryState
 from service.domain.job import JobState
 from service.domain.reasons import Reason
-from service.settings import Log, WebDestination
+from service.settings import LogSettings, WebDestination
 from service.telemetry.metrics import DELIVERIES
 from service.telemetry.structured_log import configure
-from workers.delivery.stored_output import Answer, AwayError, DamagedError, UnreachableError
+from workers.delivery.stored_output import (
+    CorruptOutputError,
+    DestinationUnavailableError,
+    NoResponseError,
+    StoreResponse,
+)
 from workers.delivery.stow_rs import open_service
 from workers.inference.loading import read
-from workers.reporting.outputs import keep_results
+from workers.reporting.outputs import store_outputs
 from workers.tasks.deliver import Rooms, deliver_due
 
 NAME = "web"
@@ -54,13 +59,15 @@ def to(url: str, **changes: object) -> WebDestination:
     return WebDestination.model_validate(values | changes)
 
 
-def send(url: str, *files: Path, **changes: object) -> list[Answer]:
+def send(url: str, *files: Path, **changes: object) -> list[StoreResponse]:
     with open_service(to(url, **changes)) as service:
         return [service.send(each) for each in files]
 
 
-def why_not(url: str, file: Path, kind: type = AwayError, **changes: object) -> str:
-    with pytest.raises(UnreachableError) as raised:
+def why_not(
+    url: str, file: Path, kind: type = DestinationUnavailableError, **changes: object
+) -> str:
+    with pytest.raises(NoResponseError) as raised:
         send(url, file, **changes)
     assert type(raised.value) is kind
     return str(raised.value)
@@ -168,12 +175,15 @@ def test_a_redirect_is_not_followed_and_the_token_goes_nowhere_else(report: Path
 
 def test_neither_log_nor_error_nor_repr_tells_the_token(post: "Make") -> None:
     stream = io.StringIO()
-    configure(Log(level="debug"), stream)
+    configure(LogSettings(level="debug"), stream)
     with WebService(lambda _: Response(401)).running() as service:
         here = post(service.url, bearer_token=TOKEN)
         here.report()
         here.deliver()
-        with pytest.raises(AwayError) as raised, open_service(here.destination) as way:
+        with (
+            pytest.raises(DestinationUnavailableError) as raised,
+            open_service(here.destination) as way,
+        ):
             way.send(here.house.output(here.jobs[0], "sr"))
     structlog.reset_defaults()
     assert '"http-401"' in stream.getvalue()
@@ -230,7 +240,7 @@ def test_a_server_that_wants_a_certificate_of_another_authority_is_away(
     stranger = Authority(tmp_path, "stranger").issue("lobar")
     with WebService(lambda _: Response(200), tls=context).running() as service:
         for shown in ({}, {"client_certificate_file": stranger.with_key()}):
-            with pytest.raises(UnreachableError, match=r"tls-failed|connection-lost"):
+            with pytest.raises(NoResponseError, match=r"tls-failed|connection-lost"):
                 send(service.url, report, ca_file=authority.certificate, **shown)
     assert service.requests == []
 
@@ -343,8 +353,12 @@ def test_one_object_without_an_answer_waits_alone_and_the_second_in_a_row_stops_
         WebService(lambda _: Response(next(answers))).running() as service,
         open_service(to(service.url)) as way,
     ):
-        for file, kind in ((one, UnreachableError), (three, UnreachableError), (four, AwayError)):
-            with pytest.raises(UnreachableError, match=f"http-{status}") as raised:
+        for file, kind in (
+            (one, NoResponseError),
+            (three, NoResponseError),
+            (four, DestinationUnavailableError),
+        ):
+            with pytest.raises(NoResponseError, match=f"http-{status}") as raised:
                 way.send(file)
             assert type(raised.value) is kind
             if file is one:
@@ -360,7 +374,7 @@ def test_nobody_there_is_no_connection(report: Path) -> None:
 
 def test_a_service_that_hangs_up_has_not_answered(report: Path) -> None:
     with WebService(lambda _: None).running() as service:
-        assert why_not(service.url, report, UnreachableError) == "connection-lost"
+        assert why_not(service.url, report, NoResponseError) == "connection-lost"
 
 
 def test_a_service_that_says_nothing_or_never_ends_is_given_up_on(report: Path) -> None:
@@ -368,10 +382,10 @@ def test_a_service_that_says_nothing_or_never_ends_is_given_up_on(report: Path) 
         listening.bind((LOOPBACK, 0))
         listening.listen()
         url = f"http://{LOOPBACK}:{listening.getsockname()[1]}"
-        assert why_not(url, report, UnreachableError, response_seconds=0.3) == "no-answer"
+        assert why_not(url, report, NoResponseError, response_seconds=0.3) == "no-answer"
         dripping = threading.Thread(target=drip, args=(listening,))
         dripping.start()
-        assert why_not(url, report, UnreachableError, response_seconds=0.3) == "no-answer"
+        assert why_not(url, report, NoResponseError, response_seconds=0.3) == "no-answer"
         dripping.join()
 
 
@@ -406,7 +420,7 @@ def test_an_object_that_is_damaged_in_the_outbox_is_not_sent(tmp_path: Path, rep
         WebService(stored).running() as service,
         open_service(to(service.url)) as way,
     ):
-        with pytest.raises(DamagedError):
+        with pytest.raises(CorruptOutputError):
             way.send(damaged)
         with pytest.raises(FileNotFoundError):
             way.send(tmp_path / "gone.sr.dcm")
@@ -440,7 +454,7 @@ class Post:
         reading = read(predictor, house.spool.inbox(job_id))
         (prediction,) = predictor.predict([reading.prepared.tensor])
         picture = reading.prepared.picture
-        keep_results(
+        store_outputs(
             house.settings, house.ledger, house.spool, job, reading.header, picture, prediction
         )
         self.jobs.append(job_id)
@@ -452,7 +466,7 @@ class Post:
 
     def statuses(self, job_id: str) -> dict[str, tuple[DeliveryState, int | None]]:
         """Where each output of a job stands, and what was answered to it."""
-        found = self.house.ledger.view.deliveries(job_id)
+        found = self.house.ledger.queries.deliveries(job_id)
         return {each.kind: (each.state, each.status) for each in found}
 
 
@@ -578,7 +592,7 @@ def test_a_service_that_turns_everybody_away_is_left_alone_with_nothing_held_aga
     assert len(service.requests) == 1, "the breaker is open"
     assert outcomes("unreachable") == before + 1
     for job_id in jobs:
-        for each in here.house.ledger.view.deliveries(job_id):
+        for each in here.house.ledger.queries.deliveries(job_id):
             assert (each.state, each.refusals, each.status) == (DeliveryState.PENDING, 0, None)
             assert each.due_at == here.house.clock.now, "only the breaker keeps it waiting"
     here.house.clock.pass_seconds(1000)

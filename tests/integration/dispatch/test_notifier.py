@@ -16,7 +16,7 @@ from peers.redis_server import RedisServer
 from support.lobar_process import wait_for
 from support.ports import LOOPBACK
 
-from service.dispatch.notifier import Doorbell, celery_app
+from service.dispatch.notifier import Notifier, celery_app
 from service.domain.queues import DELIVER, INFER
 from service.telemetry.metrics import RINGS, RINGS_FAILED
 
@@ -77,10 +77,10 @@ def client(redis_server: RedisServer) -> Iterator[redis.Redis]:
 
 
 @pytest.fixture
-def bell(redis_server: RedisServer) -> Iterator[Doorbell]:
-    doorbell = Doorbell(redis_server.url)
-    yield doorbell
-    doorbell.close()
+def bell(redis_server: RedisServer) -> Iterator[Notifier]:
+    notifier = Notifier(redis_server.url)
+    yield notifier
+    notifier.close()
 
 
 @pytest.fixture
@@ -106,10 +106,10 @@ def failed(queue: str) -> float:
 
 
 def test_a_message_is_json_and_says_nothing_but_the_lane(
-    bell: Doorbell, client: redis.Redis
+    bell: Notifier, client: redis.Redis
 ) -> None:
-    bell.ring(DELIVER, "pacs")
-    bell.ring(INFER)
+    bell.notify(DELIVER, "pacs")
+    bell.notify(INFER)
     wait_for(lambda: client.llen(DELIVER) and client.llen(INFER))
     for queue, lane in ((DELIVER, ["pacs"]), (INFER, [])):
         (raw,) = client.lrange(queue, 0, -1)
@@ -123,10 +123,10 @@ def test_a_message_is_json_and_says_nothing_but_the_lane(
     assert sorted(client.keys()) == [DELIVER.encode(), INFER.encode()], "no bindings to lose"
 
 
-def test_rings_do_not_pile_up_where_nobody_listens(bell: Doorbell, client: redis.Redis) -> None:
+def test_rings_do_not_pile_up_where_nobody_listens(bell: Notifier, client: redis.Redis) -> None:
     before = rung(INFER)
     for number in range(30):
-        bell.ring(INFER)
+        bell.notify(INFER)
         wait_for(lambda expected=before + number + 1: rung(INFER) >= expected)
     assert client.llen(INFER) == 16
 
@@ -135,39 +135,39 @@ def test_a_ring_returns_though_redis_never_answers_and_is_counted() -> None:
     with socket.socket() as silent:
         silent.bind((LOOPBACK, 0))
         silent.listen()
-        bell = Doorbell(f"redis://{LOOPBACK}:{silent.getsockname()[1]}/0")
+        bell = Notifier(f"redis://{LOOPBACK}:{silent.getsockname()[1]}/0")
         before = failed(INFER)
-        bell.ring(INFER)
+        bell.notify(INFER)
         assert failed(INFER) == before, "it did not wait for the answer that never comes"
         wait_for(lambda: failed(INFER) == before + 1)
         bell.close()
 
 
 def test_rings_are_lost_while_redis_is_down_and_heard_again_when_it_is_back(
-    bell: Doorbell,
+    bell: Notifier,
     redis_server: RedisServer,
     client: redis.Redis,
 ) -> None:
-    bell.ring(INFER)
+    bell.notify(INFER)
     wait_for(lambda: client.llen(INFER) == 1)
     redis_server.kill()
     before = failed(INFER)
-    bell.ring(INFER)
+    bell.notify(INFER)
     wait_for(lambda: failed(INFER) == before + 1)
     redis_server.start()
-    bell.ring(INFER)
+    bell.notify(INFER)
     wait_for(lambda: client.llen(INFER) == 1)
 
 
 def test_the_bell_outlives_a_redis_that_answers_nonsense(
-    bell: Doorbell, client: redis.Redis
+    bell: Notifier, client: redis.Redis
 ) -> None:
     client.set(INFER, "no queue")
     before = failed(INFER)
-    bell.ring(INFER)
+    bell.notify(INFER)
     wait_for(lambda: failed(INFER) == before + 1)
     client.delete(INFER)
-    bell.ring(INFER)
+    bell.notify(INFER)
     wait_for(lambda: client.llen(INFER) == 1)
 
 
@@ -175,10 +175,10 @@ def test_what_was_asked_for_before_the_end_is_still_rung(
     redis_server: RedisServer,
     client: redis.Redis,
 ) -> None:
-    bell = Doorbell(redis_server.url)
-    bell.ring(DELIVER, "north")
-    bell.ring(DELIVER, "south")
-    bell.ring(DELIVER, "south")
+    bell = Notifier(redis_server.url)
+    bell.notify(DELIVER, "north")
+    bell.notify(DELIVER, "south")
+    bell.notify(DELIVER, "south")
     bell.close()
     assert client.llen(DELIVER) == 2
 
@@ -196,23 +196,23 @@ def test_a_connection_that_dies_without_a_word_is_noticed_soon(redis_server: Red
 
 
 def test_a_worker_hears_every_lane_whatever_happens_to_redis_in_between(
-    bell: Doorbell,
+    bell: Notifier,
     redis_server: RedisServer,
     client: redis.Redis,
     listener: Callable[[], Listener],
 ) -> None:
     worker = listener()
     worker.hears("ready")
-    bell.ring(DELIVER, "north")
+    bell.notify(DELIVER, "north")
     worker.hears("end north")
     client.flushall()
-    bell.ring(DELIVER, "flushed")
+    bell.notify(DELIVER, "flushed")
     worker.hears("end flushed")
     redis_server.kill()
     redis_server.start()
 
     def hears_again() -> bool:  # the first rings may find the worker reconnecting
-        bell.ring(DELIVER, "restarted")
+        bell.notify(DELIVER, "restarted")
         return "end restarted" in worker.heard()
 
     wait_for(hears_again, seconds=60)
@@ -220,12 +220,12 @@ def test_a_worker_hears_every_lane_whatever_happens_to_redis_in_between(
 
 
 def test_a_worker_survives_what_strangers_put_into_its_queue(
-    bell: Doorbell,
+    bell: Notifier,
     client: redis.Redis,
     listener: Callable[[], Listener],
     tmp_path: Path,
 ) -> None:
-    bell.ring(DELIVER, "template")
+    bell.notify(DELIVER, "template")
     wait_for(lambda: client.llen(DELIVER) == 1)
     good = json.loads(client.lpop(DELIVER))
     canary = tmp_path / "unpickled"
@@ -240,7 +240,7 @@ def test_a_worker_survives_what_strangers_put_into_its_queue(
         client.lpush(DELIVER, json.dumps(message))
     worker = listener()
     worker.hears("ready")
-    bell.ring(DELIVER, "after")
+    bell.notify(DELIVER, "after")
     worker.hears("end after")
     assert not canary.exists()
     assert worker.stop() == 0
@@ -257,18 +257,18 @@ class Canary:
 
 
 def test_a_worker_told_to_stop_finishes_what_it_does(
-    bell: Doorbell, listener: Callable[[], Listener]
+    bell: Notifier, listener: Callable[[], Listener]
 ) -> None:
     worker = listener()
     worker.hears("ready")
-    bell.ring(DELIVER, "slow")
+    bell.notify(DELIVER, "slow")
     worker.hears("begin slow")
     assert worker.stop() == 0
     assert worker.heard()[-2:] == ["end slow", "left"]
 
 
 def test_a_worker_waits_for_a_redis_that_is_not_there_yet_and_can_be_stopped_meanwhile(
-    redis_server: RedisServer, listener: Callable[[], Listener], bell: Doorbell
+    redis_server: RedisServer, listener: Callable[[], Listener], bell: Notifier
 ) -> None:
     redis_server.stop()
     worker, patient = listener(), listener()
@@ -277,5 +277,5 @@ def test_a_worker_waits_for_a_redis_that_is_not_there_yet_and_can_be_stopped_mea
     assert "ready" not in worker.heard()
     redis_server.start()
     patient.hears("ready")
-    bell.ring(DELIVER, "north")
+    bell.notify(DELIVER, "north")
     patient.hears("end north")

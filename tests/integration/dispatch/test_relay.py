@@ -17,10 +17,10 @@ from support.lobar_process import wait_for
 from support.routes import to
 from synthetic.objects import make_cr
 
-from service.dispatch.notifier import Doorbell
+from service.dispatch.notifier import Notifier
 from service.dispatch.relay import Relay
 from service.domain.delivery import OutputRecord, Reference
-from service.domain.job import JobState, Verdict
+from service.domain.job import ConclusionRecord, JobState
 from service.domain.queues import DELIVER, INFER
 from service.domain.reasons import Reason
 
@@ -43,14 +43,14 @@ def house(tmp_path: Path) -> Iterator[House]:
 
 
 @pytest.fixture
-def bell(redis_server: RedisServer) -> Iterator[Doorbell]:
-    doorbell = Doorbell(redis_server.url)
-    yield doorbell
-    doorbell.close()
+def bell(redis_server: RedisServer) -> Iterator[Notifier]:
+    notifier = Notifier(redis_server.url)
+    yield notifier
+    notifier.close()
 
 
 @pytest.fixture
-def relay(house: House, bell: Doorbell) -> Relay:
+def relay(house: House, bell: Notifier) -> Relay:
     return Relay(house.settings, house.ledger, house.spool, bell)
 
 
@@ -59,8 +59,8 @@ def rings(house: House, redis_server: RedisServer) -> Callable[[], list[str]]:
     """Let a relay ask once; gives the queues and lanes that it rang, and empties them."""
 
     def ask() -> list[str]:
-        bell = Doorbell(redis_server.url)
-        Relay(house.settings, house.ledger, house.spool, bell).ring_due()
+        bell = Notifier(redis_server.url)
+        Relay(house.settings, house.ledger, house.spool, bell).notify_due()
         bell.close()
         with redis.Redis.from_url(redis_server.url) as client:
             rung = [INFER for _ in client.lrange(INFER, 0, -1)]
@@ -76,9 +76,11 @@ def rings(house: House, redis_server: RedisServer) -> Callable[[], list[str]]:
 def reported(house: House, *destinations: str) -> str:
     job_id = house.receive(make_cr(rows=8, columns=8))
     (job,) = house.ledger.jobs.lease("w/", 1, lease_seconds=60, maximum_attempts=3)
-    verdict = Verdict(finding="absent", probability=0.1, operating_point="balanced", model="m 1")
+    conclusion = ConclusionRecord(
+        finding="absent", probability=0.1, operating_point="balanced", model="m 1"
+    )
     house.spool.put_output(job_id, "sr", SR.sop_instance_uid, b"a report")
-    house.ledger.jobs.report(job, verdict, [SR], to(destinations))
+    house.ledger.jobs.report(job, conclusion, [SR], to(destinations))
     return job_id
 
 
@@ -89,14 +91,14 @@ def test_it_rings_for_commitment_that_is_to_be_asked_for_and_to_be_told(
     (delivery,) = house.ledger.deliveries.lease("south", "d/", 1, lease_seconds=60)
     sent = Reference(SR.sop_class_uid, SR.sop_instance_uid)
     house.ledger.deliveries.stored(delivery, status=0, sent=sent)
-    house.ledger.requests.receive("MODALITY", "1.2.3", [sent])
+    house.ledger.commitment_requests.receive("MODALITY", "1.2.3", [sent])
     assert rings() == ["deliver @commitments", "deliver south"]
     asked = house.ledger.commitments.lease(
         "south", "d/", 1, transaction_uid="1.2.9", lease_seconds=60
     )
     house.ledger.commitments.asked(asked, again_in=HOUR)
-    (request,) = house.ledger.requests.lease("d/", 1, lease_seconds=60)
-    house.ledger.requests.told(request, [])
+    (request,) = house.ledger.commitment_requests.lease("d/", 1, lease_seconds=60)
+    house.ledger.commitment_requests.told(request, [])
     assert rings() == []
     house.clock.pass_seconds(HOUR + 1)
     assert rings() == ["deliver south"]
@@ -159,7 +161,7 @@ def test_what_is_owed_to_a_destination_that_is_gone_is_parked(house: House, rela
     relay.sweep()
     assert house.stands(gone) == (JobState.PARKED, Reason.DESTINATION_REMOVED)
     assert house.stands(both) == (JobState.REPORTED, None), "the other destination is still owed"
-    states = {each.destination: each.reason for each in house.ledger.view.deliveries(both)}
+    states = {each.destination: each.reason for each in house.ledger.queries.deliveries(both)}
     assert states == {"pacs": None, "removed": Reason.DESTINATION_REMOVED}
 
 

@@ -73,7 +73,7 @@ def rooms(house: House, decoders: ThreadPoolExecutor, rings: list[str]) -> Make:
             ledger=house.ledger,
             spool=house.spool,
             predictor=predictor or StandInPredictor(),
-            ring=rings.append,
+            notify=rings.append,
             holder="test/infer/1/",
             decoders=decoders,
             **more,
@@ -168,7 +168,7 @@ def test_a_job_that_always_fails_is_parked_when_its_attempts_are_used_up(
     infer_due(rooms(StandInPredictor(on_predict=fail)))
     assert house.stands(job_id) == (JobState.PARKED, Reason.ATTEMPTS_EXHAUSTED)
     assert house.job(job_id).tries == house.settings.infer.maximum_attempts
-    assert house.ledger.view.census().balance == 0
+    assert house.ledger.queries.job_counts().balance == 0
 
 
 def test_a_parked_job_that_is_requeued_gets_all_its_attempts_again(
@@ -249,7 +249,7 @@ def test_what_the_model_refuses_after_the_network_is_closed_and_the_others_are_r
     assert after == reported + 2
     infer_due(rooms())
     assert house.stands(jobs[1]) == (JobState.NOT_ANALYSED, Reason.NOT_CHEST)
-    assert house.ledger.view.census().balance == 0
+    assert house.ledger.queries.job_counts().balance == 0
 
 
 def test_what_is_no_probability_is_never_reported(house: House, rooms: Make) -> None:
@@ -275,7 +275,7 @@ def test_without_a_destination_the_result_is_kept_and_the_job_parked(
             ledger=house.ledger,
             spool=house.spool,
             predictor=StandInPredictor(),
-            ring=lambda _: pytest.fail("there is nobody to ring for"),
+            notify=lambda _: pytest.fail("there is nobody to ring for"),
             holder="test/infer/1/",
             decoders=decoders,
         )
@@ -305,7 +305,7 @@ def test_a_worker_whose_lease_ran_out_changes_nothing_in_the_ledger(
         2,
         None,
     )
-    assert house.ledger.view.outputs(job_id) == house.ledger.view.deliveries(job_id) == []
+    assert house.ledger.queries.outputs(job_id) == house.ledger.queries.deliveries(job_id) == []
     assert STALE_LEASES._value.get() == before + 1
     infer_batch(rooms(), fresh)
     assert house.stands(job_id) == (JobState.REPORTED, None)
@@ -373,7 +373,7 @@ def telling(tmp_path: Path) -> Iterator[House]:
 
 
 def owed(house: House, job_id: str) -> set[tuple[str, str]]:
-    return {(each.kind, each.destination) for each in house.ledger.view.deliveries(job_id)}
+    return {(each.kind, each.destination) for each in house.ledger.queries.deliveries(job_id)}
 
 
 @pytest.mark.parametrize("where", ["header", "pixels", "network"])
@@ -389,7 +389,11 @@ def test_what_was_not_analysed_is_told_to_whoever_wants_to_know(
     job_id = telling.receive(instance)
     infer_due(rooms(RefusingPredictor(refused_rows=8), house=telling))
     job = telling.job(job_id)
-    assert (job.state, job.refusal, job.outcome) == (JobState.REPORTED, reason, "not_analysed")
+    assert (job.state, job.not_analysed_reason, job.outcome) == (
+        JobState.REPORTED,
+        reason,
+        "not_analysed",
+    )
     assert owed(telling, job_id) == {("sr", "pacs"), ("overlay", "pacs")}
     assert rings == ["pacs"], "south wants to know nothing of it"
     report = dcmread(telling.output(job_id, "sr"))
@@ -397,8 +401,8 @@ def test_what_was_not_analysed_is_told_to_whoever_wants_to_know(
     for each in telling.ledger.deliveries.lease("pacs", "w/", 9, lease_seconds=60):
         telling.ledger.deliveries.delivered(each, status=0)
     assert telling.stands(job_id) == (JobState.NOT_ANALYSED, reason)
-    census = telling.ledger.view.census()
-    assert (census.balance, census.by_state[JobState.NOT_ANALYSED]) == (0, 1)
+    job_counts = telling.ledger.queries.job_counts()
+    assert (job_counts.balance, job_counts.by_state[JobState.NOT_ANALYSED]) == (0, 1)
 
 
 @pytest.mark.parametrize(
@@ -481,6 +485,6 @@ def test_outputs_are_owed_in_the_order_in_which_a_destination_names_them_and_onc
     house = House(tmp_path / "order", destinations=(wanted,))
     job_id = house.receive(make_cr())
     infer_due(rooms(house=house))
-    kinds = [each.kind for each in house.ledger.view.deliveries(job_id)]
+    kinds = [each.kind for each in house.ledger.queries.deliveries(job_id)]
     assert kinds == ["sr", "overlay", "pdf"]
     house.ledger.close()

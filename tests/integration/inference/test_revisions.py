@@ -41,7 +41,7 @@ def analyse(house: House, model: Model = MODEL, **predictor: object) -> None:
                 ledger=house.ledger,
                 spool=house.spool,
                 predictor=StandInPredictor(model=model, **predictor),
-                ring=lambda _: None,
+                notify=lambda _: None,
                 holder="test/infer/1/",
                 decoders=decoders,
             )
@@ -100,7 +100,7 @@ def test_another_model_or_operating_point_gives_a_report_that_follows_the_one_be
     assert second.ContentDate > first.ContentDate, "dated by when it was asked for"
     assert len(deliver(house)) == 2
     assert house.stands(job_id) == (JobState.DELIVERED, None)
-    assert house.ledger.view.census().balance == 0
+    assert house.ledger.queries.job_counts().balance == 0
 
 
 def test_the_same_model_again_gives_the_same_objects_and_sends_nothing_twice(house: House) -> None:
@@ -132,7 +132,7 @@ def test_going_back_to_the_first_model_is_a_third_document_and_never_another_und
     assert followed(third) == named(second)
     assert third.SOPInstanceUID != first.SOPInstanceUID
     assert again == third
-    history = house.ledger.view.revisions(house.job(job_id))
+    history = house.ledger.queries.revisions(house.job(job_id))
     assert [each.sop_instance_uid for each in history] == [
         each.SOPInstanceUID for each in (first, second, third)
     ]
@@ -215,7 +215,7 @@ def test_an_instance_that_the_new_model_refuses_ends_without_outputs(house: Hous
 
     analyse(house, OTHER_MODEL, on_read=refuse)
     assert house.stands(job_id) == (JobState.NOT_ANALYSED, Reason.LATERAL)
-    assert house.ledger.view.outputs(job_id) == []
+    assert house.ledger.queries.outputs(job_id) == []
 
 
 def test_only_what_has_ended_or_is_parked_is_analysed_again(house: House) -> None:
@@ -271,7 +271,7 @@ def test_what_was_sent_to_one_destination_and_parked_at_another_is_sent_anew_to_
     assert house.stands(job_id) == (JobState.PARKED, Reason.DESTINATION_REFUSED)
     house.ledger.jobs.reanalyse(job_id)
     analyse(house, OTHER_MODEL)
-    owed = house.ledger.view.deliveries(job_id)
+    owed = house.ledger.queries.deliveries(job_id)
     assert {(each.kind, each.destination, each.state) for each in owed} == {
         (kind, name, DeliveryState.PENDING)
         for kind in ("sr", "overlay")

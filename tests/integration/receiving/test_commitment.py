@@ -133,22 +133,22 @@ def test_a_sender_with_an_address_is_answered_once_its_request_is_durable(
         assert asker.ask(*instances) == 0
         assert asker.ask(*instances) == 0, "the same again is the same"
         assert asker.ask(instances[0]) == 0x0131, "for other instances it is another's name"
-        (request,) = memory.ledger.requests.lease("w/", 9, lease_seconds=60)
+        (request,) = memory.ledger.commitment_requests.lease("w/", 9, lease_seconds=60)
         assert (request.calling_ae_title, request.transaction_uid) == ("KNOWN", "1.2.3.4")
         assert [(e.sop_class_uid, e.sop_instance_uid) for e in request.instances] == instances
-        memory.ledger.requests.give_up(request)
+        memory.ledger.commitment_requests.give_up(request)
         assert asker.events == []
 
 
 def test_a_sender_that_asks_without_end_is_told_to_wait(listen: Listen, memory: Memory) -> None:
     peer = CommitmentPeer(ae_title="EAGER", host=LOOPBACK, port=free_port())
     for number in range(MOST_OPEN):
-        memory.ledger.requests.receive("EAGER", f"1.2.{number}", [])
+        memory.ledger.commitment_requests.receive("EAGER", f"1.2.{number}", [])
     with listen(commitment_peers=(peer,)) as door, asking(door, calling="EAGER") as asker:
         assert asker.ask((CR, "1.2.3")) == 0x0213
-    while requests := memory.ledger.requests.lease("w/", 999, lease_seconds=60):
+    while requests := memory.ledger.commitment_requests.lease("w/", 999, lease_seconds=60):
         for each in requests:
-            memory.ledger.requests.give_up(each)
+            memory.ledger.commitment_requests.give_up(each)
 
 
 def command(field: int, **elements: tuple[int, bytes]) -> bytes:

@@ -22,7 +22,7 @@ from synthetic.objects import encode, make_cr
 from service.domain.job import Instance, JobState, Receipt, Source
 from service.domain.reasons import Reason
 from service.receiving.acceptance import Rejection, StoreCommand
-from service.receiving.ingest import Reception
+from service.receiving.ingest import Ingest
 from service.storage.ledger import LedgerError
 
 OUT_OF_RESOURCES = 0xA700
@@ -65,8 +65,8 @@ def broken(tmp_path: Path) -> Iterator[BrokenLedger]:
 
 
 @pytest.fixture
-def reception(memory: Memory) -> Reception:
-    return Reception(memory.spool, memory.ledger, lambda: None)
+def ingest(memory: Memory) -> Ingest:
+    return Ingest(memory.spool, memory.ledger, lambda: None)
 
 
 def cr() -> Dataset:
@@ -87,12 +87,12 @@ def sample(name: str, **labels: str) -> float:
 
 
 def test_an_uploaded_file_becomes_a_job_and_its_bytes_lie_in_the_inbox(
-    memory: Memory, reception: Reception
+    memory: Memory, ingest: Ingest
 ) -> None:
     dataset = encode(cr(), RLELossless)
     path = arrive(memory, dataset)
     content = path.read_bytes()
-    receipt = reception.receive(path, source=Source.UPLOAD)
+    receipt = ingest.receive(path, source=Source.UPLOAD)
     assert isinstance(receipt, Receipt)
     assert memory.spool.inbox(receipt.job_id).read_bytes() == content
     (job,) = memory.jobs_of(dataset.SOPInstanceUID)
@@ -101,20 +101,20 @@ def test_an_uploaded_file_becomes_a_job_and_its_bytes_lie_in_the_inbox(
     assert memory.incoming() == []
 
 
-def test_the_same_instance_by_both_doors_is_one_job(memory: Memory, reception: Reception) -> None:
+def test_the_same_instance_by_both_doors_is_one_job(memory: Memory, ingest: Ingest) -> None:
     dataset = cr()
     with listening(memory) as door:
         assert door.store(dataset) == 0x0000
-    receipt = reception.receive(arrive(memory, dataset), source=Source.UPLOAD)
+    receipt = ingest.receive(arrive(memory, dataset), source=Source.UPLOAD)
     assert isinstance(receipt, Receipt)
     assert receipt.repeated
 
 
 def test_sending_an_instance_again_heals_a_job_whose_bytes_were_lost(
-    memory: Memory, reception: Reception
+    memory: Memory, ingest: Ingest
 ) -> None:
     dataset = cr()
-    first = reception.receive(arrive(memory, dataset), source=Source.UPLOAD)
+    first = ingest.receive(arrive(memory, dataset), source=Source.UPLOAD)
     assert isinstance(first, Receipt)
     inbox = memory.spool.inbox(first.job_id)
     content = inbox.read_bytes()
@@ -123,7 +123,7 @@ def test_sending_an_instance_again_heals_a_job_whose_bytes_were_lost(
     (job,) = (each for each in leased if each.id == first.job_id)
     memory.ledger.jobs.park(job, Reason.BYTES_MISSING)
 
-    again = reception.receive(arrive(memory, dataset), source=Source.UPLOAD)
+    again = ingest.receive(arrive(memory, dataset), source=Source.UPLOAD)
     assert isinstance(again, Receipt)
     assert again.job_id == first.job_id
     assert inbox.read_bytes() == content
@@ -137,52 +137,48 @@ def test_sending_an_instance_again_heals_a_job_whose_bytes_were_lost(
     ids=["nothing", "text", "PNG", "only a preamble", "PDF"],
 )
 def test_a_file_that_is_not_dicom_cannot_be_understood(
-    memory: Memory, reception: Reception, content: bytes
+    memory: Memory, ingest: Ingest, content: bytes
 ) -> None:
-    outcome = reception.receive(arrive(memory, content=content), source=Source.UPLOAD)
+    outcome = ingest.receive(arrive(memory, content=content), source=Source.UPLOAD)
     assert outcome == Rejection(reason=Reason.UNDECODABLE, status=0xC000)
     assert memory.incoming() == []
 
 
 def test_a_file_whose_meta_says_another_instance_does_not_match(
-    memory: Memory, reception: Reception
+    memory: Memory, ingest: Ingest
 ) -> None:
     dataset = cr()
     path = arrive(memory, dataset)
     uid = dataset.SOPInstanceUID.encode()
     other = (uid[:-1] + (b"1" if uid[-1:] != b"1" else b"2")).ljust(len(uid))
     path.write_bytes(path.read_bytes().replace(uid, other, 1))  # the first is in the meta
-    outcome = reception.receive(path, source=Source.UPLOAD)
+    outcome = ingest.receive(path, source=Source.UPLOAD)
     assert outcome == Rejection(reason=Reason.SOP_INSTANCE_MISMATCH, status=0xA900)
 
 
-def test_a_command_is_held_against_the_file_before_its_meta(
-    memory: Memory, reception: Reception
-) -> None:
+def test_a_command_is_held_against_the_file_before_its_meta(memory: Memory, ingest: Ingest) -> None:
     dataset = cr()
     command = StoreCommand(
         sop_class_uid=CTImageStorage, sop_instance_uid=str(dataset.SOPInstanceUID)
     )
-    outcome = reception.receive(arrive(memory, dataset), command, source=Source.DICOM)
+    outcome = ingest.receive(arrive(memory, dataset), command, source=Source.DICOM)
     assert outcome == Rejection(reason=Reason.SOP_CLASS_MISMATCH, status=0xA900)
 
 
-def test_a_file_that_is_not_there_is_refused(memory: Memory, reception: Reception) -> None:
-    outcome = reception.receive(memory.spool.incoming / "gone", source=Source.UPLOAD)
+def test_a_file_that_is_not_there_is_refused(memory: Memory, ingest: Ingest) -> None:
+    outcome = ingest.receive(memory.spool.incoming / "gone", source=Source.UPLOAD)
     assert outcome == Rejection(reason=Reason.OUT_OF_RESOURCES, status=OUT_OF_RESOURCES)
 
 
 def test_a_bomb_is_refused(memory: Memory) -> None:
     dataset = encode(cr(), DeflatedExplicitVRLittleEndian)
     dataset.PixelData = bytes(1 << 20)
-    careful = Reception(memory.spool, memory.ledger, lambda: None, inflated_bytes=1 << 16)
+    careful = Ingest(memory.spool, memory.ledger, lambda: None, inflated_bytes=1 << 16)
     outcome = careful.receive(arrive(memory, dataset), source=Source.UPLOAD)
     assert outcome == Rejection(reason=Reason.OUT_OF_RESOURCES, status=OUT_OF_RESOURCES)
 
 
-def test_what_was_received_repeated_and_rejected_is_counted(
-    memory: Memory, reception: Reception
-) -> None:
+def test_what_was_received_repeated_and_rejected_is_counted(memory: Memory, ingest: Ingest) -> None:
     names = {
         "received": ("lobar_instances_received_total", {"source": "upload"}),
         "repeated": ("lobar_instances_repeated_total", {}),
@@ -192,8 +188,8 @@ def test_what_was_received_repeated_and_rejected_is_counted(
     before = {key: sample(name, **labels) for key, (name, labels) in names.items()}
     dataset = cr()
     for _ in range(3):
-        reception.receive(arrive(memory, dataset), source=Source.UPLOAD)
-    reception.receive(arrive(memory, content=b"no"), source=Source.UPLOAD)
+        ingest.receive(arrive(memory, dataset), source=Source.UPLOAD)
+    ingest.receive(arrive(memory, content=b"no"), source=Source.UPLOAD)
     after = {key: sample(name, **labels) for key, (name, labels) in names.items()}
     assert {key: after[key] - before[key] for key in names} == {
         "received": 1,
@@ -247,8 +243,8 @@ class LosesAnswers:
 
 def test_a_commit_whose_answer_was_lost_is_a_promise(memory: Memory) -> None:
     dataset = cr()
-    reception = Reception(memory.spool, LosesAnswers(memory), lambda: None)  # type: ignore[arg-type]
-    outcome = reception.receive(arrive(memory, dataset), source=Source.UPLOAD)
+    ingest = Ingest(memory.spool, LosesAnswers(memory), lambda: None)  # type: ignore[arg-type]
+    outcome = ingest.receive(arrive(memory, dataset), source=Source.UPLOAD)
     (job,) = memory.jobs_of(dataset.SOPInstanceUID)
     assert outcome == Receipt(job_id=job.id)
     assert memory.spool.inbox(job.id).is_file()
@@ -269,11 +265,11 @@ def test_a_spool_whose_disk_fails_refuses(memory: Memory, monkeypatch: pytest.Mo
         assert door.store(dataset) == 0x0000
 
 
-def test_uploads_may_be_of_any_sop_class(memory: Memory, reception: Reception) -> None:
+def test_uploads_may_be_of_any_sop_class(memory: Memory, ingest: Ingest) -> None:
     dataset = cr()
     dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = CTImageStorage
     assert dataset.file_meta.TransferSyntaxUID == ExplicitVRLittleEndian
-    receipt = reception.receive(arrive(memory, dataset), source=Source.UPLOAD)
+    receipt = ingest.receive(arrive(memory, dataset), source=Source.UPLOAD)
     assert isinstance(receipt, Receipt)
 
 

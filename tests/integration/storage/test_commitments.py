@@ -9,13 +9,15 @@ from support.clock import Clock
 from support.routes import to
 
 from service.domain.delivery import Delivery, DeliveryState, OutputRecord, Reference
-from service.domain.job import Instance, JobState, Verdict
+from service.domain.job import ConclusionRecord, Instance, JobState
 from service.domain.reasons import Reason
 from service.storage.ledger import Ledger, StaleLeaseError
 from service.storage.ledger.commitment_requests import MOST_OPEN, InUseError, TooManyError
 
 Maker = Callable[..., Instance]
-VERDICT = Verdict(finding="absent", probability=0.1, operating_point="screening", model="m 1")
+CONCLUSION = ConclusionRecord(
+    finding="absent", probability=0.1, operating_point="screening", model="m 1"
+)
 TWIN = Reference("1.2.840.10008.5.1.4.1.1.88.33", "2.25.9")
 A, B = Reference("1.2", "1.2.3.1"), Reference("1.2", "1.2.3.2")
 
@@ -36,7 +38,7 @@ def outputs(n: int) -> list[OutputRecord]:
 def report(ledger: Ledger, instance: Instance, n: int = 1) -> str:
     job_id = ledger.jobs.receive(instance).job_id
     (job,) = ledger.jobs.lease("w/", 1, lease_seconds=60, maximum_attempts=3)
-    ledger.jobs.report(job, VERDICT, outputs(n), to(["pacs"]))
+    ledger.jobs.report(job, CONCLUSION, outputs(n), to(["pacs"]))
     return job_id
 
 
@@ -70,7 +72,7 @@ def sent(deliveries: list[Delivery]) -> list[Reference]:
 
 
 def state(ledger: Ledger, job_id: str) -> tuple[JobState, Reason | None]:
-    job = ledger.view.job(job_id)
+    job = ledger.queries.job(job_id)
     assert job is not None
     return job.state, job.reason
 
@@ -81,13 +83,16 @@ def test_a_stored_output_keeps_its_job_in_flight_until_it_is_committed(
     job_id = report(ledger, instance())
     store(ledger)
     assert state(ledger, job_id) == (JobState.REPORTED, None)
-    assert ledger.view.census().in_flight == 1
-    assert ledger.view.delivery_census() == {("pacs", DeliveryState.STORED): 2}
-    due = ledger.view.due()
+    assert ledger.queries.job_counts().in_flight == 1
+    assert ledger.queries.delivery_counts() == {("pacs", DeliveryState.STORED): 2}
+    due = ledger.queries.due()
     assert (due.deliver, due.commit) == ({}, {"pacs": 2})
     assert ledger.deliveries.lease("pacs", "d/", 9, lease_seconds=60) == [], "not sent again"
     first, second = ask(ledger)
-    assert (ledger.view.due().commit, list(ledger.view.due().oldest_commit_at)) == ({}, ["pacs"])
+    assert (ledger.queries.due().commit, list(ledger.queries.due().oldest_commit_at)) == (
+        {},
+        ["pacs"],
+    )
     assert ledger.commitments.is_awaited("1.2.9")
     answer(ledger, sent([first]))
     assert state(ledger, job_id) == (JobState.REPORTED, None)
@@ -95,9 +100,9 @@ def test_a_stored_output_keeps_its_job_in_flight_until_it_is_committed(
     answer(ledger, sent([first, second]))
     assert state(ledger, job_id) == (JobState.DELIVERED, None)
     assert not ledger.commitments.is_awaited("1.2.9")
-    kept = ledger.view.deliveries(job_id)
+    kept = ledger.queries.deliveries(job_id)
     assert [(each.status, each.holder, each.due_at) for each in kept] == [(0xB000, None, None)] * 2
-    assert ledger.view.census().balance == 0
+    assert ledger.queries.job_counts().balance == 0
 
 
 def test_what_was_really_sent_is_what_is_committed(ledger: Ledger, instance: Maker) -> None:
@@ -112,7 +117,7 @@ def test_what_was_really_sent_is_what_is_committed(ledger: Ledger, instance: Mak
     assert state(ledger, job_id) == (JobState.REPORTED, None)
     answer(ledger, [TWIN])
     assert state(ledger, job_id) == (JobState.DELIVERED, None)
-    assert [job.id for job in ledger.view.find("2.25.9")] == [job_id]
+    assert [job.id for job in ledger.queries.find("2.25.9")] == [job_id]
 
 
 def test_an_answer_that_comes_before_the_request_is_known_to_have_got_through_wins(
@@ -122,12 +127,12 @@ def test_an_answer_that_comes_before_the_request_is_known_to_have_got_through_wi
     store(ledger)
     leased = ledger.commitments.lease("pacs", "d/", 9, transaction_uid="1.2.9", lease_seconds=60)
     answer(ledger, sent(leased))
-    before = ledger.view.deliveries(job_id)
+    before = ledger.queries.deliveries(job_id)
     ledger.commitments.asked(leased, again_in=3600)
     ledger.commitments.put_off(leased, again_in=5, why="no-answer")
     with pytest.raises(StaleLeaseError):
         ledger.deliveries.park(leased[0], Reason.NOT_COMMITTED)
-    assert ledger.view.deliveries(job_id) == before
+    assert ledger.queries.deliveries(job_id) == before
     assert state(ledger, job_id) == (JobState.DELIVERED, None)
 
 
@@ -148,7 +153,7 @@ def test_a_failure_owes_the_output_again_and_only_so_often(
             assert owed.due_at == clock.now + 10 * refusals
         clock.pass_seconds(100)
     assert state(ledger, job_id) == (JobState.PARKED, Reason.NOT_COMMITTED)
-    failures = [e.detail["failure"] for e in ledger.view.trace(job_id) if "failure" in e.detail]
+    failures = [e.detail["failure"] for e in ledger.queries.trace(job_id) if "failure" in e.detail]
     assert failures == ["0x0112"] * 3
     ledger.jobs.requeue(job_id, to(["pacs"]))
     (owed,) = ledger.deliveries.lease("pacs", "d/", 9, lease_seconds=60)
@@ -168,7 +173,7 @@ def test_only_a_failure_of_the_last_request_counts_but_a_commitment_of_any(
     assert answer(ledger, references, {}, "1.2.3") == [], "nobody asked that"
     assert len(answer(ledger, [], {references[1]: 0x0112}, "1.2.2")) == 1
     assert answer(ledger, references, {}, "1.2.1") == [], "that copy was disowned meanwhile"
-    owed = {each.kind: each.state for each in ledger.view.deliveries(job_id)}
+    owed = {each.kind: each.state for each in ledger.queries.deliveries(job_id)}
     assert sorted(owed.values()) == [DeliveryState.DELIVERED, DeliveryState.PENDING]
 
 
@@ -181,7 +186,7 @@ def test_a_dead_workers_question_is_asked_again_at_once(ledger: Ledger, instance
     again = ask(ledger, "1.2.2")
     assert [each.id for each in again] == [each.id for each in first]
     answer(ledger, sent(first), {}, "1.2.1")
-    assert ledger.view.delivery_census() == {("pacs", DeliveryState.DELIVERED): 2}
+    assert ledger.queries.delivery_counts() == {("pacs", DeliveryState.DELIVERED): 2}
 
 
 def test_results_that_come_at_once_end_every_job(ledger: Ledger, instance: Maker) -> None:
@@ -203,7 +208,7 @@ def test_nothing_is_asked_while_the_breaker_is_open(
     report(ledger, instance())
     store(ledger)
     ledger.deliveries.open_breaker("pacs", lambda _: 30)
-    assert (ask(ledger), ledger.view.due().commit) == ([], {})
+    assert (ask(ledger), ledger.queries.due().commit) == ([], {})
     clock.pass_seconds(31)
     assert len(ask(ledger)) == 2
 
@@ -221,52 +226,59 @@ def test_a_request_is_kept_until_its_sender_was_told(
     ledger: Ledger, instance: Maker, clock: Clock
 ) -> None:
     job_id = ledger.jobs.receive(instance()).job_id
-    ledger.requests.receive("MODALITY", "1.2.1", [A, B])
-    ledger.requests.receive("MODALITY", "1.2.1", [A, B])
-    ledger.requests.receive("ANOTHER", "1.2.1", [A])
+    ledger.commitment_requests.receive("MODALITY", "1.2.1", [A, B])
+    ledger.commitment_requests.receive("MODALITY", "1.2.1", [A, B])
+    ledger.commitment_requests.receive("ANOTHER", "1.2.1", [A])
     with pytest.raises(InUseError):
-        ledger.requests.receive("MODALITY", "1.2.1", [A])
-    due = ledger.view.due()
+        ledger.commitment_requests.receive("MODALITY", "1.2.1", [A])
+    due = ledger.queries.due()
     assert (due.answer, due.oldest_answer_at) == (2, clock.now)
-    first, second = ledger.requests.lease("d/", 9, lease_seconds=60)
+    first, second = ledger.commitment_requests.lease("d/", 9, lease_seconds=60)
     assert first.instances == (A, B)
-    assert ledger.view.due().answer == 0
-    assert ledger.requests.lease("d/", 9, lease_seconds=60) == []
-    ledger.requests.put_off(second, again_in=30, refused=True)
-    ledger.requests.told(first, [job_id])
-    (event,) = (e for e in ledger.view.trace(job_id) if e.name == "instance-committed")
+    assert ledger.queries.due().answer == 0
+    assert ledger.commitment_requests.lease("d/", 9, lease_seconds=60) == []
+    ledger.commitment_requests.put_off(second, again_in=30, refused=True)
+    ledger.commitment_requests.told(first, [job_id])
+    (event,) = (e for e in ledger.queries.trace(job_id) if e.name == "instance-committed")
     assert event.detail == {"to": "MODALITY", "transaction_uid": "1.2.1"}
     clock.pass_seconds(31)
-    (again,) = ledger.requests.lease("d/", 9, lease_seconds=60)
+    (again,) = ledger.commitment_requests.lease("d/", 9, lease_seconds=60)
     assert (again.id, again.attempt, again.refusals) == (second.id, 2, 1)
-    for write in (ledger.requests.give_up, lambda each: ledger.requests.told(each, [])):
+    for write in (
+        ledger.commitment_requests.give_up,
+        lambda each: ledger.commitment_requests.told(each, []),
+    ):
         with pytest.raises(StaleLeaseError):
             write(second)
-    ledger.requests.give_up(again)
-    assert ledger.view.due().oldest_answer_at is None
+    ledger.commitment_requests.give_up(again)
+    assert ledger.queries.due().oldest_answer_at is None
 
 
 def test_the_requests_of_a_dead_worker_are_due_at_once(ledger: Ledger) -> None:
-    ledger.requests.receive("MODALITY", "1.2.1", [A])
-    (leased,) = ledger.requests.lease("dead/", 9, lease_seconds=60)
+    ledger.commitment_requests.receive("MODALITY", "1.2.1", [A])
+    (leased,) = ledger.commitment_requests.lease("dead/", 9, lease_seconds=60)
     assert ledger.release("dead/") == 1
-    assert ledger.view.due().answer == 1
-    (again,) = ledger.requests.lease("d/", 9, lease_seconds=60)
+    assert ledger.queries.due().answer == 1
+    (again,) = ledger.commitment_requests.lease("d/", 9, lease_seconds=60)
     assert (again.id, again.attempt) == (leased.id, 2)
 
 
 def test_the_same_request_by_many_associations_at_once_is_one(ledger: Ledger) -> None:
     with ThreadPoolExecutor(6) as associations:
-        list(associations.map(lambda _: ledger.requests.receive("AE", "1.2.1", [A]), range(12)))
-    assert len(ledger.requests.lease("d/", 99, lease_seconds=60)) == 1
+        list(
+            associations.map(
+                lambda _: ledger.commitment_requests.receive("AE", "1.2.1", [A]), range(12)
+            )
+        )
+    assert len(ledger.commitment_requests.lease("d/", 99, lease_seconds=60)) == 1
 
 
 def test_one_sender_may_not_fill_the_ledger(ledger: Ledger) -> None:
     for number in range(MOST_OPEN):
-        ledger.requests.receive("EAGER", f"1.2.{number}", [A])
+        ledger.commitment_requests.receive("EAGER", f"1.2.{number}", [A])
     with pytest.raises(TooManyError):
-        ledger.requests.receive("EAGER", "1.3", [A])
-    ledger.requests.receive("MODEST", "1.3", [A])
+        ledger.commitment_requests.receive("EAGER", "1.3", [A])
+    ledger.commitment_requests.receive("MODEST", "1.3", [A])
 
 
 def test_every_job_of_an_instance_is_found(ledger: Ledger, instance: Maker) -> None:
@@ -274,7 +286,7 @@ def test_every_job_of_an_instance_is_found(ledger: Ledger, instance: Maker) -> N
     for each in (first, second, instance(2)):
         ledger.jobs.receive(each)
     unknown = [Reference("1.2", f"9.{number}") for number in range(999)]
-    found = ledger.requests.jobs_of([Reference("any", first.sop_instance_uid), *unknown])
+    found = ledger.commitment_requests.jobs_of([Reference("any", first.sop_instance_uid), *unknown])
     assert {uid: sorted(jobs) for uid, jobs in found.items()} == {
         first.sop_instance_uid: [
             (first.job_id, first.sop_class_uid),

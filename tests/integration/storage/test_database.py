@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from service.domain.delivery import DeliveryState
 from service.domain.job import Instance, JobState
 from service.storage.ledger import Ledger, LedgerError
-from service.storage.ledger.database import MIGRATIONS, Store
+from service.storage.ledger.database import MIGRATIONS, Database
 from service.storage.ledger.tables import METADATA
 
 Maker = Callable[..., Instance]
@@ -46,7 +46,7 @@ OF_THE_FIRST_VERSION = (
 
 
 def test_an_upgrade_from_the_first_version_keeps_all_that_is_remembered(ledger_url: str) -> None:
-    store = Store(ledger_url)
+    store = Database(ledger_url)
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     with store.engine.connect() as connection:
@@ -59,12 +59,12 @@ def test_an_upgrade_from_the_first_version_keeps_all_that_is_remembered(ledger_u
     store.close()
     ledger = Ledger(ledger_url)
     ledger.upgrade()
-    (job,) = ledger.view.recent()
+    (job,) = ledger.queries.recent()
     assert (job.state, job.asked_at) == (JobState.REPORTED, 7)
-    (output,) = ledger.view.outputs("a")
-    (delivery,) = ledger.view.deliveries("a")
+    (output,) = ledger.queries.outputs("a")
+    (delivery,) = ledger.queries.deliveries("a")
     assert (output.kind, delivery.state) == ("sr", DeliveryState.PENDING)
-    assert [event.name for event in ledger.view.trace("a")] == ["received"]
+    assert [event.name for event in ledger.queries.trace("a")] == ["received"]
     ledger.close()
 
 
@@ -72,7 +72,7 @@ def test_several_processes_may_upgrade_at_once(ledger_url: str) -> None:
     def upgrade(_: int) -> int:
         ledger = Ledger(ledger_url)
         ledger.upgrade()
-        received = ledger.view.census().received
+        received = ledger.queries.job_counts().received
         ledger.close()
         return received
 
@@ -114,11 +114,11 @@ def test_a_reader_sees_one_moment_while_writers_go_on(ledger: Ledger, instance: 
 
     with ThreadPoolExecutor(3) as pool:
         writers = [pool.submit(write, first) for first in (0, 100)]
-        balances = [ledger.view.census().balance for _ in range(30)]
+        balances = [ledger.queries.job_counts().balance for _ in range(30)]
         for writer in writers:
             writer.result()
     assert balances == [0] * 30
-    assert ledger.view.census().received == 50
+    assert ledger.queries.job_counts().received == 50
 
 
 def test_a_process_is_alive_while_it_beats(ledger: Ledger, clock) -> None:  # noqa: ANN001

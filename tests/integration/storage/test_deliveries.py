@@ -9,12 +9,14 @@ from support.clock import Clock
 from support.routes import to
 
 from service.domain.delivery import Delivery, DeliveryState, OutputRecord
-from service.domain.job import Instance, JobState, Verdict
+from service.domain.job import ConclusionRecord, Instance, JobState
 from service.domain.reasons import Reason
 from service.storage.ledger import Ledger, StaleLeaseError
 
 Maker = Callable[..., Instance]
-VERDICT = Verdict(finding="absent", probability=0.1, operating_point="screening", model="m 1")
+CONCLUSION = ConclusionRecord(
+    finding="absent", probability=0.1, operating_point="screening", model="m 1"
+)
 OUTPUTS = [
     OutputRecord(kind="sr", sop_class_uid=Comprehensive3DSRStorage, sop_instance_uid="2.25.1"),
     OutputRecord(
@@ -26,7 +28,7 @@ OUTPUTS = [
 def report(ledger: Ledger, instance: Instance, *destinations: str) -> str:
     job_id = ledger.jobs.receive(instance).job_id
     (job,) = ledger.jobs.lease("w/", 1, lease_seconds=60, maximum_attempts=3)
-    ledger.jobs.report(job, VERDICT, OUTPUTS, to(destinations))
+    ledger.jobs.report(job, CONCLUSION, OUTPUTS, to(destinations))
     return job_id
 
 
@@ -35,7 +37,7 @@ def lease(ledger: Ledger, destination: str, holder: str = "d/") -> list[Delivery
 
 
 def state(ledger: Ledger, job_id: str) -> tuple[JobState, Reason | None]:
-    job = ledger.view.job(job_id)
+    job = ledger.queries.job(job_id)
     assert job is not None
     return job.state, job.reason
 
@@ -52,7 +54,7 @@ def test_a_job_is_delivered_when_every_destination_has_every_output(
     assert state(ledger, job_id) == (JobState.REPORTED, None)
     ledger.deliveries.delivered(second, status=0xB000)
     assert state(ledger, job_id) == (JobState.DELIVERED, None)
-    assert [each.status for each in ledger.view.deliveries(job_id)] == [0, 0, 0, 0xB000]
+    assert [each.status for each in ledger.queries.deliveries(job_id)] == [0, 0, 0, 0xB000]
 
 
 def test_the_last_two_deliveries_settled_at_once_still_end_the_job(
@@ -72,7 +74,7 @@ def test_one_destination_that_is_left_alone_does_not_hold_up_another(
     report(ledger, instance(), "dead", "live")
     assert ledger.deliveries.open_breaker("dead", lambda _: 30) == 30
     assert lease(ledger, "dead") == []
-    assert ledger.view.due().deliver == {"live": 2}
+    assert ledger.queries.due().deliver == {"live": 2}
     assert len(lease(ledger, "live")) == 2
     clock.pass_seconds(31)
     assert len(lease(ledger, "dead")) == 2
@@ -98,7 +100,7 @@ def test_a_refusal_is_kept_and_the_output_is_due_again_later(
     job_id = report(ledger, instance(), "pacs")
     delivery, _ = lease(ledger, "pacs")
     ledger.deliveries.refused(delivery, status=0xA700, again_in=30)
-    kept = ledger.view.deliveries(job_id)[0]
+    kept = ledger.queries.deliveries(job_id)[0]
     assert (kept.status, kept.refusals, kept.state) == (0xA700, 1, DeliveryState.PENDING)
     clock.pass_seconds(31)
     assert delivery.id in [each.id for each in lease(ledger, "pacs")]
@@ -153,10 +155,10 @@ def test_a_stale_sender_changes_nothing(
         "unreached": lambda: ledger.deliveries.unreached(stale, again_in=1, why="no-answer"),
         "park": lambda: ledger.deliveries.park(stale, Reason.DESTINATION_REFUSED),
     }
-    before = ledger.view.deliveries(job_id)
+    before = ledger.queries.deliveries(job_id)
     with pytest.raises(StaleLeaseError):
         writes[write]()
-    assert ledger.view.deliveries(job_id) == before
+    assert ledger.queries.deliveries(job_id) == before
 
 
 def test_what_a_dead_sender_held_is_due_at_once(ledger: Ledger, instance: Maker) -> None:

@@ -10,12 +10,14 @@ from support.clock import Clock
 from support.routes import to
 
 from service.domain.delivery import OutputRecord
-from service.domain.job import Instance, Job, JobState, TransitionError, Verdict
+from service.domain.job import ConclusionRecord, Instance, Job, JobState, TransitionError
 from service.domain.reasons import Reason
 from service.storage.ledger import Ledger, StaleLeaseError
 
 Maker = Callable[..., Instance]
-VERDICT = Verdict(finding="present", probability=0.75, operating_point="screening", model="m 1")
+CONCLUSION = ConclusionRecord(
+    finding="present", probability=0.75, operating_point="screening", model="m 1"
+)
 SR = OutputRecord(kind="sr", sop_class_uid=Comprehensive3DSRStorage, sop_instance_uid="2.25.1")
 
 
@@ -24,7 +26,7 @@ def lease(ledger: Ledger, holder: str = "w/", limit: int = 8, attempts: int = 3)
 
 
 def names(ledger: Ledger, job_id: str) -> list[str]:
-    return [event.name for event in ledger.view.trace(job_id)]
+    return [event.name for event in ledger.queries.trace(job_id)]
 
 
 def test_the_same_bytes_received_twice_are_one_job(ledger: Ledger, instance: Maker) -> None:
@@ -32,7 +34,7 @@ def test_the_same_bytes_received_twice_are_one_job(ledger: Ledger, instance: Mak
     second = ledger.jobs.receive(instance(copy=1))
     assert (first.repeated, second.repeated) == (False, True)
     assert second.job_id == first.job_id
-    assert ledger.view.census().received == 1
+    assert ledger.queries.job_counts().received == 1
     assert names(ledger, first.job_id) == ["received", "received-again"]
 
 
@@ -45,7 +47,7 @@ def test_other_bytes_under_the_same_uid_are_a_new_job_linked_to_the_first(
     clock.pass_seconds(1)
     third = ledger.jobs.receive(instance(copy=2, bytes_="c"))
     assert second.corrects == third.corrects == first.job_id
-    assert ledger.view.census().received == 3
+    assert ledger.queries.job_counts().received == 3
 
 
 def test_the_same_instance_on_many_associations_at_once_is_one_job(
@@ -55,7 +57,7 @@ def test_the_same_instance_on_many_associations_at_once_is_one_job(
         receipts = list(senders.map(lambda n: ledger.jobs.receive(instance(copy=n)), range(16)))
     assert len({receipt.job_id for receipt in receipts}) == 1
     assert sum(not receipt.repeated for receipt in receipts) == 1
-    assert ledger.view.census().received == 1
+    assert ledger.queries.job_counts().received == 1
 
 
 def test_a_leased_job_is_not_due_until_the_lease_runs_out(
@@ -64,7 +66,7 @@ def test_a_leased_job_is_not_due_until_the_lease_runs_out(
     ledger.jobs.receive(instance())
     assert len(lease(ledger)) == 1
     assert lease(ledger) == []
-    assert ledger.view.due().infer == 0
+    assert ledger.queries.due().infer == 0
     clock.pass_seconds(61)
     (again,) = lease(ledger)
     assert (again.attempt, again.tries) == (2, 2)
@@ -99,7 +101,7 @@ def test_a_job_that_kills_its_worker_is_parked_when_its_attempts_are_used_up(
         assert len(lease(ledger, attempts=3)) == 1
         clock.pass_seconds(61)
     assert lease(ledger, attempts=3) == []
-    job = ledger.view.job(job_id)
+    job = ledger.queries.job(job_id)
     assert job is not None
     assert (job.state, job.reason) == (JobState.PARKED, Reason.ATTEMPTS_EXHAUSTED)
 
@@ -113,17 +115,17 @@ def test_a_stale_worker_changes_nothing(
     clock.pass_seconds(61)
     (fresh,) = lease(ledger, "fast/")
     writes = {
-        "report": lambda: ledger.jobs.report(stale, VERDICT, [SR], to(["pacs"])),
+        "report": lambda: ledger.jobs.report(stale, CONCLUSION, [SR], to(["pacs"])),
         "not_analysed": lambda: ledger.jobs.not_analysed(stale, Reason.MODALITY),
         "park": lambda: ledger.jobs.park(stale, Reason.REPORT_FAILED),
         "postpone": lambda: ledger.jobs.postpone(stale, 1, "error"),
     }
-    before = ledger.view.job(job_id), names(ledger, job_id)
+    before = ledger.queries.job(job_id), names(ledger, job_id)
     with pytest.raises(StaleLeaseError):
         writes[write]()
-    assert (ledger.view.job(job_id), names(ledger, job_id)) == before
-    ledger.jobs.report(fresh, VERDICT, [SR], to(["pacs"]))
-    assert ledger.view.census().by_state[JobState.REPORTED] == 1
+    assert (ledger.queries.job(job_id), names(ledger, job_id)) == before
+    ledger.jobs.report(fresh, CONCLUSION, [SR], to(["pacs"]))
+    assert ledger.queries.job_counts().by_state[JobState.REPORTED] == 1
 
 
 def test_a_stale_worker_stays_stale_after_a_requeue(ledger: Ledger, instance: Maker) -> None:
@@ -167,13 +169,13 @@ def test_without_a_destination_a_reported_job_is_parked_and_a_requeue_sends_it(
 ) -> None:
     job_id = ledger.jobs.receive(instance()).job_id
     (job,) = lease(ledger)
-    ledger.jobs.report(job, VERDICT, [SR], to([]))
-    parked = ledger.view.job(job_id)
+    ledger.jobs.report(job, CONCLUSION, [SR], to([]))
+    parked = ledger.queries.job(job_id)
     assert parked is not None
     assert (parked.state, parked.reason) == (JobState.PARKED, Reason.NO_DESTINATION)
     assert parked.probability == 0.75
     assert ledger.jobs.requeue(job_id, to(["pacs"])).state == JobState.REPORTED
-    assert ledger.view.due().deliver == {"pacs": 1}
+    assert ledger.queries.due().deliver == {"pacs": 1}
 
 
 def test_a_requeue_without_a_destination_parks_again_instead_of_hanging(
@@ -181,7 +183,7 @@ def test_a_requeue_without_a_destination_parks_again_instead_of_hanging(
 ) -> None:
     job_id = ledger.jobs.receive(instance()).job_id
     (job,) = lease(ledger)
-    ledger.jobs.report(job, VERDICT, [SR], to([]))
+    ledger.jobs.report(job, CONCLUSION, [SR], to([]))
     assert ledger.jobs.requeue(job_id, to([])).state == JobState.PARKED
 
 
@@ -202,11 +204,11 @@ def test_an_unknown_job_is_not_requeued(ledger: Ledger) -> None:
 def test_a_job_is_found_by_every_name_it_has(ledger: Ledger, instance: Maker) -> None:
     job_id = ledger.jobs.receive(instance(7)).job_id
     (job,) = lease(ledger)
-    ledger.jobs.report(job, VERDICT, [SR], to(["pacs"]))
+    ledger.jobs.report(job, CONCLUSION, [SR], to(["pacs"]))
     for name in (job_id, job_id[:30], "1.2.3.7", "1.2.3.100", "1.2.3.200", "2.25.1"):
-        assert [found.id for found in ledger.view.find(name)] == [job_id], name
+        assert [found.id for found in ledger.queries.find(name)] == [job_id], name
     for name in ("", "0", "1.2.3", "%", "' OR 1=1 --"):
-        assert ledger.view.find(name) == [], name
+        assert ledger.queries.find(name) == [], name
 
 
 def test_retention_takes_ended_jobs_only_and_the_balance_holds(
@@ -222,9 +224,9 @@ def test_retention_takes_ended_jobs_only_and_the_balance_holds(
     assert ledger.jobs.mark_purged(ended)
     assert ledger.jobs.finished_before(clock.now, 10, purged=True) == [ended]
     assert ledger.jobs.forget(ended)
-    assert ledger.view.trace(ended) == []
-    census = ledger.view.census()
-    assert (census.received, census.forgotten, census.balance) == (2, 1, 0)
+    assert ledger.queries.trace(ended) == []
+    job_counts = ledger.queries.job_counts()
+    assert (job_counts.received, job_counts.forgotten, job_counts.balance) == (2, 1, 0)
 
 
 def test_a_job_that_others_correct_is_not_forgotten_before_them(
@@ -245,7 +247,7 @@ def test_a_job_whose_bytes_were_lost_is_predicted_again_and_owes_only_what_chang
 ) -> None:
     job_id = ledger.jobs.receive(instance(copy=0)).job_id
     other = replace(SR, kind="overlay", sop_instance_uid="2.25.2")
-    ledger.jobs.report(lease(ledger)[0], VERDICT, [SR, other], to(["pacs"]))
+    ledger.jobs.report(lease(ledger)[0], CONCLUSION, [SR, other], to(["pacs"]))
     first, second = ledger.deliveries.lease("pacs", "d/", 8, lease_seconds=60)
     ledger.deliveries.delivered(first, status=0)
     ledger.deliveries.park(second, Reason.BYTES_MISSING)
@@ -253,33 +255,33 @@ def test_a_job_whose_bytes_were_lost_is_predicted_again_and_owes_only_what_chang
     again = ledger.jobs.receive(instance(copy=1))
     assert (again.job_id, again.repeated, again.lacks_bytes) == (job_id, True, True)
     assert ledger.jobs.requeue(job_id, to([])).state == JobState.RECEIVED
-    ledger.jobs.report(lease(ledger)[0], VERDICT, [SR, other], to(["pacs"]))
+    ledger.jobs.report(lease(ledger)[0], CONCLUSION, [SR, other], to(["pacs"]))
     (owed,) = ledger.deliveries.lease("pacs", "d/", 8, lease_seconds=60)
     assert owed.kind == second.kind, "the other was delivered and came out the same"
     ledger.deliveries.delivered(owed, status=0)
-    job = ledger.view.job(job_id)
+    job = ledger.queries.job(job_id)
     assert job is not None
     assert job.state == JobState.DELIVERED
-    assert ledger.view.census().balance == 0
+    assert ledger.queries.job_counts().balance == 0
 
 
 def test_an_output_that_comes_out_otherwise_is_owed_again(ledger: Ledger, instance: Maker) -> None:
     job_id = ledger.jobs.receive(instance()).job_id
     other = replace(SR, kind="overlay", sop_instance_uid="2.25.2")
-    ledger.jobs.report(lease(ledger)[0], VERDICT, [SR, other], to(["pacs"]))
+    ledger.jobs.report(lease(ledger)[0], CONCLUSION, [SR, other], to(["pacs"]))
     first, second = ledger.deliveries.lease("pacs", "d/", 8, lease_seconds=60)
     ledger.deliveries.delivered(first, status=0)
     ledger.deliveries.park(second, Reason.BYTES_MISSING)
     ledger.jobs.requeue(job_id, to([]))
     anew = [replace(each, sop_instance_uid=f"{each.sop_instance_uid}9") for each in (SR, other)]
-    ledger.jobs.report(lease(ledger)[0], VERDICT, anew, to(["pacs"]))
+    ledger.jobs.report(lease(ledger)[0], CONCLUSION, anew, to(["pacs"]))
     owed = ledger.deliveries.lease("pacs", "d/", 8, lease_seconds=60)
     assert {each.sop_instance_uid for each in owed} == {"2.25.19", "2.25.29"}
 
 
 def test_a_requeue_tries_a_silent_destination_at_once(ledger: Ledger, instance: Maker) -> None:
     job_id = ledger.jobs.receive(instance()).job_id
-    ledger.jobs.report(lease(ledger)[0], VERDICT, [SR], to(["pacs"]))
+    ledger.jobs.report(lease(ledger)[0], CONCLUSION, [SR], to(["pacs"]))
     (delivery,) = ledger.deliveries.lease("pacs", "d/", 8, lease_seconds=60)
     ledger.deliveries.park(delivery, Reason.DESTINATION_UNREACHABLE)
     ledger.deliveries.open_breaker("pacs", lambda _: 900)
@@ -291,7 +293,7 @@ def test_the_parked_are_listed_by_reason(ledger: Ledger, instance: Maker) -> Non
     for n, reason in enumerate((Reason.REPORT_FAILED, Reason.BYTES_MISSING)):
         ledger.jobs.receive(instance(n))
         ledger.jobs.park(lease(ledger)[0], reason)
-    assert [job.reason for job in ledger.view.parked(Reason.BYTES_MISSING)] == [
+    assert [job.reason for job in ledger.queries.parked(Reason.BYTES_MISSING)] == [
         Reason.BYTES_MISSING
     ]
-    assert len(ledger.view.parked(None)) == 2
+    assert len(ledger.queries.parked(None)) == 2

@@ -16,5 +16,5 @@ def empty_web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
     """One server for the many tests that must leave nothing behind in it."""
     with Web(tmp_path_factory.mktemp("web") / "state").running() as running:
         yield running
-        assert running.ledger.view.recent() == []
+        assert running.ledger.queries.recent() == []
         assert (running.left_in_incoming(), running.inbox()) == ([], [])

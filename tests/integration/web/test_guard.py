@@ -50,7 +50,7 @@ def test_another_sites_page_cannot_change_anything(empty_web: Web, path: str) ->
     headers = {"sec-fetch-site": "cross-site"}
     answer = empty_web.client.post(path, files={"files": picture()}, headers=headers)
     assert answer.status_code == 403
-    assert empty_web.ledger.view.recent() == []
+    assert empty_web.ledger.queries.recent() == []
 
 
 def test_a_rebound_name_sees_nothing(empty_web: Web) -> None:

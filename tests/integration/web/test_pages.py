@@ -9,13 +9,13 @@ from support.web_server import Web, part10
 from synthetic.objects import make_cr
 
 from service.domain.delivery import OutputRecord
-from service.domain.job import JobState, Revision, Verdict
+from service.domain.job import ConclusionRecord, JobState, Revision
 from service.domain.reasons import Reason
 
 REPORT = OutputRecord(
     kind="sr", sop_class_uid="1.2.840.10008.5.1.4.1.1.88.34", sop_instance_uid="2.25.77"
 )
-VERDICT = Verdict(
+CONCLUSION = ConclusionRecord(
     finding="present", probability=0.87654, operating_point="screening", model="pneumonia 1.2"
 )
 
@@ -30,7 +30,7 @@ def parked(web: Web) -> str:
 def reported(web: Web) -> str:
     job_id = web.receive()
     (job,) = web.ledger.jobs.lease("test/", 1, lease_seconds=60, maximum_attempts=3)
-    web.ledger.jobs.report(job, VERDICT, [REPORT], to(["pacs"]))
+    web.ledger.jobs.report(job, CONCLUSION, [REPORT], to(["pacs"]))
     return job_id
 
 
@@ -97,7 +97,7 @@ def test_a_parked_job_says_why_and_can_be_requeued(web: Web) -> None:
     assert f'action="/jobs/{job_id}/requeue"' in page
     answer = web.client.post(f"/jobs/{job_id}/requeue")
     assert (answer.status_code, answer.headers["location"]) == (303, f"/jobs/{job_id}")
-    job = web.ledger.view.job(job_id)
+    job = web.ledger.queries.job(job_id)
     assert job is not None
     assert job.state is JobState.RECEIVED
 
@@ -182,10 +182,10 @@ def revised(web: Web) -> str:
             sop_class_uid=REPORT.sop_class_uid,
             sop_instance_uid=uid,
             series_instance_uid="2.25.1",
-            follows=None,
+            predecessor=None,
             dated_at=float(number),
         )
-        web.ledger.jobs.report(job, VERDICT, [output], to(["pacs"]), revision=revision)
+        web.ledger.jobs.report(job, CONCLUSION, [output], to(["pacs"]), revision=revision)
         for each in web.ledger.deliveries.lease("pacs", "test/", 1, lease_seconds=60):
             web.ledger.deliveries.delivered(each, status=0)
     return job_id

@@ -29,7 +29,7 @@ def test_a_dicom_instance_is_received_spooled_and_rung_for(web: Web, tmp_path: P
     dataset = make_dx()
     answer = web.send(part10(dataset, tmp_path))
     (instance,) = answer.json()["instances"]
-    job = web.ledger.view.job(instance["job_id"])
+    job = web.ledger.queries.job(instance["job_id"])
     assert (answer.status_code, instance["repeated"]) == (201, False)
     assert job is not None
     assert (job.state, job.source) == (JobState.RECEIVED, Source.UPLOAD)
@@ -206,7 +206,7 @@ def test_too_many_files_in_one_request_are_refused_as_a_whole(empty_web: Web) ->
 
 def test_a_form_with_one_instance_leads_to_its_job(web: Web) -> None:
     answer = web.client.post("/upload", files={"files": ("a.png", picture())})
-    (job,) = web.ledger.view.recent()
+    (job,) = web.ledger.queries.recent()
     assert (answer.status_code, answer.headers["location"]) == (303, f"/jobs/{job.id}")
 
 
@@ -219,7 +219,7 @@ def test_a_form_with_several_shows_each_outcome_and_escapes_their_names(web: Web
     assert "&lt;script&gt;" in page
     assert "<script>" not in page
     assert "Refused" in page
-    assert web.ledger.view.recent()[0].id in page
+    assert web.ledger.queries.recent()[0].id in page
 
 
 def test_a_form_with_one_refused_file_says_why(empty_web: Web) -> None:

@@ -28,7 +28,7 @@ from service.dicom.storage_commitment import (
 from service.settings import DimseDestination
 from workers.delivery.dimse import Peer, entity_for, reach
 from workers.delivery.reactor_pause import held
-from workers.delivery.stored_output import UnreachableError
+from workers.delivery.stored_output import NoResponseError
 
 NOT_ACCEPTED: Final = NO_SUCH_SOP_CLASS  # what a context that was not accepted means to us
 _GOODBYE_SECONDS: Final = 0.05  # between the last answer's way into the queue and the release
@@ -37,8 +37,8 @@ _GOODBYE_SECONDS: Final = 0.05  # between the last answer's way into the queue a
 class Asker:
     """An association on which commitment is asked for, and on which the result may come."""
 
-    def __init__(self, take_result: Callable[[Message], int]) -> None:
-        self._take_result = take_result
+    def __init__(self, receive_result: Callable[[Message], int]) -> None:
+        self._take_result = receive_result
         self._hears = threading.Event()
         self._has_answered = threading.Event()
         self.association: Association | None = None
@@ -74,7 +74,7 @@ class Asker:
                     UID(WELL_KNOWN_INSTANCE),
                 )
         except RuntimeError as exc:  # the association ended meanwhile
-            raise UnreachableError("association-lost") from exc
+            raise NoResponseError("association-lost") from exc
         return _status(status)
 
     def finish(self) -> None:
@@ -86,7 +86,7 @@ class Asker:
 
     def _established(self) -> Association:
         if self.association is None:
-            raise UnreachableError("association-lost")
+            raise NoResponseError("association-lost")
         return self.association
 
     def _hear(self, event: Any) -> tuple[int, None]:  # noqa: ANN401 -- pynetdicom's events are made at run time
@@ -109,11 +109,11 @@ class Asker:
 
 @contextmanager
 def asking(
-    destination: DimseDestination, calling_ae_title: str, take_result: Callable[[Message], int]
+    destination: DimseDestination, calling_ae_title: str, receive_result: Callable[[Message], int]
 ) -> Iterator[Asker]:
     """Open an association to ask a destination for its commitment.
 
-    `take_result` is called in another thread if the result comes on this association, and gives
+    `receive_result` is called in another thread if the result comes on this association, and gives
     the status that it is answered.
 
     Raises:
@@ -122,7 +122,7 @@ def asking(
     entity = entity_for(destination, calling_ae_title)
     entity.add_requested_context(STORAGE_COMMITMENT, list(SYNTAXES))
     entity.add_requested_context(Verification)  # or the association fails with the other context
-    asker = Asker(take_result)
+    asker = Asker(receive_result)
     asker.association = reach(entity, destination, asker.handlers)
     try:
         yield asker
@@ -153,7 +153,7 @@ class Teller:
                     UID(WELL_KNOWN_INSTANCE),
                 )
         except RuntimeError as exc:  # the association ended meanwhile
-            raise UnreachableError("association-lost") from exc
+            raise NoResponseError("association-lost") from exc
         return _status(status)
 
 
@@ -183,5 +183,5 @@ def _takes(association: Association | None) -> bool:
 
 def _status(response: Dataset) -> int:
     if "Status" not in response:  # no answer in time, or an abort
-        raise UnreachableError("no-answer")
+        raise NoResponseError("no-answer")
     return int(response.Status)

@@ -7,18 +7,18 @@ from typing import Final, TypeGuard
 
 import structlog
 
-from service.commitment.results import take_result
+from service.commitment.results import receive_result
 from service.dicom.storage_commitment import SUCCESS, Request, new_transaction_uid
 from service.domain.delivery import Delivery
 from service.domain.reasons import Reason
 from service.settings import Destination, DimseDestination
 from service.storage.ledger import LedgerError
-from service.telemetry.completion import observe_end
+from service.telemetry.completion import record_completion
 from service.telemetry.metrics import COMMITMENTS_ASKED
 from workers.delivery.context import Rooms, is_too_old, kept, leave_alone, park, pause
 from workers.delivery.dimse import NOTHING_ACCEPTED
 from workers.delivery.storage_commitment.associations import Asker, asking
-from workers.delivery.stored_output import UnreachableError
+from workers.delivery.stored_output import NoResponseError
 
 HEARS_SECONDS: Final = 2.0  # how long the association of a request is kept for its result
 AT_ONCE: Final = 500  # outputs in one request
@@ -57,7 +57,7 @@ def _do_without(rooms: Rooms, deliveries: Sequence[Delivery]) -> None:
     """Be content with the answer to C-STORE: nobody asks this destination any more."""
     for delivery in deliveries:
         if kept(rooms.ledger.deliveries.delivered, delivery, status=None):
-            observe_end(rooms.ledger, delivery.job_id)
+            record_completion(rooms.ledger, delivery.job_id)
 
 
 def _given_up(rooms: Rooms, delivery: Delivery) -> bool:
@@ -76,11 +76,11 @@ def _ask(
     """Send one request and wait a little for its result; False when there is no going on."""
     sent = tuple(each.sent for each in deliveries if each.sent is not None)
     request = Request(transaction_uid=transaction_uid, instances=sent)
-    hear = partial(take_result, rooms.ledger, rooms.settings.deliver)
+    hear = partial(receive_result, rooms.ledger, rooms.settings.deliver)
     try:
         with asking(destination, rooms.settings.dicom.ae_title, hear) as asker:
             return _ask_on(rooms, destination, asker, request, deliveries)
-    except UnreachableError as exc:
+    except NoResponseError as exc:
         why = str(exc)
         COMMITMENTS_ASKED.labels(destination=destination.name, outcome="unreachable").inc()
         if why != NOTHING_ACCEPTED:
@@ -104,7 +104,7 @@ def _ask_on(
 ) -> bool:
     try:
         status = asker.ask(request)
-    except UnreachableError as exc:  # it took the association: it is no reason to send it nothing
+    except NoResponseError as exc:  # it took the association: it is no reason to send it nothing
         COMMITMENTS_ASKED.labels(destination=destination.name, outcome="unreachable").inc()
         _put_off(rooms, deliveries, str(exc), again_in=pause(rooms, deliveries[0].attempt))
         return False

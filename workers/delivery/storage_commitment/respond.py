@@ -6,14 +6,14 @@ from typing import Final
 
 import structlog
 
-from service.commitment.evaluation import review
+from service.commitment.evaluation import evaluate
 from service.dicom.storage_commitment import SUCCESS
 from service.storage.ledger import LedgerError
 from service.storage.ledger.commitment_requests import OpenRequest
 from service.telemetry.metrics import COMMITMENT_RESULTS, COMMITTED_INSTANCES
 from workers.delivery.context import Rooms, is_too_old, kept, pause
 from workers.delivery.storage_commitment.associations import Teller, telling
-from workers.delivery.stored_output import UnreachableError
+from workers.delivery.stored_output import NoResponseError
 
 AT_ONCE: Final = 32  # requests in one lease
 
@@ -23,7 +23,7 @@ log = structlog.get_logger()
 def answer_due(rooms: Rooms) -> None:
     """Tell every sender that is to be told, one association for each."""
     while not rooms.stopping.is_set():
-        requests = rooms.ledger.requests.lease(
+        requests = rooms.ledger.commitment_requests.lease(
             rooms.holder, AT_ONCE, lease_seconds=rooms.settings.deliver.lease_seconds
         )
         if not requests:
@@ -46,7 +46,7 @@ def _answer(rooms: Rooms, ae_title: str, requests: Sequence[OpenRequest]) -> Non
             while waiting and not rooms.stopping.is_set():
                 _try_to_tell(rooms, teller, waiting[0])
                 waiting.pop(0)
-    except UnreachableError as exc:
+    except NoResponseError as exc:
         log.warning(
             "commitment_result_undelivered",
             ae_title=ae_title,
@@ -58,13 +58,13 @@ def _answer(rooms: Rooms, ae_title: str, requests: Sequence[OpenRequest]) -> Non
             _again(rooms, request)
         return
     for request in waiting:
-        kept(rooms.ledger.requests.put_off, request, again_in=0)
+        kept(rooms.ledger.commitment_requests.put_off, request, again_in=0)
 
 
 def _try_to_tell(rooms: Rooms, teller: Teller, request: OpenRequest) -> None:
     try:
         _tell(rooms, teller, request)
-    except (UnreachableError, LedgerError):
+    except (NoResponseError, LedgerError):
         raise
     except Exception:  # one request's trouble must not become its sender's
         log.exception("commitment_result_failed", ae_title=request.calling_ae_title)
@@ -72,7 +72,7 @@ def _try_to_tell(rooms: Rooms, teller: Teller, request: OpenRequest) -> None:
 
 
 def _tell(rooms: Rooms, teller: Teller, request: OpenRequest) -> None:
-    custody = review(rooms.ledger, rooms.spool, request.transaction_uid, request.instances)
+    custody = evaluate(rooms.ledger, rooms.spool, request.transaction_uid, request.instances)
     status = teller.tell(custody.result)
     if status != SUCCESS:
         COMMITMENT_RESULTS.labels(outcome="refused").inc()
@@ -91,7 +91,7 @@ def _tell(rooms: Rooms, teller: Teller, request: OpenRequest) -> None:
         ae_title=request.calling_ae_title,
         instances=len(request.instances),
     )
-    kept(rooms.ledger.requests.told, request, custody.job_ids)
+    kept(rooms.ledger.commitment_requests.told, request, custody.job_ids)
 
 
 def _again(rooms: Rooms, request: OpenRequest, *, refused: bool = False) -> None:
@@ -100,10 +100,10 @@ def _again(rooms: Rooms, request: OpenRequest, *, refused: bool = False) -> None
         _give_up(rooms, request, "refused" if refused else "unreachable")
         return
     again_in = pause(rooms, request.attempt)
-    kept(rooms.ledger.requests.put_off, request, again_in=again_in, refused=refused)
+    kept(rooms.ledger.commitment_requests.put_off, request, again_in=again_in, refused=refused)
 
 
 def _give_up(rooms: Rooms, request: OpenRequest, why: str) -> None:
-    if kept(rooms.ledger.requests.give_up, request):
+    if kept(rooms.ledger.commitment_requests.give_up, request):
         COMMITMENT_RESULTS.labels(outcome="given-up").inc()
         log.error("commitment_result_given_up", reason=why, instances=len(request.instances))

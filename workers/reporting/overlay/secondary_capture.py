@@ -23,7 +23,7 @@ from workers.reporting.output import Output
 from workers.reporting.overlay.drawing import picture
 from workers.reporting.picture import Pixels, require_picture
 from workers.reporting.source import Pair, Source
-from workers.reporting.uids import FIRST, Edition
+from workers.reporting.uids import FIRST, OutputIdentity
 from workers.reporting.wording import CAUTION
 
 KIND: Final = Kind(
@@ -41,7 +41,7 @@ def build_overlay(
     conclusion: Conclusion,
     *,
     now: datetime,
-    edition: Edition = FIRST,
+    identity: OutputIdentity = FIRST,
 ) -> Output:
     """Build the Secondary Capture (PS3.3 A.8.1) that shows a conclusion above its radiograph.
 
@@ -52,7 +52,7 @@ def build_overlay(
     require_picture(pixels)
     evidence = Source.read(source)
     with disable_value_validation():  # an accepted UID may begin a component with a zero
-        overlay = begin_result(KIND, source, evidence, conclusion, now=now, edition=edition)
+        overlay = begin_result(KIND, source, evidence, conclusion, now=now, identity=identity)
         add_request_attributes(overlay, source)
         _add_image(overlay, evidence)
         _add_pixels(overlay, evidence, pixels, conclusion)

@@ -21,7 +21,7 @@ from workers.reporting.output import Output
 from workers.reporting.pdf.page import TITLE, draw_page
 from workers.reporting.picture import Pixels, radiograph_of, require_picture
 from workers.reporting.source import Source
-from workers.reporting.uids import FIRST, Edition
+from workers.reporting.uids import FIRST, OutputIdentity
 
 KIND: Final = Kind(
     output=OutputKind.PDF,
@@ -38,7 +38,7 @@ def build_pdf(
     conclusion: Conclusion,
     *,
     now: datetime,
-    edition: Edition = FIRST,
+    identity: OutputIdentity = FIRST,
 ) -> Output:
     """Build the Encapsulated PDF (PS3.3 A.45.1) that tells a conclusion on one page.
 
@@ -51,7 +51,7 @@ def build_pdf(
     require_picture(pixels)
     evidence = Source.read(source)
     with disable_value_validation():  # an accepted UID may begin a component with a zero
-        document = begin_result(KIND, source, evidence, conclusion, now=now, edition=edition)
+        document = begin_result(KIND, source, evidence, conclusion, now=now, identity=identity)
         add_request_attributes(document, source)
         _add_document(document, evidence, shows_source=pixels is not None)
         _add_page(document, evidence, pixels, conclusion)

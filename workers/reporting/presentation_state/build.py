@@ -39,7 +39,7 @@ from workers.reporting.presentation_state.greyscale import (
 from workers.reporting.presentation_state.shutter import display_shutter
 from workers.reporting.raw_elements import decimals
 from workers.reporting.source import Source
-from workers.reporting.uids import FIRST, Edition, tracking_uid
+from workers.reporting.uids import FIRST, OutputIdentity, tracking_uid
 from workers.reporting.wording import OF_A_REGION, basis_line, result_line
 
 KIND: Final = Kind(
@@ -56,7 +56,7 @@ LINE_BOX: Final = (0.02, 0.01, 0.98, 0.06)  # left, top, right, bottom as shares
 
 
 def build_presentation_state(
-    source: Dataset, conclusion: Conclusion, *, now: datetime, edition: Edition = FIRST
+    source: Dataset, conclusion: Conclusion, *, now: datetime, identity: OutputIdentity = FIRST
 ) -> Output | None:
     """Build the Grayscale Softcopy Presentation State (PS3.3 A.33.1) that shows a conclusion.
 
@@ -77,12 +77,12 @@ def build_presentation_state(
     if not is_grey(source) or evidence.rows is None or evidence.columns is None:
         return None
     with disable_value_validation():  # an accepted UID may begin a component with a zero
-        state = begin_result(KIND, source, evidence, conclusion, now=now, edition=edition)
+        state = begin_result(KIND, source, evidence, conclusion, now=now, identity=identity)
         _add_identification(state, source, evidence)
         _add_displayed_area(state, source, evidence)
         state.update(display_shutter(source))
         _add_grey(state, source)
-        _add_graphics(state, evidence, conclusion, edition)
+        _add_graphics(state, evidence, conclusion, identity)
     return Output.of(KIND.output, state)
 
 
@@ -134,7 +134,9 @@ def _add_grey(state: Dataset, header: Dataset) -> None:
     state.PresentationLUTShape = presentation_lut_shape(header)
 
 
-def _add_graphics(state: Dataset, source: Source, conclusion: Conclusion, edition: Edition) -> None:
+def _add_graphics(
+    state: Dataset, source: Source, conclusion: Conclusion, identity: OutputIdentity
+) -> None:
     """Add Graphic Annotation and Graphic Layer (PS3.3 C.10.5, C.10.7)."""
     layer = GraphicLayer(
         layer_name=LAYER,
@@ -158,7 +160,7 @@ def _add_graphics(state: Dataset, source: Source, conclusion: Conclusion, editio
         layer.GraphicLayerDescription = OF_A_REGION
         box = pixel_box(region, rows=source.rows or 0, columns=source.columns or 0)
         uid = tracking_uid(
-            source_uid=source.sop_instance_uid, conclusion=conclusion, edition=edition
+            source_uid=source.sop_instance_uid, conclusion=conclusion, identity=identity
         )
         annotation.GraphicObjectSequence = [_rectangle(box, uid)]
     state.GraphicAnnotationSequence = [annotation]

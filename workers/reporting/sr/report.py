@@ -16,7 +16,7 @@ from workers.reporting.raw_elements import carried, sequence_of
 from workers.reporting.source import Source
 from workers.reporting.sr.measurement_report import measurement_report
 from workers.reporting.sr.not_analysed_report import refusal_report
-from workers.reporting.uids import FIRST, Edition, Predecessor, tracking_uid
+from workers.reporting.uids import FIRST, OutputIdentity, Predecessor, tracking_uid
 
 __all__ = ["Output", "ReportError", "as_comprehensive", "build_report"]
 
@@ -30,7 +30,7 @@ KIND: Final = Kind(
 
 
 def build_report(
-    source: Dataset, conclusion: Conclusion, *, now: datetime, edition: Edition = FIRST
+    source: Dataset, conclusion: Conclusion, *, now: datetime, identity: OutputIdentity = FIRST
 ) -> Output:
     """Build the Comprehensive 3D SR (PS3.3 A.35.13) of what was concluded about a source instance.
 
@@ -41,13 +41,13 @@ def build_report(
     """
     evidence = Source.read(source)
     finding = tracking_uid(
-        source_uid=evidence.sop_instance_uid, conclusion=conclusion, edition=edition
+        source_uid=evidence.sop_instance_uid, conclusion=conclusion, identity=identity
     )
     with disable_value_validation():  # an accepted UID may begin a component with a zero
-        report = begin_result(KIND, source, evidence, conclusion, now=now, edition=edition)
+        report = begin_result(KIND, source, evidence, conclusion, now=now, identity=identity)
         _add_document(report, source, evidence)
-        if edition.follows is not None:
-            report.PredecessorDocumentsSequence = [_predecessor(evidence, edition.follows)]
+        if identity.predecessor is not None:
+            report.PredecessorDocumentsSequence = [_predecessor(evidence, identity.predecessor)]
         if isinstance(conclusion, NotAnalysed):
             report.CodingSchemeIdentificationSequence = [our_coding_scheme()]
             report.update(refusal_report(evidence, conclusion))

@@ -9,16 +9,18 @@ from support.inference_worker import House
 from support.routes import to
 from synthetic.objects import make_cr
 
-from service.admin.status import tell_status, tell_trace
+from service.admin.status import print_status, print_trace
 from service.console import file_name
 from service.domain.delivery import OutputRecord
-from service.domain.job import Verdict
+from service.domain.job import ConclusionRecord
 from service.domain.reasons import Reason
 
 SR = OutputRecord(
     kind="sr", sop_class_uid="1.2.840.10008.5.1.4.1.1.88.34", sop_instance_uid="2.25.1"
 )
-VERDICT = Verdict(finding="present", probability=0.875, operating_point="balanced", model="m 1")
+CONCLUSION = ConclusionRecord(
+    finding="present", probability=0.875, operating_point="balanced", model="m 1"
+)
 
 
 @pytest.fixture
@@ -33,7 +35,7 @@ def jobs(house: House) -> list[str]:
     leased = house.ledger.jobs.lease("w/", 3, lease_seconds=60, maximum_attempts=3)
     standing = {job.id: job for job in leased}
     taken = [standing[job_id] for job_id in jobs if job_id in standing]
-    house.ledger.jobs.report(taken[0], VERDICT, [SR], to(["pacs"]))
+    house.ledger.jobs.report(taken[0], CONCLUSION, [SR], to(["pacs"]))
     house.ledger.jobs.park(taken[1], Reason.REPORT_FAILED)
     house.ledger.jobs.not_analysed(taken[2], Reason.VIEW)
     house.ledger.heartbeats.beat("infer", "host/infer/1/", ready=True)
@@ -41,7 +43,7 @@ def jobs(house: House) -> list[str]:
 
 
 def status(house: House, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
-    tell_status(house.ledger, as_json=True)
+    print_status(house.ledger, as_json=True)
     return json.loads(capsys.readouterr().out)  # type: ignore[no-any-return]
 
 
@@ -68,7 +70,7 @@ def test_a_program_is_told_every_number_in_one_line(
 def test_a_person_is_told_the_same_in_tables(
     house: House, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    tell_status(house.ledger, as_json=False)
+    print_status(house.ledger, as_json=False)
     told = capsys.readouterr().out
     for words in ("parked: report-failed", "received in all", "balance (0 is right)", "pacs"):
         assert words in told
@@ -81,13 +83,13 @@ def test_an_empty_ledger_is_no_special_case(
     house: House, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert status(house, capsys)["received"] == 0
-    tell_status(house.ledger, as_json=False)
+    print_status(house.ledger, as_json=False)
 
 
 def test_a_trace_tells_a_program_everything_and_one_line_a_job(
     house: House, jobs: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert tell_trace(house.ledger, jobs[0], as_json=True)
+    assert print_trace(house.ledger, jobs[0], as_json=True)
     (told,) = map(json.loads, capsys.readouterr().out.splitlines())
     assert (told["id"], told["state"], told["probability"]) == (jobs[0], "reported", 0.875)
     assert [event["name"] for event in told["events"]] == ["received", "leased", "reported"]
@@ -98,11 +100,11 @@ def test_a_trace_tells_a_program_everything_and_one_line_a_job(
 def test_a_trace_tells_a_person_what_happened(
     house: House, jobs: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert tell_trace(house.ledger, jobs[1][:12], as_json=False)
+    assert print_trace(house.ledger, jobs[1][:12], as_json=False)
     told = capsys.readouterr().out
     assert told.startswith(f"{jobs[1]}  parked: report-failed")
     assert "reason report-failed" in told
-    assert tell_trace(house.ledger, jobs[0], as_json=False)
+    assert print_trace(house.ledger, jobs[0], as_json=False)
     assert "pneumonia present, probability 0.875 at balanced, by m 1" in capsys.readouterr().out
 
 
@@ -115,13 +117,13 @@ def test_a_study_of_any_size_is_told_whole(
         dataset.StudyInstanceUID = study
         house.receive(dataset)
     capsys.readouterr()
-    assert tell_trace(house.ledger, study, as_json=True)
+    assert print_trace(house.ledger, study, as_json=True)
     assert len(capsys.readouterr().out.splitlines()) == 60
 
 
 def test_who_is_not_known_is_not_told_of(house: House, capsys: pytest.CaptureFixture[str]) -> None:
-    assert not tell_trace(house.ledger, "1.2.3", as_json=True)
-    assert not tell_trace(house.ledger, "1.2.3", as_json=False)
+    assert not print_trace(house.ledger, "1.2.3", as_json=True)
+    assert not print_trace(house.ledger, "1.2.3", as_json=False)
     assert capsys.readouterr().out == ""
 
 

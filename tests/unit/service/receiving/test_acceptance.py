@@ -52,8 +52,8 @@ def header_of(**changes: bytes | None) -> Dataset:
 
 
 def reason_of(header: Dataset, command: StoreCommand = COMMAND) -> Reason | None:
-    verdict = review(header, command)
-    return verdict.reason if isinstance(verdict, Rejection) else None
+    conclusion = review(header, command)
+    return conclusion.reason if isinstance(conclusion, Rejection) else None
 
 
 def test_a_header_with_its_four_identifiers_is_accepted() -> None:
@@ -162,11 +162,11 @@ def test_any_undecoded_header_gets_a_verdict(
     elements: dict[int, tuple[str | None, bytes | None]],
 ) -> None:
     header = Dataset({BaseTag(t): raw(t, value, vr) for t, (vr, value) in elements.items()})
-    verdict = review(header, COMMAND)
-    if isinstance(verdict, Accepted):
+    conclusion = review(header, COMMAND)
+    if isinstance(conclusion, Accepted):
         assert all(is_uid(identifier(header, tag)) for tag in IDENTIFIERS)
     else:
-        assert verdict.status == REJECTION_STATUSES[verdict.reason]
+        assert conclusion.status == REJECTION_STATUSES[conclusion.reason]
 
 
 @given(
@@ -191,5 +191,5 @@ def test_any_decoded_header_gets_a_verdict(
 @given(TEXTS, TEXTS)
 def test_any_command_gets_a_verdict(sop_class_uid: str, sop_instance_uid: str) -> None:
     command = StoreCommand(sop_class_uid=sop_class_uid, sop_instance_uid=sop_instance_uid)
-    verdict = review_command(command, CR)
-    assert verdict is None or verdict.status == 0xA900
+    conclusion = review_command(command, CR)
+    assert conclusion is None or conclusion.status == 0xA900

@@ -7,7 +7,7 @@ import pytest
 from service.errors import EX_CONFIG, EX_UNAVAILABLE
 from service.settings import ConfigurationError, Settings
 from service.storage.ledger import LedgerError
-from service.storage.opening import memory, open_ledger, redis_url
+from service.storage.opening import open_ledger, open_stores, redis_url
 
 
 def test_a_state_directory_is_made_with_everything_in_it_and_can_be_opened_again(
@@ -15,8 +15,8 @@ def test_a_state_directory_is_made_with_everything_in_it_and_can_be_opened_again
 ) -> None:
     settings = Settings(state_dir=tmp_path / "var" / "lobar", spool={"reserve_bytes": 0})
     for _ in range(2):
-        with memory(settings) as (ledger, spool):
-            assert ledger.view.census().received == 0
+        with open_stores(settings) as (ledger, spool):
+            assert ledger.queries.job_counts().received == 0
             spool.require_room()
     assert (tmp_path / "var" / "lobar").stat().st_mode & 0o077 == 0, "for our account alone"
     assert {path.name for path in (tmp_path / "var" / "lobar").iterdir()} >= {
@@ -39,7 +39,7 @@ def test_a_ledger_that_is_no_database_is_said_to_be_none(tmp_path: Path, content
 def test_a_state_directory_that_is_a_file_raises_what_names_it(tmp_path: Path) -> None:
     (tmp_path / "state").touch()
     with pytest.raises(OSError, match=r"exists|Not a directory") as raised:
-        memory(Settings(state_dir=tmp_path / "state")).__enter__()
+        open_stores(Settings(state_dir=tmp_path / "state")).__enter__()
     assert str(raised.value.filename).startswith(str(tmp_path / "state"))
 
 

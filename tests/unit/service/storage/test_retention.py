@@ -9,7 +9,7 @@ from support.routes import to
 from synthetic.objects import make_cr
 
 from service.domain.delivery import OutputRecord
-from service.domain.job import Job, JobState, Verdict
+from service.domain.job import ConclusionRecord, Job, JobState
 from service.domain.reasons import Reason
 from service.storage.retention import DAY_SECONDS, purge
 
@@ -50,9 +50,9 @@ def test_bytes_go_first_and_the_row_much_later(house: House) -> None:
     assert take(house) == 0, "once is enough"
     house.clock.pass_seconds(358 * DAY_SECONDS)
     assert take(house) == 1
-    assert house.ledger.view.job(job_id) is None
-    census = house.ledger.view.census()
-    assert (census.received, census.forgotten, census.balance) == (1, 1, 0)
+    assert house.ledger.queries.job(job_id) is None
+    job_counts = house.ledger.queries.job_counts()
+    assert (job_counts.received, job_counts.forgotten, job_counts.balance) == (1, 1, 0)
 
 
 @pytest.mark.parametrize("state", [JobState.RECEIVED, JobState.REPORTED, JobState.PARKED])
@@ -73,7 +73,9 @@ def test_what_is_still_owed_or_parked_is_never_touched(house: House, state: JobS
 def report(house: House, job: Job) -> None:
     house.ledger.jobs.report(
         job,
-        Verdict(finding="absent", probability=0.1, operating_point="balanced", model="m 1"),
+        ConclusionRecord(
+            finding="absent", probability=0.1, operating_point="balanced", model="m 1"
+        ),
         [OutputRecord(kind="sr", sop_class_uid="1.2.3", sop_instance_uid="2.25.1")],
         to(["pacs"]),
     )
@@ -95,7 +97,7 @@ def test_a_job_that_others_correct_goes_after_them_and_stands_in_nobodys_way(
     taken = []
     while touched := take(house, at_once=1):
         taken.append(touched)
-    assert house.ledger.view.job(corrected) is house.ledger.view.job(correction) is None
+    assert house.ledger.queries.job(corrected) is house.ledger.queries.job(correction) is None
     assert sum(taken) == 4, "each lost its bytes and its row"
 
 

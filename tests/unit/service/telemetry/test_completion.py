@@ -7,11 +7,13 @@ from support.routes import to
 from synthetic.objects import make_cr
 
 from service.domain.delivery import OutputRecord
-from service.domain.job import Verdict
-from service.telemetry.completion import observe_end
+from service.domain.job import ConclusionRecord
+from service.telemetry.completion import record_completion
 from service.telemetry.metrics import END_TO_END_SECONDS
 
-VERDICT = Verdict(finding="absent", probability=0.1, operating_point="balanced", model="m 1")
+CONCLUSION = ConclusionRecord(
+    finding="absent", probability=0.1, operating_point="balanced", model="m 1"
+)
 SECONDS = END_TO_END_SECONDS.labels(until="delivered")
 
 
@@ -20,11 +22,11 @@ def deliver(house: House, uid: str) -> float:
     (job,) = house.ledger.jobs.lease("w/", 1, lease_seconds=60, maximum_attempts=3)
     house.clock.pass_seconds(10)
     output = OutputRecord(kind="sr", sop_class_uid="1.2.3", sop_instance_uid=uid)
-    house.ledger.jobs.report(job, VERDICT, [output], to(["pacs"]))
+    house.ledger.jobs.report(job, CONCLUSION, [output], to(["pacs"]))
     (delivery,) = house.ledger.deliveries.lease("pacs", "w/", 1, lease_seconds=60)
     house.ledger.deliveries.delivered(delivery, status=0)
     before = SECONDS._sum.get()
-    observe_end(house.ledger, job.id)
+    record_completion(house.ledger, job.id)
     return float(SECONDS._sum.get() - before)
 
 

@@ -13,7 +13,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from support.routes import to
 
 from service.domain.delivery import OutputRecord, Reference
-from service.domain.job import Instance, Verdict
+from service.domain.job import ConclusionRecord, Instance
 from service.domain.reasons import Reason
 from service.settings import Settings
 from service.storage.ledger import Ledger
@@ -24,7 +24,9 @@ from service.telemetry.scrape import exposition
 
 DOCUMENT = Path(__file__).resolve().parents[4] / "docs" / "metrics.md"
 PACS = {"name": "pacs", "ae_title": "PACS", "host": "127.0.0.1", "port": 104}
-VERDICT = Verdict(finding="present", probability=0.9, operating_point="screening", model="m 1")
+CONCLUSION = ConclusionRecord(
+    finding="present", probability=0.9, operating_point="screening", model="m 1"
+)
 OUTPUTS = [OutputRecord(kind="sr", sop_class_uid="1.2", sop_instance_uid="1.2.3")]
 
 
@@ -80,8 +82,8 @@ def test_every_instance_is_accounted_for_whatever_became_of_it(
     )
     ledger.jobs.not_analysed(first, Reason.VIEW)
     ledger.jobs.park(second, Reason.REPORT_FAILED)
-    ledger.jobs.report(third, VERDICT, OUTPUTS, to(["pacs"]))
-    ledger.jobs.report(fourth, VERDICT, OUTPUTS, to(["pacs"]))
+    ledger.jobs.report(third, CONCLUSION, OUTPUTS, to(["pacs"]))
+    ledger.jobs.report(fourth, CONCLUSION, OUTPUTS, to(["pacs"]))
     (delivery,) = ledger.deliveries.lease("pacs", "test/", 1, lease_seconds=60)
     ledger.deliveries.delivered(delivery, status=0)
     ledger.heartbeats.beat("listener", "test/listener/1/", ready=True)
@@ -109,10 +111,10 @@ def test_commitment_that_is_awaited_and_owed_is_seen_by_number_and_age(
 ) -> None:
     receive(ledger)
     (job,) = ledger.jobs.lease("test/", 1, lease_seconds=60, maximum_attempts=3)
-    ledger.jobs.report(job, VERDICT, OUTPUTS, to(["pacs"]))
+    ledger.jobs.report(job, CONCLUSION, OUTPUTS, to(["pacs"]))
     (delivery,) = ledger.deliveries.lease("pacs", "test/", 1, lease_seconds=60)
     ledger.deliveries.stored(delivery, status=0, sent=Reference("1.2", "1.2.3"))
-    ledger.requests.receive("MODALITY", "1.2.9", [Reference("1.2", "1.2.3")])
+    ledger.commitment_requests.receive("MODALITY", "1.2.9", [Reference("1.2", "1.2.3")])
     settings = Settings(destinations=(PACS,))
     found = scrape(LedgerMetrics(settings, ledger, spool, clock=lambda: 2e9))
     assert found['lobar_deliveries{destination="pacs",state="stored"}'] == 1

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import structlog
 
-from service.settings import Log
+from service.settings import LogSettings
 from service.telemetry.structured_log import DROPPED, FIELDS, NUMBERS, configure
 
 ROOT = Path(__file__).resolve().parents[4]
@@ -26,7 +26,7 @@ def written() -> Iterator[Written]:
     handlers, level = list(root.handlers), root.level
     stream = io.StringIO()
     with warnings.catch_warnings():
-        configure(Log(level="debug"), stream)
+        configure(LogSettings(level="debug"), stream)
         yield lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
     structlog.reset_defaults()
     root.handlers[:], (sys.excepthook, threading.excepthook) = handlers, hooks
@@ -142,7 +142,7 @@ def test_the_level_in_the_settings_holds_for_our_own_events() -> None:
         patch.setattr(logging, "basicConfig", lambda **_: None)
         patch.setattr(sys, "excepthook", sys.excepthook)
         patch.setattr(threading, "excepthook", threading.excepthook)
-        configure(Log(level="warning", format="console"), stream)
+        configure(LogSettings(level="warning", format="console"), stream)
     structlog.get_logger().info("too_quiet")
     structlog.get_logger().warning("loud_enough", job_id=JOB_ID)
     structlog.reset_defaults()

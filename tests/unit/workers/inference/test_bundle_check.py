@@ -10,7 +10,7 @@ import pytest
 import torch
 from support.foreign_bundle import Change, gated, make_bundle, unchanged
 
-from service.settings import Bundle
+from service.settings import BundleSettings
 from workers.inference.bundle_check import inspect
 
 WELL, NOTE, WRONG = range(3)
@@ -34,7 +34,7 @@ def say(tmp_path: Path) -> Say:
 
 
 def said_of(bundle: Path, **settings: object) -> dict[int, list[str]]:
-    found = inspect(Bundle(path=bundle, device="cpu", **settings))
+    found = inspect(BundleSettings(path=bundle, device="cpu", **settings))
     assert {each.subject for each in found} == {"bundle"}
     assert all("\n" not in each.message for each in found)
     assert len(found) == len(set(found))
@@ -262,7 +262,7 @@ def test_a_device_that_is_not_there_does_not_hide_what_else_is_wrong(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     bundle = make_bundle(tmp_path / "bundle", configuration=lambda each: each.pop("inferer"))
-    found = inspect(Bundle(path=bundle, device="cuda"))
+    found = inspect(BundleSettings(path=bundle, device="cuda"))
     assert [each.message for each in found if each.severity == WRONG] == [
         "no CUDA device is available: set bundle.device to auto or cpu",
         "configs/inference.yaml lacks inferer",

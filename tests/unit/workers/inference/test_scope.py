@@ -192,5 +192,5 @@ VRS = st.sampled_from([None, "LO", "UN", "US", "DS", "SQ", "AT", "FD", "PN", "ZZ
 @settings(max_examples=300, deadline=None)
 @given(VALUES, VRS)
 def test_any_header_gets_a_verdict(values: Values, vr: str | None) -> None:
-    verdict = out_of_scope(header(values, vr))
-    assert verdict is None or verdict in Reason
+    conclusion = out_of_scope(header(values, vr))
+    assert conclusion is None or conclusion in Reason

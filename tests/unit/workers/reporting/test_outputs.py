@@ -12,10 +12,10 @@ from synthetic.objects import make_cr
 from service.domain.job import Job, JobState
 from service.domain.routing import OutputKind
 from service.storage.ledger import StaleLeaseError
-from workers.inference.loading import Reading, read
+from workers.inference.loading import LoadedInstance, read
 from workers.prediction import Conclusion, Prediction
 from workers.reporting.output import ReportError
-from workers.reporting.outputs import keep_results, make_outputs
+from workers.reporting.outputs import make_outputs, store_outputs
 
 
 @pytest.fixture
@@ -23,15 +23,15 @@ def house(tmp_path: Path) -> House:
     return House(tmp_path)
 
 
-def predicted(house: House, job_id: str) -> tuple[Reading, Prediction]:
+def predicted(house: House, job_id: str) -> tuple[LoadedInstance, Prediction]:
     predictor = StandInPredictor()
     reading = read(predictor, house.spool.inbox(job_id))
     (prediction,) = predictor.predict([reading.prepared.tensor])
     return reading, prediction
 
 
-def keep(house: House, job: Job, reading: Reading, conclusion: Conclusion) -> None:
-    keep_results(
+def keep(house: House, job: Job, reading: LoadedInstance, conclusion: Conclusion) -> None:
+    store_outputs(
         house.settings,
         house.ledger,
         house.spool,
@@ -55,13 +55,13 @@ def test_a_prediction_becomes_a_report_and_an_overlay_in_outbox_and_ledger(house
     assert (job.state, job.finding) == (JobState.REPORTED, prediction.finding)
     assert job.probability == prediction.probability
     assert (job.operating_point, job.model) == ("balanced", "lobar_pneumonia 1.2.3")
-    outputs = house.ledger.view.outputs(job_id)
+    outputs = house.ledger.queries.outputs(job_id)
     assert [each.kind for each in outputs] == ["overlay", "sr"]
     for each in outputs:
         kept = dcmread(house.output(job_id, each.kind))
         assert kept.SOPInstanceUID == each.sop_instance_uid
         assert kept.SOPClassUID == each.sop_class_uid
-    owed = house.ledger.view.deliveries(job_id)
+    owed = house.ledger.queries.deliveries(job_id)
     assert {(each.kind, each.destination) for each in owed} == {("sr", "pacs"), ("overlay", "pacs")}
 
 
@@ -92,7 +92,7 @@ def test_a_corrected_instance_gets_objects_of_its_own_beside_the_firsts(house: H
         house.clock.pass_seconds(1)
         reading, prediction = predicted(house, job_id)
         keep(house, lease(house), reading, prediction)
-        uids += [each.sop_instance_uid for each in house.ledger.view.outputs(job_id)]
+        uids += [each.sop_instance_uid for each in house.ledger.queries.outputs(job_id)]
     assert len(set(uids)) == 4
     assert len({dcmread(path).SeriesInstanceUID for path in outputs(house)}) == 4
 

@@ -34,7 +34,7 @@ from workers.prediction import Conclusion, Finding, NotAnalysed, Region
 from workers.reporting.output import Output, ReportError
 from workers.reporting.presentation_state.build import build_presentation_state
 from workers.reporting.sr.report import build_report
-from workers.reporting.uids import Edition
+from workers.reporting.uids import OutputIdentity
 
 REGION = Region(top=0.25, left=0.125, bottom=0.5, right=0.375)
 IN_A_REGION = dataclasses.replace(predicted(), region=REGION)
@@ -414,7 +414,7 @@ def test_the_same_input_gives_the_same_bytes(conclusion: str) -> None:
 
 def test_another_edition_is_another_object() -> None:
     other = build_presentation_state(
-        radiograph(), IN_A_REGION, now=NOW, edition=Edition(digest="0" * 64)
+        radiograph(), IN_A_REGION, now=NOW, identity=OutputIdentity(digest="0" * 64)
     )
     assert other is not None
     assert other.sop_instance_uid != output_of().sop_instance_uid

@@ -42,7 +42,7 @@ from workers.prediction import Finding, Model, NotAnalysed, OperatingPoint, Regi
 from workers.reporting.codes import PNEUMONIA
 from workers.reporting.header import INHERITED, TYPE_2
 from workers.reporting.sr.report import Output, ReportError, as_comprehensive, build_report
-from workers.reporting.uids import Edition
+from workers.reporting.uids import OutputIdentity
 
 ALL_FINDINGS = list(Finding)
 SHARED = (*TYPE_2, *INHERITED)
@@ -550,8 +550,8 @@ def test_the_same_input_gives_the_same_bytes() -> None:
 def test_every_difference_in_the_input_gives_another_object_in_another_series() -> None:
     outputs = [
         build_report(radiograph(), predicted(), now=NOW),
-        build_report(radiograph(), predicted(), now=NOW, edition=Edition(digest="0" * 64)),
-        build_report(radiograph(), predicted(), now=NOW, edition=Edition(digest="1" * 64)),
+        build_report(radiograph(), predicted(), now=NOW, identity=OutputIdentity(digest="0" * 64)),
+        build_report(radiograph(), predicted(), now=NOW, identity=OutputIdentity(digest="1" * 64)),
         build_report(radiograph(SOPInstanceUID=b"1.2.9"), predicted(), now=NOW),
         *(build_report(radiograph(), predicted(model=each), now=NOW) for each in other_models()),
     ]

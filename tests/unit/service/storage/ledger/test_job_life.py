@@ -31,18 +31,20 @@ from service.domain.delivery import ON_ITS_WAY, Delivery, DeliveryState, OutputR
 from service.domain.job import (
     FINISHED,
     FOLLOWERS,
+    ConclusionRecord,
     Instance,
     Job,
     JobState,
     Receipt,
     TransitionError,
-    Verdict,
 )
 from service.domain.reasons import Reason
 from service.storage.ledger import Ledger, StaleLeaseError
 
 DESTINATIONS = ("north", "south")
-VERDICT = Verdict(finding="absent", probability=0.1, operating_point="balanced", model="m 1")
+CONCLUSION = ConclusionRecord(
+    finding="absent", probability=0.1, operating_point="balanced", model="m 1"
+)
 SOME = st.sampled_from([set(), {"north"}, {"south"}, {"north", "south"}])
 HOLDERS = st.sampled_from(["host/infer/1/", "host/infer/12/", "host/deliver/1/"])
 PARKING = st.sampled_from([Reason.REPORT_FAILED, Reason.BYTES_MISSING])
@@ -135,13 +137,13 @@ class Life(RuleBasedStateMachine):
     @rule(job=consumes(leases), names=SOME)
     def report(self, job: Job, names: set[str]) -> None:
         with self.fenced(job):
-            self.ledger.jobs.report(job, VERDICT, outputs(job), to(sorted(names)))
+            self.ledger.jobs.report(job, CONCLUSION, outputs(job), to(sorted(names)))
 
     @rule(n=st.integers(0, 2), content=st.sampled_from("ab"))
     def receive_and_report_at_once(self, n: int, content: str) -> None:
         self.receive(n, content)
         for job in self.take("host/infer/1/", 3):
-            self.ledger.jobs.report(job, VERDICT, outputs(job), to(DESTINATIONS))
+            self.ledger.jobs.report(job, CONCLUSION, outputs(job), to(DESTINATIONS))
 
     @rule(job=consumes(leases))
     def close(self, job: Job) -> None:
@@ -285,20 +287,20 @@ class Life(RuleBasedStateMachine):
 
     @invariant()
     def everything_is_as_promised(self) -> None:
-        self.known = sorted(self.ledger.view.recent(1000), key=lambda job: job.id)
+        self.known = sorted(self.ledger.queries.recent(1000), key=lambda job: job.id)
         self.require_balance()
         for job in self.known:
             self.require_a_place_to_go_on_from(job)
             self.require_a_way_that_may_be_gone(job)
 
     def require_balance(self) -> None:
-        census = self.ledger.view.census()
-        assert census.balance == 0
-        assert census.forgotten == self.forgotten
-        assert census.received - census.forgotten == len(self.received) == len(self.known)
+        job_counts = self.ledger.queries.job_counts()
+        assert job_counts.balance == 0
+        assert job_counts.forgotten == self.forgotten
+        assert job_counts.received - job_counts.forgotten == len(self.received) == len(self.known)
 
     def require_a_place_to_go_on_from(self, job: Job) -> None:
-        owed = {each.state for each in self.ledger.view.deliveries(job.id)}
+        owed = {each.state for each in self.ledger.queries.deliveries(job.id)}
         assert bool(owed & ON_ITS_WAY) == (job.state is JobState.REPORTED)
         assert (job.due_at is not None) == (job.state is JobState.RECEIVED)
         assert (job.finished_at is not None) == (job.state in FINISHED)
@@ -309,7 +311,7 @@ class Life(RuleBasedStateMachine):
     def require_a_way_that_may_be_gone(self, job: Job) -> None:
         way = [
             JobState(event.detail["to"] if event.name == "requeued" else event.name)
-            for event in self.ledger.view.trace(job.id)
+            for event in self.ledger.queries.trace(job.id)
             if event.name in {*JobState, "requeued"}
         ]
         assert way[0] is JobState.RECEIVED
@@ -329,7 +331,7 @@ class Life(RuleBasedStateMachine):
                     self.ledger.jobs.requeue(job.id, to(DESTINATIONS))
             while taken := self.take("host/infer/1/", 3):
                 for job in taken:
-                    self.ledger.jobs.report(job, VERDICT, outputs(job), to(DESTINATIONS))
+                    self.ledger.jobs.report(job, CONCLUSION, outputs(job), to(DESTINATIONS))
             for name in DESTINATIONS:
                 for each in self.take_deliveries(name, 99):
                     self.ledger.deliveries.delivered(each, status=0)
@@ -342,14 +344,14 @@ class Life(RuleBasedStateMachine):
         return any(job.state in states for job in self.known)
 
     def job(self, job_id: str) -> Job:
-        job = self.ledger.view.job(job_id)
+        job = self.ledger.queries.job(job_id)
         assert job is not None
         return job
 
     @contextmanager
     def fenced(self, lease: Job) -> Iterator[None]:
         """Expect the write to pass for the newest lease of a job that is still to be done."""
-        before = self.ledger.view.job(lease.id)
+        before = self.ledger.queries.job(lease.id)
         is_valid = (
             before is not None
             and before.state is JobState.RECEIVED
@@ -360,12 +362,12 @@ class Life(RuleBasedStateMachine):
             return
         with pytest.raises(StaleLeaseError):
             yield
-        assert self.ledger.view.job(lease.id) == before
+        assert self.ledger.queries.job(lease.id) == before
 
     @contextmanager
     def fenced_delivery(self, lease: Delivery) -> Iterator[None]:
         """Expect the write to pass if the very delivery is still owed and was not leased since."""
-        before = self.ledger.view.deliveries(lease.job_id)
+        before = self.ledger.queries.deliveries(lease.job_id)
         same = [
             each
             for each in before
@@ -377,7 +379,7 @@ class Life(RuleBasedStateMachine):
             return
         with pytest.raises(StaleLeaseError):
             yield
-        assert self.ledger.view.deliveries(lease.job_id) == before
+        assert self.ledger.queries.deliveries(lease.job_id) == before
 
 
 def test_a_stale_worker_does_not_settle_what_took_the_place_of_its_delivery(
@@ -387,7 +389,7 @@ def test_a_stale_worker_does_not_settle_what_took_the_place_of_its_delivery(
     ledger.upgrade()
     receive(ledger)
     (job,) = ledger.jobs.lease("w/", 1, lease_seconds=60, maximum_attempts=3)
-    ledger.jobs.report(job, VERDICT, outputs(job)[:1], to(["north"]))
+    ledger.jobs.report(job, CONCLUSION, outputs(job)[:1], to(["north"]))
     (stale,) = ledger.deliveries.lease("north", "slow/", 1, lease_seconds=60)
     ledger.deliveries.park_unknown(["south"])
     ledger.jobs.requeue(job.id, to(["south"]))
