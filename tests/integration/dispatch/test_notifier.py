@@ -46,6 +46,8 @@ work(url, "deliver", task, ready=ready, stopping=threading.Event())
 note("left")
 """
 
+BOTH_SERVERS = pytest.mark.parametrize("redis_server", ["redis", "valkey"], indirect=True)
+
 
 class Listener:
     """A Celery worker in a process of its own that writes down what it hears."""
@@ -105,6 +107,7 @@ def failed(queue: str) -> float:
     return float(RINGS_FAILED.labels(queue=queue)._value.get())
 
 
+@BOTH_SERVERS
 def test_a_message_is_json_and_says_nothing_but_the_lane(
     bell: Notifier, client: redis.Redis
 ) -> None:
@@ -123,6 +126,7 @@ def test_a_message_is_json_and_says_nothing_but_the_lane(
     assert sorted(client.keys()) == [DELIVER.encode(), INFER.encode()], "no bindings to lose"
 
 
+@BOTH_SERVERS
 def test_rings_do_not_pile_up_where_nobody_listens(bell: Notifier, client: redis.Redis) -> None:
     before = rung(INFER)
     for number in range(30):
@@ -195,6 +199,7 @@ def test_a_connection_that_dies_without_a_word_is_noticed_soon(redis_server: Red
             pool.release(plug)
 
 
+@BOTH_SERVERS
 def test_a_worker_hears_every_lane_whatever_happens_to_redis_in_between(
     bell: Notifier,
     redis_server: RedisServer,

@@ -1,6 +1,7 @@
 """What `lobar check` finds well, worth knowing, or wrong; each with what to do about it."""
 
 import errno
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -117,6 +118,17 @@ def test_a_ledger_that_cannot_be_reached_does_not_tell_its_password(ask: Ask) ->
     found = ask(ledger={"url": url})["ledger"]
     assert found.severity == WRONG
     assert "secret" not in found.message
+
+
+@pytest.mark.parametrize("redis_server", ["redis", "valkey"], indirect=True)
+def test_a_redis_or_a_valkey_that_answers_is_named_by_its_own_version(
+    ask: Ask, redis_server: RedisServer
+) -> None:
+    found = ask(redis={"url": redis_server.url})["redis"]
+    version = found.message.removeprefix("version ").removesuffix(" answers")
+    said = subprocess.run([redis_server.program, "--version"], check=True, capture_output=True)
+    assert found.severity == WELL
+    assert f" v={version} ".encode() in said.stdout
 
 
 def test_a_redis_that_answers_is_well_and_one_that_does_not_is_wrong(
