@@ -18,8 +18,14 @@ new_enough() {
     "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
 }
 
+# PYTHON=python3.12 chooses one; without it the oldest that will do is taken
 find_python() {
     local name
+    if [ -n "${PYTHON:-}" ]; then
+        new_enough "$PYTHON" || fail "PYTHON=$PYTHON is no Python 3.11 or later"
+        command -v "$PYTHON"
+        return
+    fi
     for name in python3.11 python3.12 python3.13 python3; do
         if new_enough "$name"; then
             command -v "$name"
@@ -47,15 +53,59 @@ need_ensurepip() {
     fail "$python cannot make an environment: install the package $package"
 }
 
+version_of() { "$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])'; }
+
+is_chosen() {
+    [ -z "${PYTHON:-}" ] || [ "$(version_of "$1")" = "$(version_of "$PYTHON")" ]
+}
+
 make_environment() {
     local python
-    if new_enough .venv/bin/python && .venv/bin/python -m pip --version >/dev/null 2>&1; then
+    if new_enough .venv/bin/python && .venv/bin/python -m pip --version >/dev/null 2>&1 &&
+        is_chosen .venv/bin/python; then
         return
     fi
     python="$(find_python)"
     need_ensurepip "$python"
     say "Making .venv with $("$python" --version)"
     "$python" -m venv --clear .venv
+}
+
+# uv installs the same files several times faster than pip. It is taken from the lock, by its
+# hash; whatever keeps it away or makes it fail, pip does the work instead.
+get_uv() {
+    local wanted
+    wanted="$(mktemp)"
+    sed -n '/^uv==/,/[^\\]$/p' requirements.lock >"$wanted"
+    if [ -s "$wanted" ]; then
+        .venv/bin/python -m pip install --quiet --no-deps --only-binary :all: --require-hashes \
+            -r "$wanted" || true
+    fi
+    rm -f "$wanted"
+}
+
+# uv does not read pip's configuration, so it is told where pip looks for packages.
+pip_setting() {
+    .venv/bin/python -m pip config list |
+        sed -n "s/^[^.]*\.$1='\(.*\)'\$/\1/p" | head -n 1 | sed 's/\\n/ /g'
+}
+
+configure_uv() {
+    local index extra links certificates
+    index="$(pip_setting index-url)"
+    [ -z "$index" ] || export UV_DEFAULT_INDEX="$index"
+    extra="$(pip_setting extra-index-url)"
+    [ -z "$extra" ] || export UV_INDEX="$extra"
+    links="$(pip_setting find-links)"
+    [ -z "$links" ] || export UV_FIND_LINKS="${links// /,}"
+    certificates="$(pip_setting cert)"
+    [ -z "$certificates" ] || export SSL_CERT_FILE="${SSL_CERT_FILE:-$certificates}"
+}
+
+# look everywhere, as pip does: a version may be in any of the sources
+uv_install() {
+    [ -x .venv/bin/uv ] && .venv/bin/uv pip install --quiet --python .venv/bin/python \
+        --index-strategy unsafe-best-match --no-deps --only-binary :all: "$@"
 }
 
 has_nvidia_gpu() {
@@ -69,6 +119,7 @@ install_torch() {
     any="$(sed -n 's/^ *"\(torch==[^"]*\)",$/\1/p' pyproject.toml)"
     if has_nvidia_gpu; then preferred="$any,!=${any#torch==}+cpu"; else preferred="$any+cpu"; fi
     say "Installing $any"
+    ! uv_install "$preferred" 2>/dev/null || return 0
     complaint="$(mktemp)"
     if ! .venv/bin/python -m pip install "$preferred" 2>"$complaint"; then
         if ! grep -q 'No matching distribution' "$complaint"; then
@@ -80,13 +131,18 @@ install_torch() {
     rm -f "$complaint"
 }
 
-if [ -x .venv/bin/lobar ] && [ "$(cat "$stamp" 2>/dev/null)" = "$(what_is_wanted)" ]; then
+if [ -x .venv/bin/lobar ] && is_chosen .venv/bin/python &&
+    [ "$(cat "$stamp" 2>/dev/null)" = "$(what_is_wanted)" ]; then
     exit
 fi
 make_environment
 rm -f "$stamp"
 say "Installing what requirements.lock names, each file checked against its hash"
-.venv/bin/python -m pip install --no-deps --only-binary :all: --require-hashes -r requirements.lock
+get_uv
+configure_uv
+uv_install --require-hashes -r requirements.lock ||
+    .venv/bin/python -m pip install --no-deps --only-binary :all: --require-hashes \
+        -r requirements.lock
 install_torch
 say "Installing Lobar itself"
 .venv/bin/python -m pip install --no-deps --no-build-isolation -e .

@@ -8,8 +8,21 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 ORDINARY_PROGRAMS = (
-    *("bash", "cat", "chmod", "cut", "dirname", "env", "grep", "gzip", "head", "mkdir", "mktemp"),
-    *("mv", "rm", "sed", "sha256sum", "sort", "tail", "tar", "tee", "touch", "tr"),
+    *(
+        "bash",
+        "cat",
+        "chmod",
+        "cp",
+        "cut",
+        "dirname",
+        "env",
+        "grep",
+        "gzip",
+        "head",
+        "mkdir",
+        "mktemp",
+    ),
+    *("mktemp", "mv", "rm", "sed", "sha256sum", "sort", "tail", "tar", "tee", "touch", "tr"),
 )
 
 
@@ -52,7 +65,9 @@ class Machine:
         """What the machine's programs wrote down."""
         return self._notes.read_text().splitlines() if self._notes.exists() else []
 
-    def run(self, script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, script: str, *arguments: str, variables: dict[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
         """Run a script of the project as it stands in the repository, moved to this machine."""
         text = (ROOT / script).read_text()
         for folder in ("/usr/", "/dev/nvidia", "/run/"):
@@ -66,6 +81,7 @@ class Machine:
                 "PATH": f"{self.project}/.venv/bin:{self.folder}/bin",
                 "NOTES": str(self._notes),
                 "MACHINE": str(self.folder),
+                **(variables or {}),
             },
             check=False,
             capture_output=True,

@@ -24,12 +24,12 @@ WORKER = """
 import sys, threading, time
 from pathlib import Path
 from service.telemetry.structured_log import configure
-from service.settings import Log
+from service.settings import LogSettings
 from workers.tasks.celery_worker import work
 
 url, heard = sys.argv[1], Path(sys.argv[2])
 ready = threading.Event()
-configure(Log(level="error"))
+configure(LogSettings(level="error"))
 
 def note(line):
     with heard.open("a") as stream:

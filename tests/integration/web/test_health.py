@@ -84,7 +84,7 @@ SERVING = """
 import sys
 from pathlib import Path
 from service.storage.ledger import Ledger
-from service.receiving.ingest import Reception
+from service.receiving.ingest import Ingest
 from service.settings import Settings
 from service.storage.spool import Spool
 from service.web.serve import serve
@@ -93,7 +93,7 @@ spool = Spool(settings.spool_dir)
 spool.prepare()
 ledger = Ledger(settings.ledger_url)
 ledger.upgrade()
-serve(settings, ledger, spool, Reception(spool, ledger, lambda: None))
+serve(settings, ledger, spool, Ingest(spool, ledger, lambda: None))
 ledger.close()
 print("closed", flush=True)
 """

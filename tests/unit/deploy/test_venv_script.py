@@ -11,9 +11,16 @@ case "$*" in
     *version_info\ \<*) exit 0 ;;
     *ensurepip*) [ ! -e "$MACHINE/no-ensurepip" ] ;;
     *python%d*) echo python3.11-venv ;;
+    *%d.%d*) echo 3.11 ;;
     --version) echo Python 3.11.2 ;;
     "-m venv"*) mkdir -p .venv/bin; cat "$0" >.venv/bin/python; chmod +x .venv/bin/python ;;
     "-m pip --version") ;;
+    "-m pip config list") cat "$MACHINE/pip.conf" 2>/dev/null || true ;;
+    "-m pip install --quiet"*)
+        echo "$*" >>"$NOTES"
+        cp "${!#}" "$MACHINE/uv-requirement"
+        [ ! -e "$MACHINE/no-uv" ] || exit 1
+        cp "$MACHINE/uv" .venv/bin/uv ;;
     "-m pip"*)
         echo "$*" >>"$NOTES"
         if [ -e "$MACHINE/no-torch" ] && grep -qxF "$4" "$MACHINE/no-torch"; then
@@ -48,6 +55,76 @@ def test_everything_is_installed_by_hash_except_torch_and_the_project(workplace:
     assert "--no-deps --no-build-isolation -e ." in project
     assert check == "-m pip check"
     assert done.stdout.endswith("==> Ready: .venv/bin/lobar\n")
+
+
+UV = r"""
+echo "uv $* $UV_DEFAULT_INDEX $UV_INDEX $UV_FIND_LINKS" >>"$NOTES"
+[ ! -e "$MACHINE/uv-fails" ]
+"""
+LOCKED_UV = "uv==1.2.3 \\\n    --hash=sha256:aa \\\n    --hash=sha256:bb\n"
+
+
+@pytest.fixture
+def with_uv(workplace: Machine) -> Machine:
+    """The same, with uv in the lock between two others."""
+    lock = workplace.project / "requirements.lock"
+    lock.write_text(f"first==1 \\\n    --hash=sha256:11\n{LOCKED_UV}vine==5\n")
+    workplace.add("uv", UV)
+    (workplace.folder / "pip.conf").write_text(
+        "global.extra-index-url='one two'\nglobal.find-links='here there'\n"
+        "global.index-url='mirror'\n"
+    )
+    return workplace
+
+
+def test_uv_of_the_lock_installs_from_where_pip_would(with_uv: Machine) -> None:
+    done = with_uv.run(SCRIPT)
+
+    assert done.returncode == 0, done.stderr
+    own, locked, torch, project, check = with_uv.notes()
+    assert "--no-deps --only-binary :all: --require-hashes -r" in own
+    assert (with_uv.folder / "uv-requirement").read_text() == LOCKED_UV
+    assert locked.startswith("uv pip install")
+    assert "--no-deps --only-binary :all: --require-hashes -r requirements.lock" in locked
+    assert locked.endswith(" mirror one two here,there")
+    assert torch.startswith("uv pip install")
+    assert " torch==2.13.0+cpu " in torch
+    assert "--no-deps --no-build-isolation -e ." in project
+    assert check == "-m pip check"
+
+
+@pytest.mark.parametrize("trouble", ["no-uv", "uv-fails"])
+def test_pip_does_the_work_where_uv_cannot(with_uv: Machine, trouble: str) -> None:
+    (with_uv.folder / trouble).touch()
+
+    done = with_uv.run(SCRIPT)
+
+    assert done.returncode == 0, done.stderr
+    by_pip = [each for each in with_uv.notes() if each.startswith("-m pip install --no-deps")]
+    assert by_pip[0].endswith("--only-binary :all: --require-hashes -r requirements.lock")
+    assert "-m pip install torch==2.13.0+cpu" in with_uv.notes()
+    assert (with_uv.project / ".venv" / "bin" / "lobar").exists()
+
+
+def test_python_chooses_the_interpreter_and_changes_it(workplace: Machine) -> None:
+    assert workplace.run(SCRIPT).returncode == 0
+    workplace.add("bin/python3.13", PYTHON.replace("echo 3.11 ", "echo 3.13 "))
+
+    done = workplace.run(SCRIPT, variables={"PYTHON": "python3.13"})
+
+    assert done.returncode == 0, done.stderr
+    assert "==> Making .venv" in done.stdout
+    again = workplace.run(SCRIPT, variables={"PYTHON": "python3.13"})
+    assert again.stdout == ""
+
+
+def test_a_chosen_interpreter_that_is_too_old_is_an_error_of_one_line(workplace: Machine) -> None:
+    workplace.add("bin/python3.9", "exit 1")
+
+    done = workplace.run(SCRIPT, variables={"PYTHON": "python3.9"})
+
+    assert done.returncode == 1
+    assert done.stderr == "setup: PYTHON=python3.9 is no Python 3.11 or later\n"
 
 
 def test_a_second_run_does_nothing(workplace: Machine) -> None:
