@@ -6,7 +6,7 @@ VENV := .venv/bin
 
 .PHONY: help
 help: ## Print this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: setup
 setup: ## Make .venv from requirements.lock; quick when nothing changed
@@ -22,13 +22,23 @@ viewer: setup ## Look at the samples' reports in OHIF and Orthanc, or at those o
 	@deploy/setup/ohif.sh
 	@$(VENV)/python deploy/viewer/show.py $(FILES)
 
+PEERS := orthanc or ohif or dcmtk or postgresql or dciodvfy or pixelmed or data
+
+.PHONY: test-fast
+test-fast: setup ## The unit tests that need no peer and no training: about a minute
+	OMP_NUM_THREADS=1 $(VENV)/pytest -n 2 --dist worksteal -m "not slow and not ($(PEERS))" tests/unit
+
 .PHONY: test
 test: setup ## Check everything: the peers' packages, the static checks, every test
 	@deploy/setup/peers.sh
 	@deploy/setup/ohif.sh
 	@$(MAKE) check
-	OMP_NUM_THREADS=1 $(VENV)/pytest -n 2 --dist loadfile tests/unit tests/integration
-	$(VENV)/pytest tests/bundle tests/e2e tests/faults
+	OMP_NUM_THREADS=1 $(VENV)/pytest $(FULL) -n 2 --dist loadfile tests/unit tests/integration
+	$(VENV)/pytest $(FULL) tests/bundle tests/e2e tests/faults
+
+.PHONY: test-full
+test-full: ## The same with the whole report matrix, every viewer case and long property runs
+	@$(MAKE) test FULL=--full
 
 .PHONY: check
 check: setup ## The static checks: lint, format, types, who may import whom

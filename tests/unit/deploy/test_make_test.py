@@ -1,6 +1,7 @@
 """`make test` runs every folder of tests: two at once what only computes, the rest one by one."""
 
 import re
+import tomllib
 from pathlib import Path
 from typing import Final
 
@@ -17,3 +18,21 @@ def test_no_folder_of_tests_is_left_out() -> None:
     }
     assert run == there
     assert not list((ROOT / "tests").glob("test_*.py"))
+
+
+def test_the_fast_target_leaves_out_every_peer_that_a_marker_names() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    named = re.search(r"^PEERS := (.*)$", makefile, re.MULTILINE)
+    assert named is not None
+    markers = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["pytest"]["ini_options"]
+    needing = {each.split(":")[0] for each in markers["markers"] if ": needs " in each}
+    assert set(named[1].split(" or ")) == needing
+    assert re.search(r'^\t.*pytest .*-m "not slow and not \(\$\(PEERS\)\)"', makefile, re.MULTILINE)
+
+
+def test_the_full_target_is_the_ordinary_one_with_more() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    recipe = re.search(r"^test-full: .*\n\t(.*)\n", makefile, re.MULTILINE)
+    assert recipe is not None
+    assert recipe[1] == "@$(MAKE) test FULL=--full"
+    assert makefile.count("pytest $(FULL) ") == 2
