@@ -20,7 +20,7 @@ from service.storage.ledger import StaleLeaseError
 from workers.prediction import Model, NotAnalysable
 from workers.reporting.output import Output, as_comprehensive
 from workers.reporting.outputs import OutputKind
-from workers.tasks.infer import Rooms, infer_due
+from workers.tasks.infer import InferenceWorker
 
 OTHER_MODEL = replace(MODEL, version="2.0.0", weights_sha256="f" * 64)
 OTHER_POINT = replace(MODEL, operating_point=replace(BALANCED, name="screening", threshold=0.41))
@@ -35,17 +35,15 @@ def house(tmp_path: Path) -> Iterator[House]:
 
 def analyse(house: House, model: Model = MODEL, **predictor: object) -> None:
     with ThreadPoolExecutor(1) as decoders:
-        infer_due(
-            Rooms(
-                settings=house.settings,
-                ledger=house.ledger,
-                spool=house.spool,
-                predictor=StandInPredictor(model=model, **predictor),
-                notify=lambda _: None,
-                holder="test/infer/1/",
-                decoders=decoders,
-            )
-        )
+        InferenceWorker(
+            settings=house.settings,
+            ledger=house.ledger,
+            spool=house.spool,
+            predictor=StandInPredictor(model=model, **predictor),
+            notify=lambda _: None,
+            holder="test/infer/1/",
+            decoders=decoders,
+        ).infer_due()
 
 
 def deliver(house: House) -> list[str]:
