@@ -11,10 +11,10 @@ from service.domain.delivery import Delivery
 from service.settings import DimseDestination
 from support.inference_worker import House, StandInPredictor
 from support.ports import free_port
-from workers.delivery.context import Rooms
+from workers.delivery.context import DeliveryContext
+from workers.delivery.worker import DeliveryWorker
 from workers.inference.loading import read
 from workers.reporting.outputs import store_outputs
-from workers.tasks.deliver import deliver_due
 
 NAME = "pacs"
 
@@ -44,13 +44,14 @@ class Post:
         self.house = House(folder, destinations=(self.destination,), deliver=deliver)
         self.ledger, self.clock = self.house.ledger, self.house.clock
         self.stopping = threading.Event()
-        self.rooms = Rooms(
+        context = DeliveryContext(
             settings=self.house.settings,
             ledger=self.ledger,
             spool=self.house.spool,
             holder="test/deliver/1/",
             stopping=self.stopping,
         )
+        self.worker = DeliveryWorker(context)
 
     def report(self) -> str:
         """Take an instance in, predict and report it; gives the job."""
@@ -66,8 +67,8 @@ class Post:
         return job_id
 
     def deliver(self) -> None:
-        """Answer one ring."""
-        deliver_due(self.rooms, self.destination)
+        """Do what one wake-up starts."""
+        self.worker.deliver_due(self.destination)
 
     def of(self, job_id: str, kind: str = "sr") -> Delivery:
         """One delivery of a job."""

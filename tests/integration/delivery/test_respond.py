@@ -16,8 +16,8 @@ from synthetic.objects import make_cr
 from service.domain.delivery import Reference
 from service.settings import CommitmentPeer, DicomSettings
 from service.telemetry.metrics import COMMITMENT_RESULTS
-from workers.delivery.context import Rooms
-from workers.delivery.storage_commitment.respond import answer_due
+from workers.delivery.context import DeliveryContext
+from workers.delivery.storage_commitment.respond import CommitmentResponder
 
 # pynetdicom forgets the socket of a connection that failed
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
@@ -40,12 +40,13 @@ class Senders:
             deliver={"maximum_refusals": 3},
         )
         self.ledger, self.clock = self.house.ledger, self.house.clock
-        self.rooms = Rooms(
+        context = DeliveryContext(
             settings=self.house.settings,
             ledger=self.ledger,
             spool=self.house.spool,
             holder="test/deliver/1/",
         )
+        self.responder = CommitmentResponder(context)
         self.heard: list[tuple[int, Dataset]] = []
         self.is_scu: list[bool] = []  # its role on each association
         self.status = 0x0000
@@ -105,7 +106,7 @@ def test_all_that_is_due_is_told_over_one_association(senders: Senders) -> None:
     senders.ask("1.2.1", here)
     senders.ask("1.2.2", here, gone)
     with senders.listening():
-        answer_due(senders.rooms)
+        senders.responder.respond_due()
     (_, first), (_, second) = senders.heard
     assert [event_type for event_type, _ in senders.heard] == [1, 2]
     assert (first.TransactionUID, second.TransactionUID) == ("1.2.1", "1.2.2")
@@ -123,13 +124,13 @@ def test_all_that_is_due_is_told_over_one_association(senders: Senders) -> None:
 def test_what_counts_is_what_is_here_when_the_sender_is_told(senders: Senders) -> None:
     here = senders.receive()
     senders.ask("1.2.1", here)
-    answer_due(senders.rooms)
+    senders.responder.respond_due()
     assert senders.waiting() == 0, "it could not be told, and waits"
     (job,) = senders.ledger.queries.find(here.sop_instance_uid)
     senders.house.spool.discard(job.id)
     senders.clock.pass_seconds(1000)
     with senders.listening():
-        answer_due(senders.rooms)
+        senders.responder.respond_due()
     assert [event_type for event_type, _ in senders.heard] == [2]
     assert senders.waiting() is None
 
@@ -138,11 +139,11 @@ def test_a_sender_out_of_reach_is_told_when_it_is_back(senders: Senders) -> None
     senders.ask("1.2.1", senders.receive())
     before = counted("unreachable")
     for attempt in (1, 2, 3):
-        answer_due(senders.rooms)
+        senders.responder.respond_due()
         assert counted("unreachable") == before + attempt
         senders.clock.pass_seconds(1000)
     with senders.listening():
-        answer_due(senders.rooms)
+        senders.responder.respond_due()
     assert len(senders.heard) == 1
     assert senders.waiting() is None
 
@@ -152,7 +153,7 @@ def test_a_sender_that_is_silent_for_too_long_is_given_up(senders: Senders) -> N
     senders.ask("1.2.1", senders.receive())
     senders.clock.pass_seconds(8 * DAY)
     before = counted("given-up")
-    answer_due(senders.rooms)
+    senders.responder.respond_due()
     assert senders.waiting() is None
     assert counted("given-up") == before + 1
 
@@ -166,10 +167,10 @@ def test_a_sender_that_refuses_to_hear_it_is_told_only_so_often(
     before = counted("given-up")
     with senders.listening(as_scu=as_scu):
         for _ in range(2):
-            answer_due(senders.rooms)
+            senders.responder.respond_due()
             assert senders.waiting() == 0
             senders.clock.pass_seconds(1000)
-        answer_due(senders.rooms)
+        senders.responder.respond_due()
     if as_scu:
         assert len(senders.heard) == 3
         assert senders.waiting() is None
@@ -185,6 +186,6 @@ def test_a_sender_whose_address_was_removed_is_given_up_and_holds_up_no_other(
     senders.ask("1.2.1", here, ae_title="GONE")
     senders.ask("1.2.2", here)
     with senders.listening():
-        answer_due(senders.rooms)
+        senders.responder.respond_due()
     assert len(senders.heard) == 1
     assert senders.waiting() is None

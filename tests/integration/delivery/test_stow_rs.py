@@ -4,6 +4,7 @@ import io
 import json
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from service.domain.reasons import Reason
 from service.settings import LogSettings, WebDestination
 from service.telemetry.metrics import DELIVERIES
 from service.telemetry.structured_log import configure
+from workers.delivery.context import DeliveryContext
 from workers.delivery.stored_output import (
     CorruptOutputError,
     DestinationUnavailableError,
@@ -32,9 +34,9 @@ from workers.delivery.stored_output import (
     StoreResponse,
 )
 from workers.delivery.stow_rs import open_service
+from workers.delivery.worker import DeliveryWorker
 from workers.inference.loading import read
 from workers.reporting.outputs import store_outputs
-from workers.tasks.deliver import Rooms, deliver_due
 
 NAME = "web"
 TOKEN = "secret.Token-1"
@@ -401,7 +403,7 @@ def drip(listening: socket.socket) -> None:
                 connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
                 for _ in range(20):
                     connection.sendall(b" ")
-                    threading.Event().wait(0.1)
+                    time.sleep(0.1)
             except OSError:
                 continue
 
@@ -438,12 +440,13 @@ class Post:
         self.destination = to(url, **changes)
         self.house = House(folder, destinations=(self.destination,))
         self.jobs: list[str] = []
-        self.rooms = Rooms(
+        context = DeliveryContext(
             settings=self.house.settings,
             ledger=self.house.ledger,
             spool=self.house.spool,
             holder="test/deliver/1/",
         )
+        self.worker = DeliveryWorker(context)
 
     def report(self) -> str:
         """Take an instance in, predict and report it; gives the job."""
@@ -461,8 +464,8 @@ class Post:
         return job_id
 
     def deliver(self) -> None:
-        """Answer one ring."""
-        deliver_due(self.rooms, self.destination)
+        """Do what one wake-up starts."""
+        self.worker.deliver_due(self.destination)
 
     def statuses(self, job_id: str) -> dict[str, tuple[DeliveryState, int | None]]:
         """Where each output of a job stands, and what was answered to it."""

@@ -26,7 +26,6 @@ from service.domain.reasons import Reason
 from service.storage.ledger import Ledger
 from service.telemetry.metrics import NOT_ANALYSED, PREDICTIONS, STALE_LEASES
 from workers.prediction import Finding, NotAnalysable, Prediction
-from workers.reporting.output import ReportError
 from workers.tasks.infer import InferenceWorker
 
 SOUTH = {**PACS, "name": "south"}
@@ -528,17 +527,17 @@ def test_no_report_is_made_of_a_report_or_of_our_own_result(
 
 
 def test_a_refusal_that_no_report_can_be_made_of_is_closed_all_the_same(
-    telling: House, worker: Make, monkeypatch: pytest.MonkeyPatch
+    telling: House, worker: Make
 ) -> None:
-    def impossible(*_: object, **__: object) -> None:
-        raise ReportError("no valid UID")
-
-    monkeypatch.setattr("workers.reporting.outputs.build_report", impossible)
     instance = make_cr()
     instance.ViewPosition = "LATERAL"
     job_id = telling.receive(instance)
-    worker(house=telling).infer_due()
+    del instance.StudyInstanceUID
+    instance.save_as(telling.spool.inbox(job_id), enforce_file_format=True)
+    with capture_logs() as logged:
+        worker(house=telling).infer_due()
     assert telling.stands(job_id) == (JobState.NOT_ANALYSED, Reason.VIEW)
+    assert about(logged, job_id) == ["refusal_unreported", "job_closed"]
 
 
 def test_each_destination_is_owed_the_outputs_it_wants_for_the_outcomes_it_wants(
