@@ -1,4 +1,4 @@
-"""A deliver worker without Celery: a house with one destination, and jobs owed to it."""
+"""A deliver worker without Celery, with one destination and jobs to be delivered to it."""
 
 import threading
 from pathlib import Path
@@ -19,8 +19,8 @@ from workers.reporting.outputs import store_outputs
 NAME = "pacs"
 
 
-class Post:
-    """A house with one destination, and jobs whose report and overlay are owed to it."""
+class DeliverySetup:
+    """A workspace with one destination, and jobs with report and overlay pending to it."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class Post:
         self.worker = DeliveryWorker(context)
 
     def report(self) -> str:
-        """Take an instance in, predict and report it; gives the job."""
+        """Receive an instance, predict and report it; return the job."""
         job_id = self.house.receive(make_cr(rows=100, columns=100))
         (job,) = self.ledger.jobs.lease("w/", 1, lease_seconds=60, maximum_attempts=3)
         predictor = StandInPredictor()
@@ -76,7 +76,7 @@ class Post:
         return next(each for each in found if each.kind == kind)
 
     def breaker_pause(self) -> float:
-        """For how long the destination is left alone; 0 when it is not."""
+        """For how long the breaker is open; 0 if it is closed."""
         before = self.clock.now
         pause = 0.0
         while not self.ledger.deliveries.lease(NAME, "probe/", 1, lease_seconds=1):

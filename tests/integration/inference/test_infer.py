@@ -1,6 +1,6 @@
-"""What becomes of due jobs: each by itself, whatever befalls the others of its batch.
+"""Inference of due jobs: a failure in one does not affect the others of its batch.
 
-Ledger, spool, reports are the real ones; the predictor is a stand-in, whose number is a mean.
+Ledger, spool and reports are the real ones; the predictor is a stand-in, whose number is a mean.
 """
 
 import threading
@@ -60,12 +60,12 @@ def house(tmp_path: Path) -> Iterator[House]:
 
 
 @pytest.fixture
-def rings() -> list[str]:
+def notified() -> list[str]:
     return []
 
 
 @pytest.fixture
-def worker(house: House, decoders: ThreadPoolExecutor, rings: list[str]) -> Make:
+def worker(house: House, decoders: ThreadPoolExecutor, notified: list[str]) -> Make:
     usual = house
 
     def make(
@@ -76,7 +76,7 @@ def worker(house: House, decoders: ThreadPoolExecutor, rings: list[str]) -> Make
             ledger=house.ledger,
             spool=house.spool,
             predictor=predictor or StandInPredictor(),
-            notify=rings.append,
+            notify=notified.append,
             holder="test/infer/1/",
             decoders=decoders,
             **more,
@@ -94,7 +94,7 @@ def texts(dataset: Dataset) -> str:
 
 
 def test_every_due_job_is_reported_with_its_own_number(
-    house: House, worker: Make, rings: list[str]
+    house: House, worker: Make, notified: list[str]
 ) -> None:
     jobs = [house.receive(make_cr(rows=rows)) for rows in (200, 300, 400)]
     predictor = StandInPredictor()
@@ -108,10 +108,10 @@ def test_every_due_job_is_reported_with_its_own_number(
         assert f"Probability of pneumonia: {job.probability!r}" in texts(report)
         numbers.add(job.probability)
     assert len(numbers) == len(jobs)
-    assert rings == ["pacs", "south"] * len(jobs)
+    assert notified == ["pacs", "south"] * len(jobs)
 
 
-def test_no_job_is_due_and_nothing_is_asked_of_the_model(worker: Make) -> None:
+def test_without_a_due_job_the_model_is_not_run(worker: Make) -> None:
     predictor = StandInPredictor()
     worker(predictor).infer_due()
     assert predictor.batches == []
@@ -123,11 +123,11 @@ def test_one_instance_that_breaks_the_decoder_does_not_stop_the_others(
     broken = make_cr()
     jobs = [house.receive(each) for each in (make_cr(), broken, make_cr())]
 
-    def die_of_one(dataset: Dataset) -> None:
+    def fail_on_one(dataset: Dataset) -> None:
         if dataset.SOPInstanceUID == broken.SOPInstanceUID:
             fail()
 
-    worker(StandInPredictor(on_read=die_of_one)).infer_due()
+    worker(StandInPredictor(on_read=fail_on_one)).infer_due()
     assert [house.stands(job_id)[0] for job_id in jobs] == [
         JobState.REPORTED,
         JobState.RECEIVED,
@@ -140,11 +140,11 @@ def test_one_instance_that_breaks_the_decoder_does_not_stop_the_others(
 def test_after_a_forward_pass_that_failed_each_is_tried_alone(house: House, worker: Make) -> None:
     jobs = [house.receive(make_cr()) for _ in range(3)]
 
-    def die_of_company(batch: list[object]) -> None:
+    def fail_on_a_batch(batch: list[object]) -> None:
         if len(batch) > 1:
             fail()
 
-    predictor = StandInPredictor(on_predict=die_of_company)
+    predictor = StandInPredictor(on_predict=fail_on_a_batch)
     worker(predictor).infer_due()
     assert [house.names(job_id)[-1] for job_id in jobs] == ["postponed"] * 3
     house.clock.pass_seconds(house.settings.infer.backoff_seconds * 1.25)
@@ -190,7 +190,7 @@ def test_a_parked_job_that_is_requeued_gets_all_its_attempts_again(
     assert house.stands(job_id) == (JobState.REPORTED, None)
 
 
-def test_bytes_that_are_gone_park_the_job_and_nothing_else(house: House, worker: Make) -> None:
+def test_missing_bytes_park_the_job_and_no_other(house: House, worker: Make) -> None:
     jobs = [house.receive(make_cr()) for _ in range(2)]
     house.spool.inbox(jobs[0]).unlink()
     worker().infer_due()
@@ -198,7 +198,7 @@ def test_bytes_that_are_gone_park_the_job_and_nothing_else(house: House, worker:
     assert house.stands(jobs[1]) == (JobState.REPORTED, None)
 
 
-def test_an_outbox_that_is_gone_is_not_taken_for_missing_bytes(house: House, worker: Make) -> None:
+def test_a_missing_outbox_is_not_mistaken_for_missing_bytes(house: House, worker: Make) -> None:
     job_id = house.receive(make_cr())
     outbox = house.spool.root / "outbox"
     outbox.rename(house.spool.root / "aside")
@@ -210,8 +210,8 @@ def test_an_outbox_that_is_gone_is_not_taken_for_missing_bytes(house: House, wor
     assert house.stands(job_id) == (JobState.REPORTED, None)
 
 
-def test_what_the_model_is_not_for_is_closed_with_the_reason_and_makes_no_output(
-    house: House, worker: Make, rings: list[str]
+def test_an_instance_out_of_scope_is_closed_with_the_reason_and_without_outputs(
+    house: House, worker: Make, notified: list[str]
 ) -> None:
     lateral, blank = make_cr(), make_cr()
     lateral.ViewPosition = "LL"
@@ -225,11 +225,11 @@ def test_what_the_model_is_not_for_is_closed_with_the_reason_and_makes_no_output
     assert house.stands(jobs[0]) == (JobState.NOT_ANALYSED, Reason.VIEW)
     assert house.stands(jobs[1]) == (JobState.NOT_ANALYSED, Reason.BLANK)
     assert house.job(jobs[0]).finished_at == house.clock.now
-    assert (predictor.batches, rings, house.outbox()) == ([], [], {})
+    assert (predictor.batches, notified, house.outbox()) == ([], [], {})
 
 
-def test_what_the_model_refuses_after_the_network_is_closed_and_the_others_are_reported(
-    house: House, worker: Make, rings: list[str]
+def test_an_instance_refused_after_the_network_is_closed_and_the_others_are_reported(
+    house: House, worker: Make, notified: list[str]
 ) -> None:
     jobs = [house.receive(make_cr(rows=rows)) for rows in (200, 300, 400)]
     counted = NOT_ANALYSED.labels(reason=Reason.NOT_CHEST)._value
@@ -245,7 +245,7 @@ def test_what_the_model_refuses_after_the_network_is_closed_and_the_others_are_r
     assert (refused.finding, refused.probability, refused.holder) == (None, None, None)
     assert refused.finished_at == house.clock.now
     assert house.names(jobs[1]) == ["received", "leased", "not_analysed"]
-    assert rings == ["pacs", "south"] * 2
+    assert notified == ["pacs", "south"] * 2
     assert len(house.outbox()) == 4
     assert counted.get() == before + 1
     after = sum(PREDICTIONS.labels(finding=finding)._value.get() for finding in Finding)
@@ -255,7 +255,7 @@ def test_what_the_model_refuses_after_the_network_is_closed_and_the_others_are_r
     assert house.ledger.queries.job_counts().balance == 0
 
 
-def test_what_is_no_probability_is_never_reported(house: House, worker: Make) -> None:
+def test_a_number_that_is_no_probability_is_never_reported(house: House, worker: Make) -> None:
     job_id = house.receive(make_cr())
 
     def spoil(batch: list[object]) -> None:
@@ -277,7 +277,7 @@ def test_without_a_destination_the_result_is_kept_and_the_job_parked(
         ledger=house.ledger,
         spool=house.spool,
         predictor=StandInPredictor(),
-        notify=lambda _: pytest.fail("there is nobody to ring for"),
+        notify=lambda _: pytest.fail("there is no destination to notify"),
         holder="test/infer/1/",
         decoders=decoders,
     ).infer_due()
@@ -323,7 +323,7 @@ def test_two_workers_with_the_same_job_make_the_same_bytes(house: House, worker:
     assert house.stands(job_id) == (JobState.REPORTED, None)
 
 
-def test_a_worker_told_to_stop_finishes_its_batch_and_leases_no_other(
+def test_a_worker_that_is_to_stop_finishes_its_batch_and_leases_no_other(
     house: House, worker: Make
 ) -> None:
     jobs = [house.receive(make_cr()) for _ in range(house.settings.infer.batch_size + 3)]
@@ -335,7 +335,7 @@ def test_a_worker_told_to_stop_finishes_its_batch_and_leases_no_other(
     assert [(job.attempt, job.holder) for job in waiting] == [(0, None)] * 3
 
 
-def test_a_ledger_that_falls_silent_keeps_no_half_written_job(
+def test_a_ledger_that_fails_keeps_no_half_written_job(
     house: House, worker: Make, tmp_path: Path
 ) -> None:
     job_id = house.receive(make_cr())
@@ -461,20 +461,20 @@ NOT_ANALYSED_TOO = {
 
 
 @pytest.fixture
-def telling(tmp_path: Path) -> Iterator[House]:
-    """A house whose first destination also wants to know what was not analysed."""
-    house = House(tmp_path / "telling", destinations=(NOT_ANALYSED_TOO, SOUTH))
+def reporting(tmp_path: Path) -> Iterator[House]:
+    """A workspace whose first destination also wants reports of what was not analysed."""
+    house = House(tmp_path / "reporting", destinations=(NOT_ANALYSED_TOO, SOUTH))
     yield house
     house.ledger.close()
 
 
-def owed(house: House, job_id: str) -> set[tuple[str, str]]:
+def planned(house: House, job_id: str) -> set[tuple[str, str]]:
     return {(each.kind, each.destination) for each in house.ledger.queries.deliveries(job_id)}
 
 
 @pytest.mark.parametrize("where", ["header", "pixels", "network"])
-def test_what_was_not_analysed_is_told_to_whoever_wants_to_know(
-    telling: House, worker: Make, rings: list[str], where: str
+def test_a_job_that_was_not_analysed_is_reported_to_destinations_that_want_it(
+    reporting: House, worker: Make, notified: list[str], where: str
 ) -> None:
     instance = make_cr(rows=64)
     reason = {"header": Reason.VIEW, "pixels": Reason.NO_PIXELS, "network": Reason.NOT_CHEST}[where]
@@ -482,22 +482,22 @@ def test_what_was_not_analysed_is_told_to_whoever_wants_to_know(
         instance.ViewPosition = "LATERAL"
     if where == "pixels":
         del instance.PixelData
-    job_id = telling.receive(instance)
-    worker(RefusingPredictor(refused_rows=8), house=telling).infer_due()
-    job = telling.job(job_id)
+    job_id = reporting.receive(instance)
+    worker(RefusingPredictor(refused_rows=8), house=reporting).infer_due()
+    job = reporting.job(job_id)
     assert (job.state, job.not_analysed_reason, job.outcome) == (
         JobState.REPORTED,
         reason,
         "not_analysed",
     )
-    assert owed(telling, job_id) == {("sr", "pacs"), ("overlay", "pacs")}
-    assert rings == ["pacs"], "south wants to know nothing of it"
-    report = dcmread(telling.output(job_id, "sr"))
+    assert planned(reporting, job_id) == {("sr", "pacs"), ("overlay", "pacs")}
+    assert notified == ["pacs"], "south wants no such report"
+    report = dcmread(reporting.output(job_id, "sr"))
     assert str(reason) in report.to_json()
-    for each in telling.ledger.deliveries.lease("pacs", "w/", 9, lease_seconds=60):
-        telling.ledger.deliveries.delivered(each, status=0)
-    assert telling.stands(job_id) == (JobState.NOT_ANALYSED, reason)
-    job_counts = telling.ledger.queries.job_counts()
+    for each in reporting.ledger.deliveries.lease("pacs", "w/", 9, lease_seconds=60):
+        reporting.ledger.deliveries.delivered(each, status=0)
+    assert reporting.stands(job_id) == (JobState.NOT_ANALYSED, reason)
+    job_counts = reporting.ledger.queries.job_counts()
     assert (job_counts.balance, job_counts.by_state[JobState.NOT_ANALYSED]) == (0, 1)
 
 
@@ -511,7 +511,7 @@ def test_what_was_not_analysed_is_told_to_whoever_wants_to_know(
     ],
 )
 def test_no_report_is_made_of_a_report_or_of_our_own_result(
-    telling: House, worker: Make, sop_class: str | None, reason: Reason
+    reporting: House, worker: Make, sop_class: str | None, reason: Reason
 ) -> None:
     returned = make_cr()
     if sop_class is None:
@@ -519,28 +519,28 @@ def test_no_report_is_made_of_a_report_or_of_our_own_result(
     else:
         returned.SOPClassUID = returned.file_meta.MediaStorageSOPClassUID = sop_class
     before = NOT_ANALYSED.labels(reason=reason)._value.get()
-    job_id = telling.receive(returned)
-    worker(house=telling).infer_due()
-    assert telling.stands(job_id) == (JobState.NOT_ANALYSED, reason)
-    assert telling.outbox() == {}
+    job_id = reporting.receive(returned)
+    worker(house=reporting).infer_due()
+    assert reporting.stands(job_id) == (JobState.NOT_ANALYSED, reason)
+    assert reporting.outbox() == {}
     assert NOT_ANALYSED.labels(reason=reason)._value.get() == before + 1
 
 
 def test_a_refusal_that_no_report_can_be_made_of_is_closed_all_the_same(
-    telling: House, worker: Make
+    reporting: House, worker: Make
 ) -> None:
     instance = make_cr()
     instance.ViewPosition = "LATERAL"
-    job_id = telling.receive(instance)
+    job_id = reporting.receive(instance)
     del instance.StudyInstanceUID
-    instance.save_as(telling.spool.inbox(job_id), enforce_file_format=True)
+    instance.save_as(reporting.spool.inbox(job_id), enforce_file_format=True)
     with capture_logs() as logged:
-        worker(house=telling).infer_due()
-    assert telling.stands(job_id) == (JobState.NOT_ANALYSED, Reason.VIEW)
+        worker(house=reporting).infer_due()
+    assert reporting.stands(job_id) == (JobState.NOT_ANALYSED, Reason.VIEW)
     assert about(logged, job_id) == ["refusal_unreported", "job_closed"]
 
 
-def test_each_destination_is_owed_the_outputs_it_wants_for_the_outcomes_it_wants(
+def test_each_destination_gets_the_outputs_it_wants_for_the_outcomes_it_wants(
     tmp_path: Path, worker: Make
 ) -> None:
     """The stand-in's number is a mean: a dark picture reads absent, a bright one present."""
@@ -557,12 +557,12 @@ def test_each_destination_is_owed_the_outputs_it_wants_for_the_outcomes_it_wants
     negative, positive = house.receive(dark), house.receive(bright)
     worker(house=house).infer_due()
     assert [house.job(each).finding for each in (negative, positive)] == ["absent", "present"]
-    assert owed(house, negative) == {("sr", "pacs")}
-    assert owed(house, positive) == {("sr", "pacs"), ("overlay", "south")}
+    assert planned(house, negative) == {("sr", "pacs")}
+    assert planned(house, positive) == {("sr", "pacs"), ("overlay", "south")}
     house.ledger.close()
 
 
-def test_a_finding_that_nobody_wants_is_reported_in_the_ledger_and_ends_there(
+def test_a_finding_that_no_destination_wants_is_kept_in_the_ledger_and_ends_there(
     tmp_path: Path, worker: Make
 ) -> None:
     house = House(tmp_path / "quiet", destinations=({**PACS, "outcomes": ["not_analysed"]},))
@@ -570,11 +570,11 @@ def test_a_finding_that_nobody_wants_is_reported_in_the_ledger_and_ends_there(
     worker(house=house).infer_due()
     assert house.stands(job_id) == (JobState.DELIVERED, None)
     assert house.job(job_id).probability is not None
-    assert owed(house, job_id) == set()
+    assert planned(house, job_id) == set()
     house.ledger.close()
 
 
-def test_outputs_are_owed_in_the_order_in_which_a_destination_names_them_and_once(
+def test_deliveries_are_planned_once_in_the_order_in_which_a_destination_names_outputs(
     tmp_path: Path, worker: Make
 ) -> None:
     wanted = {**PACS, "outputs": ["sr", "overlay", "pdf", "sr"]}

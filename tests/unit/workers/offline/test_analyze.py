@@ -296,7 +296,7 @@ def test_an_error_while_a_refusal_is_written_fails_its_file_and_no_other(
     tmp_path: Path,
 ) -> None:
     class FailingFolder(OutputFolder):
-        """A folder for which no report can be made of a header, for a reason nobody foresaw."""
+        """A folder for which no report can be made of a header, by an unforeseen error."""
 
         def write_not_analysed(self, *_: object) -> list[str]:
             raise KeyError
