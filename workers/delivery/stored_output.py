@@ -15,12 +15,10 @@ from workers.reporting.output import Output, as_comprehensive
 
 SUCCESS: Final = 0x0000
 PROCESSING_FAILURE: Final = 0x0110  # PS3.7 C.5.13
-SOP_CLASS_NOT_SUPPORTED: Final = 0x0122  # PS3.7 C.5.6: also what an unaccepted context counts as
+SOP_CLASS_NOT_SUPPORTED: Final = 0x0122  # PS3.7 C.5.6: also what an unaccepted context means to us
 CANNOT_UNDERSTAND: Final = 0xC000  # PS3.4 table B.2-1
 OUT_OF_RESOURCES: Final = range(0xA700, 0xA800)  # PS3.4 table B.2-1
-DUPLICATE_INSTANCE: Final = (
-    0x0111  # PS3.7 C.5.9: it has the object, and a UID of ours names one content
-)
+DUPLICATE_INSTANCE: Final = 0x0111  # PS3.7 C.5.9: it has the object, and ours under one UID are one
 WARNINGS: Final = frozenset(
     {0x0001, 0x0107, 0x0116, DUPLICATE_INSTANCE, *range(0xB000, 0xC000)}
 )  # PS3.7 annex C
@@ -65,7 +63,7 @@ class StoreResponse:
 
     @property
     def transient(self) -> bool:
-        """Whether the same object may be taken later without any intervention."""
+        """Whether the same object may well be taken later, without anybody's doing."""
         return self.status in OUT_OF_RESOURCES
 
 

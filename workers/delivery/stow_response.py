@@ -29,15 +29,15 @@ REFUSED: Final = {
 }
 """The DIMSE status of an HTTP status about the object, where the body does not say more."""
 
-COERCED: Final = 0xB000  # PS3.4 table B.2-1: also for an unknown warning reason
-ALREADY_STORED: Final = 45070  # Azure's code for a duplicate; a UID of ours names one content
-_UNSIGNED_SHORT: Final = range(0x10000)  # VR US, PS3.5 6.2
+COERCED: Final = 0xB000  # PS3.4 table B.2-1: what an unknown reason for a warning counts as
+ALREADY_STORED: Final = 45070  # Azure's word for a duplicate; ours under one UID are one
 _REFERENCED_SOP_INSTANCE_UID: Final = "00081155"
 _WARNING_REASON: Final = "00081196"
 _FAILURE_REASON: Final = "00081197"
 _FAILED_SOP_SEQUENCE: Final = "00081198"
 _REFERENCED_SOP_SEQUENCE: Final = "00081199"
 _OTHER_FAILURES_SEQUENCE: Final = "0008119A"  # without UIDs, for what could not be read
+_UNSIGNED_SHORT: Final = range(0x10000)  # VR US, PS3.5 6.2
 
 
 def is_about_the_object(http_status: int) -> bool:
