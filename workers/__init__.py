@@ -1,1 +1,1 @@
-"""The guests that do the work: prediction, reports and delivery."""
+"""The workers: prediction, reports and delivery."""

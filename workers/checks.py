@@ -1,4 +1,4 @@
-"""What `lobar check` asks of the parts that only workers know: the bundle and the destinations."""
+"""The checks of `lobar check` that need the workers' code: the bundle and the destinations."""
 
 import httpx
 from pydicom.uid import UID
@@ -13,27 +13,27 @@ from workers.delivery.stored_output import NO_CONNECTION, SUCCESS, UNKNOWN_HOST,
 
 
 class DestinationError(ExplainedError):
-    """A destination does not answer as it should."""
+    """A destination does not respond as it should."""
 
 
 def echo(settings: Settings, destination: Destination) -> str:
-    """Ask a destination whether it is there, and say which of our objects it would take.
+    """Probe a destination with C-ECHO or QIDO-RS, and return one line about what it accepts.
 
     Raises:
-        DestinationError: it cannot be reached, refuses us, or answers with a failure.
+        DestinationError: it cannot be reached, rejects us, or responds with a failure.
     """
     if isinstance(destination, DimseDestination):
         return _echo(settings, destination)
     if isinstance(destination, WebDestination):
         return _query(destination)
-    raise TypeError(f"no way is known to a {type(destination).__name__}")
+    raise TypeError(f"no check is known for a {type(destination).__name__}")
 
 
 def _echo(settings: Settings, destination: DimseDestination) -> str:
-    """Send C-ECHO to a destination and say which of our objects it would take.
+    """Send C-ECHO to a destination and return which of our SOP classes it accepts.
 
     Raises:
-        DestinationError: it cannot be reached, refuses us, or answers with a failure.
+        DestinationError: it cannot be reached, rejects us, or responds with a failure.
     """
     where = f"{destination.ae_title} at {destination.host}:{destination.port}"
     try:
@@ -58,12 +58,12 @@ def _echo(settings: Settings, destination: DimseDestination) -> str:
 
 
 def _query(destination: WebDestination) -> str:
-    """Ask a DICOMweb service for one study: what it answers says whether it knows us.
+    """Query a DICOMweb service for one study (QIDO-RS), to see whether it lets us in.
 
-    Nothing can be stored to try it, so what it would take is not known.
+    Nothing can be stored on trial, so what it would accept stays unknown.
 
     Raises:
-        DestinationError: it cannot be reached, or turns us away.
+        DestinationError: it cannot be reached, or refuses the query.
     """
     where = destination.url
     try:
@@ -75,7 +75,7 @@ def _query(destination: WebDestination) -> str:
         ) from exc
     if httpx.codes.is_success(status):
         return f"{where} answers a query (QIDO-RS)"
-    if status in _MAY_STORE_ALL_THE_SAME:
+    if status in _MAY_STILL_STORE:
         return f"{where} answers, but to no query (HTTP {status}): a report will show what it takes"
     raise DestinationError(
         f"{where} answers a query with HTTP {status}. {_STATUS_ADVICE.get(status, '')}".rstrip()
@@ -83,7 +83,7 @@ def _query(destination: WebDestination) -> str:
 
 
 def load_bundle(settings: Settings) -> list[CheckResult]:
-    """Load the bundle as the infer worker would, try it, and say all that it lacks."""
+    """Load the bundle as the infer worker would, run it, and return all faults found."""
     from workers.inference.bundle_check import inspect  # noqa: PLC0415 -- torch and monai cost seconds
 
     return inspect(settings.bundle)
@@ -114,12 +114,12 @@ _WEB_ADVICE = {
     stow_rs.CERTIFICATE_UNREADABLE: "client_certificate_file and client_key_file cannot be read, "
     "do not belong together, or the key has a password.",
 }
-_MAY_STORE_ALL_THE_SAME = frozenset({400, 405, 406, 501})
+_MAY_STILL_STORE = frozenset({400, 405, 406, 501})
 _STATUS_ADVICE = {
-    301: "Give the address that it points to as url: no redirect is followed.",
-    302: "Give the address that it points to as url: no redirect is followed.",
-    307: "Give the address that it points to as url: no redirect is followed.",
-    308: "Give the address that it points to as url: no redirect is followed.",
+    301: "Set url to the address that it redirects to: no redirect is followed.",
+    302: "Set url to the address that it redirects to: no redirect is followed.",
+    307: "Set url to the address that it redirects to: no redirect is followed.",
+    308: "Set url to the address that it redirects to: no redirect is followed.",
     401: "Is bearer_token or bearer_token_file given, right, and not expired?",
     403: "Does it know the token or the certificate, and may their owner query and store?",
     404: "Is the path of url right? Many have one, such as /dicom-web.",

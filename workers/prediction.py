@@ -1,4 +1,4 @@
-"""What the model said about one instance, in values that cross rooms."""
+"""The model's conclusion about one instance, in immutable values."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -8,7 +8,7 @@ from service.domain.routing import Outcome
 
 
 class Finding(StrEnum):
-    """The reading of a probability at an operating point."""
+    """The finding that a probability means at an operating point."""
 
     PRESENT = "present"
     ABSENT = "absent"
@@ -33,7 +33,7 @@ class OperatingPoint:
             raise ValueError(f"operating point {self.name}: the band must hold the threshold")
 
     def read(self, probability: float) -> Finding:
-        """Say what a probability means here; the band is open at both ends."""
+        """Return the finding for a probability; the band is open at both ends."""
         if self.indeterminate_low < probability < self.indeterminate_high:
             return Finding.INDETERMINATE
         return Finding.PRESENT if probability >= self.threshold else Finding.ABSENT
@@ -41,7 +41,7 @@ class OperatingPoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
-    """The bundle that speaks: what a report must name so that its number can be reproduced."""
+    """What a report must name of the bundle so that its number can be reproduced."""
 
     name: str
     version: str
@@ -69,12 +69,12 @@ class Region:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prediction:
-    """One instance's calibrated probability of pneumonia and how it reads."""
+    """One instance's calibrated probability of pneumonia and the finding."""
 
     finding: Finding
     probability: float  # in [0, 1]
     model: Model
-    region: Region | None = None  # where the model looked, if it says so
+    region: Region | None = None  # where the evidence lies, if the model names it
 
     def __post_init__(self) -> None:
         if not 0 <= self.probability <= 1:  # nor is NaN, which would read as absent
@@ -82,29 +82,29 @@ class Prediction:
 
     @property
     def outcome(self) -> Outcome:
-        """How the instance reads."""
+        """The outcome of the instance: that of its finding."""
         return Outcome(self.finding)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NotAnalysed:
-    """That the model did not read an instance, and why."""
+    """The conclusion that the model did not analyse an instance, and why."""
 
     reason: Reason
     model: Model
 
     @property
     def outcome(self) -> Outcome:
-        """How the instance ended."""
+        """The outcome of the instance: not analysed."""
         return Outcome.NOT_ANALYSED
 
 
 Conclusion = Prediction | NotAnalysed
-"""What is concluded about one instance, and what every output tells in its own way."""
+"""The conclusion about one instance, which every kind of output presents."""
 
 
 class NotAnalysable(Exception):  # noqa: N818 -- named by the state it leads to
-    """The instance is not for this model; the reason says why, the detail is for people."""
+    """The instance is not for this model: a coded reason, and a detail for people."""
 
     def __init__(self, reason: Reason, detail: str = "") -> None:
         super().__init__(f"{reason}: {detail}" if detail else str(reason))

@@ -1,4 +1,4 @@
-"""A deliver worker without Celery: a house with one destination, and jobs owed to it."""
+"""A deliver worker without Celery, with one destination and jobs to be delivered to it."""
 
 import threading
 from pathlib import Path
@@ -11,16 +11,16 @@ from service.domain.delivery import Delivery
 from service.settings import DimseDestination
 from support.inference_worker import House, StandInPredictor
 from support.ports import free_port
-from workers.delivery.context import Rooms
+from workers.delivery.context import DeliveryContext
+from workers.delivery.worker import DeliveryWorker
 from workers.inference.loading import read
 from workers.reporting.outputs import store_outputs
-from workers.tasks.deliver import deliver_due
 
 NAME = "pacs"
 
 
-class Post:
-    """A house with one destination, and jobs whose report and overlay are owed to it."""
+class DeliverySetup:
+    """A workspace with one destination, and jobs with report and overlay pending to it."""
 
     def __init__(
         self,
@@ -44,16 +44,17 @@ class Post:
         self.house = House(folder, destinations=(self.destination,), deliver=deliver)
         self.ledger, self.clock = self.house.ledger, self.house.clock
         self.stopping = threading.Event()
-        self.rooms = Rooms(
+        context = DeliveryContext(
             settings=self.house.settings,
             ledger=self.ledger,
             spool=self.house.spool,
             holder="test/deliver/1/",
             stopping=self.stopping,
         )
+        self.worker = DeliveryWorker(context)
 
     def report(self) -> str:
-        """Take an instance in, predict and report it; gives the job."""
+        """Receive an instance, predict and report it; return the job."""
         job_id = self.house.receive(make_cr(rows=100, columns=100))
         (job,) = self.ledger.jobs.lease("w/", 1, lease_seconds=60, maximum_attempts=3)
         predictor = StandInPredictor()
@@ -66,8 +67,8 @@ class Post:
         return job_id
 
     def deliver(self) -> None:
-        """Answer one ring."""
-        deliver_due(self.rooms, self.destination)
+        """Do what one wake-up starts."""
+        self.worker.deliver_due(self.destination)
 
     def of(self, job_id: str, kind: str = "sr") -> Delivery:
         """One delivery of a job."""
@@ -75,7 +76,7 @@ class Post:
         return next(each for each in found if each.kind == kind)
 
     def breaker_pause(self) -> float:
-        """For how long the destination is left alone; 0 when it is not."""
+        """For how long the breaker is open; 0 if it is closed."""
         before = self.clock.now
         pause = 0.0
         while not self.ledger.deliveries.lease(NAME, "probe/", 1, lease_seconds=1):

@@ -1,6 +1,6 @@
-"""A small bundle of somebody else's: MONAI's own DenseNet and transforms, and no script at all.
+"""A small bundle of another maker: MONAI's own DenseNet and transforms, without any script.
 
-Or with one, which does what a bundle may do beyond that: look for more, refuse, name a region.
+Or with one, which does what a bundle may do beyond that: more outputs, refusals, regions.
 """
 
 import hashlib
@@ -35,7 +35,7 @@ class RefusalError(Exception):
 
 
 class Watching:
-    '''Give beside the logits how bright and how even each radiograph is.'''
+    '''Return beside the logits how bright and how large each radiograph is.'''
 
     def __call__(self, images, network):
         return {
@@ -46,7 +46,7 @@ class Watching:
 
 
 class Gate(MapTransform):
-    '''Refuse what is brighter than any chest; name the region of the rest.'''
+    '''Refuse pictures brighter than any chest; name a region of the others.'''
 
     def __init__(self, keys, code="not-a-chest-radiograph", limit=0.5):
         super().__init__(keys)
@@ -59,7 +59,7 @@ class Gate(MapTransform):
 
 
 class Inspect(MapTransform):
-    '''Refuse what is blank, before the network sees it.'''
+    '''Refuse blank pictures, before the network.'''
 
     def __call__(self, data):
         if data["image"].max() == data["image"].min():
@@ -75,12 +75,12 @@ def unchanged(_: dict[str, Any]) -> None:
 def make_bundle(
     folder: Path, metadata: Change = unchanged, configuration: Change = unchanged
 ) -> Path:
-    """Write a bundle that Lobar can use, its two files changed as a test wants them."""
+    """Write a bundle that Lobar can use, with changes to its two configuration files."""
     torch.manual_seed(7)
     network = DenseNet(**NETWORK)
     with torch.no_grad():
         out = network.class_layers.out
-        out.weight *= 40  # else every radiograph gets nearly one half
+        out.weight *= 40  # else every probability is nearly one half
         out.bias -= network.eval()(torch.full((1, 1, 48, 48), 0.5))[0]
     (folder / "models").mkdir(parents=True)
     torch.save(network.state_dict(), folder / "models" / "model.pt")
@@ -127,7 +127,7 @@ def _metadata(weights: Path) -> dict[str, Any]:
 
 
 def _configuration() -> dict[str, Any]:
-    # MONAI's readers turn a picture unless they are told not to
+    # by default MONAI's readers transpose a picture
     readers = (
         "$[monai.data.PILReader(reverse_indexing=False), monai.data.PydicomReader(swap_ij=False)]"
     )

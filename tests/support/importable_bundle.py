@@ -1,4 +1,4 @@
-"""Whose `scripts` are imported: the shipped bundle's again after each test."""
+"""Restore the shipped bundle's `scripts` as the importable ones after each test."""
 
 import sys
 from collections.abc import Iterator

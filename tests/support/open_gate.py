@@ -1,4 +1,4 @@
-"""The shipped bundle with its gate open: for pictures drawn for tests, which it rightly refuses."""
+"""The shipped bundle with an open gate, for drawn pictures, which it rightly refuses."""
 
 import json
 import shutil

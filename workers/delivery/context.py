@@ -1,8 +1,9 @@
-"""What every lane of the deliver worker works with, and how it lets go of what it holds."""
+"""The context that all parts of the deliver worker share, and ledger writes fenced by a lease."""
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -21,60 +22,69 @@ DAY_SECONDS: Final = 86_400
 log = structlog.get_logger()
 
 
+@dataclass(slots=True)
+class LedgerWrite:
+    """Whether a write was made."""
+
+    done: bool = False
+
+
+@contextmanager
+def write_if_current() -> Iterator[LedgerWrite]:
+    """Write to the ledger under a lease; where another holds it by now, count that and go on.
+
+    Yields:
+        The write, `done` after the block unless it raised StaleLeaseError and changed nothing.
+    """
+    written = LedgerWrite()
+    try:
+        yield written
+    except StaleLeaseError:
+        STALE_LEASES.inc()
+    else:
+        written.done = True
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rooms:
-    """What delivery works with."""
+class DeliveryContext:
+    """Settings and stores of the deliver worker, and the decisions that its parts share."""
 
     settings: Settings
     ledger: Ledger
     spool: Spool
-    holder: str
-    stopping: threading.Event = field(default_factory=threading.Event)
+    holder: str  # of the leases
+    stopping: threading.Event = field(default_factory=threading.Event)  # set: send no more
 
-
-def leave_alone(rooms: Rooms, destination: Destination, why: str) -> None:
-    """Open a silent destination's breaker, for longer each time."""
-    seconds = rooms.ledger.deliveries.open_breaker(
-        destination.name, lambda failures: pause(rooms, failures)
-    )
-    log.warning(
-        "destination_unreachable",
-        destination=destination.name,
-        reason=why,
-        seconds=round(seconds, 1),
-    )
-
-
-def park(rooms: Rooms, delivery: Delivery, reason: Reason, *, status: int | None = None) -> None:
-    """Give a delivery up until a person requeues its job."""
-    if kept(rooms.ledger.deliveries.park, delivery, reason, status=status):
-        PARKED.labels(reason=reason).inc()
-        log.error(
-            "delivery_parked",
-            job_id=delivery.job_id,
-            destination=delivery.destination,
-            reason=reason,
+    def open_breaker(self, destination: Destination, why: str) -> None:
+        """Open the breaker of a destination that cannot be reached, for longer each time."""
+        seconds = self.ledger.deliveries.open_breaker(destination.name, self.pause_seconds)
+        log.warning(
+            "destination_unreachable",
+            destination=destination.name,
+            reason=why,
+            seconds=round(seconds, 1),
         )
 
+    def park(self, delivery: Delivery, reason: Reason, *, status: int | None = None) -> None:
+        """Park a delivery until its job is requeued."""
+        with write_if_current() as written:
+            self.ledger.deliveries.park(delivery, reason, status=status)
+        if written.done:
+            PARKED.labels(reason=reason).inc()
+            log.error(
+                "delivery_parked",
+                job_id=delivery.job_id,
+                destination=delivery.destination,
+                reason=reason,
+            )
 
-def is_too_old(rooms: Rooms, since: float) -> bool:
-    """Tell whether something has been tried for so long that it is given up."""
-    return time.time() - since > rooms.settings.deliver.give_up_days * DAY_SECONDS
+    def is_too_old(self, since: float) -> bool:
+        """Return whether something tried since then, in seconds since the epoch, is given up."""
+        return time.time() - since > self.settings.deliver.give_up_days * DAY_SECONDS
 
-
-def pause(rooms: Rooms, tries: int) -> float:
-    """Give the seconds to wait after the n-th failure."""
-    limits = rooms.settings.deliver
-    return backoff_seconds(
-        tries, first=limits.backoff_seconds, longest=limits.maximum_backoff_seconds
-    )
-
-
-def kept(write: Callable[..., None], *values: object, **named: object) -> bool:
-    """Write to the ledger; False when the lease was another's by then and nothing was changed."""
-    try:
-        write(*values, **named)
-    except StaleLeaseError:
-        STALE_LEASES.inc()
-        return False
-    return True
+    def pause_seconds(self, tries: int) -> float:
+        """Return how long to wait after the n-th failure."""
+        limits = self.settings.deliver
+        return backoff_seconds(
+            tries, first=limits.backoff_seconds, longest=limits.maximum_backoff_seconds
+        )

@@ -1,4 +1,4 @@
-"""C-STORE to a destination: what was sent, what was answered, and what never got through."""
+"""C-STORE to a destination over an association, and the status of each response."""
 
 import contextlib
 import socket
@@ -44,7 +44,7 @@ NOTHING_ACCEPTED: Final = "nothing-accepted"
 
 
 class Peer(Protocol):
-    """Whom we associate with."""
+    """An application entity that associations are opened to."""
 
     @property
     def ae_title(self) -> str:
@@ -60,15 +60,15 @@ class Peer(Protocol):
 
     @property
     def calling_ae_title(self) -> str | None:
-        """The AE title we give ourselves there, if it is not everywhere the same."""
+        """The calling AE title used there, if it differs from the usual one."""
 
     @property
     def connect_seconds(self) -> float:
-        """How long a connection may take."""
+        """The longest time that a connection may take."""
 
     @property
     def response_seconds(self) -> float:
-        """How long each answer may take."""
+        """The longest time that each response may take."""
 
 
 class Sender:
@@ -80,19 +80,19 @@ class Sender:
 
     @property
     def is_open(self) -> bool:
-        """Whether the destination still holds the association and answers on it."""
+        """Whether the association is established and the destination responds on it."""
         return self._answers and bool(self._association.is_established)
 
     def send(self, path: Path) -> StoreResponse:
-        """Store one object and give the answer.
+        """Send one object with C-STORE and return the response.
 
-        It goes byte for byte when its transfer syntax was accepted; a Comprehensive 3D SR goes as
-        its Comprehensive SR twin when only that was.
+        The object is sent byte for byte if its transfer syntax was accepted. A Comprehensive 3D SR
+        is sent as its Comprehensive SR fallback if only that was accepted.
 
         Raises:
-            UnreachableError: no answer came.
-            DamagedError: the bytes in the outbox are no DICOM object any more.
-            OSError: the object cannot be read from the outbox.
+            NoResponseError: no response came.
+            CorruptOutputError: the file in the outbox is not a DICOM object.
+            OSError: the file cannot be read.
         """
         names = read_names(path)
         if self.takes(names.sop_class_uid, names.transfer_syntax_uid):
@@ -106,25 +106,25 @@ class Sender:
         return self._store(dataset, sent)
 
     def _store(self, subject: Path | Dataset, sent: Reference) -> StoreResponse:
-        if not self.is_open:  # pynetdicom would wait for an answer that cannot come
+        if not self.is_open:  # pynetdicom would wait for a response that cannot come
             raise NoResponseError("association-lost")
         try:
             with held(self._association):
                 response = self._association.send_c_store(subject)
         except RuntimeError as exc:  # the association ended meanwhile
             raise NoResponseError("association-lost") from exc
-        except ValueError:  # a source element of no valid value that only a conversion meets
+        except ValueError:  # an invalid value of the source that only a conversion decodes
             return StoreResponse(status=CANNOT_UNDERSTAND, sent=sent)
-        if "Status" not in response:  # no answer in time, or an abort that shows a little later
+        if "Status" not in response:  # no response in time, or an abort that shows a little later
             self._answers = False
             raise NoResponseError("no-answer")
         return StoreResponse(status=int(response.Status), sent=sent)
 
     def echo(self) -> int:
-        """Send C-ECHO and give the status.
+        """Send C-ECHO and return the status.
 
         Raises:
-            UnreachableError: no answer came.
+            NoResponseError: no response came.
         """
         try:
             with held(self._association):
@@ -136,7 +136,7 @@ class Sender:
         return int(response.Status)
 
     def takes(self, sop_class: str, transfer_syntax: str | None = None) -> bool:
-        """Tell whether the destination accepted a SOP class, in a transfer syntax if given."""
+        """Return whether a SOP class was accepted, in a transfer syntax if one is given."""
         return any(
             context.abstract_syntax == sop_class
             and transfer_syntax in {None, context.transfer_syntax[0]}
@@ -151,7 +151,7 @@ def associate(
     """Open an association for objects of these SOP classes, and release it at the end.
 
     Raises:
-        UnreachableError: the destination could not be reached or refused the association.
+        NoResponseError: the destination could not be reached or refused the association.
     """
     entity = entity_for(destination, calling_ae_title)
     _propose(entity, sop_classes)
@@ -165,7 +165,7 @@ def associate(
 
 
 def entity_for(peer: Peer, calling_ae_title: str) -> AE:
-    """Give the application entity that we are to a peer, still without presentation contexts."""
+    """Build our application entity for a peer, without presentation contexts."""
     ae = AE(ae_title=peer.calling_ae_title or calling_ae_title)
     ae.implementation_class_uid = IMPLEMENTATION_CLASS_UID
     ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME
@@ -182,10 +182,10 @@ def reach(
     handlers: Sequence[Any] = (),
     roles: Sequence[SCP_SCU_RoleSelectionNegotiation] = (),
 ) -> Association:
-    """Open an association; whoever asked for it releases it.
+    """Open an association, which the caller releases.
 
     Raises:
-        UnreachableError: the peer could not be reached or refused the association.
+        NoResponseError: the peer could not be reached or refused the association.
     """
     connected = threading.Event()
     try:
@@ -202,7 +202,7 @@ def reach(
                 *handlers,
             ],
         )
-    except OSError as exc:  # its name is not known, or nobody can be asked for it
+    except OSError as exc:  # its host name cannot be resolved
         raise NoResponseError(UNKNOWN_HOST) from exc
     if not association.is_established:
         _hang_up(association)
@@ -222,7 +222,7 @@ def _propose(ae: AE, sop_classes: Sequence[str]) -> None:
 
 
 def _hang_up(association: Association) -> None:
-    """Close what pynetdicom leaves open after an answer that is no DICOM."""
+    """Close the socket that pynetdicom leaves open after a response that is not DICOM."""
     transport = association.dul.socket
     if transport is not None and transport.socket is not None:
         transport.socket.close()
@@ -233,11 +233,11 @@ def _how_it_failed(association: Association) -> str:
         return "association-rejected"
     if association.rejected_contexts and not association.accepted_contexts:
         return NOTHING_ACCEPTED
-    return "association-aborted"  # or not answered, upon which pynetdicom aborts it
+    return "association-aborted"  # or without a response, upon which pynetdicom aborts it
 
 
 def _send_at_once(event: Any, connected: threading.Event) -> None:  # noqa: ANN401 -- pynetdicom's events are made at run time
-    """Note the connection, and turn Nagle's algorithm off: a delayed ACK costs 44 ms an object."""
+    """Note the connection and turn Nagle's algorithm off: a delayed ACK costs 44 ms an object."""
     connected.set()
     connection = event.assoc.dul.socket.socket
     if connection is not None:
@@ -245,9 +245,9 @@ def _send_at_once(event: Any, connected: threading.Event) -> None:  # noqa: ANN4
 
 
 def _acknowledge_at_once(event: Any) -> None:  # noqa: ANN401 -- as above
-    """Keep a peer that leaves Nagle's algorithm on from waiting for our ACK between its packets.
+    """Acknowledge at once, so that a peer with Nagle's algorithm never waits for a delayed ACK.
 
-    The kernel falls back to delaying after each packet, so this is said again and again.
+    The kernel falls back to delayed ACKs after each packet, so this is set after each.
     """
     connection = event.assoc.dul.socket.socket
     if connection is not None and _QUICKACK is not None:

@@ -1,10 +1,11 @@
-"""Holds pynetdicom's reactor while a request of ours awaits its answer.
+"""Pause pynetdicom's reactor thread while a request awaits its response.
 
-An association's own thread looks for messages between ours, and a sender stops it by clearing a
-checkpoint and then reading a flag. But the flag is raised before the thread waits, whether or not
-it then passes (pynetdicom 3.0.4, `Association._run_reactor`): one that passed a moment earlier
-still looks once more for a message, finds the answer to a quick peer's C-STORE, and drops it. The
-sender then waits for its time-out. On a busy machine that befell one object in some thousand.
+The reactor thread of an association looks for messages whenever no request is under way. A sender
+pauses it by clearing a checkpoint and then reading a flag. But the thread raises the flag before it
+waits, whether or not it then passes (pynetdicom 3.0.4, `Association._run_reactor`): a thread that
+passed a moment earlier looks for a message once more, finds the response to a quick peer's C-STORE,
+and drops it. The sender then waits for its time-out. On a busy machine one object in some thousand
+was lost so.
 """
 
 import threading
@@ -14,11 +15,11 @@ from typing import Final
 
 from pynetdicom.association import Association
 
-_LOOK_SECONDS: Final = 0.2  # how often somebody who waits sees whether the thread still lives
+_POLL_SECONDS: Final = 0.2  # how often a waiting sender checks that the thread is alive
 
 
 class Checkpoint(threading.Event):
-    """A checkpoint that knows whether somebody stands at it, and so cannot pass any more."""
+    """A checkpoint that knows whether a thread waits at it, and so cannot pass any more."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -27,7 +28,7 @@ class Checkpoint(threading.Event):
         self.set()
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Pass, or stand here until it is set."""
+        """Pass if it is set, or wait until it is."""
         with self._deciding:
             if self.is_set():
                 return True
@@ -35,22 +36,22 @@ class Checkpoint(threading.Event):
         return super().wait(timeout)
 
     def close(self, association: Association) -> None:
-        """Let nobody pass, and return when the association's thread stands here or has ended."""
+        """Stop the association's thread; return when it waits here or has ended."""
         with self._deciding:
             self._occupied.clear()
             self.clear()
-        while association.is_alive() and not self._occupied.wait(_LOOK_SECONDS):
+        while association.is_alive() and not self._occupied.wait(_POLL_SECONDS):
             continue
 
 
 def install(association: Association) -> None:
-    """Give an association that was just established a checkpoint that can be relied on."""
+    """Replace the checkpoint of an association that was just established."""
     association._reactor_checkpoint = Checkpoint()  # noqa: SLF001 -- there is no public way
 
 
 @contextmanager
 def held(association: Association) -> Iterator[None]:
-    """Keep an association's thread from taking what is the answer to a request made in here."""
+    """Pause an association's thread, so that it cannot take the response to a request made here."""
     checkpoint = association._reactor_checkpoint  # noqa: SLF001 -- as above
     if isinstance(checkpoint, Checkpoint):
         checkpoint.close(association)

@@ -1,4 +1,4 @@
-"""One object on its way out: read from the outbox, its twin, and what was answered to it."""
+"""One object of the outbox: its file, its Comprehensive SR fallback, the response to it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,31 +24,31 @@ WARNINGS: Final = frozenset(
 )  # PS3.7 annex C
 NO_CONNECTION: Final = "no-connection"
 UNKNOWN_HOST: Final = "unknown-host"
-What = TypeVar("What")
+Content = TypeVar("Content")
 
 
 class NoResponseError(Exception):
-    """The destination did not answer; the message is one word of ours saying how."""
+    """The destination did not respond; the message is one fixed word for the cause."""
 
 
 class DestinationUnavailableError(NoResponseError):
-    """It is the destination that cannot be reached now, whatever the object."""
+    """The destination cannot be reached now, whatever the object."""
 
 
 class CorruptOutputError(Exception):
-    """What lies in the outbox is not what was put there."""
+    """A file in the outbox is not the object that was written."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreResponse:
-    """A destination's answer to one object, as a DIMSE status."""
+    """A destination's response to one object, as a DIMSE status."""
 
     status: int
-    sent: Reference  # the object it answered to: a twin has names of its own
+    sent: Reference  # the object that was sent: a fallback has UIDs of its own
 
     @property
     def sop_instance_uid(self) -> str:
-        """The UID of the object it answered to."""
+        """The SOP Instance UID of the object that was sent."""
         return self.sent.sop_instance_uid
 
     @property
@@ -58,7 +58,7 @@ class StoreResponse:
 
     @property
     def warned(self) -> bool:
-        """Whether it has the object but changed or doubted something."""
+        """Whether the destination has the object, with a warning."""
         return self.status in WARNINGS
 
     @property
@@ -69,7 +69,7 @@ class StoreResponse:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Names:
-    """What an object of the outbox calls itself."""
+    """The UIDs in the File Meta Information of an object."""
 
     sop_class_uid: str
     sop_instance_uid: str
@@ -77,32 +77,32 @@ class Names:
 
     @property
     def reference(self) -> Reference:
-        """Name it as other objects do."""
+        """The reference by which other objects name it."""
         return Reference(self.sop_class_uid, self.sop_instance_uid)
 
 
 def read_names(path: Path) -> Names:
-    """Read what an object calls itself.
+    """Read the UIDs of an object from its File Meta Information (PS3.10 7.1).
 
     Raises:
-        DamagedError: the bytes are no DICOM object any more.
-        OSError: they cannot be read.
+        CorruptOutputError: the file is not a DICOM object.
+        OSError: the file cannot be read.
     """
     return _read(_names, path)
 
 
 def read_dataset(path: Path) -> Dataset:
-    """Read an object as a data set, for a destination that cannot take its bytes as they are.
+    """Read an object as a data set, for a destination that does not take its bytes as they are.
 
     Raises:
-        DamagedError: the bytes are no DICOM object any more.
-        OSError: they cannot be read.
+        CorruptOutputError: the file is not a DICOM object.
+        OSError: the file cannot be read.
     """
     return _read(dcmread, path)
 
 
 def comprehensive_fallback(dataset: Dataset, names: Names) -> Output:
-    """Give the Comprehensive SR twin of a Comprehensive 3D SR."""
+    """Build the Comprehensive SR fallback of a Comprehensive 3D SR."""
     original = Output(
         kind=OutputKind.SR,
         dataset=dataset,
@@ -121,10 +121,10 @@ def _names(path: Path) -> Names:
     )
 
 
-def _read(how: Callable[[Path], What], path: Path) -> What:
+def _read(parse: Callable[[Path], Content], path: Path) -> Content:
     try:
-        return how(path)
+        return parse(path)
     except OSError:
         raise
-    except Exception as exc:  # pydicom raises what damaged bytes make it raise
+    except Exception as exc:  # damaged bytes make pydicom raise many kinds
         raise CorruptOutputError(type(exc).__name__) from exc

@@ -1,7 +1,7 @@
-"""What a DICOMweb service answered to one object: its HTTP response as a DIMSE status.
+"""Read the HTTP response of a DICOMweb service to one object as a DIMSE status. No I/O.
 
-Pure. The words are those of PS3.18 10.5.3: a service names what it stored in Referenced SOP
-Sequence, and what it did not in Failed SOP Sequence with a reason that is a DIMSE status.
+By PS3.18 10.5.3 a service names what it stored in Referenced SOP Sequence, and what it did not in
+Failed SOP Sequence with a reason that is a DIMSE status.
 """
 
 import json
@@ -27,7 +27,7 @@ REFUSED: Final = {
     422: CANNOT_UNDERSTAND,
     507: OUT_OF_RESOURCES.start,
 }
-"""What a status that is about the object means, where the body does not say more."""
+"""The DIMSE status of an HTTP status about the object, where the body does not say more."""
 
 COERCED: Final = 0xB000  # PS3.4 table B.2-1: what an unknown reason for a warning counts as
 ALREADY_STORED: Final = 45070  # Azure's word for a duplicate; ours under one UID are one
@@ -36,34 +36,39 @@ _WARNING_REASON: Final = "00081196"
 _FAILURE_REASON: Final = "00081197"
 _FAILED_SOP_SEQUENCE: Final = "00081198"
 _REFERENCED_SOP_SEQUENCE: Final = "00081199"
-_OTHER_FAILURES_SEQUENCE: Final = "0008119A"  # without names, for what it could not read
+_OTHER_FAILURES_SEQUENCE: Final = "0008119A"  # without UIDs, for what could not be read
+_UNSIGNED_SHORT: Final = range(0x10000)  # VR US, PS3.5 6.2
 
 
 def is_about_the_object(http_status: int) -> bool:
-    """Tell whether a response says anything of the object, and not only of the service."""
+    """Return whether a response is about the object, and not only about the service."""
     return http_status in STORED or http_status == ACCEPTED or http_status in REFUSED
 
 
 def dimse_status(http_status: int, body: bytes, sop_instance_uid: str) -> int:
-    """Read the status that a response about one object stands for.
+    """Return the DIMSE status that a response about one object stands for.
 
-    An object counts as taken only when the service says so: by status 200 without naming any
-    other instead, or by naming this one.
+    An object counts as taken only if the service says so: by status 200 without naming another
+    object instead, or by naming this one.
     """
-    failed, stored, told = _items(body, sop_instance_uid)
+    failed, stored, names_any = _items(body, sop_instance_uid)
     if failed is not None:
         return _failure(failed)
     if stored is not None:
         return _success(stored)
-    if http_status in STORED and not told:
+    if http_status in STORED and not names_any:
         return SUCCESS
     return REFUSED.get(http_status, PROCESSING_FAILURE)
 
 
 def _items(body: bytes, uid: str) -> tuple[dict[str, Any] | None, dict[str, Any] | None, bool]:
-    """Find what is said of an instance: as failed, as stored, and whether of any at all.
+    """Find the items about an instance.
 
-    A failure without a name is that of the one instance that was sent.
+    A failure without a UID is that of the one instance that was sent.
+
+    Returns:
+        The item that names it as failed, the item that names it as stored, and whether the response
+        has any item at all.
     """
     response = _dataset(body)
     stored = list(_sequence(response, _REFERENCED_SOP_SEQUENCE))
@@ -77,12 +82,12 @@ def _items(body: bytes, uid: str) -> tuple[dict[str, Any] | None, dict[str, Any]
 
 
 def _dataset(body: bytes) -> dict[str, Any]:
-    """Read the DICOM JSON model (PS3.18 F.2); empty for whatever is none."""
+    """Parse the DICOM JSON model (PS3.18 F.2); return an empty one for anything else."""
     try:
         response = json.loads(body)
     except (ValueError, RecursionError):
         return {}
-    if isinstance(response, list) and len(response) == 1:  # some give a list of data sets
+    if isinstance(response, list) and len(response) == 1:  # some send a list of data sets
         response = response[0]
     return response if isinstance(response, dict) else {}
 
@@ -98,19 +103,19 @@ def _values(dataset: dict[str, Any], tag: str) -> list[Any]:
 
 
 def _named(item: dict[str, Any]) -> list[str]:
-    """Give the UID of the instance that an item is about; nothing where it does not say."""
+    """Return the UID of the instance that an item is about, as a list that may be empty."""
     uids = _values(item, _REFERENCED_SOP_INSTANCE_UID)
     return [uid.strip(" \0") for uid in uids if isinstance(uid, str)]
 
 
 def _reason(item: dict[str, Any], tag: str) -> int | None:
-    """Read a US value, which some write as text."""
+    """Read a US value, which some services write as text."""
     value = next(iter(_values(item, tag)), None)
     try:
         number = int(value) if isinstance(value, int | str) else -1
     except ValueError:
         return None
-    return number if 0 <= number <= 0xFFFF else None  # noqa: PLR2004 -- a US
+    return number if number in _UNSIGNED_SHORT else None
 
 
 def _failure(item: dict[str, Any]) -> int:

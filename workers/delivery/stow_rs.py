@@ -1,4 +1,4 @@
-"""STOW-RS to a destination: what was sent, what was answered, and what never got through."""
+"""STOW-RS to a destination over HTTP, and the DIMSE status of each response."""
 
 import socket
 import ssl
@@ -31,11 +31,11 @@ from workers.delivery.stow_response import dimse_status, is_about_the_object
 TLS_FAILED: Final = "tls-failed"
 CONNECTION_LOST: Final = "connection-lost"
 NO_ANSWER: Final = "no-answer"
-TOKEN_UNREADABLE: Final = "token-unreadable"  # noqa: S105 -- a word for what went wrong
+TOKEN_UNREADABLE: Final = "token-unreadable"  # noqa: S105 -- the name of a fault
 CA_UNREADABLE: Final = "ca-unreadable"
 CERTIFICATE_UNREADABLE: Final = "client-certificate-unreadable"
 DICOM_JSON: Final = "application/dicom+json"
-MAXIMUM_RESPONSE_BYTES: Final = 1 << 20  # about one object; what is longer says nothing to us
+MAXIMUM_RESPONSE_BYTES: Final = 1 << 20  # about one object; a longer one is not read
 _REQUEST_TIMEOUT, _SERVICE_UNAVAILABLE = 408, 503  # RFC 9110 15.5.9, 15.6.4
 
 
@@ -51,46 +51,47 @@ class WebSender:
 
     @property
     def is_open(self) -> bool:
-        """Whether it may be sent to: a connection that was lost is made again."""
+        """Whether objects can be sent; a lost connection is made again."""
         return not self._client.is_closed
 
     def send(self, path: Path) -> StoreResponse:
-        """Store one object and give the answer.
+        """Store one object and return the response.
 
-        It goes byte for byte; a Comprehensive 3D SR that is answered "SOP class not supported"
-        goes as its Comprehensive SR twin, and so do those after it.
+        The object is sent byte for byte. A Comprehensive 3D SR to which the service responds "SOP
+        class not supported" is sent as its Comprehensive SR fallback, and so are those after it.
 
         Raises:
-            AwayError: the service cannot be reached or turns everybody away.
-            UnreachableError: no answer to this object came.
-            DamagedError: the bytes in the outbox are no DICOM object any more.
-            OSError: the object cannot be read from the outbox.
+            DestinationUnavailableError: the service cannot be reached or refuses every request.
+            NoResponseError: no response to this object came.
+            CorruptOutputError: the file in the outbox is not a DICOM object.
+            OSError: the file cannot be read.
         """
         names = read_names(path)
         is_3d_report = names.sop_class_uid == Comprehensive3DSRStorage
         if self._takes_3d_reports or not is_3d_report:
-            answer = self._store(path.read_bytes(), names.reference)
-            if not is_3d_report or answer.status != SOP_CLASS_NOT_SUPPORTED:
-                return answer
+            response = self._store(path.read_bytes(), names.reference)
+            if not is_3d_report or response.status != SOP_CLASS_NOT_SUPPORTED:
+                return response
             self._takes_3d_reports = False
-        twin = comprehensive_fallback(read_dataset(path), names)
-        return self._store(twin.encode(), Reference(twin.sop_class_uid, twin.sop_instance_uid))
+        fallback = comprehensive_fallback(read_dataset(path), names)
+        sent = Reference(fallback.sop_class_uid, fallback.sop_instance_uid)
+        return self._store(fallback.encode(), sent)
 
     def query(self) -> int:
-        """Ask for one study, without reading it, and give the HTTP status.
+        """Query one study (QIDO-RS) without reading the body, and return the HTTP status.
 
         Raises:
-            UnreachableError: no answer came.
+            NoResponseError: no response came.
         """
         status, _ = self._exchange(
-            "GET", headers={"Accept": DICOM_JSON}, params={"limit": 1}, heard_out=False
+            "GET", headers={"Accept": DICOM_JSON}, params={"limit": 1}, read_body=False
         )
         return status
 
     def _store(self, instance: bytes, sent: Reference) -> StoreResponse:
-        """Store one instance; the second in a row without an answer speaks of the service."""
+        """Store one instance; the second in a row without a response counts against the service."""
         try:
-            answer = self._answer(instance, sent)
+            response = self._post(instance, sent)
         except DestinationUnavailableError:
             raise
         except NoResponseError as exc:
@@ -99,9 +100,9 @@ class WebSender:
                 raise DestinationUnavailableError(str(exc)) from exc
             raise
         self._unanswered = 0
-        return answer
+        return response
 
-    def _answer(self, instance: bytes, sent: Reference) -> StoreResponse:
+    def _post(self, instance: bytes, sent: Reference) -> StoreResponse:
         boundary = uuid.uuid4().hex
         status, body = self._exchange(
             "POST",
@@ -115,43 +116,43 @@ class WebSender:
             return StoreResponse(
                 status=dimse_status(status, body, sent.sop_instance_uid), sent=sent
             )
-        raise _turned_away(status)
+        raise _refused(status)
 
     def _exchange(
         self,
         method: str,
         *,
-        heard_out: bool = True,
+        read_body: bool = True,
         **request: Any,  # noqa: ANN401 -- httpx' own
     ) -> tuple[int, bytes]:
         try:
             with self._client.stream(method, self._studies, **request) as response:
-                return response.status_code, self._body(response) if heard_out else b""
+                return response.status_code, self._body(response) if read_body else b""
         except httpx.TransportError as exc:
             raise _unreachable(exc) from exc
 
     def _body(self, response: httpx.Response) -> bytes:
-        """Read what may say what became of the object; nothing when there is too much of it."""
+        """Read the body of a response; return nothing if it is too long."""
         body, until = bytearray(), time.monotonic() + self._seconds
-        for piece in response.iter_raw():  # not unpacked: a little may become very much
+        for piece in response.iter_raw():  # not decompressed: it may become very long
             body += piece
             if len(body) > MAXIMUM_RESPONSE_BYTES:
                 return b""
-            if time.monotonic() > until:  # each piece came in time, but they never end
+            if time.monotonic() > until:  # each piece came in time, but there is no end
                 raise NoResponseError(NO_ANSWER)
         return bytes(body)
 
 
 @contextmanager
 def open_service(destination: WebDestination) -> Iterator[WebSender]:
-    """Make ready to send to a DICOMweb service; it is connected to when something is sent.
+    """Open a client of a DICOMweb service, which connects when something is sent.
 
-    Token and certificates are read anew, so whoever renews them restarts nothing. Nothing is taken
-    from the environment (proxies, .netrc), and no redirect is followed: the token is for this
+    Token and certificates are read each time, so that renewing them needs no restart. Nothing is
+    taken from the environment (proxies, .netrc), and no redirect is followed: the token is for this
     address.
 
     Raises:
-        AwayError: the token or a certificate cannot be read.
+        DestinationUnavailableError: the token or a certificate cannot be read.
     """
     with httpx.Client(
         headers=_headers(destination),
@@ -177,18 +178,17 @@ def _token(destination: WebDestination) -> str | None:
     try:
         token = destination.bearer_token_file.read_text("ascii").strip()
     except (OSError, UnicodeDecodeError):
-        raise DestinationUnavailableError(
-            TOKEN_UNREADABLE
-        ) from None  # its text may quote the token
-    if not is_bearer_token(token):  # httpx' complaint would quote it
+        # not chained: the message may quote the token
+        raise DestinationUnavailableError(TOKEN_UNREADABLE) from None
+    if not is_bearer_token(token):  # the message of httpx would quote it
         raise DestinationUnavailableError(TOKEN_UNREADABLE)
     return token
 
 
 def _tls(destination: WebDestination) -> ssl.SSLContext:
-    """Trust what the system trusts, or the destination's own authority instead."""
+    """Build a TLS context that trusts the destination's authority, or else those of the system."""
     if not destination.is_encrypted:
-        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # of no use, and cheaper than the system's
+        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # unused, and cheap to make
     try:
         context = ssl.create_default_context(cafile=destination.ca_file)
     except OSError as exc:
@@ -198,7 +198,7 @@ def _tls(destination: WebDestination) -> ssl.SSLContext:
             context.load_cert_chain(
                 destination.client_certificate_file,
                 destination.client_key_file,
-                password=lambda: "",  # or a key with a password would be asked for on a terminal
+                password=lambda: "",  # else OpenSSL would ask for one on a terminal
             )
         except (OSError, ValueError) as exc:
             raise DestinationUnavailableError(CERTIFICATE_UNREADABLE) from exc
@@ -206,15 +206,15 @@ def _tls(destination: WebDestination) -> ssl.SSLContext:
 
 
 def _multipart(instance: bytes, boundary: str) -> bytes:
-    """Give one instance as the payload of a store request (PS3.18 8.6.1.2, RFC 2387)."""
+    """Build the payload of a store request for one instance (PS3.18 8.6.1.2, RFC 2387)."""
     head = f"--{boundary}\r\nContent-Type: application/dicom\r\n\r\n"
     return b"".join((head.encode(), instance, f"\r\n--{boundary}--\r\n".encode()))
 
 
-def _turned_away(status: int) -> NoResponseError:
-    """Name a response that says nothing of the object.
+def _refused(status: int) -> NoResponseError:
+    """Return the error for a response that is not about the object.
 
-    A server error may be of the object's making, so it is held against it alone.
+    The object may have caused a server error, so that one counts against this object alone.
     """
     of_this_object = status == _REQUEST_TIMEOUT or (
         httpx.codes.is_server_error(status) and status != _SERVICE_UNAVAILABLE
@@ -223,7 +223,7 @@ def _turned_away(status: int) -> NoResponseError:
 
 
 def _unreachable(error: httpx.TransportError) -> NoResponseError:
-    """Name what kept a request from being answered."""
+    """Return the error for a request that got no response."""
     causes = list(_causes(error))
     if any(isinstance(each, ssl.SSLError) for each in causes):
         return DestinationUnavailableError(TLS_FAILED)

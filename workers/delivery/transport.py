@@ -1,4 +1,4 @@
-"""A way to a destination: DICOM's own protocol, or DICOMweb."""
+"""The transport to a destination: an association (DIMSE) or a DICOMweb service (STOW-RS)."""
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -11,11 +11,11 @@ from workers.delivery.stored_output import StoreResponse
 
 
 class Transport(Protocol):
-    """What objects are sent by while it is open."""
+    """An open connection that sends objects to one destination."""
 
     @property
     def is_open(self) -> bool:
-        """Whether the destination still listens and answers."""
+        """Whether further objects can be sent."""
 
     def send(self, path: Path) -> StoreResponse:
         """Send one object of the outbox and return the response; see `dimse.Sender.send`."""
@@ -26,13 +26,13 @@ def open_transport(
     calling_ae_title: str,
     sop_classes: Sequence[str],
 ) -> AbstractContextManager[Transport]:
-    """Reach a destination for objects of these SOP classes.
+    """Return the transport to a destination, for objects of these SOP classes.
 
-    Entering raises UnreachableError if it cannot be reached. Over DICOMweb that may show only when
-    something is sent, and `send` raises AwayError.
+    Entering it raises NoResponseError if the destination cannot be reached. Over DICOMweb that may
+    show only when something is sent; `send` then raises DestinationUnavailableError.
     """
     if isinstance(destination, DimseDestination):
         return dimse.associate(destination, calling_ae_title, sop_classes)
     if isinstance(destination, WebDestination):
         return stow_rs.open_service(destination)
-    raise TypeError(f"no way is known to a {type(destination).__name__}")
+    raise TypeError(f"no transport is known for a {type(destination).__name__}")

@@ -1,4 +1,4 @@
-"""What a bundle's folder holds: a description, weights, and a configuration that makes the rest."""
+"""Read a bundle's folder: metadata, weights, and the configuration that makes the rest."""
 
 import hashlib
 import json
@@ -29,10 +29,10 @@ class BundleError(ExplainedError):
 
 
 def read_metadata(bundle: Path) -> dict[str, Any]:
-    """Give configs/metadata.json.
+    """Read configs/metadata.json.
 
     Raises:
-        BundleError: it cannot be read, or is no JSON object.
+        BundleError: it cannot be read, or is not a JSON object.
     """
     path = bundle / METADATA
     try:
@@ -50,10 +50,10 @@ def read_metadata(bundle: Path) -> dict[str, Any]:
 
 
 def describe(metadata: dict[str, Any], operating_point: str | None) -> Model:
-    """Give the model that the metadata describe, at an operating point or at their default.
+    """Build the model that the metadata describe, at an operating point or at the default one.
 
     Raises:
-        BundleError: they lack something, hold nonsense, or have no such operating point.
+        BundleError: the metadata are incomplete or invalid, or have no such operating point.
     """
     try:
         name = operating_point or metadata["default_operating_point"]
@@ -77,15 +77,15 @@ def describe(metadata: dict[str, Any], operating_point: str | None) -> Model:
         )
     except (KeyError, TypeError, ValueError) as error:
         raise BundleError(
-            f"{METADATA} lacks something or holds nonsense ({error!r}): reinstall the bundle"
+            f"{METADATA} is incomplete or invalid ({error!r}): reinstall the bundle"
         ) from error
 
 
 def verified_weights(bundle: Path, metadata: dict[str, Any]) -> bytes:
-    """Give the weights' bytes once they are known to be those that the metadata name.
+    """Read the weights and verify their SHA-256 against the metadata.
 
     Raises:
-        BundleError: they cannot be read, or are others.
+        BundleError: they cannot be read, or have another digest.
     """
     path = bundle / str(metadata["weights"]["path"])
     try:
@@ -100,12 +100,12 @@ def verified_weights(bundle: Path, metadata: dict[str, Any]) -> bytes:
 
 
 def fit(network: torch.nn.Module, weights: bytes) -> None:
-    """Put the weights into the network; whatever torch raises says what does not fit."""
+    """Load the weights into the network; an error of torch says what does not fit."""
     network.load_state_dict(torch.load(BytesIO(weights), map_location="cpu", weights_only=True))
 
 
 def find_device(name: str) -> torch.device:
-    """Give the device of that name, or for "auto" CUDA where there is one.
+    """Return the device of that name, or for "auto" CUDA where there is one.
 
     Raises:
         BundleError: there is no such device.
@@ -124,13 +124,13 @@ def find_device(name: str) -> torch.device:
 
 
 def parse_configuration(bundle: Path, metadata: dict[str, Any]) -> ConfigParser:
-    """Give the parsed configs/inference.yaml, its scripts importable and rooted in `bundle`.
+    """Parse configs/inference.yaml, with the bundle's scripts importable and `bundle` as its root.
 
     A configuration is code: it may raise anything.
     """
     for name in [name for name in sys.modules if name.split(".")[0] == "scripts"]:
         if not str(getattr(sys.modules[name], "__file__", "")).startswith(f"{bundle}/"):
-            del sys.modules[name]  # another bundle's; what it made keeps working
+            del sys.modules[name]  # another bundle's; objects made from it keep working
     if str(bundle) in sys.path:
         sys.path.remove(str(bundle))
     sys.path.insert(1, str(bundle))
@@ -143,15 +143,15 @@ def parse_configuration(bundle: Path, metadata: dict[str, Any]) -> ConfigParser:
 
 
 def code_behind(error: BaseException) -> str | None:
-    """Give the code of the refusal that led to an error, if one did, known to us or not."""
+    """Return the code of the refusal that led to an error, known or not; None if there is none."""
     codes = (getattr(each, "code", None) for each in _chain(error))
     return next((code for code in codes if isinstance(code, str)), None)
 
 
 def refusal_behind(error: BaseException) -> NotAnalysable | None:
-    """Give the refusal that led to an error, if one with a reason of ours did.
+    """Return the refusal with a known reason that led to an error, if one did.
 
-    MONAI wraps what a transform raises, so it may lie some way behind.
+    MONAI wraps what a transform raises, so the refusal may be several causes away.
     """
     for each in _chain(error):
         code = getattr(each, "code", None)
@@ -161,9 +161,9 @@ def refusal_behind(error: BaseException) -> NotAnalysable | None:
 
 
 def root(error: BaseException) -> BaseException:
-    """Give what a chain of wrapped exceptions began with.
+    """Return the first exception of a chain of wrapped ones.
 
-    The chain ends early at a coded refusal: what lies behind that is a decoder's own trouble.
+    The chain ends early at a coded refusal: its causes are a decoder's own errors.
     """
     for each in _chain(error):
         if each.__cause__ is None or hasattr(each, "code"):
@@ -172,7 +172,7 @@ def root(error: BaseException) -> BaseException:
 
 
 def in_one_line(error: BaseException) -> str:
-    """Say what a chain of wrapped exceptions began with."""
+    """Describe the first exception of a chain of wrapped ones in one line."""
     cause = root(error)
     words = " ".join(f"{type(cause).__name__}: {cause}".split())
     return words if len(words) <= _LONGEST else f"{words[:_LONGEST]}…"

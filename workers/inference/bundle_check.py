@@ -1,8 +1,8 @@
-"""Says all that a bundle lacks, not only what would stop it first: `lobar check` asks it."""
+"""Check a bundle for `lobar check`: all its faults, not only the first that would stop it."""
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 import torch
 from monai.bundle.config_parser import ConfigParser
@@ -23,30 +23,34 @@ from workers.inference.bundle import (
     read_metadata,
     verified_weights,
 )
-from workers.inference.bundle_smoke_test import Told, note, trial, wrong
+from workers.inference.bundle_smoke_test import Checks, error_result, note_result, run_smoke_test
 from workers.inference.pipeline import Pipeline
 from workers.prediction import Model
 
-_WRONG: Final = 2
+_ERROR: Final = 2
 _FIGURES: Final = ("sensitivity", "specificity")
 
 
 def inspect(settings: BundleSettings) -> list[CheckResult]:
-    """Say whether a bundle can be used, what it lacks for that, and what is worth knowing of it."""
-    found: list[CheckResult] = []
-    said = _told(settings.path.resolve(), settings)
-    while True:
-        try:
-            found.append(next(said))
-        except StopIteration as end:
-            sentence: str = end.value
-            break
-    if not any(finding.severity == _WRONG for finding in found):
-        found.insert(0, CheckResult(subject="bundle", message=sentence))
-    return list(dict.fromkeys(found))  # two radiographs may have met the same fault
+    """Check whether a bundle can be used.
+
+    Returns:
+        A summary if it can, else every error; and notes on what it does without.
+    """
+    summary = ""
+
+    def collect() -> Iterator[CheckResult]:
+        nonlocal summary
+        summary = yield from _check(settings.path.resolve(), settings)
+
+    results = list(dict.fromkeys(collect()))  # two radiographs may meet the same fault
+    if not any(each.severity == _ERROR for each in results):
+        results.insert(0, CheckResult(subject="bundle", message=summary))
+    return results
 
 
-def _told(bundle: Path, settings: BundleSettings) -> Told[str]:
+def _check(bundle: Path, settings: BundleSettings) -> Checks[str]:
+    """Check every part of a bundle and return a summary."""
     metadata = yield from _metadata(bundle)
     model = None
     if metadata is not None:
@@ -55,8 +59,8 @@ def _told(bundle: Path, settings: BundleSettings) -> Told[str]:
     parts = yield from _parts(bundle, metadata or {})
     weights = yield from _weights(bundle, metadata or {})
     pipeline = yield from _assembled(parts, weights, device)
-    tried = "" if pipeline is None else (yield from trial(pipeline))
-    return "" if model is None else f"{_name(model)} on {device}, {_point(model)}; {tried}"
+    smoke_test = "" if pipeline is None else (yield from run_smoke_test(pipeline))
+    return "" if model is None else f"{_name(model)} on {device}, {_point(model)}; {smoke_test}"
 
 
 def _name(model: Model) -> str:
@@ -68,24 +72,24 @@ def _point(model: Model) -> str:
     return f"operating point {point.name} at {point.threshold:.3f}"
 
 
-def _metadata(bundle: Path) -> Told[dict[str, Any] | None]:
+def _metadata(bundle: Path) -> Checks[dict[str, Any] | None]:
     try:
         return read_metadata(bundle)
     except BundleError as error:
-        yield wrong(str(error))
+        yield error_result(str(error))
         return None
 
 
-def _description(metadata: dict[str, Any], operating_point: str | None) -> Told[Model | None]:
-    lacks = [
+def _description(metadata: dict[str, Any], operating_point: str | None) -> Checks[Model | None]:
+    faults = [
         *_identity_faults(metadata),
         *_points_faults(metadata.get("operating_points")),
         *_choice_faults(metadata, operating_point),
     ]
-    for each in lacks:
-        yield wrong(f"{METADATA} {each}")
-    yield from _worth_knowing(metadata)
-    return None if lacks else describe(metadata, operating_point)
+    for each in faults:
+        yield error_result(f"{METADATA} {each}")
+    yield from _notes(metadata)
+    return None if faults else describe(metadata, operating_point)
 
 
 def _identity_faults(metadata: dict[str, Any]) -> Iterator[str]:
@@ -94,7 +98,7 @@ def _identity_faults(metadata: dict[str, Any]) -> Iterator[str]:
             yield f'lacks "{key}": reports name the model by it'
     for key in ("path", "sha256"):
         if not _is_text(_inside(metadata, "weights", key)):
-            yield f'lacks "weights": {{"{key}": …}}: a report must name the weights it rests on'
+            yield f'lacks "weights": {{"{key}": …}}: a report must name its weights'
     if not _is_text(_inside(metadata, "calibration", "method")):
         yield (
             'lacks "calibration": {"method": …}: name the method, or "none" if the probabilities '
@@ -110,14 +114,19 @@ def _points_faults(points: object) -> Iterator[str]:
         )
         return
     for name, point in points.items():
-        threshold = _inside({"point": point}, "point", "threshold")
-        band = _inside({"point": point}, "point", "indeterminate")
-        if not _is_number(threshold):
-            yield f'lacks a "threshold" for the operating point {name}'
-        if not (isinstance(band, list) and len(band) == len("ab") and all(map(_is_number, band))):
+        values = point if isinstance(point, dict) else {}
+        yield from _point_faults(name, values.get("threshold"), values.get("indeterminate"))
+
+
+def _point_faults(name: str, threshold: object, band: object) -> Iterator[str]:
+    if not _is_number(threshold):
+        yield f'lacks a "threshold" for the operating point {name}'
+    match band:
+        case [low, high] if _is_number(low) and _is_number(high):
+            if _is_number(threshold) and not 0 <= low <= threshold <= high <= 1:
+                yield f"has an operating point {name} whose band excludes its threshold"
+        case _:
             yield f'lacks "indeterminate": [low, high] for the operating point {name}'
-        elif _is_number(threshold) and not 0 <= band[0] <= threshold <= band[1] <= 1:
-            yield f"has for the operating point {name} a band that does not hold its threshold"
 
 
 def _choice_faults(metadata: dict[str, Any], operating_point: str | None) -> Iterator[str]:
@@ -135,86 +144,87 @@ def _choices(names: dict[str, Any]) -> str:
     return f"choose one of {', '.join(names)}" if names else "it has none"
 
 
-def _worth_knowing(metadata: dict[str, Any]) -> Iterator[CheckResult]:
+def _notes(metadata: dict[str, Any]) -> Iterator[CheckResult]:
     if _inside(metadata, "calibration", "method") == "none":
-        yield note("its probabilities are not calibrated, and its reports say so")
+        yield note_result("its probabilities are not calibrated, and its reports say so")
     points = metadata.get("operating_points")
     for name, point in points.items() if isinstance(points, dict) else ():
-        missing = [key for key in _FIGURES if not _is_number(_inside({"_": point}, "_", key))]
+        values = point if isinstance(point, dict) else {}
+        missing = [key for key in _FIGURES if not _is_number(values.get(key))]
         if missing:
-            yield note(f"its operating point {name} states no {' and no '.join(missing)}")
+            yield note_result(f"its operating point {name} states no {' and no '.join(missing)}")
     if not _is_text(metadata.get("intended_use")):
-        yield note(f'{METADATA} has no "intended_use": nobody can tell what the model is for')
+        yield note_result(f'{METADATA} has no "intended_use", which says what the model is for')
 
 
-def _device(name: str) -> Told[torch.device]:
+def _device(name: str) -> Checks[torch.device]:
     try:
         return find_device(name)
     except BundleError as error:
-        yield wrong(str(error))
-        return torch.device("cpu")  # so that the rest is tried all the same
+        yield error_result(str(error))
+        return torch.device("cpu")  # so that the rest is checked nonetheless
 
 
-def _parts(bundle: Path, metadata: dict[str, Any]) -> Told[dict[str, Any]]:
-    """Make each section of the configuration by itself; give those that could be made."""
+def _parts(bundle: Path, metadata: dict[str, Any]) -> Checks[dict[str, Any]]:
+    """Build each section of the configuration by itself; return those that could be built."""
     try:
         config = parse_configuration(bundle, metadata)
     except Exception as error:  # noqa: BLE001 -- a configuration is code: it may raise anything
-        yield wrong(f"{CONFIGURATION} cannot be read ({in_one_line(error)})")
+        yield error_result(f"{CONFIGURATION} cannot be read ({in_one_line(error)})")
         return {}
     parts = {}
     for key in SECTIONS:
         if key not in config:
-            yield wrong(f"{CONFIGURATION} lacks {key}")
+            yield error_result(f"{CONFIGURATION} lacks {key}")
             continue
-        made = yield from _made(config, key)
-        if made is not None:
-            parts[key] = made
+        part = yield from _built(config, key)
+        if part is not None:
+            parts[key] = part
     return parts
 
 
-def _made(config: ConfigParser, key: str) -> Told[Any | None]:
+def _built(config: ConfigParser, key: str) -> Checks[Any | None]:
     try:
-        made = config.get_parsed_content(key)
+        part = config.get_parsed_content(key)
     except Exception as error:  # noqa: BLE001 -- as above
-        yield wrong(f"{CONFIGURATION}: {key} cannot be made ({in_one_line(error)})")
+        yield error_result(f"{CONFIGURATION}: {key} cannot be built ({in_one_line(error)})")
         return None
-    if key == "network_def" and not isinstance(made, torch.nn.Module):
-        yield wrong(f"{CONFIGURATION}: network_def makes no torch.nn.Module")
-    elif key == "preprocessing" and not isinstance(made, Compose):
-        yield wrong(
-            f"{CONFIGURATION}: preprocessing is no Compose; let it be one whose first transform "
-            "opens the radiograph"
+    if key == "network_def" and not isinstance(part, torch.nn.Module):
+        yield error_result(f"{CONFIGURATION}: network_def is not a torch.nn.Module")
+    elif key == "preprocessing" and not isinstance(part, Compose):
+        yield error_result(
+            f"{CONFIGURATION}: preprocessing is not a Compose; use one whose first "
+            "transform opens the radiograph"
         )
-    elif not callable(made):
-        yield wrong(f"{CONFIGURATION}: {key} makes nothing that can be called")
+    elif not callable(part):
+        yield error_result(f"{CONFIGURATION}: {key} is not callable")
     else:
-        return made
+        return part
     return None
 
 
-def _weights(bundle: Path, metadata: dict[str, Any]) -> Told[bytes | None]:
+def _weights(bundle: Path, metadata: dict[str, Any]) -> Checks[bytes | None]:
     if not all(_is_text(_inside(metadata, "weights", key)) for key in ("path", "sha256")):
-        return None  # told with the description
+        return None  # reported with the description
     try:
         return verified_weights(bundle, metadata)
     except BundleError as error:
-        yield wrong(str(error))
+        yield error_result(str(error))
         return None
 
 
 def _assembled(
     parts: dict[str, Any], weights: bytes | None, device: torch.device
-) -> Told[Pipeline | None]:
+) -> Checks[Pipeline | None]:
     network = parts.get("network_def")
     if network is None or weights is None:
         return None
     try:
         fit(network, weights)
-    except Exception as error:  # noqa: BLE001 -- torch raises many things over a strange file
-        yield wrong(
+    except Exception as error:  # noqa: BLE001 -- an unknown file makes torch raise many kinds
+        yield error_result(
             f"the weights do not load with weights_only=True or do not fit network_def "
-            f"({in_one_line(error)}): save network.state_dict() of that very network"
+            f"({in_one_line(error)}): save the state_dict() of that network"
         )
         return None
     if len(parts) < len(SECTIONS):
@@ -237,5 +247,5 @@ def _is_text(value: object) -> bool:
     return isinstance(value, str) and bool(value.strip())
 
 
-def _is_number(value: object) -> bool:
+def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool)

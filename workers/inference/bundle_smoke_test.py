@@ -1,6 +1,6 @@
-"""Tries a bundle on radiographs made on the fly: does it keep the contract, whatever it is?
+"""Run a bundle on synthetic radiographs and check that it keeps the contract of bundles.
 
-They are drawn, show nobody, and are in DICOM, as everything is that the service gives a bundle.
+The radiographs are drawn, show nobody, and are DICOM, as everything is that the service reads.
 """
 
 import io
@@ -23,68 +23,68 @@ from workers.prediction import NotAnalysable, Region
 
 Picture = NDArray[np.uint8]
 Result = TypeVar("Result")
-Told = Generator[CheckResult, None, Result]  # says what is wrong on the way to a result
+Checks = Generator[CheckResult, None, Result]  # yields faults and notes, returns a result
 
-TOLERANCE: Final = 1e-4  # of a probability; other batches add in another order
-SIZES: Final = ((420, 360), (300, 400))  # rows, columns: of both proportions
+TOLERANCE: Final = 1e-4  # of a probability; other batch sizes sum in another order
+SIZES: Final = ((420, 360), (300, 400))  # rows, columns: portrait and landscape
 _BRIGHTEST: Final = 255
-_ALIKE: Final = 0.02  # of brightness, between two ways to the same picture
+_NEARLY_EQUAL: Final = 0.02  # of brightness or of an edge
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Trial:
-    """Where the radiographs of a trial lie."""
+class SyntheticRadiographs:
+    """The files that a bundle is run on."""
 
     chests: tuple[Path, ...]
     inverted: Path  # the first of them as MONOCHROME1
     png: Path  # the first of them
-    others: tuple[Path, ...]  # what is no chest
+    others: tuple[Path, ...]  # no chests
 
 
-def wrong(message: str) -> CheckResult:
-    """Give what makes a bundle unusable."""
+def error_result(message: str) -> CheckResult:
+    """Build the result for a fault that makes a bundle unusable."""
     return CheckResult(subject="bundle", message=message, severity=2)
 
 
-def note(message: str) -> CheckResult:
-    """Give what is worth knowing of a bundle."""
+def note_result(message: str) -> CheckResult:
+    """Build the result for something that a bundle does without."""
     return CheckResult(subject="bundle", message=message, severity=1)
 
 
-def trial(pipeline: Pipeline) -> Told[str]:
-    """Try a pipeline; give what it made of the radiographs, in words."""
+def run_smoke_test(pipeline: Pipeline) -> Checks[str]:
+    """Run a pipeline on synthetic radiographs and return a summary of its outputs."""
     with TemporaryDirectory(prefix="lobar-check-") as folder:
         radiographs = _draw(Path(folder))
         read = []
         for path in radiographs.chests:
             read.append((yield from _read(pipeline, path)))  # noqa: PERF401 -- it yields
-        prepared = [each for each in read if isinstance(each, ModelInput)]
-        yield from _pictures(prepared, read)
-        answers = yield from _answers(pipeline, [each.tensor for each in prepared])
-        if answers:
-            yield from _ways_in(pipeline, radiographs, prepared[0])
-            yield from _gate(pipeline, radiographs.others)
-            yield from _regions(pipeline, prepared[0], answers)
+        inputs = [each for each in read if isinstance(each, ModelInput)]
+        yield from _check_inputs(inputs, read)
+        outputs = yield from _check_outputs(pipeline, [each.tensor for each in inputs])
+        if outputs:
+            yield from _check_formats(pipeline, radiographs, inputs[0])
+            yield from _check_gate(pipeline, radiographs.others)
+            yield from _check_regions(pipeline, inputs[0], outputs)
     refusals = [each for each in read if isinstance(each, NotAnalysable)]
-    return _in_words([*answers, *refusals])
+    return _summary([*outputs, *refusals])
 
 
-def _in_words(answers: Sequence[ModelOutput | NotAnalysable]) -> str:
-    """Say what came of the trial; a refusal is a fair answer to a radiograph that was drawn."""
-    numbers = [f"{each.probability:.3f}" for each in answers if isinstance(each, ModelOutput)]
-    reasons = sorted({each.reason for each in answers if isinstance(each, NotAnalysable)})
+def _summary(outputs: Sequence[ModelOutput | NotAnalysable]) -> str:
+    """Summarise the outputs; a bundle may well refuse a radiograph that was drawn."""
+    numbers = [f"{each.probability:.3f}" for each in outputs if isinstance(each, ModelOutput)]
+    reasons = sorted({each.reason for each in outputs if isinstance(each, NotAnalysable)})
     given = [f"gives the probability {' and '.join(numbers)}"] if numbers else []
     refused = [f"refuses as {' and '.join(reasons)}"] if reasons else []
     return f"of {len(SIZES)} drawn radiographs it {' and '.join([*given, *refused])}"
 
 
-def _read(pipeline: Pipeline, path: Path) -> Told[ModelInput | NotAnalysable | None]:
+def _read(pipeline: Pipeline, path: Path) -> Checks[ModelInput | NotAnalysable | None]:
     try:
         return pipeline.read(path)
     except NotAnalysable as refusal:
         return refusal
     except Exception as error:  # noqa: BLE001 -- a bundle may raise anything
-        yield wrong(_explained("preprocessing", error))
+        yield error_result(_explained("preprocessing", error))
         return None
 
 
@@ -99,26 +99,26 @@ def _explained(stage: str, error: Exception) -> str:
     return f"{stage} fails on a drawn radiograph ({in_one_line(error)})"
 
 
-def _pictures(
-    prepared: Sequence[ModelInput], read: Sequence[ModelInput | NotAnalysable | None]
-) -> Told[None]:
-    """Hold to the radiographs what overlays would show and what would be stacked to a batch."""
+def _check_inputs(
+    inputs: Sequence[ModelInput], read: Sequence[ModelInput | NotAnalysable | None]
+) -> Checks[None]:
+    """Check the pictures that overlays would show, and that the tensors can share a batch."""
     sizes = [size for size, each in zip(SIZES, read, strict=True) if isinstance(each, ModelInput)]
-    for size, each in zip(sizes, prepared, strict=True):
+    for size, each in zip(sizes, inputs, strict=True):
         if each.picture.shape != size:
-            yield wrong(
+            yield error_result(
                 f"the first transform of preprocessing gives {_by(each.picture.shape)} for "
                 f"{_by(size)} rows by columns: let it give 1 x rows x columns, not turned"
             )
         low, high = float(each.picture.min()), float(each.picture.max())
-        if not (low >= -_ALIKE and high <= 1 + _ALIKE):
-            yield wrong(
+        if not (low >= -_NEARLY_EQUAL and high <= 1 + _NEARLY_EQUAL):
+            yield error_result(
                 f"the first transform of preprocessing gives values from {low:.4g} to {high:.4g}: "
                 "let it give 0 for black to 1 for white, as the overlay shows them"
             )
-    shapes = sorted({tuple(each.tensor.shape) for each in prepared})
+    shapes = sorted({tuple(each.tensor.shape) for each in inputs})
     if len(shapes) > 1:
-        yield wrong(
+        yield error_result(
             f"preprocessing gives tensors of {' and '.join(map(_by, shapes))} for radiographs of "
             "two sizes: let it give one shape, so that they can share a batch"
         )
@@ -128,34 +128,36 @@ def _by(shape: Sequence[int]) -> str:
     return " x ".join(map(str, shape))
 
 
-def _answers(
+def _check_outputs(
     pipeline: Pipeline, tensors: Sequence[torch.Tensor]
-) -> Told[list[ModelOutput | NotAnalysable]]:
+) -> Checks[list[ModelOutput | NotAnalysable]]:
     if len({each.shape for each in tensors}) != 1:
-        return []  # told, or nothing to try
+        return []  # reported already, or nothing to run
     try:
         together = pipeline.answer(tensors)
         again = pipeline.answer(tensors)
         alone = [pipeline.answer([each])[0] for each in tensors]
     except Exception as error:  # noqa: BLE001 -- a bundle may raise anything
-        yield wrong(_explained("inferer or postprocessing", error))
+        yield error_result(_explained("inferer or postprocessing", error))
         return []
-    for answer in together:
-        if isinstance(answer, ModelOutput) and not 0 <= answer.probability <= 1:
-            yield wrong(
-                f'postprocessing gives {answer.probability:.4g} for "pred", which is no '
+    for output in together:
+        if isinstance(output, ModelOutput) and not 0 <= output.probability <= 1:
+            yield error_result(
+                f'postprocessing gives {output.probability:.4g} for "pred", which is no '
                 "probability: let it end with a sigmoid"
             )
-    if not all(map(_alike, together, again)):
-        yield wrong("it gives one radiograph two answers when asked twice: is something random?")
-    elif not all(map(_alike, together, alone)):
-        yield wrong(
-            "it gives a radiograph alone another answer than in a batch: let it read each by itself"
+    if not all(map(_same_output, together, again)):
+        yield error_result(
+            "it gives two outputs for one radiograph that is read twice: is something random?"
+        )
+    elif not all(map(_same_output, together, alone)):
+        yield error_result(
+            "it gives another output for a radiograph alone than in a batch: read each by itself"
         )
     return together
 
 
-def _alike(one: ModelOutput | NotAnalysable, other: ModelOutput | NotAnalysable) -> bool:
+def _same_output(one: ModelOutput | NotAnalysable, other: ModelOutput | NotAnalysable) -> bool:
     if isinstance(one, ModelOutput) and isinstance(other, ModelOutput):
         return abs(one.probability - other.probability) <= TOLERANCE and _same_place(
             one.region, other.region
@@ -174,56 +176,62 @@ def _same_place(one: Region | None, other: Region | None) -> bool:
         one.bottom - other.bottom,
         one.right - other.right,
     )
-    return max(map(abs, apart)) <= _ALIKE
+    return max(map(abs, apart)) <= _NEARLY_EQUAL
 
 
-def _ways_in(pipeline: Pipeline, radiographs: Trial, first: ModelInput) -> Told[None]:
-    """Give the first radiograph in two other wrappings, which should change nothing."""
+def _check_formats(
+    pipeline: Pipeline, radiographs: SyntheticRadiographs, first: ModelInput
+) -> Checks[None]:
+    """Read the first radiograph from two other formats, which should change nothing."""
     try:
         inverted = pipeline.read(radiographs.inverted).picture
     except Exception as error:  # noqa: BLE001 -- as above
-        yield note(f"it cannot read MONOCHROME1, as many CR are ({in_one_line(error)})")
+        yield note_result(f"it cannot read MONOCHROME1, as many CR are ({in_one_line(error)})")
     else:
         if not _same_picture(inverted, first.picture):
-            yield note(
+            yield note_result(
                 "it does not heed MONOCHROME1: such radiographs, as many CR are, reach its "
                 "network with their tones inverted"
             )
     try:
         pipeline.read(radiographs.png)
     except Exception as error:  # noqa: BLE001 -- as above
-        yield note(f"it cannot read PNG, so `lobar analyze` cannot either ({in_one_line(error)})")
+        yield note_result(
+            f"it cannot read PNG, so `lobar analyze` cannot either ({in_one_line(error)})"
+        )
 
 
 def _same_picture(one: NDArray[np.float32], other: NDArray[np.float32]) -> bool:
-    return one.shape == other.shape and float(np.abs(one - other).mean()) <= _ALIKE
+    return one.shape == other.shape and float(np.abs(one - other).mean()) <= _NEARLY_EQUAL
 
 
-def _gate(pipeline: Pipeline, others: Sequence[Path]) -> Told[None]:
-    """Say so if what is no chest gets a probability like any other."""
+def _check_gate(pipeline: Pipeline, others: Sequence[Path]) -> Checks[None]:
+    """Check whether pictures without a chest are refused."""
     for path in others:
         try:
-            [answer] = pipeline.answer([pipeline.read(path).tensor])
+            [output] = pipeline.answer([pipeline.read(path).tensor])
         except NotAnalysable:
             return
         except Exception as error:  # noqa: BLE001 -- as above
-            yield wrong(_explained("given what is no chest, it", error))
+            yield error_result(_explained("given no chest, it", error))
             return
-        if isinstance(answer, NotAnalysable):
+        if isinstance(output, NotAnalysable):
             return
-    yield note("it has no gate: it gives noise and stripes a probability too, and reports them")
+    yield note_result(
+        "it has no gate: it gives noise and stripes a probability too, and reports them"
+    )
 
 
-def _regions(
-    pipeline: Pipeline, first: ModelInput, answers: Sequence[ModelOutput | NotAnalysable]
-) -> Told[None]:
-    """Say so if there is nothing that a region could come of; none is named of what is healthy."""
-    named = any(isinstance(answer, ModelOutput) and answer.region for answer in answers)
+def _check_regions(
+    pipeline: Pipeline, first: ModelInput, outputs: Sequence[ModelOutput | NotAnalysable]
+) -> Checks[None]:
+    """Check whether a region can be named at all; none need be named for healthy lungs."""
+    named = any(isinstance(each, ModelOutput) and each.region for each in outputs)
     if not named and pipeline.forward(first.tensor[None]).keys() == {"pred"}:
-        yield note("it names no region: its reports say whether, not where")
+        yield note_result("it names no region: its reports say whether, not where")
 
 
-def _draw(folder: Path) -> Trial:
+def _draw(folder: Path) -> SyntheticRadiographs:
     chests = [_chest(rows, columns) for rows, columns in SIZES]
     rows, columns = SIZES[0]
     noise = np.random.default_rng(1).integers(0, _BRIGHTEST + 1, (rows, columns), dtype=np.uint8)
@@ -231,7 +239,7 @@ def _draw(folder: Path) -> Trial:
     stripes[:, ::7] = _BRIGHTEST
     png = folder / "chest.png"
     png.write_bytes(_png(chests[0]))
-    return Trial(
+    return SyntheticRadiographs(
         chests=tuple(_dicom(folder / f"chest-{place}", each) for place, each in enumerate(chests)),
         inverted=_dicom(folder / "inverted", chests[0], inverted=True),
         png=png,

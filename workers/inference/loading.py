@@ -1,4 +1,4 @@
-"""One instance made ready for the network, or the coded reason why it is not for it."""
+"""Load one instance: its header, and its pixels as the network and a viewer need them."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,21 +17,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadedInstance:
-    """A header to report on, and the pixels as the network and a viewer want them."""
+    """A header to report on, and the pixels as the network and a viewer need them."""
 
     header: Dataset
     prepared: "ModelInput"
 
 
 def read(predictor: "Predictor", path: Path) -> LoadedInstance:
-    """Read an instance of the spool.
+    """Load an instance of the spool.
 
     Raises:
-        NotAnalysable: the header or the pixels are not for this model, or cannot be decoded.
-        OSError: the bytes cannot be read.
+        NotAnalysable: the header or the pixels are out of scope, or cannot be decoded.
+        OSError: the file cannot be read.
     """
     header = read_header(path)
-    # judged in a copy: the report is written from elements that nobody has decoded
+    # checked in a copy: the report is written from elements that are still undecoded
     reason = out_of_scope(Dataset({tag: header.get_item(tag) for tag in header.keys()}))  # noqa: SIM118 -- iterating a Dataset decodes
     if reason is not None:
         raise NotAnalysable(reason)
@@ -39,15 +39,15 @@ def read(predictor: "Predictor", path: Path) -> LoadedInstance:
 
 
 def read_header(path: Path) -> Dataset:
-    """Read what stands before the pixels, its elements undecoded.
+    """Read the data set before the pixels, its elements undecoded.
 
     Raises:
         NotAnalysable: it cannot be read as DICOM.
-        OSError: the bytes cannot be read.
+        OSError: the file cannot be read.
     """
     try:
         return dcmread(path, stop_before_pixels=True, force=True)
     except (OSError, MemoryError):
         raise
-    except Exception as exc:  # pydicom raises what a broken element makes it raise, for ever
+    except Exception as exc:  # a broken element makes pydicom raise many kinds, each time
         raise NotAnalysable(Reason.UNDECODABLE) from exc

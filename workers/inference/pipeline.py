@@ -1,4 +1,4 @@
-"""A bundle's parts in a row: a path in, a probability or a refusal out."""
+"""A bundle's four parts in order: from a path to a probability or a refusal."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ from workers.inference.bundle import BundleError, fit, refusal_behind, root
 from workers.prediction import NotAnalysable, Region
 
 PICTURE_SIDE: Final = 1024
-Outputs = dict[str, torch.Tensor]  # what the inferer gave, float32 on the CPU, the batch first
+Outputs = dict[str, torch.Tensor]  # of the inferer by name, float32 on the CPU, the batch first
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelInput:
-    """One radiograph as the network wants it, and as a person does."""
+    """One radiograph as the network needs it, and as a viewer does."""
 
     tensor: torch.Tensor  # CxHxW float32 on the CPU
     picture: NDArray[np.float32]  # rows x columns, 0 black to 1 white, at most PICTURE_SIDE a side
@@ -27,7 +27,7 @@ class ModelInput:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelOutput:
-    """What postprocessing made of one radiograph; whether it is a probability is yet to be seen."""
+    """The output of postprocessing for one radiograph, its range still unchecked."""
 
     probability: float
     region: Region | None
@@ -47,13 +47,16 @@ class Pipeline:
     device: torch.device
 
     def read(self, path: Path) -> ModelInput:
-        """Give one radiograph for the network and for a person, decoded once.
+        """Read one radiograph for the network and for a viewer, decoded once.
 
-        The bundle's first transform opens the radiograph; the rest is for the network. Raises
-        NotAnalysable for a radiograph that the bundle refuses, OSError for a path that cannot be
-        read, and whatever else a transform raises.
+        The bundle's first transform opens the radiograph; the others prepare it for the network.
+        Any other error of a transform passes through.
+
+        Raises:
+            NotAnalysable: the bundle refuses the radiograph.
+            OSError: the file cannot be read.
         """
-        path.open("rb").close()  # MONAI's readers would hide why a path cannot be read
+        path.open("rb").close()  # MONAI's readers would hide why a file cannot be read
         try:
             opened = self.preprocessing({"image": str(path)}, end=1)
             picture = _shrunk(torch.as_tensor(opened["image"], dtype=torch.float32))
@@ -69,10 +72,10 @@ class Pipeline:
         return ModelInput(tensor=tensor, picture=picture)
 
     def answer(self, prepared: Sequence[torch.Tensor]) -> list[ModelOutput | NotAnalysable]:
-        """Give an answer for each prepared radiograph or the refusal of it, in their order.
+        """Return an output or a refusal for each input CxHxW, in their order.
 
         Raises:
-            BundleError: the inferer's outputs are not what a bundle gives.
+            BundleError: the inferer's outputs break the contract of bundles.
         """
         if not prepared:
             return []
@@ -83,7 +86,7 @@ class Pipeline:
         ]
 
     def forward(self, images: torch.Tensor) -> Outputs:
-        """Give the inferer's outputs for images BxCxHxW; what the GPU cannot hold is halved."""
+        """Return the inferer's outputs for images BxCxHxW; halve a batch that exceeds the GPU."""
         try:
             with torch.inference_mode():
                 given = self.inferer(images.to(self.device), self.network)
@@ -98,17 +101,17 @@ class Pipeline:
 
     def _conclude(self, outputs: Outputs) -> ModelOutput | NotAnalysable:
         try:
-            with torch.inference_mode():  # tensors made in it may not be changed outside of it
+            with torch.inference_mode():  # tensors made in it cannot be changed outside of it
                 found = self.postprocessing(dict(outputs))
         except Exception as error:
             if refusal := refusal_behind(error):
-                return refusal  # this radiograph's alone: the others of the batch go on
+                return refusal  # of this radiograph alone: the others of the batch go on
             raise
         return ModelOutput(probability=float(found["pred"]), region=_region(found.get("region")))
 
 
 def assemble(config: ConfigParser, weights: bytes, device: torch.device) -> Pipeline:
-    """Make a bundle's parts and fit the weights; a bundle is code, so it may raise anything."""
+    """Build the pipeline of a bundle and load its weights; its code may raise anything."""
     network = config.get_parsed_content("network_def")
     fit(network, weights)
     return Pipeline(
@@ -121,7 +124,7 @@ def assemble(config: ConfigParser, weights: bytes, device: torch.device) -> Pipe
 
 
 def _named(given: torch.Tensor | Mapping[str, torch.Tensor], *, batch: int) -> Outputs:
-    """Give an inferer's outputs by name; a plain tensor is the logits."""
+    """Return an inferer's outputs by name; a plain tensor is the logits."""
     outputs = given if isinstance(given, Mapping) else {"pred": given}
     if "pred" not in outputs:
         raise BundleError(
@@ -145,7 +148,7 @@ def _region(found: Any) -> Region | None:  # noqa: ANN401 -- a bundle's own list
 
 
 def _shrunk(image: torch.Tensor) -> NDArray[np.float32]:
-    """Give 1xHxW as HxW, averaged down to what an overlay can show: a batch holds many of them."""
+    """Return 1xHxW as HxW, averaged down to PICTURE_SIDE: a batch holds many of them."""
     scale = max(image.shape[-2:]) / PICTURE_SIDE
     if scale > 1:
         rows, columns = (max(1, round(side / scale)) for side in image.shape[-2:])

@@ -1,4 +1,4 @@
-"""The bundle as a function: a path in, a prediction out."""
+"""A loaded bundle: predict radiographs from paths."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,7 +36,16 @@ class Predictor:
     def __init__(
         self, bundle: Path, *, device: str = "auto", operating_point: str | None = None
     ) -> None:
-        """Load `bundle` on `device` ("auto": CUDA where there is one), or raise BundleError."""
+        """Load a bundle.
+
+        Args:
+            bundle: the bundle's folder.
+            device: of the network; "auto" is CUDA where there is one.
+            operating_point: a name of the metadata's; their default if there is none.
+
+        Raises:
+            BundleError: it cannot be used.
+        """
         bundle = bundle.resolve()
         metadata = read_metadata(bundle)
         self.model = describe(metadata, operating_point)
@@ -48,45 +57,47 @@ class Predictor:
         except Exception as error:  # a bundle's configuration is code: it may raise anything
             raise BundleError(
                 f"{bundle}: {CONFIGURATION} cannot be used ({in_one_line(error)}); reinstall the "
-                "bundle or mend its configuration: `lobar check` says all that it lacks"
+                "bundle or correct its configuration: `lobar check` lists all its faults"
             ) from error
 
     @property
     def device(self) -> str:
-        """Where the network runs: cpu, cuda or cuda:N."""
+        """The device of the network: cpu, cuda or cuda:N."""
         return str(self._pipeline.device)
 
     def prepare(self, path: Path) -> torch.Tensor:
-        """Give the network's input for one radiograph, CxHxW float32 on the CPU.
+        """Return the network's input for one radiograph, CxHxW float32 on the CPU.
 
-        Raises as `read` does.
+        Raises:
+            NotAnalysable: the bundle refuses the radiograph.
+            OSError: the file cannot be read.
         """
         return self.read(path).tensor
 
     def read(self, path: Path) -> ModelInput:
-        """Give one radiograph for the network and for a person, decoded once.
+        """Read one radiograph for the network and for a viewer, decoded once.
 
-        Raises NotAnalysable for a radiograph that the bundle refuses, OSError for a path that
-        cannot be read.
+        Raises:
+            NotAnalysable: the bundle refuses the radiograph.
+            OSError: the file cannot be read.
         """
         return self._pipeline.read(path)
 
     def predict(self, prepared: Sequence[torch.Tensor]) -> list[Prediction | NotAnalysable]:
-        """Give a prediction for each prepared radiograph or the refusal of it, in their order."""
-        answers = self._pipeline.answer(prepared)
+        """Return a prediction or a refusal for each input CxHxW, in their order."""
         return [
-            answer if isinstance(answer, NotAnalysable) else self._judge(answer)
-            for answer in answers
+            each if isinstance(each, NotAnalysable) else self._conclude(each)
+            for each in self._pipeline.answer(prepared)
         ]
 
-    def _judge(self, answer: ModelOutput) -> Prediction:
-        finding = self.model.operating_point.read(answer.probability)
+    def _conclude(self, output: ModelOutput) -> Prediction:
+        finding = self.model.operating_point.read(output.probability)
         return Prediction(
             finding=finding,
-            probability=answer.probability,
+            probability=output.probability,
             model=self.model,
-            # a box around nothing would be taken for something
-            region=None if finding is Finding.ABSENT else answer.region,
+            # a box in a negative report would read as a finding
+            region=None if finding is Finding.ABSENT else output.region,
         )
 
 

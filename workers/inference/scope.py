@@ -1,7 +1,7 @@
-"""Which headers name an instance that the model is for: a frontal radiograph of the chest.
+"""Rules for the headers of instances that the model is for: frontal radiographs of the chest.
 
-One table of rules. A header that is silent, or speaks a language the table does not know, passes:
-only what is plainly something else is left unread. What the pixels say is the bundle's to judge.
+One table of rules. A header without a value, or with one that the tables do not know, passes: only
+instances that are clearly something else are left unread. The bundle judges the pixels.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from service.dicom.sop_classes import DOCUMENT_SOP_CLASSES
 from service.domain.reasons import Reason
 
 RADIOGRAPHIC: Final = frozenset({"CR", "DX", "RG"})  # PS3.3 C.7.3.1.1.1
-UNTOLD: Final = frozenset({"", "OT", "SC"})  # what a Secondary Capture may say of itself
+UNSPECIFIC: Final = frozenset({"", "OT", "SC"})  # modalities that a Secondary Capture may name
 
 # PS3.16 annex L: the parts that a projection radiograph without the chest may name
 OTHER_BODY_PARTS: Final = frozenset(
@@ -31,7 +31,7 @@ OTHER_BODY_PARTS: Final = frozenset(
 OTHER_VIEWS: Final = frozenset(
     "LL RL LLD RLD LLO RLO LAT LATERAL LLAT RLAT OBL OBLIQUE LAO RAO LPO RPO".split()  # noqa: SIM905 -- as above
 )
-# PS3.16 CID 4010 and its kin: lateral, left and right lateral, sagittal, the obliques, by SNOMED CT
+# PS3.16 CID 4010 and related: lateral, left and right lateral, sagittal, the obliques, by SNOMED CT
 # codes and by the SNOMED RT ones that older equipment sends (PS3.16 annex O)
 OTHER_VIEW_CODES: Final = frozenset(
     """
@@ -43,7 +43,7 @@ OTHER_VIEW_CODES: Final = frozenset(
 )
 
 
-def _shows_own_result(header: Dataset) -> bool:
+def _is_own_result(header: Dataset) -> bool:
     return is_own_result(header)
 
 
@@ -54,14 +54,16 @@ def _is_no_image(header: Dataset) -> bool:
 def _has_frames(header: Dataset) -> bool:
     try:
         return float(_text(header, "NumberOfFrames")) > 1
-    except ValueError:  # none or no number: the pixels tell
+    except ValueError:  # none or not a number: the pixels decide
         return False
 
 
 def _is_other_modality(header: Dataset) -> bool:
     modality = _text(header, "Modality")
     captured = _text(header, "SOPClassUID") == SecondaryCaptureImageStorage
-    return modality not in RADIOGRAPHIC and not (modality in UNTOLD and (captured or not modality))
+    return modality not in RADIOGRAPHIC and not (
+        modality in UNSPECIFIC and (captured or not modality)
+    )
 
 
 def _is_other_body_part(header: Dataset) -> bool:
@@ -76,7 +78,7 @@ def _is_other_view(header: Dataset) -> bool:
 
 
 RULES: Final[tuple[tuple[Reason, Callable[[Dataset], bool]], ...]] = (
-    (Reason.OWN_RESULT, _shows_own_result),
+    (Reason.OWN_RESULT, _is_own_result),
     (Reason.NOT_AN_IMAGE, _is_no_image),
     (Reason.MODALITY, _is_other_modality),
     (Reason.BODY_PART, _is_other_body_part),
@@ -86,20 +88,20 @@ RULES: Final[tuple[tuple[Reason, Callable[[Dataset], bool]], ...]] = (
 
 
 def out_of_scope(header: Dataset) -> Reason | None:
-    """Give the first rule's reason that the header falls under; None when the model may look."""
+    """Return the reason of the first rule that a header meets; None if it is in scope."""
     return next((reason for reason, applies in RULES if applies(header)), None)
 
 
 def _word(header: Dataset, keyword: str) -> str:
-    """Read a header's word as the tables have it: `C-SPINE` and `L SPINE` are what they are."""
+    """Read a value as the tables spell it: `C-SPINE` and `L SPINE` without the separator."""
     return "".join(filter(str.isalnum, _text(header, keyword)))
 
 
 def _text(header: Dataset, keyword: str) -> str:
-    """Read a header's word in capitals; whatever cannot be read is as good as absent."""
+    """Read a value in capitals; one that cannot be read counts as absent."""
     try:
         value = header.get(keyword)
-    except Exception:  # noqa: BLE001 -- pydicom raises what a broken value makes it raise
+    except Exception:  # noqa: BLE001 -- a broken value makes pydicom raise many kinds
         return ""
     return "" if value is None else str(value).strip().upper()
 

@@ -1,4 +1,4 @@
-"""What became of one file, as `lobar analyze` tells it to programs."""
+"""The result for one file, as `lobar analyze --json` prints it."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,7 +29,7 @@ class Analysis:
 
 
 def analysed(file: Path, prediction: Prediction, outputs: list[str]) -> Analysis:
-    """Tell a prediction, with all that it takes to read and to reproduce it."""
+    """Build the analysis of a predicted file, with all that is needed to reproduce the number."""
     model, point = prediction.model, prediction.model.operating_point
     return Analysis(
         file=str(file),

@@ -1,7 +1,7 @@
-"""`lobar analyze`: files in, findings out, without a server; the same bundle, the same numbers."""
+"""`lobar analyze`: analyse files without a server, with the same bundle and the same numbers."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -26,11 +26,11 @@ from service.dicom.element_reader import (
 from service.dicom.secondary_capture import SNIFFED_BYTES, PictureError, kind_of, wrap
 from service.domain.reasons import EXPLANATIONS, Reason
 from service.errors import ExplainedError
-from service.settings import Settings
+from service.settings import BundleSettings, Settings
 from workers.inference.loading import LoadedInstance, read
 from workers.inference.predictor import Predictor, load_predictor
 from workers.offline.analysis import Analysis, analysed
-from workers.offline.output_folder import Folder
+from workers.offline.output_folder import OutputFolder
 from workers.prediction import Model, NotAnalysable, Prediction
 from workers.reporting.output import ReportError
 
@@ -42,25 +42,40 @@ class OutputDirectoryError(ExplainedError):
 
 
 def run_analyze(
-    settings: Settings, files: Sequence[Path], *, output: Path | None, as_json: bool
+    settings: Settings,
+    files: Sequence[Path],
+    *,
+    output: Path | None,
+    as_json: bool,
+    load: Callable[[BundleSettings], Predictor] = load_predictor,
 ) -> int:
-    """Analyse the files in batches and print a line or a row for each, in their order.
+    """Analyse files in batches and print a line or a row for each, in their order.
 
-    Gives the exit status: 1 if a file failed.
+    Args:
+        settings: name the bundle and the batch size.
+        files: DICOM, PNG or JPEG.
+        output: the directory for the outputs; none are written without it.
+        as_json: print one JSON object per file instead of a table.
+        load: loads the bundle.
+
+    Returns:
+        The exit status: 1 if a file failed.
 
     Raises:
         OutputDirectoryError: the output directory cannot be made.
         BundleError: the bundle cannot be used.
     """
+    folder = None
     if output is not None:
-        _make(output)
+        _make_directory(output)
+        folder = OutputFolder(output, now=datetime.now(tz=UTC))
     console = Console(stderr=True)
     with console.status("Loading the model"):
-        predictor = load_predictor(settings.bundle)
+        predictor = load(settings.bundle)
     analyses = []
     with Progress(console=console, transient=True) as progress:
         task = progress.add_task("Analysing", total=len(files))
-        for analysis in analyse(settings, predictor, files, output):
+        for analysis in analyse(settings, predictor, files, folder):
             analyses.append(analysis)
             progress.advance(task)
             if as_json:
@@ -70,7 +85,7 @@ def run_analyze(
     return 1 if any(each.outcome == "failed" for each in analyses) else 0
 
 
-def _make(output: Path) -> None:
+def _make_directory(output: Path) -> None:
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as exc:
@@ -78,27 +93,29 @@ def _make(output: Path) -> None:
 
 
 def analyse(
-    settings: Settings, predictor: Predictor, files: Sequence[Path], output: Path | None
+    settings: Settings,
+    predictor: Predictor,
+    files: Sequence[Path],
+    folder: OutputFolder | None = None,
 ) -> Iterator[Analysis]:
-    """Give one analysis a file, in their order; the files of a batch share a forward pass."""
+    """Yield one analysis per file, in their order; the files of a batch share a forward pass."""
     size = settings.infer.batch_size
-    folder = None if output is None else Folder(output, now=datetime.now(tz=UTC))
     with ThreadPoolExecutor(settings.infer.decode_threads, "decoder") as decoders:
         for first in range(0, len(files), size):
             batch = files[first : first + size]
-            readings = list(decoders.map(partial(_read, predictor), batch))
-            legible = [each for each in readings if isinstance(each, LoadedInstance)]
-            predictions = iter(_predict(predictor, legible))
-            for file, reading in zip(batch, readings, strict=True):
-                if isinstance(reading, LoadedInstance):
-                    analysis = _conclude(predictor.model, file, reading, next(predictions), folder)
+            loaded = list(decoders.map(partial(_load, predictor), batch))
+            instances = [each for each in loaded if isinstance(each, LoadedInstance)]
+            predictions = iter(_predict(predictor, instances))
+            for file, each in zip(batch, loaded, strict=True):
+                if isinstance(each, LoadedInstance):
+                    analysis = _conclude(predictor.model, file, each, next(predictions), folder)
                 else:
-                    analysis = _conclude(predictor.model, file, None, reading, folder)
-                yield _kept(folder, analysis)
+                    analysis = _conclude(predictor.model, file, None, each, folder)
+                yield _with_json(folder, analysis)
 
 
-def _read(predictor: Predictor, file: Path) -> LoadedInstance | Exception:
-    """Read a file, or say what became of it; nothing that a file holds raises here."""
+def _load(predictor: Predictor, file: Path) -> LoadedInstance | Exception:
+    """Load a file, or return the error; no content of a file raises here."""
     try:
         kind = _kind_of(file)
         if kind in {"png", "jpeg"}:
@@ -119,10 +136,10 @@ def _kind_of(file: Path) -> Literal["dicom", "png", "jpeg"] | None:
 
 
 def _require_whole(file: Path) -> None:
-    """Hold a file to what the listener holds an instance to: its pixel data is all there.
+    """Require that the pixel data is complete, as the listener does.
 
     Raises:
-        NotAnalysable: it is cut off. pydicom would only warn and leave the pixels out.
+        NotAnalysable: the file is cut off. pydicom would only warn and leave the pixels out.
     """
     try:
         with file.open("rb") as stream:
@@ -137,80 +154,81 @@ def _require_whole(file: Path) -> None:
     except TruncatedError as exc:
         raise NotAnalysable(Reason.TRUNCATED) from exc
     except (UndecodableError, TooLargeError):
-        return  # no preamble, or no such syntax: whoever reads it next will say
+        return  # no preamble, or no such syntax: reading it reports that
 
 
 def _is_bare_data_set(file: Path) -> bool:
-    """Tell whether a file without a preamble is a DICOM data set all the same."""
+    """Return whether a file without a preamble is a DICOM data set nonetheless."""
     try:
         return "SOPClassUID" in dcmread(file, force=True, specific_tags=["SOPClassUID"])
-    except Exception:  # noqa: BLE001 -- pydicom raises what arbitrary bytes make it raise
+    except Exception:  # noqa: BLE001 -- arbitrary bytes make pydicom raise many kinds
         return False
 
 
 def _predict(
-    predictor: Predictor, readings: Sequence[LoadedInstance]
+    predictor: Predictor, instances: Sequence[LoadedInstance]
 ) -> list[Prediction | Exception]:
     """Predict a batch at once, or one by one if that fails, so that one fails alone.
 
-    A refusal, NotAnalysable, is an answer too.
+    Returns:
+        For each instance a prediction, a refusal (NotAnalysable) or the error, in their order.
     """
     try:
-        return [*predictor.predict([each.prepared.tensor for each in readings])]
+        return [*predictor.predict([each.prepared.tensor for each in instances])]
     except Exception as exc:  # noqa: BLE001 -- a model may raise anything
-        if len(readings) == 1:
+        if len(instances) == 1:
             return [exc]
-    return [_predict(predictor, [each])[0] for each in readings]
+    return [_predict(predictor, [each])[0] for each in instances]
 
 
 def _conclude(
     model: Model,
     file: Path,
-    reading: LoadedInstance | None,
-    said: Prediction | Exception,
-    folder: Folder | None,
+    instance: LoadedInstance | None,
+    result: Prediction | Exception,
+    folder: OutputFolder | None,
 ) -> Analysis:
-    """Turn what was read and said of a file into its analysis, and write the outputs."""
-    if not isinstance(said, Prediction | NotAnalysable):
-        return _failed(file, _what_went_wrong(said, was_read=reading is not None))
+    """Build a file's analysis from its prediction or error, and write the outputs."""
+    if not isinstance(result, Prediction | NotAnalysable):
+        return _failed(file, _explain(result, was_loaded=instance is not None))
     try:
-        outputs = [] if folder is None else _tell(model, file, reading, said, folder)
+        outputs = [] if folder is None else _write(model, file, instance, result, folder)
     except ReportError as exc:
         return _failed(file, str(exc))
     except OSError as exc:
         return _failed(file, f"The output cannot be written: {exc.strerror}.")
     except Exception as exc:  # noqa: BLE001 -- one odd header must not stop the others
         return _failed(file, f"No report could be made ({type(exc).__name__}).")
-    if isinstance(said, Prediction):
-        return analysed(file, said, outputs)
-    return Analysis(file=str(file), outcome="not_analysed", reason=said.reason, outputs=outputs)
+    if isinstance(result, Prediction):
+        return analysed(file, result, outputs)
+    return Analysis(file=str(file), outcome="not_analysed", reason=result.reason, outputs=outputs)
 
 
-def _tell(
+def _write(
     model: Model,
     file: Path,
-    reading: LoadedInstance | None,
-    said: Prediction | NotAnalysable,
-    folder: Folder,
+    instance: LoadedInstance | None,
+    result: Prediction | NotAnalysable,
+    folder: OutputFolder,
 ) -> list[str]:
-    if isinstance(said, NotAnalysable):
-        picture = None if reading is None else reading.prepared.picture
-        return folder.tell_refusal(file, said, model, picture)
-    return [] if reading is None else folder.tell(file, reading, said)
+    if isinstance(result, NotAnalysable):
+        picture = None if instance is None else instance.prepared.picture
+        return folder.write_not_analysed(file, result, model, picture)
+    return [] if instance is None else folder.write_prediction(file, instance, result)
 
 
-def _kept(folder: Folder | None, analysis: Analysis) -> Analysis:
-    """Write the analysis beside its outputs."""
+def _with_json(folder: OutputFolder | None, analysis: Analysis) -> Analysis:
+    """Write the analysis beside its outputs and return it with that file among them."""
     if folder is None:
         return analysis
     try:
-        return folder.keep(analysis)
+        return folder.write_analysis(analysis)
     except OSError as exc:
         return _failed(Path(analysis.file), f"The output cannot be written: {exc.strerror}.")
 
 
-def _what_went_wrong(failure: Exception, *, was_read: bool) -> str:
-    if was_read:
+def _explain(failure: Exception, *, was_loaded: bool) -> str:
+    if was_loaded:
         return f"The model failed ({type(failure).__name__})."
     if isinstance(failure, PictureError):
         return str(failure)

@@ -1,7 +1,7 @@
-"""The folder that `lobar analyze --output` writes: for each file what the service would send.
+"""The folder that `lobar analyze --output` writes: for each file the outputs of the service.
 
 For each file there are its analysis (JSON), the report and the overlay (DICOM) and a page to read
-(PDF). A PNG or JPEG has become a DICOM instance first, which is written too: report and overlay
+(PDF). A PNG or JPEG becomes a DICOM instance first, which is written too: report and overlay
 refer to it.
 """
 
@@ -30,29 +30,40 @@ KINDS: Final = (OutputKind.SR, OutputKind.OVERLAY, OutputKind.PDF)
 _NAME_DIGITS: Final = 8
 
 
-class Folder:
-    """An output folder; everything in it that is about one file has the same beginning."""
+class OutputFolder:
+    """An output folder; all names of files about one source begin alike."""
 
     def __init__(self, path: Path, *, now: datetime) -> None:
         self._path = path
         self._now = now
 
-    def tell(self, file: Path, reading: LoadedInstance, prediction: Prediction) -> list[str]:
-        """Write what tells a prediction, and give the files' names.
+    def write_prediction(
+        self, file: Path, instance: LoadedInstance, prediction: Prediction
+    ) -> list[str]:
+        """Write the outputs of a prediction and return their paths.
 
         Raises:
             ReportError: no valid object can be made for this source.
             OSError: the folder cannot be written.
         """
         outputs = make_outputs(
-            reading.header, reading.prepared.picture, prediction, kinds=KINDS, now=self._now
+            instance.header, instance.prepared.picture, prediction, kinds=KINDS, now=self._now
         )
         return [*self._source(file), *self._write(file, outputs)]
 
-    def tell_refusal(
+    def write_not_analysed(
         self, file: Path, refusal: NotAnalysable, model: Model, picture: Pixels | None
     ) -> list[str]:
-        """Write what tells that a file was not analysed, as far as its header allows.
+        """Write the outputs of a file that was not analysed, as far as its header allows.
+
+        Args:
+            file: the source.
+            refusal: why it was not analysed.
+            model: the model that did not analyse it.
+            picture: rows x columns, 0 black to 1 white; None if it could not be decoded.
+
+        Returns:
+            The paths written; none for reports, our own results and unusable headers.
 
         Raises:
             OSError: the folder cannot be written.
@@ -66,16 +77,16 @@ class Folder:
             return [*self._source(file), *self._write(file, outputs)]
         return []
 
-    def keep(self, analysis: Analysis) -> Analysis:
-        """Write an analysis as JSON; gives it with that file among its outputs.
+    def write_analysis(self, analysis: Analysis) -> Analysis:
+        """Write an analysis as JSON and return it with that file among its outputs.
 
         Raises:
             OSError: the folder cannot be written.
         """
         path = self._named(Path(analysis.file), "json")
-        kept = replace(analysis, outputs=[*analysis.outputs, str(path)])
-        path.write_text(json.dumps(asdict(kept), indent=2) + "\n")
-        return kept
+        written = replace(analysis, outputs=[*analysis.outputs, str(path)])
+        path.write_text(json.dumps(asdict(written), indent=2) + "\n")
+        return written
 
     def _source(self, file: Path) -> list[str]:
         if not _is_picture(file):
@@ -96,13 +107,13 @@ class Folder:
         return written
 
     def _named(self, file: Path, ending: str) -> Path:
-        """Name a file after its origin; the digits keep two of one name in two folders apart."""
+        """Name a file after its source; the digits tell sources of one name apart."""
         digest = hashlib.sha256(str(file.absolute()).encode(errors="surrogateescape")).hexdigest()
         return self._path / f"{file.stem}.{digest[:_NAME_DIGITS]}.{ending}"
 
 
 def _page(document: Dataset) -> bytes:
-    """Give the PDF as a file of its own, for whoever has no viewer for DICOM at hand."""
+    """Return the PDF of an Encapsulated PDF, to be read without a DICOM viewer."""
     content: bytes = document.EncapsulatedDocument
     return content[: document.EncapsulatedDocumentLength]
 

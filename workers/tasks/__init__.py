@@ -1,1 +1,1 @@
-"""The Celery workers: wiring of inference and delivery."""
+"""The Celery workers that run inference and delivery."""

@@ -1,4 +1,4 @@
-"""A Celery worker for one queue: it hears the bell, and the ledger tells it what to do."""
+"""A Celery worker for one queue: messages only wake it, the ledger holds the work."""
 
 import threading
 from collections.abc import Callable
@@ -19,28 +19,35 @@ def work(
     pool: Literal["solo", "threads"] = "solo",
     concurrency: int = 1,
 ) -> None:
-    """Answer a queue's rings with `task` until told to stop by SIGTERM, then finish what runs.
+    """Run `task` at every message of a queue until SIGTERM, then finish what runs.
 
-    `ready` is set when the first ring can be heard; `stopping` as soon as the signal comes, so that
-    a task that takes many batches ends after the present one.
+    Args:
+        redis_url: the broker.
+        queue: the name of the queue, which is also the task's.
+        task: called with the message's arguments.
+        ready: set while messages can be received.
+        stopping: set as soon as the signal comes, so that a task of many batches ends after the
+            present one.
+        pool: how Celery runs tasks: one by one, or in threads.
+        concurrency: the number of threads.
     """
     app = celery_app(redis_url)
 
     @app.task(name=queue)
-    def answer(*lane: str) -> None:
-        task(*lane)
+    def run_task(*arguments: str) -> None:
+        task(*arguments)
 
-    def _hear(**_: object) -> None:
+    def mark_ready(**_: object) -> None:
         ready.set()
 
-    def _stop(**_: object) -> None:
+    def stop(**_: object) -> None:
         ready.clear()
         stopping.set()
 
-    signals.worker_ready.connect(_hear)
-    signals.worker_shutting_down.connect(_stop)
-    # Celery would set up logging of its own; ours is configured already
-    signals.setup_logging.connect(_stay_quiet)
+    signals.worker_ready.connect(mark_ready)
+    signals.worker_shutting_down.connect(stop)
+    # else Celery configures logging itself; it is configured already
+    signals.setup_logging.connect(_keep_logging)
     app.Worker(
         pool=pool,
         concurrency=concurrency,
@@ -53,5 +60,5 @@ def work(
     ).start()
 
 
-def _stay_quiet(**_: object) -> None:
-    """Leave logging as it is."""
+def _keep_logging(**_: object) -> None:
+    """Leave logging as it is configured."""

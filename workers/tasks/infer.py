@@ -1,4 +1,4 @@
-"""Leases due jobs, reads and predicts them as one batch, and reports each by itself."""
+"""The infer worker: lease due jobs, predict them as one batch, report each by itself."""
 
 import threading
 import time
@@ -45,193 +45,44 @@ log = structlog.get_logger()
 Result = TypeVar("Result")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rooms:
-    """What inference works with."""
-
-    settings: Settings
-    ledger: Ledger
-    spool: Spool
-    predictor: "Predictor"
-    notify: Callable[[str], None]  # wakes the worker of one destination
-    holder: str
-    decoders: ThreadPoolExecutor
-    stopping: threading.Event = field(default_factory=threading.Event)
-
-
 def run(settings: Settings, ledger: Ledger, spool: Spool, redis_url: str) -> None:
-    """Load the bundle, then answer the queue's rings until SIGTERM.
+    """Load the bundle, then infer due jobs at every wake-up until SIGTERM.
 
     Raises:
         BundleError: the bundle cannot be used; the message says why.
     """
     stopping, ready = threading.Event(), threading.Event()
     with (
-        HeartbeatSender(ledger, "infer", ready=ready.is_set) as heart,
+        HeartbeatSender(ledger, "infer", ready=ready.is_set) as heartbeat,
         ThreadPoolExecutor(settings.infer.decode_threads, "decoder") as decoders,
     ):
         from workers.inference.predictor import load_predictor  # noqa: PLC0415 -- torch and monai cost seconds
 
         predictor = load_predictor(settings.bundle)
-        _tell_model(predictor)
+        _publish_model(predictor)
         notifier = Notifier(redis_url)
-        rooms = Rooms(
+        worker = InferenceWorker(
             settings=settings,
             ledger=ledger,
             spool=spool,
             predictor=predictor,
             notify=lambda destination: notifier.notify(DELIVER, destination),
-            holder=heart.holder,
+            holder=heartbeat.holder,
             decoders=decoders,
             stopping=stopping,
         )
-        work(redis_url, INFER, lambda: _answer(rooms), ready=ready, stopping=stopping)
+        work(redis_url, INFER, partial(_wake, worker), ready=ready, stopping=stopping)
         notifier.close()
 
 
-def _answer(rooms: Rooms) -> None:
+def _wake(worker: "InferenceWorker") -> None:
     try:
-        infer_due(rooms)
-    except LedgerError as exc:  # the leases run out, and the relay rings again
+        worker.infer_due()
+    except LedgerError as exc:  # the leases run out, and the relay wakes the queue again
         log.warning("inference_interrupted", exc_info=exc)
 
 
-def infer_due(rooms: Rooms) -> None:
-    """Take every due job, a batch at a time."""
-    limits = rooms.settings.infer
-    while not rooms.stopping.is_set():
-        jobs = rooms.ledger.jobs.lease(
-            rooms.holder,
-            limits.batch_size,
-            lease_seconds=limits.lease_seconds,
-            maximum_attempts=limits.maximum_attempts,
-        )
-        if not jobs:
-            return
-        infer_batch(rooms, jobs)
-
-
-def infer_batch(rooms: Rooms, jobs: Sequence[Job]) -> None:
-    """Bring each job of a batch one state further; what befalls one stays with that one."""
-    readings = rooms.decoders.map(
-        lambda job: _attempt(job, partial(_read, rooms, job), rooms), jobs
-    )
-    legible = [(job, reading) for job, reading in zip(jobs, readings, strict=True) if reading]
-    if not legible:
-        return
-    try:
-        predictions = _predict(rooms, [reading for _, reading in legible])
-    except Exception:
-        log.exception("prediction_failed", batch=len(legible))
-        for job, _ in legible:
-            _attempt(job, partial(_postpone, rooms, job, "prediction-failed"), rooms)
-        return
-    for (job, reading), prediction in zip(legible, predictions, strict=True):
-        _attempt(job, partial(_conclude, rooms, job, reading, prediction), rooms)
-
-
-def _read(rooms: Rooms, job: Job) -> LoadedInstance | None:
-    began = time.monotonic()
-    try:
-        reading = read(rooms.predictor, rooms.spool.inbox(job.id))
-    except FileNotFoundError:
-        _park(rooms, job, Reason.BYTES_MISSING)
-        return None
-    STAGE_SECONDS.labels(stage="decode").observe(time.monotonic() - began)
-    return reading
-
-
-def _predict(rooms: Rooms, readings: Sequence[LoadedInstance]) -> list[Prediction | NotAnalysable]:
-    began = time.monotonic()
-    predictions = rooms.predictor.predict([reading.prepared.tensor for reading in readings])
-    STAGE_SECONDS.labels(stage="predict").observe(time.monotonic() - began)
-    BATCH_SIZE.observe(len(readings))
-    return predictions
-
-
-def _conclude(
-    rooms: Rooms, job: Job, reading: LoadedInstance, prediction: Prediction | NotAnalysable
-) -> None:
-    if isinstance(prediction, NotAnalysable):
-        _refuse(rooms, job, prediction.reason, reading.prepared.picture)
-        return
-    _report(rooms, job, reading.header, reading.prepared.picture, prediction)
-    PREDICTIONS.labels(finding=prediction.finding).inc()
-    log.info("job_reported", job_id=job.id, finding=prediction.finding)
-
-
-def _refuse(rooms: Rooms, job: Job, reason: Reason, picture: Pixels | None = None) -> None:
-    """Close a job as not analysed, with a report that says so where anybody wants one."""
-    wanted = rooms.settings.routes.kinds(Outcome.NOT_ANALYSED)
-    if wanted and reason not in LEFT_ALONE:
-        conclusion = NotAnalysed(reason=reason, model=rooms.predictor.model)
-        try:
-            header = read_header(rooms.spool.inbox(job.id))
-            _report(rooms, job, header, picture, conclusion)
-        except (NotAnalysable, ReportError) as exc:  # a header that nothing can be said about
-            log.warning("refusal_unreported", job_id=job.id, exc_info=exc)
-        else:
-            _count_refusal(job, reason)
-            return
-    rooms.ledger.jobs.not_analysed(job, reason)
-    _count_refusal(job, reason)
-
-
-def _count_refusal(job: Job, reason: Reason) -> None:
-    NOT_ANALYSED.labels(reason=reason).inc()
-    log.info("job_closed", job_id=job.id, state=JobState.NOT_ANALYSED, reason=reason)
-
-
-def _report(
-    rooms: Rooms, job: Job, header: Dataset, picture: Pixels | None, conclusion: Conclusion
-) -> None:
-    began = time.monotonic()
-    store_outputs(rooms.settings, rooms.ledger, rooms.spool, job, header, picture, conclusion)
-    STAGE_SECONDS.labels(stage="report").observe(time.monotonic() - began)
-    END_TO_END_SECONDS.labels(until="reported").observe(max(0.0, time.time() - job.asked_at))
-    for destination in rooms.settings.destinations:
-        if conclusion.outcome in destination.outcomes:
-            rooms.notify(destination.name)
-
-
-def _attempt(job: Job, step: Callable[[], Result], rooms: Rooms) -> Result | None:
-    """Take one step with one job, and turn whatever goes wrong into a state of that job."""
-    try:
-        return step()
-    except StaleLeaseError:
-        STALE_LEASES.inc()
-        log.warning("stale_lease", job_id=job.id, attempt=job.attempt)
-    except NotAnalysable as exc:
-        _attempt(job, partial(_refuse, rooms, job, exc.reason), rooms)
-    except ReportError:
-        log.exception("report_failed", job_id=job.id)
-        _park(rooms, job, Reason.REPORT_FAILED)
-    except LedgerError as exc:  # the lease runs out by itself
-        log.warning("ledger_silent", job_id=job.id, exc_info=exc)
-    except Exception:  # one job's trouble must not become the batch's
-        log.exception("job_failed", job_id=job.id, attempt=job.attempt)
-        _attempt(job, partial(_postpone, rooms, job, "error"), rooms)
-    return None
-
-
-def _park(rooms: Rooms, job: Job, reason: Reason) -> None:
-    def write() -> None:
-        rooms.ledger.jobs.park(job, reason)
-        PARKED.labels(reason=reason).inc()
-        log.info("job_closed", job_id=job.id, state=JobState.PARKED, reason=reason)
-
-    _attempt(job, write, rooms)
-
-
-def _postpone(rooms: Rooms, job: Job, why: str) -> None:
-    limits = rooms.settings.infer
-    pause = backoff_seconds(
-        job.tries, first=limits.backoff_seconds, longest=limits.maximum_backoff_seconds
-    )
-    rooms.ledger.jobs.postpone(job, pause, why)
-
-
-def _tell_model(predictor: "Predictor") -> None:
+def _publish_model(predictor: "Predictor") -> None:
     model = predictor.model
     MODEL_INFO.labels(
         name=model.name,
@@ -241,3 +92,153 @@ def _tell_model(predictor: "Predictor") -> None:
         device=predictor.device,
     ).set(1)
     log.info("model_loaded", model=f"{model.name} {model.version}", device=predictor.device)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InferenceWorker:
+    """Leases due jobs and takes each of them one state further."""
+
+    settings: Settings
+    ledger: Ledger
+    spool: Spool
+    predictor: "Predictor"
+    notify: Callable[[str], None]  # wakes the deliver worker for the destination of this name
+    holder: str  # of the leases
+    decoders: ThreadPoolExecutor  # in which instances are read
+    stopping: threading.Event = field(default_factory=threading.Event)  # set: lease no more
+
+    def infer_due(self) -> None:
+        """Infer every due job, a batch at a time."""
+        limits = self.settings.infer
+        while not self.stopping.is_set():
+            jobs = self.ledger.jobs.lease(
+                self.holder,
+                limits.batch_size,
+                lease_seconds=limits.lease_seconds,
+                maximum_attempts=limits.maximum_attempts,
+            )
+            if not jobs:
+                return
+            self.infer_batch(jobs)
+
+    def infer_batch(self, jobs: Sequence[Job]) -> None:
+        """Take each job of a batch one state further; a failure in one does not affect others."""
+        loaded = self.decoders.map(lambda job: self._attempt(job, partial(self._load, job)), jobs)
+        batch = [(job, instance) for job, instance in zip(jobs, loaded, strict=True) if instance]
+        if not batch:
+            return
+        try:
+            predictions = self._predict([instance for _, instance in batch])
+        except Exception:
+            log.exception("prediction_failed", batch=len(batch))
+            for job, _ in batch:
+                self._settle(job, partial(self._postpone, job, "prediction-failed"))
+            return
+        for (job, instance), prediction in zip(batch, predictions, strict=True):
+            self._attempt(job, partial(self._conclude, job, instance, prediction))
+
+    def _load(self, job: Job) -> LoadedInstance | None:
+        """Load a job's instance; close or park the job and return None if there is none to read."""
+        began = time.monotonic()
+        try:
+            instance = read(self.predictor, self.spool.inbox(job.id))
+        except FileNotFoundError:
+            self._park(job, Reason.BYTES_MISSING)
+            return None
+        except NotAnalysable as exc:
+            self._close_not_analysed(job, exc.reason)
+            return None
+        STAGE_SECONDS.labels(stage="decode").observe(time.monotonic() - began)
+        return instance
+
+    def _predict(self, instances: Sequence[LoadedInstance]) -> list[Prediction | NotAnalysable]:
+        began = time.monotonic()
+        predictions = self.predictor.predict([each.prepared.tensor for each in instances])
+        STAGE_SECONDS.labels(stage="predict").observe(time.monotonic() - began)
+        BATCH_SIZE.observe(len(instances))
+        return predictions
+
+    def _conclude(
+        self, job: Job, instance: LoadedInstance, prediction: Prediction | NotAnalysable
+    ) -> None:
+        picture = instance.prepared.picture
+        if isinstance(prediction, NotAnalysable):
+            self._close_not_analysed(job, prediction.reason, picture)
+            return
+        self._report(job, instance.header, picture, prediction)
+        PREDICTIONS.labels(finding=prediction.finding).inc()
+        log.info("job_reported", job_id=job.id, finding=prediction.finding)
+
+    def _close_not_analysed(self, job: Job, reason: Reason, picture: Pixels | None = None) -> None:
+        """Close a job as not analysed, with a report of the reason if a destination wants it."""
+        wanted = self.settings.routes.kinds(Outcome.NOT_ANALYSED)
+        if not wanted or reason in LEFT_ALONE or not self._report_reason(job, reason, picture):
+            self.ledger.jobs.not_analysed(job, reason)
+        NOT_ANALYSED.labels(reason=reason).inc()
+        log.info("job_closed", job_id=job.id, state=JobState.NOT_ANALYSED, reason=reason)
+
+    def _report_reason(self, job: Job, reason: Reason, picture: Pixels | None) -> bool:
+        """Report why a job was not analysed; return False if its header allows no report."""
+        conclusion = NotAnalysed(reason=reason, model=self.predictor.model)
+        try:
+            header = read_header(self.spool.inbox(job.id))
+            self._report(job, header, picture, conclusion)
+        except (NotAnalysable, ReportError) as exc:
+            log.warning("refusal_unreported", job_id=job.id, exc_info=exc)
+            return False
+        return True
+
+    def _report(
+        self, job: Job, header: Dataset, picture: Pixels | None, conclusion: Conclusion
+    ) -> None:
+        began = time.monotonic()
+        store_outputs(self.settings, self.ledger, self.spool, job, header, picture, conclusion)
+        STAGE_SECONDS.labels(stage="report").observe(time.monotonic() - began)
+        END_TO_END_SECONDS.labels(until="reported").observe(max(0.0, time.time() - job.asked_at))
+        for destination in self.settings.destinations:
+            if conclusion.outcome in destination.outcomes:
+                self.notify(destination.name)
+
+    def _attempt(self, job: Job, step: Callable[[], Result]) -> Result | None:
+        """Take one step with one job; if it fails, settle that job and return None."""
+        try:
+            return step()
+        except Exception as error:  # noqa: BLE001 -- one job must not end the batch
+            settlement = self._settlement(job, error)
+        if settlement is not None:
+            self._settle(job, settlement)
+        return None
+
+    def _settle(self, job: Job, settlement: Callable[[], None]) -> None:
+        """Write the state of a failed job; if that fails too, log it and let the lease run out."""
+        try:
+            settlement()
+        except Exception as error:  # noqa: BLE001 -- as above
+            self._settlement(job, error)
+
+    def _settlement(self, job: Job, error: Exception) -> Callable[[], None] | None:
+        """Log an error of one job and return the write that it calls for, if any."""
+        if isinstance(error, StaleLeaseError):
+            STALE_LEASES.inc()
+            log.warning("stale_lease", job_id=job.id, attempt=job.attempt)
+            return None
+        if isinstance(error, LedgerError):  # nothing can be written: the lease runs out by itself
+            log.warning("ledger_silent", job_id=job.id, exc_info=error)
+            return None
+        if isinstance(error, ReportError):
+            log.error("report_failed", job_id=job.id, exc_info=error)
+            return partial(self._park, job, Reason.REPORT_FAILED)
+        log.error("job_failed", job_id=job.id, attempt=job.attempt, exc_info=error)
+        return partial(self._postpone, job, "error")
+
+    def _park(self, job: Job, reason: Reason) -> None:
+        self.ledger.jobs.park(job, reason)
+        PARKED.labels(reason=reason).inc()
+        log.info("job_closed", job_id=job.id, state=JobState.PARKED, reason=reason)
+
+    def _postpone(self, job: Job, why: str) -> None:
+        limits = self.settings.infer
+        pause = backoff_seconds(
+            job.tries, first=limits.backoff_seconds, longest=limits.maximum_backoff_seconds
+        )
+        self.ledger.jobs.postpone(job, pause, why)

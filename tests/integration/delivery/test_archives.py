@@ -67,7 +67,7 @@ def source(names: str) -> Dataset:
 
 
 def outputs(names: str, identity: OutputIdentity = OutputIdentity()) -> list[Output]:  # noqa: B008 -- frozen
-    """Everything that can be made about a radiograph, and the report's twin."""
+    """Every output of a radiograph, and the Comprehensive SR fallback of its report."""
     picture = np.linspace(0, 1, 300 * 200, dtype=np.float32).reshape(300, 200)
     header = source(names)
     made = make_outputs(

@@ -1,4 +1,4 @@
-"""What becomes of owed outputs, whatever the destination does; nothing blocks what is behind it."""
+"""Delivery of pending outputs, whatever the destination does; none blocks those behind it."""
 
 import signal
 import subprocess
@@ -12,7 +12,7 @@ from peers.dcmtk import StoreSCP
 from peers.redis_server import RedisServer
 from peers.scripted_pacs import ABORT, EXPLICIT, SC, SR, SR_3D, ScriptedPacs
 from pydicom.dataset import Dataset
-from support.delivery_worker import NAME, Post
+from support.delivery_worker import NAME, DeliverySetup
 from support.lobar_process import wait_for
 from support.ports import free_port
 from support.routes import to
@@ -34,19 +34,19 @@ DAY = 86_400
 
 
 @pytest.fixture
-def post(tmp_path: Path) -> Iterator[Callable[..., Post]]:
-    houses: list[Post] = []
+def setup(tmp_path: Path) -> Iterator[Callable[..., DeliverySetup]]:
+    setups: list[DeliverySetup] = []
 
-    def make(peer: ScriptedPacs | StoreSCP, **deliver: object) -> Post:
-        houses.append(Post(tmp_path, peer, **deliver))
-        return houses[-1]
+    def make(peer: ScriptedPacs | StoreSCP, **deliver: object) -> DeliverySetup:
+        setups.append(DeliverySetup(tmp_path, peer, **deliver))
+        return setups[-1]
 
     yield make
-    for each in houses:
+    for each in setups:
         each.ledger.close()
 
 
-Make = Callable[..., Post]
+Make = Callable[..., DeliverySetup]
 
 
 def answering(status: int, to: str | None = None) -> Callable[[Dataset], int]:
@@ -60,10 +60,10 @@ def outcomes(name: str) -> float:
 
 @pytest.mark.dcmtk
 def test_dcmtk_gets_every_output_and_the_job_ends(
-    post: Make, storescp: Callable[..., StoreSCP]
+    setup: Make, storescp: Callable[..., StoreSCP]
 ) -> None:
     receiver = storescp()
-    here = post(receiver)
+    here = setup(receiver)
     job_id = here.report()
     here.deliver()
     assert here.house.stands(job_id) == (JobState.DELIVERED, None)
@@ -72,9 +72,9 @@ def test_dcmtk_gets_every_output_and_the_job_ends(
         assert (each.state, each.status, each.holder) == (DeliveryState.DELIVERED, 0, None)
 
 
-def test_everything_that_is_due_goes_over_few_associations(post: Make) -> None:
+def test_everything_that_is_due_goes_over_few_associations(setup: Make) -> None:
     peer = ScriptedPacs()
-    here = post(peer, batch_size=4)
+    here = setup(peer, batch_size=4)
     jobs = [here.report() for _ in range(3)]
     with peer.running():
         here.deliver()
@@ -82,9 +82,9 @@ def test_everything_that_is_due_goes_over_few_associations(post: Make) -> None:
     assert (len(peer.received), peer.associations) == (6, 2)
 
 
-def test_a_warning_counts_as_delivered_and_is_kept(post: Make) -> None:
+def test_a_warning_counts_as_delivered_and_is_kept(setup: Make) -> None:
     peer = ScriptedPacs(answer=answering(0xB000))
-    here = post(peer)
+    here = setup(peer)
     job_id = here.report()
     before = outcomes("warning")
     with peer.running():
@@ -94,9 +94,9 @@ def test_a_warning_counts_as_delivered_and_is_kept(post: Make) -> None:
     assert outcomes("warning") == before + 2
 
 
-def test_a_full_destination_is_tried_again_and_uses_up_no_refusal(post: Make) -> None:
+def test_a_full_destination_is_tried_again_and_uses_up_no_refusal(setup: Make) -> None:
     peer = ScriptedPacs(answer=answering(0xA700))
-    here = post(peer, maximum_refusals=2)
+    here = setup(peer, maximum_refusals=2)
     job_id = here.report()
     pauses = []
     with peer.running():
@@ -114,9 +114,9 @@ def test_a_full_destination_is_tried_again_and_uses_up_no_refusal(post: Make) ->
     assert here.house.stands(job_id) == (JobState.DELIVERED, None)
 
 
-def test_a_refusal_is_tried_a_few_times_and_then_parked_while_the_rest_arrives(post: Make) -> None:
+def test_a_refusal_is_tried_a_few_times_and_then_parked_while_the_rest_arrives(setup: Make) -> None:
     peer = ScriptedPacs(answer=answering(0xC000, to=SR_3D))
-    here = post(peer, maximum_refusals=3)
+    here = setup(peer, maximum_refusals=3)
     job_id = here.report()
     with peer.running():
         for refusals in (1, 2):
@@ -136,9 +136,9 @@ def test_a_refusal_is_tried_a_few_times_and_then_parked_while_the_rest_arrives(p
     assert peer.classes().count(SR_3D) == 3
 
 
-def test_a_requeue_sends_what_was_refused_and_nothing_twice(post: Make) -> None:
+def test_a_requeue_sends_what_was_refused_and_nothing_twice(setup: Make) -> None:
     peer = ScriptedPacs(answer=answering(0xC000, to=SR_3D))
-    here = post(peer, maximum_refusals=1)
+    here = setup(peer, maximum_refusals=1)
     job_id = here.report()
     with peer.running():
         here.deliver()
@@ -150,9 +150,9 @@ def test_a_requeue_sends_what_was_refused_and_nothing_twice(post: Make) -> None:
     assert sorted(peer.classes()) == sorted([SC, SR_3D, SR_3D])
 
 
-def test_an_object_that_the_destination_has_no_context_for_is_refused(post: Make) -> None:
+def test_an_object_that_the_destination_has_no_context_for_is_refused(setup: Make) -> None:
     peer = ScriptedPacs(takes=[(SC, EXPLICIT)])
-    here = post(peer, maximum_refusals=1)
+    here = setup(peer, maximum_refusals=1)
     job_id = here.report()
     with peer.running():
         here.deliver()
@@ -161,9 +161,9 @@ def test_an_object_that_the_destination_has_no_context_for_is_refused(post: Make
     assert peer.classes() == [SC]
 
 
-def test_a_destination_of_comprehensive_sr_only_gets_the_twin(post: Make) -> None:
+def test_a_destination_of_comprehensive_sr_only_gets_the_fallback(setup: Make) -> None:
     peer = ScriptedPacs(takes=[(SR, EXPLICIT), (SC, EXPLICIT)])
-    here = post(peer)
+    here = setup(peer)
     job_id = here.report()
     with peer.running():
         here.deliver()
@@ -171,9 +171,9 @@ def test_a_destination_of_comprehensive_sr_only_gets_the_twin(post: Make) -> Non
     assert sorted(peer.classes()) == sorted([SC, SR])
 
 
-def test_outputs_are_sent_byte_for_byte(post: Make) -> None:
+def test_outputs_are_sent_byte_for_byte(setup: Make) -> None:
     peer = ScriptedPacs()
-    here = post(peer)
+    here = setup(peer)
     here.report()
     with peer.running():
         here.deliver()
@@ -181,15 +181,15 @@ def test_outputs_are_sent_byte_for_byte(post: Make) -> None:
         assert any(kept.endswith(sent) and len(sent) > 500 for _, _, sent in peer.received)
 
 
-@pytest.mark.parametrize("fault", ["nobody there", "rejected", "nothing taken", "unknown host"])
-def test_a_destination_out_of_reach_is_left_alone_and_its_outputs_stay_as_they_were(
-    post: Make, fault: str
+@pytest.mark.parametrize("fault", ["no listener", "rejected", "nothing taken", "unknown host"])
+def test_an_unreachable_destination_opens_its_breaker_and_its_outputs_stay_pending(
+    setup: Make, fault: str
 ) -> None:
     peer = ScriptedPacs(port=free_port())
-    here = post(peer)
+    here = setup(peer)
     job_id = here.report()
     before = outcomes("unreachable")
-    with trouble(here, peer, fault):
+    with failing(here, peer, fault):
         here.deliver()
     delivery = here.of(job_id)
     assert (delivery.state, delivery.refusals, delivery.status, delivery.holder) == (
@@ -198,7 +198,7 @@ def test_a_destination_out_of_reach_is_left_alone_and_its_outputs_stay_as_they_w
         None,
         None,
     )
-    assert delivery.due_at == here.clock.now, "only the breaker keeps it waiting"
+    assert delivery.due_at == here.clock.now, "only the breaker delays it"
     assert here.ledger.queries.due().deliver == {}
     assert outcomes("unreachable") == before + 1
     here.clock.pass_seconds(1000)
@@ -209,9 +209,9 @@ def test_a_destination_out_of_reach_is_left_alone_and_its_outputs_stay_as_they_w
 
 
 @contextmanager
-def trouble(here: Post, peer: ScriptedPacs, fault: str) -> Iterator[None]:
+def failing(here: DeliverySetup, peer: ScriptedPacs, fault: str) -> Iterator[None]:
     if fault == "rejected":
-        peer.calling = "SOMEBODY ELSE"
+        peer.calling = "ANOTHER"
     elif fault == "nothing taken":
         peer.takes, peer.echoes = [("1.2.840.10008.5.1.4.1.1.2", EXPLICIT)], False
     elif fault == "unknown host":
@@ -227,8 +227,8 @@ def trouble(here: Post, peer: ScriptedPacs, fault: str) -> Iterator[None]:
         yield
 
 
-def test_the_longer_a_destination_is_dead_the_less_often_it_is_tried(post: Make) -> None:
-    here = post(ScriptedPacs(port=free_port()), backoff_seconds=10, maximum_backoff_seconds=80)
+def test_the_longer_a_destination_is_unreachable_the_less_often_it_is_tried(setup: Make) -> None:
+    here = setup(ScriptedPacs(port=free_port()), backoff_seconds=10, maximum_backoff_seconds=80)
     here.report()
     pauses = []
     for _ in range(6):
@@ -239,15 +239,15 @@ def test_the_longer_a_destination_is_dead_the_less_often_it_is_tried(post: Make)
         assert 0.75 * expected <= pause <= 1.25 * expected + 0.5
 
 
-def test_an_object_that_makes_the_destination_abort_holds_up_no_other(post: Make) -> None:
+def test_an_object_that_makes_the_destination_abort_holds_up_no_other(setup: Make) -> None:
     peer = ScriptedPacs()
-    here = post(peer)
+    here = setup(peer)
     jobs = [here.report() for _ in range(3)]
     (poison,) = (each.sop_instance_uid for each in here.ledger.queries.outputs(jobs[0])[1:])
     peer.answer = lambda dataset: ABORT if dataset.SOPInstanceUID == poison else 0
     with peer.running():
         here.deliver()
-        here.deliver()  # as the relay would ring again
+        here.deliver()  # as at the next wake-up
     assert here.house.stands(jobs[0]) == (JobState.REPORTED, None)
     assert [here.house.stands(job_id)[0] for job_id in jobs[1:]] == [JobState.DELIVERED] * 2
     waiting = here.of(jobs[0])
@@ -263,9 +263,11 @@ def test_an_object_that_makes_the_destination_abort_holds_up_no_other(post: Make
 
 
 @pytest.mark.parametrize("damage", ["gone", "empty", "text"])
-def test_an_output_that_is_damaged_is_parked_and_holds_up_no_other(post: Make, damage: str) -> None:
+def test_an_output_that_is_damaged_is_parked_and_holds_up_no_other(
+    setup: Make, damage: str
+) -> None:
     peer = ScriptedPacs()
-    here = post(peer)
+    here = setup(peer)
     jobs = [here.report() for _ in range(2)]
     file = here.house.output(jobs[0], "sr")
     if damage == "gone":
@@ -279,9 +281,9 @@ def test_an_output_that_is_damaged_is_parked_and_holds_up_no_other(post: Make, d
     assert len(peer.received) == 3
 
 
-def test_an_output_that_cannot_be_read_now_waits_and_holds_up_no_other(post: Make) -> None:
+def test_an_output_that_cannot_be_read_now_waits_and_holds_up_no_other(setup: Make) -> None:
     peer = ScriptedPacs()
-    here = post(peer)
+    here = setup(peer)
     jobs = [here.report() for _ in range(2)]
     file = here.house.output(jobs[0], "sr")
     aside = file.rename(file.with_suffix(".aside"))
@@ -297,10 +299,10 @@ def test_an_output_that_cannot_be_read_now_waits_and_holds_up_no_other(post: Mak
     assert here.house.stands(jobs[0]) == (JobState.DELIVERED, None)
 
 
-def test_after_long_silence_the_outputs_are_parked_until_a_person_requeues_them(
-    post: Make,
+def test_after_days_without_contact_outputs_are_parked_until_they_are_requeued(
+    setup: Make,
 ) -> None:
-    here = post(ScriptedPacs(port=free_port()), give_up_days=7)
+    here = setup(ScriptedPacs(port=free_port()), give_up_days=7)
     here.clock.pass_seconds(-8 * DAY)
     old = here.report()
     here.clock.pass_seconds(8 * DAY)
@@ -314,9 +316,9 @@ def test_after_long_silence_the_outputs_are_parked_until_a_person_requeues_them(
     assert here.house.stands(old) == (JobState.REPORTED, None), "its time begins anew"
 
 
-def test_a_destination_that_stays_full_for_too_long_is_given_up_on(post: Make) -> None:
+def test_a_destination_that_stays_full_for_too_long_is_given_up(setup: Make) -> None:
     peer = ScriptedPacs(answer=answering(0xA700))
-    here = post(peer, give_up_days=7)
+    here = setup(peer, give_up_days=7)
     here.clock.pass_seconds(-8 * DAY)
     job_id = here.report()
     here.clock.pass_seconds(8 * DAY)
@@ -326,9 +328,9 @@ def test_a_destination_that_stays_full_for_too_long_is_given_up_on(post: Make) -
     assert here.of(job_id).status == 0xA700
 
 
-def test_a_worker_whose_lease_ran_out_keeps_no_answer(post: Make) -> None:
+def test_a_worker_whose_lease_ran_out_records_no_response(setup: Make) -> None:
     peer = ScriptedPacs()
-    here = post(peer)
+    here = setup(peer)
     job_id = here.report()
     taken: list[Delivery] = []
 
@@ -349,9 +351,9 @@ def test_a_worker_whose_lease_ran_out_keeps_no_answer(post: Make) -> None:
     assert STALE_LEASES._value.get() == before + 2
 
 
-def test_a_worker_told_to_stop_gives_back_what_it_has_not_sent(post: Make) -> None:
+def test_a_worker_that_is_to_stop_releases_what_it_has_not_sent(setup: Make) -> None:
     peer = ScriptedPacs()
-    here = post(peer)
+    here = setup(peer)
     jobs = [here.report() for _ in range(2)]
 
     def stop(_: object) -> int:
@@ -377,31 +379,31 @@ def test_a_real_worker_never_sends_to_one_destination_twice_at_once(
 
     peer, south = ScriptedPacs(answer=take_a_while), ScriptedPacs(ae_title="SOUTH")
     with peer.running(), south.running():
-        here = Post(tmp_path, peer)
+        here = DeliverySetup(tmp_path, peer)
         jobs = [here.report() for _ in range(4)]
         worker = subprocess.Popen(
             lobar_command("worker", "deliver"), env=environment(here, south, redis_server)
         )
-        bell = Notifier(redis_server.url)
+        notifier = Notifier(redis_server.url)
         try:
             for _ in range(6):
-                bell.notify(DELIVER, NAME)
-                bell.notify(DELIVER, "south")
-                bell.notify(DELIVER, "removed")
+                notifier.notify(DELIVER, NAME)
+                notifier.notify(DELIVER, "south")
+                notifier.notify(DELIVER, "removed")
                 time.sleep(0.02)
             wait_for(lambda: len(peer.received) == 2 * len(jobs))
             wait_for(lambda: here.house.stands(jobs[-1])[0] is JobState.DELIVERED)
         finally:
-            bell.close()
+            notifier.close()
             worker.send_signal(signal.SIGTERM)
             assert worker.wait(60) == 0
         assert peer.open_at_once == 1
         assert len(peer.received) == 2 * len(jobs), "nothing was sent twice"
-        assert beats(here.ledger) == [], "it took its leave"
+        assert beats(here.ledger) == [], "it withdrew its heartbeat"
         here.ledger.close()
 
 
-def environment(here: Post, south: ScriptedPacs, redis: RedisServer) -> dict[str, str]:
+def environment(here: DeliverySetup, south: ScriptedPacs, redis: RedisServer) -> dict[str, str]:
     destinations = ",".join(
         f'{{"name":"{name}","ae_title":"{peer.ae_title}","host":"127.0.0.1","port":{peer.port}}}'
         for name, peer in ((NAME, here.destination), ("south", south))

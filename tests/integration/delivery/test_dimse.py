@@ -1,4 +1,4 @@
-"""C-STORE to other people's receivers: what arrives, what is answered, what never got through."""
+"""C-STORE to DCMTK and to scripted receivers: what arrives, and how each response is read."""
 
 import socket
 import struct
@@ -38,7 +38,7 @@ def data_set(file: Path) -> bytes:
 
 def why_not(destination: DimseDestination) -> str:
     with pytest.raises(NoResponseError) as raised, associate(destination, "LOBAR", [SR_3D]):
-        pytest.fail("there is nobody to associate with")
+        pytest.fail("there is no listener to associate with")
     return str(raised.value)
 
 
@@ -143,7 +143,7 @@ def test_an_echo_is_answered() -> None:
     ):
         assert sender.echo() == 0
         assert sender.takes(SR_3D)
-        assert not sender.takes(SC), "nobody asked for it"
+        assert not sender.takes(SC), "it was not proposed"
     with (
         ScriptedPacs(echoes=False).running() as peer,
         associate(to(peer), "LOBAR", [SR_3D]) as sender,
@@ -201,9 +201,9 @@ def test_a_receiver_that_takes_nothing_of_ours_says_so() -> None:
 
 
 def test_nobody_there_is_no_connection() -> None:
-    nobody = ScriptedPacs(port=free_port())
-    assert why_not(to(nobody)) == "no-connection"
-    assert why_not(to(nobody, host="no-such-host.invalid")) == "unknown-host"
+    absent = ScriptedPacs(port=free_port())
+    assert why_not(to(absent)) == "no-connection"
+    assert why_not(to(absent, host="no-such-host.invalid")) == "unknown-host"
 
 
 def test_a_peer_that_accepts_the_connection_and_says_nothing_is_given_up_on() -> None:

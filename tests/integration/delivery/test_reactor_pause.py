@@ -1,6 +1,6 @@
-"""No answer is lost to pynetdicom's own thread, however late that thread is.
+"""No response is lost to pynetdicom's reactor thread, however late that thread is.
 
-The lateness is made: a thread that is slow to leave its checkpoint is what a busy machine gives.
+A thread that is slow to leave its checkpoint stands in for a busy machine.
 """
 
 import threading
@@ -22,7 +22,7 @@ OBJECTS = 10
 
 
 class Late:
-    """Whoever passes is slow to go on."""
+    """A checkpoint after which a thread is slow to go on."""
 
     def wait(self, timeout: float | None = None) -> bool:
         passed = super().wait(timeout)  # type: ignore[misc]
@@ -35,62 +35,49 @@ class LateEvent(Late, threading.Event):
 
 
 class LateCheckpoint(Late, Checkpoint):
-    """Ours, and a late thread."""
+    """Our checkpoint, and a late thread."""
 
 
-def store(peer: StoreSCP, report: Path) -> list[int]:
+def store(peer: StoreSCP, report: Path, checkpoint: threading.Event) -> list[int]:
+    """Send a report again and again while sender and reactor thread are both late."""
     destination = DimseDestination(
         name="pacs", ae_title=peer.ae_title, host=peer.host, port=peer.port, response_seconds=2
     )
     with dimse.associate(destination, "LOBAR", dimse.OFFERED) as sender:
+        delay(sender._association, checkpoint)
         return [sender.send(report).status for _ in range(OBJECTS)]
 
 
-@pytest.fixture
-def hurried(monkeypatch: pytest.MonkeyPatch) -> Callable[[type[threading.Event]], None]:
-    """`hurried(kind)` has the answer come while sender and thread are both late, as a pair."""
+def delay(association: Any, checkpoint: threading.Event) -> None:  # noqa: ANN401 -- pynetdicom's
+    """Have the response come while the sender is late and the thread is at this checkpoint."""
+    checkpoint.set()
+    association._reactor_checkpoint = checkpoint
+    send = association.dimse.send_msg
 
-    def arrange(kind: type[threading.Event]) -> None:
-        def install(association: Any) -> None:  # noqa: ANN401 -- pynetdicom's
-            gate = kind()
-            gate.set()
-            association._reactor_checkpoint = gate
-            send = association.dimse.send_msg
+    def send_late(*message: object) -> None:
+        send(*message)
+        time.sleep(2 * LATE_SECONDS)
 
-            def send_and_dawdle(*message: object) -> None:
-                send(*message)
-                time.sleep(2 * LATE_SECONDS)
-
-            association.dimse.send_msg = send_and_dawdle
-
-        monkeypatch.setattr(dimse, "install", install)
-
-    return arrange
+    association.dimse.send_msg = send_late
 
 
 @pytest.mark.dcmtk
-def test_every_answer_arrives_however_late_the_associations_thread_is(
-    storescp: Callable[..., StoreSCP],
-    report: Path,
-    hurried: Callable[[type[threading.Event]], None],
+def test_every_response_arrives_however_late_the_reactor_thread_is(
+    storescp: Callable[..., StoreSCP], report: Path
 ) -> None:
-    hurried(LateCheckpoint)
-    assert store(storescp(), report) == [0] * OBJECTS
+    assert store(storescp(), report, LateCheckpoint()) == [0] * OBJECTS
 
 
 @pytest.mark.dcmtk
-def test_with_pynetdicoms_own_checkpoint_an_answer_is_lost(
-    storescp: Callable[..., StoreSCP],
-    report: Path,
-    hurried: Callable[[type[threading.Event]], None],
+def test_with_pynetdicoms_own_checkpoint_a_response_is_lost(
+    storescp: Callable[..., StoreSCP], report: Path
 ) -> None:
-    """When this fails pynetdicom has mended it, and `workers/delivery/reactor_pause.py` can go."""
-    hurried(LateEvent)
+    """If this fails, pynetdicom has been fixed and `workers/delivery/reactor_pause.py` can go."""
     with pytest.raises(NoResponseError, match="no-answer"):
-        store(storescp(), report)
+        store(storescp(), report, LateEvent())
 
 
-def test_nobody_passes_a_checkpoint_once_it_is_closed() -> None:
+def test_no_thread_passes_a_checkpoint_once_it_is_closed() -> None:
     gate, passed, stop = LateCheckpoint(), [], threading.Event()
 
     def pass_again_and_again() -> None:
@@ -111,4 +98,4 @@ def test_nobody_passes_a_checkpoint_once_it_is_closed() -> None:
     stop.set()
     gate.set()
     walker.join(5)
-    gate.close(walker)  # type: ignore[arg-type]  # who has ended is not waited for
+    gate.close(walker)  # type: ignore[arg-type]  # a thread that has ended is not waited for

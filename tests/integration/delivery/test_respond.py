@@ -1,4 +1,4 @@
-"""Senders are told what we commit ourselves to, however long they are out of reach."""
+"""Storage commitment as SCP: results reach their senders, however long these are unreachable."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,8 +16,8 @@ from synthetic.objects import make_cr
 from service.domain.delivery import Reference
 from service.settings import CommitmentPeer, DicomSettings
 from service.telemetry.metrics import COMMITMENT_RESULTS
-from workers.delivery.context import Rooms
-from workers.delivery.storage_commitment.respond import answer_due
+from workers.delivery.context import DeliveryContext
+from workers.delivery.storage_commitment.respond import CommitmentResponder
 
 # pynetdicom forgets the socket of a connection that failed
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
@@ -28,7 +28,7 @@ DAY = 86_400
 
 
 class Senders:
-    """A house that knows one sender's address, and the sender, when it listens."""
+    """A workspace that knows one sender's address, and the sender, when it listens."""
 
     def __init__(self, folder: Path) -> None:
         self.port = free_port()
@@ -40,13 +40,14 @@ class Senders:
             deliver={"maximum_refusals": 3},
         )
         self.ledger, self.clock = self.house.ledger, self.house.clock
-        self.rooms = Rooms(
+        context = DeliveryContext(
             settings=self.house.settings,
             ledger=self.ledger,
             spool=self.house.spool,
             holder="test/deliver/1/",
         )
-        self.heard: list[tuple[int, Dataset]] = []
+        self.responder = CommitmentResponder(context)
+        self.received: list[tuple[int, Dataset]] = []
         self.is_scu: list[bool] = []  # its role on each association
         self.status = 0x0000
 
@@ -59,7 +60,7 @@ class Senders:
             (LOOPBACK, self.port),
             block=False,
             evt_handlers=[
-                (evt.EVT_N_EVENT_REPORT, self._hear),
+                (evt.EVT_N_EVENT_REPORT, self._receive),
                 (evt.EVT_ESTABLISHED, self._count),
             ],
         )
@@ -67,8 +68,8 @@ class Senders:
         yield
         server.shutdown()
 
-    def _hear(self, event: Any) -> tuple[int, None]:  # noqa: ANN401 -- pynetdicom's
-        self.heard.append((event.event_type, event.event_information))
+    def _receive(self, event: Any) -> tuple[int, None]:  # noqa: ANN401 -- pynetdicom's
+        self.received.append((event.event_type, event.event_information))
         return self.status, None
 
     def _count(self, event: Any) -> None:  # noqa: ANN401 -- as above
@@ -84,7 +85,7 @@ class Senders:
         self.ledger.commitment_requests.receive(ae_title, transaction_uid, instances)
 
     def waiting(self) -> int | None:
-        """How many are due; None when nothing is owed to anybody."""
+        """How many are due; None if no request is open."""
         due = self.ledger.queries.due()
         return None if due.oldest_answer_at is None else due.answer
 
@@ -100,14 +101,14 @@ def counted(outcome: str) -> float:
     return float(COMMITMENT_RESULTS.labels(outcome=outcome)._value.get())
 
 
-def test_all_that_is_due_is_told_over_one_association(senders: Senders) -> None:
+def test_all_results_that_are_due_go_over_one_association(senders: Senders) -> None:
     here, gone = senders.receive(), Reference(CR, "1.2.3.4.5")
     senders.ask("1.2.1", here)
     senders.ask("1.2.2", here, gone)
     with senders.listening():
-        answer_due(senders.rooms)
-    (_, first), (_, second) = senders.heard
-    assert [event_type for event_type, _ in senders.heard] == [1, 2]
+        senders.responder.respond_due()
+    (_, first), (_, second) = senders.received
+    assert [event_type for event_type, _ in senders.received] == [1, 2]
     assert (first.TransactionUID, second.TransactionUID) == ("1.2.1", "1.2.2")
     assert [each.ReferencedSOPInstanceUID for each in first.ReferencedSOPSequence] == [
         here.sop_instance_uid
@@ -120,45 +121,45 @@ def test_all_that_is_due_is_told_over_one_association(senders: Senders) -> None:
     assert senders.house.names(job.id).count("instance-committed") == 2
 
 
-def test_what_counts_is_what_is_here_when_the_sender_is_told(senders: Senders) -> None:
+def test_a_request_is_evaluated_when_its_result_is_sent(senders: Senders) -> None:
     here = senders.receive()
     senders.ask("1.2.1", here)
-    answer_due(senders.rooms)
-    assert senders.waiting() == 0, "it could not be told, and waits"
+    senders.responder.respond_due()
+    assert senders.waiting() == 0, "the sender was unreachable, and the request waits"
     (job,) = senders.ledger.queries.find(here.sop_instance_uid)
     senders.house.spool.discard(job.id)
     senders.clock.pass_seconds(1000)
     with senders.listening():
-        answer_due(senders.rooms)
-    assert [event_type for event_type, _ in senders.heard] == [2]
+        senders.responder.respond_due()
+    assert [event_type for event_type, _ in senders.received] == [2]
     assert senders.waiting() is None
 
 
-def test_a_sender_out_of_reach_is_told_when_it_is_back(senders: Senders) -> None:
+def test_an_unreachable_sender_gets_the_result_when_it_is_back(senders: Senders) -> None:
     senders.ask("1.2.1", senders.receive())
     before = counted("unreachable")
     for attempt in (1, 2, 3):
-        answer_due(senders.rooms)
+        senders.responder.respond_due()
         assert counted("unreachable") == before + attempt
         senders.clock.pass_seconds(1000)
     with senders.listening():
-        answer_due(senders.rooms)
-    assert len(senders.heard) == 1
+        senders.responder.respond_due()
+    assert len(senders.received) == 1
     assert senders.waiting() is None
 
 
-def test_a_sender_that_is_silent_for_too_long_is_given_up(senders: Senders) -> None:
+def test_a_sender_unreachable_for_too_long_is_given_up(senders: Senders) -> None:
     senders.clock.pass_seconds(-8 * DAY)
     senders.ask("1.2.1", senders.receive())
     senders.clock.pass_seconds(8 * DAY)
     before = counted("given-up")
-    answer_due(senders.rooms)
+    senders.responder.respond_due()
     assert senders.waiting() is None
     assert counted("given-up") == before + 1
 
 
 @pytest.mark.parametrize("as_scu", [True, False])
-def test_a_sender_that_refuses_to_hear_it_is_told_only_so_often(
+def test_a_sender_that_refuses_the_result_is_tried_only_so_often(
     senders: Senders, *, as_scu: bool
 ) -> None:
     senders.ask("1.2.1", senders.receive())
@@ -166,25 +167,25 @@ def test_a_sender_that_refuses_to_hear_it_is_told_only_so_often(
     before = counted("given-up")
     with senders.listening(as_scu=as_scu):
         for _ in range(2):
-            answer_due(senders.rooms)
+            senders.responder.respond_due()
             assert senders.waiting() == 0
             senders.clock.pass_seconds(1000)
-        answer_due(senders.rooms)
+        senders.responder.respond_due()
     if as_scu:
-        assert len(senders.heard) == 3
+        assert len(senders.received) == 3
         assert senders.waiting() is None
         assert counted("given-up") == before + 1
     else:
-        assert senders.waiting() == 0, "it may learn the class, and is tried for days"
+        assert senders.waiting() == 0, "it may come to support the class, and is tried for days"
 
 
-def test_a_sender_whose_address_was_removed_is_given_up_and_holds_up_no_other(
+def test_a_sender_whose_address_was_removed_is_given_up_and_delays_no_other(
     senders: Senders,
 ) -> None:
     here = senders.receive()
     senders.ask("1.2.1", here, ae_title="GONE")
     senders.ask("1.2.2", here)
     with senders.listening():
-        answer_due(senders.rooms)
-    assert len(senders.heard) == 1
+        senders.responder.respond_due()
+    assert len(senders.received) == 1
     assert senders.waiting() is None

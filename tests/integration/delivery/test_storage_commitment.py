@@ -1,4 +1,4 @@
-"""Storage commitment as SCU: nothing is delivered before the destination committed itself to it."""
+"""Storage commitment as SCU: no output is delivered before the destination commits itself."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from peers.committing_pacs import Asked, CommittingPacs, send_result, telling
 from peers.scripted_pacs import EXPLICIT, SC, SR, SR_3D, ScriptedPacs
-from support.delivery_worker import NAME, Post
+from support.delivery_worker import NAME, DeliverySetup
 from support.ports import free_port
 from support.routes import to
 
@@ -24,25 +24,25 @@ pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning
 
 DAY = 86_400
 HOUR = 3_600
-Make = Callable[..., Post]
+Make = Callable[..., DeliverySetup]
 
 
 @pytest.fixture
-def post(tmp_path: Path) -> Iterator[Make]:
-    houses: list[Post] = []
+def setup(tmp_path: Path) -> Iterator[Make]:
+    setups: list[DeliverySetup] = []
 
-    def make(peer: ScriptedPacs, **options: object) -> Post:
-        houses.append(Post(tmp_path, peer, **{"commitment_seconds": HOUR, **options}))
-        return houses[-1]
+    def make(peer: ScriptedPacs, **options: object) -> DeliverySetup:
+        setups.append(DeliverySetup(tmp_path, peer, **{"commitment_seconds": HOUR, **options}))
+        return setups[-1]
 
     yield make
-    for each in houses:
+    for each in setups:
         each.ledger.close()
 
 
 @contextmanager
-def listening(here: Post, peer: CommittingPacs) -> Iterator[None]:
-    """Run our listener on the post's ledger, and let the PACS know where it is."""
+def listening(here: DeliverySetup, peer: CommittingPacs) -> Iterator[None]:
+    """Run our listener on the workspace's ledger, and let the PACS know where it is."""
     dicom = DicomSettings(port=free_port())
     peer.tells = (dicom.ae_title, dicom.port)
     settings = here.house.settings.model_copy(update={"dicom": dicom})
@@ -50,18 +50,18 @@ def listening(here: Post, peer: CommittingPacs) -> Iterator[None]:
         yield
 
 
-def states(here: Post, job_id: str) -> set[DeliveryState]:
+def states(here: DeliverySetup, job_id: str) -> set[DeliveryState]:
     return {each.state for each in here.ledger.queries.deliveries(job_id)}
 
 
-def store(here: Post) -> None:
+def store(here: DeliverySetup) -> None:
     """Let the ledger know what is due as stored, as if the destination had answered Success."""
     for each in here.ledger.deliveries.lease(NAME, "w/", 9, lease_seconds=60):
         sent = Reference(each.sop_class_uid, each.sop_instance_uid)
         here.ledger.deliveries.stored(each, status=0, sent=sent)
 
 
-def names(here: Post, job_id: str) -> list[str]:
+def names(here: DeliverySetup, job_id: str) -> list[str]:
     """The trace of one output."""
     trace = here.ledger.queries.trace(job_id)
     return [each.name for each in trace if each.detail.get("kind") == "sr"]
@@ -76,10 +76,10 @@ def asked(outcome: str) -> float:
 
 
 def test_an_output_is_delivered_when_the_destination_has_committed_itself_to_it(
-    post: Make,
+    setup: Make,
 ) -> None:
     peer = CommittingPacs()
-    here = post(peer)
+    here = setup(peer)
     job_id = here.report()
     before = counted("committed")
     with peer.running():
@@ -96,9 +96,9 @@ def test_an_output_is_delivered_when_the_destination_has_committed_itself_to_it(
     assert counted("committed") == before + 2
 
 
-def test_the_result_may_come_on_an_association_of_its_own(post: Make) -> None:
+def test_the_result_may_come_on_an_association_of_its_own(setup: Make) -> None:
     peer = CommittingPacs(where="elsewhere")
-    here = post(peer)
+    here = setup(peer)
     job_id = here.report()
     with peer.running(), listening(here, peer):
         here.deliver()
@@ -106,9 +106,9 @@ def test_the_result_may_come_on_an_association_of_its_own(post: Make) -> None:
     assert peer.answers == [0]
 
 
-def test_without_a_result_it_is_asked_again_and_the_job_stays_reported(post: Make) -> None:
+def test_without_a_result_it_is_asked_again_and_the_job_stays_reported(setup: Make) -> None:
     peer = CommittingPacs(where="nowhere")
-    here = post(peer)
+    here = setup(peer)
     job_id = here.report()
     with peer.running():
         here.deliver()
@@ -130,10 +130,10 @@ def test_without_a_result_it_is_asked_again_and_the_job_stays_reported(post: Mak
 
 
 def test_a_late_commitment_to_an_earlier_request_counts_and_a_late_failure_does_not(
-    post: Make,
+    setup: Make,
 ) -> None:
     peer = CommittingPacs(where="nowhere")
-    here = post(peer)
+    here = setup(peer)
     job_id = here.report()
     with peer.running(), listening(here, peer):
         here.deliver()
@@ -151,9 +151,9 @@ def test_a_late_commitment_to_an_earlier_request_counts_and_a_late_failure_does_
     assert peer.answers == [0, 0, 0]
 
 
-def test_what_is_not_committed_is_sent_again(post: Make) -> None:
+def test_what_is_not_committed_is_sent_again(setup: Make) -> None:
     peer = CommittingPacs()
-    here = post(peer)
+    here = setup(peer)
     job_id = here.report()
     uid = here.of(job_id).sop_instance_uid
     peer.commits = lambda each: 0x0112 if each == uid else 0
@@ -177,10 +177,10 @@ def test_what_is_not_committed_is_sent_again(post: Make) -> None:
 
 
 def test_what_is_never_committed_is_parked_after_some_refusals_and_a_requeue_sends_it(
-    post: Make,
+    setup: Make,
 ) -> None:
     peer = CommittingPacs(commits=lambda _: 0x0110)
-    here = post(peer, maximum_refusals=2)
+    here = setup(peer, maximum_refusals=2)
     job_id = here.report()
     with peer.running():
         for _ in range(2):
@@ -194,9 +194,9 @@ def test_what_is_never_committed_is_parked_after_some_refusals_and_a_requeue_sen
     assert len(peer.received) == 6
 
 
-def test_after_long_silence_what_is_stored_is_parked(post: Make) -> None:
+def test_a_stored_output_without_a_result_for_days_is_parked(setup: Make) -> None:
     peer = CommittingPacs(where="nowhere")
-    here = post(peer, give_up_days=7)
+    here = setup(peer, give_up_days=7)
     here.clock.pass_seconds(-8 * DAY)
     old = here.report()
     store(here)
@@ -212,10 +212,10 @@ def test_after_long_silence_what_is_stored_is_parked(post: Make) -> None:
 
 @pytest.mark.parametrize("fault", ["refused", "not taken"])
 def test_a_destination_that_does_not_take_the_request_is_asked_again_and_still_sent_to(
-    post: Make, fault: str
+    setup: Make, fault: str
 ) -> None:
     peer = CommittingPacs(action_status=0x0110) if fault == "refused" else ScriptedPacs()
-    here = post(peer)
+    here = setup(peer)
     job_id = here.report()
     before = asked("refused")
     with peer.running():
@@ -232,9 +232,11 @@ def test_a_destination_that_does_not_take_the_request_is_asked_again_and_still_s
     assert here.house.stands(job_id) == (JobState.DELIVERED, None)
 
 
-def test_a_destination_out_of_reach_is_left_alone_and_asked_when_it_is_back(post: Make) -> None:
+def test_an_unreachable_destination_opens_its_breaker_and_is_asked_when_it_is_back(
+    setup: Make,
+) -> None:
     peer = CommittingPacs(port=free_port())
-    here = post(peer)
+    here = setup(peer)
     job_id = here.report()
     store(here)
     before = here.ledger.queries.due().commit
@@ -249,23 +251,23 @@ def test_a_destination_out_of_reach_is_left_alone_and_asked_when_it_is_back(post
     assert peer.received == []
 
 
-def test_commitment_is_asked_for_the_twin_where_the_twin_was_sent(post: Make) -> None:
+def test_commitment_is_requested_for_the_fallback_where_the_fallback_was_sent(setup: Make) -> None:
     peer = CommittingPacs(takes=[(SR, EXPLICIT), (SC, EXPLICIT)])
-    here = post(peer)
+    here = setup(peer)
     job_id = here.report()
     with peer.running():
         here.deliver()
     assert here.house.stands(job_id) == (JobState.DELIVERED, None)
     (request,) = peer.asked
     assert sorted(sop_class for sop_class, _ in request.instances) == sorted([SR, SC])
-    (twin,) = (uid for sop_class, uid in request.instances if sop_class == SR)
-    assert twin != here.of(job_id).sop_instance_uid
-    assert [job.id for job in here.ledger.queries.find(twin)] == [job_id]
+    (fallback,) = (uid for sop_class, uid in request.instances if sop_class == SR)
+    assert fallback != here.of(job_id).sop_instance_uid
+    assert [job.id for job in here.ledger.queries.find(fallback)] == [job_id]
 
 
-def test_a_result_that_nobody_awaits_is_answered_success_and_changes_nothing(post: Make) -> None:
+def test_a_result_that_is_not_awaited_is_answered_success_and_changes_nothing(setup: Make) -> None:
     peer = CommittingPacs(where="nowhere")
-    here = post(peer)
+    here = setup(peer)
     job_id = here.report()
     with peer.running(), listening(here, peer):
         here.deliver()
@@ -276,9 +278,9 @@ def test_a_result_that_nobody_awaits_is_answered_success_and_changes_nothing(pos
     assert states(here, job_id) == {DeliveryState.STORED}
 
 
-def test_a_worker_that_dies_between_store_and_request_loses_nothing(post: Make) -> None:
+def test_a_worker_that_dies_between_store_and_request_loses_nothing(setup: Make) -> None:
     peer = CommittingPacs()
-    here = post(peer)
+    here = setup(peer)
     job_id = here.report()
     store(here)
     leased = here.ledger.commitments.lease(
@@ -287,17 +289,17 @@ def test_a_worker_that_dies_between_store_and_request_loses_nothing(post: Make) 
     assert len(leased) == 2
     with peer.running():
         here.deliver()
-        assert peer.asked == [], "they are another's"
+        assert peer.asked == [], "another worker has the lease"
         here.ledger.release("w/")
         here.deliver()
     assert here.house.stands(job_id) == (JobState.DELIVERED, None)
 
 
 def test_where_commitment_is_not_asked_for_any_more_what_is_stored_is_delivered(
-    post: Make,
+    setup: Make,
 ) -> None:
     peer = CommittingPacs(where="nowhere")
-    here = post(peer)
+    here = setup(peer)
     job_id = here.report()
     with peer.running():
         here.deliver()
@@ -308,9 +310,9 @@ def test_where_commitment_is_not_asked_for_any_more_what_is_stored_is_delivered(
     assert len(peer.asked) == 1
 
 
-def test_what_is_stored_at_a_destination_that_was_removed_is_parked(post: Make) -> None:
+def test_what_is_stored_at_a_destination_that_was_removed_is_parked(setup: Make) -> None:
     peer = CommittingPacs(where="nowhere")
-    here = post(peer)
+    here = setup(peer)
     job_id = here.report()
     with peer.running():
         here.deliver()

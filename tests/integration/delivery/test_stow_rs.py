@@ -1,9 +1,10 @@
-"""STOW-RS to a real Orthanc, with tokens and certificates, and to services that answer oddly."""
+"""STOW-RS to a real Orthanc, with tokens and certificates, and to scripted services."""
 
 import io
 import json
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from service.domain.reasons import Reason
 from service.settings import LogSettings, WebDestination
 from service.telemetry.metrics import DELIVERIES
 from service.telemetry.structured_log import configure
+from workers.delivery.context import DeliveryContext
 from workers.delivery.stored_output import (
     CorruptOutputError,
     DestinationUnavailableError,
@@ -32,9 +34,9 @@ from workers.delivery.stored_output import (
     StoreResponse,
 )
 from workers.delivery.stow_rs import open_service
+from workers.delivery.worker import DeliveryWorker
 from workers.inference.loading import read
 from workers.reporting.outputs import store_outputs
-from workers.tasks.deliver import Rooms, deliver_due
 
 NAME = "web"
 TOKEN = "secret.Token-1"
@@ -115,7 +117,7 @@ def test_a_path_where_orthanc_has_no_dicomweb_is_the_services_fault_and_not_the_
 
 
 @pytest.mark.orthanc
-def test_who_has_the_token_is_let_through_to_orthanc(
+def test_a_client_with_the_token_is_let_through_to_orthanc(
     orthanc_dicomweb: OrthancServer, report: Path, tmp_path: Path
 ) -> None:
     guarded = WebService(gateway(orthanc_dicomweb.http_url, lambda: TOKEN))
@@ -132,13 +134,13 @@ def test_who_has_the_token_is_let_through_to_orthanc(
 
 @pytest.mark.orthanc
 def test_a_token_that_is_renewed_in_its_file_is_used_without_a_restart(
-    post: "Make", orthanc_dicomweb: OrthancServer, tmp_path: Path
+    setup: "Make", orthanc_dicomweb: OrthancServer, tmp_path: Path
 ) -> None:
     valid, file = ["first"], tmp_path / "token"
     file.write_text("first")
     guarded = WebService(gateway(orthanc_dicomweb.http_url, lambda: valid[0]))
     with guarded.running():
-        here = post(f"{guarded.url}/dicom-web", bearer_token_file=file)
+        here = setup(f"{guarded.url}/dicom-web", bearer_token_file=file)
         early, late = here.report(), None
         here.deliver()
         assert here.house.stands(early) == (JobState.DELIVERED, None)
@@ -173,23 +175,23 @@ def test_a_redirect_is_not_followed_and_the_token_goes_nowhere_else(report: Path
     assert other.requests == []
 
 
-def test_neither_log_nor_error_nor_repr_tells_the_token(post: "Make") -> None:
+def test_neither_log_nor_error_nor_repr_contains_the_token(setup: "Make") -> None:
     stream = io.StringIO()
     configure(LogSettings(level="debug"), stream)
     with WebService(lambda _: Response(401)).running() as service:
-        here = post(service.url, bearer_token=TOKEN)
+        here = setup(service.url, bearer_token=TOKEN)
         here.report()
         here.deliver()
         with (
             pytest.raises(DestinationUnavailableError) as raised,
-            open_service(here.destination) as way,
+            open_service(here.destination) as transport,
         ):
-            way.send(here.house.output(here.jobs[0], "sr"))
+            transport.send(here.house.output(here.jobs[0], "sr"))
     structlog.reset_defaults()
     assert '"http-401"' in stream.getvalue()
     assert service.requests
-    for told in (stream.getvalue(), repr(raised.value), repr(here.destination), repr(way)):
-        assert TOKEN not in told
+    for text in (stream.getvalue(), repr(raised.value), repr(here.destination), repr(transport)):
+        assert TOKEN not in text
 
 
 # Certificates
@@ -201,7 +203,7 @@ def client(authority: Authority) -> Certificate:
 
 
 @pytest.mark.orthanc
-def test_who_shows_a_certificate_is_let_through_to_orthanc(
+def test_a_client_with_a_certificate_is_let_through_to_orthanc(
     orthanc_dicomweb: OrthancServer,
     authority: Authority,
     client: Certificate,
@@ -215,7 +217,9 @@ def test_who_shows_a_certificate_is_let_through_to_orthanc(
         url = f"{service.url}/dicom-web"
         assert send(url, report, ca_file=authority.certificate, **two_files)[0].status == 0
         assert send(url, overlay, ca_file=authority.certificate, **one_file)[0].status == 0
-        assert why_not(url, report, **one_file) == "tls-failed", "whom the system trusts is asked"
+        assert why_not(url, report, **one_file) == "tls-failed", (
+            "the system does not trust this authority"
+        )
     assert service.connections == 2
     assert len(orthanc_dicomweb.instances()) == 2
 
@@ -237,15 +241,15 @@ def test_a_server_that_wants_a_certificate_of_another_authority_is_away(
     authority: Authority, tmp_path: Path, report: Path
 ) -> None:
     context = authority.server_context(authority.issue("server"))
-    stranger = Authority(tmp_path, "stranger").issue("lobar")
+    other = Authority(tmp_path, "another").issue("lobar")
     with WebService(lambda _: Response(200), tls=context).running() as service:
-        for shown in ({}, {"client_certificate_file": stranger.with_key()}):
+        for shown in ({}, {"client_certificate_file": other.with_key()}):
             with pytest.raises(NoResponseError, match=r"tls-failed|connection-lost"):
                 send(service.url, report, ca_file=authority.certificate, **shown)
     assert service.requests == []
 
 
-def test_certificates_that_cannot_be_read_are_told_apart(
+def test_certificates_that_cannot_be_read_have_distinct_causes(
     authority: Authority, client: Certificate, report: Path, tmp_path: Path
 ) -> None:
     absent, empty = tmp_path / "absent.pem", tmp_path / "empty.pem"
@@ -313,7 +317,7 @@ def test_everything_goes_over_one_connection(outbox: Callable[[int], list[Path]]
     assert (len(service.requests), service.connections) == (5, 1)
 
 
-def test_a_service_without_comprehensive_3d_sr_gets_the_twin_and_is_not_asked_again(
+def test_a_service_without_comprehensive_3d_sr_gets_the_fallback_and_then_only_that(
     report: Path, overlay: Path
 ) -> None:
     service = WebService(refusing(0x0122, of=Comprehensive3DSRStorage))
@@ -321,13 +325,13 @@ def test_a_service_without_comprehensive_3d_sr_gets_the_twin_and_is_not_asked_ag
         first, picture, second = send(service.url, report, overlay, report)
     assert [each.status for each in (first, picture, second)] == [0, 0, 0]
     assert first.sop_instance_uid == second.sop_instance_uid != uid_of(report)
-    twins = [each for each in service.requests if ComprehensiveSRStorage.encode() in each.body]
+    fallbacks = [each for each in service.requests if ComprehensiveSRStorage.encode() in each.body]
     assert len(service.requests) == 4
-    assert all(first.sop_instance_uid.encode() in each.body for each in twins)
-    assert dcmread(report).get_item("PatientName").value in twins[-1].body
+    assert all(first.sop_instance_uid.encode() in each.body for each in fallbacks)
+    assert dcmread(report).get_item("PatientName").value in fallbacks[-1].body
 
 
-def test_a_refusal_for_want_of_the_class_stays_one_where_the_twin_is_refused_too(
+def test_a_service_that_refuses_the_fallback_too_has_refused(
     report: Path,
 ) -> None:
     with WebService(refusing(0x0122)).running() as service:
@@ -336,7 +340,7 @@ def test_a_refusal_for_want_of_the_class_stays_one_where_the_twin_is_refused_too
 
 
 @pytest.mark.parametrize("status", [301, 302, 401, 403, 404, 405, 410, 429, 503])
-def test_a_response_that_is_about_everybody_says_nothing_of_the_report(
+def test_a_response_about_the_service_says_nothing_about_the_report(
     report: Path, status: int
 ) -> None:
     with WebService(lambda _: Response(status)).running() as service:
@@ -351,7 +355,7 @@ def test_one_object_without_an_answer_waits_alone_and_the_second_in_a_row_stops_
     answers = iter((status, 200, status, status))
     with (
         WebService(lambda _: Response(next(answers))).running() as service,
-        open_service(to(service.url)) as way,
+        open_service(to(service.url)) as transport,
     ):
         for file, kind in (
             (one, NoResponseError),
@@ -359,15 +363,15 @@ def test_one_object_without_an_answer_waits_alone_and_the_second_in_a_row_stops_
             (four, DestinationUnavailableError),
         ):
             with pytest.raises(NoResponseError, match=f"http-{status}") as raised:
-                way.send(file)
+                transport.send(file)
             assert type(raised.value) is kind
             if file is one:
-                assert way.send(two).taken
-        assert way.is_open
-    assert not way.is_open
+                assert transport.send(two).taken
+        assert transport.is_open
+    assert not transport.is_open
 
 
-def test_nobody_there_is_no_connection(report: Path) -> None:
+def test_without_a_listener_there_is_no_connection(report: Path) -> None:
     assert why_not(f"http://{LOOPBACK}:{free_port()}", report) == "no-connection"
     assert why_not("http://no-such-host.invalid", report) == "unknown-host"
 
@@ -392,7 +396,7 @@ def test_a_service_that_says_nothing_or_never_ends_is_given_up_on(report: Path) 
 def drip(listening: socket.socket) -> None:
     """Begin an answer that gets a byte every tenth of a second; the connection before is given up.
 
-    The first waits in the queue since nobody took it.
+    The first waits in the queue because it was never accepted.
     """
     for _ in range(2):
         connection, _ = listening.accept()
@@ -401,7 +405,7 @@ def drip(listening: socket.socket) -> None:
                 connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
                 for _ in range(20):
                     connection.sendall(b" ")
-                    threading.Event().wait(0.1)
+                    time.sleep(0.1)
             except OSError:
                 continue
 
@@ -418,32 +422,33 @@ def test_an_object_that_is_damaged_in_the_outbox_is_not_sent(tmp_path: Path, rep
     damaged.write_bytes(b"not DICOM at all")
     with (
         WebService(stored).running() as service,
-        open_service(to(service.url)) as way,
+        open_service(to(service.url)) as transport,
     ):
         with pytest.raises(CorruptOutputError):
-            way.send(damaged)
+            transport.send(damaged)
         with pytest.raises(FileNotFoundError):
-            way.send(tmp_path / "gone.sr.dcm")
-        assert way.send(report).taken
+            transport.send(tmp_path / "gone.sr.dcm")
+        assert transport.send(report).taken
     assert len(service.requests) == 1
 
 
 # The whole delivery
 
 
-class Post:
-    """A house with one DICOMweb destination, and jobs whose report and overlay are owed to it."""
+class DeliverySetup:
+    """A workspace with one DICOMweb destination, and jobs with deliveries pending to it."""
 
     def __init__(self, folder: Path, url: str, **changes: object) -> None:
         self.destination = to(url, **changes)
         self.house = House(folder, destinations=(self.destination,))
         self.jobs: list[str] = []
-        self.rooms = Rooms(
+        context = DeliveryContext(
             settings=self.house.settings,
             ledger=self.house.ledger,
             spool=self.house.spool,
             holder="test/deliver/1/",
         )
+        self.worker = DeliveryWorker(context)
 
     def report(self) -> str:
         """Take an instance in, predict and report it; gives the job."""
@@ -461,8 +466,8 @@ class Post:
         return job_id
 
     def deliver(self) -> None:
-        """Answer one ring."""
-        deliver_due(self.rooms, self.destination)
+        """Do what one wake-up starts."""
+        self.worker.deliver_due(self.destination)
 
     def statuses(self, job_id: str) -> dict[str, tuple[DeliveryState, int | None]]:
         """Where each output of a job stands, and what was answered to it."""
@@ -470,19 +475,19 @@ class Post:
         return {each.kind: (each.state, each.status) for each in found}
 
 
-Make = Callable[..., Post]
+Make = Callable[..., DeliverySetup]
 
 
 @pytest.fixture
-def post(tmp_path: Path) -> Iterator[Make]:
-    posts: list[Post] = []
+def setup(tmp_path: Path) -> Iterator[Make]:
+    setups: list[DeliverySetup] = []
 
-    def make(url: str, **changes: object) -> Post:
-        posts.append(Post(tmp_path / "state", url, **changes))
-        return posts[-1]
+    def make(url: str, **changes: object) -> DeliverySetup:
+        setups.append(DeliverySetup(tmp_path / "state", url, **changes))
+        return setups[-1]
 
     yield make
-    for each in posts:
+    for each in setups:
         each.house.ledger.close()
 
 
@@ -492,9 +497,9 @@ def outcomes(name: str) -> float:
 
 @pytest.mark.orthanc
 def test_orthanc_gets_every_output_and_the_job_ends(
-    post: Make, orthanc_dicomweb: OrthancServer
+    setup: Make, orthanc_dicomweb: OrthancServer
 ) -> None:
-    here = post(orthanc_dicomweb.dicomweb_url)
+    here = setup(orthanc_dicomweb.dicomweb_url)
     jobs = [here.report() for _ in range(3)]
     here.deliver()
     for job_id in jobs:
@@ -513,9 +518,9 @@ def test_orthanc_gets_every_output_and_the_job_ends(
 
 @pytest.mark.orthanc
 def test_an_orthanc_that_was_away_gets_everything_when_it_is_back(
-    post: Make, orthanc_dicomweb: OrthancServer
+    setup: Make, orthanc_dicomweb: OrthancServer
 ) -> None:
-    here = post(orthanc_dicomweb.dicomweb_url)
+    here = setup(orthanc_dicomweb.dicomweb_url)
     orthanc_dicomweb.kill()
     jobs = [here.report() for _ in range(2)]
     here.deliver()
@@ -527,13 +532,13 @@ def test_an_orthanc_that_was_away_gets_everything_when_it_is_back(
     assert len(orthanc_dicomweb.instances()) == 4
 
 
-def test_a_warning_counts_as_delivered_and_is_kept(post: Make) -> None:
+def test_a_warning_counts_as_delivered_and_is_kept(setup: Make) -> None:
     def warn(request: Request) -> Response:
         item = named(request, **{"00081196": 0xB006})
         return Response(202, json.dumps({"00081199": {"vr": "SQ", "Value": [item]}}).encode())
 
     with WebService(warn).running() as service:
-        here = post(service.url)
+        here = setup(service.url)
         job_id, before = here.report(), outcomes("warning")
         here.deliver()
     assert here.house.stands(job_id) == (JobState.DELIVERED, None)
@@ -543,20 +548,20 @@ def test_a_warning_counts_as_delivered_and_is_kept(post: Make) -> None:
 
 @pytest.mark.parametrize("reason", [0x0111, 45070])
 def test_a_service_that_has_the_object_already_counts_as_having_taken_it(
-    post: Make, reason: int
+    setup: Make, reason: int
 ) -> None:
     with WebService(refusing(reason)).running() as service:
-        here = post(service.url)
+        here = setup(service.url)
         job_id = here.report()
         here.deliver()
     assert here.house.stands(job_id) == (JobState.DELIVERED, None)
     assert here.statuses(job_id)["sr"] == (DeliveryState.DELIVERED, 0x0111)
 
 
-def test_a_refusal_is_parked_in_the_end_while_the_rest_arrives(post: Make) -> None:
+def test_a_refusal_is_parked_in_the_end_while_the_rest_arrives(setup: Make) -> None:
     service = WebService(refusing(0xA900, of=Comprehensive3DSRStorage))
     with service.running():
-        here = post(service.url)
+        here = setup(service.url)
         job_id = here.report()
         for _ in range(here.house.settings.deliver.maximum_refusals):
             here.deliver()
@@ -568,9 +573,9 @@ def test_a_refusal_is_parked_in_the_end_while_the_rest_arrives(post: Make) -> No
     }
 
 
-def test_a_service_that_is_full_is_tried_again(post: Make) -> None:
+def test_a_service_that_is_full_is_tried_again(setup: Make) -> None:
     with WebService(refusing(0xA700)).running() as service:
-        here = post(service.url)
+        here = setup(service.url)
         job_id = here.report()
         for _ in range(8):
             here.deliver()
@@ -581,11 +586,11 @@ def test_a_service_that_is_full_is_tried_again(post: Make) -> None:
     assert here.house.stands(job_id) == (JobState.DELIVERED, None)
 
 
-def test_a_service_that_turns_everybody_away_is_left_alone_with_nothing_held_against_a_report(
-    post: Make,
+def test_a_service_that_refuses_every_request_opens_its_breaker_and_counts_against_no_report(
+    setup: Make,
 ) -> None:
     with WebService(lambda _: Response(401)).running() as service:
-        here = post(service.url)
+        here = setup(service.url)
         jobs, before = [here.report() for _ in range(2)], outcomes("unreachable")
         here.deliver()
         here.deliver()
@@ -594,7 +599,7 @@ def test_a_service_that_turns_everybody_away_is_left_alone_with_nothing_held_aga
     for job_id in jobs:
         for each in here.house.ledger.queries.deliveries(job_id):
             assert (each.state, each.refusals, each.status) == (DeliveryState.PENDING, 0, None)
-            assert each.due_at == here.house.clock.now, "only the breaker keeps it waiting"
+            assert each.due_at == here.house.clock.now, "only the breaker delays it"
     here.house.clock.pass_seconds(1000)
     service.answer = stored
     with service.running():
@@ -602,12 +607,12 @@ def test_a_service_that_turns_everybody_away_is_left_alone_with_nothing_held_aga
     assert {here.house.stands(job_id)[0] for job_id in jobs} == {JobState.DELIVERED}
 
 
-def test_an_object_that_the_service_dies_of_holds_up_no_other(post: Make) -> None:
+def test_an_object_that_the_service_fails_on_delays_no_other(setup: Make) -> None:
     poison: list[bytes] = []
     with WebService(
         lambda request: Response(500) if poison[0] in request.body else stored(request)
     ).running() as service:
-        here = post(service.url)
+        here = setup(service.url)
         jobs = [here.report() for _ in range(3)]
         poison.append(uid_of(here.house.output(jobs[0], "sr")).encode())
         here.deliver()

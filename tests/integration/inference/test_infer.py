@@ -1,18 +1,21 @@
-"""What becomes of due jobs: each by itself, whatever befalls the others of its batch.
+"""Inference of due jobs: a failure in one does not affect the others of its batch.
 
-Ledger, spool, reports are the real ones; the predictor is a stand-in, whose number is a mean.
+Ledger, spool and reports are the real ones; the predictor is a stand-in, whose number is a mean.
 """
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import BasicTextSRStorage, Comprehensive3DSRStorage, EncapsulatedPDFStorage
+from structlog.testing import capture_logs
+from support.clock import Clock
 from support.inference_worker import PACS, House, Pixels, StandInPredictor
 from support.routes import to
 from synthetic.objects import make_cr
@@ -20,13 +23,13 @@ from synthetic.objects import make_cr
 from service.dicom.implementation import IMPLEMENTATION_CLASS_UID
 from service.domain.job import Job, JobState
 from service.domain.reasons import Reason
+from service.storage.ledger import Ledger
 from service.telemetry.metrics import NOT_ANALYSED, PREDICTIONS, STALE_LEASES
 from workers.prediction import Finding, NotAnalysable, Prediction
-from workers.reporting.output import ReportError
-from workers.tasks.infer import Rooms, infer_batch, infer_due
+from workers.tasks.infer import InferenceWorker
 
 SOUTH = {**PACS, "name": "south"}
-Make = Callable[..., Rooms]
+Make = Callable[..., InferenceWorker]
 
 
 @dataclass
@@ -57,23 +60,23 @@ def house(tmp_path: Path) -> Iterator[House]:
 
 
 @pytest.fixture
-def rings() -> list[str]:
+def notified() -> list[str]:
     return []
 
 
 @pytest.fixture
-def rooms(house: House, decoders: ThreadPoolExecutor, rings: list[str]) -> Make:
+def worker(house: House, decoders: ThreadPoolExecutor, notified: list[str]) -> Make:
     usual = house
 
     def make(
         predictor: StandInPredictor | None = None, *, house: House = usual, **more: object
-    ) -> Rooms:
-        return Rooms(
+    ) -> InferenceWorker:
+        return InferenceWorker(
             settings=house.settings,
             ledger=house.ledger,
             spool=house.spool,
             predictor=predictor or StandInPredictor(),
-            notify=rings.append,
+            notify=notified.append,
             holder="test/infer/1/",
             decoders=decoders,
             **more,
@@ -91,11 +94,11 @@ def texts(dataset: Dataset) -> str:
 
 
 def test_every_due_job_is_reported_with_its_own_number(
-    house: House, rooms: Make, rings: list[str]
+    house: House, worker: Make, notified: list[str]
 ) -> None:
     jobs = [house.receive(make_cr(rows=rows)) for rows in (200, 300, 400)]
     predictor = StandInPredictor()
-    infer_due(rooms(predictor))
+    worker(predictor).infer_due()
     assert predictor.batches == [3]
     numbers = set()
     for job_id in jobs:
@@ -105,26 +108,26 @@ def test_every_due_job_is_reported_with_its_own_number(
         assert f"Probability of pneumonia: {job.probability!r}" in texts(report)
         numbers.add(job.probability)
     assert len(numbers) == len(jobs)
-    assert rings == ["pacs", "south"] * len(jobs)
+    assert notified == ["pacs", "south"] * len(jobs)
 
 
-def test_no_job_is_due_and_nothing_is_asked_of_the_model(rooms: Make) -> None:
+def test_without_a_due_job_the_model_is_not_run(worker: Make) -> None:
     predictor = StandInPredictor()
-    infer_due(rooms(predictor))
+    worker(predictor).infer_due()
     assert predictor.batches == []
 
 
 def test_one_instance_that_breaks_the_decoder_does_not_stop_the_others(
-    house: House, rooms: Make
+    house: House, worker: Make
 ) -> None:
     broken = make_cr()
     jobs = [house.receive(each) for each in (make_cr(), broken, make_cr())]
 
-    def die_of_one(dataset: Dataset) -> None:
+    def fail_on_one(dataset: Dataset) -> None:
         if dataset.SOPInstanceUID == broken.SOPInstanceUID:
             fail()
 
-    infer_due(rooms(StandInPredictor(on_read=die_of_one)))
+    worker(StandInPredictor(on_read=fail_on_one)).infer_due()
     assert [house.stands(job_id)[0] for job_id in jobs] == [
         JobState.REPORTED,
         JobState.RECEIVED,
@@ -134,29 +137,29 @@ def test_one_instance_that_breaks_the_decoder_does_not_stop_the_others(
     assert house.job(jobs[1]).holder is None
 
 
-def test_after_a_forward_pass_that_failed_each_is_tried_alone(house: House, rooms: Make) -> None:
+def test_after_a_forward_pass_that_failed_each_is_tried_alone(house: House, worker: Make) -> None:
     jobs = [house.receive(make_cr()) for _ in range(3)]
 
-    def die_of_company(batch: list[object]) -> None:
+    def fail_on_a_batch(batch: list[object]) -> None:
         if len(batch) > 1:
             fail()
 
-    predictor = StandInPredictor(on_predict=die_of_company)
-    infer_due(rooms(predictor))
+    predictor = StandInPredictor(on_predict=fail_on_a_batch)
+    worker(predictor).infer_due()
     assert [house.names(job_id)[-1] for job_id in jobs] == ["postponed"] * 3
     house.clock.pass_seconds(house.settings.infer.backoff_seconds * 1.25)
-    infer_due(rooms(predictor))
+    worker(predictor).infer_due()
     assert predictor.batches == [3, 1, 1, 1]
     assert [house.stands(job_id)[0] for job_id in jobs] == [JobState.REPORTED] * 3
 
 
 def test_a_job_that_always_fails_is_parked_when_its_attempts_are_used_up(
-    house: House, rooms: Make
+    house: House, worker: Make
 ) -> None:
     job_id = house.receive(make_cr())
     pauses = []
     for _ in range(house.settings.infer.maximum_attempts):
-        infer_due(rooms(StandInPredictor(on_predict=fail)))
+        worker(StandInPredictor(on_predict=fail)).infer_due()
         job = house.job(job_id)
         assert job.state is JobState.RECEIVED
         assert job.due_at is not None
@@ -165,50 +168,50 @@ def test_a_job_that_always_fails_is_parked_when_its_attempts_are_used_up(
     first = house.settings.infer.backoff_seconds
     for n, pause in enumerate(pauses):
         assert 0.75 * first * 2**n <= pause <= 1.25 * first * 2**n
-    infer_due(rooms(StandInPredictor(on_predict=fail)))
+    worker(StandInPredictor(on_predict=fail)).infer_due()
     assert house.stands(job_id) == (JobState.PARKED, Reason.ATTEMPTS_EXHAUSTED)
     assert house.job(job_id).tries == house.settings.infer.maximum_attempts
     assert house.ledger.queries.job_counts().balance == 0
 
 
 def test_a_parked_job_that_is_requeued_gets_all_its_attempts_again(
-    house: House, rooms: Make
+    house: House, worker: Make
 ) -> None:
     job_id = house.receive(make_cr())
     for _ in range(house.settings.infer.maximum_attempts + 1):
-        infer_due(rooms(StandInPredictor(on_read=fail)))
+        worker(StandInPredictor(on_read=fail)).infer_due()
         house.clock.pass_seconds(10_000)
     assert house.stands(job_id)[0] is JobState.PARKED
     house.ledger.jobs.requeue(job_id, to(["pacs"]))
-    infer_due(rooms(StandInPredictor(on_read=fail)))
+    worker(StandInPredictor(on_read=fail)).infer_due()
     assert house.stands(job_id) == (JobState.RECEIVED, None)
     house.clock.pass_seconds(10_000)
-    infer_due(rooms())
+    worker().infer_due()
     assert house.stands(job_id) == (JobState.REPORTED, None)
 
 
-def test_bytes_that_are_gone_park_the_job_and_nothing_else(house: House, rooms: Make) -> None:
+def test_missing_bytes_park_the_job_and_no_other(house: House, worker: Make) -> None:
     jobs = [house.receive(make_cr()) for _ in range(2)]
     house.spool.inbox(jobs[0]).unlink()
-    infer_due(rooms())
+    worker().infer_due()
     assert house.stands(jobs[0]) == (JobState.PARKED, Reason.BYTES_MISSING)
     assert house.stands(jobs[1]) == (JobState.REPORTED, None)
 
 
-def test_an_outbox_that_is_gone_is_not_taken_for_missing_bytes(house: House, rooms: Make) -> None:
+def test_a_missing_outbox_is_not_mistaken_for_missing_bytes(house: House, worker: Make) -> None:
     job_id = house.receive(make_cr())
     outbox = house.spool.root / "outbox"
     outbox.rename(house.spool.root / "aside")
-    infer_due(rooms())
+    worker().infer_due()
     assert house.stands(job_id) == (JobState.RECEIVED, None)
     (house.spool.root / "aside").rename(outbox)
     house.clock.pass_seconds(10_000)
-    infer_due(rooms())
+    worker().infer_due()
     assert house.stands(job_id) == (JobState.REPORTED, None)
 
 
-def test_what_the_model_is_not_for_is_closed_with_the_reason_and_makes_no_output(
-    house: House, rooms: Make, rings: list[str]
+def test_an_instance_out_of_scope_is_closed_with_the_reason_and_without_outputs(
+    house: House, worker: Make, notified: list[str]
 ) -> None:
     lateral, blank = make_cr(), make_cr()
     lateral.ViewPosition = "LL"
@@ -218,21 +221,21 @@ def test_what_the_model_is_not_for_is_closed_with_the_reason_and_makes_no_output
         raise NotAnalysable(Reason.BLANK, "as the bundle says")
 
     predictor = StandInPredictor(on_read=refuse)
-    infer_due(rooms(predictor))
+    worker(predictor).infer_due()
     assert house.stands(jobs[0]) == (JobState.NOT_ANALYSED, Reason.VIEW)
     assert house.stands(jobs[1]) == (JobState.NOT_ANALYSED, Reason.BLANK)
     assert house.job(jobs[0]).finished_at == house.clock.now
-    assert (predictor.batches, rings, house.outbox()) == ([], [], {})
+    assert (predictor.batches, notified, house.outbox()) == ([], [], {})
 
 
-def test_what_the_model_refuses_after_the_network_is_closed_and_the_others_are_reported(
-    house: House, rooms: Make, rings: list[str]
+def test_an_instance_refused_after_the_network_is_closed_and_the_others_are_reported(
+    house: House, worker: Make, notified: list[str]
 ) -> None:
     jobs = [house.receive(make_cr(rows=rows)) for rows in (200, 300, 400)]
     counted = NOT_ANALYSED.labels(reason=Reason.NOT_CHEST)._value
     reported = sum(PREDICTIONS.labels(finding=finding)._value.get() for finding in Finding)
     before = counted.get()
-    infer_due(rooms(RefusingPredictor(refused_rows=300 // 8 + 1)))
+    worker(RefusingPredictor(refused_rows=300 // 8 + 1)).infer_due()
     assert [house.stands(job_id) for job_id in jobs] == [
         (JobState.REPORTED, None),
         (JobState.NOT_ANALYSED, Reason.NOT_CHEST),
@@ -242,24 +245,24 @@ def test_what_the_model_refuses_after_the_network_is_closed_and_the_others_are_r
     assert (refused.finding, refused.probability, refused.holder) == (None, None, None)
     assert refused.finished_at == house.clock.now
     assert house.names(jobs[1]) == ["received", "leased", "not_analysed"]
-    assert rings == ["pacs", "south"] * 2
+    assert notified == ["pacs", "south"] * 2
     assert len(house.outbox()) == 4
     assert counted.get() == before + 1
     after = sum(PREDICTIONS.labels(finding=finding)._value.get() for finding in Finding)
     assert after == reported + 2
-    infer_due(rooms())
+    worker().infer_due()
     assert house.stands(jobs[1]) == (JobState.NOT_ANALYSED, Reason.NOT_CHEST)
     assert house.ledger.queries.job_counts().balance == 0
 
 
-def test_what_is_no_probability_is_never_reported(house: House, rooms: Make) -> None:
+def test_a_number_that_is_no_probability_is_never_reported(house: House, worker: Make) -> None:
     job_id = house.receive(make_cr())
 
     def spoil(batch: list[object]) -> None:
         for each in batch:
             each.fill(float("nan"))
 
-    infer_due(rooms(StandInPredictor(on_predict=spoil)))
+    worker(StandInPredictor(on_predict=spoil)).infer_due()
     assert house.stands(job_id) == (JobState.RECEIVED, None)
     assert house.outbox() == {}
 
@@ -269,24 +272,22 @@ def test_without_a_destination_the_result_is_kept_and_the_job_parked(
 ) -> None:
     house = House(tmp_path, destinations=())
     job_id = house.receive(make_cr())
-    infer_due(
-        Rooms(
-            settings=house.settings,
-            ledger=house.ledger,
-            spool=house.spool,
-            predictor=StandInPredictor(),
-            notify=lambda _: pytest.fail("there is nobody to ring for"),
-            holder="test/infer/1/",
-            decoders=decoders,
-        )
-    )
+    InferenceWorker(
+        settings=house.settings,
+        ledger=house.ledger,
+        spool=house.spool,
+        predictor=StandInPredictor(),
+        notify=lambda _: pytest.fail("there is no destination to notify"),
+        holder="test/infer/1/",
+        decoders=decoders,
+    ).infer_due()
     assert house.stands(job_id) == (JobState.PARKED, Reason.NO_DESTINATION)
     assert house.job(job_id).finding is not None
     assert len(house.outbox()) == 2
 
 
 def test_a_worker_whose_lease_ran_out_changes_nothing_in_the_ledger(
-    house: House, rooms: Make
+    house: House, worker: Make
 ) -> None:
     job_id = house.receive(make_cr())
     fresh: list[Job] = []
@@ -296,8 +297,8 @@ def test_a_worker_whose_lease_ran_out_changes_nothing_in_the_ledger(
         fresh.extend(house.ledger.jobs.lease("other/", 1, lease_seconds=60, maximum_attempts=3))
 
     before = STALE_LEASES._value.get()
-    slow = rooms(StandInPredictor(on_predict=take_long))
-    infer_batch(slow, house.ledger.jobs.lease("slow/", 1, lease_seconds=60, maximum_attempts=3))
+    slow = worker(StandInPredictor(on_predict=take_long))
+    slow.infer_batch(house.ledger.jobs.lease("slow/", 1, lease_seconds=60, maximum_attempts=3))
     job = house.job(job_id)
     assert (job.state, job.holder, job.attempt, job.finding) == (
         JobState.RECEIVED,
@@ -307,35 +308,35 @@ def test_a_worker_whose_lease_ran_out_changes_nothing_in_the_ledger(
     )
     assert house.ledger.queries.outputs(job_id) == house.ledger.queries.deliveries(job_id) == []
     assert STALE_LEASES._value.get() == before + 1
-    infer_batch(rooms(), fresh)
+    worker().infer_batch(fresh)
     assert house.stands(job_id) == (JobState.REPORTED, None)
 
 
-def test_two_workers_with_the_same_job_make_the_same_bytes(house: House, rooms: Make) -> None:
+def test_two_workers_with_the_same_job_make_the_same_bytes(house: House, worker: Make) -> None:
     job_id = house.receive(make_cr())
     (stale,) = house.ledger.jobs.lease("slow/", 1, lease_seconds=60, maximum_attempts=3)
     house.clock.pass_seconds(61)
-    infer_due(rooms())
+    worker().infer_due()
     first = house.outbox()
-    infer_batch(rooms(), [stale])
+    worker().infer_batch([stale])
     assert house.outbox() == first
     assert house.stands(job_id) == (JobState.REPORTED, None)
 
 
-def test_a_worker_told_to_stop_finishes_its_batch_and_leases_no_other(
-    house: House, rooms: Make
+def test_a_worker_that_is_to_stop_finishes_its_batch_and_leases_no_other(
+    house: House, worker: Make
 ) -> None:
     jobs = [house.receive(make_cr()) for _ in range(house.settings.infer.batch_size + 3)]
     stopping = threading.Event()
-    infer_due(rooms(StandInPredictor(on_predict=lambda _: stopping.set()), stopping=stopping))
+    worker(StandInPredictor(on_predict=lambda _: stopping.set()), stopping=stopping).infer_due()
     standing = [house.job(job_id) for job_id in jobs]
     assert [job.state for job in standing].count(JobState.REPORTED) == 8
     waiting = [job for job in standing if job.state is JobState.RECEIVED]
     assert [(job.attempt, job.holder) for job in waiting] == [(0, None)] * 3
 
 
-def test_a_ledger_that_falls_silent_keeps_no_half_written_job(
-    house: House, rooms: Make, tmp_path: Path
+def test_a_ledger_that_fails_keeps_no_half_written_job(
+    house: House, worker: Make, tmp_path: Path
 ) -> None:
     job_id = house.receive(make_cr())
     database = tmp_path / "ledger.sqlite3"
@@ -345,16 +346,111 @@ def test_a_ledger_that_falls_silent_keeps_no_half_written_job(
         database.rename(tmp_path / "aside")
         database.mkdir()
 
-    infer_batch(
-        rooms(StandInPredictor(on_predict=lose_ledger)),
-        house.ledger.jobs.lease("w/", 1, lease_seconds=60, maximum_attempts=3),
-    )
+    leased = house.ledger.jobs.lease("w/", 1, lease_seconds=60, maximum_attempts=3)
+    worker(StandInPredictor(on_predict=lose_ledger)).infer_batch(leased)
     database.rmdir()
     (tmp_path / "aside").rename(database)
     assert house.stands(job_id) == (JobState.RECEIVED, None)
     house.clock.pass_seconds(61)
-    infer_due(rooms())
+    worker().infer_due()
     assert house.stands(job_id) == (JobState.REPORTED, None)
+
+
+class FailingClock(Clock):
+    """The ledger's clock, which fails while `fails` is set: an error that no ledger expects."""
+
+    fails = False
+
+    def __call__(self) -> float:
+        if self.fails:
+            raise OSError("no time source")
+        return super().__call__()
+
+
+@pytest.fixture
+def clock(house: House) -> FailingClock:
+    """Have the ledger read a clock that can fail."""
+    house.ledger.close()
+    house.clock = clock = FailingClock(house.clock.now)
+    house.ledger = Ledger(house.settings.ledger_url, clock)
+    return clock
+
+
+def about(logged: list[MutableMapping[str, Any]], job_id: str) -> list[str]:
+    """The log events about one job."""
+    return [each["event"] for each in logged if each.get("job_id") == job_id]
+
+
+def test_an_error_while_a_job_is_postponed_is_logged_once_and_the_others_go_on(
+    house: House, worker: Make, clock: FailingClock
+) -> None:
+    broken = make_cr()
+    jobs = [house.receive(each) for each in (make_cr(), broken, make_cr())]
+
+    def fail_with_the_ledger(dataset: Dataset) -> None:
+        if dataset.SOPInstanceUID == broken.SOPInstanceUID:
+            clock.fails = True
+            fail()
+
+    def recover(_: object) -> None:
+        clock.fails = False
+
+    with ThreadPoolExecutor(1) as one_by_one, capture_logs() as logged:
+        predictor = StandInPredictor(on_read=fail_with_the_ledger, on_predict=recover)
+        replace(worker(predictor), decoders=one_by_one).infer_due()
+    assert about(logged, jobs[1]) == ["job_failed", "job_failed"]
+    assert [type(each["exc_info"]) for each in logged if each["event"] == "job_failed"] == [
+        RuntimeError,
+        OSError,
+    ]
+    assert [house.stands(job_id)[0] for job_id in jobs] == [
+        JobState.REPORTED,
+        JobState.RECEIVED,
+        JobState.REPORTED,
+    ]
+    assert house.job(jobs[1]).holder == "test/infer/1/", "its lease runs out by itself"
+    clock.pass_seconds(house.settings.infer.lease_seconds + 1)
+    worker().infer_due()
+    assert house.stands(jobs[1]) == (JobState.REPORTED, None)
+
+
+def test_an_error_while_a_whole_batch_is_postponed_is_logged_once_for_each_job(
+    house: House, worker: Make, clock: FailingClock
+) -> None:
+    jobs = [house.receive(make_cr()) for _ in range(3)]
+
+    def fail_with_the_ledger(_: object) -> None:
+        clock.fails = True
+        fail()
+
+    leased = house.ledger.jobs.lease("w/", 3, lease_seconds=60, maximum_attempts=3)
+    with capture_logs() as logged:
+        worker(StandInPredictor(on_predict=fail_with_the_ledger)).infer_batch(leased)
+    clock.fails = False
+    assert [each["event"] for each in logged] == ["prediction_failed", *["job_failed"] * 3]
+    assert [about(logged, job_id) for job_id in jobs] == [["job_failed"]] * 3
+    assert {house.job(job_id).holder for job_id in jobs} == {"w/"}
+
+
+def test_a_database_that_is_gone_while_a_job_is_postponed_is_logged_once(
+    house: House, worker: Make, tmp_path: Path
+) -> None:
+    job_id = house.receive(make_cr())
+    database = tmp_path / "ledger.sqlite3"
+
+    def fail_with_the_database(_: object) -> None:
+        house.ledger.close()
+        database.rename(tmp_path / "aside")
+        database.mkdir()
+        fail()
+
+    leased = house.ledger.jobs.lease("w/", 1, lease_seconds=60, maximum_attempts=3)
+    with capture_logs() as logged:
+        worker(StandInPredictor(on_read=fail_with_the_database)).infer_batch(leased)
+    database.rmdir()
+    (tmp_path / "aside").rename(database)
+    assert about(logged, job_id) == ["job_failed", "ledger_silent"]
+    assert house.job(job_id).holder == "w/"
 
 
 NOT_ANALYSED_TOO = {
@@ -365,20 +461,20 @@ NOT_ANALYSED_TOO = {
 
 
 @pytest.fixture
-def telling(tmp_path: Path) -> Iterator[House]:
-    """A house whose first destination also wants to know what was not analysed."""
-    house = House(tmp_path / "telling", destinations=(NOT_ANALYSED_TOO, SOUTH))
+def reporting(tmp_path: Path) -> Iterator[House]:
+    """A workspace whose first destination also wants reports of what was not analysed."""
+    house = House(tmp_path / "reporting", destinations=(NOT_ANALYSED_TOO, SOUTH))
     yield house
     house.ledger.close()
 
 
-def owed(house: House, job_id: str) -> set[tuple[str, str]]:
+def planned(house: House, job_id: str) -> set[tuple[str, str]]:
     return {(each.kind, each.destination) for each in house.ledger.queries.deliveries(job_id)}
 
 
 @pytest.mark.parametrize("where", ["header", "pixels", "network"])
-def test_what_was_not_analysed_is_told_to_whoever_wants_to_know(
-    telling: House, rooms: Make, rings: list[str], where: str
+def test_a_job_that_was_not_analysed_is_reported_to_destinations_that_want_it(
+    reporting: House, worker: Make, notified: list[str], where: str
 ) -> None:
     instance = make_cr(rows=64)
     reason = {"header": Reason.VIEW, "pixels": Reason.NO_PIXELS, "network": Reason.NOT_CHEST}[where]
@@ -386,22 +482,22 @@ def test_what_was_not_analysed_is_told_to_whoever_wants_to_know(
         instance.ViewPosition = "LATERAL"
     if where == "pixels":
         del instance.PixelData
-    job_id = telling.receive(instance)
-    infer_due(rooms(RefusingPredictor(refused_rows=8), house=telling))
-    job = telling.job(job_id)
+    job_id = reporting.receive(instance)
+    worker(RefusingPredictor(refused_rows=8), house=reporting).infer_due()
+    job = reporting.job(job_id)
     assert (job.state, job.not_analysed_reason, job.outcome) == (
         JobState.REPORTED,
         reason,
         "not_analysed",
     )
-    assert owed(telling, job_id) == {("sr", "pacs"), ("overlay", "pacs")}
-    assert rings == ["pacs"], "south wants to know nothing of it"
-    report = dcmread(telling.output(job_id, "sr"))
+    assert planned(reporting, job_id) == {("sr", "pacs"), ("overlay", "pacs")}
+    assert notified == ["pacs"], "south wants no such report"
+    report = dcmread(reporting.output(job_id, "sr"))
     assert str(reason) in report.to_json()
-    for each in telling.ledger.deliveries.lease("pacs", "w/", 9, lease_seconds=60):
-        telling.ledger.deliveries.delivered(each, status=0)
-    assert telling.stands(job_id) == (JobState.NOT_ANALYSED, reason)
-    job_counts = telling.ledger.queries.job_counts()
+    for each in reporting.ledger.deliveries.lease("pacs", "w/", 9, lease_seconds=60):
+        reporting.ledger.deliveries.delivered(each, status=0)
+    assert reporting.stands(job_id) == (JobState.NOT_ANALYSED, reason)
+    job_counts = reporting.ledger.queries.job_counts()
     assert (job_counts.balance, job_counts.by_state[JobState.NOT_ANALYSED]) == (0, 1)
 
 
@@ -415,7 +511,7 @@ def test_what_was_not_analysed_is_told_to_whoever_wants_to_know(
     ],
 )
 def test_no_report_is_made_of_a_report_or_of_our_own_result(
-    telling: House, rooms: Make, sop_class: str | None, reason: Reason
+    reporting: House, worker: Make, sop_class: str | None, reason: Reason
 ) -> None:
     returned = make_cr()
     if sop_class is None:
@@ -423,29 +519,29 @@ def test_no_report_is_made_of_a_report_or_of_our_own_result(
     else:
         returned.SOPClassUID = returned.file_meta.MediaStorageSOPClassUID = sop_class
     before = NOT_ANALYSED.labels(reason=reason)._value.get()
-    job_id = telling.receive(returned)
-    infer_due(rooms(house=telling))
-    assert telling.stands(job_id) == (JobState.NOT_ANALYSED, reason)
-    assert telling.outbox() == {}
+    job_id = reporting.receive(returned)
+    worker(house=reporting).infer_due()
+    assert reporting.stands(job_id) == (JobState.NOT_ANALYSED, reason)
+    assert reporting.outbox() == {}
     assert NOT_ANALYSED.labels(reason=reason)._value.get() == before + 1
 
 
 def test_a_refusal_that_no_report_can_be_made_of_is_closed_all_the_same(
-    telling: House, rooms: Make, monkeypatch: pytest.MonkeyPatch
+    reporting: House, worker: Make
 ) -> None:
-    def impossible(*_: object, **__: object) -> None:
-        raise ReportError("no valid UID")
-
-    monkeypatch.setattr("workers.reporting.outputs.build_report", impossible)
     instance = make_cr()
     instance.ViewPosition = "LATERAL"
-    job_id = telling.receive(instance)
-    infer_due(rooms(house=telling))
-    assert telling.stands(job_id) == (JobState.NOT_ANALYSED, Reason.VIEW)
+    job_id = reporting.receive(instance)
+    del instance.StudyInstanceUID
+    instance.save_as(reporting.spool.inbox(job_id), enforce_file_format=True)
+    with capture_logs() as logged:
+        worker(house=reporting).infer_due()
+    assert reporting.stands(job_id) == (JobState.NOT_ANALYSED, Reason.VIEW)
+    assert about(logged, job_id) == ["refusal_unreported", "job_closed"]
 
 
-def test_each_destination_is_owed_the_outputs_it_wants_for_the_outcomes_it_wants(
-    tmp_path: Path, rooms: Make
+def test_each_destination_gets_the_outputs_it_wants_for_the_outcomes_it_wants(
+    tmp_path: Path, worker: Make
 ) -> None:
     """The stand-in's number is a mean: a dark picture reads absent, a bright one present."""
     house = House(
@@ -459,32 +555,32 @@ def test_each_destination_is_owed_the_outputs_it_wants_for_the_outcomes_it_wants
     for instance, value in ((dark, b"\0\0"), (bright, b"\xff\x0f")):
         instance.PixelData = value * (len(instance.PixelData) // 2)
     negative, positive = house.receive(dark), house.receive(bright)
-    infer_due(rooms(house=house))
+    worker(house=house).infer_due()
     assert [house.job(each).finding for each in (negative, positive)] == ["absent", "present"]
-    assert owed(house, negative) == {("sr", "pacs")}
-    assert owed(house, positive) == {("sr", "pacs"), ("overlay", "south")}
+    assert planned(house, negative) == {("sr", "pacs")}
+    assert planned(house, positive) == {("sr", "pacs"), ("overlay", "south")}
     house.ledger.close()
 
 
-def test_a_finding_that_nobody_wants_is_reported_in_the_ledger_and_ends_there(
-    tmp_path: Path, rooms: Make
+def test_a_finding_that_no_destination_wants_is_kept_in_the_ledger_and_ends_there(
+    tmp_path: Path, worker: Make
 ) -> None:
     house = House(tmp_path / "quiet", destinations=({**PACS, "outcomes": ["not_analysed"]},))
     job_id = house.receive(make_cr())
-    infer_due(rooms(house=house))
+    worker(house=house).infer_due()
     assert house.stands(job_id) == (JobState.DELIVERED, None)
     assert house.job(job_id).probability is not None
-    assert owed(house, job_id) == set()
+    assert planned(house, job_id) == set()
     house.ledger.close()
 
 
-def test_outputs_are_owed_in_the_order_in_which_a_destination_names_them_and_once(
-    tmp_path: Path, rooms: Make
+def test_deliveries_are_planned_once_in_the_order_in_which_a_destination_names_outputs(
+    tmp_path: Path, worker: Make
 ) -> None:
     wanted = {**PACS, "outputs": ["sr", "overlay", "pdf", "sr"]}
     house = House(tmp_path / "order", destinations=(wanted,))
     job_id = house.receive(make_cr())
-    infer_due(rooms(house=house))
+    worker(house=house).infer_due()
     kinds = [each.kind for each in house.ledger.queries.deliveries(job_id)]
     assert kinds == ["sr", "overlay", "pdf"]
     house.ledger.close()

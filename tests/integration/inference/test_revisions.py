@@ -1,4 +1,4 @@
-"""The same instance analysed again: what takes the place of what, under which names."""
+"""Revisions: an instance analysed again, the documents replaced, and their UIDs."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +20,7 @@ from service.storage.ledger import StaleLeaseError
 from workers.prediction import Model, NotAnalysable
 from workers.reporting.output import Output, as_comprehensive
 from workers.reporting.outputs import OutputKind
-from workers.tasks.infer import Rooms, infer_due
+from workers.tasks.infer import InferenceWorker
 
 OTHER_MODEL = replace(MODEL, version="2.0.0", weights_sha256="f" * 64)
 OTHER_POINT = replace(MODEL, operating_point=replace(BALANCED, name="screening", threshold=0.41))
@@ -35,21 +35,19 @@ def house(tmp_path: Path) -> Iterator[House]:
 
 def analyse(house: House, model: Model = MODEL, **predictor: object) -> None:
     with ThreadPoolExecutor(1) as decoders:
-        infer_due(
-            Rooms(
-                settings=house.settings,
-                ledger=house.ledger,
-                spool=house.spool,
-                predictor=StandInPredictor(model=model, **predictor),
-                notify=lambda _: None,
-                holder="test/infer/1/",
-                decoders=decoders,
-            )
-        )
+        InferenceWorker(
+            settings=house.settings,
+            ledger=house.ledger,
+            spool=house.spool,
+            predictor=StandInPredictor(model=model, **predictor),
+            notify=lambda _: None,
+            holder="test/infer/1/",
+            decoders=decoders,
+        ).infer_due()
 
 
 def deliver(house: House) -> list[str]:
-    """Have the destination take all that is due, and say under which names."""
+    """Have the destination take all that is due, and return its UIDs."""
     leased = house.ledger.deliveries.lease("pacs", "w/", 9, lease_seconds=60)
     for each in leased:
         house.ledger.deliveries.delivered(each, status=0)
@@ -61,7 +59,7 @@ def report(house: House, job_id: str) -> Dataset:
 
 
 def followed(document: Dataset) -> tuple[str, str, str, str]:
-    """Give class, instance, series and study of the one document that this one follows."""
+    """Return class, instance, series and study of the one predecessor of a document."""
     (study,) = document.PredecessorDocumentsSequence
     (series,) = study.ReferencedSeriesSequence
     (instance,) = series.ReferencedSOPSequence
@@ -184,17 +182,17 @@ def test_a_report_on_the_first_bytes_never_follows_one_on_what_corrected_them(
         assert "PredecessorDocumentsSequence" not in report(house, each)
 
 
-def test_the_twin_follows_the_twin_that_its_destination_was_sent(house: House) -> None:
+def test_the_comprehensive_sr_fallback_follows_the_fallback_that_was_sent(house: House) -> None:
     job_id = house.receive(make_cr())
     analyse(house)
-    first = twin(report(house, job_id))
+    first = fallback(report(house, job_id))
     deliver(house)
     house.ledger.jobs.reanalyse(job_id)
     analyse(house, OTHER_MODEL)
-    assert followed(twin(report(house, job_id))) == named(first)
+    assert followed(fallback(report(house, job_id))) == named(first)
 
 
-def twin(document: Dataset) -> Dataset:
+def fallback(document: Dataset) -> Dataset:
     original = Output(
         kind=OutputKind.SR,
         dataset=document,
@@ -218,7 +216,7 @@ def test_an_instance_that_the_new_model_refuses_ends_without_outputs(house: Hous
     assert house.ledger.queries.outputs(job_id) == []
 
 
-def test_only_what_has_ended_or_is_parked_is_analysed_again(house: House) -> None:
+def test_only_a_job_that_has_ended_or_is_parked_is_analysed_again(house: House) -> None:
     job_id = house.receive(make_cr())
     with pytest.raises(TransitionError):
         house.ledger.jobs.reanalyse(job_id)
@@ -259,7 +257,7 @@ def test_a_job_parked_in_its_second_analysis_is_requeued_to_the_model_and_not_to
     assert house.ledger.jobs.requeue(job_id, to(["pacs"])).state is JobState.RECEIVED
 
 
-def test_what_was_sent_to_one_destination_and_parked_at_another_is_sent_anew_to_both(
+def test_a_report_sent_to_one_destination_and_parked_at_another_is_sent_anew_to_both(
     tmp_path: Path,
 ) -> None:
     house = House(tmp_path, destinations=(PACS, {**PACS, "name": "south"}))
@@ -271,8 +269,8 @@ def test_what_was_sent_to_one_destination_and_parked_at_another_is_sent_anew_to_
     assert house.stands(job_id) == (JobState.PARKED, Reason.DESTINATION_REFUSED)
     house.ledger.jobs.reanalyse(job_id)
     analyse(house, OTHER_MODEL)
-    owed = house.ledger.queries.deliveries(job_id)
-    assert {(each.kind, each.destination, each.state) for each in owed} == {
+    planned = house.ledger.queries.deliveries(job_id)
+    assert {(each.kind, each.destination, each.state) for each in planned} == {
         (kind, name, DeliveryState.PENDING)
         for kind in ("sr", "overlay")
         for name in ("pacs", "south")

@@ -1,4 +1,4 @@
-"""What `lobar check` learns from a destination and from the bundle."""
+"""The checks of `lobar check` on destinations and on the bundle."""
 
 import socket
 from pathlib import Path
@@ -32,7 +32,7 @@ def refused(peer: ScriptedPacs, **changes: object) -> str:
     return str(raised.value)
 
 
-def test_a_destination_tells_what_it_would_take() -> None:
+def test_the_sop_classes_that_a_destination_accepts_are_listed() -> None:
     with ScriptedPacs().running() as peer:
         said = asked(peer)
     assert said.endswith(
@@ -43,7 +43,7 @@ def test_a_destination_tells_what_it_would_take() -> None:
         assert "3D" not in asked(peer)
 
 
-def test_what_is_wrong_with_a_destination_is_told_apart() -> None:
+def test_each_fault_of_a_destination_has_its_own_advice() -> None:
     assert "no connection" in refused(ScriptedPacs(port=free_port()))
     assert "no name service knows its host" in refused(
         ScriptedPacs(port=104), host="no-such-host.invalid"
@@ -112,7 +112,9 @@ def test_a_service_that_only_stores_is_no_fault() -> None:
         (500, "HTTP 500."),
     ],
 )
-def test_a_web_destination_that_turns_us_away_comes_with_advice(status: int, advice: str) -> None:
+def test_a_web_destination_that_refuses_the_query_comes_with_advice(
+    status: int, advice: str
+) -> None:
     with WebService(lambda _: Response(status)).running() as service:
         assert advice in refused_web(service.url, bearer_token="secret")
 

@@ -1,4 +1,4 @@
-"""What a probability means at an operating point."""
+"""Findings of probabilities at operating points, and values that cannot exist."""
 
 import pytest
 from hypothesis import assume, given, settings
@@ -61,7 +61,7 @@ def test_a_band_that_does_not_hold_its_threshold_cannot_exist(
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), -0.1, 1.1])
-def test_what_is_no_probability_is_no_prediction_least_of_all_absent(number: float) -> None:
+def test_a_number_that_is_no_probability_makes_no_prediction(number: float) -> None:
     with pytest.raises(ValueError, match="is not a probability"):
         Prediction(finding=Finding.ABSENT, probability=number, model=MODEL)
 
@@ -91,7 +91,7 @@ def test_a_region_may_be_the_whole_radiograph_and_a_prediction_need_not_name_one
     assert Prediction(finding=Finding.PRESENT, probability=0.9, model=MODEL).region is None
 
 
-def test_a_refusal_tells_its_reason_and_its_detail() -> None:
+def test_a_refusal_carries_its_reason_and_its_detail() -> None:
     assert str(NotAnalysable(Reason.BLANK)) == "blank-image"
     refusal = NotAnalysable(Reason.SIZE, "12 rows")
     assert (str(refusal), refusal.reason, refusal.detail) == (

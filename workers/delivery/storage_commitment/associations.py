@@ -1,6 +1,7 @@
-"""Storage commitment on the wire: asked of a destination, told to a sender (PS3.4 annex J)."""
+"""Associations for storage commitment: to request it as SCU, to report results as SCP (PS3.4 J)."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import BytesIO
@@ -30,25 +31,25 @@ from workers.delivery.dimse import Peer, entity_for, reach
 from workers.delivery.reactor_pause import held
 from workers.delivery.stored_output import NoResponseError
 
-NOT_ACCEPTED: Final = NO_SUCH_SOP_CLASS  # what a context that was not accepted means to us
-_GOODBYE_SECONDS: Final = 0.05  # between the last answer's way into the queue and the release
+NOT_ACCEPTED: Final = NO_SUCH_SOP_CLASS  # what a context that was not accepted counts as
+_BEFORE_RELEASE_SECONDS: Final = 0.05  # between queueing the last response and the release
 
 
-class Asker:
-    """An association on which commitment is asked for, and on which the result may come."""
+class RequestAssociation:
+    """An association on which commitment is requested, and on which the result may come."""
 
     def __init__(self, receive_result: Callable[[Message], int]) -> None:
-        self._take_result = receive_result
-        self._hears = threading.Event()
-        self._has_answered = threading.Event()
+        self._receive_result = receive_result
+        self._result_came = threading.Event()
+        self._has_responded = threading.Event()
         self.association: Association | None = None
 
     @property
     def handlers(self) -> list[Any]:
-        """What pynetdicom calls when a result comes, and when it was answered."""
+        """The handlers that pynetdicom calls for a result, and after the response to it."""
         return [
-            (evt.EVT_N_EVENT_REPORT, self._hear),
-            (evt.EVT_DIMSE_SENT, self._note_answer),
+            (evt.EVT_N_EVENT_REPORT, self._handle_event_report),
+            (evt.EVT_DIMSE_SENT, self._note_response),
         ]
 
     @property
@@ -56,13 +57,13 @@ class Asker:
         """Whether a result could still come on this association."""
         return self.association is not None and bool(self.association.is_established)
 
-    def ask(self, request: Request) -> int:
-        """Send N-ACTION and give the status.
+    def send(self, request: Request) -> int:
+        """Send a request as N-ACTION and return the status.
 
         Raises:
-            UnreachableError: no answer came.
+            NoResponseError: no response came.
         """
-        if not _takes(self.association):
+        if not _accepts_commitment(self.association):
             return NOT_ACCEPTED
         try:
             association = self._established()
@@ -78,9 +79,9 @@ class Asker:
         return _status(status)
 
     def finish(self) -> None:
-        """Release the association, after the answer to a result that is being heard."""
-        if self._hears.is_set() and self._has_answered.wait(1):
-            threading.Event().wait(_GOODBYE_SECONDS)
+        """Release the association, after the response to a result that is being received."""
+        if self._result_came.is_set() and self._has_responded.wait(1):
+            time.sleep(_BEFORE_RELEASE_SECONDS)
         if self.is_open:
             self._established().release()
 
@@ -89,8 +90,8 @@ class Asker:
             raise NoResponseError("association-lost")
         return self.association
 
-    def _hear(self, event: Any) -> tuple[int, None]:  # noqa: ANN401 -- pynetdicom's events are made at run time
-        self._hears.set()
+    def _handle_event_report(self, event: Any) -> tuple[int, None]:  # noqa: ANN401 -- pynetdicom's events are made at run time
+        self._result_came.set()
         request = event.request
         encoded: BytesIO | None = request.EventInformation
         message = Message(
@@ -100,49 +101,52 @@ class Asker:
             encoded=encoded.getvalue() if encoded is not None else b"",
             transfer_syntax_uid=str(event.context.transfer_syntax),
         )
-        return self._take_result(message), None
+        return self._receive_result(message), None
 
-    def _note_answer(self, event: Any) -> None:  # noqa: ANN401 -- as above
+    def _note_response(self, event: Any) -> None:  # noqa: ANN401 -- as above
         if isinstance(event.message, N_EVENT_REPORT_RSP):
-            self._has_answered.set()
+            self._has_responded.set()
 
 
 @contextmanager
-def asking(
+def open_request_association(
     destination: DimseDestination, calling_ae_title: str, receive_result: Callable[[Message], int]
-) -> Iterator[Asker]:
-    """Open an association to ask a destination for its commitment.
+) -> Iterator[RequestAssociation]:
+    """Open an association to request the commitment of a destination, and release it at the end.
 
-    `receive_result` is called in another thread if the result comes on this association, and gives
-    the status that it is answered.
+    Args:
+        destination: of which commitment is requested.
+        calling_ae_title: used unless the destination has one of its own.
+        receive_result: called in another thread if the result comes on this association; returns
+            the status of the response to it.
 
     Raises:
-        UnreachableError: the destination could not be reached or refused the association.
+        NoResponseError: the destination could not be reached or refused the association.
     """
     entity = entity_for(destination, calling_ae_title)
     entity.add_requested_context(STORAGE_COMMITMENT, list(SYNTAXES))
     entity.add_requested_context(Verification)  # or the association fails with the other context
-    asker = Asker(receive_result)
-    asker.association = reach(entity, destination, asker.handlers)
+    opened = RequestAssociation(receive_result)
+    opened.association = reach(entity, destination, opened.handlers)
     try:
-        yield asker
+        yield opened
     finally:
-        asker.finish()
+        opened.finish()
 
 
-class Teller:
-    """An association on which a sender is told results; we propose to be its SCP."""
+class ReportAssociation:
+    """An association on which results are reported to a sender; we propose to be its SCP."""
 
     def __init__(self, association: Association) -> None:
         self._association = association
 
-    def tell(self, result: Result) -> int:
-        """Send N-EVENT-REPORT and give the status.
+    def send(self, result: Result) -> int:
+        """Send a result as N-EVENT-REPORT and return the status.
 
         Raises:
-            UnreachableError: no answer came.
+            NoResponseError: no response came.
         """
-        if not _takes(self._association):
+        if not _accepts_commitment(self._association):
             return NOT_ACCEPTED
         try:
             with held(self._association):
@@ -158,30 +162,30 @@ class Teller:
 
 
 @contextmanager
-def telling(peer: Peer, calling_ae_title: str) -> Iterator[Teller]:
-    """Open an association to tell a sender what we commit ourselves to, as its SCP (PS3.7 D.3.3.4).
+def open_report_association(peer: Peer, calling_ae_title: str) -> Iterator[ReportAssociation]:
+    """Open an association to report results to a sender, as its SCP (PS3.7 D.3.3.4).
 
     Raises:
-        UnreachableError: the sender could not be reached or refused the association.
+        NoResponseError: the sender could not be reached or refused the association.
     """
     entity = entity_for(peer, calling_ae_title)
     entity.add_requested_context(STORAGE_COMMITMENT, list(SYNTAXES))
     role = build_role(UID(STORAGE_COMMITMENT), scu_role=False, scp_role=True)
     association = reach(entity, peer, roles=[role])
     try:
-        yield Teller(association)
+        yield ReportAssociation(association)
     finally:
         if association.is_established:
             association.release()
 
 
-def _takes(association: Association | None) -> bool:
+def _accepts_commitment(association: Association | None) -> bool:
     return association is not None and any(
         context.abstract_syntax == STORAGE_COMMITMENT for context in association.accepted_contexts
     )
 
 
 def _status(response: Dataset) -> int:
-    if "Status" not in response:  # no answer in time, or an abort
+    if "Status" not in response:  # no response in time, or an abort
         raise NoResponseError("no-answer")
     return int(response.Status)

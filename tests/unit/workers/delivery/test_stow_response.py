@@ -1,4 +1,4 @@
-"""What a DICOMweb service's response says of one object."""
+"""DIMSE statuses of a DICOMweb service's responses to one object."""
 
 import json
 
@@ -56,7 +56,7 @@ def body(**sequences: list[dict[str, object]]) -> bytes:
         (202, body(**{STORED: [{WARNING: {"vr": "US", "Value": [0xB000]}}]}), 0x0110),
     ],
 )
-def test_what_is_said_of_the_object_counts_whatever_the_http_status(
+def test_the_body_about_the_object_counts_whatever_the_http_status(
     http: int, response: bytes, status: int
 ) -> None:
     assert dimse_status(http, response, UID) == status
@@ -71,7 +71,7 @@ def test_what_failed_was_not_taken_whatever_the_reason_would_mean_elsewhere(reas
 
 @pytest.mark.parametrize("http", [200, 201, 204])
 @pytest.mark.parametrize("response", [b"", b"<xml/>", b"{}", b"[]", b'"stored"', b"\xff"])
-def test_success_without_a_word_about_any_object_is_success(http: int, response: bytes) -> None:
+def test_success_without_any_item_is_success(http: int, response: bytes) -> None:
     assert dimse_status(http, response, UID) == 0x0000
 
 
@@ -99,7 +99,7 @@ def test_a_refusal_that_is_not_explained_is_one_all_the_same(http: int, status: 
 
 
 @pytest.mark.parametrize("http", [301, 307, 401, 403, 404, 405, 429, 500, 502, 503, 504])
-def test_a_response_about_the_service_says_nothing_of_the_object(http: int) -> None:
+def test_a_response_about_the_service_says_nothing_about_the_object(http: int) -> None:
     assert not is_about_the_object(http)
 
 

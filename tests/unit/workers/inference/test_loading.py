@@ -1,4 +1,4 @@
-"""An instance is made ready for the network, or closed with a reason."""
+"""Loading of an instance: its header and pixels, or the reason for which it is not analysed."""
 
 from pathlib import Path
 
@@ -57,7 +57,7 @@ def test_a_character_set_that_pydicom_stumbles_over_makes_it_undecodable(
     damaged = head + len(charset).to_bytes(2, "little") + charset
     path.write_bytes(content.replace(head + value, damaged))
     with pytest.raises(ValueError, match="null character"):
-        dcmread(path, stop_before_pixels=True)  # else this test tries nothing
+        dcmread(path, stop_before_pixels=True)  # else this test checks nothing
     assert reason(StandInPredictor(), path) is Reason.UNDECODABLE
 
 
@@ -75,7 +75,7 @@ def test_bytes_that_end_too_early_get_a_reason(
     assert reason(StandInPredictor(), path) in {Reason.UNDECODABLE, Reason.NO_PIXELS}
 
 
-def test_bytes_that_are_gone_are_no_verdict_on_the_instance(tmp_path: Path) -> None:
+def test_missing_bytes_are_an_error_and_no_reason(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         read(StandInPredictor(), tmp_path / "gone.dcm")
     with pytest.raises(IsADirectoryError):

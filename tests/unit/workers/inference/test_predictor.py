@@ -272,7 +272,7 @@ def test_a_device_that_is_not_there_says_what_to_set(device: str, bundle: Path) 
         (lambda metadata: metadata["calibration"].pop("bias"), "cannot be used"),
         (
             lambda metadata: metadata["operating_points"]["balanced"].update(threshold=7),
-            "holds nonsense",
+            "is incomplete or invalid",
         ),
     ],
     ids=["digest", "path", "no points", "no weights", "postprocessing", "threshold"],

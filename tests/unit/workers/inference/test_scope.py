@@ -1,4 +1,4 @@
-"""Which headers the model may look at: a table, and any header whatever."""
+"""Headers in and out of scope: a table, and arbitrary headers."""
 
 from io import BytesIO
 
@@ -22,7 +22,7 @@ from service.domain.reasons import Reason
 from workers.inference.scope import OTHER_VIEW_CODES, out_of_scope
 from workers.reporting.sr.report import build_report
 
-# a service writes pydicom's warnings about odd values down and goes on
+# the service logs pydicom's warnings about odd values and goes on
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
 CR, SC = ComputedRadiographyImageStorage.encode(), SecondaryCaptureImageStorage.encode()
@@ -30,7 +30,7 @@ Values = dict[str, bytes]
 
 
 def header(values: Values, vr: str | None = None) -> Dataset:
-    """Give a header as it comes from the wire: value fields that nobody has decoded."""
+    """Build a header as it comes from the wire, its value fields undecoded."""
     dataset = Dataset()
     for keyword, value in values.items():
         number = tag_for_keyword(keyword)
@@ -128,11 +128,13 @@ def test_a_header_that_names_a_frontal_chest_or_nothing_known_passes(values: Val
     ],
     ids=repr,
 )
-def test_what_is_plainly_something_else_is_left_unread(values: Values, reason: Reason) -> None:
+def test_a_header_that_is_clearly_something_else_is_out_of_scope(
+    values: Values, reason: Reason
+) -> None:
     assert out_of_scope(header(values)) is reason
 
 
-def test_a_result_of_ours_that_comes_back_is_known_before_anything_else_of_it() -> None:
+def test_a_result_of_our_own_that_comes_back_is_recognised_before_any_other_rule() -> None:
     report = build_report(radiograph(), predicted(), now=NOW)
     assert out_of_scope(dcmread(BytesIO(report.encode()))) is Reason.OWN_RESULT
 
@@ -191,6 +193,6 @@ VRS = st.sampled_from([None, "LO", "UN", "US", "DS", "SQ", "AT", "FD", "PN", "ZZ
 
 @settings(max_examples=300, deadline=None)
 @given(VALUES, VRS)
-def test_any_header_gets_a_verdict(values: Values, vr: str | None) -> None:
+def test_any_header_is_in_scope_or_has_a_reason(values: Values, vr: str | None) -> None:
     conclusion = out_of_scope(header(values, vr))
     assert conclusion is None or conclusion in Reason

@@ -1,9 +1,10 @@
-"""Files of every kind through one pass of a stand-in for the bundle: each by itself."""
+"""`lobar analyze` on files of every kind, with a stand-in for the bundle."""
 
 import json
 import os
 import zipfile
 from dataclasses import asdict, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,7 @@ from workers.offline.analyze import (
     analyse,
     run_analyze,
 )
+from workers.offline.output_folder import OutputFolder
 from workers.prediction import NotAnalysable, Prediction, Region
 
 SETTINGS = Settings()
@@ -46,15 +48,20 @@ def saved(path: Path, dataset: Dataset | None = None) -> Path:
     return path
 
 
+def to(folder: Path) -> OutputFolder:
+    return OutputFolder(folder, now=datetime.now(tz=UTC))
+
+
 def one(file: Path, predictor: StandInPredictor | None = None, out: Path | None = None) -> Analysis:
-    (analysis,) = analyse(SETTINGS, predictor or PicturePredictor(), [file], out)
+    folder = None if out is None else to(out)
+    (analysis,) = analyse(SETTINGS, predictor or PicturePredictor(), [file], folder)
     return analysis
 
 
 def test_many_files_share_forward_passes_and_come_back_in_order(tmp_path: Path) -> None:
     files = [saved(tmp_path / f"{number}.dcm") for number in range(10)]
     predictor = StandInPredictor()
-    analyses = list(analyse(SETTINGS, predictor, files, None))
+    analyses = list(analyse(SETTINGS, predictor, files))
     assert [each.file for each in analyses] == [str(file) for file in files]
     assert {each.outcome for each in analyses} == {"analysed"}
     assert predictor.batches == [8, 2]
@@ -64,16 +71,16 @@ def test_a_file_that_breaks_the_forward_pass_fails_alone(tmp_path: Path) -> None
     files = [saved(tmp_path / f"{n}.dcm") for n in range(3)]
     saved(files[1], make_cr(rows=160, columns=80))
 
-    def die_of_the_tall(batch: list[object]) -> None:
+    def fail_on_the_tall(batch: list[object]) -> None:
         if any(each.shape[1] == 20 for each in batch):
             raise RuntimeError
 
-    analyses = list(analyse(SETTINGS, StandInPredictor(on_predict=die_of_the_tall), files, None))
+    analyses = list(analyse(SETTINGS, StandInPredictor(on_predict=fail_on_the_tall), files))
     assert [each.outcome for each in analyses] == ["analysed", "failed", "analysed"]
     assert analyses[1].reason == "The model failed (RuntimeError)."
 
 
-def test_what_is_no_probability_is_a_failure_and_not_an_absence(tmp_path: Path) -> None:
+def test_a_number_that_is_no_probability_is_a_failure_and_not_an_absence(tmp_path: Path) -> None:
     def spoil(batch: list[object]) -> None:
         for each in batch:
             each.fill(float("nan"))
@@ -83,11 +90,11 @@ def test_what_is_no_probability_is_a_failure_and_not_an_absence(tmp_path: Path) 
     assert json.dumps(analysis.probability) == "null"
 
 
-def test_a_header_that_the_report_dies_of_fails_alone(tmp_path: Path) -> None:
+def test_a_header_that_no_report_can_be_made_of_fails_alone(tmp_path: Path) -> None:
     broken = make_cr(rows=100, columns=90)
     del broken.StudyInstanceUID
     files = [saved(tmp_path / "broken.dcm", broken), saved(tmp_path / "good.dcm")]
-    analyses = list(analyse(SETTINGS, StandInPredictor(), files, tmp_path))
+    analyses = list(analyse(SETTINGS, StandInPredictor(), files, to(tmp_path)))
     assert [each.outcome for each in analyses] == ["failed", "analysed"]
     assert analyses[0].reason
 
@@ -101,7 +108,7 @@ def test_pictures_are_taken_as_they_are(tmp_path: Path) -> None:
         assert (analysis.outcome, analysis.operating_point) == ("analysed", "balanced")
 
 
-def test_what_cannot_be_read_is_told_apart(tmp_path: Path) -> None:
+def test_files_that_cannot_be_read_have_distinct_reasons(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "study.zip", "w") as archive:
         archive.writestr("a.dcm", b"DICM")
     (tmp_path / "page.html").write_text("<html></html>")
@@ -126,7 +133,7 @@ def test_what_cannot_be_read_is_told_apart(tmp_path: Path) -> None:
     assert one(tmp_path / "words.dcm").outcome in {"failed", "not_analysed"}
 
 
-def test_what_is_out_of_scope_is_not_analysed_for_a_coded_reason(tmp_path: Path) -> None:
+def test_an_instance_out_of_scope_is_not_analysed_for_a_coded_reason(tmp_path: Path) -> None:
     lateral = make_cr()
     lateral.ViewPosition = "LL"
     analysis = one(saved(tmp_path / "lateral.dcm", lateral))
@@ -147,13 +154,13 @@ class JudgingPredictor(PicturePredictor):
         ]
 
 
-def test_what_the_model_refuses_after_the_network_is_not_analysed_and_the_others_are(
+def test_an_instance_refused_after_the_network_is_not_analysed_and_the_others_are(
     tmp_path: Path,
 ) -> None:
     files = [saved(tmp_path / f"{n}.dcm") for n in range(3)]
     saved(files[1], make_cr(rows=160, columns=80))
     predictor = JudgingPredictor()
-    analyses = list(analyse(SETTINGS, predictor, files, tmp_path))
+    analyses = list(analyse(SETTINGS, predictor, files, to(tmp_path)))
     assert [each.outcome for each in analyses] == ["analysed", "not_analysed", "analysed"]
     assert predictor.batches == [3]  # a refusal is no failure: nothing is predicted again
     refused = analyses[1]
@@ -168,18 +175,18 @@ def test_what_the_model_refuses_after_the_network_is_not_analysed_and_the_others
     assert all(len(each.outputs) == 4 for each in (analyses[0], analyses[2]))
 
 
-def test_a_region_is_told_as_four_fractions_and_none_as_null(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def test_a_region_is_printed_as_four_fractions_and_none_as_null(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     files = [saved(tmp_path / "a.dcm")]
     for predictor, region in (
         (JudgingPredictor(), [0.3333, 0, 0.5, 0.6667]),
         (PicturePredictor(), None),
     ):
-        monkeypatch.setattr(
-            "workers.offline.analyze.load_predictor", lambda _, given=predictor: given
+        status = run_analyze(
+            SETTINGS, files, output=None, as_json=True, load=lambda _, given=predictor: given
         )
-        assert run_analyze(SETTINGS, files, output=None, as_json=True) == 0
+        assert status == 0
         assert json.loads(capsys.readouterr().out)["region"] == region
 
 
@@ -190,7 +197,7 @@ def test_the_outputs_of_files_of_one_name_stand_side_by_side(tmp_path: Path) -> 
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
         files.append(saved(tmp_path / folder / "chest.dcm"))
-    analyses = list(analyse(SETTINGS, StandInPredictor(), files, out))
+    analyses = list(analyse(SETTINGS, StandInPredictor(), files, to(out)))
     written = [path for each in analyses for path in each.outputs]
     assert sorted(written) == sorted(str(path) for path in out.iterdir())
     assert len(set(written)) == 8
@@ -219,7 +226,7 @@ def test_a_radiograph_gets_its_analysis_a_report_an_overlay_and_a_page(tmp_path:
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpeg"])
-def test_a_picture_is_made_into_a_study_first_that_says_so_and_that_the_outputs_refer_to(
+def test_a_picture_becomes_a_study_that_says_so_and_that_the_outputs_refer_to(
     tmp_path: Path, suffix: str
 ) -> None:
     file = tmp_path / f"phone{suffix}"
@@ -247,7 +254,7 @@ def test_a_second_run_over_the_same_files_leaves_no_second_set(tmp_path: Path) -
     assert len(list(out.iterdir())) == 4
 
 
-def test_of_our_own_result_nothing_is_told_but_the_reason(tmp_path: Path) -> None:
+def test_of_our_own_result_only_the_reason_is_written(tmp_path: Path) -> None:
     mine = make_cr(rows=100, columns=90)
     mine.InstanceCreatorUID = IMPLEMENTATION_CLASS_UID
     analysis = one(saved(tmp_path / "mine.dcm", mine), out=tmp_path)
@@ -263,7 +270,7 @@ def test_a_file_that_failed_leaves_its_reason_in_the_folder(tmp_path: Path) -> N
     assert json.loads(Path(written).read_text())["reason"] == analysis.reason
 
 
-def test_an_output_that_cannot_be_written_is_told_of_its_file(tmp_path: Path) -> None:
+def test_an_output_that_cannot_be_written_fails_its_file(tmp_path: Path) -> None:
     analysis = one(saved(tmp_path / "a.dcm"), StandInPredictor(), tmp_path / "not made")
     assert analysis.outcome == "failed"
     assert analysis.reason == "The output cannot be written: No such file or directory."
@@ -285,9 +292,15 @@ def test_a_table_shows_any_name_as_it_is(name: str, capsys: pytest.CaptureFixtur
     assert "[/b]." in shown
 
 
-def test_what_cannot_be_told_of_a_refusal_is_told_of_its_file_and_stops_no_other(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_an_error_while_a_refusal_is_written_fails_its_file_and_no_other(
+    tmp_path: Path,
 ) -> None:
+    class FailingFolder(OutputFolder):
+        """A folder for which no report can be made of a header, by an unforeseen error."""
+
+        def write_not_analysed(self, *_: object) -> list[str]:
+            raise KeyError
+
     lateral = make_cr(rows=100, columns=90)
     lateral.ViewPosition = "LATERAL"
     files = [saved(tmp_path / "lateral.dcm", lateral), saved(tmp_path / "frontal.dcm")]
@@ -295,10 +308,7 @@ def test_what_cannot_be_told_of_a_refusal_is_told_of_its_file_and_stops_no_other
     assert unwritable.outcome == "failed"
     assert unwritable.reason == "The output cannot be written: No such file or directory."
 
-    def die(*_: object, **__: object) -> None:
-        raise KeyError
-
-    monkeypatch.setattr("workers.reporting.sr.report.refusal_report", die)
-    analyses = list(analyse(SETTINGS, StandInPredictor(), files, tmp_path))
+    failing = FailingFolder(tmp_path, now=datetime.now(tz=UTC))
+    analyses = list(analyse(SETTINGS, StandInPredictor(), files, failing))
     assert [each.outcome for each in analyses] == ["failed", "analysed"]
     assert analyses[0].reason == "No report could be made (KeyError)."
