@@ -176,8 +176,12 @@ def _wait_or_kill(process: subprocess.Popen[bytes], until: float) -> None:
 
 
 def lobar_command(*words: str) -> list[str]:
-    """Give the command line of another part of this very installation."""
-    return [sys.executable, "-m", "service.cli", *words]
+    """Return the command line that runs `lobar` from this same installation.
+
+    With -P Python does not look for modules in the working directory, where a folder named
+    `service` would otherwise be taken for the installed package.
+    """
+    return [sys.executable, "-P", "-m", "service.cli", *words]
 
 
 def die_with_parent(parent: int) -> None:
