@@ -51,6 +51,13 @@ check: setup ## The static checks: lint, format, types, who may import whom
 evaluate: setup ## Measure the shipped weights: docs/evaluation.md; AGAIN=1 runs the test set again
 	@cd monai_bundle && ../$(VENV)/python -m scripts.evaluate $(if $(filter 1,$(AGAIN)),--again)
 
+.PHONY: wheel
+wheel: setup ## Build dist/lobar-*.whl: the service, the bundle and the samples
+	@rm -rf build dist # setuptools also packs what an earlier build left
+	@$(VENV)/python -m pip wheel --quiet --no-deps --no-build-isolation -w dist .
+	@rm -rf build
+	@ls dist/*.whl
+
 .PHONY: lock
 lock: ## Write requirements.lock anew from pyproject.toml, keeping the versions that still fit
 	@deploy/setup/lock.sh

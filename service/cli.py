@@ -1,7 +1,7 @@
-"""The `lobar` command: what each verb is made of. What the verbs do is done elsewhere.
+"""The `lobar` command: parse the command line, read the settings and call the module concerned.
 
-Imports stand inside the verbs, because a verb must not pay for the libraries of another, and
-because Prometheus' client decides how it counts when it is imported.
+Imports are inside the functions, so that a command does not load the libraries of another, and
+because Prometheus' client chooses its mode (one process or several) when it is imported.
 """
 
 # ruff: noqa: PLC0415 -- see above
@@ -23,28 +23,29 @@ if TYPE_CHECKING:
 app = typer.Typer(
     name="lobar",
     help="Chest X-rays in over DICOM, pneumonia findings back as DICOM Structured Reports.\n\n"
-    "Configuration is lobar.toml here, or the file named by LOBAR_CONFIG, overridden by "
-    "LOBAR_... variables. Not a medical device: research use only.",
+    "Configuration: lobar.toml in the working directory, or the file that LOBAR_CONFIG names, "
+    "overridden by LOBAR_... variables. Not a medical device: research use only.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-worker = typer.Typer(help="Run one kind of worker by itself.", no_args_is_help=True)
+worker = typer.Typer(help="Run one kind of worker.", no_args_is_help=True)
 app.add_typer(worker, name="worker")
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 JOB_ARGUMENT = typer.Argument(
     metavar="ID",
-    help="A job id or its beginning, or the UID of an instance, series, study or report.",
+    help="A job id or its first characters, or the UID of an instance, series, study or report.",
 )
 JobArgument = Annotated[str, JOB_ARGUMENT]
 
 
 @app.command()
 def up() -> None:
-    """Run everything on this machine until SIGTERM; a Redis of its own when none is configured.
+    """Run all parts on this machine until SIGTERM; with an embedded Redis if none is configured.
 
-    Ready when GET /health/ready answers 200. SIGTERM drains and ends within drain_seconds.
+    Ready when GET /health/ready answers 200. After SIGTERM it drains and exits within
+    drain_seconds.
     """
     with _part() as settings:
         from service.supervision.up import run_up
@@ -62,12 +63,13 @@ def demo(
     ] = None,
     *,
     keep: Annotated[
-        bool, typer.Option("--keep", help="Stay up afterwards and show the page's address.")
+        bool,
+        typer.Option("--keep", help="Keep the service running afterwards, and print its address."),
     ] = False,
 ) -> None:
-    """Show the main job: store each FILE over C-STORE and wait for its report in a stand-in PACS.
+    """Send each FILE over C-STORE and show its report, stored in a stand-in for a PACS.
 
-    Everything runs in a temporary state directory. Ends with 0 only if every report arrived.
+    Everything runs in a temporary state directory. Exits with 0 only if every report arrived.
     """
     from service.demo.run import run_demo
 
@@ -79,18 +81,19 @@ def analyze(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="DICOM, PNG or JPEG.")],
     *,
     output: Annotated[
-        Path | None, typer.Option(help="Write JSON, report, overlay and PDF of each FILE in here.")
+        Path | None,
+        typer.Option(help="Write JSON, report, overlay and PDF of each FILE to this folder."),
     ] = None,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object per file and line.")
+        bool, typer.Option("--json", help="Print one JSON object per file, each on its line.")
     ] = False,
 ) -> None:
-    """Analyse files without a server; the same numbers as the service.
+    """Analyse files without a server, with the same results as the service.
 
-    Ends with 1 if a file failed; one bad file does not stop the others.
+    Exits with 1 if a file failed. A failed file does not stop the others.
     """
-    with _explained():
-        settings = _settings()  # first: the import costs seconds
+    with _one_line_errors():
+        settings = _settings()  # before the import, which takes seconds
         from workers.offline.analyze import run_analyze
 
         raise typer.Exit(run_analyze(settings, files, output=output, as_json=as_json))
@@ -98,7 +101,7 @@ def analyze(
 
 @app.command()
 def listener() -> None:
-    """Run the DICOM listener by itself."""
+    """Run only the DICOM listener."""
     with _part() as settings:
         from service.supervision.processes import run_listener
 
@@ -107,7 +110,7 @@ def listener() -> None:
 
 @app.command()
 def relay() -> None:
-    """Run the relay by itself: it rings for due work and takes away what retention allows."""
+    """Run only the relay: it notifies workers of due work and applies retention."""
     with _part() as settings:
         from service.supervision.processes import run_relay
 
@@ -116,7 +119,7 @@ def relay() -> None:
 
 @app.command()
 def web() -> None:
-    """Run the pages, the JSON API, health and metrics by themselves."""
+    """Run only the web server: pages, JSON API, health and metrics."""
     with _part() as settings:
         from service.supervision.processes import run_web
 
@@ -125,7 +128,7 @@ def web() -> None:
 
 @worker.command("infer")
 def worker_infer() -> None:
-    """Lease due jobs, predict them in batches and write their reports."""
+    """Lease due jobs, analyse them in batches and write their reports."""
     with _part() as settings:
         from service.storage.opening import open_stores, redis_url
         from workers.tasks.infer import run
@@ -149,8 +152,8 @@ def worker_deliver() -> None:
 
 @app.command()
 def status(*, as_json: JsonOption = False) -> None:
-    """Say how many jobs stand where, what is due, and which parts live."""
-    with _memory() as (_, ledger):
+    """Print the jobs in each state, the work that is due and the parts that are running."""
+    with _open_ledger() as (_, ledger):
         from service.admin.status import print_status
 
         print_status(ledger, as_json=as_json)
@@ -158,8 +161,8 @@ def status(*, as_json: JsonOption = False) -> None:
 
 @app.command()
 def trace(job: JobArgument, *, as_json: JsonOption = False) -> None:
-    """Tell all that happened to one instance, or to each of a study."""
-    with _memory() as (_, ledger):
+    """Print the history of one instance, or of each instance of a study."""
+    with _open_ledger() as (_, ledger):
         from service.admin.status import print_trace
 
         if not print_trace(ledger, job, as_json=as_json):
@@ -171,21 +174,24 @@ def requeue(
     job: Annotated[str, JOB_ARGUMENT] = "",
     *,
     reason: Annotated[
-        Reason | None, typer.Option(help="All that are parked for this reason, without an ID.")
+        Reason | None, typer.Option(help="All jobs parked for this reason; without an ID.")
     ] = None,
     reanalyse: Annotated[
         bool,
-        typer.Option("--reanalyse", help="Have ended jobs analysed again by the model of today."),
+        typer.Option(
+            "--reanalyse", help="Re-run finished or parked jobs with the configured model."
+        ),
     ] = False,
 ) -> None:
-    """Let parked jobs go on: all that ID names, or all that are parked for a reason.
+    """Resume parked jobs: those that ID names, or all that are parked for a reason.
 
-    Silent destinations are tried again at once. With --reanalyse, ended jobs go through the model
-    again: what comes out otherwise is sent as a revision of the report before it.
+    Deliveries to destinations that did not answer are due again at once. With --reanalyse,
+    finished and parked jobs are analysed again with the configured model, and a different result
+    is sent as a revision of the report.
     """
     if bool(job) == bool(reason) or (reanalyse and reason):
         _fail("Name either an ID or a --reason; --reanalyse needs an ID.", 2)
-    with _memory() as (settings, ledger):
+    with _open_ledger() as (settings, ledger):
         from service.admin.requeue import reanalysed, requeued
         from service.storage.ledger import EVERYTHING
 
@@ -199,36 +205,39 @@ def requeue(
             why = f": {each.reason}" if each.reason else ""
             typer.echo(f"{each.id} {each.state}{why}")
         if not moved and reanalyse:
-            _fail("No such job has ended with its bytes still here. `lobar trace` tells.", 1)
+            _fail(
+                "No such job has finished with its instance still in the spool: see `lobar trace`.",
+                1,
+            )
         if not moved:
             _fail("No such job is parked. `lobar status` counts the parked ones.", 1)
 
 
 @app.command()
 def purge() -> None:
-    """Remove now what retention allows: spool.keep_days for bytes, ledger.keep_days for rows.
+    """Apply retention now: spool.keep_days to instances and outputs, ledger.keep_days to rows.
 
-    Only ended jobs are touched; the relay does the same by itself.
+    Affects finished jobs only. The relay does the same at intervals.
     """
-    with _memory() as (settings, ledger):
+    with _open_ledger() as (settings, ledger):
         import time
 
         from service.storage.opening import open_spool
         from service.storage.retention import purge as purge_ended
 
-        spool, now, touched = open_spool(settings), time.time(), 0
+        spool, now, purged = open_spool(settings), time.time(), 0
         while more := purge_ended(settings, ledger, spool, now=now):
-            touched += more
-        typer.echo(f"{touched} jobs purged")
+            purged += more
+        typer.echo(f"{purged} jobs purged")
 
 
 @app.command()
 def check() -> None:
-    """Say in plain words what is wrong with the configuration; C-ECHO each destination.
+    """Check the configuration, the bundle and each destination, and print what is wrong.
 
-    Ends with 1 if anything is.
+    Destinations are asked with C-ECHO. Exits with 1 if there is an error.
     """
-    with _explained():
+    with _one_line_errors():
         settings = _settings()
         from service.admin.check import run_check
         from workers.checks import echo, load_bundle
@@ -239,7 +248,7 @@ def check() -> None:
 @app.command()
 def conformance() -> None:
     """Print the DICOM Conformance Statement of this configuration, in Markdown."""
-    with _explained():
+    with _one_line_errors():
         settings = _settings()
         from service.conformance import statement
         from workers.conformance import made
@@ -248,21 +257,21 @@ def conformance() -> None:
 
 
 def main() -> None:
-    """Run the command."""
+    """Run the `lobar` command."""
     app()
 
 
 @contextmanager
 def _part() -> Iterator[Settings]:
-    """Prepare a process of the service: settings, log and metrics, in this order."""
-    with _explained():
+    """Read the settings and set up log and metrics, in this order, for a part of the service."""
+    with _one_line_errors():
         settings = _settings()
         from service.telemetry.metrics_directory import use_metrics_dir
 
         use_metrics_dir(settings.metrics_dir)
         try:
             yield settings
-        except OSError as exc:  # one line says what; the log also says where
+        except OSError as exc:  # standard error gets one line; the log gets the traceback
             import structlog
 
             structlog.get_logger().critical("part_failed", exc_info=exc)
@@ -270,8 +279,8 @@ def _part() -> Iterator[Settings]:
 
 
 @contextmanager
-def _memory() -> Iterator[tuple[Settings, "Ledger"]]:
-    with _explained():
+def _open_ledger() -> Iterator[tuple[Settings, "Ledger"]]:
+    with _one_line_errors():
         settings = _settings()
         from service.storage.opening import open_ledger
 
@@ -288,23 +297,23 @@ def _settings() -> Settings:
 
 
 @contextmanager
-def _explained() -> Iterator[None]:
-    """Turn the errors that a person can mend into one line and an exit status."""
+def _one_line_errors() -> Iterator[None]:
+    """Print an error that an operator can correct as one line, and exit with its status."""
     try:
         yield
     except ExplainedError as exc:
         _fail(str(exc), exc.exit_status)
-    except BrokenPipeError:  # whoever read the output has seen enough; Typer ends it quietly
+    except BrokenPipeError:  # the reader closed the pipe; Typer exits without a message
         raise
     except OSError as exc:
         what = f"{exc.filename}: {exc.strerror}" if exc.filename else str(exc)
         status = EX_NOPERM if isinstance(exc, PermissionError) else EX_OSERR
-        _fail(f"{what}. Is state_dir (LOBAR_STATE_DIR) as it should be?", status)
+        _fail(f"{what}. Check state_dir (LOBAR_STATE_DIR).", status)
 
 
 def _fail(message: str, code: int) -> NoReturn:
     for line in message.splitlines() or [""]:
-        print(f"lobar: {line}", file=sys.stderr)  # noqa: T201 -- the command speaks to a person
+        print(f"lobar: {line}", file=sys.stderr)  # noqa: T201 -- a command line prints
     raise typer.Exit(code)
 
 

@@ -36,7 +36,7 @@ index="$(pip_setting index-url)"
 [ -z "$index" ] || export UV_DEFAULT_INDEX="$index"
 extra="$(pip_setting extra-index-url)"
 [ -z "$extra" ] || export UV_INDEX="$extra"
-"$work/venv/bin/uv" pip compile pyproject.toml "$work/torch-needs.in" --extra dev \
+"$work/venv/bin/uv" pip compile pyproject.toml "$work/torch-needs.in" --extra dev --extra train \
     --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
     --index-strategy unsafe-best-match --override "$work/without-torch.txt" \
     --no-emit-package torch --quiet -o requirements.lock

@@ -1,1 +1,1 @@
-"""`lobar demo`: the main job on synthetic samples."""
+"""`lobar demo`: a complete service that reports on synthetic samples."""

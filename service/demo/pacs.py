@@ -1,6 +1,6 @@
-"""A stand-in for a PACS, for the demo alone: takes any report over C-STORE and writes it down.
+"""A stand-in for a PACS: store the reports of a demonstration as files.
 
-It is no archive and proves nothing about one; the tests use Orthanc and DCMTK for that.
+For the demonstration only. The tests use Orthanc and DCMTK as peers.
 """
 
 import time
@@ -28,7 +28,10 @@ _KINDS: Final[dict[str, str]] = {
 
 
 class StandInPacs:
-    """Where reports went and when; `port` is chosen by the machine."""
+    """A storage SCP on loopback that writes each object to `directory`.
+
+    The operating system chooses `port` when the server starts.
+    """
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -36,11 +39,11 @@ class StandInPacs:
         self._arrivals: dict[str, tuple[Path, float]] = {}
 
     def path(self, sop_instance_uid: str) -> Path | None:
-        """Give the file of an object that arrived; None when it did not."""
+        """Return the file of a stored object, or None if it has not arrived."""
         return self._arrivals.get(sop_instance_uid, (None, None))[0]
 
     def arrived_at(self, sop_instance_uid: str) -> float | None:
-        """Tell when an object was there (seconds since the epoch); None when it is not."""
+        """Return when an object was stored (seconds since the epoch), or None."""
         return self._arrivals.get(sop_instance_uid, (None, None))[1]
 
     @contextmanager
@@ -54,7 +57,7 @@ class StandInPacs:
             (LOOPBACK, 0), block=False, evt_handlers=[(evt.EVT_C_STORE, self._store)]
         )
         if server is None:
-            raise RuntimeError("pynetdicom gives a server when it is not to block")
+            raise RuntimeError("pynetdicom returned no server, although it was not to block")
         self.port = server.server_address[1]
         try:
             yield self

@@ -1,7 +1,7 @@
-"""`lobar demo`: the main job, shown on this machine with nothing else installed.
+"""Run a complete service on this machine, send it files and show the reports.
 
-A complete service runs in a temporary directory; each file goes in over C-STORE as a modality would
-send it, and a stand-in for a PACS takes the reports.
+The service runs in a temporary directory. Each file is sent over C-STORE, as a modality sends it,
+and a stand-in for a PACS stores the reports.
 """
 
 import json
@@ -41,33 +41,33 @@ from service.storage.ledger import Ledger
 from service.supervision.supervisor import die_with_parent, lobar_command
 
 SAMPLES: Final = Path(__file__).resolve().parent / "samples"
-READY_SECONDS: Final = 180  # a cold disk, one core: the model takes its time
-QUIET_SECONDS: Final = 120  # nothing moved for that long: give up
-_SETTLED: Final = frozenset({JobState.DELIVERED, JobState.NOT_ANALYSED, JobState.PARKED})
+READY_SECONDS: Final = 180  # loading the model is slow on a cold disk and one core
+QUIET_SECONDS: Final = 120  # give up when no job changes for that long
+_FINISHED: Final = frozenset({JobState.DELIVERED, JobState.NOT_ANALYSED, JobState.PARKED})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sent:
-    """One file and what its C-STORE came to."""
+    """A file and the outcome of its C-STORE: a SOP Instance UID, or why there is none."""
 
     file: Path
     sop_instance_uid: str = ""
     at: float = 0.0  # seconds since the epoch, when its C-STORE began
     refusal: str = ""
-    instance: Dataset | None = None  # as it was sent; a picture was wrapped first
+    instance: Dataset | None = None  # as sent; PNG and JPEG are wrapped first
 
 
 class DemoFailedError(Exception):
-    """The demonstration cannot go on; the message says why."""
+    """The demonstration cannot continue; the message says why."""
 
 
 def run_demo(files: Sequence[Path], *, keep: bool) -> int:
-    """Show the main job and give the exit status: 0 only if every report arrived."""
+    """Send the files, or the samples, and return the exit status: 0 if every report arrived."""
     console = Console()
     files = list(files) or sorted(SAMPLES.glob("*.dcm"))
     directory = Path(tempfile.mkdtemp(prefix="lobar-demo-"))
     if not files:
-        console.print(f"There is no sample in {SAMPLES}: name files of your own.")
+        console.print(f"No sample in {SAMPLES}: name the files to send.")
         return 1
     try:
         with StandInPacs(directory / "pacs").running() as pacs:
@@ -84,7 +84,7 @@ def _demonstrate(
     destination = {"name": "pacs", "ae_title": AE_TITLE, "host": LOOPBACK, "port": pacs.port}
     with service_running(directory, destination, dicom_port, web_port) as process:
         page = f"http://{LOOPBACK}:{web_port}/"
-        with console.status("Starting listener, workers, relay, page and a Redis of its own"):
+        with console.status("Starting listener, workers, relay, pages and embedded Redis"):
             wait_until_ready(page, process, directory)
         ledger = open_ledger(directory)
         sent = send(console, files, dicom_port)
@@ -92,11 +92,11 @@ def _demonstrate(
         complete = _print_table(console, ledger, pacs, sent, jobs)
         ledger.close()
         console.print(
-            f"The reports lie in {pacs.directory}, a stand-in for a PACS.", highlight=False
+            f"The reports are in {pacs.directory}, a stand-in for a PACS.", highlight=False
         )
         console.print("Not a medical device: research use only.")
         if keep:
-            console.print(f"The page: {page}   Ctrl-C ends it.", highlight=False)
+            console.print(f"Pages: {page}   Ctrl-C stops the service.", highlight=False)
             _wait_for_interrupt(process)
     return 0 if complete else 1
 
@@ -105,9 +105,12 @@ def _demonstrate(
 def service_running(
     directory: Path, destination: Mapping[str, object], dicom_port: int, web_port: int
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a whole service in a directory while the block runs; it is not ready at once."""
+    """Run a complete service in a directory while the block runs.
+
+    `wait_until_ready` returns when it accepts instances.
+    """
     configuration = directory / "lobar.toml"
-    configuration.touch()  # whatever is configured here must not leak into the demonstration
+    configuration.touch()  # keeps a lobar.toml of the working directory out
     environment = environment_without_settings() | {
         "LOBAR_CONFIG": str(configuration),
         "LOBAR_STATE_DIR": str(directory / "state"),
@@ -135,10 +138,10 @@ def service_running(
 
 
 def wait_until_ready(page: str, process: subprocess.Popen[bytes], directory: Path) -> None:
-    """Wait until every part of the service is there.
+    """Wait until every part of the service is ready.
 
     Raises:
-        DemoFailedError: it ended, or took too long.
+        DemoFailedError: the service exited, or was not ready within `READY_SECONDS`.
     """
     until = time.monotonic() + READY_SECONDS
     while time.monotonic() < until:
@@ -153,12 +156,12 @@ def wait_until_ready(page: str, process: subprocess.Popen[bytes], directory: Pat
 
 
 def open_ledger(directory: Path) -> Ledger:
-    """Open the ledger of the service that runs in a directory; close it."""
+    """Open the ledger of the service that runs in a directory. The caller closes it."""
     return Ledger(f"sqlite:///{directory / 'state' / 'ledger.sqlite3'}")
 
 
 def send(console: Console, files: Sequence[Path], port: int) -> list[Sent]:
-    """Send each file over C-STORE to the service on this port; none stops the others."""
+    """Send each file over C-STORE to a port of loopback; a failure does not affect the others."""
     with console.status("Sending over C-STORE"):
         return [_send_one(file, port) for file in files]
 
@@ -201,7 +204,7 @@ def _instance(file: Path) -> Dataset:
             instance = dcmread(file)
             syntax = instance.file_meta.TransferSyntaxUID
             names = [str(each) for each in (instance.SOPClassUID, instance.SOPInstanceUID, syntax)]
-        except Exception as exc:  # pydicom raises what the bytes make it raise
+        except Exception as exc:  # pydicom raises many kinds on damaged files
             raise PictureError("The DICOM file cannot be read.") from exc
         if not all(re.fullmatch(RE_VALID_UID, name) for name in names):
             raise PictureError("The DICOM file is broken: it has no valid UIDs.")
@@ -212,20 +215,24 @@ def _instance(file: Path) -> Dataset:
 
 
 def wait_for_jobs(console: Console, ledger: Ledger, sent: Sequence[Sent]) -> dict[str, Job]:
-    """Wait until every job is settled, or nothing has moved for long."""
+    """Wait until every job has finished, or none has changed for `QUIET_SECONDS`.
+
+    Returns:
+        The jobs by SOP Instance UID, as they are then.
+    """
     uids = [each.sop_instance_uid for each in sent if each.sop_instance_uid]
     columns = (SpinnerColumn(), TextColumn("Reports"), BarColumn(), MofNCompleteColumn())
     jobs: dict[str, Job] = {}
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("", total=len(uids))
-        moved_at = time.monotonic()
-        while time.monotonic() - moved_at < QUIET_SECONDS:
+        changed_at = time.monotonic()
+        while time.monotonic() - changed_at < QUIET_SECONDS:
             found = {uid: ledger.queries.find(uid)[0] for uid in uids}
             if found != jobs:
-                jobs, moved_at = found, time.monotonic()
-            settled = sum(job.state in _SETTLED for job in jobs.values())
-            progress.update(task, completed=settled)
-            if settled == len(uids):
+                jobs, changed_at = found, time.monotonic()
+            finished = sum(job.state in _FINISHED for job in jobs.values())
+            progress.update(task, completed=finished)
+            if finished == len(uids):
                 break
             time.sleep(0.05)
     return jobs
@@ -238,7 +245,7 @@ def _print_table(
     sent: Sequence[Sent],
     jobs: dict[str, Job],
 ) -> bool:
-    """Print a row for each file; gives whether every report arrived."""
+    """Print a row for each file, and return whether every report arrived."""
     table = Table("instance", "finding", "probability", box=SIMPLE)
     table.add_column("report", overflow="fold")
     table.add_column("seconds", justify="right")
@@ -259,7 +266,7 @@ def _print_table(
 
 
 def outcome_in_words(sent: Sent, job: Job | None) -> str:
-    """Say what a file came to: its finding, or why it has none."""
+    """Return the finding of a file, or why there is none."""
     if job is None:
         return sent.refusal
     if job.reason is not None:
@@ -268,7 +275,7 @@ def outcome_in_words(sent: Sent, job: Job | None) -> str:
 
 
 def _arrival(ledger: Ledger, pacs: StandInPacs, sent: Sent, job: Job | None) -> tuple[str, str]:
-    """Give the report's file name in the PACS and the seconds since its C-STORE began."""
+    """Return the report's file in the PACS and the seconds from C-STORE to report, as text."""
     if job is None:
         return "", ""
     for output in ledger.queries.outputs(job.id):
@@ -286,7 +293,7 @@ def _wait_for_interrupt(process: subprocess.Popen[bytes]) -> None:
 
 
 def free_port() -> int:
-    """Give a port of loopback that is free now."""
+    """Return a port of loopback that is free now."""
     with socket.socket() as probe:
         probe.bind((LOOPBACK, 0))
         return int(probe.getsockname()[1])

@@ -10,7 +10,7 @@ from typing import Final
 from pydicom.dataset import Dataset
 
 MANUFACTURER: Final = "Lobar"
-VERSION: Final = "0.1.0"  # as in pyproject.toml: a test holds the two together
+VERSION: Final = "0.1.0"  # pyproject.toml reads it here: a literal, in this one place
 
 IMPLEMENTATION_CLASS_UID: Final = "2.25.8334285600452653344769067718245633780"
 IMPLEMENTATION_VERSION_NAME: Final = "LOBAR_" + VERSION.replace(".", "_")  # SH: at most 16

@@ -1,4 +1,4 @@
-"""Everything on one machine: starts the parts, starts again what dies, and drains on SIGTERM."""
+"""Start the processes of one machine, restart those that exit, and drain them on SIGTERM."""
 
 import contextlib
 import ctypes
@@ -22,45 +22,57 @@ from service.errors import EX_CONFIG, EX_TEMPFAIL, ExplainedError
 from service.storage.ledger import Ledger, LedgerError
 from service.telemetry.heartbeat import holder_name
 
-_STEADY_SECONDS: Final = 60  # a part that lived that long starts again at once
+_STEADY_SECONDS: Final = 60  # a part that ran longer restarts without a pause
 _LONGEST_PAUSE_SECONDS: Final = 30
-_LOOK_SECONDS: Final = 0.2
+_POLL_SECONDS: Final = 0.2
 _PR_SET_PDEATHSIG: Final = 1  # prctl(2)
 
 log = structlog.get_logger()
 
 
 class PartMisconfiguredError(ExplainedError):
-    """A part cannot work as configured; it said why on standard error."""
+    """A part cannot work as configured; it printed the reason on standard error."""
 
     exit_status = EX_CONFIG
 
 
 class AlreadyRunningError(ExplainedError):
-    """Another `lobar up` works in the same state directory."""
+    """Another `lobar up` uses the same state directory."""
 
     exit_status = EX_TEMPFAIL
 
 
 @dataclass(slots=True, kw_only=True)
 class Part:
-    """One child process that should always be there."""
+    """One child process that is kept running. Times are those of `time.monotonic`."""
 
     role: str
     command: Sequence[str]
     is_needed_by_others: bool = False  # it is stopped after them
     process: subprocess.Popen[bytes] | None = None
     started_at: float = 0.0
-    failures: int = 0
+    failures: int = 0  # exits in a row, none of them after a steady run
     start_at: float = field(default_factory=time.monotonic)
+
+    def schedule_restart(self) -> float:
+        """Count an exit, set when to start again, and return the pause until then in seconds."""
+        ran = time.monotonic() - self.started_at
+        self.failures = 1 if ran > _STEADY_SECONDS else self.failures + 1
+        pause = (
+            0.0
+            if self.failures == 1
+            else backoff_seconds(self.failures - 1, first=1, longest=_LONGEST_PAUSE_SECONDS)
+        )
+        self.process, self.start_at = None, time.monotonic() + pause
+        return pause
 
 
 @contextmanager
 def sole_supervisor(state_dir: Path) -> Iterator[None]:
-    """Hold the state directory, so that two `lobar up` never share one.
+    """Lock the state directory while the block runs, so that two `lobar up` never share one.
 
     Raises:
-        AlreadyRunningError: somebody else holds it.
+        AlreadyRunningError: another process holds the lock.
     """
     state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     with (state_dir / "lobar.lock").open("w") as lock:
@@ -74,7 +86,7 @@ def sole_supervisor(state_dir: Path) -> Iterator[None]:
 
 
 class Supervisor:
-    """Keeps the parts alive until it is told to stop."""
+    """Keeps the parts running until SIGTERM or SIGINT."""
 
     def __init__(
         self,
@@ -91,10 +103,10 @@ class Supervisor:
         self._stopping = False
 
     def run(self) -> None:
-        """Start every part and watch; SIGTERM or SIGINT ends it, drained, within the bound.
+        """Start every part and restart those that exit, until SIGTERM or SIGINT; then drain.
 
         Raises:
-            PartMisconfiguredError: a part cannot work as configured; the others are drained.
+            PartMisconfiguredError: a part cannot work as configured. The others are drained first.
         """
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
@@ -102,13 +114,13 @@ class Supervisor:
             while not self._stopping:
                 for part in self._parts:
                     self._watch(part)
-                time.sleep(_LOOK_SECONDS)
+                time.sleep(_POLL_SECONDS)
         finally:
             log.info("stopping")
             self._drain()
 
     def _stop(self, _number: int, _frame: object) -> None:
-        # no word in here: the log's lock may be held by the very line that was interrupted
+        # log nothing here: the interrupted statement may hold the lock of the log
         self._stopping = True
 
     def _watch(self, part: Part) -> None:
@@ -116,34 +128,29 @@ class Supervisor:
             if time.monotonic() >= part.start_at and not self._stopping:
                 self._start(part)
         elif part.process.poll() is not None:
-            self._bury(part, part.process)
+            self._handle_exit(part, part.process)
 
     def _start(self, part: Part) -> None:
         part.process = subprocess.Popen(
             part.command,
             env=self._environment,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,  # what a part has to say, it says on standard error
-            # a terminal's Ctrl-C must reach the parts through us, in order, not all at once
+            stdout=subprocess.DEVNULL,  # parts write to standard error only
+            # a group of its own, so that Ctrl-C in a terminal does not stop all parts at once:
+            # the supervisor stops them in order
             process_group=0,
-            # the parts must not outlive us, however we go; there is one thread at this time
+            # a part must not outlive a killed supervisor; safe, as only one thread runs yet
             preexec_fn=partial(die_with_parent, os.getpid()),  # noqa: PLW1509
         )
         part.started_at = time.monotonic()
         log.info("part_started", role=part.role, pid=part.process.pid)
 
-    def _bury(self, part: Part, process: subprocess.Popen[bytes]) -> None:
-        if process.returncode == EX_CONFIG:  # starting again would not help
+    def _handle_exit(self, part: Part, process: subprocess.Popen[bytes]) -> None:
+        """Schedule a restart and release the leases of the process that exited."""
+        if process.returncode == EX_CONFIG:  # a restart would not help
             part.process = None
             raise PartMisconfiguredError(f"{part.role} cannot work as configured: see above")
-        lived = time.monotonic() - part.started_at
-        part.failures = 1 if lived > _STEADY_SECONDS else part.failures + 1
-        pause = (
-            0.0
-            if part.failures == 1
-            else backoff_seconds(part.failures - 1, first=1, longest=_LONGEST_PAUSE_SECONDS)
-        )
-        part.process, part.start_at = None, time.monotonic() + pause
+        pause = part.schedule_restart()
         log.error(
             "part_died",
             role=part.role,
@@ -151,11 +158,11 @@ class Supervisor:
             returncode=process.returncode,
             seconds=round(pause, 1),
         )
-        with contextlib.suppress(LedgerError):  # else its leases run out
+        with contextlib.suppress(LedgerError):  # without the release, its leases expire
             self._ledger.release(holder_name(part.role, process.pid))
 
     def _drain(self) -> None:
-        """Let the parts finish what they do, within the bound; then what they needed."""
+        """Stop the parts, then those that others need; kill what exceeds `drain_seconds`."""
         until = time.monotonic() + self._drain_seconds
         for last in (False, True):
             parts = [part for part in self._parts if part.is_needed_by_others is last]
@@ -176,12 +183,16 @@ def _wait_or_kill(process: subprocess.Popen[bytes], until: float) -> None:
 
 
 def lobar_command(*words: str) -> list[str]:
-    """Give the command line of another part of this very installation."""
-    return [sys.executable, "-m", "service.cli", *words]
+    """Return the command line that runs `lobar` from this same installation.
+
+    With -P Python does not look for modules in the working directory, where a folder named
+    `service` would otherwise be taken for the installed package.
+    """
+    return [sys.executable, "-P", "-m", "service.cli", *words]
 
 
 def die_with_parent(parent: int) -> None:
-    """Ask the kernel, in a child about to become a program, for SIGTERM when `parent` dies."""
+    """Request SIGTERM for this process when `parent` dies; for `preexec_fn` of a child."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent:  # it died before the request was made
+    if os.getppid() != parent:  # it died before the request
         os._exit(1)

@@ -1,4 +1,4 @@
-"""`lobar up`: the whole service on one machine, with a Redis of its own when none is configured."""
+"""Run the whole service on one machine, with an embedded Redis when none is configured."""
 
 from pathlib import Path
 
@@ -18,9 +18,10 @@ def run_up(settings: Settings) -> None:
     """Run every part until SIGTERM, then drain.
 
     Raises:
-        ConfigurationError: others could reach what nobody said they may.
-        AlreadyRunningError: the state directory is another's.
-        LedgerError, OSError: the memory cannot be opened.
+        ConfigurationError: the listener or the pages would be exposed beyond loopback without
+            the settings that allow it.
+        AlreadyRunningError: another `lobar up` uses the state directory.
+        LedgerError, OSError: the ledger or the spool cannot be opened.
         NoRedisError: no Redis is configured and none can be started.
         PartMisconfiguredError: a part cannot work as configured.
     """
@@ -29,7 +30,7 @@ def run_up(settings: Settings) -> None:
             raise ConfigurationError(fault)
     state_dir = settings.state_dir.absolute()
     with sole_supervisor(state_dir), open_stores(settings) as (ledger, _spool):
-        released = ledger.release(machine())  # of an earlier life of ours, ended by force
+        released = ledger.release(machine())  # held by an earlier run here that was killed
         if released:
             log.warning("leases_released", count=released)
         redis = _redis(settings, state_dir)
@@ -49,14 +50,13 @@ def _redis(settings: Settings, state_dir: Path) -> EmbeddedRedis | None:
 
 
 def _parts(redis: EmbeddedRedis | None) -> list[Part]:
-    parts = [
-        Part(role="infer", command=lobar_command("worker", "infer")),  # it takes longest to start
+    parts = [  # in the order in which they start: loading the model takes longest
+        Part(role="infer", command=lobar_command("worker", "infer")),
         Part(role="listener", command=lobar_command("listener")),
         Part(role="deliver", command=lobar_command("worker", "deliver")),
         Part(role="relay", command=lobar_command("relay")),
         Part(role="web", command=lobar_command("web")),
     ]
     if redis is not None:
-        bell = Part(role="redis", command=redis.command(), is_needed_by_others=True)
-        parts.insert(0, bell)
+        parts.insert(0, Part(role="redis", command=redis.command(), is_needed_by_others=True))
     return parts

@@ -1,4 +1,4 @@
-"""Lobar itself as a peer: `lobar up` in a process of its own, asked and stopped from outside."""
+"""`lobar up` in a process of its own, queried and stopped from outside."""
 
 import json
 import os
@@ -26,7 +26,7 @@ SETTLE_SECONDS: Final = 120  # a bound against hanging, not a promise
 class LobarService:
     """A whole service with a state directory and ports of its own.
 
-    The gate of its bundle is open, because most instances that tests send are drawings.
+    The gate of its bundle is open, because most instances that tests send are synthetic.
     """
 
     ae_title: Final = AE_TITLE
@@ -54,9 +54,9 @@ class LobarService:
             "LOBAR_DESTINATIONS": json.dumps(list(destinations)),
             **settings,
         }
-        self._arrange()
+        self._prepare_server()
 
-    def _arrange(self) -> None:
+    def _prepare_server(self) -> None:
         self._server = Server(
             [*self.command_prefix(), sys.executable, "-m", "service.cli", "up"],
             log=self.folder / "lobar.log",
@@ -68,17 +68,17 @@ class LobarService:
         self.log = self._server.log
 
     def set(self, **settings: str) -> None:
-        """Change settings of a service that is stopped, for when it is started again."""
+        """Change settings of a stopped service; they apply when it is started again."""
         self.environment |= settings
-        self._arrange()
+        self._prepare_server()
 
     def command_prefix(self) -> list[str]:
-        """Give the beginning of a command line that has this service's configuration."""
+        """Return the beginning of a command line that sets this service's configuration."""
         return ["env", *(f"{name}={value}" for name, value in self.environment.items())]
 
     @property
     def pid(self) -> int:
-        """The supervisor's process number."""
+        """Process id of the supervisor."""
         return self._server.pid
 
     def is_ready(self) -> bool:
@@ -89,26 +89,26 @@ class LobarService:
             return False
 
     def wait_until_ready(self) -> None:
-        """Wait until every part is there, after one was killed."""
+        """Wait until every part is ready, after one was killed."""
         wait_for(self.is_ready)
 
     def ledger(self) -> Ledger:
-        """Open the ledger; close it."""
+        """Open the ledger. The caller closes it."""
         url = self.environment.get("LOBAR_LEDGER__URL")
         return Ledger(url or f"sqlite:///{self.state_dir}/ledger.sqlite3")
 
     def jobs(self, sop_instance_uid: str) -> list[Job]:
-        """List the jobs of an instance."""
-        found = self._ask(lambda ledger: ledger.queries.find(sop_instance_uid))
+        """Return the jobs of an instance."""
+        found = self._query(lambda ledger: ledger.queries.find(sop_instance_uid))
         return [job for job in found if job.sop_instance_uid == sop_instance_uid]
 
     def all_jobs(self) -> list[Job]:
-        """List every job there is, up to a thousand."""
-        jobs: list[Job] = self._ask(lambda ledger: ledger.queries.recent(1000))
+        """Return the most recent jobs, up to a thousand."""
+        jobs: list[Job] = self._query(lambda ledger: ledger.queries.recent(1000))
         return jobs
 
     def settled(self, sop_instance_uid: str) -> Job:
-        """Wait until the one job of an instance is settled, and give it."""
+        """Wait until the one job of an instance has finished, and return it."""
 
         def job() -> Job | None:
             found = self.jobs(sop_instance_uid)
@@ -118,16 +118,16 @@ class LobarService:
         return wait_for(job)
 
     def balance(self) -> int:
-        """What promise 2 says is zero."""
-        return self._ask(lambda ledger: ledger.queries.job_counts().balance)
+        """Return the difference between jobs received and jobs accounted for: zero at every moment."""
+        return self._query(lambda ledger: ledger.queries.job_counts().balance)
 
     def part(self, role: str) -> int:
-        """Wait for a part that lives, and give its process number."""
+        """Wait until a part is running, and return its process id."""
 
         def pid() -> int | None:
-            beats = self._ask(lambda ledger: ledger.heartbeats.alive(20))
+            beats = self._query(lambda ledger: ledger.heartbeats.alive(20))
             pids = [int(beat.holder.split("/")[2]) for beat in beats if beat.role == role]
-            return next((each for each in pids if _lives(each)), None)
+            return next((each for each in pids if _is_running(each)), None)
 
         return wait_for(pid)
 
@@ -141,7 +141,7 @@ class LobarService:
         samples = (line.rsplit(" ", 1) for line in lines if line and not line.startswith("#"))
         return {name: float(value) for name, value in samples}
 
-    def _ask(self, question: Callable[[Ledger], Any]) -> Any:  # noqa: ANN401 -- whatever is asked
+    def _query(self, question: Callable[[Ledger], Any]) -> Any:  # noqa: ANN401 -- any result
         ledger = self.ledger()
         try:
             return question(ledger)
@@ -149,8 +149,8 @@ class LobarService:
             ledger.close()
 
 
-def wait_for(question: Callable[[], Any], seconds: float = SETTLE_SECONDS) -> Any:  # noqa: ANN401 -- whatever is asked for
-    """Ask until the answer is true, and give it; fail the test when it never is."""
+def wait_for(question: Callable[[], Any], seconds: float = SETTLE_SECONDS) -> Any:  # noqa: ANN401 -- any result
+    """Call `question` until its result is true, and return it; fail the test after `seconds`."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         if answer := question():
@@ -159,7 +159,7 @@ def wait_for(question: Callable[[], Any], seconds: float = SETTLE_SECONDS) -> An
     pytest.fail(f"still false after {seconds} s", pytrace=True)
 
 
-def _lives(pid: int) -> bool:
+def _is_running(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
     except FileNotFoundError:
@@ -167,7 +167,7 @@ def _lives(pid: int) -> bool:
 
 
 def destination(peer: Any, name: str, **options: object) -> dict[str, object]:  # noqa: ANN401 -- any peer with an address
-    """Describe a peer as one of the service's destinations."""
+    """Return the setting that makes a peer a destination of the service."""
     port = getattr(peer, "dicom_port", None) or peer.port
     return {
         "name": name,
@@ -182,7 +182,7 @@ def destination(peer: Any, name: str, **options: object) -> dict[str, object]:  
 def lobar_service(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Callable[..., LobarService]]:
-    """`lobar_service(destinations, **settings)` starts a service of the test's own."""
+    """`lobar_service(destinations, **settings)` starts a service for this test alone."""
     services: list[LobarService] = []
 
     def start(destinations: Sequence[dict[str, Any]] = (), **settings: str) -> LobarService:

@@ -1,4 +1,4 @@
-"""A machine made of folders, for scripts that would otherwise change the real one."""
+"""Folders that stand for a machine, for scripts that would otherwise change the real one."""
 
 import shutil
 import subprocess
@@ -8,29 +8,16 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 ORDINARY_PROGRAMS = (
-    *(
-        "bash",
-        "cat",
-        "chmod",
-        "cp",
-        "cut",
-        "dirname",
-        "env",
-        "grep",
-        "gzip",
-        "head",
-        "mkdir",
-        "mktemp",
-    ),
+    *("bash", "cat", "chmod", "cp", "cut", "dirname", "env", "grep", "gzip", "head", "mkdir"),
     *("mktemp", "mv", "rm", "sed", "sha256sum", "sort", "tail", "tar", "tee", "touch", "tr"),
 )
 
 
 class Machine:
-    """A project in a folder of its own whose scripts find only what this machine has.
+    """A project folder whose scripts find only the programs of this machine.
 
-    `/usr`, `/dev` and `/run` of the scripts are folders of the machine; `notes` is what the
-    machine's programs wrote to `$NOTES`.
+    `/usr/`, `/dev/nvidia` and `/run/` in the scripts become folders of the machine; `notes` returns
+    what its programs wrote to `$NOTES`.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -46,7 +33,7 @@ class Machine:
         self.become_root()
 
     def add(self, path: str, script: str = "exit 0") -> Path:
-        """Put a program on the machine, at a path below its root."""
+        """Write a program to a path below the machine's root, and return its file."""
         file = self.folder / path
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(f"#!{shutil.which('bash')}\n{script}\n")
@@ -54,21 +41,21 @@ class Machine:
         return file
 
     def become_root(self) -> None:
-        """Let the scripts find that root runs them."""
+        """Run the scripts as root, as far as `id` shows."""
         self.add("bin/id", "echo 0")
 
     def become_user(self) -> None:
-        """Let the scripts find that an ordinary user runs them, who has no sudo."""
+        """Run the scripts as an ordinary user without sudo, as far as `id` shows."""
         self.add("bin/id", "echo 1000")
 
     def notes(self) -> list[str]:
-        """What the machine's programs wrote down."""
+        """Return the lines that the machine's programs wrote to `$NOTES`."""
         return self._notes.read_text().splitlines() if self._notes.exists() else []
 
     def run(
         self, script: str, *arguments: str, variables: dict[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:
-        """Run a script of the project as it stands in the repository, moved to this machine."""
+        """Run a copy of a script of the repository on this machine."""
         text = (ROOT / script).read_text()
         for folder in ("/usr/", "/dev/nvidia", "/run/"):
             text = text.replace(folder, f"{self.folder}{folder}")
@@ -92,5 +79,5 @@ class Machine:
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Machine:
-    """A bare machine: ordinary programs, run by root."""
+    """A machine with ordinary programs only, used by root."""
     return Machine(tmp_path)

@@ -1,4 +1,4 @@
-"""Ports on loopback that nobody listens on."""
+"""Free TCP ports on loopback."""
 
 import random
 import socket
@@ -9,30 +9,30 @@ import pytest
 
 LOOPBACK: Final = "127.0.0.1"
 BELOW_EPHEMERAL: Final = range(20_000, 32_000)
-_given: set[int] = set()
+_returned: set[int] = set()
 
 
 def free_port() -> int:
-    """Give a port of 127.0.0.1 that is free now and that this process was not given before.
+    """Return a port of 127.0.0.1 that is free now and was not returned before in this process.
 
-    It lies below the range the kernel takes outgoing connections' ports from, so that a server
-    may be stopped and started again on the same port while others connect to each other.
+    The port is below the kernel's ephemeral range, so that no outgoing connection takes it while
+    a server is stopped and started again on it.
     """
     for port in random.SystemRandom().sample(BELOW_EPHEMERAL, 200):
-        if port in _given:
+        if port in _returned:
             continue
         with socket.socket() as probe:
             try:
                 probe.bind((LOOPBACK, port))
             except OSError:
                 continue
-        _given.add(port)
+        _returned.add(port)
         return port
     raise RuntimeError("200 ports of 127.0.0.1 were tried and none is free")
 
 
 def accepts_connections(port: int) -> bool:
-    """Tell whether somebody listens on this port of 127.0.0.1."""
+    """Return whether a server accepts connections on this port of 127.0.0.1."""
     try:
         socket.create_connection((LOOPBACK, port), timeout=1).close()
     except OSError:

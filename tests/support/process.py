@@ -1,4 +1,4 @@
-"""One server process of a test: started, waited for, stopped, and dead when the tests die."""
+"""A server process of a test: started, awaited, stopped, and killed when pytest is killed."""
 
 import shutil
 import signal
@@ -8,7 +8,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-START_SECONDS: Final = 60  # a loaded machine of two cores; a server that cannot start exits at once
+START_SECONDS: Final = (
+    60  # generous, for two loaded cores: a server that cannot start exits at once
+)
 STOP_SECONDS: Final = 30
 
 
@@ -17,7 +19,7 @@ class ServerError(Exception):
 
 
 class Server:
-    """A command that runs until it is stopped and can then be started again, unchanged."""
+    """A command that runs until it is stopped, and can be started again."""
 
     def __init__(
         self,
@@ -27,7 +29,7 @@ class Server:
         answers: Callable[[], bool],
         stop_signal: signal.Signals = signal.SIGTERM,
     ) -> None:
-        self.command = [*_dying_with_us(), *map(str, command)]
+        self.command = [*_terminated_with_pytest(), *map(str, command)]
         self.log = log
         self._answers = answers
         self._stop_signal = stop_signal
@@ -35,21 +37,21 @@ class Server:
 
     @property
     def pid(self) -> int:
-        """The number of the running process."""
+        """Process id of the running process."""
         if self._process is None:
             raise ServerError(f"{self.command} is not running")
         return self._process.pid
 
     @property
     def running(self) -> bool:
-        """Whether the process lives."""
+        """Whether the process is running."""
         return self._process is not None and self._process.poll() is None
 
     def start(self) -> None:
-        """Start the process and return when it answers; nothing happens when it runs already.
+        """Start the process and wait until it answers. Without effect when it is running.
 
         Raises:
-            ServerError: it exited, or did not answer in time.
+            ServerError: the process exited, or did not answer in time.
         """
         if self.running:
             return
@@ -65,15 +67,15 @@ class Server:
             time.sleep(0.02)
 
     def stop(self) -> None:
-        """Ask the process to end and wait for it; kill it when it does not."""
+        """Send the stop signal and wait; kill the process if it does not exit."""
         self._end(self._stop_signal)
 
     def kill(self) -> None:
-        """End the process with no chance to tidy up."""
+        """Kill the process with SIGKILL."""
         self._end(signal.SIGKILL)
 
     def log_tail(self) -> str:
-        """The last lines the process wrote."""
+        """Return the last lines of the log."""
         lines = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
         return "\n".join(lines[-30:])
 
@@ -89,7 +91,7 @@ class Server:
         self._process = None
 
 
-def _dying_with_us() -> list[str]:
-    """Prefix a command so that the kernel ends it when the tests are killed."""
+def _terminated_with_pytest() -> list[str]:
+    """Return a command prefix with which the kernel kills the process when pytest dies."""
     setpriv = shutil.which("setpriv")
     return [setpriv, "--pdeathsig", "KILL", "--"] if setpriv else []

@@ -1,4 +1,4 @@
-"""Programs of the system that tests run; a missing one skips the test, or fails it under CI."""
+"""System programs that tests run; a missing one skips the test, or fails it under CI."""
 
 import os
 import shutil
@@ -36,18 +36,15 @@ DEBIAN_PACKAGES: Final = {
     "storescp": "dcmtk",
     "storescu": "dcmtk",
 }
-OUTSIDE_PATH: Final = (
-    "/usr/sbin",
-    "/sbin",
-    "/usr/local/sbin",
-)  # an ordinary user's PATH lacks them
+# not on the PATH of an ordinary user
+OUTSIDE_PATH: Final = ("/usr/sbin", "/sbin", "/usr/local/sbin")
 
 
 def find_program(name: str) -> Path | None:
-    """Find a program on PATH or where Debian puts it beside PATH; the newest PostgreSQL wins.
+    """Return the path of a program on PATH or in the folders where Debian installs it, or None.
 
-    The virtual environment's own folder is passed over: pynetdicom puts a `storescu` there that is
-    not DCMTK's.
+    Of several PostgreSQL versions the newest is used. The virtual environment's folder is
+    excluded, because the `storescu` there is pynetdicom's, not DCMTK's.
     """
     postgresql = sorted(
         Path("/usr/lib/postgresql").glob("*/bin"),
@@ -62,7 +59,7 @@ def find_program(name: str) -> Path | None:
 
 
 def need_program(name: str) -> Path:
-    """Give a program's absolute path; without it the test is skipped, or fails when CI=true."""
+    """Return a program's absolute path; if it is missing, skip the test, or fail it when CI=true."""
     found = find_program(name)
     if found is None:
         package = DEBIAN_PACKAGES.get(name, "unknown")
@@ -71,7 +68,7 @@ def need_program(name: str) -> Path:
 
 
 def missing(what: str) -> NoReturn:
-    """Skip the test that needs something this machine lacks; where CI=true, fail it instead."""
+    """Skip the test because the machine lacks something; fail it instead when CI=true."""
     if os.environ.get("CI", "").lower() in {"1", "true"}:  # noqa: TID251 -- CI's own variable
         pytest.fail(what, pytrace=False)
     pytest.skip(what)

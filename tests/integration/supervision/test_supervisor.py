@@ -1,4 +1,4 @@
-"""The supervisor with parts made of shell: it starts them again, drains them, and leaves none."""
+"""The supervisor with shell scripts as parts: it restarts them, drains them, and leaves none."""
 
 import json
 import os
@@ -43,7 +43,7 @@ except ExplainedError as exc:
 
 
 class Supervised:
-    """A supervisor in a process of its own; its parts write down what they do."""
+    """A supervisor in a process of its own, whose parts write to a file what they do."""
 
     def __init__(self, folder: Path, ledger_url: str, parts: dict[str, str], drain: float) -> None:
         self._notes, self._log = folder / "notes", folder / "log"
@@ -69,7 +69,7 @@ class Supervised:
         lines = [line for line in self._log.read_text().splitlines() if line.startswith("{")]
         return [event for event in map(json.loads, lines) if event["event"] == name]
 
-    def said(self) -> list[str]:
+    def messages(self) -> list[str]:
         return [line for line in self._log.read_text().splitlines() if line.startswith("lobar: ")]
 
     def stop(self) -> int:
@@ -102,7 +102,7 @@ def supervise(house: House, tmp_path: Path) -> Iterator[Supervise]:
         each.process.wait()
 
 
-def is_gone(pid: int) -> bool:
+def has_exited(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
     except FileNotFoundError:
@@ -116,7 +116,7 @@ def leased_by(house: House, holder: str) -> str:
     return job_id
 
 
-def test_a_part_that_dies_is_started_again_and_what_it_held_is_due_at_once(
+def test_a_part_that_dies_is_restarted_and_its_leased_job_is_due_at_once(
     supervise: Supervise, house: House
 ) -> None:
     here = supervise(infer="echo $$ >> NOTES; exec sleep 1000", web="exec sleep 1000")
@@ -134,7 +134,7 @@ def test_a_part_that_dies_is_started_again_and_what_it_held_is_due_at_once(
     assert here.stop() == 0
 
 
-def test_a_part_that_cannot_live_is_started_less_and_less_often_and_disturbs_no_other(
+def test_a_part_that_exits_at_once_is_restarted_at_growing_pauses_and_affects_no_other(
     supervise: Supervise,
 ) -> None:
     here = supervise(infer="exit 1", web="echo web >> NOTES; exec sleep 1000")
@@ -146,7 +146,7 @@ def test_a_part_that_cannot_live_is_started_less_and_less_often_and_disturbs_no_
     assert here.stop() == 0
 
 
-def test_a_part_that_cannot_work_as_configured_ends_everything_in_good_order(
+def test_a_part_that_cannot_work_as_configured_drains_and_ends_the_others(
     supervise: Supervise,
 ) -> None:
     here = supervise(
@@ -156,11 +156,11 @@ def test_a_part_that_cannot_work_as_configured_ends_everything_in_good_order(
     )
     assert here.process.wait(60) == 78
     assert here.notes() == ["up", "web drained"]
-    assert here.said() == ["lobar: listener cannot work as configured: see above"]
+    assert here.messages() == ["lobar: listener cannot work as configured: see above"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_told_to_stop_it_lets_parts_finish_and_stops_last_what_they_need(
+def test_on_sigterm_and_sigint_parts_finish_and_what_they_need_stops_last(
     supervise: Supervise, number: signal.Signals
 ) -> None:
     tidy = "trap 'sleep 0.3; echo {0} done >> NOTES; exit 0' TERM; echo {0} >> NOTES;"
@@ -178,11 +178,11 @@ def test_told_to_stop_it_lets_parts_finish_and_stops_last_what_they_need(
     assert here.events("part_killed") == []
 
 
-def test_a_part_that_will_not_stop_is_killed_at_the_bound(supervise: Supervise) -> None:
+def test_a_part_that_does_not_stop_is_killed_after_drain_seconds(supervise: Supervise) -> None:
     here = supervise(0.5, infer="trap '' TERM; echo $$ >> NOTES; while :; do sleep 0.05; done")
     (pid,) = wait_for(here.notes)
     assert here.stop() == 0
-    assert is_gone(int(pid))
+    assert has_exited(int(pid))
     assert len(here.events("part_killed")) == 1
 
 
@@ -190,13 +190,13 @@ def test_no_part_outlives_a_supervisor_that_is_killed(supervise: Supervise) -> N
     here = supervise(infer="echo $$ >> NOTES; exec sleep 1000")
     (pid,) = wait_for(here.notes)
     here.process.kill()
-    wait_for(lambda: is_gone(int(pid)), seconds=30)
+    wait_for(lambda: has_exited(int(pid)), seconds=30)
 
 
 def test_a_state_directory_has_one_service_at_a_time(tmp_path: Path) -> None:
     with sole_supervisor(tmp_path / "state"):
         with pytest.raises(AlreadyRunningError), sole_supervisor(tmp_path / "state"):
-            pytest.fail("two hold it")
+            pytest.fail("two processes hold the lock")
         second = subprocess.run(
             lobar_command("up"),
             env=child_environment(

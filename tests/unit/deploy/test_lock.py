@@ -19,7 +19,8 @@ def locked() -> list[str]:
 
 
 def wanted() -> list[Requirement]:
-    dependencies = PROJECT["dependencies"] + PROJECT["optional-dependencies"]["dev"]
+    extras = PROJECT["optional-dependencies"].values()
+    dependencies = PROJECT["dependencies"] + [each for extra in extras for each in extra]
     return [Requirement(each) for each in dependencies]
 
 

@@ -44,6 +44,7 @@ def test_the_lock_has_hashes_and_what_torch_needs_but_not_torch(workplace: Machi
 
     command, *torch_needs = workplace.notes()
     assert "--generate-hashes" in command
+    assert "--extra dev --extra train" in command
     assert "--no-emit-package torch" in command
     assert "-o requirements.lock" in command
     assert "sympy" in torch_needs

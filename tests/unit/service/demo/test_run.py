@@ -1,4 +1,4 @@
-"""What the demonstration does with files that are not what they should be, and when killed."""
+"""The demonstration with damaged files, and when it is killed."""
 
 import subprocess
 from pathlib import Path
@@ -24,7 +24,7 @@ def unnamed() -> Dataset:
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
-def test_each_file_is_sent_or_told_why_not_and_none_stops_the_others(tmp_path: Path) -> None:
+def test_each_file_is_sent_or_refused_with_a_reason_and_affects_no_other(tmp_path: Path) -> None:
     (tmp_path / "page.html").write_text("<html></html>")
     (tmp_path / "empty.dcm").touch()
     (tmp_path / "cut.dcm").write_bytes(bytes(128) + b"DICM" + b"\xff" * 40)
@@ -54,7 +54,7 @@ def test_each_file_is_sent_or_told_why_not_and_none_stops_the_others(tmp_path: P
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
-def test_an_instance_that_says_nonsense_of_itself_is_refused_in_words(tmp_path: Path) -> None:
+def test_an_instance_with_invalid_uids_is_refused_with_a_sentence(tmp_path: Path) -> None:
     dataset = make_cr(rows=8, columns=8)
     whole = tmp_path / "whole.dcm"
     dataset.save_as(whole, enforce_file_format=True)
@@ -81,11 +81,11 @@ def test_nothing_outlives_a_demonstration_that_is_killed(tmp_path: Path, signal:
     finally:
         subprocess.run(["kill", f"-{signal}", str(demonstration.pid)], check=True)
         demonstration.wait()
-    wait_for(lambda: living(tmp_path) == [], seconds=60)
+    wait_for(lambda: processes(tmp_path) == [], seconds=60)
 
 
-def living(folder: Path) -> list[int]:
-    """List the processes whose environment names the folder."""
+def processes(folder: Path) -> list[int]:
+    """Return the ids of the processes whose environment names the folder."""
     found = []
     for environ in Path("/proc").glob("[0-9]*/environ"):
         try:

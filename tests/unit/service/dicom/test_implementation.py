@@ -1,3 +1,4 @@
+import importlib.metadata
 import tomllib
 from pathlib import Path
 
@@ -5,6 +6,7 @@ import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID
 
+from service.dicom import implementation
 from service.dicom.implementation import (
     IMPLEMENTATION_CLASS_UID,
     IMPLEMENTATION_VERSION_NAME,
@@ -14,9 +16,12 @@ from service.dicom.implementation import (
 )
 
 
-def test_the_version_is_the_projects() -> None:
-    pyproject = Path(__file__).parents[4] / "pyproject.toml"
-    assert tomllib.loads(pyproject.read_text())["project"]["version"] == VERSION
+def test_the_version_of_the_distribution_is_read_from_here() -> None:
+    pyproject = tomllib.loads((Path(__file__).parents[4] / "pyproject.toml").read_text())
+    assert "version" not in pyproject["project"]
+    source = pyproject["tool"]["setuptools"]["dynamic"]["version"]
+    assert source == {"attr": f"{implementation.__name__}.VERSION"}
+    assert importlib.metadata.version("lobar") == VERSION
 
 
 def test_the_mark_never_changes_because_old_objects_bear_it() -> None:
