@@ -13,8 +13,9 @@ from typing import Final
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, generate_uid
 
-from service.dicom.element_reader import UndecodableError
-from service.dicom.sequence_reader import ITEM, elements
+from service.dicom.byte_sources import UndecodableError
+from service.dicom.element_walker import ITEM
+from service.dicom.sequence_reader import elements
 from service.dicom.statuses import (
     CLASS_INSTANCE_CONFLICT,
     DUPLICATE_TRANSACTION,
