@@ -3,13 +3,20 @@
 import httpx
 from pydicom.uid import UID
 
+from service.dicom.statuses import (
+    SUCCESS,
+)
 from service.dicom.storage_commitment import STORAGE_COMMITMENT
 from service.domain.check_result import CheckResult
 from service.errors import ExplainedError
 from service.settings import Destination, DimseDestination, Settings, WebDestination
 from workers.delivery import stow_rs
 from workers.delivery.dimse import OFFERED, associate
-from workers.delivery.stored_output import NO_CONNECTION, SUCCESS, UNKNOWN_HOST, NoResponseError
+from workers.delivery.stored_output import (
+    NO_CONNECTION,
+    UNKNOWN_HOST,
+    NoResponseError,
+)
 
 
 class DestinationError(ExplainedError):

@@ -17,10 +17,17 @@ from pydicom.uid import UID, DigitalXRayImageStorageForPresentation
 
 from service.conformance import Made
 from service.conformance.tables import Lines, heading, hexadecimal, paragraph, table
+from service.dicom.statuses import (
+    OUT_OF_RESOURCES,
+    SERVICE_CLASS_WARNINGS,
+    SUCCESS,
+)
 from service.domain.reasons import LEFT_ALONE, NOT_ANALYSED
 from service.domain.routing import OutputKind
 from service.settings import Settings
-from workers.delivery.stored_output import OUT_OF_RESOURCES, SUCCESS, WARNINGS
+from workers.delivery.stored_output import (
+    WARNINGS,
+)
 from workers.delivery.stow_response import REFUSED, STORED
 from workers.prediction import (
     Conclusion,
@@ -58,10 +65,10 @@ def made(settings: Settings) -> Made:
 def _answers(settings: Settings) -> Iterator[tuple[str, str]]:
     limits = settings.deliver
     yield hexadecimal(SUCCESS), "delivered; where commitment is asked for, stored until it is given"
-    single = [hexadecimal(each) for each in sorted(WARNINGS) if each < 0xB000]  # noqa: PLR2004 -- PS3.7 annex C
+    single = [hexadecimal(each) for each in sorted(WARNINGS) if each not in SERVICE_CLASS_WARNINGS]
     yield f"{', '.join(single)}, 0xBxxx", "the same, with a warning kept and counted"
     yield (
-        f"{hexadecimal(OUT_OF_RESOURCES.start)[:-2]}xx, no answer, no association",
+        f"{hexadecimal(OUT_OF_RESOURCES)[:-2]}xx, no answer, no association",
         f"tried again, for up to {limits.give_up_days:g} days",
     )
     yield "any other", f"tried again up to {limits.maximum_refusals} times, then parked"

@@ -2,7 +2,13 @@
 
 from dataclasses import dataclass
 
-from service.dicom.storage_commitment import CLASS_INSTANCE_CONFLICT, NO_SUCH_INSTANCE, Result
+from service.dicom.statuses import (
+    CLASS_INSTANCE_CONFLICT,
+    NO_SUCH_INSTANCE,
+)
+from service.dicom.storage_commitment import (
+    Result,
+)
 from service.domain.delivery import Reference
 from service.storage.ledger import Ledger
 from service.storage.spool import Spool

@@ -5,9 +5,11 @@ It comes to the listener, or to the deliver worker on the association that it as
 
 import structlog
 
-from service.dicom.storage_commitment import (
+from service.dicom.statuses import (
     PROCESSING_FAILURE,
     SUCCESS,
+)
+from service.dicom.storage_commitment import (
     InvalidError,
     Message,
     Result,

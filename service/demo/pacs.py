@@ -17,9 +17,10 @@ from pydicom.uid import (
 )
 from pynetdicom import AE, evt
 
+from service.dicom.statuses import SUCCESS
+
 AE_TITLE: Final = "STANDINPACS"
 LOOPBACK: Final = "127.0.0.1"
-SUCCESS: Final = 0x0000
 _KINDS: Final[dict[str, str]] = {
     Comprehensive3DSRStorage: "report",
     ComprehensiveSRStorage: "report",

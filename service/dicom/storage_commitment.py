@@ -13,8 +13,21 @@ from typing import Final
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, generate_uid
 
-from service.dicom.element_reader import UndecodableError
-from service.dicom.sequence_reader import ITEM, elements
+from service.dicom.byte_sources import UndecodableError
+from service.dicom.element_walker import ITEM
+from service.dicom.sequence_reader import elements
+from service.dicom.statuses import (
+    CLASS_INSTANCE_CONFLICT,
+    DUPLICATE_TRANSACTION,
+    INVALID_ARGUMENT_VALUE,
+    NO_SUCH_ACTION,
+    NO_SUCH_EVENT_TYPE,
+    NO_SUCH_INSTANCE,
+    NO_SUCH_SOP_CLASS,
+    PROCESSING_FAILURE,
+    RESOURCE_LIMITATION,
+    SUCCESS,
+)
 from service.dicom.uids import is_uid
 from service.domain.delivery import Reference
 
@@ -28,17 +41,6 @@ SOME_FAILED: Final = 2
 
 LONGEST_DATA_SET: Final = 1 << 20  # bytes
 MOST_INSTANCES: Final = 5_000  # in one request; a study of radiographs has a few
-
-SUCCESS: Final = 0x0000
-PROCESSING_FAILURE: Final = 0x0110
-NO_SUCH_INSTANCE: Final = 0x0112
-NO_SUCH_EVENT_TYPE: Final = 0x0113
-INVALID_ARGUMENT_VALUE: Final = 0x0115
-NO_SUCH_SOP_CLASS: Final = 0x0118
-CLASS_INSTANCE_CONFLICT: Final = 0x0119
-NO_SUCH_ACTION: Final = 0x0123
-DUPLICATE_TRANSACTION: Final = 0x0131
-RESOURCE_LIMITATION: Final = 0x0213
 
 ACTION_STATUSES: Final[Mapping[int, str]] = MappingProxyType(
     {
@@ -227,7 +229,11 @@ def _reference(item: Mapping[int, bytes]) -> Reference:
 
 def _failure(item: Mapping[int, bytes]) -> int:
     value = item.get(_FAILURE_REASON, b"")
-    return int(struct.unpack("<H", value)[0]) if len(value) == struct.calcsize("<H") else 0x0110
+    return (
+        int(struct.unpack("<H", value)[0])
+        if len(value) == struct.calcsize("<H")
+        else PROCESSING_FAILURE
+    )
 
 
 def _text(value: bytes) -> str:

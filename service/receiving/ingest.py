@@ -15,14 +15,8 @@ from typing import Final
 
 import structlog
 
-from service.dicom.element_reader import (
-    Arrived,
-    TooLargeError,
-    TruncatedError,
-    UndecodableError,
-    read_file_meta,
-    read_header,
-)
+from service.dicom.byte_sources import TooLargeError, TruncatedError, UndecodableError
+from service.dicom.element_reader import Part10File, read_file_meta, read_header
 from service.dicom.uids import identifier, is_uid
 from service.domain.job import Instance, Receipt, Source, TransitionError
 from service.domain.reasons import Reason
@@ -245,7 +239,7 @@ def _instance(examined: _Examined, sender: _Sender) -> Instance:
     )
 
 
-def _command_of(part10: Arrived) -> StoreCommand:
+def _command_of(part10: Part10File) -> StoreCommand:
     return StoreCommand(
         sop_class_uid=identifier(part10.meta, _MEDIA_STORAGE_SOP_CLASS_UID),
         sop_instance_uid=identifier(part10.meta, _MEDIA_STORAGE_SOP_INSTANCE_UID),

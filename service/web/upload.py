@@ -13,7 +13,8 @@ from pydicom import dcmwrite
 from python_multipart.exceptions import FormParserError
 from starlette.requests import ClientDisconnect
 
-from service.dicom.element_reader import UndecodableError, read_file_meta
+from service.dicom.byte_sources import UndecodableError
+from service.dicom.element_reader import read_file_meta
 from service.dicom.secondary_capture import SNIFFED_BYTES, PictureError, kind_of, wrap
 from service.dicom.sop_classes import TRANSFER_SYNTAXES
 from service.dicom.uids import identifier

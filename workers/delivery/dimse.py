@@ -21,13 +21,15 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from service.dicom.implementation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from service.dicom.sop_classes import RESULT_SOP_CLASSES, RESULT_SYNTAXES
+from service.dicom.statuses import (
+    CANNOT_UNDERSTAND,
+    SOP_CLASS_NOT_SUPPORTED,
+)
 from service.domain.delivery import Reference
 from service.settings import DimseDestination
 from workers.delivery.reactor_pause import held, install
 from workers.delivery.stored_output import (
-    CANNOT_UNDERSTAND,
     NO_CONNECTION,
-    SOP_CLASS_NOT_SUPPORTED,
     UNKNOWN_HOST,
     NoResponseError,
     StoreResponse,

@@ -9,19 +9,30 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_file_meta_info
 
+from service.dicom.statuses import (
+    ATTRIBUTE_LIST_ERROR,
+    ATTRIBUTE_VALUE_OUT_OF_RANGE,
+    DUPLICATE_SOP_INSTANCE,
+    OUT_OF_RESOURCES_CODES,
+    SERVICE_CLASS_WARNINGS,
+    SUCCESS,
+    WARNING,
+)
 from service.domain.delivery import Reference
 from service.domain.routing import OutputKind
 from workers.reporting.output import Output, as_comprehensive
 
-SUCCESS: Final = 0x0000
-PROCESSING_FAILURE: Final = 0x0110  # PS3.7 C.5.13
-SOP_CLASS_NOT_SUPPORTED: Final = 0x0122  # PS3.7 C.5.6: also what an unaccepted context means to us
-CANNOT_UNDERSTAND: Final = 0xC000  # PS3.4 table B.2-1
-OUT_OF_RESOURCES: Final = range(0xA700, 0xA800)  # PS3.4 table B.2-1
-DUPLICATE_INSTANCE: Final = 0x0111  # PS3.7 C.5.9: it has the object, and ours under one UID are one
 WARNINGS: Final = frozenset(
-    {0x0001, 0x0107, 0x0116, DUPLICATE_INSTANCE, *range(0xB000, 0xC000)}
-)  # PS3.7 annex C
+    {
+        WARNING,
+        ATTRIBUTE_LIST_ERROR,
+        ATTRIBUTE_VALUE_OUT_OF_RANGE,
+        DUPLICATE_SOP_INSTANCE,  # it has the object: one UID always names the same object
+        *SERVICE_CLASS_WARNINGS,
+    }
+)
+"""Statuses after which the destination has the object (PS3.7 annex C)."""
+
 NO_CONNECTION: Final = "no-connection"
 UNKNOWN_HOST: Final = "unknown-host"
 Content = TypeVar("Content")
@@ -64,7 +75,7 @@ class StoreResponse:
     @property
     def transient(self) -> bool:
         """Whether the same object may well be taken later, without anybody's doing."""
-        return self.status in OUT_OF_RESOURCES
+        return self.status in OUT_OF_RESOURCES_CODES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,12 +8,15 @@ import json
 from collections.abc import Iterator
 from typing import Any, Final
 
-from workers.delivery.stored_output import (
+from service.dicom.statuses import (
     CANNOT_UNDERSTAND,
-    DUPLICATE_INSTANCE,
+    COERCION_OF_DATA_ELEMENTS,
+    DUPLICATE_SOP_INSTANCE,
     OUT_OF_RESOURCES,
     PROCESSING_FAILURE,
     SUCCESS,
+)
+from workers.delivery.stored_output import (
     WARNINGS,
 )
 
@@ -25,11 +28,10 @@ REFUSED: Final = {
     413: PROCESSING_FAILURE,
     415: CANNOT_UNDERSTAND,
     422: CANNOT_UNDERSTAND,
-    507: OUT_OF_RESOURCES.start,
+    507: OUT_OF_RESOURCES,
 }
 """The DIMSE status of an HTTP status about the object, where the body does not say more."""
 
-COERCED: Final = 0xB000  # PS3.4 table B.2-1: what an unknown reason for a warning counts as
 ALREADY_STORED: Final = 45070  # Azure's word for a duplicate; ours under one UID are one
 _REFERENCED_SOP_INSTANCE_UID: Final = "00081155"
 _WARNING_REASON: Final = "00081196"
@@ -120,8 +122,8 @@ def _reason(item: dict[str, Any], tag: str) -> int | None:
 
 def _failure(item: dict[str, Any]) -> int:
     reason = _reason(item, _FAILURE_REASON)
-    if reason in {DUPLICATE_INSTANCE, ALREADY_STORED}:
-        return DUPLICATE_INSTANCE
+    if reason in {DUPLICATE_SOP_INSTANCE, ALREADY_STORED}:
+        return DUPLICATE_SOP_INSTANCE
     if reason is None or reason == SUCCESS or reason in WARNINGS:
         return PROCESSING_FAILURE  # it failed, whatever the reason usually means
     return reason
@@ -131,4 +133,4 @@ def _success(item: dict[str, Any]) -> int:
     reason = _reason(item, _WARNING_REASON)
     if reason is None or reason == SUCCESS:
         return SUCCESS
-    return reason if reason in WARNINGS else COERCED
+    return reason if reason in WARNINGS else COERCION_OF_DATA_ELEMENTS

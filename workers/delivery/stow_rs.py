@@ -13,11 +13,13 @@ import httpx
 from pydicom.uid import Comprehensive3DSRStorage
 
 from service.dicom.implementation import IMPLEMENTATION_VERSION_NAME
+from service.dicom.statuses import (
+    SOP_CLASS_NOT_SUPPORTED,
+)
 from service.domain.delivery import Reference
 from service.settings import WebDestination, is_bearer_token
 from workers.delivery.stored_output import (
     NO_CONNECTION,
-    SOP_CLASS_NOT_SUPPORTED,
     UNKNOWN_HOST,
     DestinationUnavailableError,
     NoResponseError,

@@ -16,13 +16,8 @@ from rich.table import Table
 from rich.text import Text
 
 from service.console import file_name
-from service.dicom.element_reader import (
-    TooLargeError,
-    TruncatedError,
-    UndecodableError,
-    read_file_meta,
-    read_header,
-)
+from service.dicom.byte_sources import TooLargeError, TruncatedError, UndecodableError
+from service.dicom.element_reader import read_file_meta, read_header
 from service.dicom.secondary_capture import SNIFFED_BYTES, PictureError, kind_of, wrap
 from service.domain.reasons import EXPLANATIONS, Reason
 from service.errors import ExplainedError

@@ -7,7 +7,8 @@ import uuid
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from service.dicom.element_reader import PREAMBLE_BYTES, TooLargeError
+from service.dicom.byte_sources import TooLargeError
+from service.dicom.element_reader import PREAMBLE_BYTES
 from service.dicom.implementation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from service.dicom.statuses import SUCCESS
 from service.domain.job import Source

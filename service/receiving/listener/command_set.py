@@ -9,7 +9,8 @@ from typing import Final
 from pydicom.dataset import Dataset
 from pydicom.uid import ImplicitVRLittleEndian
 
-from service.dicom.element_reader import UndecodableError, read_header
+from service.dicom.byte_sources import UndecodableError
+from service.dicom.element_reader import read_header
 from service.dicom.uids import identifier, is_uid
 from service.receiving.acceptance import StoreCommand
 

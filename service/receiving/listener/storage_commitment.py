@@ -11,12 +11,14 @@ import structlog
 
 from service.commitment.evaluation import evaluate
 from service.commitment.results import receive_result
-from service.dicom.storage_commitment import (
+from service.dicom.statuses import (
     DUPLICATE_TRANSACTION,
-    LONGEST_DATA_SET,
     PROCESSING_FAILURE,
     RESOURCE_LIMITATION,
     SUCCESS,
+)
+from service.dicom.storage_commitment import (
+    LONGEST_DATA_SET,
     InvalidError,
     Message,
     Request,

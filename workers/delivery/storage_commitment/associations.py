@@ -14,8 +14,10 @@ from pynetdicom.association import Association
 from pynetdicom.dimse_messages import N_EVENT_REPORT_RSP
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
-from service.dicom.storage_commitment import (
+from service.dicom.statuses import (
     NO_SUCH_SOP_CLASS,
+)
+from service.dicom.storage_commitment import (
     REQUEST_COMMITMENT,
     STORAGE_COMMITMENT,
     SYNTAXES,

@@ -8,7 +8,13 @@ from typing import Final, TypeGuard
 import structlog
 
 from service.commitment.results import receive_result
-from service.dicom.storage_commitment import SUCCESS, Request, new_transaction_uid
+from service.dicom.statuses import (
+    SUCCESS,
+)
+from service.dicom.storage_commitment import (
+    Request,
+    new_transaction_uid,
+)
 from service.domain.delivery import Delivery
 from service.domain.reasons import Reason
 from service.settings import Destination, DimseDestination

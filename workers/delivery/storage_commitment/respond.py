@@ -7,7 +7,9 @@ from typing import Final
 import structlog
 
 from service.commitment.evaluation import evaluate
-from service.dicom.storage_commitment import SUCCESS
+from service.dicom.statuses import (
+    SUCCESS,
+)
 from service.storage.ledger import LedgerError
 from service.storage.ledger.commitment_requests import OpenRequest
 from service.telemetry.metrics import COMMITMENT_RESULTS, COMMITTED_INSTANCES

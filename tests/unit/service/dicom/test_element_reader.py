@@ -17,14 +17,9 @@ from pydicom.uid import (
 )
 from synthetic.objects import encode, make_cr, make_dx
 
-from service.dicom import element_reader
-from service.dicom.element_reader import (
-    TooLargeError,
-    TruncatedError,
-    UndecodableError,
-    read_file_meta,
-    read_header,
-)
+from service.dicom import element_walker
+from service.dicom.byte_sources import TooLargeError, TruncatedError, UndecodableError
+from service.dicom.element_reader import read_file_meta, read_header
 from service.dicom.uids import identifier
 from service.receiving.acceptance import IDENTIFIERS, SOP_INSTANCE_UID
 
@@ -210,7 +205,7 @@ def test_sequences_nested_without_end_exhaust_no_stack() -> None:
 
 
 def test_elements_without_end_are_undecodable(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(element_reader, "MOST_ELEMENTS", 1000)
+    monkeypatch.setattr(element_walker, "MOST_ELEMENTS", 1000)
     with pytest.raises(UndecodableError):
         read(struct.pack("<HH2sH", 0x0009, 0x0010, b"LO", 0) * 1001)
 

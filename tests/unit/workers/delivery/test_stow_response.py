@@ -6,7 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.delivery.stored_output import SUCCESS, WARNINGS
+from service.dicom.statuses import (
+    SUCCESS,
+)
+from workers.delivery.stored_output import (
+    WARNINGS,
+)
 from workers.delivery.stow_response import dimse_status, is_about_the_object
 
 UID, OTHER = "2.25.1", "2.25.2"
