@@ -39,7 +39,7 @@ check: setup ## The static checks: lint, format, types, who may import whom
 
 .PHONY: evaluate
 evaluate: setup ## Measure the shipped weights: docs/evaluation.md; AGAIN=1 runs the test set again
-	@cd monai_bundle && ../$(VENV)/python -m scripts.evaluate $(if $(filter 1,$(AGAIN)),--again)
+	@cd monai_bundle && ../$(VENV)/python -m scripts.evaluation $(if $(filter 1,$(AGAIN)),--again)
 
 .PHONY: lock
 lock: ## Write requirements.lock anew from pyproject.toml, keeping the versions that still fit

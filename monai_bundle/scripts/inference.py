@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from scripts.probability import finding
-from scripts.unreadable import unreadable_behind
+from scripts.postprocessing.calibration import finding
+from scripts.refusal import unreadable_behind
 
 Reading = dict[str, Any]
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 import yaml
 from monai.bundle.config_parser import ConfigParser
-from scripts.reader import SCOPE
+from scripts.network.ensemble import SCOPE
 
 from workers.prediction import OperatingPoint
 

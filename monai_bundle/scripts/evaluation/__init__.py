@@ -1,0 +1,1 @@
+"""Measure the shipped weights, choose operating points and write the report."""

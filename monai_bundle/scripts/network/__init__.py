@@ -1,0 +1,1 @@
+"""The network that reads a prepared radiograph, and its weights."""

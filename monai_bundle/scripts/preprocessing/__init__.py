@@ -1,0 +1,1 @@
+"""Read a radiograph from a file and prepare it for the network."""
