@@ -1,10 +1,10 @@
-"""Why a radiograph is not for the network, as a value the caller can act on."""
+"""The coded reasons for which a radiograph is refused, and the exception that carries them."""
 
 from enum import StrEnum
 
 
-class Code(StrEnum):
-    """The coded causes; a caller may show or count them, they hold nothing of the patient."""
+class RefusalCode(StrEnum):
+    """The reasons for a refusal; none of them contains patient data, so they may be logged."""
 
     NO_PIXELS = "no-pixels"
     MULTI_FRAME = "multi-frame"
@@ -14,7 +14,7 @@ class Code(StrEnum):
     BLANK = "blank-image"
     SATURATED = "saturated-image"
 
-    # what the bundle's gate finds in a picture that could be read
+    # set by the gate, for an image that could be decoded
     NOT_CHEST = "not-a-chest-radiograph"
     LATERAL = "lateral-view"
     TURNED = "turned-or-mirrored"
@@ -23,23 +23,26 @@ class Code(StrEnum):
     UNFAMILIAR = "unlike-training-images"
 
 
-class UnreadableRadiographError(Exception):
-    """The network cannot read the input, or must not: `code` says why, `detail` is for people.
+class RadiographRefusedError(Exception):
+    """The image cannot be decoded or must not be analysed.
 
-    MONAI's transforms wrap whatever a transform raises in a RuntimeError: look for this error
-    along `__cause__` with `unreadable_behind`.
+    MONAI's transforms wrap every exception in a RuntimeError: use `find_refusal` to recover it.
+
+    Attributes:
+        code: the reason, one of `RefusalCode`, as a string.
+        detail: an explanation for people; it contains no patient data.
     """
 
-    def __init__(self, code: Code, detail: str = "") -> None:
+    def __init__(self, code: RefusalCode, detail: str = "") -> None:
         super().__init__(f"{code}: {detail}" if detail else str(code))
         self.code = str(code)
         self.detail = detail
 
 
-def unreadable_behind(error: BaseException | None) -> UnreadableRadiographError | None:
-    """Give the UnreadableRadiographError that led to `error`, if one did."""
+def find_refusal(error: BaseException | None) -> RadiographRefusedError | None:
+    """Return the first RadiographRefusedError in an exception's chain of causes, or None."""
     while error is not None:
-        if isinstance(error, UnreadableRadiographError):
+        if isinstance(error, RadiographRefusedError):
             return error
         error = error.__cause__
     return None

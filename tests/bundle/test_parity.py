@@ -1,4 +1,4 @@
-"""One radiograph, two doors, one number: `monai.bundle run` and the service's predictor."""
+"""`monai.bundle run` and the service's predictor give the same number for a radiograph."""
 
 import io
 import json
@@ -20,7 +20,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def run_bundle(bundle: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the bundle as its own documentation says: from its folder, with nothing of ours."""
+    """Run the bundle as its documentation says: from its folder, without the service."""
     command = [sys.executable, "-m", "monai.bundle", "run", "--config_file"]
     return subprocess.run(
         [*command, "configs/inference.yaml", *arguments],
@@ -56,7 +56,7 @@ def found_by(predictor: Predictor, path: Path) -> Prediction | str:
 
 
 @pytest.mark.parametrize(("gate", "read"), [("open", 7), ("as shipped", 3)])
-def test_both_doors_give_the_same_numbers(
+def test_bundle_and_service_give_the_same_numbers(
     bundle: Path, inputs: list[Path], tmp_path: Path, gate: str, read: int
 ) -> None:
     if gate == "open":
@@ -82,7 +82,7 @@ def test_both_doors_give_the_same_numbers(
     assert sum("probability" in reading for reading in readings) == read
 
 
-def test_one_input_may_be_named_without_a_list_and_is_written_to_standard_output(
+def test_a_single_input_needs_no_list_and_is_written_to_standard_output(
     bundle: Path, inputs: list[Path]
 ) -> None:
     done = run_bundle(bundle, "--input", str(inputs[-2]), "--operating_point", "screening")
@@ -100,7 +100,7 @@ def test_the_bundle_imports_nothing_of_the_service(bundle: Path) -> None:
         assert "import workers" not in text
 
 
-def test_weights_that_were_changed_are_refused(bundle: Path, tmp_path: Path) -> None:
+def test_changed_weights_are_refused(bundle: Path, tmp_path: Path) -> None:
     other = tmp_path / "model.pt"
     weights = bytearray((bundle / "models" / "model.pt").read_bytes())
     weights[len(weights) // 2] ^= 1

@@ -1,1 +1,1 @@
-"""The radiographs to train and measure on, and made pictures of other things."""
+"""List the radiographs to train and measure on, and make synthetic pictures."""

@@ -1,4 +1,4 @@
-"""Which radiographs there are: the layouts of the public sets and a hospital's own list."""
+"""List the radiographs of the public sets, or those of a hospital's CSV."""
 
 import csv
 import hashlib
@@ -10,10 +10,10 @@ from typing import Final, Required, TypedDict
 
 import pydicom
 
-from scripts.network.weights import sha256_of
-from scripts.preprocessing.quiet_decoders import quiet
+from scripts.checksum import sha256_of
+from scripts.preprocessing.quiet_decoders import suppress_warnings
 
-LABELS: Final = {"NORMAL": 0.0, "PNEUMONIA": 1.0}
+LABELS: Final = {"NORMAL": 0.0, "PNEUMONIA": 1.0}  # by folder
 COHORTS: Final = {"pediatric": "pediatric/train", "adult": "adult"}
 TEST: Final = "pediatric/test"
 _PEDIATRIC_PNEUMONIA: Final = re.compile(r"^(person\d+)_")
@@ -23,10 +23,10 @@ _KIND: Final = re.compile(r"_(bacteria|virus)_")
 
 
 class Radiograph(TypedDict, total=False):
-    """One row of a set: where the pixels are, 1.0 for pneumonia, and whose they are."""
+    """One row of a set."""
 
-    image: Required[str]
-    label: Required[float]
+    image: Required[str]  # path of the file
+    label: Required[float]  # 1.0 for pneumonia, 0.0 for no finding
     patient: Required[str]
     cohort: str
     kind: str  # normal, bacteria, virus or pneumonia, as far as it is published
@@ -35,7 +35,7 @@ class Radiograph(TypedDict, total=False):
 
 
 def patient_of(name: str) -> str:
-    """Give the patient that a published file name carries; without one, the name stands alone.
+    """Return the patient number in a published file name, or the name's stem without one.
 
     `NORMAL2-IM-0385-0001` and `IM-0385-0001` count as one patient: whether they are is not
     published, and a split must not depend on it.
@@ -47,15 +47,16 @@ def patient_of(name: str) -> str:
 
 
 def kind_of(name: str, label: float) -> str:
-    """Give what kind of pneumonia a published file name tells of."""
+    """Return the kind of pneumonia in a published file name, "pneumonia" or "normal"."""
     match = _KIND.search(name)
     return match[1] if match else "pneumonia" if label else "normal"
 
 
 def read_folder(folder: str | Path, cohort: str) -> list[Radiograph]:
-    """List `folder`/{NORMAL,PNEUMONIA} in the order of the names; hidden files are not of it.
+    """List `folder`/{NORMAL,PNEUMONIA} in the order of the names, without hidden files.
 
-    Raises FileNotFoundError for a folder that is not there.
+    Raises:
+        FileNotFoundError: one of the two folders does not exist.
     """
     root = Path(folder)
     if missing := [name for name in LABELS if not (root / name).is_dir()]:
@@ -77,36 +78,36 @@ def read_folder(folder: str | Path, cohort: str) -> list[Radiograph]:
     ]
 
 
-def tied(rows: Iterable[Radiograph]) -> list[Radiograph]:
-    """Give the rows with one patient for all the patients that share a byte-identical radiograph.
+def merge_patients(rows: Iterable[Radiograph]) -> list[Radiograph]:
+    """Assign all patients who share a byte-identical radiograph one number, the first of theirs.
 
-    Two numbers on one file are one person, or a mistake that nobody can undo: parted, the rest of
-    their radiographs could stand on both sides of a split. The first of their names stands for all.
+    Two numbers on one file are one person, or a mistake that nobody can resolve: kept apart, the
+    rest of their radiographs could be on both sides of a split.
     """
     rows = list(rows)
-    first: dict[str, str] = {}
+    merged_into: dict[str, str] = {}
 
-    def named(patient: str) -> str:
-        while (earlier := first.get(patient, patient)) != patient:
+    def root(patient: str) -> str:
+        while (earlier := merged_into.get(patient, patient)) != patient:
             patient = earlier
         return patient
 
     owners: dict[str, str] = {}
     for row in rows:
-        one, other = sorted(
-            (named(row["patient"]), named(owners.setdefault(row["sha256"], row["patient"])))
+        first, second = sorted(
+            (root(row["patient"]), root(owners.setdefault(row["sha256"], row["patient"])))
         )
-        first[other] = one
-    return [Radiograph(**{**row, "patient": named(row["patient"])}) for row in rows]
+        merged_into[second] = first
+    return [Radiograph(**{**row, "patient": root(row["patient"])}) for row in rows]
 
 
-def without_copies(rows: Iterable[Radiograph]) -> list[Radiograph]:
-    """Give byte-identical radiographs once, and those whose labels contradict each other never.
+def drop_copies(rows: Iterable[Radiograph]) -> list[Radiograph]:
+    """Keep byte-identical radiographs once, and none of those whose labels contradict each other.
 
-    Who has a copy in common becomes one patient, as `tied` does it.
+    Patients who share a copy are merged, see `merge_patients`.
     """
     by_content: dict[str, list[Radiograph]] = defaultdict(list)
-    for row in tied(rows):
+    for row in merge_patients(rows):
         by_content[row["sha256"]].append(row)
     return [
         copies[0] for copies in by_content.values() if len({row["label"] for row in copies}) == 1
@@ -114,50 +115,54 @@ def without_copies(rows: Iterable[Radiograph]) -> list[Radiograph]:
 
 
 def read_list(path: str | Path) -> list[Radiograph]:
-    """Read a hospital's CSV of `image,label` and, where it has them, `patient` and `cohort`.
+    """Read a hospital's CSV with the columns image, label and, optionally, patient and cohort.
 
-    Paths count from the folder of the CSV; labels are 0 and 1. Where the CSV names no patient, the
-    DICOM header does, as a digest; a picture of neither stands alone.
-    Raises ValueError, with its line, for a row that says something else.
+    Paths are relative to the folder of the CSV; labels are 0 and 1. Where the CSV names no patient,
+    a digest of the DICOM header's Patient ID does; other images are patients of their own.
+
+    Raises:
+        ValueError: a row cannot be used; the message names its line.
     """
     try:
         with Path(path).open(newline="", encoding="utf-8-sig") as file:  # a spreadsheet's BOM
             rows = [
-                _listed(row, Path(path).parent, f"{path}, line {line}")
+                _read_row(row, Path(path).parent, f"{path}, line {line}")
                 for line, row in enumerate(csv.DictReader(file), start=2)
             ]
     except (UnicodeDecodeError, csv.Error) as exc:
-        raise ValueError(f"{path} is no CSV in UTF-8: {exc}") from exc
+        raise ValueError(f"{path} is not a CSV file in UTF-8: {exc}") from exc
     if not rows:
-        raise ValueError(f"{path} lists nothing: wants a line image,label and one for each file")
+        raise ValueError(f"{path} is empty: expected a header image,label and one line per file")
     return rows
 
 
-def _listed(row: dict[str, str | None], root: Path, where: str) -> Radiograph:
-    said = {name: (row.get(name) or "").strip() for name in ("image", "label", "patient", "cohort")}
-    if said["label"] not in {"0", "1"} or not said["image"]:
-        raise ValueError(f"{where}: wants image and label, the label 0 or 1")
-    image, label = root / said["image"], float(said["label"])
+def _read_row(row: dict[str, str | None], root: Path, where: str) -> Radiograph:
+    cells = {
+        name: (row.get(name) or "").strip() for name in ("image", "label", "patient", "cohort")
+    }
+    if cells["label"] not in {"0", "1"} or not cells["image"]:
+        raise ValueError(f"{where}: expected image and label, and the label 0 or 1")
+    image, label = root / cells["image"], float(cells["label"])
     if not image.is_file():
         raise ValueError(f"{where}: there is no file {image}")
     return Radiograph(
         image=str(image),
         label=label,
-        patient=said["patient"] or _patient_in(image) or said["image"],
-        cohort=said["cohort"] or "hospital",
+        patient=cells["patient"] or _patient_in(image) or cells["image"],
+        cohort=cells["cohort"] or "hospital",
         kind="pneumonia" if label else "normal",
         sha256=sha256_of(image),
     )
 
 
 def _patient_in(image: Path) -> str:
-    """Give a digest of a DICOM file's Patient ID (0010,0020), so that no list spreads the ID."""
+    """Return a digest of a DICOM file's Patient ID (0010,0020), so that the ID is not copied."""
     try:
-        with quiet():
+        with suppress_warnings():
             header = pydicom.dcmread(
                 image, force=True, specific_tags=["PatientID"], stop_before_pixels=True
             )
-            known = str(header.get("PatientID") or "")
-    except Exception:  # noqa: BLE001 -- pictures and damaged headers fail in their own ways
+            patient_id = str(header.get("PatientID") or "")
+    except Exception:  # noqa: BLE001 -- pydicom raises anything on PNG, JPEG and damaged headers
         return ""
-    return hashlib.sha256(known.encode()).hexdigest()[:16] if known else ""
+    return hashlib.sha256(patient_id.encode()).hexdigest()[:16] if patient_id else ""

@@ -1,9 +1,10 @@
-"""Who is trained on and who is asked: python -m scripts.data.manifest OUTPUT.CSV.
+"""Assign every radiograph to training, validation or test, and write the list as CSV.
 
-Every radiograph of the public sets (or of a hospital's own CSV) with its SHA-256 and its part.
-Copies count once; a patient is in one part only; each part has its share of every kind. The
-validation part chooses epochs, weights, calibration and thresholds; five folds of the rest take
-turns at being held out; the official test set is nobody's to choose on.
+Run `python -m scripts.data.manifest OUTPUT.CSV` from the bundle's folder. Every radiograph of the
+public sets (or of a hospital's own CSV) is listed with its SHA-256 and its part. Copies count once;
+each patient is in one part only; each part has its share of every kind. The validation part
+chooses epochs, weights, calibration and thresholds; the rest is five folds, each held out in turn;
+nothing is chosen on the official test set.
 """
 
 import argparse
@@ -11,19 +12,19 @@ import csv
 import os
 import random
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from scripts.checksum import sha256_of
 from scripts.data.datasets import (
     COHORTS,
     LABELS,
     TEST,
     Radiograph,
+    drop_copies,
     read_folder,
     read_list,
-    sha256_of,
-    without_copies,
 )
 
 SEED: Final = 20240611
@@ -33,48 +34,57 @@ PARTS: Final = ("validation", *(f"fold-{fold}" for fold in range(FOLDS)))
 COLUMNS: Final = ("image", "label", "patient", "cohort", "kind", "sha256", "part")
 
 
-def drawn(
+def assign_parts(
     rows: Iterable[Radiograph],
     *,
     seed: int = SEED,
     validation_share: float = VALIDATION_SHARE,
     folds: int = FOLDS,
 ) -> list[Radiograph]:
-    """Give each radiograph its part: "validation" or "fold-0" to "fold-4", drawn by patient.
+    """Return the radiographs with their part, "validation" or "fold-0" to "fold-4".
 
-    Patients are drawn within their cohort and their kinds, so that each part has its share; one
-    who is in two cohorts is one patient all the same. The same seed gives the same parts whatever
-    the order of the rows.
+    Patients are drawn at random within their cohorts and kinds, so that each part has its share; a
+    patient in two cohorts is one patient. The same seed gives the same parts in any order of rows.
+
+    Args:
+        rows: the radiographs, without copies.
+        seed: of the random draw.
+        validation_share: the share of the patients in the validation part, 0 to 1.
+        folds: the number of folds.
     """
-    owned: dict[str, list[Radiograph]] = defaultdict(list)
+    by_patient: dict[str, list[Radiograph]] = defaultdict(list)
     for row in rows:
-        owned[row["patient"]].append(row)
-    strata: dict[tuple[str, str], list[str]] = defaultdict(list)
-    for owner, images in owned.items():
-        cohorts = "+".join(sorted({row.get("cohort", "") for row in images}))
-        kinds = "+".join(sorted({row.get("kind", "") for row in images}))
-        strata[cohorts, kinds].append(owner)
+        by_patient[row["patient"]].append(row)
     parts: dict[str, str] = {}
     turn = 0
-    for key in sorted(strata):
-        patients = sorted(strata[key])
+    for key, patients in sorted(_strata(by_patient).items()):
         random.Random(f"{seed} {key}").shuffle(patients)
         held_out = round(validation_share * len(patients))
-        for index, owner in enumerate(patients):
-            parts[owner] = "validation" if index < held_out else f"fold-{turn % folds}"
+        for index, patient in enumerate(patients):
+            parts[patient] = "validation" if index < held_out else f"fold-{turn % folds}"
             turn += index >= held_out
     return [
-        Radiograph(**{**row, "part": parts[owner]})
-        for owner, images in owned.items()
+        Radiograph(**{**row, "part": parts[patient]})
+        for patient, images in by_patient.items()
         for row in images
     ]
 
 
-def public(data_dir: str | Path, *, seed: int = SEED) -> list[Radiograph]:
-    """Give the parts of the public sets below `data_dir`; those that are not there are left out.
+def _strata(by_patient: Mapping[str, Iterable[Radiograph]]) -> dict[tuple[str, str], list[str]]:
+    """Return the sorted patients of each combination of cohorts and kinds."""
+    strata: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for patient, images in sorted(by_patient.items()):
+        cohorts = "+".join(sorted({row.get("cohort", "") for row in images}))
+        kinds = "+".join(sorted({row.get("kind", "") for row in images}))
+        strata[cohorts, kinds].append(patient)
+    return strata
 
-    The official test set comes whole, so that its figures compare with what others publish; what
-    it has in common with the other sets, byte for byte, leaves them.
+
+def public_sets(data_dir: str | Path, *, seed: int = SEED) -> list[Radiograph]:
+    """Return the radiographs of the public sets below `data_dir`; missing sets are left out.
+
+    The official test set is complete, so that its figures compare with published ones; radiographs
+    of the other sets that are byte-identical to one of its own are removed.
     """
     root = Path(data_dir)
     found = [
@@ -86,13 +96,15 @@ def public(data_dir: str | Path, *, seed: int = SEED) -> list[Radiograph]:
     if not found:
         raise FileNotFoundError(f"no radiographs in {root}: set data_dir to the unpacked sets")
     test = read_folder(root / TEST, "pediatric") if (root / TEST).is_dir() else []
-    secret = {row["sha256"] for row in test}
-    open_rows = [row for row in without_copies(found) if row["sha256"] not in secret]
-    return drawn(open_rows, seed=seed) + [Radiograph(**{**row, "part": "test"}) for row in test]
+    in_test = {row["sha256"] for row in test}
+    outside = [row for row in drop_copies(found) if row["sha256"] not in in_test]
+    return assign_parts(outside, seed=seed) + [
+        Radiograph(**{**row, "part": "test"}) for row in test
+    ]
 
 
 def write_manifest(rows: Iterable[Radiograph], path: str | Path) -> None:
-    """Write `rows` as CSV, their paths as seen from the CSV's folder."""
+    """Write `rows` as CSV, with paths relative to the CSV's folder."""
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     with target.open("w", newline="") as file:
@@ -104,12 +116,16 @@ def write_manifest(rows: Iterable[Radiograph], path: str | Path) -> None:
 
 
 def read_manifest(path: str | Path) -> list[Radiograph]:
-    """Give back what `write_manifest` wrote; ValueError for a CSV that is something else."""
+    """Read a CSV that `write_manifest` wrote.
+
+    Raises:
+        ValueError: a column is missing.
+    """
     root = Path(path).parent
     with Path(path).open(newline="") as file:
         reader = csv.DictReader(file)
         if missing := set(COLUMNS) - set(reader.fieldnames or ()):
-            raise ValueError(f"{path} is no manifest: it has no column {min(missing)}")
+            raise ValueError(f"{path} is not a manifest: it has no column {min(missing)}")
         return [
             Radiograph(
                 image=str(root / row["image"]),
@@ -125,7 +141,7 @@ def read_manifest(path: str | Path) -> list[Radiograph]:
 
 
 def changed_files(rows: Iterable[Radiograph]) -> list[str]:
-    """Give the radiographs that are gone or no longer the bytes that the manifest names."""
+    """Return the paths that are missing or whose SHA-256 is not the manifest's."""
     return [
         row["image"]
         for row in rows
@@ -133,24 +149,30 @@ def changed_files(rows: Iterable[Radiograph]) -> list[str]:
     ]
 
 
-def parts_of(
+def load_rows(
     data_dir: str | Path, manifest: str | Path | None = None, *, seed: int = SEED
 ) -> list[Radiograph]:
-    """Give the rows of `manifest`, or of the public sets in `data_dir` where there is none."""
-    return read_manifest(manifest) if manifest else public(data_dir, seed=seed)
+    """Return the rows of `manifest`, or without one those of the public sets in `data_dir`."""
+    return read_manifest(manifest) if manifest else public_sets(data_dir, seed=seed)
 
 
-def to_train(
+def training_rows(
     rows: Iterable[Radiograph],
     *,
     cohorts: Sequence[str] = (),
     held_out: str | None = None,
     repeats: dict[str, int] | None = None,
 ) -> list[Radiograph]:
-    """Give the radiographs to train on: every fold but `held_out`, of the cohorts named, or all.
+    """Return the radiographs to train on: every fold but the one held out.
 
-    `repeats` shows the radiographs of a small cohort more than once an epoch.
-    Raises ValueError if nothing is held out where something should be, or if nothing is left.
+    Args:
+        rows: a manifest's rows.
+        cohorts: those to use; all of them if empty.
+        held_out: the fold to leave out, or None.
+        repeats: by cohort, how often its radiographs are listed; once by default.
+
+    Raises:
+        ValueError: no radiograph is in the fold to hold out, or none is left.
     """
     folds = [
         row
@@ -165,17 +187,17 @@ def to_train(
     return [row for row in chosen for _ in range((repeats or {}).get(row["cohort"], 1))]
 
 
-def held_as(
+def rows_of_part(
     rows: Iterable[Radiograph], part: str, *, cohorts: Sequence[str] = ()
 ) -> list[Radiograph]:
-    """Give the radiographs of one part, of the cohorts named, or of all."""
+    """Return the radiographs of one part, of the cohorts named or of all."""
     return [
         row for row in rows if row["part"] == part and (not cohorts or row["cohort"] in cohorts)
     ]
 
 
-def table(rows: Iterable[Radiograph]) -> list[str]:
-    """Give one line for each part and cohort: images, of them with pneumonia, patients."""
+def count_parts(rows: Iterable[Radiograph]) -> list[str]:
+    """Return one line for each part and cohort: images, images with pneumonia, patients."""
     groups: dict[tuple[str, str], list[Radiograph]] = defaultdict(list)
     for row in rows:
         groups[row["part"], row["cohort"]].append(row)
@@ -186,34 +208,37 @@ def table(rows: Iterable[Radiograph]) -> list[str]:
     ]
 
 
-def one_sided(rows: Iterable[Radiograph]) -> list[str]:
-    """Give the parts, of those that must have both labels, that lack one."""
+def parts_with_one_label(rows: Iterable[Radiograph]) -> list[str]:
+    """Return the parts that lack one of the two labels."""
     labels: dict[str, set[float]] = {part: set() for part in PARTS}
     for row in rows:
         labels.setdefault(row["part"], set()).add(row["label"])
     return [part for part, found in labels.items() if len(found) < len(LABELS)]
 
 
-def _write(given: argparse.Namespace) -> None:
-    if given.check:
-        if changed := changed_files(read_manifest(given.output)):
-            raise ValueError(f"{len(changed)} files are gone or changed, the first is {changed[0]}")
-        print(f"{given.output}: every file is there and unchanged")
+def _run(options: argparse.Namespace) -> None:
+    if options.check:
+        if changed := changed_files(read_manifest(options.output)):
+            raise ValueError(
+                f"{len(changed)} files are missing or changed, the first is {changed[0]}"
+            )
+        print(f"{options.output}: every file exists and is unchanged")
         return
-    if given.list:
-        listed = read_list(given.list)
-        rows = drawn(without_copies(listed), seed=given.seed)
-        print(f"{len(listed) - len(rows)} of {len(listed)} left out: copies, or copies at odds")
+    if options.list:
+        listed = read_list(options.list)
+        rows = assign_parts(drop_copies(listed), seed=options.seed)
+        left_out = len(listed) - len(rows)
+        print(f"{left_out} of {len(listed)} left out: copies, or copies with different labels")
     else:
-        rows = public(given.data_dir, seed=given.seed)
-    if lacking := one_sided(rows):
+        rows = public_sets(options.data_dir, seed=options.seed)
+    if lacking := parts_with_one_label(rows):
         raise ValueError(f"too few patients: {', '.join(lacking)} would lack one of the labels")
-    write_manifest(rows, given.output)
-    print("\n".join(table(rows)))
+    write_manifest(rows, options.output)
+    print("\n".join(count_parts(rows)))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Write a manifest, or check the files of one; exits with 1 and one line if it cannot."""
+    """Write a manifest, or check the files of one; on an error print one line and exit with 1."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("output", type=Path)
     parser.add_argument("--data_dir", type=Path, default=Path("../../shared/data"))
@@ -221,7 +246,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--check", action="store_true", help="write nothing, compare the hashes")
     try:
-        _write(parser.parse_args(arguments))
+        _run(parser.parse_args(arguments))
     except (OSError, ValueError) as exc:
         parser.exit(1, f"{exc}\n")
 

@@ -1,4 +1,4 @@
-"""The demonstration instances: valid CR, DX and SC objects around synthetic pixels."""
+"""Build the demonstration instances: valid CR, DX and SC objects with synthetic pixels."""
 
 import uuid
 from collections.abc import Callable
@@ -20,14 +20,15 @@ from pydicom.uid import (
     SecondaryCaptureImageStorage,
 )
 
-Draw = Callable[[float, int, int, int], NDArray[np.float32]]  # label, seed, rows, columns
-TAKEN: Final = datetime(2024, 1, 2, 9, 30)  # noqa: DTZ001 -- a DICOM time has no zone
+# From label, seed, rows and columns to an image rows x columns in [0, 1].
+Generate = Callable[[float, int, int, int], NDArray[np.float32]]
+ACQUIRED: Final = datetime(2024, 1, 2, 9, 30)  # noqa: DTZ001 -- a DICOM time has no zone
 SAYS_SYNTHETIC: Final = "Synthetic: drawn from population statistics, shows no person"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """One instance to make."""
+    """The properties of one instance."""
 
     name: str
     sop_class: UID
@@ -79,20 +80,23 @@ SAMPLES: Final = (
 )
 
 
-def write_samples(folder: Path, draw: Draw, *, seed: int) -> None:
-    """Write every sample as `folder`/NAME.dcm; the same draws give the same bytes."""
+def write_samples(folder: Path, generate: Generate, *, seed: int) -> None:
+    """Write every sample as `folder`/NAME.dcm; the same images give the same bytes."""
     for sample in SAMPLES:
-        pixels = draw(sample.label, seed + sample.seed_offset, sample.rows, sample.columns)
-        build(sample, pixels).save_as(folder / f"{sample.name}.dcm", enforce_file_format=True)
+        pixels = generate(sample.label, seed + sample.seed_offset, sample.rows, sample.columns)
+        build_sample(sample, pixels).save_as(
+            folder / f"{sample.name}.dcm", enforce_file_format=True
+        )
 
 
-def build(sample: Sample, pixels: NDArray[np.float32]) -> FileDataset:
-    """Give a sample around `pixels`, HxW in [0, 1], bone bright."""
+def build_sample(sample: Sample, pixels: NDArray[np.float32]) -> FileDataset:
+    """Build the DICOM object of a sample around `pixels`, HxW in [0, 1], bone bright."""
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = sample.sop_class
     meta.MediaStorageSOPInstanceUID = _uid("instance", sample)
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    instance = FileDataset(None, {}, file_meta=meta, preamble=b"\0" * 128)
+    # pydicom accepts None for an object that is not from a file, against its annotation
+    instance = FileDataset(None, {}, file_meta=meta, preamble=b"\0" * 128)  # type: ignore[arg-type]
     for part in (_patient_and_study(sample), _pixels(sample, pixels), _SPECIFIC[sample.modality]()):
         instance.update(part)
     instance.SOPClassUID = sample.sop_class
@@ -122,8 +126,8 @@ def _patient_and_study(sample: Sample) -> Dataset:
     dataset.AccessionNumber = f"SYN{sample.modality}"
     dataset.StudyDescription = "Synthetic chest radiograph"
     dataset.ReferringPhysicianName = ""
-    dataset.StudyDate = dataset.SeriesDate = dataset.ContentDate = TAKEN.strftime("%Y%m%d")
-    dataset.StudyTime = dataset.SeriesTime = dataset.ContentTime = TAKEN.strftime("%H%M%S")
+    dataset.StudyDate = dataset.SeriesDate = dataset.ContentDate = ACQUIRED.strftime("%Y%m%d")
+    dataset.StudyTime = dataset.SeriesTime = dataset.ContentTime = ACQUIRED.strftime("%H%M%S")
     dataset.AcquisitionDate, dataset.AcquisitionTime = dataset.StudyDate, dataset.StudyTime
     dataset.SeriesInstanceUID = _uid("series", sample)
     dataset.SeriesNumber = 1

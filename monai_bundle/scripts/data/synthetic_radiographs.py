@@ -1,11 +1,10 @@
-"""Radiographs of nobody, drawn from the statistics of thousands.
+"""Generate synthetic radiographs from the statistics of thousands of real ones.
 
-Run it as `python -m scripts.data.synthetic_radiographs`.
-
-The training radiographs' mean and leading principal components are a blurred common ground in
-which no single child can be seen. Coefficients drawn from each label's normal distribution, a
-little grain and a plausible field of view make demonstration images that the network reads as
-either finding. Everything that is written says that it is synthetic.
+Run `python -m scripts.data.synthetic_radiographs` from the bundle's folder. The mean and the
+leading principal components of the training radiographs are so smooth that no single child can be
+recognised in them. Random coefficients from each label's normal distribution, a little grain and a
+plausible field of view give demonstration images that the network classifies as either finding.
+Every file that is written says that it is synthetic.
 """
 
 import argparse
@@ -19,22 +18,22 @@ from numpy.typing import NDArray
 from torch.nn.functional import interpolate
 
 from scripts.data.datasets import Radiograph
-from scripts.data.manifest import public, to_train
+from scripts.data.manifest import public_sets, training_rows
 from scripts.data.sample_instances import write_samples
 from scripts.preprocessing.load import read_radiograph
 
 FloatArray = NDArray[np.float32]
-SIDE: Final = 160  # pixels; what is drawn is smooth and is enlarged afterwards
+SIDE: Final = 160  # pixels; the images are smooth and are enlarged afterwards
 COMPONENTS: Final = 32
-LEAST_IMAGES: Final = 1000  # below this a component could show somebody
-LARGEST_DEVIATION: Final = 1.2  # standard deviations, so that every draw looks like a chest
-EMPHASIS: Final = 0.75  # how far a label's centre is moved away from the other's
-GRAIN: Final = 0.006
+LEAST_IMAGES: Final = 1000  # with fewer, a component could show an individual
+LARGEST_DEVIATION: Final = 1.2  # standard deviations, so that every image looks like a chest
+EMPHASIS: Final = 0.75  # by which a label's centre is moved away from the other's
+GRAIN: Final = 0.006  # standard deviation, of a luminance in [0, 1]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Statistics:
-    """What thousands of radiographs have in common; pixels are flattened SIDE x SIDE, in [0, 1]."""
+    """Principal component analysis of radiographs; pixels are SIDE x SIDE in [0, 1], flattened."""
 
     mean: FloatArray  # pixels
     components: FloatArray  # COMPONENTS x pixels, orthonormal
@@ -42,11 +41,15 @@ class Statistics:
     factors: dict[float, FloatArray]  # label -> Cholesky factor of the coefficients' covariance
 
 
-def learn(rows: list[Radiograph], *, seed: int) -> Statistics:
-    """Give the statistics of labelled radiographs; refuses to learn from few."""
+def fit_statistics(rows: list[Radiograph], *, seed: int) -> Statistics:
+    """Compute the statistics of labelled radiographs.
+
+    Raises:
+        ValueError: there are fewer than `LEAST_IMAGES`.
+    """
     if len(rows) < LEAST_IMAGES:
-        raise ValueError(f"{len(rows)} images are too few to hide every single one")
-    images = torch.stack([_small(row["image"]) for row in rows])
+        raise ValueError(f"{len(rows)} images are too few to hide each single one")
+    images = torch.stack([_thumbnail(row["image"]) for row in rows])
     mean = images.mean(dim=0)
     torch.manual_seed(seed)
     _, _, components = torch.svd_lowrank(images - mean, q=COMPONENTS, niter=4)
@@ -64,52 +67,55 @@ def learn(rows: list[Radiograph], *, seed: int) -> Statistics:
     )
 
 
-def draw(statistics: Statistics, label: float, *, seed: int) -> FloatArray:
-    """Give one SIDE x SIDE radiograph of nobody in [0, 1], as the label's tend to look."""
+def generate(statistics: Statistics, label: float, *, seed: int) -> FloatArray:
+    """Generate one synthetic radiograph of a label, SIDE x SIDE in [0, 1]."""
     generator = np.random.default_rng(seed)
     deviations = generator.standard_normal(COMPONENTS).clip(-LARGEST_DEVIATION, LARGEST_DEVIATION)
     centre, other = statistics.centres[label], statistics.centres[1 - label]
     coefficients = centre + EMPHASIS * (centre - other) + statistics.factors[label] @ deviations
     pixels = statistics.mean + coefficients @ statistics.components
     low, high = np.quantile(pixels, (0.002, 0.998))
-    return np.clip((pixels - low) / (high - low), 0, 1).astype(np.float32).reshape(SIDE, SIDE)
+    image: NDArray[Any] = np.clip((pixels - low) / (high - low), 0, 1)
+    return image.astype(np.float32).reshape(SIDE, SIDE)
 
 
 def enlarge(image: FloatArray, rows: int, columns: int, *, seed: int) -> FloatArray:
-    """Give the image at another size and proportion, with grain so that it is not too smooth."""
+    """Resize an image SIDE x SIDE to rows x columns and add grain, so that it is not too smooth."""
     tensor = torch.from_numpy(image)[None, None]
     large = interpolate(tensor, (rows, columns), mode="bicubic", align_corners=False)[0, 0].numpy()
     grain = np.random.default_rng(seed).standard_normal(large.shape) * GRAIN
     return np.clip(large + grain, 0, 1).astype(np.float32)
 
 
-def _small(path: str) -> torch.Tensor:
+def _thumbnail(path: str) -> torch.Tensor:
     luminance = torch.from_numpy(read_radiograph(Path(path).read_bytes()))[None, None]
     return interpolate(luminance, (SIDE, SIDE), mode="bilinear", antialias=True).flatten()
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Learn, draw, and write DICOM samples or plain arrays."""
+    """Compute the statistics, and write DICOM samples or plain arrays."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data_dir", default="../../shared/data")
     parser.add_argument("--output", type=Path, default=Path("../tests/samples"))
     parser.add_argument("--arrays", type=int, help="write this many arrays a label, not DICOM")
     parser.add_argument("--seed", type=int, default=7)
-    given: Any = parser.parse_args(arguments)
-    rows = to_train(public(given.data_dir), cohorts=["pediatric"])
-    statistics = learn(rows, seed=given.seed)
-    given.output.mkdir(parents=True, exist_ok=True)
-    if given.arrays:
+    options: Any = parser.parse_args(arguments)
+    rows = training_rows(public_sets(options.data_dir), cohorts=["pediatric"])
+    statistics = fit_statistics(rows, seed=options.seed)
+    options.output.mkdir(parents=True, exist_ok=True)
+    if options.arrays:
         for label, name in ((0.0, "normal"), (1.0, "pneumonia")):
-            drawn = [draw(statistics, label, seed=given.seed + k) for k in range(given.arrays)]
-            np.save(given.output / f"{name}.npy", np.stack(drawn))
+            images = [
+                generate(statistics, label, seed=options.seed + k) for k in range(options.arrays)
+            ]
+            np.save(options.output / f"{name}.npy", np.stack(images))
         return
     write_samples(
-        given.output,
+        options.output,
         lambda label, seed, rows, columns: enlarge(
-            draw(statistics, label, seed=seed), rows, columns, seed=seed
+            generate(statistics, label, seed=seed), rows, columns, seed=seed
         ),
-        seed=given.seed,
+        seed=options.seed,
     )
 
 

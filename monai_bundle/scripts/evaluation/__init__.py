@@ -1,1 +1,1 @@
-"""Measure the shipped weights, choose operating points and write the report."""
+"""Calibrate and measure the shipped weights, and publish the figures."""

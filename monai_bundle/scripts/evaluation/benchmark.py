@@ -1,11 +1,9 @@
-"""What an answer costs on this machine, several ways.
+"""Measure speed, memory and accuracy of several ways to run the network on this machine.
 
-Run it as `python -m scripts.evaluation.benchmark --output COST.JSON`.
-
-All ways run the same weights on the same radiographs, by turns in rounds, so that a busy machine is
-busy for all of them; what is told are medians, and medians of each round's ratio to plain float32.
-A multiplication and an addition count as two floating point operations. Run it from the bundle's
-folder, on an otherwise idle machine.
+Run `python -m scripts.evaluation.benchmark --output COST.JSON` from the bundle's folder, on an
+otherwise idle machine. All variants run the same weights on the same images, in turns, so that
+other load affects all of them; reported are medians, and medians of each round's ratio to plain
+float32. A multiplication and an addition count as two floating point operations.
 """
 
 import argparse
@@ -27,21 +25,21 @@ from operator import truediv
 from pathlib import Path
 from typing import Any, Final
 
-_BEGUN: Final = time.perf_counter()  # the imports that follow are a part of the cost
+_STARTED: Final = time.perf_counter()  # the imports that follow are part of the start-up
 
 import torch  # noqa: E402
-from monai.bundle.config_parser import ConfigParser  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
-from scripts.data.manifest import held_as, public  # noqa: E402
-from scripts.network.batchnorm_folding import folded  # noqa: E402
+from scripts.bundle.files import read_config  # noqa: E402
+from scripts.data.manifest import public_sets, rows_of_part  # noqa: E402
+from scripts.network.batchnorm_folding import fold_batchnorm, to_channels_last  # noqa: E402
 from scripts.postprocessing.calibration import PlattScaled  # noqa: E402
 
-IMPORT_SECONDS: Final = time.perf_counter() - _BEGUN
+IMPORT_SECONDS: Final = time.perf_counter() - _STARTED
 BATCHES: Final = (1, 32)
-EXACT: Final = 1e-3  # the largest difference in probability that still counts as the same answer
-BASE: Final = "float32"
+EXACT: Final = 1e-3  # largest difference in probability of a variant that counts as exact
+BASE: Final = "float32"  # the variant that the others are compared with
 STAGES: Final = ("import", "load", "first_answer")
 DATA: Final = "../../shared/data"
 SAMPLES: Final = "../tests/samples"
@@ -51,24 +49,21 @@ Forward = Callable[[Tensor], Tensor]  # images BxCxHxW on the CPU to logits Bx1 
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bundle:
-    """What of the bundle's configuration is measured."""
+class BenchmarkedBundle:
+    """The components of the bundle that are measured."""
 
     network: nn.Module
     is_trained: bool  # False where the shipped weights do not fit the network
-    prepare: Callable[[dict[str, str]], dict[str, Tensor]]
+    preprocessing: Callable[[dict[str, str]], dict[str, Tensor]]
     calibration: PlattScaled
     shape: tuple[int, ...]  # of a prepared radiograph, CxHxW
-    seconds: float  # to load it
+    seconds: float  # to load the bundle
 
 
-def load(folder: Path) -> Bundle:
+def load_benchmarked(folder: Path) -> BenchmarkedBundle:
     """Read the configuration and the weights of the bundle in `folder`."""
-    begun = time.perf_counter()
-    config = ConfigParser()
-    config.read_meta(str(folder / "configs" / "metadata.json"))
-    config.read_config(str(folder / "configs" / "inference.yaml"))
-    config["bundle_root"] = str(folder)
+    started = time.perf_counter()
+    config = read_config(folder)
     network = config.get_parsed_content("network_def").eval()
     path = folder / str(config["_meta_"]["weights"]["path"])
     try:
@@ -76,13 +71,13 @@ def load(folder: Path) -> Bundle:
         is_trained = True
     except (OSError, RuntimeError):
         is_trained = False
-    seconds = time.perf_counter() - begun
-    steps = config.get_parsed_content("preprocessing")
-    size = next(s.spatial_size for s in steps.transforms if hasattr(s, "spatial_size"))
-    return Bundle(
+    seconds = time.perf_counter() - started
+    preprocessing = config.get_parsed_content("preprocessing")
+    size = next(s.spatial_size for s in preprocessing.transforms if hasattr(s, "spatial_size"))
+    return BenchmarkedBundle(
         network=network,
         is_trained=is_trained,
-        prepare=steps,
+        preprocessing=preprocessing,
         calibration=PlattScaled(
             "pred",
             temperature=config["_meta_"]["calibration"]["temperature"],
@@ -93,33 +88,32 @@ def load(folder: Path) -> Bundle:
     )
 
 
-def logits_of(answer: Tensor | dict[str, Tensor]) -> Tensor:
-    """Give the logits Bx1 of an answer that may tell more."""
-    return answer["pred"] if isinstance(answer, dict) else answer
+def logits_of(outputs: Tensor | dict[str, Tensor]) -> Tensor:
+    """Return the logits Bx1 of a network's outputs, which may include others."""
+    return outputs["pred"] if isinstance(outputs, dict) else outputs
 
 
 def float32(network: nn.Module) -> Forward:
-    """Run the network as it is."""
+    """Run the network unchanged."""
     return lambda images: logits_of(network(images))
 
 
 def channels_last(network: nn.Module) -> Forward:
-    """Let the channels of a pixel lie side by side, as the CPU's kernels want them."""
-    network = network.to(memory_format=torch.channels_last)
+    """Store the channels of a pixel next to each other, the fastest layout on a CPU."""
+    network = to_channels_last(network)
     return lambda images: logits_of(network(images.contiguous(memory_format=torch.channels_last)))
 
 
-def fold(network: nn.Module) -> Forward:
+def batchnorm_folded(network: nn.Module) -> Forward:
     """Fold the batch normalisations, channels last."""
-    return channels_last(folded(network))
+    return channels_last(fold_batchnorm(network))
 
 
 def frozen(network: nn.Module) -> Forward:
     """Trace, freeze and optimise with TorchScript, which torch has deprecated; channels last."""
-    network = network.to(memory_format=torch.channels_last)
-    traced: dict[
-        torch.Size, Callable[[Tensor], Tensor | dict[str, Tensor]]
-    ] = {}  # by size: tracing takes the padding for a constant
+    network = to_channels_last(network)
+    # by size, because tracing makes the padding a constant
+    traced: dict[torch.Size, Callable[[Tensor], Tensor | dict[str, Tensor]]] = {}
 
     def forward(images: Tensor) -> Tensor:
         images = images.contiguous(memory_format=torch.channels_last)
@@ -145,21 +139,21 @@ def bfloat16(network: nn.Module) -> Forward:
     return halved
 
 
-def folded_bfloat16(network: nn.Module) -> Forward:
+def batchnorm_folded_bfloat16(network: nn.Module) -> Forward:
     """Fold the batch normalisations and multiply in bfloat16, channels last."""
-    return bfloat16(folded(network))
+    return bfloat16(fold_batchnorm(network))
 
 
 def cuda(network: nn.Module) -> Forward:
-    """Run folded float32 on the GPU; the way there and back counts."""
-    network = folded(network).to("cuda", memory_format=torch.channels_last)
+    """Run folded float32 on the GPU, including the transfers."""
+    network = to_channels_last(fold_batchnorm(network).to("cuda"))
     return lambda images: logits_of(
         network(images.to("cuda", memory_format=torch.channels_last))
     ).cpu()
 
 
 def cuda_bfloat16(network: nn.Module) -> Forward:
-    """Run folded bfloat16 on the GPU; the way there and back counts."""
+    """Run folded bfloat16 on the GPU, including the transfers."""
     forward = cuda(network)
 
     def halved(images: Tensor) -> Tensor:
@@ -169,98 +163,123 @@ def cuda_bfloat16(network: nn.Module) -> Forward:
     return halved
 
 
-ON_CPU: Final = (float32, channels_last, fold, frozen, bfloat16, folded_bfloat16)
-ON_GPU: Final = (cuda, cuda_bfloat16)
+Variants = dict[str, Callable[[nn.Module], Forward]]
+# By the names that docs/cost.json uses.
+ON_CPU: Final[Variants] = {
+    BASE: float32,
+    "channels_last": channels_last,
+    "fold": batchnorm_folded,
+    "frozen": frozen,
+    "bfloat16": bfloat16,
+    "folded_bfloat16": batchnorm_folded_bfloat16,
+}
+ON_GPU: Final[Variants] = {"cuda": cuda, "cuda_bfloat16": cuda_bfloat16}
 
 
-def ways() -> dict[str, Callable[[nn.Module], Forward]]:
-    """Give the ways that this machine has, by name; the plain one is the first."""
-    found = ON_CPU + (ON_GPU if torch.cuda.is_available() else ())
-    return {way.__name__: way for way in found}
+def available_variants() -> Variants:
+    """Return the variants that this machine can run, by name, plain float32 first."""
+    return ON_CPU | (ON_GPU if torch.cuda.is_available() else {})
 
 
-def _named(network: nn.Module) -> dict[str, Forward]:
-    return {name: way(copy.deepcopy(network)) for name, way in ways().items()}
+def _forwards(network: nn.Module, variants: Variants) -> dict[str, Forward]:
+    return {name: variant(copy.deepcopy(network)) for name, variant in variants.items()}
 
 
-def inputs(bundle: Bundle, count: int, data_dir: Path, samples: Path) -> tuple[str, Tensor]:
-    """Give `count` prepared images NxCxHxW and what they are.
+def prepare_inputs(
+    bundle: BenchmarkedBundle, count: int, data_dir: Path, samples: Path
+) -> tuple[str, Tensor]:
+    """Return a description of `count` prepared images, and the images, NxCxHxW.
 
-    Radiographs of the validation part where they are at hand; else the demonstration instances
-    with other tones, noise and places.
+    They are radiographs of the validation part where `data_dir` exists, else the demonstration
+    instances with random contrast and noise.
     """
     if data_dir.is_dir():
-        rows = held_as(public(data_dir, seed=SEED), "validation")
+        rows = rows_of_part(public_sets(data_dir, seed=SEED), "validation")
         chosen = random.Random(SEED).sample(rows, min(count, len(rows)))
-        images = [bundle.prepare({"image": row["image"]})["image"] for row in chosen]
+        images = [bundle.preprocessing({"image": row["image"]})["image"] for row in chosen]
         return "radiographs of the validation part", torch.stack(images)
     paths = sorted(samples.glob("*.dcm"))
-    images = [bundle.prepare({"image": str(path)})["image"] for path in paths]
+    images = [bundle.preprocessing({"image": str(path)})["image"] for path in paths]
     repeated = torch.stack([images[index % len(images)] for index in range(count)])
-    chance = torch.Generator().manual_seed(SEED)
-    gain = 0.5 + torch.rand(count, 1, 1, 1, generator=chance)
-    noise = 0.1 * torch.randn(repeated.shape, generator=chance)
+    generator = torch.Generator().manual_seed(SEED)
+    gain = 0.5 + torch.rand(count, 1, 1, 1, generator=generator)
+    noise = 0.1 * torch.randn(repeated.shape, generator=generator)
     return "demonstration instances, changed", (repeated * gain + noise).clamp(-1, 1)
 
 
-def differences(bundle: Bundle, images: Tensor) -> dict[str, float]:
-    """Give each way's largest |difference in probability| from plain float32 over `images`."""
+def probability_differences(bundle: BenchmarkedBundle, images: Tensor) -> dict[str, float]:
+    """Return each variant's largest |difference in probability| from float32 over `images`."""
     found: dict[str, Tensor] = {}
     with torch.inference_mode():
-        for name, forward in _named(bundle.network).items():
+        for name, forward in _forwards(bundle.network, available_variants()).items():
             logits = torch.cat([forward(batch) for batch in images.split(max(BATCHES))])
             found[name] = torch.sigmoid(bundle.calibration({"pred": logits})["pred"])
     plain = next(iter(found.values()))
-    return {name: float((given - plain).abs().max()) for name, given in found.items()}
+    return {
+        name: float((probabilities - plain).abs().max()) for name, probabilities in found.items()
+    }
 
 
-Seconds = dict[tuple[str, int, int], list[float]]  # way, threads, batch -> per image, each round
+# From variant, threads and batch size to the seconds per image of each round.
+Seconds = dict[tuple[str, int, int], list[float]]
 
 
-def race(bundle: Bundle, rounds: int, progress: Callable[[str], None]) -> Seconds:
-    """Time every way with one thread and with all, one image and many, in turns."""
-    forwards = _named(bundle.network)
-    everything = torch.get_num_threads()
-    chance = random.Random(SEED)
+def time_variants(
+    bundle: BenchmarkedBundle,
+    rounds: int,
+    progress: Callable[[str], None],
+    variants: Variants | None = None,
+) -> Seconds:
+    """Time every variant in turns, with one thread and with all, with small and large batches.
+
+    Args:
+        bundle: the network, and the shape of its input.
+        rounds: the number of measurements of each case.
+        progress: called with a message per round.
+        variants: those to time; all that are available if None.
+    """
+    forwards = _forwards(bundle.network, variants or available_variants())
+    all_threads = torch.get_num_threads()
+    order = random.Random(SEED)
     seconds: Seconds = defaultdict(list)
     try:
         for number in range(rounds):
             progress(f"round {number + 1} of {rounds}")
-            for threads, batch in product(sorted({1, everything}), BATCHES):
+            for threads, batch in product(sorted({1, all_threads}), BATCHES):
                 torch.set_num_threads(threads)
                 images = torch.rand(batch, *bundle.shape) * 2 - 1
-                for name in chance.sample(list(forwards), len(forwards)):
+                for name in order.sample(list(forwards), len(forwards)):
                     seconds[name, threads, batch].append(_time(forwards[name], images))
     finally:
-        torch.set_num_threads(everything)
+        torch.set_num_threads(all_threads)
     return dict(seconds)
 
 
 def _time(forward: Forward, images: Tensor) -> float:
-    """Give the seconds an image takes, after one call that only warms up."""
+    """Return the seconds per image, after one call to warm up."""
     calls = max(1, max(BATCHES) // 2 // len(images))
     with torch.inference_mode():
         forward(images)
-        begun = time.perf_counter()
+        started = time.perf_counter()
         for _ in range(calls):
             forward(images)
-    return (time.perf_counter() - begun) / calls / len(images)
+    return (time.perf_counter() - started) / calls / len(images)
 
 
-def probe(way: str) -> dict[str, float]:
-    """Measure what a process of its own needs for `way`, from nothing to the first answer."""
-    bundle = load(Path())
-    begun = time.perf_counter()
-    forward = ways()[way](bundle.network)
+def measure_startup(variant: str) -> dict[str, float]:
+    """Measure start-up time and memory of this process for one variant."""
+    bundle = load_benchmarked(Path())
+    started = time.perf_counter()
+    forward = available_variants()[variant](bundle.network)
     peaks = []
     with torch.inference_mode():
         for batch in BATCHES:
             forward(torch.zeros(batch, *bundle.shape))
             if batch == BATCHES[0]:
-                first = time.perf_counter() - begun
+                first = time.perf_counter() - started
             peaks.append(_peak_mib())
     found = {f"peak_mib_batch_{batch}": peak for batch, peak in zip(BATCHES, peaks, strict=True)}
-    if way.startswith("cuda"):
+    if variant.startswith("cuda"):
         found["peak_gpu_mib"] = torch.cuda.max_memory_allocated() / 2**20
     return {
         "import_seconds": IMPORT_SECONDS,
@@ -271,15 +290,15 @@ def probe(way: str) -> dict[str, float]:
 
 
 def _peak_mib() -> float:
-    """Give the most memory that this process ever held."""
-    told = Path("/proc/self/status")  # getrusage would tell the parent's, from before the exec
-    if told.exists():
-        return float(told.read_text().partition("VmHWM:")[2].split()[0]) / 1024  # from kB
+    """Return the peak memory of this process in MiB."""
+    status = Path("/proc/self/status")  # getrusage includes the parent's before the exec
+    if status.exists():
+        return float(status.read_text().partition("VmHWM:")[2].split()[0]) / 1024  # from kB
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def _probed(way: str, rounds: int) -> dict[str, float]:
-    command = [sys.executable, "-m", "scripts.evaluation.benchmark", "--probe", way]
+def _startup_medians(variant: str, rounds: int) -> dict[str, float]:
+    command = [sys.executable, "-m", "scripts.evaluation.benchmark", "--probe", variant]
     found: list[dict[str, float]] = []
     for _ in range(rounds):
         done = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -287,11 +306,11 @@ def _probed(way: str, rounds: int) -> dict[str, float]:
     return {name: round(statistics.median(each[name] for each in found), 2) for name in found[0]}
 
 
-def summary(seconds: Seconds, way: str) -> dict[str, dict[str, float]]:
-    """Give a way's median images a second, and its median ratio to plain float32."""
+def summarise(seconds: Seconds, variant: str) -> dict[str, dict[str, float]]:
+    """Return a variant's median images per second and its median ratio to plain float32."""
     rates, ratios = {}, {}
     for (name, threads, batch), taken in seconds.items():
-        if name != way:
+        if name != variant:
             continue
         case = f"threads_{threads}_batch_{batch}"
         rates[case] = round(1 / statistics.median(taken), 1)
@@ -301,30 +320,30 @@ def summary(seconds: Seconds, way: str) -> dict[str, dict[str, float]]:
 
 
 def fastest_exact(found: dict[str, dict[str, Any]]) -> str:
-    """Give the way with the largest mean ratio among those that give the same answer."""
-    exact = {name: way for name, way in found.items() if way["largest_difference"] <= EXACT}
+    """Return the variant with the largest mean ratio among the exact ones."""
+    exact = {name: each for name, each in found.items() if each["largest_difference"] <= EXACT}
     return max(exact, key=lambda name: statistics.geometric_mean(exact[name]["ratio"].values()))
 
 
-def measured(rounds: int, count: int, progress: Callable[[str], None]) -> dict[str, Any]:
-    """Measure the bundle in the current folder every way there is."""
-    bundle = load(Path())
-    what, images = inputs(bundle, count, Path(DATA), Path(SAMPLES))
+def run_benchmark(rounds: int, count: int, progress: Callable[[str], None]) -> dict[str, Any]:
+    """Measure the bundle in the current folder with every available variant."""
+    bundle = load_benchmarked(Path())
+    what, images = prepare_inputs(bundle, count, Path(DATA), Path(SAMPLES))
     progress(f"differences over {len(images)} {what}")
-    differs = differences(bundle, images)
-    seconds = race(bundle, rounds, progress)
+    differences = probability_differences(bundle, images)
+    seconds = time_variants(bundle, rounds, progress)
     found: dict[str, dict[str, Any]] = {}
-    for way in ways():
-        progress(f"memory and start of {way}")
-        found[way] = {
-            "what": (ways()[way].__doc__ or "").strip(),
-            "largest_difference": float(f"{differs[way]:.1e}"),
-            **summary(seconds, way),
-            **_probed(way, min(rounds, 3)),
+    for name, variant in available_variants().items():
+        progress(f"memory and start-up of {name}")
+        found[name] = {
+            "what": (variant.__doc__ or "").strip(),
+            "largest_difference": float(f"{differences[name]:.1e}"),
+            **summarise(seconds, name),
+            **_startup_medians(name, min(rounds, 3)),
         }
     return {
-        "machine": machine(),
-        "network": size(bundle),
+        "machine": describe_machine(),
+        "network": describe_network(bundle),
         "rounds": rounds,
         "inputs": {"what": what, "images": len(images)},
         "ways": found,
@@ -332,8 +351,8 @@ def measured(rounds: int, count: int, progress: Callable[[str], None]) -> dict[s
     }
 
 
-def size(bundle: Bundle) -> dict[str, Any]:
-    """Give what does not depend on the machine: parameters, and operations for one image."""
+def describe_network(bundle: BenchmarkedBundle) -> dict[str, Any]:
+    """Return the parameters and the operations per image, which do not depend on the machine."""
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
         bundle.network(torch.zeros(1, *bundle.shape))
     return {
@@ -350,10 +369,11 @@ def _parameters(part: nn.Module) -> int:
     return sum(parameter.numel() for parameter in part.parameters())
 
 
-def machine() -> dict[str, Any]:
-    """Give what the figures depend on."""
-    told = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
-    models = [line.partition(":")[2].strip() for line in told.splitlines() if "model name" in line]
+def describe_machine() -> dict[str, Any]:
+    """Return processor, threads, GPU and torch version, on which the figures depend."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    models = [line.partition(":")[2].strip() for line in lines if "model name" in line]
     return {
         "processor": models[0] if models else platform.processor(),
         "threads": torch.get_num_threads(),
@@ -362,36 +382,44 @@ def machine() -> dict[str, Any]:
     }
 
 
-def table(result: dict[str, Any]) -> str:
-    """Give `result` as a table in Markdown: images a second (ratio to plain float32)."""
+def markdown_table(result: dict[str, Any]) -> str:
+    """Return `result` as a Markdown table: images per second (ratio to plain float32)."""
     cases = list(result["ways"][BASE]["ratio"])
-    head = ["way", *(case.replace("_", " ") for case in cases), "difference", "MiB", "first answer"]
+    head = [
+        "variant",
+        *(case.replace("_", " ") for case in cases),
+        "difference",
+        "MiB",
+        "first answer",
+    ]
     lines = [head, ["---"] * len(head)]
-    for name, way in result["ways"].items():
+    for name, each in result["ways"].items():
         lines.append(
             [
                 name,
-                *(f"{way['images_per_second'][c]} ({way['ratio'][c]:.2f})" for c in cases),
-                f"{way['largest_difference']:.1e}",
-                f"{way[f'peak_mib_batch_{BATCHES[-1]}']:.0f}",
-                f"{sum(way[f'{part}_seconds'] for part in STAGES):.1f} s",
+                *(f"{each['images_per_second'][c]} ({each['ratio'][c]:.2f})" for c in cases),
+                f"{each['largest_difference']:.1e}",
+                f"{each[f'peak_mib_batch_{BATCHES[-1]}']:.0f}",
+                f"{sum(each[f'{part}_seconds'] for part in STAGES):.1f} s",
             ]
         )
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure, print a table and write JSON."""
+    """Run the benchmark, print a table and write JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, help="a JSON file for all figures")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--images", type=int, default=64, help="to compare the probabilities on")
-    parser.add_argument("--probe", choices=ways(), help=argparse.SUPPRESS)
-    given = parser.parse_args(arguments)
-    if given.probe:
-        print(json.dumps(probe(given.probe)))
+    parser.add_argument("--probe", choices=available_variants(), help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    if options.probe:
+        print(json.dumps(measure_startup(options.probe)))
         return
-    result = measured(given.rounds, given.images, lambda text: print(text, file=sys.stderr))
+    result = run_benchmark(
+        options.rounds, options.images, lambda text: print(text, file=sys.stderr)
+    )
     network = result["network"]
     print(
         f"{network['name']}: {network['parameters']:,} parameters, {network['gflop_per_image']} "
@@ -399,10 +427,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         f"{network['weights']}; {result['machine']['processor']}, "
         f"torch {result['machine']['torch']}"
     )
-    print(table(result))
+    print(markdown_table(result))
     print(f"fastest with a difference of at most {EXACT:g}: {result['fastest_exact']}")
-    if given.output:
-        given.output.write_text(json.dumps(result, indent=2) + "\n")
+    if options.output:
+        options.output.write_text(json.dumps(result, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Is one model better than another on the same images? DeLong's test and a paired bootstrap."""
+"""Compare two models on the same images, by DeLong's test and by a paired bootstrap."""
 
 import math
 from collections.abc import Callable
@@ -7,24 +7,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from scripts.data.predictions import FloatArray, Results
 from scripts.evaluation.confidence_intervals import DRAWS, SEED, interval, resamplings, rounded
-from scripts.evaluation.metrics import FloatArray, Results
 
-Figure = Callable[[Results, FloatArray], FloatArray]
+Metric = Callable[[Results, FloatArray], FloatArray]
 
 
 def paired(one: Results, other: Results) -> tuple[Results, Results]:
-    """Give both models' results on the images they share, in one order.
+    """Return both models' results on the images they share, in the same order.
 
-    The official test set holds byte-identical copies: the first copy goes with the first.
+    The official test set has byte-identical copies: the first copy is paired with the first.
     """
     places = dict(zip(_keys(other), range(len(other.images)), strict=True))
-    here = [(place, places[key]) for place, key in enumerate(_keys(one)) if key in places]
-    index = np.array(here, dtype=int).reshape(-1, 2)
+    shared = [(place, places[key]) for place, key in enumerate(_keys(one)) if key in places]
+    index = np.array(shared, dtype=int).reshape(-1, 2)
     return one.take(index[:, 0]), other.take(index[:, 1])
 
 
 def _keys(results: Results) -> list[tuple[str, int]]:
+    """Return each image with the number of its copy."""
     seen: dict[str, int] = {}
     keys = []
     for image in results.images:
@@ -38,20 +39,27 @@ def delong(labels: FloatArray, one: FloatArray, other: FloatArray) -> dict[str, 
 
     DeLong et al., Biometrics 44 (1988), by the fast algorithm of Sun and Xu, "Fast Implementation
     of DeLong's Algorithm for Comparing the Areas Under Correlated Receiver Operating
-    Characteristic Curves", IEEE Signal Processing Letters 21 (2014). It takes images for
-    independent, which two of one patient are not.
+    Characteristic Curves", IEEE Signal Processing Letters 21 (2014). The test assumes independent
+    images, which two images of one patient are not.
+
+    Args:
+        labels: 1.0 for pneumonia, one per image.
+        one: the scores of one model.
+        other: the scores of the other model.
 
     Returns:
         `difference` of the AUCs, one minus other, its `standard_error`, `z` and the two-sided `p`.
     """
-    ill, well = labels == 1, labels == 0
-    of_ill, of_well, areas = [], [], []
+    positive, negative = labels == 1, labels == 0
+    of_positives, of_negatives, areas = [], [], []
     for values in (one, other):
-        together = _midranks(values)
-        of_ill.append((together[ill] - _midranks(values[ill])) / well.sum())
-        of_well.append(1 - (together[well] - _midranks(values[well])) / ill.sum())
-        areas.append(of_ill[-1].mean())
-    covariance = np.cov(of_ill) / ill.sum() + np.cov(of_well) / well.sum()
+        ranks = _midranks(values)
+        own = _midranks(values[positive])
+        of_positives.append((ranks[positive] - own) / negative.sum())
+        own = _midranks(values[negative])
+        of_negatives.append(1 - (ranks[negative] - own) / positive.sum())
+        areas.append(of_positives[-1].mean())
+    covariance = np.cov(of_positives) / positive.sum() + np.cov(of_negatives) / negative.sum()
     error = math.sqrt(max(0.0, covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1]))
     difference = float(areas[0] - areas[1])
     z = difference / error if error else 0.0
@@ -64,23 +72,23 @@ def delong(labels: FloatArray, one: FloatArray, other: FloatArray) -> dict[str, 
 
 
 def _midranks(values: FloatArray) -> FloatArray:
-    """Give the rank of each value from 1, equal values sharing the mean of theirs."""
+    """Return the rank of each value from 1; equal values have the mean of their ranks."""
     _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
     middle: NDArray[Any] = np.cumsum(counts) - (counts - 1) / 2
     return middle[inverse]
 
 
-def difference(
-    one: tuple[Results, Figure],
-    other: tuple[Results, Figure],
+def metric_difference(
+    one: tuple[Results, Metric],
+    other: tuple[Results, Metric],
     *,
     draws: int = DRAWS,
     seed: int = SEED,
 ) -> dict[str, Any]:
-    """Give a figure of one model minus that of another, with interval and p, on the same patients.
+    """Compute a metric of one model minus that of another, on the same patients.
 
     Args:
-        one: results, and what measures them for each draw.
+        one: results, and the metric to compute for each draw.
         other: the other's, `paired` with them; it may be measured at a threshold of its own.
         draws: resamplings of whole patients, the same for both models.
         seed: of the resamplings.
@@ -97,4 +105,4 @@ def difference(
     known = drawn[~np.isnan(drawn)]
     side = min((known <= 0).mean(), (known >= 0).mean()) if len(known) else math.nan
     p = rounded(min(1.0, max(2 * float(side), 2 / draws)))
-    return {**interval(float(minus(one[0].once())[0]), drawn), "p": p}
+    return {**interval(float(minus(one[0].unit_weights())[0]), drawn), "p": p}

@@ -1,53 +1,32 @@
-"""Figures of merit of a set of predictions, for the set as it is or for many resamplings at once.
+"""Metrics of a set of predictions, for the set itself or for many resamplings at once.
 
-Everything counts each image by a weight, draws x images, so that a bootstrap of two thousand draws
-is a few matrix products. The set as it is is one draw in which every image counts once.
+Every function counts each image by a weight, draws x images, so that a bootstrap of two thousand
+draws is a few matrix products. The set itself is one draw in which every image has weight one.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float64]
+from scripts.data.predictions import FloatArray, Results
+
 BINS: Final = 10
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Results:
-    """What a set of radiographs came out as; the arrays run in parallel."""
-
-    images: NDArray[np.str_]  # the head of each file's SHA-256
-    patients: NDArray[np.str_]
-    cohorts: NDArray[np.str_]
-    kinds: NDArray[np.str_]  # normal, bacteria, virus or pneumonia
-    parts: NDArray[np.str_]  # validation, test, or the fold that was held out
-    labels: FloatArray  # 1.0 for pneumonia
-    logits: FloatArray
-    probabilities: FloatArray
-
-    def take(self, index: NDArray[Any]) -> "Results":
-        """Give the results at `index`, or where a mask is true; an index may repeat."""
-        return Results(**{each.name: getattr(self, each.name)[index] for each in fields(self)})
-
-    def once(self) -> FloatArray:
-        """Give the weights, 1 x images, under which every image counts once."""
-        return np.ones((1, len(self.labels)))
-
-
-def sigmoid(logits: FloatArray) -> FloatArray:
-    """Give the probabilities of `logits`."""
-    return np.asarray(1 / (1 + np.exp(-np.clip(logits, -500, 500))))
-
-
-def stairs(
+def roc_steps(
     labels: FloatArray, values: FloatArray, weights: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
-    """Give how many positives and negatives lie at or above each distinct value, from the top.
+    """Count the positives and the negatives at or above each distinct value, from the highest.
 
-    Both are draws x (distinct values + 1) and begin with 0: the corners of the ROC curve.
+    Args:
+        labels: 1.0 for positive, one per image.
+        values: the scores, one per image.
+        weights: draws x images.
+
+    Returns:
+        Two arrays, draws x (distinct values + 1), that begin with 0: the corners of the ROC curve.
     """
     order = np.argsort(-values, kind="stable")
     first = np.flatnonzero(np.diff(values[order], prepend=np.inf))
@@ -59,12 +38,12 @@ def stairs(
 
 
 def ranking(labels: FloatArray, values: FloatArray, weights: FloatArray) -> dict[str, FloatArray]:
-    """Give the area under the ROC curve, ties counted half, and the average precision.
+    """Compute the area under the ROC curve, ties counted half, and the average precision.
 
-    Average precision is the sum of precision times the step in recall, without interpolation.
-    NaN where a class is missing.
+    Average precision is the sum of precision times the step in recall, without interpolation. Both
+    are NaN where a class is missing.
     """
-    positives, negatives = stairs(labels, values, weights)
+    positives, negatives = roc_steps(labels, values, weights)
     up, right = np.diff(positives), np.diff(negatives)
     called = positives[:, 1:] + negatives[:, 1:]
     precision = np.divide(positives[:, 1:], called, out=np.zeros_like(called), where=called > 0)
@@ -76,40 +55,40 @@ def ranking(labels: FloatArray, values: FloatArray, weights: FloatArray) -> dict
 
 
 def auc(labels: FloatArray, values: FloatArray) -> float:
-    """Give the area under the ROC curve, ties counted half; NaN if a class is missing."""
+    """Return the area under the ROC curve, ties counted half; NaN if a class is missing."""
     return float(ranking(labels, values, np.ones((1, len(labels))))["auc"][0])
 
 
-def bins_of(probabilities: FloatArray) -> NDArray[np.int64]:
-    """Give the number, 0 to 9, of the tenth that each probability lies in."""
-    return np.minimum((probabilities * BINS).astype(int), BINS - 1)
+def bin_of(probabilities: FloatArray) -> NDArray[np.int64]:
+    """Return the bin, 0 to 9, of each probability."""
+    bins: NDArray[np.int64] = np.minimum((probabilities * BINS).astype(int), BINS - 1)
+    return bins
 
 
 def calibration_errors(results: Results, weights: FloatArray) -> FloatArray:
-    """Give the expected calibration error over ten equal bins of probability, for each draw.
+    """Compute the expected calibration error over ten equal bins, for each draw.
 
-    Guo et al., "On Calibration of Modern Neural Networks", 2017. It is never negative, so that
-    chance alone lifts it, most where images are few: see `calibration_error_by_chance`.
+    Guo et al., "On Calibration of Modern Neural Networks", ICML 2017. It is never negative, so that
+    chance alone raises it, most where images are few: see `calibration_error_by_chance`.
     """
-    in_bin = bins_of(results.probabilities)[:, None] == np.arange(BINS)
+    in_bin = bin_of(results.probabilities)[:, None] == np.arange(BINS)
     gaps = weights @ ((results.labels - results.probabilities)[:, None] * in_bin)
     return _ratio(np.abs(gaps).sum(axis=1), weights.sum(axis=1))
 
 
 def calibration_error_by_chance(results: Results, *, draws: int, seed: int) -> float:
-    """Give the error that these probabilities would show on average if they were exactly right."""
+    """Return the mean calibration error of labels drawn from exactly these probabilities."""
     generator = np.random.default_rng(seed)
-    in_bin = bins_of(results.probabilities)[:, None] == np.arange(BINS)
+    in_bin = bin_of(results.probabilities)[:, None] == np.arange(BINS)
     drawn = generator.random((draws, len(results.labels))) < results.probabilities
     gaps = (drawn - results.probabilities) @ in_bin.astype(float)
     return float((np.abs(gaps).sum(axis=1) / len(results.labels)).mean())
 
 
-def overall_of(results: Results, weights: FloatArray) -> dict[str, FloatArray]:
-    """Give, for each draw, what does not depend on an operating point.
+def overall_by_draw(results: Results, weights: FloatArray) -> dict[str, FloatArray]:
+    """Compute the metrics that do not depend on an operating point, for each draw.
 
-    The order of the images is that of their logits, which keep digits where probabilities are
-    rounded to 1.
+    Images are ranked by their logits, because probabilities are rounded to 1.
     """
     squares = (results.probabilities - results.labels) ** 2
     return {
@@ -119,32 +98,32 @@ def overall_of(results: Results, weights: FloatArray) -> dict[str, FloatArray]:
     }
 
 
-def counts_at(results: Results, point: Mapping[str, Any]) -> dict[str, NDArray[np.bool_]]:
-    """Give which images are true and false positives and negatives, and which are decided."""
+def outcomes_at(results: Results, point: Mapping[str, Any]) -> dict[str, NDArray[np.bool_]]:
+    """Return masks of the true and false positives and negatives, and of the decided images."""
     low, high = point["indeterminate"]
-    is_called = results.probabilities >= point["threshold"]
-    is_ill = results.labels == 1
+    is_positive = results.probabilities >= point["threshold"]
+    has_pneumonia = results.labels == 1
     return {
-        "true_positives": is_called & is_ill,
-        "false_positives": is_called & ~is_ill,
-        "true_negatives": ~is_called & ~is_ill,
-        "false_negatives": ~is_called & is_ill,
+        "true_positives": is_positive & has_pneumonia,
+        "false_positives": is_positive & ~has_pneumonia,
+        "true_negatives": ~is_positive & ~has_pneumonia,
+        "false_negatives": ~is_positive & has_pneumonia,
         "decided": ~((results.probabilities > low) & (results.probabilities < high)),
     }
 
 
-def at_point_of(
+def at_point_by_draw(
     results: Results, weights: FloatArray, point: Mapping[str, Any]
 ) -> dict[str, FloatArray]:
-    """Give, for each draw, what the finding is worth at an operating point.
+    """Compute the metrics of the finding at an operating point, for each draw.
 
     All but the last two are those of the threshold over all images; `abstained` is the share in
     the band, `decided_accuracy` the accuracy outside it.
     """
-    found = counts_at(results, point)
-    is_right = found["true_positives"] | found["true_negatives"]
-    decided_right = weights @ (is_right & found["decided"]).astype(float)
-    counted = {name: weights @ mask.astype(float) for name, mask in found.items()}
+    masks = outcomes_at(results, point)
+    is_right = masks["true_positives"] | masks["true_negatives"]
+    decided_right = weights @ (is_right & masks["decided"]).astype(float)
+    counted = {name: weights @ mask.astype(float) for name, mask in masks.items()}
     tp, fp = counted["true_positives"], counted["false_positives"]
     tn, fn = counted["true_negatives"], counted["false_negatives"]
     total = tp + fp + tn + fn
@@ -160,18 +139,19 @@ def at_point_of(
 
 
 def overall(results: Results) -> dict[str, float]:
-    """Give what does not depend on an operating point, for the set as it is."""
-    return _only(overall_of(results, results.once()))
+    """Compute the metrics that do not depend on an operating point, for the set itself."""
+    return _single_draw(overall_by_draw(results, results.unit_weights()))
 
 
 def at_point(results: Results, point: Mapping[str, Any]) -> dict[str, float]:
-    """Give what the finding is worth at an operating point, for the set as it is."""
-    return _only(at_point_of(results, results.once(), point))
+    """Compute the metrics of the finding at an operating point, for the set itself."""
+    return _single_draw(at_point_by_draw(results, results.unit_weights(), point))
 
 
-def _only(figures: dict[str, FloatArray]) -> dict[str, float]:
-    return {name: float(values[0]) for name, values in figures.items()}
+def _single_draw(metrics: dict[str, FloatArray]) -> dict[str, float]:
+    return {name: float(values[0]) for name, values in metrics.items()}
 
 
 def _ratio(above: FloatArray, below: FloatArray) -> FloatArray:
-    return np.divide(above, below, out=np.full(above.shape, np.nan), where=below > 0)
+    ratio: FloatArray = np.divide(above, below, out=np.full(above.shape, np.nan), where=below > 0)
+    return ratio

@@ -1,4 +1,4 @@
-"""The handler that gathers an evaluator's output and writes the table of predictions."""
+"""The handler that writes an evaluator's output to a table of predictions."""
 
 from pathlib import Path
 from typing import Any
@@ -8,11 +8,14 @@ from ignite.engine import Engine, Events
 from scripts.data.predictions import prediction_of, write_predictions
 
 
-class Table:
-    """Gather logit and probability of every image; at the end write them to the CSV `path`.
+class PredictionTableHandler:
+    """Collect logit and probability of every image, and write them to a CSV at the end.
 
-    Follows an evaluator that decollates, over rows of a manifest, each with its `pred` and the
-    `logit` that it was made of.
+    Attach it to an evaluator that decollates, over rows of a manifest. Each output has `pred`, the
+    probability, and `logit`, from which it was computed.
+
+    Args:
+        path: the CSV to write.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -20,13 +23,14 @@ class Table:
         self._rows: list[dict[str, Any]] = []
 
     def attach(self, engine: Engine) -> None:
-        """Follow `engine`."""
+        """Add the handler to `engine`."""
         engine.add_event_handler(Events.STARTED, lambda _: self._rows.clear())
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self._note)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._collect)
         engine.add_event_handler(Events.COMPLETED, self._write)
 
-    def _note(self, engine: Engine) -> None:
-        for row, item in zip(engine.state.batch, engine.state.output, strict=True):
+    def _collect(self, engine: Engine) -> None:
+        state: Any = engine.state  # ignite's annotations are of its counters only
+        for row, item in zip(state.batch, state.output, strict=True):
             self._rows.append(prediction_of(row, float(item["logit"]), float(item["pred"])))
 
     def _write(self, _: Engine) -> None:

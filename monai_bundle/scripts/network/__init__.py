@@ -1,1 +1,1 @@
-"""The network that reads a prepared radiograph, and its weights."""
+"""Define the network, load its weights and run it."""

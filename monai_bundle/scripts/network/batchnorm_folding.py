@@ -1,52 +1,59 @@
-"""The same function in fewer steps: batch normalisations folded into the convolutions before."""
+"""Fold each batch normalisation into the convolution before it: the same function, faster."""
 
 import copy
 from collections.abc import Mapping
 from itertools import pairwise
 
 import torch
-from monai.inferers import SimpleInferer
+from monai.inferers.inferer import SimpleInferer
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 
-def folded(network: nn.Module) -> nn.Module:
-    """Give a copy of `network` for inference with each batch normalisation in its convolution.
+def fold_batchnorm(network: nn.Module) -> nn.Module:
+    """Return a copy of `network` with each batch normalisation folded into its convolution.
 
-    With the statistics fixed, both are one affine map: w * g / s and b - m * g / s for the weights
-    w, the gain g, the deviation s, the mean m and the shift b (Jacob et al. 2018, section 3.2). A
-    pair is found where a Sequential holds one right after the other; its places keep their
-    numbers. The copy learns nothing: its weights want no gradient and it is in evaluation mode.
+    With fixed statistics both are one affine map: w * g / s and b - m * g / s for the weights w,
+    the gain g, the standard deviation s, the mean m and the shift b (Jacob et al., "Quantization
+    and Training of Neural Networks", CVPR 2018, section 3.2). A pair is folded where a Sequential
+    holds one directly after the other; positions keep their numbers. The copy is for inference:
+    in evaluation mode and without gradients.
     """
     copied = copy.deepcopy(network).eval()  # only fixed statistics are an affine map
-    rows = [part for part in copied.modules() if isinstance(part, nn.Sequential)]
-    for row in rows:
-        for (place, one), (next_place, following) in pairwise(list(row.named_children())):
-            if isinstance(one, nn.Conv2d) and isinstance(following, nn.BatchNorm2d):
-                row.add_module(place, fuse_conv_bn_eval(one, following))
-                row.add_module(next_place, nn.Identity())
+    sequences = [part for part in copied.modules() if isinstance(part, nn.Sequential)]
+    for sequence in sequences:
+        for (name, layer), (next_name, following) in pairwise(list(sequence.named_children())):
+            if isinstance(layer, nn.Conv2d) and isinstance(following, nn.BatchNorm2d):
+                sequence.add_module(name, fuse_conv_bn_eval(layer, following))
+                sequence.add_module(next_name, nn.Identity())
     return copied.eval().requires_grad_(requires_grad=False)
 
 
-class FoldedInferer(SimpleInferer):
-    """Run a folded copy of the network with channels last: the fastest way that is exact.
+def to_channels_last(network: nn.Module) -> nn.Module:
+    """Store the network's weights with the channels last, in place."""
+    # torch's stub of `to` lacks this overload
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
-    Made at the first call, so the network's weights must be in place and stay; measured by
-    `scripts.evaluation.benchmark`. On CUDA and on a CPU alike.
+
+class BatchNormFoldingInferer(SimpleInferer):
+    """Run a folded copy of the network with channels last, on CUDA and on a CPU.
+
+    This is the fastest exact variant that `scripts.evaluation.benchmark` measured. The copy is
+    made at the first call, so the network's weights must be loaded before it and not change after.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self._of: nn.Module | None = None
+        self._source: nn.Module | None = None
         self._folded: nn.Module | None = None
 
-    def __call__(
+    def __call__(  # type: ignore[override] # it needs a module to fold, not any callable
         self, inputs: Tensor, network: nn.Module, *args: object, **kwargs: object
     ) -> Tensor | Mapping[str, Tensor]:
-        """Give what the network in evaluation mode gives for `inputs`, BxCxHxW."""
-        if self._folded is None or self._of is not network:
-            self._folded = folded(network).to(memory_format=torch.channels_last)
-            self._of = network
+        """Return what `network` in evaluation mode returns for `inputs`, BxCxHxW."""
+        if self._folded is None or self._source is not network:
+            self._folded = to_channels_last(fold_batchnorm(network))
+            self._source = network
         inputs = inputs.as_subclass(Tensor).contiguous(memory_format=torch.channels_last)
-        found: Tensor | Mapping[str, Tensor] = self._folded(inputs, *args, **kwargs)
-        return found
+        outputs: Tensor | Mapping[str, Tensor] = self._folded(inputs, *args, **kwargs)
+        return outputs

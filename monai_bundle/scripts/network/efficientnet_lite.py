@@ -1,4 +1,4 @@
-"""The network: EfficientNet-Lite0 for one grey channel, with the map its answer is read off."""
+"""The network of one member: EfficientNet-Lite0 with one input channel and one logit."""
 
 from typing import Any, Final, Self
 
@@ -6,11 +6,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, pad
 
-WIDTH: Final = 1280  # channels of the last map
+LAST_CHANNELS: Final = 1280  # of the last maps
 EPSILON: Final = 1e-3  # of the batch normalisations, as the published weights were trained with
 
 # Repeats, kernel, stride, expansion, output channels of each stage: Tan and Le, "EfficientNet",
-# 2019, table 1, as changed for EfficientNet-Lite: no squeeze-and-excitation, ReLU6 for swish.
+# ICML 2019, table 1, as changed for EfficientNet-Lite: no squeeze-and-excitation, ReLU6 for swish.
 STAGES: Final = (
     (1, 3, 1, 1, 16),
     (2, 3, 2, 6, 24),
@@ -23,7 +23,7 @@ STAGES: Final = (
 
 
 class SameConv2d(nn.Conv2d):
-    """A convolution padded as TensorFlow does: what is odd goes to the right and to the bottom."""
+    """A convolution padded as in TensorFlow: an odd pixel goes to the right and to the bottom."""
 
     def __init__(
         self, channels_in: int, channels_out: int, kernel: int, *, stride: int = 1, groups: int = 1
@@ -34,7 +34,7 @@ class SameConv2d(nn.Conv2d):
         )
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Convolve BxCxHxW; each side comes out as ceil(side / stride)."""
+        """Convolve BxCxHxW; each side of the output is ceil(side / stride)."""
         stride, kernel = self.stride[0], self.kernel_size[0]
         if stride > 1:
             tall, wide = (
@@ -43,18 +43,21 @@ class SameConv2d(nn.Conv2d):
             )
             maps = pad(maps, (wide // 2, wide - wide // 2, tall // 2, tall - tall // 2))
         if self.groups > 1 and maps.dtype == torch.bfloat16 and maps.requires_grad:
-            return _Depthwise.apply(maps, self.weight, stride, self.padding[0])
+            convolved: Tensor = _Depthwise.apply(  # type: ignore[no-untyped-call] # torch's own
+                maps, self.weight, stride, int(self.padding[0])
+            )
+            return convolved
         return super().forward(maps)
 
 
 class _Depthwise(torch.autograd.Function):
-    """A depthwise convolution of bfloat16 that goes back in float32: two to five times as fast.
+    """A depthwise convolution in bfloat16 with a backward pass in float32: 2 to 5 times as fast.
 
     oneDNN's backward pass for large depthwise kernels is slow in bfloat16 on a CPU (torch 2.13).
     """
 
     @staticmethod
-    def forward(ctx: Any, maps: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:  # noqa: ANN401 -- torch has no name for it
+    def forward(ctx: Any, maps: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:  # noqa: ANN401 -- torch does not type its context
         ctx.save_for_backward(maps, weight)
         ctx.geometry = ([stride] * 2, [padding] * 2)
         return conv2d(maps, weight.to(maps.dtype), None, stride, padding, 1, len(weight))
@@ -80,7 +83,7 @@ def _unit(
 
 
 class InvertedBottleneck(nn.Module):
-    """Expand, convolve each channel alone, project; with a way around where the shapes agree."""
+    """Expand, depthwise convolution, project; with a residual connection where the shapes agree."""
 
     def __init__(
         self, channels_in: int, channels_out: int, kernel: int, *, stride: int, expansion: int
@@ -94,16 +97,20 @@ class InvertedBottleneck(nn.Module):
             nn.ReLU6(),
             *_unit(inner, channels_out, 1),
         )
-        self.has_way_around = stride == 1 and channels_in == channels_out
+        self.has_residual = stride == 1 and channels_in == channels_out
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Give BxC'xH'xW' for BxCxHxW."""
+        """Return BxC'xH'xW' for maps BxCxHxW."""
         changed: Tensor = self.layers(maps)
-        return maps + changed if self.has_way_around else changed
+        return maps + changed if self.has_residual else changed
 
 
 class EfficientNetLite(nn.Module):
-    """One logit, Bx1, for radiographs Bx1xHxW in [-1, 1]; 0.8 GFLOP at 224x224."""
+    """One logit of pneumonia per image; 3.4 million parameters, 0.8 GFLOP at 224x224.
+
+    Args:
+        dropout_prob: of the features before the classifier, in training.
+    """
 
     def __init__(self, dropout_prob: float = 0.2) -> None:
         super().__init__()
@@ -123,34 +130,36 @@ class EfficientNetLite(nn.Module):
                 )
                 channels = width
         self.blocks = nn.Sequential(*blocks)
-        self.head = nn.Sequential(*_unit(channels, WIDTH, 1), nn.ReLU6())
+        self.head = nn.Sequential(*_unit(channels, LAST_CHANNELS, 1), nn.ReLU6())
         self.dropout = nn.Dropout(dropout_prob)
-        self.classifier = nn.Linear(WIDTH, 1)
-        self.still_blocks = -1
+        self.classifier = nn.Linear(LAST_CHANNELS, 1)
+        self.frozen_blocks = -1
 
-    def hold_still(self, blocks: int) -> Self:
-        """Let the stem and the first `blocks` blocks, 0 to 16, learn nothing; -1 for all learn."""
-        self.still_blocks = blocks
-        for part in self._still():
+    def freeze(self, blocks: int) -> Self:
+        """Freeze the stem and the first `blocks` blocks, 0 to 16; -1 freezes nothing."""
+        self.frozen_blocks = blocks
+        for part in self._frozen():
             part.requires_grad_(requires_grad=False)
         return self.train(self.training)
 
     def train(self, mode: bool = True) -> Self:  # noqa: FBT001, FBT002 -- torch's signature
-        """Set the mode of all but what holds still, which keeps its batch statistics too."""
+        """Set the mode of all but the frozen layers, which keep their batch statistics as well."""
         super().train(mode)
-        for part in self._still():
+        for part in self._frozen():
             part.eval()
         return self
 
-    def _still(self) -> list[nn.Module]:
-        return [self.stem, *self.blocks[: self.still_blocks]] if self.still_blocks >= 0 else []
+    def _frozen(self) -> list[nn.Module]:
+        if self.frozen_blocks < 0:
+            return []
+        return [self.stem, *list(self.blocks)[: self.frozen_blocks]]
 
     def maps(self, images: Tensor) -> Tensor:
-        """Give the last maps, Bx1280x(H/32)x(W/32)."""
-        found: Tensor = self.head(self.blocks(self.stem(images)))
-        return found
+        """Return the last maps, Bx1280x(H/32)x(W/32), of images Bx1xHxW in [-1, 1]."""
+        maps: Tensor = self.head(self.blocks(self.stem(images)))
+        return maps
 
     def forward(self, images: Tensor) -> Tensor:
-        """Give the logits Bx1 of images Bx1xHxW."""
+        """Return the logits Bx1 of images Bx1xHxW in [-1, 1]."""
         logits: Tensor = self.classifier(self.dropout(self.maps(images).mean((2, 3))))
         return logits

@@ -1,4 +1,4 @@
-"""The network with all that it says of a radiograph in one pass: finding, attention, scope."""
+"""The published network: five trained members and a gate, which share one forward pass."""
 
 from copy import deepcopy
 from typing import Final
@@ -7,21 +7,29 @@ import torch
 from torch import Tensor, nn
 
 from scripts.network.efficientnet_lite import EfficientNetLite
-from scripts.refusal import Code
+from scripts.refusal import RefusalCode
 
-SCOPE: Final = (None, Code.NOT_CHEST, Code.LATERAL, Code.TURNED, Code.INVERTED, Code.CUT_OFF)
-MIDDLE_BLOCKS: Final = 11  # after which the maps, at a stride of 16, still tell where things are
-_MIDDLE_WIDTH: Final = 112
-MIDDLE_SIDE: Final = 7  # the head looks at a grid of so many cells a side
+# What the gate tells apart; None is an upright frontal chest radiograph.
+SCOPE_CLASSES: Final = (
+    None,
+    RefusalCode.NOT_CHEST,
+    RefusalCode.LATERAL,
+    RefusalCode.TURNED,
+    RefusalCode.INVERTED,
+    RefusalCode.CUT_OFF,
+)
+MIDDLE_BLOCKS: Final = 11  # blocks before the middle maps, whose stride of 16 keeps positions
+MIDDLE_SIDE: Final = 7  # cells a side of the grid that the gate pools the middle maps to
+_MIDDLE_CHANNELS: Final = 112
 
 
 class ScopeHead(nn.Module):
-    """Two answers read off the middle maps, for a thousandth of the network's cost.
+    """The gate's two outputs, computed from the middle maps at 0.1 % of the network's cost.
 
-    Which of `SCOPE` the picture is (logits), and how far its channels' means and spreads lie from
-    those of the training radiographs: the squared Mahalanobis distance over its dimensions, which
-    is about 1 for an ordinary one (Lee et al., "A simple unified framework for detecting
-    out-of-distribution samples", 2018).
+    The first are the logits of `SCOPE_CLASSES`. The second is the squared Mahalanobis distance of
+    the channels' means and standard deviations from those of the training radiographs, divided by
+    its number of dimensions, so that it is about 1 for a typical radiograph (Lee et al., "A Simple
+    Unified Framework for Detecting Out-of-Distribution Samples", NeurIPS 2018).
     """
 
     mean: Tensor
@@ -31,33 +39,39 @@ class ScopeHead(nn.Module):
         super().__init__()
         self.places = nn.Sequential(
             nn.AdaptiveAvgPool2d(MIDDLE_SIDE),
-            nn.Conv2d(_MIDDLE_WIDTH, 32, 1),
+            nn.Conv2d(_MIDDLE_CHANNELS, 32, 1),
             nn.ReLU(),
             nn.Flatten(),
             nn.Dropout(0.3),
             nn.Linear(32 * MIDDLE_SIDE**2, 64),
             nn.ReLU(),
-            nn.Linear(64, len(SCOPE)),
+            nn.Linear(64, len(SCOPE_CLASSES)),
         )
-        self.register_buffer("mean", torch.zeros(2 * _MIDDLE_WIDTH))
-        self.register_buffer("whitening", torch.eye(2 * _MIDDLE_WIDTH))
+        self.register_buffer("mean", torch.zeros(2 * _MIDDLE_CHANNELS))
+        self.register_buffer("whitening", torch.eye(2 * _MIDDLE_CHANNELS))
 
     def forward(self, maps: Tensor) -> tuple[Tensor, Tensor]:
-        """Give the logits Bx6 and the distances Bx1 for middle maps Bx112xHxW."""
-        whitened = (spread_of(maps) - self.mean) @ self.whitening
+        """Return the logits Bx6 and the distances Bx1 for middle maps Bx112xHxW."""
+        whitened = (channel_statistics(maps) - self.mean) @ self.whitening
         return self.places(maps), whitened.square().mean(1, keepdim=True)
 
 
-def spread_of(maps: Tensor) -> Tensor:
-    """Give each channel's mean and standard deviation over the picture: Bx224 for Bx112xHxW."""
+def channel_statistics(maps: Tensor) -> Tensor:
+    """Return each channel's mean and standard deviation over its positions: Bx2C for BxCxHxW."""
     return torch.cat([maps.mean((2, 3)), maps.std((2, 3))], dim=1)
 
 
-class Reader(nn.Module):
-    """What is published: some trainings of one network read together, and a head for the scope.
+class Ensemble(nn.Module):
+    """Several trainings of one network, evaluated together, and a gate.
 
-    The trainings began with the same lower blocks and held them still, so that these are one and
-    run once. Their answers are averaged; the scope is read off the first one's middle maps.
+    The trainings started from the same lower blocks and kept them frozen, so these blocks are
+    stored and run once. The members' logits are averaged. The gate uses the middle maps of the
+    first member.
+
+    Args:
+        network: the architecture of a member; its weights are copied into each.
+        members: the number of trainings.
+        shared_blocks: the number of lower blocks that were frozen, beside the stem.
     """
 
     def __init__(self, network: EfficientNetLite, members: int = 1, shared_blocks: int = 3) -> None:
@@ -73,40 +87,47 @@ class Reader(nn.Module):
         self.scope = ScopeHead()
 
     def load_member(self, index: int, network: EfficientNetLite) -> None:
-        """Take over a trained network; raises ValueError if its lower blocks are its own."""
+        """Copy a trained network's weights into member `index`.
+
+        Raises:
+            ValueError: its lower blocks differ from those of member 0.
+        """
         trunk = nn.Sequential(network.stem, network.blocks[: self.shared_blocks]).state_dict()
         if index == 0:
             self.trunk.load_state_dict(trunk)
         for name, tensor in self.trunk.state_dict().items():
             if not name.endswith("num_batches_tracked") and not torch.equal(tensor, trunk[name]):
-                raise ValueError(f"training {index} did not hold its first blocks still: {name}")
-        middle, last = network.blocks[self.shared_blocks :], network.blocks[MIDDLE_BLOCKS:]
-        middle = middle[: MIDDLE_BLOCKS - self.shared_blocks]
+                raise ValueError(f"training {index} did not keep its first blocks frozen: {name}")
+        middle = network.blocks[self.shared_blocks : MIDDLE_BLOCKS]
+        last = network.blocks[MIDDLE_BLOCKS:]
         self.middles[index].load_state_dict(middle.state_dict())
         self.lasts[index].load_state_dict(nn.Sequential(last, network.head).state_dict())
         self.classifiers[index].load_state_dict(network.classifier.state_dict())
 
     def middle(self, images: Tensor) -> Tensor:
-        """Give the maps that the scope is read off, Bx112x(H/16)x(W/16)."""
+        """Return the first member's middle maps, Bx112x(H/16)x(W/16)."""
         maps: Tensor = self.middles[0](self.trunk(images))
         return maps
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Give for images Bx1xHxW all that one pass tells.
+        """Return all outputs for images Bx1xHxW in [-1, 1].
 
-        `pred`: the logit of pneumonia, Bx1. `attention`: where it comes from, Bx1x(H/32)x(W/32),
-        a class activation map that needs no gradient: because pooling and classifier are linear,
-        its mean is the logit itself (Zhou et al., "Learning deep features for discriminative
-        localization", 2016). `scope`: logits of `SCOPE`, Bx6. `distance`: Bx1, see `ScopeHead`.
+        Returns:
+            `pred`: the logit of pneumonia, Bx1.
+            `attention`: the class activation map, Bx1x(H/32)x(W/32). It needs no gradient: pooling
+                and classifier are linear, so its mean is the logit (Zhou et al., "Learning Deep
+                Features for Discriminative Localization", CVPR 2016).
+            `scope`: the logits of `SCOPE_CLASSES`, Bx6.
+            `distance`: Bx1, see `ScopeHead`.
         """
         lower = self.trunk(images)
         middles = [middle(lower) for middle in self.middles]
         scope, distance = self.scope(middles[0])
-        found = [
-            attention_of(last(middle), classifier)
+        members = [
+            class_activation_map(last(middle), classifier)
             for middle, last, classifier in zip(middles, self.lasts, self.classifiers, strict=True)
         ]
-        attention = torch.stack(found).mean(0)
+        attention = torch.stack(members).mean(0)
         return {
             "pred": attention.mean((2, 3)),
             "attention": attention,
@@ -115,19 +136,20 @@ class Reader(nn.Module):
         }
 
 
-def attention_of(maps: Tensor, classifier: nn.Module) -> Tensor:
-    """Give what a linear classifier says at each place of the last maps, Bx1xhxw for BxCxhxw."""
-    return nn.functional.conv2d(maps, classifier.weight[:, :, None, None], classifier.bias)
+def class_activation_map(maps: Tensor, classifier: nn.Module) -> Tensor:
+    """Apply a linear classifier at each position of the last maps: Bx1xhxw for BxCxhxw."""
+    weight, bias = (classifier.get_parameter(name) for name in ("weight", "bias"))
+    return nn.functional.conv2d(maps, weight[:, :, None, None], bias)
 
 
-class Logits(nn.Module):
-    """A reader of which only the finding is asked, as MONAI's evaluators want it."""
+class LogitsOnly(nn.Module):
+    """An ensemble reduced to its logit of pneumonia, as MONAI's evaluators expect it."""
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, ensemble: Ensemble) -> None:
         super().__init__()
-        self.reader = reader
+        self.ensemble = ensemble
 
     def forward(self, images: Tensor) -> Tensor:
-        """Give the logits Bx1 of images Bx1xHxW."""
-        logits: Tensor = self.reader(images)["pred"]
+        """Return the logits Bx1 of images Bx1xHxW in [-1, 1]."""
+        logits: Tensor = self.ensemble(images)["pred"]
         return logits

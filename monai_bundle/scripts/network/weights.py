@@ -1,24 +1,21 @@
-"""Weights that are what the metadata says they are, or no network at all."""
+"""Load weights whose SHA-256 is the one that the metadata names."""
 
-import hashlib
 from pathlib import Path
 
 import torch
 
-
-def sha256_of(path: str | Path) -> str:
-    """Give a file's SHA-256 as 64 lower-case hexadecimal digits."""
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+from scripts.checksum import sha256_of
 
 
 def load_weights(
     network: torch.nn.Module, path: str | Path, sha256: str, device: torch.device
 ) -> torch.nn.Module:
-    """Give `network` on `device` in evaluation mode with the weights of `path`.
+    """Load the state_dict of `path` into `network` and return it on `device`, in evaluation mode.
 
-    Raises ValueError if the file's SHA-256 is not `sha256`; nothing of it is unpickled then, and
-    never more than tensors.
+    Only tensors are unpickled, and nothing before the digest was compared.
+
+    Raises:
+        ValueError: the file's SHA-256 is not `sha256`.
     """
     if sha256_of(path) != sha256:
         raise ValueError(f"{path} is not the file that configs/metadata.json names")

@@ -1,36 +1,41 @@
-"""From a logit to a calibrated probability, and from a probability to a finding."""
+"""Calibrate logits, and interpret a probability at an operating point."""
 
 from collections.abc import Hashable, Mapping
 from typing import Any
 
-from monai.config import KeysCollection
-from monai.transforms import MapTransform
+from monai.config.type_definitions import KeysCollection
+from monai.transforms.transform import MapTransform
 
 
 class PlattScaled(MapTransform):
-    """Turn each keyed logit into logit / temperature + bias, both fitted on the validation set.
+    """Replace each keyed logit by logit / temperature + bias (Platt 1999).
 
-    Platt, "Probabilistic Outputs for Support Vector Machines", 1999. The order of the
-    probabilities stays; their size comes to mean what it says.
+    The order of the images stays the same, and their probabilities become calibrated. Platt,
+    "Probabilistic Outputs for Support Vector Machines", Advances in Large Margin Classifiers, 1999.
+
+    Args:
+        keys: the logits to scale.
+        temperature: positive, fitted on the validation part.
+        bias: fitted with it.
     """
 
     def __init__(self, keys: KeysCollection, temperature: float, bias: float) -> None:
         super().__init__(keys)
         if not temperature > 0:
-            raise ValueError(f"a temperature is positive, not {temperature}")
+            raise ValueError(f"the temperature must be positive, not {temperature}")
         self.temperature = temperature
         self.bias = bias
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Give `data` with each keyed logit scaled."""
+        """Return `data` with each keyed logit scaled."""
         result = dict(data)
         for key in self.key_iterator(result):
             result[key] = result[key] / self.temperature + self.bias
         return result
 
 
-def finding(probability: float, operating_point: Mapping[str, Any]) -> str:
-    """Say what a probability means at an operating point: present, absent or indeterminate."""
+def finding_at(probability: float, operating_point: Mapping[str, Any]) -> str:
+    """Return the finding at an operating point: "present", "absent" or "indeterminate"."""
     low, high = operating_point["indeterminate"]
     if low < probability < high:
         return "indeterminate"

@@ -1,1 +1,1 @@
-"""Read a radiograph from a file and prepare it for the network."""
+"""Decode a radiograph and prepare it as the network's input."""

@@ -1,12 +1,12 @@
-"""What a compressed frame says of itself, read before any decoder is let near it.
+"""Check the header of a compressed frame before it is decoded.
 
-A decoder allocates what the codestream asks for, whatever the DICOM header says, and several
-return a half-grey image without complaint when the bytes end early.
+A decoder allocates what the codestream asks for, regardless of the DICOM header, and several
+decoders return a half-grey image without an error when the bytes end early.
 """
 
 from typing import Final
 
-from scripts.refusal import Code, UnreadableRadiographError
+from scripts.refusal import RadiographRefusedError, RefusalCode
 
 _SOI: Final = b"\xff\xd8"  # ISO/IEC 10918-1 B.2.1; JPEG-LS begins the same way
 _SOC_SIZ: Final = b"\xff\x4f\xff\x51"  # ISO/IEC 15444-1 A.4.1, A.5.1; HTJ2K too
@@ -22,19 +22,20 @@ _START_OF_SCAN: Final = 0xDA
 def check_codestream(frame: bytes, rows: int, columns: int) -> None:
     """Refuse a JPEG, JPEG-LS or JPEG 2000 frame of another size than `rows` x `columns`.
 
-    Also refuses one that ends before its end marker. Raises pixels-unreadable.
+    Raises:
+        RadiographRefusedError: pixels-unreadable, for another size or a missing end marker.
     """
     found = _size(frame)
     if found != (rows, columns):
-        raise UnreadableRadiographError(
-            Code.PIXELS_UNREADABLE, "the codestream's size is not the header's"
+        raise RadiographRefusedError(
+            RefusalCode.PIXELS_UNREADABLE, "the codestream's size is not the header's"
         )
     if not frame.rstrip(b"\x00").endswith(_END) and _END not in frame[-16:]:
-        raise UnreadableRadiographError(Code.PIXELS_UNREADABLE, "the codestream is truncated")
+        raise RadiographRefusedError(RefusalCode.PIXELS_UNREADABLE, "the codestream is truncated")
 
 
 def _size(frame: bytes) -> tuple[int, int] | None:
-    """Give rows and columns as the codestream states them; None if it states none."""
+    """Return the rows and columns that the codestream states, or None if it states none."""
     if frame.startswith(_SOI):
         return _jpeg_size(frame)
     start = frame.find(_SOC_SIZ, 0, 4096) if frame.startswith(_JP2) else 0

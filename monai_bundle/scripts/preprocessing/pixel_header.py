@@ -1,4 +1,4 @@
-"""What a DICOM header says about its pixels, checked before any of them is touched."""
+"""The elements of a DICOM header that describe its pixels, checked before any is decoded."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -8,14 +8,14 @@ from pydicom.dataset import Dataset
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from scripts.preprocessing.raster import check_size
-from scripts.refusal import Code, UnreadableRadiographError
+from scripts.refusal import RadiographRefusedError, RefusalCode
 
-GREY: Final = frozenset({"MONOCHROME1", "MONOCHROME2", "PALETTE COLOR"})
+GREYSCALE: Final = frozenset({"MONOCHROME1", "MONOCHROME2", "PALETTE COLOR"})
 COLOUR: Final = frozenset(
     {"RGB", "YBR_FULL", "YBR_FULL_422", "YBR_PARTIAL_422", "YBR_PARTIAL_420", "YBR_ICT", "YBR_RCT"}
 )
-_SAMPLES: Final = dict.fromkeys(GREY, 1) | dict.fromkeys(COLOUR, 3)
-_OTHER_PIXELS: Final = ("FloatPixelData", "DoubleFloatPixelData")
+_SAMPLES: Final = dict.fromkeys(GREYSCALE, 1) | dict.fromkeys(COLOUR, 3)
+_FLOAT_PIXELS: Final = ("FloatPixelData", "DoubleFloatPixelData")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +36,7 @@ class PixelHeader:
 
 
 def integer(dataset: Dataset, keyword: str) -> int | None:
-    """Give an element's single integer, None if it is absent, empty or no integer."""
+    """Return an element's single integer, or None if it is absent, empty or not an integer."""
     try:
         return int(dataset[keyword].value)
     except (KeyError, TypeError, ValueError, OverflowError):
@@ -44,7 +44,7 @@ def integer(dataset: Dataset, keyword: str) -> int | None:
 
 
 def decimal(dataset: Dataset, keyword: str) -> float | None:
-    """Give an element's first number, None if it is absent, empty or no number."""
+    """Return an element's first number, or None if it is absent, empty or not a number."""
     try:
         value = dataset[keyword].value
         return float(value[0] if isinstance(value, list | pydicom.multival.MultiValue) else value)
@@ -52,9 +52,13 @@ def decimal(dataset: Dataset, keyword: str) -> float | None:
         return None
 
 
-def review(dataset: Dataset) -> PixelHeader:
-    """Give the pixel header, or raise UnreadableRadiographError with the reason it is refused."""
-    _refuse_without_one_frame_of_pixels(dataset)
+def read_pixel_header(dataset: Dataset) -> PixelHeader:
+    """Read and check the pixel header.
+
+    Raises:
+        RadiographRefusedError: the header describes an image that is not supported.
+    """
+    _require_one_frame(dataset)
     rows, columns = integer(dataset, "Rows") or 0, integer(dataset, "Columns") or 0
     check_size(rows, columns)
     photometric = str(dataset.get("PhotometricInterpretation", "")).strip()
@@ -62,9 +66,9 @@ def review(dataset: Dataset) -> PixelHeader:
     allocated = integer(dataset, "BitsAllocated") or 0
     stored = integer(dataset, "BitsStored") or allocated
     if allocated not in {8, 16} or not 1 < stored <= allocated:
-        raise UnreadableRadiographError(Code.PIXEL_FORMAT, f"{stored} of {allocated} bits")
+        raise RadiographRefusedError(RefusalCode.PIXEL_FORMAT, f"{stored} of {allocated} bits")
     if _SAMPLES.get(photometric) != samples:
-        raise UnreadableRadiographError(Code.PIXEL_FORMAT, "photometric interpretation")
+        raise RadiographRefusedError(RefusalCode.PIXEL_FORMAT, "photometric interpretation")
     high_bit = integer(dataset, "HighBit")
     if high_bit is None or not stored - 1 <= high_bit < allocated:
         high_bit = stored - 1
@@ -81,22 +85,22 @@ def review(dataset: Dataset) -> PixelHeader:
         planar_configuration=int(integer(dataset, "PlanarConfiguration") == 1),
         value_representation=dataset["PixelData"].VR,
     )
-    _refuse_promised_pixels_that_are_missing(header, len(dataset.PixelData))
+    _require_native_length(header, len(dataset.PixelData))
     return header
 
 
-def _refuse_without_one_frame_of_pixels(dataset: Dataset) -> None:
-    if any(keyword in dataset for keyword in _OTHER_PIXELS):
-        raise UnreadableRadiographError(Code.PIXEL_FORMAT, "floating-point pixels")
+def _require_one_frame(dataset: Dataset) -> None:
+    if any(keyword in dataset for keyword in _FLOAT_PIXELS):
+        raise RadiographRefusedError(RefusalCode.PIXEL_FORMAT, "floating-point pixels")
     if not dataset.get("PixelData"):
-        raise UnreadableRadiographError(Code.NO_PIXELS)
+        raise RadiographRefusedError(RefusalCode.NO_PIXELS)
     frames = integer(dataset, "NumberOfFrames")
     if frames is not None and frames > 1:
-        raise UnreadableRadiographError(Code.MULTI_FRAME, f"{frames} frames")
+        raise RadiographRefusedError(RefusalCode.MULTI_FRAME, f"{frames} frames")
 
 
 def _transfer_syntax(dataset: Dataset) -> UID:
-    """Give the transfer syntax; without file meta information, the one the bytes were read in."""
+    """Return the stated transfer syntax, or the one that the bytes were parsed in."""
     stated = getattr(dataset, "file_meta", Dataset()).get("TransferSyntaxUID")
     if stated:
         return UID(str(stated))
@@ -106,11 +110,12 @@ def _transfer_syntax(dataset: Dataset) -> UID:
     return ExplicitVRLittleEndian if is_little_endian else ExplicitVRBigEndian
 
 
-def _refuse_promised_pixels_that_are_missing(header: PixelHeader, actual: int) -> None:
+def _require_native_length(header: PixelHeader, actual: int) -> None:
+    """Refuse native pixel data that is shorter than the header states."""
     if header.transfer_syntax.is_private or header.transfer_syntax.is_encapsulated:
         return
     samples = 2 if header.photometric_interpretation == "YBR_FULL_422" else header.samples_per_pixel
     expected = header.rows * header.columns * samples * header.bits_allocated // 8
     if actual < expected:
         detail = f"{actual} of {expected} bytes"
-        raise UnreadableRadiographError(Code.PIXELS_UNREADABLE, detail)
+        raise RadiographRefusedError(RefusalCode.PIXELS_UNREADABLE, detail)

@@ -1,7 +1,8 @@
-"""Silence for decoders that warn about what headers and codestreams say; safe in threads.
+"""Suppress the warnings of decoders, in a way that is safe in threads.
 
-`warnings.catch_warnings` alone is not: two threads that leave in the wrong order leave the
-process's filters changed for good. Here the first one in silences, the last one out restores.
+`warnings.catch_warnings` alone is not: two threads that leave it in the wrong order change the
+filters of the process for good. Here the first thread to enter suppresses warnings, and the last
+one to leave restores the filters.
 """
 
 import threading
@@ -15,9 +16,9 @@ _restore = ExitStack()
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
-    """Ignore Python warnings while anyone is inside."""
-    global _inside  # noqa: PLW0603 -- warning filters are global, so is who silenced them
+def suppress_warnings() -> Iterator[None]:
+    """Ignore Python warnings while at least one thread is inside."""
+    global _inside  # noqa: PLW0603 -- warning filters are global, and so is this count
     with _lock:
         _inside += 1
         if _inside == 1:

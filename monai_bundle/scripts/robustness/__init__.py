@@ -1,1 +1,1 @@
-"""What the shipped model is put to beside its proper work: renderings, corners, strangers."""
+"""Test the shipped model beyond its test sets: renderings, the gate, its attention, shortcuts."""

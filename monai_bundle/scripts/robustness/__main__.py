@@ -1,32 +1,42 @@
-"""Put the shipped model to every trial: python -m scripts.robustness, from the bundle's folder.
+"""Run the robustness tests of the shipped model.
 
-Writes docs/predictions/{robustness,shortcuts,attention,gate}.csv. The validation part is what all
-of it is tried on; the official test set is only asked how many of its radiographs the gate refuses.
+Run `python -m scripts.robustness` from the bundle's folder. Writes
+docs/predictions/{robustness,shortcuts,attention,gate}.csv. The tests use the validation part; on
+the official test set only the gate's refusals are counted.
 """
 
 import argparse
+from collections.abc import Sequence
 
-from scripts.bundle.loaded import load_shipped
-from scripts.data.manifest import held_as, parts_of
-from scripts.robustness.attention_checks import try_looking
-from scripts.robustness.corner_markers import try_corners
-from scripts.robustness.out_of_distribution import try_strangers
-from scripts.robustness.renderings import try_renderings
-from scripts.robustness.tables import some, write
+from scripts.bundle.loaded import load_bundle
+from scripts.data.manifest import load_rows, rows_of_part
+from scripts.robustness.attention_checks import check_attention
+from scripts.robustness.corner_markers import check_corners
+from scripts.robustness.out_of_distribution import check_gate
+from scripts.robustness.renderings import check_renderings
+from scripts.robustness.tables import sample, write_table
 
-parser = argparse.ArgumentParser(description=__doc__)
-parser.add_argument("--data_dir", default="../../shared/data")
-parser.add_argument("--only", choices=["robustness", "shortcuts", "attention", "gate"])
-given = parser.parse_args()
-rows = parts_of(given.data_dir)
-held = held_as(rows, "validation")
-shipped = load_shipped()
-both = [*some(held, 150, cohort="pediatric"), *some(held, 50, cohort="adult")]
-trials = {
-    "robustness": lambda: try_renderings(shipped, both),
-    "shortcuts": lambda: try_corners(shipped, held),
-    "attention": lambda: try_looking(shipped, some(held, 200)),
-    "gate": lambda: try_strangers(shipped, rows),
-}
-for name in [given.only] if given.only else trials:
-    write(name, trials[name]())
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run all tests, or the one named on the command line."""
+    names = ["robustness", "shortcuts", "attention", "gate"]
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data_dir", default="../../shared/data")
+    parser.add_argument("--only", choices=names)
+    options = parser.parse_args(arguments)
+    rows = load_rows(options.data_dir)
+    validation = rows_of_part(rows, "validation")
+    bundle = load_bundle()
+    both = [*sample(validation, 150, cohort="pediatric"), *sample(validation, 50, cohort="adult")]
+    checks = {
+        "robustness": lambda: check_renderings(bundle, both),
+        "shortcuts": lambda: check_corners(bundle, validation),
+        "attention": lambda: check_attention(bundle, sample(validation, 200)),
+        "gate": lambda: check_gate(bundle, rows),
+    }
+    for name in [options.only] if options.only else names:
+        write_table(name, checks[name]())
+
+
+if __name__ == "__main__":
+    main()

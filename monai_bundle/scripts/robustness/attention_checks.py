@@ -1,8 +1,9 @@
-"""Is what the evidence points at what the answer comes from, and does it lie in the thorax?
+"""Test whether the attention map shows the pixels that the probability depends on.
 
-Deletion and insertion after Petsiuk et al., "RISE", 2018: pixels are blurred away, or brought back
-into a blurred picture, those with the most evidence first; what is kept is the area under the
-probability. Against it, the same with maps of chance.
+Deletion and insertion after Petsiuk et al., "RISE", BMVC 2018: pixels are blurred, or restored in a
+blurred image, those with the most evidence first, and the figure is the area under the probability.
+It is compared with that of random maps. The share of the evidence inside the thorax is measured
+too.
 """
 
 from collections.abc import Sequence
@@ -13,58 +14,60 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 from tqdm import tqdm
 
-from scripts.bundle.loaded import Shipped
+from scripts.bundle.loaded import LoadedBundle
 from scripts.data.datasets import Radiograph
 from scripts.data.manifest import SEED
-from scripts.postprocessing.attention import enlarged, region_of
-from scripts.robustness.tables import named
+from scripts.data.predictions import image_id
+from scripts.postprocessing.attention import enlarge, find_region
 
 STEPS: Final = 10
-BLURRED_SIDE: Final = 14  # of the picture that a blurred one is enlarged from
-THORAX: Final = (0.1, 0.08, 0.85, 0.92)  # top, left, bottom, right: where it lies in most pictures
+BLURRED_SIDE: Final = 14  # pixels; a blurred image is enlarged from this size
+THORAX: Final = (0.1, 0.08, 0.85, 0.92)  # top, left, bottom, right of most thoraces, as fractions
 
 
-def try_looking(shipped: Shipped, rows: Sequence[Radiograph]) -> list[dict[str, Any]]:
-    """Give for each radiograph that reads as pneumonia how well its map explains it."""
-    scale = shipped.metadata["calibration"]
-    chance = torch.Generator().manual_seed(SEED)
+def check_attention(bundle: LoadedBundle, rows: Sequence[Radiograph]) -> list[dict[str, Any]]:
+    """Return the figures of the map of each radiograph whose probability is above one half."""
+    calibration = bundle.metadata["calibration"]
+    generator = torch.Generator().manual_seed(SEED)
     found = []
-    for row in tqdm(rows, desc="looking", mininterval=5, ncols=80):
-        picture = shipped.present(row["image"])
-        coarse = shipped.tell([picture])["attention"][0, 0] / scale["temperature"] + scale["bias"]
+    for row in tqdm(rows, desc="attention", mininterval=5, ncols=80):
+        image = bundle.preprocess(row["image"])
+        attention = bundle.run_network([image])["attention"][0, 0]
+        coarse = attention / calibration["temperature"] + calibration["bias"]
         if coarse.mean() <= 0:  # the calibrated logit
             continue
-        ranks = enlarged(coarse, picture.shape[-1])
-        by_chance = enlarged(torch.rand(coarse.shape, generator=chance), picture.shape[-1])
+        ranks = enlarge(coarse, image.shape[-1])
+        random_ranks = enlarge(torch.rand(coarse.shape, generator=generator), image.shape[-1])
         found.append(
             {
-                "image": named(row),
+                "image": image_id(row),
                 "label": int(row["label"]),
-                "concentrated": int(region_of(enlarged(coarse)) is not None),
+                "concentrated": int(find_region(enlarge(coarse)) is not None),
                 "inside_thorax": f"{share_in_thorax(ranks):.4f}",
-                **_areas(shipped, picture, ranks, ""),
-                **_areas(shipped, picture, by_chance, "random_"),
+                **_areas(bundle, image, ranks, ""),
+                **_areas(bundle, image, random_ranks, "random_"),
             }
         )
     return found
 
 
 def share_in_thorax(attention: Tensor) -> float:
-    """Give how much of the positive evidence of a map HxW lies in the frame `THORAX`."""
+    """Return the share of the positive evidence of a map NxN that lies inside `THORAX`."""
     positive = attention.clamp(min=0)
     side = len(attention)
     top, left, bottom, right = (round(share * side) for share in THORAX)
     return float(positive[top:bottom, left:right].sum() / positive.sum())
 
 
-def _areas(shipped: Shipped, picture: Tensor, ranks: Tensor, prefix: str) -> dict[str, str]:
-    blurred = _blurred(picture)
+def _areas(bundle: LoadedBundle, image: Tensor, ranks: Tensor, prefix: str) -> dict[str, str]:
+    """Return the areas of deletion and insertion in the order of `ranks`, HxW."""
+    blurred = _blurred(image)
     order = ranks.flatten().argsort(descending=True).argsort().view(ranks.shape)
-    taken = [order < ranks.numel() * step / STEPS for step in range(STEPS + 1)]
-    pictures = [torch.where(mask, blurred, picture) for mask in taken]
-    pictures += [torch.where(mask, picture, blurred) for mask in taken]
-    told = shipped.probabilities(shipped.tell(pictures)["pred"][:, 0])
-    deletion, insertion = told[: STEPS + 1], told[STEPS + 1 :]
+    masks = [order < ranks.numel() * step / STEPS for step in range(STEPS + 1)]
+    images = [torch.where(mask, blurred, image) for mask in masks]
+    images += [torch.where(mask, image, blurred) for mask in masks]
+    probabilities = bundle.probabilities(bundle.run_network(images)["pred"][:, 0])
+    deletion, insertion = probabilities[: STEPS + 1], probabilities[STEPS + 1 :]
     return {
         f"{prefix}deletion": f"{_area(deletion):.4f}",
         f"{prefix}insertion": f"{_area(insertion):.4f}",
@@ -75,6 +78,6 @@ def _area(curve: Tensor) -> float:
     return float(torch.trapezoid(curve, dx=1 / STEPS))
 
 
-def _blurred(picture: Tensor) -> Tensor:
-    small = interpolate(picture[None], (BLURRED_SIDE, BLURRED_SIDE), mode="area")
-    return interpolate(small, picture.shape[-2:], mode="bicubic")[0].clamp(-1, 1)
+def _blurred(image: Tensor) -> Tensor:
+    small = interpolate(image[None], (BLURRED_SIDE, BLURRED_SIDE), mode="area")
+    return interpolate(small, image.shape[-2:], mode="bicubic")[0].clamp(-1, 1)

@@ -1,4 +1,4 @@
-"""Does the answer hang on the marker in the corner? The corners blotted out, before and after."""
+"""Test whether the probability depends on markers in the corners of the image."""
 
 from collections.abc import Sequence
 from typing import Any, Final
@@ -6,34 +6,34 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from scripts.bundle.loaded import Shipped
+from scripts.bundle.loaded import LoadedBundle
 from scripts.data.datasets import Radiograph
-from scripts.robustness.tables import named
+from scripts.data.predictions import image_id
 
-TALL: Final = 0.15  # of the picture: side markers and burned-in text stand in there
-WIDE: Final = 0.22
+CORNER_HEIGHT: Final = 0.15  # of the image: side markers and burned-in text are inside
+CORNER_WIDTH: Final = 0.22
 
 
-def without_corners(picture: Tensor) -> Tensor:
-    """Give 1xHxW with each corner in its own middle tone."""
-    found = picture.clone()
-    rows, columns = round(TALL * picture.shape[-2]), round(WIDE * picture.shape[-1])
+def cover_corners(image: Tensor) -> Tensor:
+    """Return an image 1xHxW with each corner replaced by its own median."""
+    covered = image.clone()
+    rows, columns = round(CORNER_HEIGHT * image.shape[-2]), round(CORNER_WIDTH * image.shape[-1])
     for row in (slice(None, rows), slice(-rows, None)):
         for column in (slice(None, columns), slice(-columns, None)):
-            found[:, row, column] = found[:, row, column].median()
-    return found
+            covered[:, row, column] = covered[:, row, column].median()
+    return covered
 
 
-def try_corners(shipped: Shipped, rows: Sequence[Radiograph]) -> list[dict[str, Any]]:
-    """Give each radiograph's probability with and without its corners."""
-    pictures = torch.stack([shipped.present(row["image"]) for row in rows])
-    blotted = torch.stack([without_corners(picture) for picture in pictures])
+def check_corners(bundle: LoadedBundle, rows: Sequence[Radiograph]) -> list[dict[str, Any]]:
+    """Return each radiograph's probability with and without its corners."""
+    images = torch.stack([bundle.preprocess(row["image"]) for row in rows])
+    covered = torch.stack([cover_corners(image) for image in images])
     before, after = (
-        shipped.probabilities(shipped.tell(each)["pred"][:, 0]) for each in (pictures, blotted)
+        bundle.probabilities(bundle.run_network(each)["pred"][:, 0]) for each in (images, covered)
     )
     return [
         {
-            "image": named(row),
+            "image": image_id(row),
             "label": int(row["label"]),
             "cohort": row["cohort"],
             "before": f"{one:.6f}",

@@ -1,4 +1,4 @@
-"""What the gate lets pass and what it turns away: radiographs, and pictures that are none."""
+"""Count the gate's refusals of radiographs, and of images that are out of scope."""
 
 import json
 import tempfile
@@ -15,126 +15,134 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from scripts.bundle.loaded import Shipped
-from scripts.data import out_of_scope as other_pictures
-from scripts.data import synthetic_negatives as drawn_pictures
+from scripts.bundle.loaded import LoadedBundle
+from scripts.data import out_of_scope, synthetic_negatives
 from scripts.data.datasets import Radiograph
-from scripts.data.manifest import SEED, held_as
-from scripts.refusal import unreadable_behind
-from scripts.robustness.tables import some
-from scripts.training.train_gate import toned
+from scripts.data.manifest import SEED, rows_of_part
+from scripts.preprocessing.intensity import scale_batch
+from scripts.refusal import find_refusal
+from scripts.robustness.tables import sample
 
-EACH: Final = 200  # pictures of a kind made from radiographs
-DRAWN: Final = 100  # pictures of a kind made of nothing
-PIECES: Final = 10  # of each photograph
+CHANGED: Final = 200  # images of each kind made from radiographs
+DRAWN: Final = 100  # images of each kind that is drawn
+CROPS: Final = 10  # of each photograph
 
-# taught, on other radiographs; and then what the gate was never taught in any form
-FROM_RADIOGRAPHS: Final = {
-    "turned": other_pictures.turned,
-    "upside down": other_pictures.upside_down,
-    "mirrored": other_pictures.mirrored,
-    "inverted": other_pictures.inverted,
-    "cut off": other_pictures.cut_off,
-    "half out of the picture": other_pictures.moved_out,
-    "zoomed in": other_pictures.zoomed_in,
-    "shuffled": other_pictures.shuffled,
-    "lateral-like": other_pictures.lateral_like,
-    "lateral-like, held back": other_pictures.one_lung_wide,
+# The gate was trained on these kinds, made from other radiographs, except those "held back".
+CHANGES: Final = {
+    "turned": out_of_scope.turned,
+    "upside down": out_of_scope.upside_down,
+    "mirrored": out_of_scope.mirrored,
+    "inverted": out_of_scope.inverted,
+    "cut off": out_of_scope.cut_off,
+    "half out of the picture": out_of_scope.moved_out,
+    "zoomed in": out_of_scope.zoomed_in,
+    "shuffled": out_of_scope.shuffled,
+    "lateral-like": out_of_scope.lateral_like,
+    "lateral-like, held back": out_of_scope.one_lung_wide,
 }
-OF_NOTHING: Final = {
-    "noise": drawn_pictures.noise,
-    "shapes": drawn_pictures.shapes,
-    "test patterns": drawn_pictures.waves,
-    "text": drawn_pictures.text,
-    "long bones, drawn": drawn_pictures.bones,
-    "spines, drawn": drawn_pictures.spine,
-    "hands, drawn, held back": drawn_pictures.hand,
-    "skulls, drawn, held back": drawn_pictures.skull,
+DRAWINGS: Final = {
+    "noise": synthetic_negatives.noise,
+    "shapes": synthetic_negatives.shapes,
+    "test patterns": synthetic_negatives.gratings,
+    "text": synthetic_negatives.text,
+    "long bones, drawn": synthetic_negatives.bones,
+    "spines, drawn": synthetic_negatives.spine,
+    "hands, drawn, held back": synthetic_negatives.hand,
+    "skulls, drawn, held back": synthetic_negatives.skull,
 }
 IMAGE_MODALITIES: Final = frozenset({"CT", "MR", "US", "OT", "XA", "ES", "SC", "XC"})
 
 
-def try_strangers(shipped: Shipped, rows: Sequence[Radiograph]) -> list[dict[str, Any]]:
-    """Give for each kind of picture how many there were and how many were refused, and why."""
-    held = held_as(rows, "validation")
+def check_gate(bundle: LoadedBundle, rows: Sequence[Radiograph]) -> list[dict[str, Any]]:
+    """Count for each kind of image how many were refused, and why."""
+    validation = rows_of_part(rows, "validation")
     found = [
-        _counted("in-scope", name, _refused(shipped, members))
+        _counted("in-scope", name, _codes_of_rows(bundle, members))
         for name, members in _in_scope(rows).items()
     ]
-    pictures = [shipped.present(row["image"]) for row in some(held, EACH)]
-    for name, change in tqdm(FROM_RADIOGRAPHS.items(), desc="changed", ncols=80):
-        found.append(_counted("out-of-scope", name, _judged(shipped, _changed(pictures, change))))
-    for name, draw in tqdm(OF_NOTHING.items(), desc="drawn", ncols=80):
-        found.append(_counted("out-of-scope", name, _judged(shipped, _drawn(draw, pictures[0]))))
-    for name, files in (("photographs, held back", _photographs), ("other modalities", _others)):
+    images = [bundle.preprocess(row["image"]) for row in sample(validation, CHANGED)]
+    for name, change in tqdm(CHANGES.items(), desc="changed", ncols=80):
+        found.append(
+            _counted("out-of-scope", name, _codes_of_images(bundle, _changed(images, change)))
+        )
+    for name, draw in tqdm(DRAWINGS.items(), desc="drawn", ncols=80):
+        found.append(
+            _counted("out-of-scope", name, _codes_of_images(bundle, _drawn(draw, images[0])))
+        )
+    for name, files in (
+        ("photographs, held back", _photographs),
+        ("other modalities", _other_modalities),
+    ):
         with tempfile.TemporaryDirectory() as folder:
             paths = list(files(Path(folder)))
-            codes = [_of_file(shipped, path) for path in paths]
+            codes = [_code_of_file(bundle, path) for path in paths]
             found.append(_counted("out-of-scope", name, codes))
     return found
 
 
 def _in_scope(rows: Sequence[Radiograph]) -> dict[str, list[Radiograph]]:
     return {
-        "children, validation part": held_as(rows, "validation", cohorts=["pediatric"]),
-        "children, official test set": held_as(rows, "test"),
-        "adults, validation part": held_as(rows, "validation", cohorts=["adult"]),
+        "children, validation part": rows_of_part(rows, "validation", cohorts=["pediatric"]),
+        "children, official test set": rows_of_part(rows, "test"),
+        "adults, validation part": rows_of_part(rows, "validation", cohorts=["adult"]),
     }
 
 
-def _refused(shipped: Shipped, rows: Sequence[Radiograph]) -> list[str | None]:
-    return [_of_file(shipped, row["image"]) for row in tqdm(rows, desc="in scope", ncols=80)]
+def _codes_of_rows(bundle: LoadedBundle, rows: Sequence[Radiograph]) -> list[str | None]:
+    return [_code_of_file(bundle, row["image"]) for row in tqdm(rows, desc="in scope", ncols=80)]
 
 
-def _of_file(shipped: Shipped, path: str) -> str | None:
-    """Give the code with which a file is refused, by the preprocessing or by the gate."""
+def _code_of_file(bundle: LoadedBundle, path: str) -> str | None:
+    """Return the code with which preprocessing or gate refuse a file, or None."""
     try:
-        picture = shipped.present(path)
+        image = bundle.preprocess(path)
     except Exception as error:
-        if unreadable := unreadable_behind(error):
-            return unreadable.code
+        if refusal := find_refusal(error):
+            return refusal.code
         raise
-    return shipped.refusals(shipped.tell([picture]))[0]
+    return bundle.refusal_codes(bundle.run_network([image]))[0]
 
 
-def _judged(shipped: Shipped, pictures: Tensor) -> list[str | None]:
-    return shipped.refusals(shipped.tell(toned(pictures)))
+def _codes_of_images(bundle: LoadedBundle, images: Tensor) -> list[str | None]:
+    return bundle.refusal_codes(bundle.run_network(scale_batch(images)))
 
 
-def _changed(pictures: Sequence[Tensor], change: Callable[..., Tensor]) -> Tensor:
-    chance = np.random.default_rng(SEED)
-    return torch.stack([change(picture[0], chance)[None] for picture in pictures])
+def _changed(images: Sequence[Tensor], change: Callable[..., Tensor]) -> Tensor:
+    generator = np.random.default_rng(SEED)
+    return torch.stack([change(image[0], generator)[None] for image in images])
 
 
 def _drawn(draw: Callable[..., Any], like: Tensor) -> Tensor:
-    chance = np.random.default_rng(SEED)
-    return torch.stack([torch.from_numpy(draw(like.shape[-1], chance))[None] for _ in range(DRAWN)])
+    generator = np.random.default_rng(SEED)
+    return torch.stack(
+        [torch.from_numpy(draw(like.shape[-1], generator))[None] for _ in range(DRAWN)]
+    )
 
 
 def _photographs(folder: Path) -> Iterator[str]:
-    """Write whole photographs, and pieces of them, that never taught the gate."""
-    import skimage.data  # noqa: PLC0415 -- of the dev extra
+    """Write photographs, and crops of them, that were not used to train the gate."""
+    import skimage.data  # noqa: PLC0415 -- in the dev extra
 
-    chance = np.random.default_rng(SEED)
+    generator = np.random.default_rng(SEED)
     source = Path(skimage.data.__file__).parent
     for path in sorted([*source.glob("*.png"), *source.glob("*.jpg")]):
-        if path.name in drawn_pictures.PHOTOGRAPHS:
+        if path.name in synthetic_negatives.PHOTOGRAPHS:
             continue
-        picture = Image.open(path).convert("RGB")
-        for number in range(PIECES):
-            share = 1 if number == 0 else chance.uniform(0.4, 0.9)
-            wide, tall = (max(64, int(share * length)) for length in picture.size)
+        image = Image.open(path).convert("RGB")
+        for number in range(CROPS):
+            share = 1 if number == 0 else generator.uniform(0.4, 0.9)
+            wide, tall = (max(64, int(share * length)) for length in image.size)
             left, top = (
-                int(chance.uniform(0, max(0, length - part)))
-                for length, part in zip(picture.size, (wide, tall), strict=True)
+                int(generator.uniform(0, max(0, length - part)))
+                for length, part in zip(image.size, (wide, tall), strict=True)
             )
             target = folder / f"{path.stem}-{number}.png"
-            picture.crop((left, top, left + wide, top + tall)).save(target)
+            image.crop((left, top, left + wide, top + tall)).save(target)
             yield str(target)
 
 
-def _others(_: Path) -> Iterator[str]:
-    """Name pydicom's test files that show something: slices, ultrasound, colour."""
+def _other_modalities(_: Path) -> Iterator[str]:
+    """Yield pydicom's test files of single-frame images: slices, ultrasound, colour."""
     for path in sorted((Path(pydicom.data.__file__).parent / "test_files").glob("*.dcm")):
         try:
             header = pydicom.dcmread(path, stop_before_pixels=True)

@@ -1,4 +1,4 @@
-"""The same radiograph as PACS would bring it: does the probability stay?"""
+"""Test whether the probability stays the same in other renderings of the same radiograph."""
 
 import io
 import tempfile
@@ -19,31 +19,31 @@ from pydicom.uid import (
 )
 from tqdm import tqdm
 
-from scripts.bundle.loaded import Shipped
+from scripts.bundle.loaded import LoadedBundle
 from scripts.data.datasets import Radiograph
+from scripts.data.predictions import image_id
 from scripts.preprocessing.load import read_radiograph
-from scripts.robustness.tables import named
+from scripts.robustness.tables import REFERENCE
 
 FloatArray = NDArray[np.float32]
-REFERENCE: Final = "as published"
 
 
 def jpeg(luminance: FloatArray) -> bytes:
-    """Give the radiograph as an 8-bit JPEG of quality 90."""
+    """Encode a luminance HxW in [0, 1] as an 8-bit JPEG of quality 90."""
     file = io.BytesIO()
     Image.fromarray(np.round(luminance * 255).astype("u1")).save(file, "JPEG", quality=90)
     return file.getvalue()
 
 
 def monochrome1(luminance: FloatArray, bits: int) -> bytes:
-    """Give the radiograph as a DICOM instance in which white is 0."""
+    """Encode a luminance HxW in [0, 1] as a MONOCHROME1 DICOM instance, in which white is 0."""
     top = (1 << bits) - 1
     stored = np.round((1 - luminance) * top).astype("<u2")
     return _file(_instance(stored, bits, "MONOCHROME1"))
 
 
 def jpeg2000(luminance: FloatArray) -> bytes:
-    """Give the radiograph as 12-bit DICOM in JPEG 2000, ten times smaller than its pixels."""
+    """Encode a luminance HxW in [0, 1] as 12-bit DICOM in JPEG 2000, compressed 10:1."""
     stored = np.round(luminance * 4095).astype("<u2")
     dataset = _instance(stored, 12, "MONOCHROME2")
     dataset.compress(JPEG2000, j2k_cr=[10], encoding_plugin="pylibjpeg")
@@ -51,7 +51,7 @@ def jpeg2000(luminance: FloatArray) -> bytes:
 
 
 def narrow_window(luminance: FloatArray) -> bytes:
-    """Give the radiograph as 12-bit DICOM with a window that clips 2 % of it at either end."""
+    """Encode a luminance as 12-bit DICOM with a window that clips 2 % at either end."""
     stored = np.round(luminance * 4095).astype("<u2")
     low, high = np.percentile(stored, (2, 98))
     dataset = _instance(stored, 12, "MONOCHROME2")
@@ -69,27 +69,27 @@ RENDERINGS: Final[dict[str, Callable[[FloatArray], bytes]]] = {
 }
 
 
-def try_renderings(shipped: Shipped, rows: Sequence[Radiograph]) -> list[dict[str, Any]]:
-    """Give the probability of each radiograph in each rendering."""
+def check_renderings(bundle: LoadedBundle, rows: Sequence[Radiograph]) -> list[dict[str, Any]]:
+    """Return the probability of each radiograph in each rendering."""
     found = []
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "rendering"
         for row in tqdm(rows, desc="renderings", mininterval=5, ncols=80):
             luminance = read_radiograph(Path(row["image"]).read_bytes())
-            pictures = [shipped.present(row["image"])]
+            images = [bundle.preprocess(row["image"])]
             for render in RENDERINGS.values():
                 path.write_bytes(render(luminance))
-                pictures.append(shipped.present(str(path)))
-            told = shipped.probabilities(shipped.tell(pictures)["pred"][:, 0])
-            for name, probability in zip([REFERENCE, *RENDERINGS], told, strict=True):
+                images.append(bundle.preprocess(str(path)))
+            probabilities = bundle.probabilities(bundle.run_network(images)["pred"][:, 0])
+            for name, probability in zip([REFERENCE, *RENDERINGS], probabilities, strict=True):
                 found.append(
-                    {"image": named(row), "rendering": name, "probability": f"{probability:.6f}"}
+                    {"image": image_id(row), "rendering": name, "probability": f"{probability:.6f}"}
                 )
     return found
 
 
 def _instance(stored: NDArray[np.uint16], bits: int, photometric: str) -> Dataset:
-    """Give a data set of just what makes an image."""
+    """Build a data set of the elements that an image needs."""
     dataset = Dataset()
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian

@@ -1,4 +1,4 @@
-"""Where the trials write what they found, and whom they are tried on."""
+"""Choose the radiographs of the robustness tests and write their tables."""
 
 import csv
 import random
@@ -10,9 +10,10 @@ from scripts.data.datasets import Radiograph
 from scripts.data.manifest import SEED
 
 FOLDER: Final = Path("docs/predictions")
+REFERENCE: Final = "as published"  # the rendering that the others are compared with
 
 
-def write(name: str, rows: Iterable[Mapping[str, Any]]) -> None:
+def write_table(name: str, rows: Iterable[Mapping[str, Any]]) -> None:
     """Write rows of the same keys as docs/predictions/NAME.csv."""
     found = list(rows)
     FOLDER.mkdir(parents=True, exist_ok=True)
@@ -22,13 +23,10 @@ def write(name: str, rows: Iterable[Mapping[str, Any]]) -> None:
         writer.writerows(found)
 
 
-def some(rows: Sequence[Radiograph], count: int, *, cohort: str | None = None) -> list[Radiograph]:
-    """Give `count` of the rows, of one cohort if it is named, drawn by the seed."""
+def sample(
+    rows: Sequence[Radiograph], count: int, *, cohort: str | None = None
+) -> list[Radiograph]:
+    """Return `count` random rows, of one cohort or of all; their order in `rows` has no effect."""
     of_cohort = [row for row in rows if cohort in {None, row["cohort"]}]
     ordered = sorted(of_cohort, key=lambda row: row["sha256"])
     return random.Random(SEED).sample(ordered, min(count, len(ordered)))
-
-
-def named(row: Radiograph) -> str:
-    """Give the name under which a radiograph stands in every table."""
-    return row["sha256"][:16]

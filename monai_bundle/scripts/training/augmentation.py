@@ -1,4 +1,4 @@
-"""Random changes of a whole batch: what a radiograph may look like without being another one."""
+"""Augment a batch with the variation of radiographs between devices and hospitals."""
 
 import io
 import math
@@ -10,19 +10,19 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample, interpolate
 
-from scripts.training.handlers import as_batch
+from scripts.training.handlers import prepare_batch
 
 MARKERS: Final = ("R", "L", "D", "RT", "LT", "AP", "PA", "SUPINE", "PORTABLE", "70kV", "12:34")
 
 
 class Augment:
-    """Turn a batch into network input and target, randomly changed; for a MONAI trainer.
+    """Prepare a batch for a MONAI trainer, with random changes of its images.
 
-    Position, size, tilt and proportions vary because the field of view does; tone, window, noise
-    and sharpness because the machine and its processing do; compression leaves its traces; the
-    collimator's blades come in; markers and text are blotted out or put elsewhere, because they
-    tell the hospital and not the disease. Nothing is mirrored: the heart is on the left. Images
-    are Bx1xHxW in [-1, 1], before and after.
+    Position, size, rotation and aspect ratio vary with the field of view; intensity, window, noise
+    and sharpness with the device and its processing. Lossy compression and the borders of the
+    collimator are simulated. Markers and text are covered or added, because they identify the
+    hospital and not the disease. Images are never mirrored: the heart is on the left. They are
+    Bx1xHxW in [-1, 1], before and after.
     """
 
     def __init__(self, seed: int) -> None:
@@ -35,8 +35,8 @@ class Augment:
         non_blocking: bool = False,  # noqa: FBT001, FBT002 -- the signature MONAI calls with
         **_: object,
     ) -> tuple[Tensor, Tensor]:
-        """Give images Bx1xHxW and labels Bx1 on `device`."""
-        images, labels = as_batch(batch)
+        """Return augmented images Bx1xHxW and labels Bx1 on `device`."""
+        images, labels = prepare_batch(batch)
         images = self.change(images)
         return (
             images.to(device, non_blocking=non_blocking),
@@ -44,10 +44,10 @@ class Augment:
         )
 
     def change(self, images: Tensor) -> Tensor:
-        """Give other renderings of the same radiographs, Bx1xHxW in [-1, 1]."""
-        images = self._sharpness(self._move(images))
+        """Return augmented copies of images Bx1xHxW in [-1, 1]."""
+        images = self._change_sharpness(self._move(images))
         images = self._mark(self._occlude(self._collimate(images)))
-        return self._compress(self._tone(images))
+        return self._compress(self._change_intensity(images))
 
     def _uniform(self, count: int, low: float, high: float) -> Tensor:
         return low + (high - low) * torch.rand(count, generator=self.generator)
@@ -70,28 +70,28 @@ class Augment:
         theta[:, 1, 2] = self._uniform(count, -0.08, 0.08)
         grid = affine_grid(theta, list(images.shape), align_corners=False)
         moved = grid_sample(images + 1, grid, align_corners=False) - 1  # outside is black
-        # moving interpolates and so softens: without some left as they are, the network would
-        # meet the sharpness of a true input for the first time when it counts
-        is_left = self._uniform(count, 0, 1) < 1 / 4
-        return torch.where(is_left[:, None, None, None], images, moved)
+        # interpolation blurs: without unmoved images the network would not be trained on images as
+        # sharp as the true input
+        is_unmoved = self._uniform(count, 0, 1) < 1 / 4
+        return torch.where(is_unmoved[:, None, None, None], images, moved)
 
-    def _sharpness(self, images: Tensor) -> Tensor:
-        """Soften a third of the images and sharpen a sixth.
+    def _change_sharpness(self, images: Tensor) -> Tensor:
+        """Blur a third of the images and sharpen a sixth.
 
         The originals of the two labels were published in different sizes, so that after the same
-        reduction one of them is sharper: nothing that a network should learn.
+        reduction one label is sharper than the other, which the network must not learn.
         """
         chosen = self._uniform(len(images), 0, 1)
         side = int(images.shape[-1] * float(self._uniform(1, 0.35, 0.8)))
         small = interpolate(images, (side, side), mode="bilinear", antialias=True)
-        soft = interpolate(small, images.shape[-2:], mode="bilinear")
-        edges = (images - soft) * float(self._uniform(1, 0.3, 1.2))
+        blurred = interpolate(small, images.shape[-2:], mode="bilinear")
+        edges = (images - blurred) * float(self._uniform(1, 0.3, 1.2))
         chosen = chosen[:, None, None, None]
-        images = torch.where(chosen < 1 / 3, soft, images)
+        images = torch.where(chosen < 1 / 3, blurred, images)
         return torch.where(chosen > 5 / 6, images + edges, images)
 
     def _collimate(self, images: Tensor) -> Tensor:
-        """Put a dark or a bright border along some sides of a fifth of the images."""
+        """Add a dark or a bright border along some sides of a fifth of the images."""
         height, width = images.shape[-2:]
         images = images.clone()
         for image in images:
@@ -99,15 +99,15 @@ class Augment:
             if draw[0] > 1 / 5:
                 continue
             top, left, bottom, right = (0.12 * max(0.0, 2 * x - 1) for x in draw[1:5])
-            tone = -1.0 if draw[5] < 0.7 else 1.0  # noqa: PLR2004 -- mostly black
-            image[:, : int(top * height)] = tone
-            image[:, height - int(bottom * height) :] = tone
-            image[:, :, : int(left * width)] = tone
-            image[:, :, width - int(right * width) :] = tone
+            value = -1.0 if draw[5] < 0.7 else 1.0  # noqa: PLR2004 -- mostly black
+            image[:, : int(top * height)] = value
+            image[:, height - int(bottom * height) :] = value
+            image[:, :, : int(left * width)] = value
+            image[:, :, width - int(right * width) :] = value
         return images
 
     def _occlude(self, images: Tensor) -> Tensor:
-        """Blot out a rectangle at one or two corners of half the images."""
+        """Cover each of two corners with a probability of one half."""
         height, width = images.shape[-2:]
         for image in images:
             draw = self._draw(8)
@@ -137,7 +137,7 @@ class Augment:
             image[0] = image[0] * (1 - ink) + ink * (0.4 + 0.6 * draw[5])
         return images
 
-    def _tone(self, images: Tensor) -> Tensor:
+    def _change_intensity(self, images: Tensor) -> Tensor:
         count = len(images)
         gamma = torch.exp(self._uniform(count, math.log(0.6), math.log(1.6)))[:, None, None, None]
         gain = self._uniform(count, 0.8, 1.25)[:, None, None, None]
@@ -148,7 +148,7 @@ class Augment:
         return ((bright * 2 - 1) * gain + shift + grain).clamp(-1, 1)
 
     def _compress(self, images: Tensor) -> Tensor:
-        """Send a quarter of the images through JPEG, or now and then through JPEG 2000."""
+        """Compress a quarter of the images with JPEG or, less often, with JPEG 2000."""
         for image in images:
             draw = self._draw(3)
             if draw[0] > 1 / 4:

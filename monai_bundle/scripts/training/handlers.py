@@ -1,30 +1,30 @@
-"""What training needs beside MONAI's own parts: half precision on a CPU, averaging, resuming."""
+"""Handlers and functions for train.yaml: bfloat16 on a CPU, weight averaging, resuming."""
 
 import csv
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import torch
 from ignite.engine import Engine, Events
 from ignite.handlers.tqdm_logger import ProgressBar
-from monai.inferers import SimpleInferer
+from monai.inferers.inferer import SimpleInferer
 from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-SETTLING: Final = 1280  # radiographs that batch statistics are measured on
+STATISTICS_IMAGES: Final = 1280  # radiographs that batch statistics are computed on
 
 
-def as_batch(
+def prepare_batch(
     batch: dict[str, Any],
     device: str | torch.device | None = None,
     non_blocking: bool = False,  # noqa: FBT001, FBT002 -- the signature MONAI calls with
     **_: object,
 ) -> tuple[Tensor, Tensor]:
-    """Give a loaded batch as images Bx1xHxW and labels Bx1 on `device`; MONAI's prepare_batch."""
+    """Return the images Bx1xHxW and labels Bx1 of a loaded batch on `device`."""
     images = batch["image"].as_subclass(Tensor)
     labels = torch.as_tensor(batch["label"], dtype=torch.float32)[:, None]
     return (
@@ -33,31 +33,37 @@ def as_batch(
     )
 
 
-class HalfPrecisionInferer(SimpleInferer):
-    """Run the network under bfloat16 autocast with channels last; the logits come out float32.
+class Bfloat16Inferer(SimpleInferer):
+    """Run the network under bfloat16 autocast with channels last; the logits are float32.
 
-    Three times as fast as float32 on a CPU with AVX-512 BF16. MONAI's `amp` is for CUDA alone.
+    Three times as fast as float32 on a CPU with AVX-512 BF16. MONAI's `amp` supports CUDA only.
     """
 
     def __call__(
-        self, inputs: Tensor, network: torch.nn.Module, *args: object, **kwargs: object
+        self, inputs: Tensor, network: Callable[..., Tensor], *args: object, **kwargs: object
     ) -> Tensor:
-        """Give the network's logits Bx1 for `inputs`, Bx1xHxW."""
+        """Return the network's logits Bx1 for `inputs`, Bx1xHxW."""
         inputs = inputs.as_subclass(Tensor).contiguous(memory_format=torch.channels_last)
         with torch.autocast(inputs.device.type, dtype=torch.bfloat16):
-            return network(inputs, *args, **kwargs).float()
+            logits: Tensor = network(inputs, *args, **kwargs)
+        return logits.float()
 
 
-def averaged(network: torch.nn.Module, decay: float) -> AveragedModel:
-    """Give the running average of a network's weights and batch statistics."""
+def moving_average(network: torch.nn.Module, decay: float) -> AveragedModel:
+    """Return the exponential moving average of a network's weights and batch statistics."""
     return AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
 
 
-class Best:
-    """Keep the average of the best epoch, and stop when `patience` epochs brought nothing better.
+class BestEpochHandler:
+    """Save the averaged weights of the best epoch, and stop training when no epoch improves on it.
 
-    Follows a trainer after its validation; better is a higher key metric of the evaluator. What it
-    knows goes into the checkpoint, so that an interruption forgets neither.
+    Attach it to a trainer after its validation handler. Its state is part of the checkpoint.
+
+    Args:
+        evaluator: its key metric decides; higher is better.
+        average: the moving average of the network.
+        path: the file for the weights of the best epoch.
+        patience: the number of epochs without improvement after which training stops.
     """
 
     def __init__(
@@ -67,29 +73,39 @@ class Best:
         self.average = average
         self.path = Path(path)
         self.patience = patience
-        self.known = {"metric": float("-inf"), "epochs_since": 0}
+        self.state = {"metric": float("-inf"), "epochs_since": 0}
 
     def attach(self, engine: Engine) -> None:
-        """Follow `engine`, the trainer."""
+        """Add the handler to `engine`, the trainer."""
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._compare)
 
     def _compare(self, engine: Engine) -> None:
-        metric = float(self.evaluator.state.metrics[self.evaluator.state.key_metric_name])
-        if metric > self.known["metric"]:
-            self.known = {"metric": metric, "epochs_since": 0}
-            _save(self.average.module.state_dict(), self.path)
+        state: Any = self.evaluator.state  # MONAI adds the name of the key metric
+        metric = float(state.metrics[state.key_metric_name])
+        if metric > self.state["metric"]:
+            self.state = {"metric": metric, "epochs_since": 0}
+            _save_atomically(self.average.module.state_dict(), self.path)
             return
-        self.known["epochs_since"] += 1
-        if self.known["epochs_since"] >= self.patience:
-            print(f"no better for {self.patience} epochs: that is enough", flush=True)
+        self.state["epochs_since"] += 1
+        if self.state["epochs_since"] >= self.patience:
+            print(f"no improvement for {self.patience} epochs: training stops", flush=True)
             engine.terminate()
 
 
-class Course:
-    """Keep a training on course: average and schedule every step, remember every epoch.
+class CheckpointHandler:
+    """Update average and learning rate at every iteration; save and restore the training's state.
 
-    After each epoch everything that training needs to go on is written to `path` (aside, then
-    renamed), the states of chance included; at the start it is read back, if it is there.
+    After each epoch the complete state, random generators included, is written to `path` (to a
+    temporary file that is then renamed); at the start it is restored, if the file exists.
+
+    Args:
+        network: the network in training.
+        average: its moving average.
+        optimizer: of the network.
+        schedule: of the learning rate.
+        best: the handler whose state is saved with the rest.
+        generator: the random generator of the augmentation.
+        path: the checkpoint.
     """
 
     def __init__(
@@ -99,23 +115,27 @@ class Course:
         average: AveragedModel,
         optimizer: torch.optim.Optimizer,
         schedule: LRScheduler,
-        best: Best,
-        chance: torch.Generator,
+        best: BestEpochHandler,
+        generator: torch.Generator,
         path: str | Path,
     ) -> None:
         self.network = network
         self.average = average
         self.schedule = schedule
         self.best = best
-        self.chance = chance
+        self.generator = generator
         self.path = Path(path)
-        self.parts = {"network": network, "average": average, "optimizer": optimizer}
+        self.parts: dict[str, Any] = {
+            "network": network,
+            "average": average,
+            "optimizer": optimizer,
+        }
 
     def attach(self, engine: Engine) -> None:
-        """Follow `engine`, the trainer; its last follower, so that it remembers what all did."""
+        """Add the handler to `engine`, the trainer, after all others whose state it saves."""
         engine.add_event_handler(Events.STARTED, self._resume)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._step)
-        engine.add_event_handler(Events.EPOCH_COMPLETED, self._remember)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._save)
 
     def _resume(self, engine: Engine) -> None:
         if not self.path.exists():
@@ -123,9 +143,9 @@ class Course:
         saved = torch.load(self.path, map_location="cpu", weights_only=True)
         for name, part in self.parts.items():
             part.load_state_dict(saved[name])
-        self.schedule.last_epoch = saved["iteration"]  # so that more epochs may be asked for
-        self.best.known = saved["best"]
-        self.chance.set_state(saved["chance"])
+        self.schedule.last_epoch = saved["iteration"]  # its total_steps may differ: more epochs
+        self.best.state = saved["best"]
+        self.generator.set_state(saved["chance"])
         torch.set_rng_state(saved["order"])
         engine.state.epoch = saved["epoch"]
         engine.state.iteration = saved["iteration"]
@@ -135,30 +155,30 @@ class Course:
         self.average.update_parameters(self.network)
         self.schedule.step()
 
-    def _remember(self, engine: Engine) -> None:
+    def _save(self, engine: Engine) -> None:
         saved = {name: part.state_dict() for name, part in self.parts.items()}
         saved |= {"epoch": engine.state.epoch, "iteration": engine.state.iteration}
-        saved |= {"best": self.best.known, "chance": self.chance.get_state()}
-        _save(saved | {"order": torch.get_rng_state()}, self.path)
+        saved |= {"best": self.best.state, "chance": self.generator.get_state()}
+        _save_atomically(saved | {"order": torch.get_rng_state()}, self.path)
 
 
-def _save(content: dict[str, Any], path: Path) -> None:
+def _save_atomically(content: dict[str, Any], path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_suffix(".tmp")
-    torch.save(content, aside)
-    aside.replace(path)
+    temporary = path.with_suffix(".tmp")
+    torch.save(content, temporary)
+    temporary.replace(path)
 
 
-class Progress(ProgressBar):
-    """Show how far an epoch is; a line every half minute where nobody watches a terminal."""
+class ProgressHandler(ProgressBar):
+    """Show a progress bar; without a terminal, print a line every half minute."""
 
     def __init__(self) -> None:
-        watched = sys.stderr.isatty()
-        super().__init__(persist=True, mininterval=0.5 if watched else 30, ncols=80)
+        is_terminal = sys.stderr.isatty()
+        super().__init__(persist=True, mininterval=0.5 if is_terminal else 30, ncols=80)
 
 
-class EpochLog:
-    """Append one CSV line an epoch: what the trainer lost, what the evaluator measured."""
+class EpochLogHandler:
+    """Append one CSV line per epoch with the training loss and the evaluator's metrics."""
 
     def __init__(self, path: str | Path, evaluator: Engine) -> None:
         self.path = Path(path)
@@ -167,18 +187,20 @@ class EpochLog:
         self._started = time.monotonic()
 
     def attach(self, engine: Engine) -> None:
-        """Follow `engine`, a trainer whose validation handler runs the evaluator."""
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self._note_loss)
+        """Add the handler to `engine`, a trainer whose validation handler runs the evaluator."""
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._add_loss)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._write)
 
-    def _note_loss(self, engine: Engine) -> None:
-        self._losses.append(float(engine.state.output["loss"].detach()))
+    def _add_loss(self, engine: Engine) -> None:
+        output: Any = engine.state.output
+        self._losses.append(float(output["loss"].detach()))
 
     def _write(self, engine: Engine) -> None:
+        trainer: Any = engine  # MONAI's trainers have an optimizer
         row = {
             "epoch": engine.state.epoch,
             "seconds": round(time.monotonic() - self._started),
-            "learning_rate": f"{engine.optimizer.param_groups[0]['lr']:.3e}",
+            "learning_rate": f"{trainer.optimizer.param_groups[0]['lr']:.3e}",
             "train_loss": f"{sum(self._losses) / max(1, len(self._losses)):.5f}",
             **{f"validation_{k}": f"{v:.5f}" for k, v in self.evaluator.state.metrics.items()},
         }
@@ -193,15 +215,19 @@ class EpochLog:
         print(" ".join(f"{name}={value}" for name, value in row.items()), flush=True)
 
 
-def settled(
+def recompute_batch_statistics(
     network: torch.nn.Module, weights: str | Path, images: Sequence[Mapping[str, Any]], *, seed: int
 ) -> dict[str, Tensor]:
-    """Give the tensors of `weights` with batch statistics of radiographs as they are.
+    """Return the state_dict of `weights` with batch statistics of unchanged radiographs.
 
-    Training measured them on images that `augment` had changed, and on weights that were not yet
-    averaged: the logits of true inputs were off by about one. What holds still stays as it is.
-    `images` are loaded items of a data set, 1xHxW each; at most `SETTLING` of them are used, drawn
-    by the seed.
+    In training the statistics are those of augmented images and of weights before averaging, which
+    shifts the logits of true inputs by about one. Frozen layers keep theirs.
+
+    Args:
+        network: the architecture; its weights are replaced.
+        weights: the file of a state_dict.
+        images: loaded items of a data set, "image" 1xHxW; at most `STATISTICS_IMAGES` are used.
+        seed: of the random choice of images.
     """
     network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
     for part in network.train().modules():
@@ -211,7 +237,7 @@ def settled(
     chosen = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
     device = next(network.parameters()).device
     with torch.no_grad():
-        for few in chosen[:SETTLING].split(64):
-            batch = torch.stack([torch.as_tensor(images[int(k)]["image"]) for k in few])
+        for indices in chosen[:STATISTICS_IMAGES].split(64):
+            batch = torch.stack([torch.as_tensor(images[int(k)]["image"]) for k in indices])
             network(batch.to(device, memory_format=torch.channels_last))
     return {name: tensor.cpu() for name, tensor in network.eval().state_dict().items()}

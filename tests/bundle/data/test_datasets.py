@@ -1,4 +1,4 @@
-"""Whose a radiograph is, which ones are the same, and what a hospital's own list may say."""
+"""Patients, copies, and the lists of radiographs: public folders and a hospital's CSV."""
 
 import hashlib
 from pathlib import Path
@@ -9,12 +9,12 @@ from peers.objects import make_cr
 from PIL import Image
 from scripts.data.datasets import (
     Radiograph,
+    drop_copies,
     kind_of,
+    merge_patients,
     patient_of,
     read_folder,
     read_list,
-    tied,
-    without_copies,
 )
 
 
@@ -50,7 +50,7 @@ def test_the_kind_is_read_from_the_published_name(name: str, label: float, kind:
     assert kind_of(name, label) == kind
 
 
-def test_a_folder_is_listed_by_label_and_name_without_what_unpacking_left_there(
+def test_a_folder_is_listed_by_label_and_name_without_hidden_files(
     tmp_path: Path,
 ) -> None:
     for name in ("NORMAL/IM-2-1.jpeg", "NORMAL/IM-1-1.jpeg", "PNEUMONIA/person3_virus_1.jpeg"):
@@ -87,7 +87,7 @@ def row(patient: str, content: str, label: float = 0.0, cohort: str = "a") -> Ra
     )
 
 
-def test_copies_count_once_and_contradictions_never() -> None:
+def test_copies_are_kept_once_and_contradictory_ones_not_at_all() -> None:
     rows = [
         row("a", "1"),
         row("a", "1"),
@@ -95,7 +95,7 @@ def test_copies_count_once_and_contradictions_never() -> None:
         row("c", "3", label=0.0),
         row("c", "3", label=1.0),
     ]
-    assert [(kept["patient"], kept["sha256"]) for kept in without_copies(rows)] == [
+    assert [(kept["patient"], kept["sha256"]) for kept in drop_copies(rows)] == [
         ("a", "1"),
         ("b", "2"),
     ]
@@ -103,7 +103,7 @@ def test_copies_count_once_and_contradictions_never() -> None:
 
 def test_patients_who_share_a_copy_are_one_patient_with_all_their_other_radiographs() -> None:
     rows = [row("c", "own"), row("c", "x"), row("b", "x"), row("b", "other"), row("d", "apart")]
-    kept = without_copies(rows)
+    kept = drop_copies(rows)
     assert {kept_row["sha256"]: kept_row["patient"] for kept_row in kept} == {
         "own": "b",
         "x": "b",
@@ -112,7 +112,7 @@ def test_patients_who_share_a_copy_are_one_patient_with_all_their_other_radiogra
     }
 
 
-def test_a_chain_of_copies_ties_its_ends_whatever_the_order() -> None:
+def test_a_chain_of_copies_merges_its_patients_in_any_order() -> None:
     chain = [
         row("d", "1"),
         row("c", "1"),
@@ -122,18 +122,18 @@ def test_a_chain_of_copies_ties_its_ends_whatever_the_order() -> None:
         row("a", "3"),
     ]
     for rows in (chain, chain[::-1], chain[1::2] + chain[::2]):
-        assert {tied_row["patient"] for tied_row in tied(rows)} == {"a"}
+        assert {tied_row["patient"] for tied_row in merge_patients(rows)} == {"a"}
 
 
-def test_copies_at_odds_tie_their_patients_before_they_are_left_out() -> None:
+def test_contradictory_copies_merge_their_patients_before_they_are_dropped() -> None:
     rows = [row("a", "x", label=0.0), row("b", "x", label=1.0), row("b", "1"), row("a", "2")]
-    kept = without_copies(rows)
+    kept = drop_copies(rows)
     assert {kept_row["sha256"]: kept_row["patient"] for kept_row in kept} == {"1": "a", "2": "a"}
 
 
-def test_copies_in_two_cohorts_tie_too() -> None:
+def test_copies_in_two_cohorts_merge_their_patients() -> None:
     rows = [row("a", "x", cohort="old"), row("b", "x", cohort="young"), row("b", "1")]
-    assert {kept["patient"] for kept in without_copies(rows)} == {"a"}
+    assert {kept["patient"] for kept in drop_copies(rows)} == {"a"}
 
 
 @pytest.fixture
@@ -154,7 +154,7 @@ def listed(folder: Path, text: str) -> list[Radiograph]:
     return read_list(path)
 
 
-def test_a_hospitals_list_gives_paths_from_its_own_folder(hospital: Path) -> None:
+def test_paths_of_a_hospitals_list_are_relative_to_its_folder(hospital: Path) -> None:
     rows = listed(
         hospital,
         "image,label,patient,cohort\narchive/one,1,7,ward\narchive/two.png,0,8,\n"
@@ -173,7 +173,7 @@ def test_a_hospitals_list_gives_paths_from_its_own_folder(hospital: Path) -> Non
     ]
 
 
-def test_without_a_patient_the_dicom_header_tells_and_its_id_is_not_repeated(
+def test_without_a_patient_column_a_digest_of_the_dicom_patient_id_is_used(
     hospital: Path,
 ) -> None:
     rows = listed(hospital, "label,image\n1,archive/one\n0,archive/two.png\n0,three.png\n")
@@ -182,14 +182,14 @@ def test_without_a_patient_the_dicom_header_tells_and_its_id_is_not_repeated(
     assert patients[1:] == ["archive/two.png", "three.png"]
 
 
-def test_a_dicom_file_without_preamble_tells_its_patient_as_well(hospital: Path) -> None:
+def test_the_patient_of_a_dicom_file_without_preamble_is_read(hospital: Path) -> None:
     content = (hospital / "archive" / "one").read_bytes()
     (hospital / "bare").write_bytes(content[132:])
     rows = listed(hospital, "image,label\narchive/one,1\nbare,1\n")
     assert rows[0]["patient"] == rows[1]["patient"]
 
 
-def test_a_spreadsheets_byte_order_mark_and_blanks_are_no_matter(hospital: Path) -> None:
+def test_byte_order_mark_and_blanks_of_a_spreadsheet_are_ignored(hospital: Path) -> None:
     path = hospital / "list.csv"
     path.write_bytes("\ufeffimage,label,patient\r\n three.png , 1 , 5 \r\n".encode())
     assert [(found["label"], found["patient"]) for found in read_list(path)] == [(1.0, "5")]
@@ -198,22 +198,22 @@ def test_a_spreadsheets_byte_order_mark_and_blanks_are_no_matter(hospital: Path)
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("image,label\nthree.png,2\n", "line 2: wants image and label, the label 0 or 1"),
-        ("image,label\nthree.png,0\nthree.png\n", "line 3: wants image and label"),
-        ("image,label\n,1\n", "line 2: wants image and label"),
-        ("image;label\nthree.png;1\n", "line 2: wants image and label"),
+        ("image,label\nthree.png,2\n", "line 2: expected image and label, and the label 0 or 1"),
+        ("image,label\nthree.png,0\nthree.png\n", "line 3: expected image and label"),
+        ("image,label\n,1\n", "line 2: expected image and label"),
+        ("image;label\nthree.png;1\n", "line 2: expected image and label"),
         ("image,label\narchive,1\n", "line 2: there is no file .*archive"),
         ("image,label\nfour.png,1\n", "line 2: there is no file .*four.png"),
-        ("image,label\n", "lists nothing"),
-        ("", "lists nothing"),
+        ("image,label\n", "is empty"),
+        ("", "is empty"),
     ],
 )
-def test_a_row_that_says_something_else_is_named(hospital: Path, text: str, complaint: str) -> None:
+def test_an_invalid_row_is_refused_with_its_line(hospital: Path, text: str, complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint) as raised:
         listed(hospital, text)
     assert "\n" not in str(raised.value)
 
 
-def test_a_list_that_is_no_text_is_named(hospital: Path) -> None:
-    with pytest.raises(ValueError, match="no CSV in UTF-8"):
+def test_a_list_that_is_not_text_is_refused(hospital: Path) -> None:
+    with pytest.raises(ValueError, match="is not a CSV file in UTF-8"):
         read_list(hospital / "three.png")

@@ -1,4 +1,4 @@
-"""Who is trained on and who is asked: no patient twice, every kind everywhere, the seed decides."""
+"""Parts are split by patient, stratified by kind, and determined by the seed."""
 
 import csv
 import random
@@ -14,13 +14,13 @@ from PIL import Image
 from scripts.data.datasets import COHORTS, Radiograph, read_folder
 from scripts.data.manifest import (
     PARTS,
+    assign_parts,
     changed_files,
-    drawn,
-    held_as,
-    parts_of,
-    public,
+    load_rows,
+    public_sets,
     read_manifest,
-    to_train,
+    rows_of_part,
+    training_rows,
     write_manifest,
 )
 
@@ -52,7 +52,7 @@ def parts_by_patient(rows: list[Radiograph]) -> dict[str, set[str]]:
 
 def test_no_patient_is_in_two_parts_and_every_radiograph_is_in_one() -> None:
     rows = rows_of(patients=40, images=3, cohorts=("a", "b"))
-    found = drawn(rows, seed=5)
+    found = assign_parts(rows, seed=5)
     assert all(len(parts) == 1 for parts in parts_by_patient(found).values())
     assert sorted(row["image"] for row in found) == sorted(row["image"] for row in rows)
     assert {row["part"] for row in found} == set(PARTS)
@@ -62,13 +62,13 @@ def test_a_patient_of_two_kinds_labels_and_cohorts_is_one_patient() -> None:
     rows = rows_of(patients=20, images=2, cohorts=("a", "b"))
     for row in rows:
         row["patient"] = row["patient"].split("-")[-1]  # 20 numbers, each in both and all of them
-    found = parts_by_patient(drawn(rows, seed=5))
+    found = parts_by_patient(assign_parts(rows, seed=5))
     assert len(found) == 20
     assert all(len(parts) == 1 for parts in found.values())
 
 
 def test_each_part_has_its_share_of_every_kind_in_every_cohort() -> None:
-    found = drawn(rows_of(patients=100, images=1, cohorts=("a", "b")), seed=5)
+    found = assign_parts(rows_of(patients=100, images=1, cohorts=("a", "b")), seed=5)
     counted = Counter((row["part"], row["cohort"], row["kind"]) for row in found)
     for cohort in ("a", "b"):
         for kind in ("normal", "bacteria", "virus"):
@@ -76,67 +76,68 @@ def test_each_part_has_its_share_of_every_kind_in_every_cohort() -> None:
             assert [counted[part, cohort, kind] for part in PARTS[1:]] == [17] * 5
 
 
-def test_few_patients_are_shared_out_evenly_over_the_folds() -> None:
-    found = drawn(rows_of(patients=7, images=1), seed=5)
+def test_few_patients_are_distributed_evenly_over_the_folds() -> None:
+    found = assign_parts(rows_of(patients=7, images=1), seed=5)
     counted = Counter(row["part"] for row in found if row["part"] != "validation")
     assert max(counted.values()) - min(counted.values()) <= 1
 
 
-def test_the_seed_decides_and_not_the_order() -> None:
+def test_the_parts_depend_on_the_seed_and_not_on_the_order() -> None:
     rows = rows_of(patients=40, images=2)
     mixed = random.Random(1).sample(rows, len(rows))
     by_image = [
-        {row["image"]: row["part"] for row in drawn(given, seed=5)} for given in (rows, mixed)
+        {row["image"]: row["part"] for row in assign_parts(given, seed=5)}
+        for given in (rows, mixed)
     ]
     assert by_image[0] == by_image[1]
-    assert by_image[0] != {row["image"]: row["part"] for row in drawn(rows, seed=6)}
+    assert by_image[0] != {row["image"]: row["part"] for row in assign_parts(rows, seed=6)}
 
 
-def test_a_manifest_is_written_and_read_back_the_same(tmp_path: Path) -> None:
-    rows = drawn(rows_of(patients=10, images=1), seed=5)
+def test_a_manifest_is_written_and_read_unchanged(tmp_path: Path) -> None:
+    rows = assign_parts(rows_of(patients=10, images=1), seed=5)
     for row in rows:
         row["image"] = str(tmp_path / "pictures" / f'{row["image"]}, "quoted".png')
     write_manifest(rows, tmp_path / "deep" / "manifest.csv")
-    found = parts_of("no folder", tmp_path / "deep" / "manifest.csv")
+    found = load_rows("no folder", tmp_path / "deep" / "manifest.csv")
     assert [Path(row["image"]).resolve() for row in found] == [Path(row["image"]) for row in rows]
     assert [{**row, "image": ""} for row in found] == [{**row, "image": ""} for row in rows]
     assert str(tmp_path) not in (tmp_path / "deep" / "manifest.csv").read_text()
 
 
-def test_a_csv_that_is_no_manifest_is_refused(tmp_path: Path) -> None:
+def test_a_csv_that_is_not_a_manifest_is_refused(tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_text("image,label\na,1\n")
-    with pytest.raises(ValueError, match="no manifest: it has no column cohort"):
+    with pytest.raises(ValueError, match="is not a manifest: it has no column cohort"):
         read_manifest(tmp_path / "list.csv")
 
 
-def test_training_gets_every_fold_but_the_one_held_out_and_never_validation_or_test() -> None:
-    rows = drawn(rows_of(patients=40, images=1, cohorts=("a", "b")), seed=5)
+def test_training_uses_every_fold_but_the_one_held_out_and_neither_validation_nor_test() -> None:
+    rows = assign_parts(rows_of(patients=40, images=1, cohorts=("a", "b")), seed=5)
     rows.append(Radiograph(**{**rows[0], "part": "test"}))
-    assert {row["part"] for row in to_train(rows)} == set(PARTS[1:])
-    held = to_train(rows, held_out="fold-2", cohorts=["b"])
+    assert {row["part"] for row in training_rows(rows)} == set(PARTS[1:])
+    held = training_rows(rows, held_out="fold-2", cohorts=["b"])
     assert {row["part"] for row in held} == {"fold-0", "fold-1", "fold-3", "fold-4"}
     assert {row["cohort"] for row in held} == {"b"}
-    seen = {row["image"] for row in to_train(rows, held_out="fold-2")}
-    asked = {row["image"] for row in held_as(rows, "fold-2")}
+    seen = {row["image"] for row in training_rows(rows, held_out="fold-2")}
+    asked = {row["image"] for row in rows_of_part(rows, "fold-2")}
     assert asked
     assert not seen & asked
 
 
-def test_a_small_cohort_is_shown_more_than_once_and_nothing_else_is() -> None:
-    rows = drawn(rows_of(patients=20, images=1, cohorts=("a", "b")), seed=5)
-    once, twice = to_train(rows), to_train(rows, repeats={"b": 2})
+def test_only_the_cohort_named_is_repeated() -> None:
+    rows = assign_parts(rows_of(patients=20, images=1, cohorts=("a", "b")), seed=5)
+    once, twice = training_rows(rows), training_rows(rows, repeats={"b": 2})
     counted = Counter(row["image"] for row in twice)
     assert {counted[row["image"]] for row in once if row["cohort"] == "a"} == {1}
     assert {counted[row["image"]] for row in once if row["cohort"] == "b"} == {2}
 
 
-def test_a_part_is_asked_of_the_cohorts_named() -> None:
-    rows = drawn(rows_of(patients=20, images=1, cohorts=("a", "b")), seed=5)
-    assert {row["cohort"] for row in held_as(rows, "validation")} == {"a", "b"}
-    only = held_as(rows, "validation", cohorts=["a"])
+def test_a_part_is_limited_to_the_cohorts_named() -> None:
+    rows = assign_parts(rows_of(patients=20, images=1, cohorts=("a", "b")), seed=5)
+    assert {row["cohort"] for row in rows_of_part(rows, "validation")} == {"a", "b"}
+    only = rows_of_part(rows, "validation", cohorts=["a"])
     assert only
     assert {(row["cohort"], row["part"]) for row in only} == {("a", "validation")}
-    assert held_as(rows, "test") == []
+    assert rows_of_part(rows, "test") == []
 
 
 @pytest.mark.parametrize(
@@ -147,14 +148,14 @@ def test_a_part_is_asked_of_the_cohorts_named() -> None:
         ({"cohorts": ["adults"]}, "no radiograph to train on of the cohorts .'adults'."),
     ],
 )
-def test_a_training_on_what_is_not_there_is_refused(asked: dict, complaint: str) -> None:
+def test_a_training_without_radiographs_is_refused(asked: dict, complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
-        to_train(drawn(rows_of(patients=20, images=1), seed=5), **asked)
+        training_rows(assign_parts(rows_of(patients=20, images=1), seed=5), **asked)
 
 
 @pytest.fixture
 def pictures(tmp_path: Path) -> Path:
-    """The layout of the public sets with pictures of nothing, no two alike; four tests."""
+    """Synthetic images in the layout of the public sets, no two alike."""
     chance = np.random.default_rng(4)
     names = {
         "pediatric/train/NORMAL/IM-{:04}-0001.png": 40,
@@ -172,14 +173,14 @@ def pictures(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_official_test_set_comes_whole_and_is_in_no_other_part(pictures: Path) -> None:
+def test_the_official_test_set_is_complete_and_in_no_other_part(pictures: Path) -> None:
     test = pictures / "pediatric" / "test"
     twin = test / "NORMAL" / "IM-0009-0001.png"  # a copy within the test set stays,
     twin.write_bytes((test / "NORMAL" / "IM-0000-0001.png").read_bytes())
     leak = pictures / "pediatric" / "train" / "PNEUMONIA" / "person900_virus_1.png"
     leak.write_bytes((test / "PNEUMONIA" / "person1_virus_1.png").read_bytes())  # one outside goes
-    rows = public(pictures)
-    tested = held_as(rows, "test")
+    rows = public_sets(pictures)
+    tested = rows_of_part(rows, "test")
     assert sorted(row["image"] for row in tested) == sorted(map(str, test.glob("*/*")))
     outside = [row for row in rows if row["part"] != "test"]
     assert {row["part"] for row in outside} == set(PARTS)
@@ -187,15 +188,15 @@ def test_the_official_test_set_comes_whole_and_is_in_no_other_part(pictures: Pat
     assert len(outside) == 160
 
 
-def test_sets_that_are_not_there_are_left_out_and_none_at_all_says_what_to_set(
+def test_missing_sets_are_left_out_and_an_error_names_data_dir_without_any(
     pictures: Path, tmp_path: Path
 ) -> None:
-    rows = parts_of(pictures / "pediatric" / "..")
+    rows = load_rows(pictures / "pediatric" / "..")
     assert {row["cohort"] for row in rows} == set(COHORTS)
     (pictures / "adult").rename(tmp_path / "elsewhere")
-    assert {row["cohort"] for row in public(pictures)} == {"pediatric"}
+    assert {row["cohort"] for row in public_sets(pictures)} == {"pediatric"}
     with pytest.raises(FileNotFoundError, match="set data_dir"):
-        public(tmp_path / "elsewhere")
+        public_sets(tmp_path / "elsewhere")
 
 
 def manifest(bundle: Path, *options: str | Path) -> subprocess.CompletedProcess[str]:
@@ -208,14 +209,14 @@ def manifest(bundle: Path, *options: str | Path) -> subprocess.CompletedProcess[
     )
 
 
-def test_the_command_writes_the_parts_of_a_folder_and_notices_a_changed_file(
+def test_the_command_writes_the_parts_of_a_folder_and_detects_changed_files(
     bundle: Path, pictures: Path
 ) -> None:
     output = pictures / "manifest.csv"
     done = manifest(bundle, output, "--data_dir", pictures)
     assert done.returncode == 0, done.stderr
     assert "test pediatric: 4 images, 2 with pneumonia, 4 patients" in done.stdout
-    wanted = {row["image"]: row["part"] for row in public(pictures)}
+    wanted = {row["image"]: row["part"] for row in public_sets(pictures)}
     assert {row["image"]: row["part"] for row in read_manifest(output)} == wanted
 
     assert "unchanged" in manifest(bundle, output, "--check").stdout
@@ -225,7 +226,7 @@ def test_the_command_writes_the_parts_of_a_folder_and_notices_a_changed_file(
     assert changed_files(read_manifest(output)) == [str(one), str(other)]
     done = manifest(bundle, output, "--check")
     assert done.returncode == 1
-    assert done.stderr == f"2 files are gone or changed, the first is {one}\n"
+    assert done.stderr == f"2 files are missing or changed, the first is {one}\n"
 
 
 def test_the_command_writes_the_parts_of_a_hospitals_dicom_files(
@@ -257,12 +258,12 @@ def test_the_command_writes_the_parts_of_a_hospitals_dicom_files(
     ("text", "complaint"),
     [
         ("image,label\nmissing.dcm,1\n", "line 2: there is no file"),
-        ("image,label\nlist.csv,yes\n", "line 2: wants image and label, the label 0 or 1"),
+        ("image,label\nlist.csv,yes\n", "line 2: expected image and label, and the label 0 or 1"),
         ("image,label\nlist.csv,1\n", "too few patients: validation, fold-0"),
         (None, "No such file"),
     ],
 )
-def test_a_list_that_cannot_be_used_gives_one_line_and_exit_1(
+def test_an_invalid_list_gives_one_line_and_exit_status_1(
     bundle: Path, tmp_path: Path, text: str | None, complaint: str
 ) -> None:
     if text:
@@ -275,8 +276,8 @@ def test_a_list_that_cannot_be_used_gives_one_line_and_exit_1(
 
 
 @pytest.mark.data
-def test_the_public_sets_have_these_parts(radiographs: Path) -> None:
-    rows = public(radiographs)
+def test_the_public_sets_have_the_documented_parts(radiographs: Path) -> None:
+    rows = public_sets(radiographs)
     counted = Counter((row["part"], row["cohort"]) for row in rows)
     ill = Counter((row["part"], row["cohort"]) for row in rows if row["label"])
     patients = {
@@ -310,8 +311,8 @@ def test_the_public_sets_have_these_parts(radiographs: Path) -> None:
 
 
 @pytest.mark.data
-def test_the_public_sets_are_parted_by_patient_and_copies_are_gone(radiographs: Path) -> None:
-    rows = public(radiographs)
+def test_the_public_sets_are_split_by_patient_and_without_copies(radiographs: Path) -> None:
+    rows = public_sets(radiographs)
     outside = [row for row in rows if row["part"] != "test"]
     assert all(len(parts) == 1 for parts in parts_by_patient(outside).values())
     assert len({row["sha256"] for row in outside}) == len(outside)
@@ -344,7 +345,7 @@ def lines_of(rows: list[Radiograph]) -> list[str]:
 def test_the_datasheet_counts_what_there_is(radiographs: Path, bundle: Path) -> None:
     said = (bundle.parent / "docs" / "datasheet.md").read_text()
     block = said.partition("<!-- parts -->")[2].partition("<!-- end of parts -->")[0]
-    rows = public(radiographs)
+    rows = public_sets(radiographs)
     assert block.strip().splitlines()[2:] == lines_of(rows)
 
     said = " ".join(said.split())

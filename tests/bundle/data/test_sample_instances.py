@@ -1,4 +1,4 @@
-"""The demonstration instances: valid, of nobody, and read both ways."""
+"""The demonstration instances are valid, synthetic and have both findings."""
 
 import subprocess
 from collections.abc import Callable
@@ -11,15 +11,15 @@ import torch
 from peers.programs import need_program
 from pydicom.dataset import Dataset
 from scripts.data.datasets import Radiograph
-from scripts.data.sample_instances import SAMPLES, Sample, build, write_samples
+from scripts.data.sample_instances import SAMPLES, Sample, build_sample, write_samples
 from scripts.data.synthetic_radiographs import (
     COMPONENTS,
     LEAST_IMAGES,
     SIDE,
     Statistics,
-    draw,
     enlarge,
-    learn,
+    fit_statistics,
+    generate,
 )
 
 from workers.prediction import Finding
@@ -30,14 +30,14 @@ PATHS = sorted(FOLDER.glob("*.dcm"))
 LARGEST = 200_000  # bytes
 
 
-def test_there_is_one_sample_of_each_kind_and_it_is_small() -> None:
+def test_there_is_one_small_sample_of_each_kind() -> None:
     assert [path.stem for path in PATHS] == sorted(sample.name for sample in SAMPLES)
     assert {pydicom.dcmread(path).Modality for path in PATHS} == {"CR", "DX", "OT"}
     assert all(path.stat().st_size < LARGEST for path in PATHS)
 
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
-def test_a_sample_says_everywhere_that_it_is_synthetic(path: Path) -> None:
+def test_a_samples_header_says_that_it_is_synthetic(path: Path) -> None:
     dataset = pydicom.dcmread(path)
     assert dataset.PatientName == "SYNTHETIC^SAMPLE"
     assert dataset.PatientID == "SYNTHETIC-1"
@@ -55,16 +55,16 @@ def test_a_sample_is_a_valid_dicom_object(path: Path) -> None:
     assert "Error" not in said.stdout + said.stderr
 
 
-def test_the_network_reads_at_least_one_sample_each_way(bundle: Path) -> None:
+def test_the_samples_have_both_findings(bundle: Path) -> None:
     predictor = Predictor(bundle, device="cpu")
     found = predictor.predict([predictor.prepare(path) for path in PATHS])
     assert {Finding.PRESENT, Finding.ABSENT} <= {prediction.finding for prediction in found}
 
 
-def test_few_images_are_refused_because_a_component_could_show_somebody() -> None:
+def test_too_few_images_are_refused_because_a_component_could_show_an_individual() -> None:
     rows = [Radiograph(image="x", label=0.0, patient="p")] * (LEAST_IMAGES - 1)
     with pytest.raises(ValueError, match="too few"):
-        learn(rows, seed=1)
+        fit_statistics(rows, seed=1)
 
 
 @pytest.fixture
@@ -79,18 +79,18 @@ def statistics() -> Statistics:
     )
 
 
-def test_a_draw_depends_on_its_seed_and_label_alone(statistics: Statistics) -> None:
-    one = draw(statistics, 1.0, seed=5)
+def test_a_synthetic_radiograph_depends_on_seed_and_label_only(statistics: Statistics) -> None:
+    one = generate(statistics, 1.0, seed=5)
     assert one.shape == (SIDE, SIDE)
     assert (one.min(), one.max()) == (0, 1)
-    assert np.array_equal(one, draw(statistics, 1.0, seed=5))
-    assert not np.array_equal(one, draw(statistics, 1.0, seed=6))
-    assert not np.array_equal(one, draw(statistics, 0.0, seed=5))
+    assert np.array_equal(one, generate(statistics, 1.0, seed=5))
+    assert not np.array_equal(one, generate(statistics, 1.0, seed=6))
+    assert not np.array_equal(one, generate(statistics, 0.0, seed=5))
 
 
-def test_the_same_draws_give_the_same_bytes(statistics: Statistics, tmp_path: Path) -> None:
+def test_the_same_images_give_the_same_bytes(statistics: Statistics, tmp_path: Path) -> None:
     def of(label: float, seed: int, rows: int, columns: int) -> np.ndarray:
-        return enlarge(draw(statistics, label, seed=seed), rows, columns, seed=seed)
+        return enlarge(generate(statistics, label, seed=seed), rows, columns, seed=seed)
 
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
@@ -101,10 +101,10 @@ def test_the_same_draws_give_the_same_bytes(statistics: Statistics, tmp_path: Pa
 
 
 @pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.name)
-def test_a_sample_holds_the_pixels_it_was_given(
+def test_a_sample_contains_the_pixels_it_was_given(
     sample: Sample, prepare: Callable[[Dataset], torch.Tensor]
 ) -> None:
     pixels = np.tile(np.linspace(0, 1, sample.columns, dtype="f4"), (sample.rows, 1))
-    tensor = prepare(build(sample, pixels))
+    tensor = prepare(build_sample(sample, pixels))
     assert (tensor[0, :, 1:] >= tensor[0, :, :-1]).all()
     assert tensor.mean() == pytest.approx(0, abs=0.02)

@@ -1,4 +1,4 @@
-"""The command predicts what is not yet predicted, and writes down each run on the test set."""
+"""The command predicts what is missing, and logs each run on the test set."""
 
 import csv
 import json
@@ -14,10 +14,10 @@ import pytest
 import torch
 from monai.bundle.config_parser import ConfigParser
 from PIL import Image
+from scripts.checksum import sha256_of
 from scripts.data.predictions import COLUMNS
-from scripts.evaluation.__main__ import bring_up_to_date
-from scripts.evaluation.report.inputs import Inputs
-from scripts.network.weights import sha256_of
+from scripts.evaluation.inputs import Inputs
+from scripts.evaluation.shipped_predictions import update_predictions
 
 SIDE = 64
 SETS = {
@@ -32,7 +32,7 @@ SETS = {
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Pictures of nothing in the layout of the public sets."""
+    """Synthetic images in the layout of the public sets."""
     folder = tmp_path_factory.mktemp("pictures")
     chance = np.random.default_rng(3)
     for name, count in SETS.items():
@@ -45,7 +45,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def copy(tmp_path: Path, bundle: Path) -> Path:
-    """The bundle for small pictures, with weights drawn at random: nothing real is touched."""
+    """A copy of the bundle for small images, with random weights."""
     copied = tmp_path / "bundle"
     for name in ("configs", "scripts"):
         shutil.copytree(bundle / name, copied / name)
@@ -80,7 +80,7 @@ def network_of(folder: Path, seed: int, item: str = "network_def") -> torch.nn.M
 
 
 def ship(folder: Path, seed: int) -> None:
-    """Put weights drawn at random where the metadata names them."""
+    """Write random weights where the metadata names them."""
     path = folder / "models" / "model.pt"
     path.parent.mkdir(exist_ok=True)
     torch.save(network_of(folder, seed).state_dict(), path)
@@ -100,7 +100,7 @@ def table(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_a_part_is_predicted_by_the_shipped_weights_or_by_a_trainings(
+def test_a_part_is_predicted_with_the_shipped_weights_or_those_of_a_training(
     copy: Path, pictures: Path
 ) -> None:
     trained = network_of(copy, seed=2, item="network_def::network")
@@ -124,7 +124,7 @@ def test_a_part_is_predicted_by_the_shipped_weights_or_by_a_trainings(
     assert not any("IM-" in value or "person" in value for row in other for value in row.values())
 
 
-def test_the_test_set_is_run_once_for_each_weights_and_each_run_is_written_down(
+def test_the_test_set_is_run_once_for_each_weights_file_and_each_run_is_logged(
     copy: Path, pictures: Path
 ) -> None:
     log = copy / "docs" / "test_runs.csv"
@@ -132,14 +132,14 @@ def test_the_test_set_is_run_once_for_each_weights_and_each_run_is_written_down(
     page = copy.parent / "docs" / "evaluation.md"
 
     first = run(copy, "scripts.evaluation", "--data_dir", str(pictures), "--draws", "20")
-    assert "test: predicted by the shipped weights" in first
+    assert "test: predicting with the shipped weights" in first
     assert len(table(tables / "test.csv")) == 8
     assert "not measured" in page.read_text()
     assert metadata_of(copy)["weights"]["sha256"][:16] in page.read_text().splitlines()[-1]
     before = table(tables / "test.csv")
 
     change(copy, calibration={"method": "platt", "temperature": 2.0, "bias": 0.25})
-    bring_up_to_date(Inputs(bundle=copy), data_dir="nowhere", again=False)
+    update_predictions(Inputs(bundle=copy), data_dir="nowhere", again=False)
     assert len(table(log)) == 1
     for was, now in zip(before, table(tables / "test.csv"), strict=True):
         assert was["logit"] == now["logit"]
@@ -147,14 +147,14 @@ def test_the_test_set_is_run_once_for_each_weights_and_each_run_is_written_down(
         assert float(now["probability"]) == pytest.approx(likely, abs=1e-6)
 
     ship(copy, seed=3)
-    bring_up_to_date(Inputs(bundle=copy), data_dir=str(pictures), again=False)
+    update_predictions(Inputs(bundle=copy), data_dir=str(pictures), again=False)
     assert [row["logit"] for row in table(tables / "test.csv")] != [row["logit"] for row in before]
     assert len(table(log)) == 2
     assert table(log)[1]["weights_sha256"] == metadata_of(copy)["weights"]["sha256"]
 
 
-def test_weights_that_are_not_those_of_the_metadata_are_not_measured(copy: Path) -> None:
+def test_weights_with_another_digest_than_the_metadatas_are_not_measured(copy: Path) -> None:
     (copy / "models" / "model.pt").write_bytes(b"others")
     with pytest.raises(ValueError, match=r"not the file that configs/metadata\.json names"):
-        bring_up_to_date(Inputs(bundle=copy), data_dir=None, again=False)
+        update_predictions(Inputs(bundle=copy), data_dir=None, again=False)
     assert not (copy / "docs" / "predictions").exists()

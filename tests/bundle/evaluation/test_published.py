@@ -1,4 +1,4 @@
-"""What docs/evaluation.md, metrics.json and the model card say is what the shipped weights do."""
+"""docs/evaluation.md, metrics.json and the model card agree with the shipped weights."""
 
 import json
 import random
@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 import torch
 from monai.bundle.config_parser import ConfigParser
-from scripts.data.manifest import held_as, parts_of
-from scripts.evaluation.__main__ import ORIGIN, runs_on_test
-from scripts.evaluation.model_card import tables
-from scripts.evaluation.report.inputs import Inputs
+from scripts.data.manifest import load_rows, rows_of_part
+from scripts.evaluation.inputs import Inputs
 from scripts.evaluation.report.measure import measure
+from scripts.evaluation.report.model_card import card_tables
 from scripts.evaluation.report.page import page
+from scripts.evaluation.run_log import read_runs
+from scripts.evaluation.shipped_predictions import ORIGIN
 
 SAMPLE = 24
 SEED = 20240611
@@ -41,11 +42,11 @@ def text(bundle: Path) -> str:
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_the_table_is_there(inputs: Inputs, name: str) -> None:
+def test_the_table_exists(inputs: Inputs, name: str) -> None:
     assert inputs.rows(name)
 
 
-def test_the_metrics_are_what_the_tables_give(inputs: Inputs, metrics: dict[str, Any]) -> None:
+def test_the_metrics_are_those_of_the_tables(inputs: Inputs, metrics: dict[str, Any]) -> None:
     assert_same(measure(inputs), metrics)
 
 
@@ -66,18 +67,18 @@ def assert_same(made: Any, published: Any, where: str = "metrics") -> None:  # n
         assert made == published, where
 
 
-def test_the_page_and_the_card_are_made_of_the_metrics(
+def test_the_page_and_the_model_card_are_those_of_the_metrics(
     inputs: Inputs, metrics: dict[str, Any], text: str
 ) -> None:
-    assert text == page(metrics, runs_on_test(inputs))
-    assert tables(metrics) in (inputs.bundle / "docs" / "README.md").read_text()
+    assert text == page(metrics, read_runs(inputs))
+    assert card_tables(metrics) in (inputs.bundle / "docs" / "README.md").read_text()
 
 
-def test_nothing_is_left_unmeasured(text: str) -> None:
+def test_no_figure_is_missing(text: str) -> None:
     assert "not measured" not in text
 
 
-def test_the_page_shows_figures_that_are_there(inputs: Inputs, text: str) -> None:
+def test_the_page_shows_all_existing_plots(inputs: Inputs, text: str) -> None:
     docs = inputs.bundle.parent / "docs"
     shown = {docs / name for name in re.findall(r"!\[[^]]+\]\(([^)]+)\)", text)}
     assert shown == set((docs / "evaluation").glob("*.svg"))
@@ -85,7 +86,7 @@ def test_the_page_shows_figures_that_are_there(inputs: Inputs, text: str) -> Non
         assert 1000 < path.stat().st_size < 200_000
 
 
-def test_the_test_sets_figures_are_right_when_counted_one_by_one(
+def test_the_test_sets_figures_are_those_counted_image_by_image(
     inputs: Inputs, metrics: dict[str, Any]
 ) -> None:
     rows = inputs.rows("test") or []
@@ -105,7 +106,7 @@ def test_the_test_sets_figures_are_right_when_counted_one_by_one(
         assert accuracy == pytest.approx(np.mean(right), abs=1.5 / len(rows))
 
 
-def test_the_tables_are_of_the_shipped_weights_and_the_run_is_in_the_log(inputs: Inputs) -> None:
+def test_the_tables_are_of_the_shipped_weights_and_the_run_is_logged(inputs: Inputs) -> None:
     metadata = inputs.metadata
     origin = json.loads((inputs.tables / ORIGIN).read_text())
     for part in ("validation", "test"):
@@ -114,10 +115,10 @@ def test_the_tables_are_of_the_shipped_weights_and_the_run_is_in_the_log(inputs:
             "temperature": metadata["calibration"]["temperature"],
             "bias": metadata["calibration"]["bias"],
         }
-    assert runs_on_test(inputs)[-1]["weights_sha256"] == metadata["weights"]["sha256"]
+    assert read_runs(inputs)[-1]["weights_sha256"] == metadata["weights"]["sha256"]
 
 
-def test_what_was_chosen_was_chosen_on_validation(inputs: Inputs) -> None:
+def test_operating_points_were_chosen_on_the_validation_part(inputs: Inputs) -> None:
     assert {row["part"] for row in inputs.rows("validation") or []} == {"validation"}
     assert {row["part"] for row in inputs.rows("test") or []} == {"test"}
     folds = {row["part"] for row in inputs.rows("cross_validation") or []}
@@ -129,7 +130,9 @@ def test_what_was_chosen_was_chosen_on_validation(inputs: Inputs) -> None:
 def test_the_shipped_weights_give_the_published_probabilities(
     inputs: Inputs, radiographs: Path
 ) -> None:
-    validation = sorted(held_as(parts_of(radiographs), "validation"), key=lambda row: row["sha256"])
+    validation = sorted(
+        rows_of_part(load_rows(radiographs), "validation"), key=lambda row: row["sha256"]
+    )
     sample = random.Random(SEED).sample(validation, SAMPLE)
     published = {row["image"]: float(row["probability"]) for row in inputs.rows("validation") or []}
     assert len(published) == len(validation)

@@ -1,21 +1,21 @@
-"""The report is made of its tables, and of nothing else: tried on tables of nobody."""
+"""The report depends on its tables only; checked on synthetic tables."""
 
 import csv
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from scripts.data.predictions import write_predictions
-from scripts.evaluation import __main__ as evaluate
-from scripts.evaluation.metrics import Results
-from scripts.evaluation.model_card import BEGIN, END
-from scripts.evaluation.report.bounds import EVERY_RENDERING
-from scripts.evaluation.report.inputs import Inputs
-from scripts.evaluation.report.measure import SECTIONS
+from scripts.data.predictions import Results, write_predictions
+from scripts.evaluation.inputs import Inputs
+from scripts.evaluation.report.measure import SECTIONS, measure
+from scripts.evaluation.report.model_card import BEGIN, END
 from scripts.evaluation.report.page import page
+from scripts.evaluation.report.robustness import EVERY_RENDERING
+from scripts.evaluation.report.write import write_report
 
 POINTS = {
     "screening": {"threshold": 0.2, "indeterminate": [0.1, 0.3]},
@@ -73,10 +73,10 @@ EXTRA: Mapping[str, Sequence[Mapping[str, Any]]] = {
 }
 
 
-def predictions_of_nobody(
+def synthetic_predictions(
     seed: int, parts: Sequence[str], cohorts: Sequence[str], skill: float = 2.0, n: int = 240
 ) -> list[dict[str, Any]]:
-    """The same radiographs for the same parts and cohorts, whatever the seed and the skill."""
+    """Predictions that have the same radiographs for the same parts and cohorts."""
     drawn = np.random.default_rng(seed)
     rows = []
     for k in range(n):
@@ -106,23 +106,21 @@ def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         writer.writerows(rows)
 
 
-@pytest.fixture
-def inputs(tmp_path: Path) -> Inputs:
+def bundle_with_tables(bundle: Path) -> Inputs:
     """A bundle with all tables, but without weights and configs other than the metadata."""
-    bundle = tmp_path / "bundle"
     for folder in ("configs", "docs/predictions"):
         (bundle / folder).mkdir(parents=True)
     (bundle / "configs" / "metadata.json").write_text(json.dumps(METADATA))
     (bundle / "docs" / "README.md").write_text(f"# Card\n\n{BEGIN}\nlast time\n{END}\n\nrest\n")
     folds, both = [f"fold-{k}" for k in range(5)], ["pediatric", "adult"]
     tables = {
-        "cross_validation": predictions_of_nobody(1, folds, both),
-        "adult_alone": predictions_of_nobody(2, folds, ["adult"], skill=0.5),
-        "adult_from_pediatric": predictions_of_nobody(3, folds, ["adult"]),
-        "pediatric_alone": predictions_of_nobody(4, ["validation"], ["pediatric"]),
-        "first_model": predictions_of_nobody(5, ["test"], ["pediatric"], skill=0.7),
-        "test": predictions_of_nobody(6, ["test"], ["pediatric"]),
-        "validation": predictions_of_nobody(7, ["validation"], both),
+        "cross_validation": synthetic_predictions(1, folds, both),
+        "adult_alone": synthetic_predictions(2, folds, ["adult"], skill=0.5),
+        "adult_from_pediatric": synthetic_predictions(3, folds, ["adult"]),
+        "pediatric_alone": synthetic_predictions(4, ["validation"], ["pediatric"]),
+        "first_model": synthetic_predictions(5, ["test"], ["pediatric"], skill=0.7),
+        "test": synthetic_predictions(6, ["test"], ["pediatric"]),
+        "validation": synthetic_predictions(7, ["validation"], both),
     }
     for name, rows in tables.items():
         write_predictions(bundle / "docs" / "predictions" / f"{name}.csv", rows)
@@ -131,41 +129,61 @@ def inputs(tmp_path: Path) -> Inputs:
     return Inputs(bundle=bundle, draws=DRAWS)
 
 
+@pytest.fixture
+def inputs(tmp_path: Path) -> Inputs:
+    """Tables of its own for a test that changes them."""
+    return bundle_with_tables(tmp_path / "bundle")
+
+
+@dataclass(frozen=True)
+class Published:
+    """The report of all tables, written once for the tests that only read it."""
+
+    inputs: Inputs
+    docs: Path
+    metrics: Mapping[str, Any]
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Published:
+    folder = tmp_path_factory.mktemp("published")
+    inputs = bundle_with_tables(folder / "bundle")
+    metrics = write_report(inputs, folder / "docs")
+    return Published(inputs=inputs, docs=folder / "docs", metrics=metrics)
+
+
 def written(inputs: Inputs, docs: Path) -> dict[str, bytes]:
-    evaluate.write(inputs, docs)
     paths = [*docs.rglob("*.*"), inputs.bundle / "docs" / "metrics.json"]
     return {path.name: path.read_bytes() for path in paths}
 
 
-def test_the_same_tables_give_the_same_bytes(inputs: Inputs, tmp_path: Path) -> None:
-    first = written(inputs, tmp_path / "one")
-    again = written(Inputs(bundle=inputs.bundle, draws=DRAWS), tmp_path / "two")
+def test_the_same_tables_give_the_same_bytes(
+    inputs: Inputs, published: Published, tmp_path: Path
+) -> None:
+    first = written(published.inputs, published.docs)
+    write_report(inputs, tmp_path / "docs")
+    again = written(inputs, tmp_path / "docs")
     assert first == again
     assert first.keys() >= {"evaluation.md", "metrics.json", "roc.svg", "confusion.svg"}
 
 
-def test_the_page_shows_its_figures_and_leaves_nothing_unmeasured(
-    inputs: Inputs, tmp_path: Path
-) -> None:
-    evaluate.write(inputs, tmp_path)
-    text = (tmp_path / "evaluation.md").read_text()
+def test_the_page_shows_its_plots_and_has_no_missing_figure(published: Published) -> None:
+    text = (published.docs / "evaluation.md").read_text()
     assert "Not a medical device" in text
-    assert "The test set chose nothing" in text
+    assert "Nothing was chosen on the test set" in text
     assert "not measured" not in text
     assert "None" not in text
     assert "nan" not in text
     shown = [line.split("](")[1].rstrip(")") for line in text.splitlines() if line[:2] == "!["]
-    assert sorted(shown) == sorted(f"evaluation/{p.name}" for p in tmp_path.glob("*/*.svg"))
+    assert sorted(shown) == sorted(f"evaluation/{p.name}" for p in published.docs.glob("*/*.svg"))
     assert len(shown) == 6
 
 
-def test_what_has_no_table_is_not_measured_and_nothing_fails(
-    inputs: Inputs, tmp_path: Path
-) -> None:
+def test_a_missing_table_is_reported_as_not_measured(inputs: Inputs, tmp_path: Path) -> None:
     for path in inputs.tables.glob("*.csv"):
         if path.name != "validation.csv":
             path.unlink()
-    metrics = evaluate.write(inputs, tmp_path)
+    metrics = write_report(inputs, tmp_path)
     text = (tmp_path / "evaluation.md").read_text()
     for section in ("robustness", "gate", "attention", "shortcuts", "adults"):
         assert metrics[section] is None
@@ -174,7 +192,7 @@ def test_what_has_no_table_is_not_measured_and_nothing_fails(
     assert text.count("not measured") > len(metrics["targets"])
 
 
-def test_figures_are_those_of_the_metadatas_calibration(inputs: Inputs) -> None:
+def test_predictions_are_scaled_by_the_metadatas_calibration(inputs: Inputs) -> None:
     results = inputs.predictions("test")
     assert results
     rows = inputs.rows("test") or []
@@ -184,7 +202,7 @@ def test_figures_are_those_of_the_metadatas_calibration(inputs: Inputs) -> None:
     assert results.probabilities == pytest.approx(probabilities, abs=1e-5)
 
 
-def test_no_image_has_a_part_in_its_own_calibration(inputs: Inputs) -> None:
+def test_no_image_takes_part_in_its_own_calibration(inputs: Inputs) -> None:
     before = inputs.predictions("cross_validation")
     rows = inputs.rows("cross_validation") or []
     for row in rows:
@@ -199,7 +217,7 @@ def test_no_image_has_a_part_in_its_own_calibration(inputs: Inputs) -> None:
     assert (before.probabilities[~here] != after.probabilities[~here]).all()
 
 
-def test_each_section_says_what_its_table_says(inputs: Inputs) -> None:
+def test_each_section_is_computed_from_its_table(inputs: Inputs) -> None:
     found = {name: SECTIONS[name](inputs) for name in ("robustness", "gate", "attention")}
     near = {name: each["within"]["value"] for name, each in found["robustness"].items()}
     assert near == {"JPEG 8 bit": 1.0, "JPEG 2000": 0.5, EVERY_RENDERING: 0.5}
@@ -221,7 +239,7 @@ def test_each_section_says_what_its_table_says(inputs: Inputs) -> None:
     assert corners["mean_change"] == {"normal": 0, "pneumonia": pytest.approx(-0.1)}
 
 
-def test_better_training_shows_as_a_difference_with_an_interval(inputs: Inputs) -> None:
+def test_a_better_training_has_a_positive_difference_with_an_interval(inputs: Inputs) -> None:
     adults = SECTIONS["adults"](inputs)
     gain = adults["adult_alone"]["joint_minus_this"]
     assert 0 < gain["ci95"][0] < gain["value"] < gain["ci95"][1]
@@ -235,7 +253,7 @@ def test_better_training_shows_as_a_difference_with_an_interval(inputs: Inputs) 
     )
 
 
-def test_giving_up_more_leaves_the_surer_ones(inputs: Inputs) -> None:
+def test_accuracy_rises_with_the_share_abstained(inputs: Inputs) -> None:
     curve = SECTIONS["coverage"](inputs)["test"]
     assert [each["abstained"] for each in curve] == [round(0.05 * k, 2) for k in range(11)]
     assert curve[-1]["accuracy"] > curve[0]["accuracy"]
@@ -243,7 +261,7 @@ def test_giving_up_more_leaves_the_surer_ones(inputs: Inputs) -> None:
     assert curve[0]["accuracy"] == pytest.approx(whole)
 
 
-def test_the_worst_errors_are_numbers_and_the_worst_come_first(inputs: Inputs) -> None:
+def test_the_most_confident_errors_are_listed_first_and_without_images(inputs: Inputs) -> None:
     worst = SECTIONS["worst_errors"](inputs)
     missed = [each["probability"] for each in worst["false_negatives"]]
     alarms = [each["probability"] for each in worst["false_positives"]]
@@ -253,9 +271,9 @@ def test_the_worst_errors_are_numbers_and_the_worst_come_first(inputs: Inputs) -
     assert worst["false_negatives"][0].keys() == {"image", "kind", "probability"}
 
 
-def test_the_model_card_gets_the_tables_between_its_markers(inputs: Inputs, tmp_path: Path) -> None:
-    metrics = evaluate.write(inputs, tmp_path)
-    card = (inputs.bundle / "docs" / "README.md").read_text()
+def test_the_tables_are_written_between_the_model_cards_markers(published: Published) -> None:
+    metrics = published.metrics
+    card = (published.inputs.bundle / "docs" / "README.md").read_text()
     assert card.startswith("# Card\n")
     assert card.endswith(f"{END}\n\nrest\n")
     assert "last time" not in card
@@ -263,14 +281,14 @@ def test_the_model_card_gets_the_tables_between_its_markers(inputs: Inputs, tmp_
     assert f"{auc['value']:.4f} ({auc['ci95'][0]:.4f} to {auc['ci95'][1]:.4f})" in card
 
 
-def test_targets_are_held_against_figures_that_are_not_rounded_up(inputs: Inputs) -> None:
-    rows = predictions_of_nobody(6, ["test"], ["pediatric"])
+def test_targets_are_compared_with_figures_that_are_not_rounded_up(inputs: Inputs) -> None:
+    rows = synthetic_predictions(6, ["test"], ["pediatric"])
     for row in rows:
         row["logit"] = 9 if row["label"] else -9
     rows[1]["logit"] = -9
     write_predictions(inputs.tables / "test.csv", rows)
     metrics = {"sets": SECTIONS["sets"](inputs)}
-    from_targets = {each["target"]: each for each in evaluate.measure(inputs)["targets"]}
+    from_targets = {each["target"]: each for each in measure(inputs)["targets"]}
     auc = from_targets["official test set: AUC"]
     assert auc["value"] == metrics["sets"]["test"]["overall"]["auc"]["value"]
     assert auc["reached"] is True
@@ -278,7 +296,6 @@ def test_targets_are_held_against_figures_that_are_not_rounded_up(inputs: Inputs
     assert from_targets["cross-validation on children: AUC, mean of 5 folds"]["reached"] is False
 
 
-def test_the_page_is_made_of_the_published_figures_alone(inputs: Inputs, tmp_path: Path) -> None:
-    evaluate.write(inputs, tmp_path)
-    metrics = json.loads((inputs.bundle / "docs" / "metrics.json").read_text())
-    assert page(metrics, []) == (tmp_path / "evaluation.md").read_text()
+def test_the_page_depends_on_the_published_figures_only(published: Published) -> None:
+    metrics = json.loads((published.inputs.bundle / "docs" / "metrics.json").read_text())
+    assert page(metrics, []) == (published.docs / "evaluation.md").read_text()

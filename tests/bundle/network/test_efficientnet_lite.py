@@ -1,8 +1,8 @@
-"""The network: its size, the evidence its logit is the mean of, and what holds still."""
+"""The network of one member: its size, its padding and its frozen layers."""
 
 import pytest
 import torch
-from scripts.network.efficientnet_lite import WIDTH, EfficientNetLite, SameConv2d
+from scripts.network.efficientnet_lite import LAST_CHANNELS, EfficientNetLite, SameConv2d
 from torch import Tensor, nn
 
 PARAMETERS = 3_371_713  # EfficientNet-Lite0's without 1,000 classes and two of three colours
@@ -18,18 +18,18 @@ def images(count: int, side: int = 64) -> Tensor:
     return torch.rand(count, 1, side, side, generator=torch.Generator().manual_seed(2)) * 2 - 1
 
 
-def test_the_network_has_the_size_that_is_promised(network: EfficientNetLite) -> None:
+def test_the_network_has_the_documented_number_of_parameters(network: EfficientNetLite) -> None:
     assert sum(parameter.numel() for parameter in network.parameters()) == PARAMETERS
 
 
 @pytest.mark.parametrize(("side", "positions"), [(64, 2), (224, 7), (225, 8), (97, 4)])
-def test_any_size_gives_one_logit_and_a_map_of_a_32nd(
+def test_any_image_size_gives_one_logit_and_a_map_of_a_32nd_of_it(
     network: EfficientNetLite, side: int, positions: int
 ) -> None:
     network.eval()
     with torch.inference_mode():
         assert network(images(2, side)).shape == (2, 1)
-        assert network.maps(images(2, side)).shape == (2, WIDTH, positions, positions)
+        assert network.maps(images(2, side)).shape == (2, LAST_CHANNELS, positions, positions)
 
 
 def test_the_logit_is_the_mean_of_the_evidence_at_each_position(network: EfficientNetLite) -> None:
@@ -45,7 +45,7 @@ def test_the_logit_is_the_mean_of_the_evidence_at_each_position(network: Efficie
 
 @pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (5, 1), (3, 2), (5, 2)])
 @pytest.mark.parametrize("side", [7, 8, 16])
-def test_what_is_odd_of_the_padding_goes_to_the_right_and_to_the_bottom(
+def test_an_odd_pixel_of_padding_is_at_the_right_and_at_the_bottom(
     kernel: int, stride: int, side: int
 ) -> None:
     convolution = SameConv2d(1, 1, kernel, stride=stride)
@@ -64,10 +64,10 @@ def states(network: EfficientNetLite) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("blocks", [-1, 0, 3, 16])
-def test_what_holds_still_keeps_weights_and_statistics_while_the_rest_learns(
+def test_frozen_layers_keep_weights_and_statistics_while_the_others_are_trained(
     network: EfficientNetLite, blocks: int
 ) -> None:
-    network.hold_still(blocks).train()
+    network.freeze(blocks).train()
     before = states(network)
     optimizer = torch.optim.SGD([p for p in network.parameters() if p.requires_grad], lr=0.1)
     network(images(4)).square().sum().backward()
@@ -85,17 +85,17 @@ def test_what_holds_still_keeps_weights_and_statistics_while_the_rest_learns(
     assert len(moved & rest) > 0.8 * len(rest)
 
 
-def test_what_holds_still_stays_so_when_a_validation_comes_between(
+def test_frozen_layers_stay_frozen_after_a_validation(
     network: EfficientNetLite,
 ) -> None:
-    network.hold_still(2).eval()
+    network.freeze(2).eval()
     network.train()
     assert network.blocks[2].training
     assert not any(part.training for part in [*network.stem, *network.blocks[1].modules()])
 
 
 @pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (5, 1), (5, 2)])
-def test_a_depthwise_convolution_of_bfloat16_goes_back_as_float32_does(
+def test_the_gradient_of_a_bfloat16_depthwise_convolution_is_that_of_float32(
     kernel: int, stride: int
 ) -> None:
     torch.manual_seed(3)
@@ -117,7 +117,7 @@ def test_a_depthwise_convolution_of_bfloat16_goes_back_as_float32_does(
         assert exact.norm() > 0
 
 
-def test_dropout_changes_training_and_nothing_else(network: EfficientNetLite) -> None:
+def test_dropout_is_active_in_training_only(network: EfficientNetLite) -> None:
     network.eval()
     with torch.inference_mode():
         assert torch.equal(network(images(2)), network(images(2)))

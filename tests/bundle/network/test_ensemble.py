@@ -1,13 +1,13 @@
-"""What one pass tells: the finding, where it comes from, what the picture is."""
+"""One forward pass gives the logit, the attention map and the gate's outputs."""
 
 from pathlib import Path
 
 import pytest
 import torch
-from scripts.network.batchnorm_folding import FoldedInferer
+from scripts.network.batchnorm_folding import BatchNormFoldingInferer
 from scripts.network.efficientnet_lite import EfficientNetLite
-from scripts.network.ensemble import SCOPE, Logits, Reader, spread_of
-from scripts.training.package_weights import packed
+from scripts.network.ensemble import SCOPE_CLASSES, Ensemble, LogitsOnly, channel_statistics
+from scripts.training.package_weights import to_half_precision
 
 from service.reasons import Reason
 
@@ -15,7 +15,7 @@ SIDE = 96
 
 
 def trained(seed: int) -> EfficientNetLite:
-    """A network as a training might leave it: the first blocks as they were, the rest its own."""
+    """A network after a training in which the first three blocks were frozen."""
     torch.manual_seed(4)
     network = EfficientNetLite()
     torch.manual_seed(seed)
@@ -31,8 +31,8 @@ def networks() -> list[EfficientNetLite]:
 
 
 @pytest.fixture(scope="module")
-def reader(networks: list[EfficientNetLite]) -> Reader:
-    made = Reader(EfficientNetLite(), members=2)
+def ensemble(networks: list[EfficientNetLite]) -> Ensemble:
+    made = Ensemble(EfficientNetLite(), members=2)
     for index, network in enumerate(networks):
         made.load_member(index, network)
     return made.eval()
@@ -43,84 +43,88 @@ def images() -> torch.Tensor:
     return torch.rand(3, 1, SIDE, SIDE, generator=torch.Generator().manual_seed(5)) * 2 - 1
 
 
-def test_the_finding_is_the_mean_of_what_each_training_says_by_itself(
-    reader: Reader, networks: list[EfficientNetLite], images: torch.Tensor
+def test_the_logit_is_the_mean_of_the_members_logits(
+    ensemble: Ensemble, networks: list[EfficientNetLite], images: torch.Tensor
 ) -> None:
     with torch.inference_mode():
         alone = torch.stack([network(images) for network in networks])
-        torch.testing.assert_close(reader(images)["pred"], alone.mean(0))
-        assert torch.equal(Logits(reader)(images), reader(images)["pred"])
+        torch.testing.assert_close(ensemble(images)["pred"], alone.mean(0))
+        assert torch.equal(LogitsOnly(ensemble)(images), ensemble(images)["pred"])
     assert float((alone[0] - alone[1]).abs().max()) > 1e-5
 
 
-def test_a_training_that_changed_the_shared_blocks_is_no_member(reader: Reader) -> None:
+def test_a_training_that_changed_the_shared_blocks_is_refused(ensemble: Ensemble) -> None:
     torch.manual_seed(9)
-    with pytest.raises(ValueError, match="training 1 did not hold its first blocks still"):
-        reader.load_member(1, EfficientNetLite())
+    with pytest.raises(ValueError, match="training 1 did not keep its first blocks frozen"):
+        ensemble.load_member(1, EfficientNetLite())
 
 
-def test_the_evidence_has_the_logit_for_its_mean(reader: Reader, images: torch.Tensor) -> None:
+def test_the_mean_of_the_attention_map_is_the_logit(
+    ensemble: Ensemble, images: torch.Tensor
+) -> None:
     with torch.inference_mode():
-        told = reader(images)
-    assert told["attention"].shape == (3, 1, SIDE // 32, SIDE // 32)
-    torch.testing.assert_close(told["attention"].mean((2, 3)), told["pred"])
+        outputs = ensemble(images)
+    assert outputs["attention"].shape == (3, 1, SIDE // 32, SIDE // 32)
+    torch.testing.assert_close(outputs["attention"].mean((2, 3)), outputs["pred"])
 
 
-def test_each_picture_is_judged_by_itself(reader: Reader, images: torch.Tensor) -> None:
+def test_each_image_of_a_batch_is_independent_of_the_others(
+    ensemble: Ensemble, images: torch.Tensor
+) -> None:
     with torch.inference_mode():
-        together = reader(images)
-        alone = reader(images[1:2])
+        together = ensemble(images)
+        alone = ensemble(images[1:2])
     for key, value in together.items():
         assert len(value) == len(images)
         torch.testing.assert_close(value[1:2], alone[key], atol=1e-4, rtol=1e-4)
 
 
-def test_every_answer_of_the_gate_is_a_reason_of_the_service() -> None:
-    assert SCOPE[0] is None
-    assert {str(code) for code in SCOPE[1:]} <= {str(reason) for reason in Reason}
+def test_every_class_of_the_gate_is_a_reason_of_the_service() -> None:
+    assert SCOPE_CLASSES[0] is None
+    assert {str(code) for code in SCOPE_CLASSES[1:]} <= {str(reason) for reason in Reason}
 
 
-def test_what_lies_where_the_training_radiographs_lie_is_near(reader: Reader) -> None:
+def test_images_like_the_training_radiographs_have_a_small_distance(ensemble: Ensemble) -> None:
     chance = torch.Generator().manual_seed(6)
     maps = torch.randn(500, 112, 4, 4, generator=chance)
-    spreads = spread_of(maps)
-    reader.scope.mean.copy_(spreads.mean(0))
-    reader.scope.whitening.copy_(torch.diag(1 / spreads.std(0)))
+    spreads = channel_statistics(maps)
+    ensemble.scope.mean.copy_(spreads.mean(0))
+    ensemble.scope.whitening.copy_(torch.diag(1 / spreads.std(0)))
     with torch.inference_mode():
-        near, far = reader.scope(maps)[1], reader.scope(maps * 3 + 2)[1]
+        near, far = ensemble.scope(maps)[1], ensemble.scope(maps * 3 + 2)[1]
     assert float(near.mean()) == pytest.approx(1, abs=0.05)
     assert float(far.min()) > float(near.max()) * 5
 
 
-def test_what_is_stored_is_half_as_large_and_nearly_the_same(
-    reader: Reader, images: torch.Tensor, tmp_path: Path
+def test_stored_weights_are_half_as_large_and_nearly_the_same(
+    ensemble: Ensemble, images: torch.Tensor, tmp_path: Path
 ) -> None:
-    torch.save(reader.state_dict(), tmp_path / "whole.pt")
-    torch.save(packed(reader.state_dict()), tmp_path / "packed.pt")
+    torch.save(ensemble.state_dict(), tmp_path / "whole.pt")
+    torch.save(to_half_precision(ensemble.state_dict()), tmp_path / "packed.pt")
     sizes = [(tmp_path / name).stat().st_size for name in ("whole.pt", "packed.pt")]
     assert sizes[1] < 0.55 * sizes[0]
-    again = Reader(EfficientNetLite(), members=2).eval()
+    again = Ensemble(EfficientNetLite(), members=2).eval()
     again.load_state_dict(torch.load(tmp_path / "packed.pt", weights_only=True))
     assert all(tensor.dtype != torch.float16 for tensor in again.state_dict().values())
     with torch.inference_mode():
         torch.testing.assert_close(
-            again(images)["pred"], reader(images)["pred"], atol=5e-3, rtol=5e-3
+            again(images)["pred"], ensemble(images)["pred"], atol=5e-3, rtol=5e-3
         )
 
 
-def test_the_folded_reader_tells_the_same(reader: Reader, images: torch.Tensor) -> None:
-    inferer = FoldedInferer()
+def test_the_folded_ensemble_has_the_same_outputs(ensemble: Ensemble, images: torch.Tensor) -> None:
+    inferer = BatchNormFoldingInferer()
     with torch.inference_mode():
-        told, plain = inferer(images, reader), reader(images)
-        again = inferer(images[:1], reader)
+        outputs, plain = inferer(images, ensemble), ensemble(images)
+        again = inferer(images[:1], ensemble)
     assert not any(isinstance(part, torch.nn.BatchNorm2d) for part in inferer._folded.modules())
     for key, value in plain.items():
-        torch.testing.assert_close(told[key], value, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(outputs[key], value, atol=1e-4, rtol=1e-4)
         torch.testing.assert_close(again[key], value[:1], atol=1e-4, rtol=1e-4)
 
 
-def test_another_network_is_folded_anew(images: torch.Tensor) -> None:
-    inferer = FoldedInferer()
+def test_another_network_is_folded_again(images: torch.Tensor) -> None:
+    inferer = BatchNormFoldingInferer()
     with torch.inference_mode():
         for seed in (1, 2):
             network = trained(seed)

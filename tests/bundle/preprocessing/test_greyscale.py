@@ -9,8 +9,8 @@ from peers.pictures import chest
 from pydicom.dataset import Dataset
 from pydicom.pixels import apply_windowing
 from pydicom.sequence import Sequence
-from scripts.preprocessing.greyscale import grey_table
-from scripts.preprocessing.pixel_header import review
+from scripts.preprocessing.greyscale import luminance_table
+from scripts.preprocessing.pixel_header import read_pixel_header
 
 Prepare = Callable[[bytes | Dataset], torch.Tensor]
 
@@ -38,7 +38,7 @@ def test_the_tensor_is_the_networks_size_and_fills_its_range(prepare: Prepare) -
     assert (tensor.min(), tensor.max()) == (-1, 1)
 
 
-def test_bone_is_bright_in_monochrome1_and_monochrome2_alike(prepare: Prepare) -> None:
+def test_bone_is_bright_in_monochrome1_and_in_monochrome2(prepare: Prepare) -> None:
     plain = prepare(make_cr(photometric="MONOCHROME2"))
     inverted = prepare(make_cr(photometric="MONOCHROME1"))
     torch.testing.assert_close(inverted, plain, atol=1e-5, rtol=0)
@@ -56,7 +56,7 @@ def test_presentation_lut_shape_inverse_inverts_once(prepare: Prepare) -> None:
     )
 
 
-def test_signed_pixels_read_as_unsigned_ones(prepare: Prepare) -> None:
+def test_signed_pixels_give_the_same_tensor_as_unsigned_ones(prepare: Prepare) -> None:
     torch.testing.assert_close(prepare(make_cr(signed=True)), prepare(make_cr()))
 
 
@@ -67,21 +67,23 @@ def test_the_number_of_bits_changes_nothing_but_the_rounding(prepare: Prepare, b
 
 
 @pytest.mark.parametrize("signed", [False, True])
-def test_overlay_bits_above_the_stored_ones_are_not_seen(prepare: Prepare, *, signed: bool) -> None:
+def test_overlay_bits_above_the_stored_ones_are_ignored(prepare: Prepare, *, signed: bool) -> None:
     plain = make_cr(signed=signed)
     words = np.frombuffer(plain.PixelData, "<u2") & 0x0FFF
     drawn = words | (np.arange(words.size) % 7 == 0).astype("<u2") << 13
     torch.testing.assert_close(prepare(with_values(plain, drawn)), prepare(plain))
 
 
-def test_stored_bits_may_sit_at_the_top_of_the_word(prepare: Prepare) -> None:
+def test_stored_bits_may_be_at_the_top_of_the_word(prepare: Prepare) -> None:
     plain = make_cr()
     shifted = with_values(plain, np.frombuffer(plain.PixelData, "<u2") << 4)
     shifted.HighBit = 15
     torch.testing.assert_close(prepare(shifted), prepare(plain))
 
 
-def test_a_modality_lut_sequence_reads_as_the_rescale_it_tabulates(prepare: Prepare) -> None:
+def test_a_modality_lut_sequence_is_equivalent_to_the_rescale_it_tabulates(
+    prepare: Prepare,
+) -> None:
     rescaled, tabulated = make_cr(), make_cr()
     rescaled.RescaleSlope, rescaled.RescaleIntercept, rescaled.RescaleType = 3, 10, "US"
     tabulated.ModalityLUTSequence = lut(0, [3 * value + 10 for value in range(4096)])
@@ -103,7 +105,7 @@ def test_a_negative_rescale_slope_inverts(prepare: Prepare) -> None:
     torch.testing.assert_close(prepare(turned), -prepare(make_cr()), atol=GREY_LEVEL * 2, rtol=0)
 
 
-def test_a_voi_lut_bends_the_tones_and_comes_before_the_window(prepare: Prepare) -> None:
+def test_a_voi_lut_is_applied_and_takes_precedence_over_the_window(prepare: Prepare) -> None:
     plain, bent = make_cr(), make_cr()
     bent.VOILUTSequence = lut(0, [int((value / 4095) ** 2 * 65535) for value in range(4096)])
     bent.WindowCenter, bent.WindowWidth = 5, 10  # would clip everything
@@ -121,7 +123,7 @@ def test_windows_are_those_of_the_standard(function: str, *, signed: bool) -> No
     dataset.VOILUTFunction = function
     values = np.frombuffer(dataset.PixelData, "<i2" if signed else "<u2")
     dataset.BitsStored, dataset.HighBit = 12, 11
-    table = grey_table(review(dataset), dataset, values.view("<u2"))
+    table = luminance_table(read_pixel_header(dataset), dataset, values.view("<u2"))
     expected = apply_windowing(values.astype(int) * 2 - 100, dataset)
     low, high = (-4196, 3994) if signed else (-100, 8090)  # 12 bits, rescaled
     np.testing.assert_allclose(
@@ -132,13 +134,13 @@ def test_windows_are_those_of_the_standard(function: str, *, signed: bool) -> No
 @pytest.mark.parametrize(
     ("centre", "width"), [(0, 1), (1e9, 1), (-5000, 300), (100, 0), (100, -5), ("", "")]
 )
-def test_an_absurd_window_is_not_used(prepare: Prepare, centre: object, width: object) -> None:
+def test_an_implausible_window_is_ignored(prepare: Prepare, centre: object, width: object) -> None:
     odd = make_cr()
     odd.WindowCenter, odd.WindowWidth = centre, width
     torch.testing.assert_close(prepare(odd), prepare(make_cr()))
 
 
-def test_of_several_windows_the_first_counts(prepare: Prepare) -> None:
+def test_the_first_of_several_windows_is_used(prepare: Prepare) -> None:
     one, two = make_cr(), make_cr()
     one.WindowCenter, one.WindowWidth = 1500, 2000
     two.WindowCenter, two.WindowWidth = [1500, 3000], [2000, 500]
@@ -146,7 +148,7 @@ def test_of_several_windows_the_first_counts(prepare: Prepare) -> None:
 
 
 @pytest.mark.parametrize("slope", [0, "", float("nan")])
-def test_a_rescale_that_is_junk_is_not_used(prepare: Prepare, slope: object) -> None:
+def test_an_invalid_rescale_is_ignored(prepare: Prepare, slope: object) -> None:
     odd = make_cr()
     odd.RescaleIntercept = 10
     odd.add_new("RescaleSlope", "FD", slope) if slope != "" else setattr(odd, "RescaleSlope", "")
@@ -154,7 +156,7 @@ def test_a_rescale_that_is_junk_is_not_used(prepare: Prepare, slope: object) -> 
     torch.testing.assert_close(prepare(odd), prepare(make_cr()))
 
 
-def test_any_two_windows_that_clip_nothing_give_one_tensor(prepare: Prepare) -> None:
+def test_windows_that_clip_nothing_give_the_same_tensor(prepare: Prepare) -> None:
     narrow, wide = make_cr(), make_cr()
     narrow.WindowCenter, narrow.WindowWidth = 2048, 4097
     wide.WindowCenter, wide.WindowWidth = 3000, 12000
@@ -172,7 +174,7 @@ def test_padding_is_black_in_monochrome1_too(prepare: Prepare) -> None:
 
 
 @pytest.mark.parametrize("planar", [0, 1])
-def test_grey_in_three_colours_reads_as_grey(prepare: Prepare, planar: int) -> None:
+def test_grey_in_three_colours_gives_the_same_tensor_as_grey(prepare: Prepare, planar: int) -> None:
     colour = make_sc(photometric="RGB")
     if planar:
         pixels = np.frombuffer(colour.PixelData, "u1").reshape(384, 320, 3)
@@ -181,7 +183,7 @@ def test_grey_in_three_colours_reads_as_grey(prepare: Prepare, planar: int) -> N
     torch.testing.assert_close(prepare(colour), prepare(make_sc()), atol=1e-5, rtol=0)
 
 
-def test_ybr_reads_as_its_luma(prepare: Prepare) -> None:
+def test_ybr_is_reduced_to_its_luma(prepare: Prepare) -> None:
     colour = make_sc(photometric="RGB")
     pixels = np.frombuffer(colour.PixelData, "u1").reshape(384, 320, 3).copy()
     pixels[..., 1:] = 128
@@ -190,7 +192,7 @@ def test_ybr_reads_as_its_luma(prepare: Prepare) -> None:
     torch.testing.assert_close(prepare(colour), prepare(make_sc()), atol=1e-5, rtol=0)
 
 
-def test_a_palette_is_looked_up(prepare: Prepare) -> None:
+def test_a_palette_is_applied(prepare: Prepare) -> None:
     palette = make_sc()
     palette.PhotometricInterpretation = "PALETTE COLOR"
     for colour in ("Red", "Green", "Blue"):
@@ -200,7 +202,7 @@ def test_a_palette_is_looked_up(prepare: Prepare) -> None:
     torch.testing.assert_close(prepare(palette), -prepare(make_sc()), atol=2 / 255, rtol=0)
 
 
-def test_resizing_counts_every_pixel(prepare: Prepare) -> None:
+def test_resizing_uses_every_pixel(prepare: Prepare) -> None:
     """A fine checkerboard is its mean; point sampling would show squares."""
     plain = make_cr(rows=1920, columns=1920, bits_stored=12)
     values = np.frombuffer(plain.PixelData, "<u2").reshape(1920, 1920).astype(int)

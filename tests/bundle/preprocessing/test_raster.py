@@ -10,7 +10,7 @@ from peers.objects import make_sc
 from peers.pictures import chest
 from PIL import Image
 from pydicom.dataset import Dataset
-from scripts.refusal import unreadable_behind
+from scripts.refusal import find_refusal
 
 Prepare = Callable[[bytes | Dataset], torch.Tensor]
 
@@ -26,17 +26,17 @@ def png(image: Image.Image, **options: object) -> bytes:
 def code_of(prepare: Prepare, given: bytes) -> str:
     with pytest.raises(Exception) as raised:  # noqa: PT011 -- MONAI wraps it
         prepare(given)
-    unreadable = unreadable_behind(raised.value)
-    assert unreadable is not None
-    return unreadable.code
+    refusal = find_refusal(raised.value)
+    assert refusal is not None
+    return refusal.code
 
 
-def test_a_png_reads_as_the_dicom_of_the_same_pixels(prepare: Prepare) -> None:
+def test_a_png_gives_the_same_tensor_as_dicom_of_the_same_pixels(prepare: Prepare) -> None:
     torch.testing.assert_close(prepare(png(Image.fromarray(PICTURE))), prepare(make_sc()))
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA", "P", "I;16"])
-def test_every_kind_of_png_reads_alike(prepare: Prepare, mode: str) -> None:
+def test_every_kind_of_png_gives_the_same_tensor(prepare: Prepare, mode: str) -> None:
     grey = Image.fromarray(PICTURE)
     image = (
         Image.fromarray(PICTURE.astype("u2") * 257)
@@ -55,13 +55,13 @@ def test_a_png_of_one_bit_is_read(prepare: Prepare) -> None:
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
-def test_every_kind_of_jpeg_reads_alike(prepare: Prepare, mode: str) -> None:
+def test_every_kind_of_jpeg_gives_nearly_the_same_tensor(prepare: Prepare, mode: str) -> None:
     grey = Image.fromarray(PICTURE)
     tensor = prepare(png(grey.convert(mode), format="JPEG", quality=95))
     assert (tensor - prepare(png(grey))).abs().mean() < 0.02
 
 
-def test_exif_orientation_sets_the_picture_upright(prepare: Prepare) -> None:
+def test_exif_orientation_is_applied(prepare: Prepare) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # the camera was turned: rotate by 90 degrees to show
     turned = Image.fromarray(np.rot90(PICTURE))
@@ -77,7 +77,7 @@ def test_transparent_is_black(prepare: Prepare) -> None:
 
 
 def bomb(side: int) -> bytes:
-    """A PNG that says it is huge and holds nothing."""
+    """A PNG whose header states a huge size, with almost no data."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         checksum = struct.pack(">I", zlib.crc32(kind + content))

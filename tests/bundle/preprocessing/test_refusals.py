@@ -1,4 +1,4 @@
-"""Bad input leads to a coded refusal: nothing else is raised, nothing large is allocated."""
+"""Invalid input is refused with a code, without another exception or a large allocation."""
 
 import random
 import struct
@@ -24,7 +24,7 @@ from pydicom.uid import (
     RLELossless,
 )
 from scripts.preprocessing.codestream import check_codestream
-from scripts.refusal import Code, UnreadableRadiographError, unreadable_behind
+from scripts.refusal import RadiographRefusedError, RefusalCode, find_refusal
 
 from service.reasons import Reason
 
@@ -33,14 +33,14 @@ AsFile = Callable[[Dataset], bytes]
 
 
 def code_of(prepare: Prepare, given: bytes | Dataset) -> str | None:
-    """The code of the refusal; None if it was read. Anything else that is raised fails the test."""
+    """The code of the refusal, or None; any other exception fails the test."""
     try:
         prepare(given)
     except Exception as error:
-        unreadable = unreadable_behind(error)
-        if unreadable is None:
+        refusal = find_refusal(error)
+        if refusal is None:
             raise
-        return unreadable.code
+        return refusal.code
     return None
 
 
@@ -84,7 +84,7 @@ def without(*keywords: str) -> Dataset:
     ],
     ids=lambda given: given if isinstance(given, str) else "",
 )
-def test_a_header_that_cannot_be_right_is_refused_with_its_code(
+def test_an_invalid_header_is_refused_with_its_code(
     prepare: Prepare, dataset: Dataset, code: str
 ) -> None:
     assert code_of(prepare, dataset) == code
@@ -106,12 +106,12 @@ def test_video_is_not_supported(prepare: Prepare) -> None:
 @pytest.mark.parametrize(
     "given", [b"", b"x", b"Dear sir or madam" * 20, b"%PDF-1.7" + bytes(400), b"\x89PNG" * 50]
 )
-def test_what_is_no_picture_is_not_supported(prepare: Prepare, given: bytes) -> None:
+def test_a_file_that_is_not_an_image_is_not_supported(prepare: Prepare, given: bytes) -> None:
     assert code_of(prepare, given) == "pixel-format-unsupported"
 
 
 @pytest.mark.parametrize("header", ["charset", "uid", "date", "number"])
-def test_nonsense_elsewhere_in_the_header_does_no_harm(
+def test_invalid_elements_elsewhere_in_the_header_are_ignored(
     prepare: Prepare, header: str, as_file: AsFile
 ) -> None:
     dataset = make_cr()
@@ -160,12 +160,12 @@ def test_a_codestream_that_asks_for_more_than_the_header_is_never_decoded() -> N
     frame = bytearray(encode_frame(encode(make_cr(), JPEG2000Lossless)))
     at = frame.index(b"\xff\x51") + 6  # Xsiz and Ysiz follow Lsiz and Rsiz
     frame[at : at + 8] = struct.pack(">II", 60000, 60000)
-    with pytest.raises(UnreadableRadiographError, match="size"):
+    with pytest.raises(RadiographRefusedError, match="size"):
         check_codestream(bytes(frame), 384, 320)
 
 
 def of_fixed_name(dataset: Dataset) -> Dataset:
-    """Have the same damage each time: GDCM may abort the process on damage that nobody has met."""
+    """Fix the UIDs, so that the damage is the same each time: GDCM may abort on some damage."""
     for number, level in enumerate(("SOP", "Series", "Study"), 1):
         setattr(dataset, f"{level}InstanceUID", f"1.2.826.0.1.3680043.8.498.{number}")
     dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
@@ -173,7 +173,7 @@ def of_fixed_name(dataset: Dataset) -> Dataset:
 
 
 @pytest.mark.parametrize("uid", [*SYNTAXES, ExplicitVRLittleEndian], ids=lambda uid: uid.keyword)
-def test_damaged_bytes_are_read_or_refused_but_never_raise_anything_else(
+def test_damaged_bytes_are_decoded_or_refused_without_another_exception(
     prepare: Prepare, uid: UID, as_file: AsFile
 ) -> None:
     chance = random.Random(11)
@@ -200,14 +200,14 @@ def encode_frame(dataset: Dataset) -> bytes:
     return get_frame(dataset.PixelData, 0, number_of_frames=1)
 
 
-def test_one_bright_pixel_in_the_dark_is_still_blank(prepare: Prepare) -> None:
+def test_an_image_with_one_bright_pixel_is_blank(prepare: Prepare) -> None:
     values = np.zeros(384 * 320, "<u2")
     values[1000] = 4095
     assert code_of(prepare, changed(PixelData=values.tobytes())) == "blank-image"
 
 
 def test_every_code_is_a_reason_of_the_service() -> None:
-    assert {Reason(code) for code in Code} == {
+    assert {Reason(code) for code in RefusalCode} == {
         Reason.NO_PIXELS,
         Reason.MULTI_FRAME,
         Reason.SIZE,

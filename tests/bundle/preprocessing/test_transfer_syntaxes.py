@@ -20,7 +20,7 @@ def named(uid: UID) -> str:
 
 
 @pytest.mark.parametrize("uid", [*NATIVE, *LOSSLESS], ids=named)
-def test_a_lossless_syntax_gives_the_very_same_tensor(prepare: Prepare, uid: UID) -> None:
+def test_a_lossless_syntax_gives_the_same_tensor(prepare: Prepare, uid: UID) -> None:
     plain = make_cr()
     assert torch.equal(prepare(encode(plain, uid)), prepare(plain))
 
@@ -33,7 +33,7 @@ def test_a_lossy_syntax_gives_nearly_the_same_tensor(prepare: Prepare, uid: UID)
 
 
 @pytest.mark.parametrize("uid", LOSSLESS, ids=named)
-def test_signed_pixels_survive_lossless_compression(prepare: Prepare, uid: UID) -> None:
+def test_lossless_compression_preserves_signed_pixels(prepare: Prepare, uid: UID) -> None:
     plain = make_cr(signed=True)
     try:
         encoded = encode(plain, uid)
@@ -45,14 +45,14 @@ def test_signed_pixels_survive_lossless_compression(prepare: Prepare, uid: UID) 
 @pytest.mark.parametrize(
     "uid", [uid for uid in COMPRESSED if uid.keyword.startswith("JPEG")], ids=named
 )
-def test_compressed_colour_reads_as_grey(prepare: Prepare, uid: UID) -> None:
+def test_compressed_colour_is_converted_to_grey(prepare: Prepare, uid: UID) -> None:
     plain = make_sc(photometric="RGB")
     difference = (prepare(encode(plain, uid)) - prepare(plain)).abs()
     assert difference.mean() < (TOLERANCE if uid in LOSSY else 1e-6)
     assert uid == JPEGLSNearLossless or difference.max() < 0.3
 
 
-def test_big_endian_words_are_turned(prepare: Prepare) -> None:
+def test_big_endian_words_are_swapped(prepare: Prepare) -> None:
     plain = make_cr()
     turned = make_cr()
     turned.PixelData = b"".join(

@@ -1,4 +1,4 @@
-"""Random changes leave a radiograph what it is: in range, not mirrored, by the seed alone."""
+"""Augmented images stay in range, are not mirrored and depend on the seed only."""
 
 import numpy as np
 import pytest
@@ -11,12 +11,12 @@ SIDE = 96
 
 
 def chests(count: int) -> Tensor:
-    """The same smooth picture `count` times, Bx1xHxW in [-1, 1]."""
+    """The same smooth image `count` times, Bx1xHxW in [-1, 1]."""
     picture = torch.from_numpy(chest(SIDE, SIDE, 8) / 127.5 - 1).float()
     return picture.expand(count, 1, SIDE, SIDE).clone()
 
 
-def test_shape_type_and_range_stay_and_nearly_every_picture_changes() -> None:
+def test_shape_type_and_range_stay_and_nearly_every_image_changes() -> None:
     given = chests(64)
     changed = Augment(seed=1).change(given.clone())
     assert changed.shape == given.shape
@@ -34,20 +34,20 @@ def test_noise_and_extremes_stay_in_range() -> None:
     assert (changed.min(), changed.max()) == (-1, 1)
 
 
-def test_the_seed_decides() -> None:
+def test_the_result_depends_on_the_seed() -> None:
     one, same, other = (Augment(seed).change(chests(8)) for seed in (1, 1, 2))
     assert torch.equal(one, same)
     assert not torch.equal(one, other)
 
 
-def test_two_batches_and_two_pictures_of_one_batch_are_changed_differently() -> None:
+def test_batches_and_the_images_of_a_batch_are_changed_differently() -> None:
     augment = Augment(seed=1)
     first, second = augment.change(chests(8)), augment.change(chests(8))
     assert not torch.equal(first, second)
     assert len({picture.numpy().tobytes() for picture in first}) == 8
 
 
-def test_a_batch_becomes_images_and_targets_and_is_not_changed_itself() -> None:
+def test_a_batch_becomes_images_and_targets_and_is_not_modified() -> None:
     given = chests(4)
     batch = {"image": given.clone(), "label": torch.tensor([0.0, 1.0, 1.0, 0.0])}
     images, labels = Augment(seed=1)(batch, "cpu")
@@ -63,36 +63,38 @@ def correlation(images: Tensor, pattern: Tensor) -> Tensor:
     return (images * pattern).sum((1, 2, 3)) / norms.clamp(min=1e-6)
 
 
-def test_left_stays_left_and_above_stays_above() -> None:
+def test_images_are_neither_mirrored_nor_flipped() -> None:
     across = torch.linspace(-1, 1, SIDE).expand(SIDE, SIDE)
     for pattern in (across, across.T):
         changed = Augment(seed=3).change(pattern.expand(200, 1, SIDE, SIDE).clone())
         assert correlation(changed, pattern).min() > 0.1  # mirrored, it would be negative
 
 
-def test_a_quarter_is_not_moved_and_the_rest_is() -> None:
+def test_a_quarter_of_the_images_is_not_moved() -> None:
     given = chests(800)
     moved = Augment(seed=4)._move(given)
     unmoved = (moved == given).flatten(1).all(dim=1)
     assert unmoved.float().mean() == pytest.approx(0.25, abs=0.05)
 
 
-def test_what_comes_in_from_outside_is_black() -> None:
+def test_moved_images_are_filled_with_black() -> None:
     white = torch.ones(200, 1, 32, 32)
     moved = Augment(seed=5)._move(white)
     assert moved.min() == pytest.approx(-1)
     assert moved.max() == pytest.approx(1, abs=1e-5)
 
 
-def test_a_third_is_softened_and_a_sixth_sharpened() -> None:
+def test_a_third_is_blurred_and_a_sixth_sharpened() -> None:
     detail = torch.from_numpy(np.indices((64, 64)).sum(0) // 4 % 2 * 1.0 - 0.5).float()
     given = detail.expand(600, 1, 64, 64).clone()
-    energy = (Augment(seed=6)._sharpness(given).square().mean((1, 2, 3)) / 0.25).round(decimals=3)
+    energy = (Augment(seed=6)._change_sharpness(given).square().mean((1, 2, 3)) / 0.25).round(
+        decimals=3
+    )
     assert (energy < 1).float().mean() == pytest.approx(1 / 3, abs=0.06)
     assert (energy > 1).float().mean() == pytest.approx(1 / 6, abs=0.05)
 
 
-def test_borders_blots_words_and_traces_of_compression_come_as_often_as_they_say() -> None:
+def test_borders_covers_words_and_compression_have_the_documented_frequency() -> None:
     grey = torch.full((600, 1, 64, 64), 0.1)
     shares = {}
     for name in ("_collimate", "_occlude", "_mark"):
@@ -111,9 +113,9 @@ def test_borders_blots_words_and_traces_of_compression_come_as_often_as_they_say
     assert (compressed - pictures).abs().mean() < 0.02
 
 
-def test_tones_keep_their_order() -> None:
+def test_intensities_keep_their_order() -> None:
     ramp = torch.linspace(-1, 1, 64).expand(200, 1, 64, 64).clone()
-    toned = Augment(seed=9)._tone(ramp)
+    toned = Augment(seed=9)._change_intensity(ramp)
     rows = toned.mean((1, 2))  # over the rows, so that grain averages out
     assert ((rows[:, 8:] - rows[:, :-8]) > -0.02).all()
     assert toned.flatten(1).std(dim=1).min() > 0.2

@@ -1,4 +1,4 @@
-"""What a training remembers over an interruption, and what it leaves behind."""
+"""The handlers of a training: best epoch, checkpoint, batch statistics."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -7,10 +7,15 @@ from typing import Any
 import pytest
 import torch
 from ignite.engine import Engine, Events
-from scripts.training.handlers import Best, Course, averaged, settled
+from scripts.training.handlers import (
+    BestEpochHandler,
+    CheckpointHandler,
+    moving_average,
+    recompute_batch_statistics,
+)
 
 
-def evaluator_of(metrics: list[float]) -> Any:  # noqa: ANN401 -- what Best reads of an evaluator
+def evaluator_of(metrics: list[float]) -> Any:  # noqa: ANN401 -- what BestEpochHandler reads of an evaluator
     values = iter(metrics)
 
     class State:
@@ -23,18 +28,18 @@ def evaluator_of(metrics: list[float]) -> Any:  # noqa: ANN401 -- what Best read
     return SimpleNamespace(state=State())
 
 
-class Rehearsal:
-    """A trainer of one weight that grows by one each epoch, with everything that remembers it."""
+class ToyTraining:
+    """A trainer of one weight that grows by one each epoch, with both handlers."""
 
     def __init__(self, folder: Path, metrics: list[float], patience: int = 9) -> None:
         self.network = torch.nn.Linear(1, 1, bias=False)
         self.network.weight.data.zero_()
-        self.average = averaged(self.network, decay=0.0)
-        self.chance = torch.Generator().manual_seed(1)
+        self.average = moving_average(self.network, decay=0.0)
+        self.generator = torch.Generator().manual_seed(1)
         self.drawn: list[float] = []
         self.engine = Engine(self._step)
         self.optimizer = torch.optim.SGD(self.network.parameters(), lr=1.0)
-        best = Best(
+        best = BestEpochHandler(
             evaluator=evaluator_of(metrics),
             average=self.average,
             path=folder / "best.pt",
@@ -42,23 +47,23 @@ class Rehearsal:
         )
         best.attach(self.engine)
         self.best = best
-        Course(
+        CheckpointHandler(
             network=self.network,
             average=self.average,
             optimizer=self.optimizer,
             schedule=torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda _: 1.0),
             best=best,
-            chance=self.chance,
+            generator=self.generator,
             path=folder / "checkpoint.pt",
         ).attach(self.engine)
 
     def _step(self, _: Engine, __: object) -> None:
         self.network.weight.grad = -torch.ones(1, 1)
         self.optimizer.step()
-        self.drawn.append(float(torch.rand(1, generator=self.chance)))
+        self.drawn.append(float(torch.rand(1, generator=self.generator)))
         self.drawn.append(float(torch.rand(1)))
 
-    def run(self, epochs: int) -> "Rehearsal":
+    def run(self, epochs: int) -> "ToyTraining":
         self.engine.run([0], max_epochs=epochs)
         return self
 
@@ -67,37 +72,37 @@ def kept(folder: Path) -> float:
     return float(torch.load(folder / "best.pt", weights_only=True)["weight"])
 
 
-def test_the_best_epoch_is_kept_and_a_worse_one_does_not_replace_it(tmp_path: Path) -> None:
-    Rehearsal(tmp_path, [0.5, 0.9, 0.8]).run(3)
+def test_the_best_epoch_is_saved_and_not_replaced_by_a_worse_one(tmp_path: Path) -> None:
+    ToyTraining(tmp_path, [0.5, 0.9, 0.8]).run(3)
     assert kept(tmp_path) == 2
 
 
-def test_an_interruption_forgets_neither_the_best_epoch_nor_what_chance_had_drawn(
+def test_best_epoch_and_random_generators_survive_an_interruption(
     tmp_path: Path,
 ) -> None:
     (tmp_path / "whole").mkdir()
     torch.manual_seed(3)
-    whole = Rehearsal(tmp_path / "whole", [0.5, 0.9, 0.8, 0.7]).run(4)
+    whole = ToyTraining(tmp_path / "whole", [0.5, 0.9, 0.8, 0.7]).run(4)
     torch.manual_seed(3)
-    first = Rehearsal(tmp_path, [0.5, 0.9]).run(2)
+    first = ToyTraining(tmp_path, [0.5, 0.9]).run(2)
     torch.manual_seed(4)
-    second = Rehearsal(tmp_path, [0.8, 0.7]).run(4)
-    assert second.best.known == {"metric": 0.9, "epochs_since": 2}
+    second = ToyTraining(tmp_path, [0.8, 0.7]).run(4)
+    assert second.best.state == {"metric": 0.9, "epochs_since": 2}
     assert kept(tmp_path) == kept(tmp_path / "whole") == 2
     assert float(second.network.weight.detach()) == 4
     assert first.drawn + second.drawn == whole.drawn
 
 
-def test_patience_ends_the_training_and_counts_over_an_interruption(tmp_path: Path) -> None:
-    Rehearsal(tmp_path, [0.9, 0.8], patience=3).run(2)
-    resumed = Rehearsal(tmp_path, [0.7, 0.6, 0.5], patience=3)
+def test_patience_ends_the_training_and_counts_across_an_interruption(tmp_path: Path) -> None:
+    ToyTraining(tmp_path, [0.9, 0.8], patience=3).run(2)
+    resumed = ToyTraining(tmp_path, [0.7, 0.6, 0.5], patience=3)
     ended = []
     resumed.engine.add_event_handler(Events.EPOCH_COMPLETED, lambda e: ended.append(e.state.epoch))
     resumed.run(9)
     assert ended == [3, 4]
 
 
-def test_settling_measures_what_learns_on_the_images_given_and_leaves_the_rest(
+def test_batch_statistics_are_recomputed_except_those_of_frozen_layers(
     tmp_path: Path,
 ) -> None:
     still, learning = torch.nn.BatchNorm2d(1), torch.nn.BatchNorm2d(1)
@@ -112,7 +117,7 @@ def test_settling_measures_what_learns_on_the_images_given_and_leaves_the_rest(
     torch.save(network.state_dict(), tmp_path / "best.pt")
     generator = torch.Generator().manual_seed(5)
     images = [{"image": 3 + 2 * torch.randn(1, 16, 16, generator=generator)} for _ in range(128)]
-    found = settled(network, tmp_path / "best.pt", images, seed=1)
+    found = recompute_batch_statistics(network, tmp_path / "best.pt", images, seed=1)
     assert float(found["0.running_mean"]) == 0
     assert float(found["1.running_mean"]) == pytest.approx(3, abs=0.05)
     assert float(found["1.running_var"]) == pytest.approx(4, rel=0.05)

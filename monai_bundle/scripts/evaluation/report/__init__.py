@@ -1,1 +1,1 @@
-"""The evaluation report: what is measured on which table, drawn and written down."""
+"""Compute the figures of the evaluation report and write them as JSON, Markdown and SVG."""

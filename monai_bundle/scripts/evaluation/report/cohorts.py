@@ -1,13 +1,14 @@
-"""Does it help or cost to train on both age groups? And how good is what is not given up?"""
+"""Compute the effect of training on both age groups, the gain of abstaining, and the errors."""
 
 from typing import Any, Final
 
 import numpy as np
 
-from scripts.evaluation.comparison import difference, paired
+from scripts.data.predictions import FloatArray, Results
+from scripts.evaluation.comparison import metric_difference, paired
 from scripts.evaluation.confidence_intervals import rounded, with_intervals
-from scripts.evaluation.metrics import FloatArray, Results, counts_at
-from scripts.evaluation.report.inputs import Inputs
+from scripts.evaluation.inputs import Inputs
+from scripts.evaluation.metrics import outcomes_at
 from scripts.evaluation.report.sets import SETS, area
 
 SHARES: Final = tuple(round(0.05 * step, 2) for step in range(11))  # abstained, 0 to 0.5
@@ -34,7 +35,7 @@ def children(inputs: Inputs) -> dict[str, Any] | None:
 
 
 def _compared(
-    inputs: Inputs, joint: Results | None, others: dict[str, Results | None]
+    inputs: Inputs, joint: Results | None, alone: dict[str, Results | None]
 ) -> dict[str, Any] | None:
     if not joint:
         return None
@@ -42,14 +43,14 @@ def _compared(
     found: dict[str, Any] = {
         "joint": {"images": len(joint.labels), "auc": _area(inputs, joint)},
     }
-    for name, other in others.items():
+    for name, other in alone.items():
         found[name] = None
         if other:
-            mine, theirs = paired(joint, other)
+            own, others = paired(joint, other)
             found[name] = {
-                "images": len(theirs.labels),
-                "auc": _area(inputs, theirs),
-                "joint_minus_this": difference((mine, area), (theirs, area), **drawn),
+                "images": len(others.labels),
+                "auc": _area(inputs, others),
+                "joint_minus_this": metric_difference((own, area), (others, area), **drawn),
             }
     return found
 
@@ -61,9 +62,9 @@ def _area(inputs: Inputs, results: Results) -> dict[str, Any]:
 
 
 def coverage(inputs: Inputs) -> dict[str, Any]:
-    """Give the accuracy of the decided as ever more radiographs near the threshold are given up.
+    """Compute the accuracy of the rest when the radiographs nearest to the threshold are left out.
 
-    At the default operating point; nearness is that of the scaled logits.
+    At the default operating point; distance is that of the scaled logits.
     """
     point = inputs.points[inputs.default_point]
     found: dict[str, Any] = {}
@@ -81,7 +82,7 @@ def coverage(inputs: Inputs) -> dict[str, Any]:
 
 
 def coverage_curve(results: Results, threshold: float) -> FloatArray:
-    """Give the accuracy of the rest after giving up the k images nearest to the threshold, by k."""
+    """Return the accuracy without the k images nearest to the threshold, for each k."""
     is_right = (results.probabilities >= threshold) == (results.labels == 1)
     distance = np.abs(results.logits - np.log(threshold / (1 - threshold)))
     farthest_first = is_right[np.argsort(-distance, kind="stable")]
@@ -90,11 +91,11 @@ def coverage_curve(results: Results, threshold: float) -> FloatArray:
 
 
 def worst_errors(inputs: Inputs) -> dict[str, Any] | None:
-    """Give the most confident errors on the test set at the default operating point, as numbers."""
+    """Return the most confident errors on the test set at the default operating point."""
     results = inputs.predictions("test")
     if not results:
         return None
-    counts = counts_at(results, inputs.points[inputs.default_point])
+    counts = outcomes_at(results, inputs.points[inputs.default_point])
     found: dict[str, Any] = {}
     for name, sign in (("false_negatives", 1), ("false_positives", -1)):
         wrong = results.take(counts[name])

@@ -1,13 +1,13 @@
-"""All figures of the report as one JSON object, docs/metrics.json."""
+"""Compute all figures of the report as one JSON object, docs/metrics.json."""
 
 from collections.abc import Callable
 from typing import Any, Final
 
 from tqdm import tqdm
 
-from scripts.evaluation.report.bounds import attention, gate, robustness, shortcuts
+from scripts.evaluation.inputs import Inputs
 from scripts.evaluation.report.cohorts import adults, children, coverage, worst_errors
-from scripts.evaluation.report.inputs import Inputs
+from scripts.evaluation.report.robustness import attention, gate, robustness, shortcuts
 from scripts.evaluation.report.sets import against_first_model, folds, sets, subgroups
 from scripts.evaluation.report.targets import targets
 
@@ -28,7 +28,7 @@ SECTIONS: Final[dict[str, Callable[[Inputs], Any]]] = {
 
 
 def measure(inputs: Inputs) -> dict[str, Any]:
-    """Give the figures, section by section; None stands for what has no table."""
+    """Compute the figures by section; None for a section whose table is missing."""
     found: dict[str, Any] = {
         "model": {
             "version": inputs.metadata["version"],

@@ -1,4 +1,4 @@
-"""docs/evaluation.md: the figures of docs/metrics.json in words and tables."""
+"""Write docs/evaluation.md from the figures of docs/metrics.json."""
 
 from collections.abc import Callable, Iterable
 from typing import Any, Final
@@ -6,15 +6,15 @@ from typing import Any, Final
 from scripts.evaluation.report.markdown import (
     NOTHING,
     UNKNOWN,
-    answer,
     area,
     cell,
     counts,
     number,
     table,
+    yes_or_no,
 )
-from scripts.evaluation.report.page_bounds import attention, gate, robustness, shortcuts
 from scripts.evaluation.report.page_comparisons import age_groups, first_model, published
+from scripts.evaluation.report.page_robustness import attention, gate, robustness, shortcuts
 from scripts.evaluation.report.sets import SETS
 
 _FIGURES: Final = ("accuracy", "precision", "sensitivity", "specificity", "f1")
@@ -25,29 +25,29 @@ _OF_FOLDS: Final = (*_OVERALL, *_FIGURES)
 HEAD: Final = """\
 # Evaluation of lobar_pneumonia {version}
 
-**Not a medical device.** Nobody has tried it in clinical use, and no figure here says what it would
-be worth there.
+**Not a medical device.** The model has not been tested in clinical use, and no figure here applies
+to it.
 
-- **Data.** Children of one to five years from one hospital (Kermany et al. 2018) and adults out of
+- **Data.** Children of one to five years from one hospital (Kermany et al. 2018) and adults from
   NIH ChestX-ray8 (Wang et al. 2017, as selected by Ozturk et al. 2020). Labels are those of the
-  public sets; the adults' were mined from report texts.
-- **Split.** By patient, drawn with a seed: a validation part, and five folds of the rest. The
-  official test set is apart. The sizes are in the tables. Patients are those of the file names;
-  whether a child is in both the training and the test set is not known (264 patient numbers occur
-  in both).
+  public sets; the adults' were extracted from report texts.
+- **Split.** By patient, at random with a fixed seed: a validation part, and five folds of the rest.
+  The official test set is separate. The sizes are in the tables. Patients are identified by the
+  file names; whether a child is in both the training and the test set is not known (264 patient
+  numbers occur in both).
 - **Operating point.** Findings are those at `{point}` where no other point is named. Its threshold
   is {threshold:.4f}.
-- **The test set chose nothing.** Network, weights, calibration, thresholds and bands were chosen on
-  training and validation folds. Every run on the test set is in the last table.
-- **Intervals** hold 95 % and come from {draws:,} resamplings of whole patients (seed {seed}), those
-  of plain shares from Wilson's formula. The figures are of all images, also of those that the gate
-  would refuse.
-- **Make it anew** with `make evaluate`. Machine-readable: `monai_bundle/docs/metrics.json`, made of
-  the tables in `monai_bundle/docs/predictions`. Weights: sha256 `{weights}`."""
+- **Nothing was chosen on the test set.** Network, weights, calibration, thresholds and bands were
+  chosen on the training folds and the validation part. Every run on the test set is in the last
+  table.
+- **Intervals** cover 95 % and come from {draws:,} resamplings of whole patients (seed {seed}),
+  those of shares from Wilson's formula. The figures include the images that the gate would refuse.
+- **Reproduce** with `make evaluate`. Machine-readable: `monai_bundle/docs/metrics.json`, computed
+  from the tables in `monai_bundle/docs/predictions`. Weights: sha256 `{weights}`."""
 
 
 def page(metrics: dict[str, Any], test_runs: Iterable[dict[str, str]]) -> str:
-    """Give the whole page. It is a function of its arguments and of nothing else."""
+    """Return the whole page, which depends on the arguments only."""
     point = metrics["default_operating_point"]
     some_set = next(found for found in metrics["sets"].values() if found)
     head = HEAD.format(
@@ -66,10 +66,15 @@ def page(metrics: dict[str, Any], test_runs: Iterable[dict[str, str]]) -> str:
 
 def _targets(metrics: dict[str, Any]) -> str:
     rows = [
-        (each["target"], each["wanted"], number(each["value"], digits=5), answer(each["reached"]))
+        (
+            each["target"],
+            each["wanted"],
+            number(each["value"], digits=5),
+            yes_or_no(each["reached"]),
+        )
         for each in metrics["targets"]
     ]
-    return table(("target", "wanted", "got", "reached"), rows)
+    return table(("figure", "target", "value", "reached"), rows)
 
 
 def _known_sets(metrics: dict[str, Any]) -> list[tuple[str, dict[str, Any] | None]]:
@@ -87,15 +92,15 @@ def _overall(metrics: dict[str, Any]) -> str:
         rows.append((label, counts(found), *figures, chance))
     header = ("set", "images (pneumonia), patients", "AUC", "average precision", "Brier score")
     return f"""\
-Cross-validation is out of fold: each radiograph by a network that saw no other radiograph of its
-patient. Each fold was calibrated on the other four. What ships reads with the five networks of
-the folds together, and is measured on validation and test.
+Cross-validation is out of fold: each radiograph is predicted by a network that was not trained on
+its patient. Each fold was calibrated on the other four. The shipped model averages the networks of
+the five folds, and is measured on validation and test.
 
 {table((*header, "calibration error", "by chance"), rows)}
 
-The calibration error (expected calibration error, ten equal bins) is never negative: even exact
-probabilities show the last column by chance, and resampling adds to it, so that an interval may lie
-above its value.
+The calibration error (expected calibration error, ten equal bins) is never negative: exact
+probabilities have the error of the last column by chance, and resampling adds to it, so that an
+interval may lie above its value.
 
 ![ROC curves](evaluation/roc.svg)
 
@@ -129,8 +134,8 @@ def _points(metrics: dict[str, Any]) -> str:
             rows.append((f"`{name}`", label, *[cell(point[key]) for key in _FIGURES]))
     header = ("operating point", "set", "accuracy", "precision", "sensitivity (recall)")
     return f"""\
-Over all images, the indeterminate ones counted by the side of the threshold they are on. The
-thresholds are the shipped ones, in cross-validation too.
+Over all images; indeterminate ones count by their side of the threshold. The thresholds are the
+shipped ones, also in cross-validation.
 
 {table((*header, "specificity", "F1"), rows)}
 
@@ -147,11 +152,11 @@ def _abstaining(metrics: dict[str, Any]) -> str:
             rows.append((f"`{name}`", label, band, coverage, cell(point["decided_accuracy"])))
     header = ("operating point", "set", "band", "coverage", "accuracy of the decided")
     return f"""\
-Between the two ends of its band the model abstains: the finding is `indeterminate`.
+Between the two limits of the band the model abstains: the finding is `indeterminate`.
 
 {table(header, rows)}
 
-The curve gives up ever more radiographs, nearest to the threshold first.
+The curve leaves out more and more radiographs, those nearest to the threshold first.
 
 ![Accuracy by share abstained](evaluation/coverage.svg)"""
 
@@ -174,8 +179,8 @@ def _subgroups(metrics: dict[str, Any]) -> str:
     return f"""\
 {table(header, rows)}
 
-By view (PA or AP) nothing can be said: the public sets do not tell the view of a radiograph. Nor do
-they tell sex, exact age or device."""
+There are no figures by view (PA or AP), sex, exact age or device: the public sets do not state
+them."""
 
 
 def _worst(metrics: dict[str, Any]) -> str:
@@ -187,8 +192,8 @@ def _worst(metrics: dict[str, Any]) -> str:
         for each in found[kind]
     ]
     return (
-        "The most confident errors on the test set, by the head of the file's SHA-256. The\n"
-        "pictures are not shown: they are of children.\n\n"
+        "The most confident errors on the test set, named by the head of the file's SHA-256. The\n"
+        "images are not shown: they are of children.\n\n"
         + table(("image", "labelled", "probability of pneumonia"), rows)
     )
 
@@ -210,18 +215,18 @@ def _runs(test_runs: Iterable[dict[str, str]]) -> str:
 
 
 SECTIONS: Final[dict[str, Callable[[dict[str, Any]], str]]] = {
-    "What was asked for": _targets,
+    "Targets": _targets,
     "Sets": _overall,
     "Folds": _folds,
     "Operating points": _points,
     "Abstaining": _abstaining,
-    "Against the first model": first_model,
-    "Against published figures": published,
+    "Comparison with the first model": first_model,
+    "Comparison with published figures": published,
     "Subgroups": _subgroups,
     "One model for children and adults": age_groups,
-    "The same radiograph in other renderings": robustness,
-    "What the gate refuses": gate,
-    "Where it looks": attention,
+    "Other renderings of the same radiograph": robustness,
+    "Gate": gate,
+    "Attention": attention,
     "Marker corners": shortcuts,
-    "Worst errors": _worst,
+    "Most confident errors": _worst,
 }

@@ -1,13 +1,13 @@
-"""The sections of docs/evaluation.md that hold the model against others."""
+"""Write the sections of docs/evaluation.md that compare the model with others."""
 
 from typing import Any
 
-from scripts.evaluation.report.markdown import UNKNOWN, area, cell, likelihood, number, table
+from scripts.evaluation.report.markdown import UNKNOWN, area, cell, number, p_value, table
 from scripts.evaluation.report.targets import PUBLISHED
 
 
 def first_model(metrics: dict[str, Any]) -> str:
-    """Give the tests against model 0.1.0."""
+    """Return the section on model 0.1.0."""
     if not (found := metrics["against_first_model"]):
         return UNKNOWN
     auc = found["auc"]
@@ -16,7 +16,7 @@ def first_model(metrics: dict[str, Any]) -> str:
     test = auc["delong"]
     change = number(test["difference"], digits=4, signed=True)
     error, z = number(test["standard_error"], digits=4), number(test["z"], digits=2)
-    p = likelihood(test["p"])
+    p = p_value(test["p"])
     return f"""\
 Model {found["version"]} on the same {found["images"]} images of the official test set, each model
 at its own thresholds.
@@ -24,7 +24,7 @@ at its own thresholds.
 {table(("figure", "this model", "first model", "difference", "p"), rows)}
 
 p is that of the paired bootstrap by patient. DeLong's test of the AUCs (fast algorithm of Sun and
-Xu 2014) takes images for independent: difference {change}, standard error {error}, z {z}, p {p}."""
+Xu 2014) assumes independent images: difference {change}, standard error {error}, z {z}, p {p}."""
 
 
 def _against(found: dict[str, Any], *, digits: int = 3) -> list[str]:
@@ -32,12 +32,12 @@ def _against(found: dict[str, Any], *, digits: int = 3) -> list[str]:
     return [
         *(number(found[key], digits=digits) for key in ("model", "first_model")),
         cell(change, digits=digits, signed=True),
-        likelihood(change["p"]),
+        p_value(change["p"]),
     ]
 
 
 def age_groups(metrics: dict[str, Any]) -> str:
-    """Give what training on both age groups costs or brings."""
+    """Return the section on training with both age groups."""
     rows, missing = [], []
     for section, label in (
         ("adults", "adults, cross-validation"),
@@ -56,21 +56,22 @@ def age_groups(metrics: dict[str, Any]) -> str:
                     f"{found['images']:,}",
                     area(found["auc"]),
                     area(change, signed=True),
-                    likelihood(change["p"] if change else None),
+                    p_value(change["p"] if change else None),
                 )
             )
     header = ("measured on", "training", "images", "AUC", "joint minus this", "p")
     text = f"""\
-One model for both age groups is right only if it costs neither anything. `joint` saw both, `alone`
-only the age group that it is measured on, `from pediatric` only adults, after starting from the
-children's network. The joint figure of validation is that of the five networks together.
+One model for both age groups is justified only if neither loses accuracy. `joint` was trained on
+both, `alone` only on the age group that it is measured on, `from pediatric` only on adults,
+starting from the children's network. The joint figure of validation is that of the five networks
+together.
 
 {table(header, rows)}"""
     return f"{text}\n\nNot run for this release: {', '.join(missing)}." if missing else text
 
 
 def published(metrics: dict[str, Any]) -> str:
-    """Give what others report of the same test set, and whether it compares."""
+    """Return the section on published figures of the same test set."""
     rows = []
     if found := metrics["sets"]["test"]:
         for name, point in found["operating_points"].items():
@@ -80,6 +81,6 @@ def published(metrics: dict[str, Any]) -> str:
     for other in PUBLISHED:
         keys = ("auc", "accuracy", "sensitivity", "specificity")
         rows.append((other["source"], *[number(other.get(k)) for k in keys], other["comparable"]))
-    return "What others publish of the official test set.\n\n" + table(
+    return "Published figures of the official test set.\n\n" + table(
         ("source", "AUC", "accuracy", "sensitivity", "specificity", "comparable?"), rows
     )

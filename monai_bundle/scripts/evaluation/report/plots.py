@@ -1,25 +1,26 @@
-"""The figures of docs/evaluation.md: small SVG, the same bytes for the same tables.
+"""Draw the plots of docs/evaluation.md as SVG; the same tables give the same bytes.
 
-Colours are those of Okabe and Ito, "Color Universal Design", 2008, and each line has a dash of its
-own, so that they can be told apart in grey and without colour vision.
+Colours are those of Okabe and Ito, "Color Universal Design", 2008, and each line has its own dash
+pattern, so that lines can be distinguished in grey and without colour vision.
 """
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from scripts.evaluation.confidence_intervals import wilson
-from scripts.evaluation.metrics import Results, bins_of, counts_at, stairs
+from scripts.data.predictions import Results
+from scripts.evaluation.confidence_intervals import DIGITS, wilson_bounds
+from scripts.evaluation.inputs import Inputs
+from scripts.evaluation.metrics import bin_of, outcomes_at, roc_steps
 from scripts.evaluation.report.cohorts import CURVES, coverage_curve
-from scripts.evaluation.report.inputs import Inputs
 from scripts.evaluation.report.sets import SETS
 
-STYLES: Final = {
+STYLES: Final[dict[str, dict[str, Any]]] = {
     "test": {"color": "#000000", "linestyle": "-"},
     "cross_validation_pediatric": {"color": "#0072B2", "linestyle": "--"},
     "cross_validation_adult": {"color": "#D55E00", "linestyle": "-."},
@@ -27,9 +28,9 @@ STYLES: Final = {
 }
 MARKS: Final = {"screening": "s", "balanced": "o", "rule_in": "^"}
 GROUPS: Final = {"normal": "#56B4E9", "bacteria": "#D55E00", "virus": "#000000"}
-SETTINGS: Final = {
-    "svg.hashsalt": "lobar",  # the names of clips are drawn at random without one
-    "svg.fonttype": "none",  # text stays text: smaller, and can be searched
+SETTINGS: Final[dict[Any, Any]] = {
+    "svg.hashsalt": "lobar",  # without one, the names of clip paths are random
+    "svg.fonttype": "none",  # text stays text: smaller, and searchable
     "font.family": "sans-serif",
     "font.size": 8,
     "axes.spines.top": False,
@@ -44,7 +45,7 @@ _MOST_ABSTAINED: Final = 0.5
 
 
 def draw(inputs: Inputs, folder: Path) -> list[Path]:
-    """Draw every figure into `folder`, and take away what was there before."""
+    """Draw every plot into `folder`, in place of those that it contains, and return their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("*.svg"):
         old.unlink()
@@ -52,7 +53,7 @@ def draw(inputs: Inputs, folder: Path) -> list[Path]:
     with mpl.rc_context(SETTINGS):
         for name, plot in PLOTS.items():
             path = folder / f"{name}.svg"
-            # without date and version, which say nothing about the figure
+            # without date and version of matplotlib, so that the bytes depend on the figures only
             plot(inputs).savefig(path, metadata={"Date": None, "Creator": None})
             drawn.append(path)
     return drawn
@@ -70,18 +71,25 @@ def _figure(columns: int = 1, width: float = _SIDE, height: float = _SIDE) -> tu
     return figure, figure.subplots(1, columns, squeeze=False)[0]
 
 
-def _legend(axis: Axes, place: str) -> None:
+def _legend(axis: Axes, place: Literal["upper center", "lower left", "lower right"]) -> None:
     if axis.get_legend_handles_labels()[0]:
         axis.legend(loc=place, fontsize=7)
 
 
 def roc(inputs: Inputs) -> Figure:
-    """Draw the ROC curves whole and their upper left corner, with the test set's points."""
+    """Draw the ROC curves and their upper left corner, with the test set's operating points."""
     figure, axes = _figure(2)
     for name, results in _sets(inputs, *STYLES):
-        ill, well = (steps[0] for steps in stairs(results.labels, results.logits, results.once()))
+        positives, negatives = (
+            steps[0] for steps in roc_steps(results.labels, results.logits, results.unit_weights())
+        )
         for axis in axes:
-            axis.plot(well / well[-1], ill / ill[-1], label=SETS[name][2], **STYLES[name])
+            axis.plot(
+                negatives / negatives[-1],
+                positives / positives[-1],
+                label=SETS[name][2],
+                **STYLES[name],
+            )
     for axis in axes:
         _mark_points(inputs, axis, lambda c: (1 - c["specificity"], c["sensitivity"]))
         axis.set(xlabel="1 - specificity", ylabel="sensitivity")
@@ -95,9 +103,16 @@ def precision_recall(inputs: Inputs) -> Figure:
     """Draw precision against recall."""
     figure, (axis,) = _figure()
     for name, results in _sets(inputs, *STYLES):
-        ill, well = (steps[0] for steps in stairs(results.labels, results.logits, results.once()))
-        called = ill[1:] + well[1:]
-        axis.plot(ill[1:] / ill[-1], ill[1:] / called, label=SETS[name][2], **STYLES[name])
+        positives, negatives = (
+            steps[0] for steps in roc_steps(results.labels, results.logits, results.unit_weights())
+        )
+        called = positives[1:] + negatives[1:]
+        axis.plot(
+            positives[1:] / positives[-1],
+            positives[1:] / called,
+            label=SETS[name][2],
+            **STYLES[name],
+        )
     _mark_points(inputs, axis, lambda c: (c["sensitivity"], c["precision"]))
     axis.set(xlabel="recall (sensitivity)", ylabel="precision", xlim=(0, 1.02), ylim=(0.4, 1.02))
     _legend(axis, "lower left")
@@ -109,7 +124,7 @@ def _mark_points(
 ) -> None:
     for _, results in _sets(inputs, "test"):
         for name, point in inputs.points.items():
-            n = {key: int(mask.sum()) for key, mask in counts_at(results, point).items()}
+            n = {key: int(mask.sum()) for key, mask in outcomes_at(results, point).items()}
             tp, fp = n["true_positives"], n["false_positives"]
             figures = {
                 "sensitivity": tp / max(1, tp + n["false_negatives"]),
@@ -118,32 +133,36 @@ def _mark_points(
             }
             x, y = place(figures)
             marker = MARKS.get(name, "x")
-            style = {"color": "#000000", "fillstyle": "none", "clip_on": False}
+            style: dict[str, Any] = {"color": "#000000", "fillstyle": "none", "clip_on": False}
             axis.plot(x, y, marker, label=f"test, {name}", **style)
 
 
 def reliability(inputs: Inputs) -> Figure:
-    """Draw how often it was pneumonia against how often the probability says so."""
+    """Draw the share of pneumonia against the mean probability, by bin."""
     names = ("cross_validation_pediatric", "cross_validation_adult", "test")
     figure, axes = _figure(len(names), width=2.6, height=2.8)
     for axis, name in zip(axes, names, strict=True):
         axis.plot([0, 1], [0, 1], color="#999999", linewidth=0.8)
         axis.set(title=SETS[name][2], xlabel="probability", xlim=(0, 1), ylim=(0, 1))
         for _, results in _sets(inputs, name):
-            bins = bins_of(results.probabilities)
+            bins = bin_of(results.probabilities)
             for place in np.unique(bins):
-                said, ill = results.probabilities[bins == place], results.labels[bins == place]
-                low, high = wilson(int(ill.sum()), len(ill))["ci95"]
+                said, positives = (
+                    results.probabilities[bins == place],
+                    results.labels[bins == place],
+                )
+                bounds = wilson_bounds(int(positives.sum()), len(positives))
+                low, high = (round(bound, DIGITS) for bound in bounds)
                 axis.plot([said.mean()] * 2, [low, high], color=STYLES[name]["color"])
-                size = 2 + 6 * np.sqrt(len(ill) / len(bins))
+                size = 2 + 6 * np.sqrt(len(positives) / len(bins))
                 style = {"color": STYLES[name]["color"], "markersize": size, "clip_on": False}
-                axis.plot(said.mean(), ill.mean(), "o", **style)
+                axis.plot(said.mean(), positives.mean(), "o", **style)
     axes[0].set_ylabel("share with pneumonia")
     return figure
 
 
 def confusion(inputs: Inputs) -> Figure:
-    """Draw the confusion on the test set at each operating point."""
+    """Draw the confusion matrix of the test set at each operating point."""
     figure, axes = _figure(len(inputs.points), width=2.1, height=2.3)
     rows = (("true_negatives", "false_positives"), ("false_negatives", "true_positives"))
     for axis, (name, point) in zip(axes, inputs.points.items(), strict=True):
@@ -151,7 +170,7 @@ def confusion(inputs: Inputs) -> Figure:
         axis.set_xticklabels(["absent", "present"])
         axis.set_yticklabels(["normal", "pneumonia"], rotation=90, va="center")
         for _, results in _sets(inputs, "test"):
-            found = counts_at(results, point)
+            found = outcomes_at(results, point)
             counts = np.array([[int(found[key].sum()) for key in row] for row in rows])
             shares = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
             axis.pcolormesh(
@@ -164,7 +183,7 @@ def confusion(inputs: Inputs) -> Figure:
 
 
 def scores(inputs: Inputs) -> Figure:
-    """Draw how the scaled logits of each group are distributed."""
+    """Draw the distribution of the scaled logits of each group."""
     names = ("cross_validation_pediatric", "cross_validation_adult", "test")
     figure, axes = _figure(len(names), width=2.6, height=2.4)
     edges = np.linspace(-12, 12, 49)
@@ -182,14 +201,14 @@ def scores(inputs: Inputs) -> Figure:
             threshold = np.log(point["threshold"] / (1 - point["threshold"]))
             axis.axvline(threshold, color="#999999", linewidth=0.6)
         axis.set(title=SETS[name][2], xlabel="logit of the probability")
-        axis.set_ylim(0, 1.5 * axis.get_ylim()[1])  # room for the legend
+        axis.set_ylim(0, 1.5 * axis.get_ylim()[1])  # space for the legend
         _legend(axis, "upper center")
     axes[0].set_ylabel("share of the group")
     return figure
 
 
 def coverage(inputs: Inputs) -> Figure:
-    """Draw the accuracy of the decided against the share given up."""
+    """Draw the accuracy of the decided images against the share abstained."""
     figure, (axis,) = _figure(width=3.8, height=2.8)
     threshold = inputs.points[inputs.default_point]["threshold"]
     for name, results in _sets(inputs, *CURVES):

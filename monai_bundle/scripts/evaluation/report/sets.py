@@ -1,23 +1,22 @@
-"""The figures of each set: overall, at each operating point, by fold and by subgroup."""
+"""Compute the figures of each set: overall, at each operating point, by fold and by subgroup."""
 
 from functools import partial
 from typing import Any, Final
 
 import numpy as np
 
-from scripts.evaluation.comparison import delong, difference, paired
+from scripts.data.predictions import FloatArray, Results
+from scripts.evaluation.comparison import delong, metric_difference, paired
 from scripts.evaluation.confidence_intervals import rounded, with_intervals
+from scripts.evaluation.inputs import Inputs
 from scripts.evaluation.metrics import (
-    FloatArray,
-    Results,
     at_point,
-    at_point_of,
+    at_point_by_draw,
     calibration_error_by_chance,
-    counts_at,
+    outcomes_at,
     overall,
-    overall_of,
+    overall_by_draw,
 )
-from scripts.evaluation.report.inputs import Inputs
 
 # Each set: the table, the cohort within it (all if None), and how the page names it.
 SETS: Final = {
@@ -28,11 +27,11 @@ SETS: Final = {
     "validation_adult": ("validation", "adult", "of these, adults"),
     "test": ("test", None, "official test set, children"),
 }
-FOLDED: Final = ("cross_validation_pediatric", "cross_validation_adult")
+CROSS_VALIDATED: Final = ("cross_validation_pediatric", "cross_validation_adult")
 CHANCE_DRAWS: Final = 500
 
 # The first model's thresholds, from configs/metadata.json of version 0.1.0.
-FIRST_MODEL: Final = {
+FIRST_MODEL: Final[dict[str, Any]] = {
     "version": "0.1.0",
     "operating_points": {
         "screening": {"threshold": 0.42336, "indeterminate": [0.19474, 0.66812]},
@@ -43,7 +42,7 @@ FIRST_MODEL: Final = {
 
 
 def sets(inputs: Inputs) -> dict[str, Any]:
-    """Give the figures of every set; None for one that has no table."""
+    """Compute the figures of every set; None for one without a table."""
     return {
         name: of_set(inputs, results) if (results := _set(inputs, name)) else None for name in SETS
     }
@@ -55,36 +54,36 @@ def _set(inputs: Inputs, name: str) -> Results | None:
 
 
 def of_set(inputs: Inputs, results: Results) -> dict[str, Any]:
-    """Give one set's counts and figures with their intervals."""
+    """Compute one set's counts and figures with their intervals."""
     points = {}
     for name, point in inputs.points.items():
-        worth = partial(at_point_of, point=point)
-        counts = counts_at(results, point)
+        metrics = partial(at_point_by_draw, point=point)
+        counts = outcomes_at(results, point)
         points[name] = {
             "threshold": point["threshold"],
             "indeterminate": point["indeterminate"],
             "counts": {key: int(mask.sum()) for key, mask in counts.items()},
-            **with_intervals(results, worth, draws=inputs.draws, seed=inputs.seed),
+            **with_intervals(results, metrics, draws=inputs.draws, seed=inputs.seed),
         }
     by_chance = calibration_error_by_chance(results, draws=CHANCE_DRAWS, seed=inputs.seed)
     return {
         "images": len(results.labels),
         "pneumonia": int(results.labels.sum()),
         "patients": len(np.unique(results.patients)),
-        "overall": with_intervals(results, overall_of, draws=inputs.draws, seed=inputs.seed),
+        "overall": with_intervals(results, overall_by_draw, draws=inputs.draws, seed=inputs.seed),
         "calibration_error_by_chance": rounded(by_chance),
         "operating_points": points,
     }
 
 
 def folds(inputs: Inputs) -> dict[str, Any]:
-    """Give, for each cohort, every figure of each held-out fold, their mean and spread.
+    """Compute, for each cohort, every figure of each held-out fold, their mean and their spread.
 
-    The spread is the sample standard deviation. Those of a point are those of the default one.
+    The spread is the sample standard deviation. Figures at a point are at the default one.
     """
     point = inputs.points[inputs.default_point]
     found: dict[str, Any] = {}
-    for name in FOLDED:
+    for name in CROSS_VALIDATED:
         if not (results := _set(inputs, name)):
             found[name] = None
             continue
@@ -104,11 +103,11 @@ def folds(inputs: Inputs) -> dict[str, Any]:
 
 
 def subgroups(inputs: Inputs) -> dict[str, Any]:
-    """Give, for children in each set, what is found of bacterial and of viral pneumonia apart.
+    """Compute the figures of bacterial and of viral pneumonia separately, for children.
 
-    Each kind is set against all normal radiographs, so that the specificity is the same in both.
+    Each kind is compared with all normal radiographs, so that the specificity is the same in both.
     """
-    worth = partial(_subgroup, point=inputs.points[inputs.default_point])
+    metrics = partial(_subgroup, point=inputs.points[inputs.default_point])
     found: dict[str, Any] = {}
     for name in ("cross_validation_pediatric", "test"):
         table, cohort, _ = SETS[name]
@@ -121,14 +120,14 @@ def subgroups(inputs: Inputs) -> dict[str, Any]:
             found[name][kind] = {
                 "images": len(results.labels),
                 "pneumonia": int(results.labels.sum()),
-                **with_intervals(results, worth, draws=inputs.draws, seed=inputs.seed),
+                **with_intervals(results, metrics, draws=inputs.draws, seed=inputs.seed),
             }
     return found
 
 
 def _subgroup(results: Results, weights: FloatArray, point: dict[str, Any]) -> dict[str, Any]:
-    at = at_point_of(results, weights, point)
-    return {"auc": overall_of(results, weights)["auc"], "sensitivity": at["sensitivity"]}
+    at = at_point_by_draw(results, weights, point)
+    return {"auc": overall_by_draw(results, weights)["auc"], "sensitivity": at["sensitivity"]}
 
 
 def against_first_model(inputs: Inputs) -> dict[str, Any] | None:
@@ -137,46 +136,48 @@ def against_first_model(inputs: Inputs) -> dict[str, Any] | None:
     AUC by DeLong's test and by paired bootstrap, accuracy by paired bootstrap, each model at its
     own thresholds, all of them chosen on validation.
     """
-    mine, first = inputs.predictions("test"), inputs.predictions("first_model")
-    if not mine or not first:
+    own, first = inputs.predictions("test"), inputs.predictions("first_model")
+    if not own or not first:
         return None
-    mine, first = paired(mine, first)
+    own, first = paired(own, first)
     drawn = {"draws": inputs.draws, "seed": inputs.seed}
     return {
         "version": FIRST_MODEL["version"],
-        "images": len(mine.labels),
+        "images": len(own.labels),
         "auc": {
-            "model": rounded(overall(mine)["auc"]),
+            "model": rounded(overall(own)["auc"]),
             "first_model": rounded(overall(first)["auc"]),
-            "delong": delong(mine.labels, mine.logits, first.logits),
-            "difference": difference((mine, area), (first, area), **drawn),
+            "delong": delong(own.labels, own.logits, first.logits),
+            "difference": metric_difference((own, area), (first, area), **drawn),
         },
         "accuracy": {
-            name: _accuracies((mine, inputs.points[name]), (first, theirs), **drawn)
-            for name, theirs in FIRST_MODEL["operating_points"].items()
+            name: _accuracies((own, inputs.points[name]), (first, other), **drawn)
+            for name, other in FIRST_MODEL["operating_points"].items()
             if name in inputs.points
         },
     }
 
 
 def _accuracies(
-    ours: tuple[Results, dict[str, Any]], theirs: tuple[Results, dict[str, Any]], **drawn: int
+    model: tuple[Results, dict[str, Any]], first: tuple[Results, dict[str, Any]], **drawn: int
 ) -> dict[str, Any]:
-    (mine, point), (first, other) = ours, theirs
-    change = difference(
-        (mine, partial(_accuracy, point=point)), (first, partial(_accuracy, point=other)), **drawn
+    (own, point), (other, other_point) = model, first
+    change = metric_difference(
+        (own, partial(_accuracy, point=point)),
+        (other, partial(_accuracy, point=other_point)),
+        **drawn,
     )
     return {
-        "model": rounded(at_point(mine, point)["accuracy"]),
-        "first_model": rounded(at_point(first, other)["accuracy"]),
+        "model": rounded(at_point(own, point)["accuracy"]),
+        "first_model": rounded(at_point(other, other_point)["accuracy"]),
         "difference": change,
     }
 
 
 def _accuracy(results: Results, weights: FloatArray, point: dict[str, Any]) -> FloatArray:
-    return at_point_of(results, weights, point)["accuracy"]
+    return at_point_by_draw(results, weights, point)["accuracy"]
 
 
 def area(results: Results, weights: FloatArray) -> FloatArray:
-    """Give the area under the ROC curve for each draw."""
-    return overall_of(results, weights)["auc"]
+    """Compute the area under the ROC curve for each draw."""
+    return overall_by_draw(results, weights)["auc"]

@@ -1,11 +1,11 @@
-"""What was asked for, what was reached, yes or no."""
+"""Compare the metrics with the targets of the project and with published figures."""
 
 from typing import Any, Final
 
-from scripts.evaluation.report.bounds import EVERY_RENDERING
+from scripts.evaluation.report.robustness import EVERY_RENDERING
 
-# What others publish of the official test set of 624 images, and why it compares or does not.
-PUBLISHED: Final = (
+# Published figures of the official test set of 624 images, and whether they are comparable.
+PUBLISHED: Final[tuple[dict[str, Any], ...]] = (
     {
         "source": "Kermany et al., Cell 2018",
         "auc": 0.968,
@@ -19,8 +19,8 @@ PUBLISHED: Final = (
         "auc": 0.956,
         "accuracy": 0.864,
         "comparable": (
-            "Same test images, cropped to a square where ours are squashed; accuracy at the "
-            "likelier class, so compare with `balanced`. No intervals."
+            "Same test images, cropped to a square, not resized to one; accuracy at the "
+            "more probable class, so compare with `balanced`. No intervals."
         ),
     },
     {
@@ -33,7 +33,7 @@ PUBLISHED: Final = (
         "source": "MedMNIST v2, Google AutoML Vision",
         "auc": 0.991,
         "accuracy": 0.946,
-        "comparable": "As above. The network and what it had learnt before are not published.",
+        "comparable": "As above. The network and its pretraining are not published.",
     },
     {
         "source": "arXiv 2601.00837",
@@ -41,7 +41,7 @@ PUBLISHED: Final = (
         "accuracy": 0.994,
         "comparable": (
             "Not comparable: a random split of the training set, where the official test set is "
-            "harder for everyone. The nearest of ours is cross-validation on children."
+            "harder. The closest figure here is cross-validation on children."
         ),
     },
 )
@@ -113,7 +113,7 @@ _TARGETS: Final = (
 
 
 def targets(metrics: dict[str, Any]) -> list[dict[str, Any]]:
-    """Hold the metrics against the targets; `reached` is None where nothing was measured."""
+    """Compare the metrics with the targets; `reached` is None where nothing was measured."""
     found = []
     for name, path, relation, bound in _TARGETS:
         value = _at(metrics, path)
@@ -129,7 +129,7 @@ def _is_reached(value: float, relation: str, bound: float | None) -> bool:
     return value >= bound if relation == ">=" else value <= bound
 
 
-def _at(metrics: dict[str, Any], path: str) -> Any:  # noqa: ANN401 -- whatever JSON holds there
+def _at(metrics: dict[str, Any], path: str) -> Any:  # noqa: ANN401 -- any JSON value
     found: Any = metrics
     for key in path.split("."):
         if found is None:

@@ -1,4 +1,4 @@
-"""The sections of docs/evaluation.md on how far the model can be trusted."""
+"""Write the sections of docs/evaluation.md on robustness."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from scripts.evaluation.report.markdown import UNKNOWN, cell, number, table
 
 
 def robustness(metrics: dict[str, Any]) -> str:
-    """Give how far the probability moves from rendering to rendering."""
+    """Return the section on renderings."""
     if not (found := metrics["robustness"]):
         return UNKNOWN
     rows = [
@@ -21,13 +21,14 @@ def robustness(metrics: dict[str, Any]) -> str:
     ]
     header = ("rendering", "images", "within 0.02", "95th percentile", "largest")
     return f"""\
-The change of probability against the file as published. Wanted: at most 0.02 on 95 % of the images.
+The change of the probability relative to the published file. Target: at most 0.02 for 95 % of the
+images.
 
 {table(header, rows)}"""
 
 
 def gate(metrics: dict[str, Any]) -> str:
-    """Give what is refused, wrongly and rightly."""
+    """Return the section on the gate."""
     if not (found := metrics["gate"]):
         return UNKNOWN
     rows = []
@@ -37,13 +38,14 @@ def gate(metrics: dict[str, Any]) -> str:
             sizes = f"{refused['refused']:,} of {refused['images']:,}"
             rows.append((group, kind, sizes, cell(refused["share"]), reasons))
     return f"""\
-Wanted: at most 1 % of what is in scope (false refusals), at least 95 % of what is not.
+Target: refuse at most 1 % of the images in scope and at least 95 % of the others. Kinds "held back"
+were not used to train the gate.
 
 {table(("group", "kind", "refused", "share", "reasons"), rows)}"""
 
 
 def attention(metrics: dict[str, Any]) -> str:
-    """Give where the map lies and whether it matters."""
+    """Return the section on the attention map."""
     if not (found := metrics["attention"]):
         return UNKNOWN
     names = {
@@ -58,15 +60,15 @@ def attention(metrics: dict[str, Any]) -> str:
     }
     rows = [(label, f"{found[key]['images']:,}", cell(found[key])) for key, label in names.items()]
     return f"""\
-Deletion takes away what the map ranks highest, insertion brings it (Petsiuk et al. 2018): the area
-under the probability. A map that points at what matters makes the deletion smaller and the
-insertion larger than a random order does.
+Deletion removes the pixels that the map ranks highest, insertion restores them (Petsiuk et al.
+2018); the figure is the area under the probability. If the map shows the pixels on which the
+probability depends, deletion is smaller and insertion larger than in random order.
 
 {table(("figure", "images", "mean"), rows)}"""
 
 
 def shortcuts(metrics: dict[str, Any]) -> str:
-    """Give what blotting out the corners changes."""
+    """Return the section on the marker corners."""
     if not (found := metrics["shortcuts"]):
         return UNKNOWN
     rows = [
@@ -83,7 +85,6 @@ def shortcuts(metrics: dict[str, Any]) -> str:
     ]
     header = ("cohort", "images", "mean change, normal", "mean change, pneumonia")
     return f"""\
-Side markers and burned-in text stand in the corners. The same radiographs with the corners blotted
-out:
+Side markers and burned-in text are in the corners. The same radiographs with the corners covered:
 
 {table((*header, "95th percentile of the change", "findings changed", "AUC"), rows)}"""

@@ -1,4 +1,4 @@
-"""How far the model can be trusted: renderings, the gate, where it looks, the marker corners."""
+"""Compute the figures of the robustness tests: renderings, gate, attention, marker corners."""
 
 import json
 from collections import Counter
@@ -6,20 +6,21 @@ from typing import Any, Final
 
 import numpy as np
 
+from scripts.data.predictions import FloatArray
 from scripts.evaluation.confidence_intervals import interval, resamplings, rounded, wilson
-from scripts.evaluation.metrics import FloatArray, auc
-from scripts.evaluation.report.inputs import Inputs
+from scripts.evaluation.inputs import Inputs
+from scripts.evaluation.metrics import auc
+from scripts.robustness.tables import REFERENCE
 
-REFERENCE: Final = "as published"  # the rendering that the others are held against
-NEAR: Final = 0.02  # probability
-EPSILON: Final = 1e-9  # the tables are decimal: a difference of 0.02 is not to fail by rounding
+NEAR: Final = 0.02  # difference in probability
+EPSILON: Final = 1e-9  # the tables are decimal: rounding must not put 0.02 beyond the limit
 EVERY_RENDERING: Final = "every rendering"
 
 
 def robustness(inputs: Inputs) -> dict[str, Any] | None:
-    """Give, for each rendering of the same radiographs, how far its probability moves.
+    """Compute, for each rendering of the same radiographs, the change of the probability.
 
-    The last entry counts an image only if it stays near in every rendering.
+    The last entry counts an image as near only if it is near in every rendering.
     """
     if not (rows := inputs.rows("robustness")):
         return None
@@ -27,19 +28,19 @@ def robustness(inputs: Inputs) -> dict[str, Any] | None:
     for row in rows:
         by_rendering.setdefault(row["rendering"], {})[row["image"]] = float(row["probability"])
     reference = by_rendering.pop(REFERENCE)
-    moved = {
+    changes = {
         name: {image: abs(value - reference[image]) for image, value in found.items()}
         for name, found in by_rendering.items()
     }
-    in_all = sorted(set(reference).intersection(*moved.values()))
-    farthest = {image: max(found[image] for found in moved.values()) for image in in_all}
+    in_all = sorted(set(reference).intersection(*changes.values()))
+    farthest = {image: max(found[image] for found in changes.values()) for image in in_all}
     return {
-        name: _moved(np.array(list(found.values())))
-        for name, found in (moved | {EVERY_RENDERING: farthest}).items()
+        name: _change(np.array(list(found.values())))
+        for name, found in (changes | {EVERY_RENDERING: farthest}).items()
     }
 
 
-def _moved(distances: FloatArray) -> dict[str, Any]:
+def _change(distances: FloatArray) -> dict[str, Any]:
     near = int((distances <= NEAR + EPSILON).sum())
     return {
         "images": len(distances),
@@ -50,7 +51,7 @@ def _moved(distances: FloatArray) -> dict[str, Any]:
 
 
 def gate(inputs: Inputs) -> dict[str, Any] | None:
-    """Give what the gate refuses of each kind, in scope (should be none) and out of it (all)."""
+    """Count the refusals of each kind, in scope (none is expected) and out of scope (all are)."""
     if not (rows := inputs.rows("gate")):
         return None
     found: dict[str, Any] = {}
@@ -77,11 +78,11 @@ def _refused(rows: list[dict[str, str]]) -> dict[str, Any]:
 
 
 def attention(inputs: Inputs) -> dict[str, Any] | None:
-    """Give where the map lies and whether what it points at matters.
+    """Compute the position of the attention map and its effect on the probability.
 
-    Deletion takes the pixels away that the map ranks highest (the probability should fall faster,
-    so its area be smaller, than with pixels at random); insertion brings them (larger). Petsiuk et
-    al., "RISE", BMVC 2018. Intervals are over images.
+    Deletion removes the pixels that the map ranks highest: the probability should fall faster, so
+    that the area under it is smaller than with pixels in random order. Insertion restores them: the
+    area should be larger. Petsiuk et al., "RISE", BMVC 2018. Intervals are over images.
     """
     if not (rows := inputs.rows("attention")):
         return None
@@ -112,19 +113,19 @@ def _mean(inputs: Inputs, images: Any, values: FloatArray) -> dict[str, Any]:  #
 
 
 def shortcuts(inputs: Inputs) -> dict[str, Any] | None:
-    """Give what blotting out the corners, where side markers stand, does to the probability."""
+    """Compute the effect on the probability of covering the corners, where side markers are."""
     if not (rows := inputs.rows("shortcuts")):
         return None
     threshold = inputs.points[inputs.default_point]["threshold"]
     found: dict[str, Any] = {}
     for cohort in sorted({row["cohort"] for row in rows}):
-        mine = [row for row in rows if row["cohort"] == cohort]
+        own = [row for row in rows if row["cohort"] == cohort]
         labels, before, after = (
-            np.array([float(row[key]) for row in mine]) for key in ("label", "before", "after")
+            np.array([float(row[key]) for row in own]) for key in ("label", "before", "after")
         )
         flipped = (before >= threshold) != (after >= threshold)
         found[cohort] = {
-            **_moved(np.abs(after - before)),
+            **_change(np.abs(after - before)),
             "mean_change": {
                 "normal": _average((after - before)[labels == 0]),
                 "pneumonia": _average((after - before)[labels == 1]),

@@ -1,7 +1,8 @@
-"""Put the published figures into the model card: python -m scripts.evaluation.model_card.
+"""Write the published figures into the model card.
 
-Replaces what stands between the two markers of docs/README.md by tables made from
-docs/metrics.json, so that nobody copies a number by hand. `make evaluate` does it too.
+Run `python -m scripts.evaluation.report.model_card` from the bundle's folder. Replaces the text
+between the two markers of docs/README.md by tables made from docs/metrics.json, so that no number
+is copied by hand. `make evaluate` does it too.
 """
 
 import json
@@ -13,14 +14,14 @@ from scripts.evaluation.report.sets import SETS
 
 CARD: Final = Path("docs/README.md")
 METRICS: Final = Path("docs/metrics.json")
-BEGIN: Final = "<!-- figures: python -m scripts.evaluation.model_card -->"
+BEGIN: Final = "<!-- figures: python -m scripts.evaluation.report.model_card -->"
 END: Final = "<!-- end of figures -->"
 SHOWN: Final = ("cross_validation_pediatric", "cross_validation_adult", "validation", "test")
 _AT_POINT: Final = ("sensitivity", "specificity", "accuracy", "abstained", "decided_accuracy")
 
 
-def tables(metrics: dict[str, Any]) -> str:
-    """Give the figures as two Markdown tables, values with their 95 % intervals."""
+def card_tables(metrics: dict[str, Any]) -> str:
+    """Return the figures as two Markdown tables, values with their 95 % intervals."""
     sets = {SETS[name][2]: metrics["sets"][name] for name in SHOWN}
     overall = [
         (label, counts(found), *_overall(found)) if found else (label, UNKNOWN, *[NOTHING] * 3)
@@ -49,14 +50,18 @@ def _overall(found: dict[str, Any]) -> list[str]:
     return [area(figures["auc"]), cell(figures["brier"]), cell(figures["calibration_error"])]
 
 
-def fill(card: Path, metrics: dict[str, Any]) -> None:
-    """Put the tables between the markers of `card`. Raises ValueError if it has no markers."""
+def fill_card(card: Path, metrics: dict[str, Any]) -> None:
+    """Write the tables between the markers of `card`.
+
+    Raises:
+        ValueError: a marker is missing.
+    """
     before, begin, rest = card.read_text().partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
-        raise ValueError(f"{card} lacks the markers between which the figures stand")
-    card.write_text(f"{before}{BEGIN}\n\n{tables(metrics)}\n\n{END}{after}")
+        raise ValueError(f"{card} lacks the markers of the figures")
+    card.write_text(f"{before}{BEGIN}\n\n{card_tables(metrics)}\n\n{END}{after}")
 
 
 if __name__ == "__main__":
-    fill(CARD, json.loads(METRICS.read_text()))
+    fill_card(CARD, json.loads(METRICS.read_text()))
