@@ -49,7 +49,7 @@ check: setup ## The static checks: lint, format, types, who may import whom
 
 .PHONY: evaluate
 evaluate: setup ## Measure the shipped weights: docs/evaluation.md; AGAIN=1 runs the test set again
-	@cd monai_bundle && ../$(VENV)/python -m scripts.evaluate $(if $(filter 1,$(AGAIN)),--again)
+	@cd monai_bundle && ../$(VENV)/python -m scripts.evaluation $(if $(filter 1,$(AGAIN)),--again)
 
 .PHONY: wheel
 wheel: setup ## Build dist/lobar-*.whl: the service, the bundle and the samples

@@ -1,1 +1,1 @@
-"""The bundle's own transforms and commands, from a radiograph's bytes to a probability."""
+"""Code of the bundle, from the bytes of a radiograph to a probability and from data to weights."""

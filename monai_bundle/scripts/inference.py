@@ -1,4 +1,4 @@
-"""Readings of radiographs given by name: one JSON object a line."""
+"""Analyse the files named on the command line and write one JSON object per line."""
 
 import json
 import sys
@@ -8,79 +8,86 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from scripts.probability import finding
-from scripts.unreadable import unreadable_behind
+from scripts.postprocessing.calibration import finding_at
+from scripts.refusal import find_refusal
 
-Reading = dict[str, Any]
+Result = dict[str, Any]
+Transform = Callable[[dict[str, Any]], dict[str, Any]]
 
 
-def read(
+def analyse(
     inputs: str | Iterable[str],
     *,
-    preprocessing: Callable[[dict[str, Any]], dict[str, Any]],
-    forward: Callable[[torch.Tensor], Mapping[str, torch.Tensor]],
-    postprocessing: Callable[[dict[str, Any]], dict[str, Any]],
+    preprocessing: Transform,
+    forward: Callable[[Tensor], Mapping[str, Tensor]],
+    postprocessing: Transform,
     operating_point: Mapping[str, Any],
     batch_size: int,
-) -> Iterator[Reading]:
-    """Give one reading per input, in their order: a probability and a finding, or a coded reason.
+) -> Iterator[Result]:
+    """Yield one result per input, in the order of the inputs.
 
-    `inputs` are paths of DICOM, PNG or JPEG; `forward` maps BxCxHxW to the outputs of
-    `reader.Reader`. A path that cannot be opened is unreadable as the operating system says.
+    Args:
+        inputs: paths of DICOM, PNG or JPEG files.
+        preprocessing: turns {"image": path} into {"image": CxHxW}.
+        forward: turns a batch BxCxHxW into the outputs of `Ensemble`, by name.
+        postprocessing: turns one image's outputs into "pred", a probability, and "region".
+        operating_point: the entry of the metadata's `operating_points` to apply.
+        batch_size: the number of files decoded and passed to the network together.
+
+    Yields:
+        `input` with `probability`, `finding` and `region`; or `input` with `unreadable`: the code
+        of the refusal, or the operating system's message for a path that cannot be opened.
     """
     names = iter([inputs] if isinstance(inputs, str) else inputs)
     while batch := list(islice(names, batch_size)):
         prepared = [_prepare(name, preprocessing) for name in batch]
-        images = [item for item in prepared if isinstance(item, torch.Tensor)]
+        images = [item for item in prepared if isinstance(item, Tensor)]
         outputs = forward(torch.stack(images)) if images else {}
         index = 0
         for name, item in zip(batch, prepared, strict=True):
             if isinstance(item, str):
                 yield {"input": name, "unreadable": item}
                 continue
-            told = {key: tensor[index].float().cpu() for key, tensor in outputs.items()}
-            yield {"input": name, **_conclude(told, postprocessing, operating_point)}
+            own = {key: tensor[index].float().cpu() for key, tensor in outputs.items()}
+            yield {"input": name, **_conclude(own, postprocessing, operating_point)}
             index += 1
 
 
-def _conclude(
-    told: Mapping[str, torch.Tensor],
-    postprocessing: Callable[[dict[str, Any]], dict[str, Any]],
-    operating_point: Mapping[str, Any],
-) -> Reading:
-    """Give what one radiograph's outputs mean, or the code with which the gate refuses it."""
-    try:
-        result = postprocessing(dict(told))
-    except Exception as error:
-        if unreadable := unreadable_behind(error):
-            return {"unreadable": unreadable.code}
-        raise
-    probability = float(result["pred"])
-    return {
-        "probability": probability,
-        "finding": finding(probability, operating_point),
-        "region": result["region"] and [round(share, 4) for share in result["region"]],
-    }
-
-
-def _prepare(
-    name: str, preprocessing: Callable[[dict[str, Any]], dict[str, Any]]
-) -> torch.Tensor | str:
-    """Give the network's input CxHxW, or the reason why there is none."""
+def _prepare(name: str, preprocessing: Transform) -> Tensor | str:
+    """Return the network's input CxHxW, or why there is none."""
     try:
         return torch.as_tensor(preprocessing({"image": name})["image"])
     except Exception as error:
-        if unreadable := unreadable_behind(error):
-            return unreadable.code
+        if refusal := find_refusal(error):
+            return refusal.code
         if isinstance(error.__cause__, OSError):
             return error.__cause__.strerror or "cannot be read"
         raise
 
 
-def write(readings: Iterable[Reading], output: str) -> None:
-    """Write readings as JSON lines to the file `output`, or to standard output if it is "-"."""
-    lines = (json.dumps(reading) + "\n" for reading in readings)
+def _conclude(
+    outputs: Mapping[str, Tensor], postprocessing: Transform, operating_point: Mapping[str, Any]
+) -> Result:
+    """Return what one image's outputs mean, or the code with which the gate refuses it."""
+    try:
+        result = postprocessing(dict(outputs))
+    except Exception as error:
+        if refusal := find_refusal(error):
+            return {"unreadable": refusal.code}
+        raise
+    probability = float(result["pred"])
+    return {
+        "probability": probability,
+        "finding": finding_at(probability, operating_point),
+        "region": result["region"] and [round(edge, 4) for edge in result["region"]],
+    }
+
+
+def write_json_lines(results: Iterable[Result], output: str) -> None:
+    """Write results as JSON lines to the file `output`, or to standard output if it is "-"."""
+    lines = (json.dumps(result) + "\n" for result in results)
     if output == "-":
         sys.stdout.writelines(lines)
         return

@@ -1,4 +1,4 @@
-"""The bundle's folder, importable as MONAI makes it, and its preprocessing as a function."""
+"""Fixtures: the bundle's folder on the import path, and its preprocessing as a function."""
 
 import io
 import sys
@@ -27,7 +27,7 @@ def bundle() -> Path:
 
 @pytest.fixture
 def prepare(tmp_path: Path) -> Prepare:
-    """What configs/inference.yaml makes of a data set or of a file's bytes: 1xHxW."""
+    """The preprocessing of configs/inference.yaml, for a data set or a file's bytes: 1xHxW."""
     config = ConfigParser()
     config.read_config(str(BUNDLE / "configs" / "inference.yaml"))
     config.parse()
@@ -42,7 +42,7 @@ def prepare(tmp_path: Path) -> Prepare:
 
 
 def content_of(dataset: Dataset) -> bytes:
-    """Give the bytes of a DICOM file."""
+    """Return the bytes of a DICOM file."""
     file = io.BytesIO()
     dataset.save_as(file, enforce_file_format=True)
     return file.getvalue()

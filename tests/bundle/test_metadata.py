@@ -1,4 +1,4 @@
-"""What configs/metadata.json says is what the bundle is."""
+"""configs/metadata.json describes the bundle correctly."""
 
 import hashlib
 import json
@@ -10,7 +10,7 @@ import pytest
 import torch
 import yaml
 from monai.bundle.config_parser import ConfigParser
-from scripts.reader import SCOPE
+from scripts.network.ensemble import SCOPE_CLASSES
 
 from workers.prediction import OperatingPoint
 
@@ -22,7 +22,9 @@ def metadata(bundle: Path) -> dict[str, Any]:
     return json.loads((bundle / "configs" / "metadata.json").read_text())
 
 
-def test_the_weights_are_those_it_names(bundle: Path, metadata: dict[str, Any]) -> None:
+def test_the_weights_have_the_digest_of_the_metadata(
+    bundle: Path, metadata: dict[str, Any]
+) -> None:
     weights = bundle / metadata["weights"]["path"]
     assert hashlib.sha256(weights.read_bytes()).hexdigest() == metadata["weights"]["sha256"]
     assert weights.stat().st_size <= LARGEST
@@ -30,7 +32,7 @@ def test_the_weights_are_those_it_names(bundle: Path, metadata: dict[str, Any]) 
     assert all(isinstance(tensor, torch.Tensor) for tensor in state.values())
 
 
-def test_the_input_it_describes_is_what_the_preprocessing_gives(
+def test_the_documented_input_is_that_of_the_preprocessing(
     bundle: Path, metadata: dict[str, Any]
 ) -> None:
     config = yaml.safe_load((bundle / "configs" / "inference.yaml").read_text())
@@ -44,24 +46,24 @@ def test_the_input_it_describes_is_what_the_preprocessing_gives(
     assert image["num_channels"] == 1
 
 
-def test_the_outputs_it_describes_are_those_of_the_network(
+def test_the_documented_outputs_are_those_of_the_network(
     bundle: Path, metadata: dict[str, Any]
 ) -> None:
     side = metadata["network_data_format"]["inputs"]["image"]["spatial_shape"][0]
     config = ConfigParser()
     config.read_config(str(bundle / "configs" / "inference.yaml"))
     with torch.inference_mode():
-        told = config.get_parsed_content("network_def").eval()(torch.zeros(2, 1, side, side))
+        outputs = config.get_parsed_content("network_def").eval()(torch.zeros(2, 1, side, side))
     described = metadata["network_data_format"]["outputs"]
-    assert described.keys() == told.keys()
+    assert described.keys() == outputs.keys()
     for name, output in described.items():
-        assert told[name].shape == (2, output["num_channels"], *output["spatial_shape"])
+        assert outputs[name].shape == (2, output["num_channels"], *output["spatial_shape"])
         assert len(output["channel_def"]) == output["num_channels"]
     codes = list(described["scope"]["channel_def"].values())
-    assert codes[1:] == [str(code) for code in SCOPE[1:]]
+    assert codes[1:] == [str(code) for code in SCOPE_CLASSES[1:]]
 
 
-def test_the_gates_limits_were_set_on_the_validation_part(metadata: dict[str, Any]) -> None:
+def test_the_gates_limits_were_chosen_on_the_validation_part(metadata: dict[str, Any]) -> None:
     scope = metadata["scope"]
     assert 0 < scope["least_in_scope"] < 1
     assert 1 < scope["largest_distance"] < 100
@@ -69,7 +71,7 @@ def test_the_gates_limits_were_set_on_the_validation_part(metadata: dict[str, An
     assert scope["images"] == metadata["calibration"]["images"]
 
 
-def test_every_operating_point_is_valid_and_says_what_it_was_chosen_on(
+def test_every_operating_point_is_valid_and_was_chosen_on_the_validation_part(
     metadata: dict[str, Any],
 ) -> None:
     assert metadata["operating_points"].keys() == {"screening", "balanced", "rule_in"}
@@ -87,7 +89,7 @@ def test_every_operating_point_is_valid_and_says_what_it_was_chosen_on(
     assert metadata["operating_points"]["rule_in"]["specificity"] >= 0.97
 
 
-def test_it_says_where_the_data_is_from_and_what_it_is_not_for(metadata: dict[str, Any]) -> None:
+def test_the_metadata_names_the_data_source_and_the_intended_use(metadata: dict[str, Any]) -> None:
     assert "10.17632/rscbjbr9sj" in metadata["data_source"]
     assert "CC BY 4.0" in metadata["data_source"]
     assert "not a medical device" in metadata["intended_use"].lower()

@@ -18,7 +18,7 @@ def section(heading: str) -> str:
 def test_the_codes_that_a_bundle_may_refuse_with_are_those_that_the_shipped_one_has() -> None:
     rows = re.findall(r"^\| (?!Of).*? \| (`.*`) \|$", PAGE.split("**Refusals.**")[1], re.MULTILINE)
     listed = re.findall(r"`([\w-]+)`", " ".join(rows))
-    script = (ROOT / "monai_bundle" / "scripts" / "unreadable.py").read_text()
+    script = (ROOT / "monai_bundle" / "scripts" / "refusal.py").read_text()
     assert listed == re.findall(r'^    [A-Z_]+ = "([\w-]+)"$', script, re.MULTILINE)
     assert set(listed) <= set(Reason)
 

@@ -14,7 +14,7 @@ COMPARING = """
 import sys
 from pathlib import Path
 import numpy as np
-from scripts.radiograph import read_radiograph
+from scripts.preprocessing.load import read_radiograph
 for picture in sorted(Path(sys.argv[1]).glob("*.picture")):
     given = read_radiograph(picture.read_bytes())
     wrapped = read_radiograph(picture.with_suffix(".dcm").read_bytes())

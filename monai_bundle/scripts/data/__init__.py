@@ -1,0 +1,1 @@
+"""List the radiographs to train and measure on, and make synthetic pictures."""

@@ -1,0 +1,255 @@
+"""Assign every radiograph to training, validation or test, and write the list as CSV.
+
+Run `python -m scripts.data.manifest OUTPUT.CSV` from the bundle's folder. Every radiograph of the
+public sets (or of a hospital's own CSV) is listed with its SHA-256 and its part. Copies count once;
+each patient is in one part only; each part has its share of every kind. The validation part
+chooses epochs, weights, calibration and thresholds; the rest is five folds, each held out in turn;
+nothing is chosen on the official test set.
+"""
+
+import argparse
+import csv
+import os
+import random
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from scripts.checksum import sha256_of
+from scripts.data.datasets import (
+    COHORTS,
+    LABELS,
+    TEST,
+    Radiograph,
+    drop_copies,
+    read_folder,
+    read_list,
+)
+
+SEED: Final = 20240611
+VALIDATION_SHARE: Final = 0.15
+FOLDS: Final = 5
+PARTS: Final = ("validation", *(f"fold-{fold}" for fold in range(FOLDS)))
+COLUMNS: Final = ("image", "label", "patient", "cohort", "kind", "sha256", "part")
+
+
+def assign_parts(
+    rows: Iterable[Radiograph],
+    *,
+    seed: int = SEED,
+    validation_share: float = VALIDATION_SHARE,
+    folds: int = FOLDS,
+) -> list[Radiograph]:
+    """Return the radiographs with their part, "validation" or "fold-0" to "fold-4".
+
+    Patients are drawn at random within their cohorts and kinds, so that each part has its share; a
+    patient in two cohorts is one patient. The same seed gives the same parts in any order of rows.
+
+    Args:
+        rows: the radiographs, without copies.
+        seed: of the random draw.
+        validation_share: the share of the patients in the validation part, 0 to 1.
+        folds: the number of folds.
+    """
+    by_patient: dict[str, list[Radiograph]] = defaultdict(list)
+    for row in rows:
+        by_patient[row["patient"]].append(row)
+    parts: dict[str, str] = {}
+    turn = 0
+    for key, patients in sorted(_strata(by_patient).items()):
+        random.Random(f"{seed} {key}").shuffle(patients)
+        held_out = round(validation_share * len(patients))
+        for index, patient in enumerate(patients):
+            parts[patient] = "validation" if index < held_out else f"fold-{turn % folds}"
+            turn += index >= held_out
+    return [
+        Radiograph(**{**row, "part": parts[patient]})
+        for patient, images in by_patient.items()
+        for row in images
+    ]
+
+
+def _strata(by_patient: Mapping[str, Iterable[Radiograph]]) -> dict[tuple[str, str], list[str]]:
+    """Return the sorted patients of each combination of cohorts and kinds."""
+    strata: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for patient, images in sorted(by_patient.items()):
+        cohorts = "+".join(sorted({row.get("cohort", "") for row in images}))
+        kinds = "+".join(sorted({row.get("kind", "") for row in images}))
+        strata[cohorts, kinds].append(patient)
+    return strata
+
+
+def public_sets(data_dir: str | Path, *, seed: int = SEED) -> list[Radiograph]:
+    """Return the radiographs of the public sets below `data_dir`; missing sets are left out.
+
+    The official test set is complete, so that its figures compare with published ones; radiographs
+    of the other sets that are byte-identical to one of its own are removed.
+    """
+    root = Path(data_dir)
+    found = [
+        row
+        for cohort, folder in COHORTS.items()
+        if (root / folder).is_dir()
+        for row in read_folder(root / folder, cohort)
+    ]
+    if not found:
+        raise FileNotFoundError(f"no radiographs in {root}: set data_dir to the unpacked sets")
+    test = read_folder(root / TEST, "pediatric") if (root / TEST).is_dir() else []
+    in_test = {row["sha256"] for row in test}
+    outside = [row for row in drop_copies(found) if row["sha256"] not in in_test]
+    return assign_parts(outside, seed=seed) + [
+        Radiograph(**{**row, "part": "test"}) for row in test
+    ]
+
+
+def write_manifest(rows: Iterable[Radiograph], path: str | Path) -> None:
+    """Write `rows` as CSV, with paths relative to the CSV's folder."""
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with target.open("w", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=COLUMNS)
+        writer.writeheader()
+        for row in rows:
+            image = os.path.relpath(row["image"], target.parent)
+            writer.writerow({**row, "image": image, "label": int(row["label"])})
+
+
+def read_manifest(path: str | Path) -> list[Radiograph]:
+    """Read a CSV that `write_manifest` wrote.
+
+    Raises:
+        ValueError: a column is missing.
+    """
+    root = Path(path).parent
+    with Path(path).open(newline="") as file:
+        reader = csv.DictReader(file)
+        if missing := set(COLUMNS) - set(reader.fieldnames or ()):
+            raise ValueError(f"{path} is not a manifest: it has no column {min(missing)}")
+        return [
+            Radiograph(
+                image=str(root / row["image"]),
+                label=float(row["label"]),
+                patient=row["patient"],
+                cohort=row["cohort"],
+                kind=row["kind"],
+                sha256=row["sha256"],
+                part=row["part"],
+            )
+            for row in reader
+        ]
+
+
+def changed_files(rows: Iterable[Radiograph]) -> list[str]:
+    """Return the paths that are missing or whose SHA-256 is not the manifest's."""
+    return [
+        row["image"]
+        for row in rows
+        if not Path(row["image"]).is_file() or sha256_of(Path(row["image"])) != row["sha256"]
+    ]
+
+
+def load_rows(
+    data_dir: str | Path, manifest: str | Path | None = None, *, seed: int = SEED
+) -> list[Radiograph]:
+    """Return the rows of `manifest`, or without one those of the public sets in `data_dir`."""
+    return read_manifest(manifest) if manifest else public_sets(data_dir, seed=seed)
+
+
+def training_rows(
+    rows: Iterable[Radiograph],
+    *,
+    cohorts: Sequence[str] = (),
+    held_out: str | None = None,
+    repeats: dict[str, int] | None = None,
+) -> list[Radiograph]:
+    """Return the radiographs to train on: every fold but the one held out.
+
+    Args:
+        rows: a manifest's rows.
+        cohorts: those to use; all of them if empty.
+        held_out: the fold to leave out, or None.
+        repeats: by cohort, how often its radiographs are listed; once by default.
+
+    Raises:
+        ValueError: no radiograph is in the fold to hold out, or none is left.
+    """
+    folds = [
+        row
+        for row in rows
+        if row["part"].startswith("fold-") and (not cohorts or row["cohort"] in cohorts)
+    ]
+    if held_out is not None and held_out not in {row["part"] for row in folds}:
+        raise ValueError(f"no radiograph is in {held_out}: it would hold nothing out")
+    chosen = [row for row in folds if row["part"] != held_out]
+    if not chosen:
+        raise ValueError(f"no radiograph to train on of the cohorts {list(cohorts) or 'named'}")
+    return [row for row in chosen for _ in range((repeats or {}).get(row["cohort"], 1))]
+
+
+def rows_of_part(
+    rows: Iterable[Radiograph], part: str, *, cohorts: Sequence[str] = ()
+) -> list[Radiograph]:
+    """Return the radiographs of one part, of the cohorts named or of all."""
+    return [
+        row for row in rows if row["part"] == part and (not cohorts or row["cohort"] in cohorts)
+    ]
+
+
+def count_parts(rows: Iterable[Radiograph]) -> list[str]:
+    """Return one line for each part and cohort: images, images with pneumonia, patients."""
+    groups: dict[tuple[str, str], list[Radiograph]] = defaultdict(list)
+    for row in rows:
+        groups[row["part"], row["cohort"]].append(row)
+    return [
+        f"{part} {cohort}: {len(group)} images, {sum(row['label'] for row in group):.0f} with "
+        f"pneumonia, {len({row['patient'] for row in group})} patients"
+        for (part, cohort), group in sorted(groups.items())
+    ]
+
+
+def parts_with_one_label(rows: Iterable[Radiograph]) -> list[str]:
+    """Return the parts that lack one of the two labels."""
+    labels: dict[str, set[float]] = {part: set() for part in PARTS}
+    for row in rows:
+        labels.setdefault(row["part"], set()).add(row["label"])
+    return [part for part, found in labels.items() if len(found) < len(LABELS)]
+
+
+def _run(options: argparse.Namespace) -> None:
+    if options.check:
+        if changed := changed_files(read_manifest(options.output)):
+            raise ValueError(
+                f"{len(changed)} files are missing or changed, the first is {changed[0]}"
+            )
+        print(f"{options.output}: every file exists and is unchanged")
+        return
+    if options.list:
+        listed = read_list(options.list)
+        rows = assign_parts(drop_copies(listed), seed=options.seed)
+        left_out = len(listed) - len(rows)
+        print(f"{left_out} of {len(listed)} left out: copies, or copies with different labels")
+    else:
+        rows = public_sets(options.data_dir, seed=options.seed)
+    if lacking := parts_with_one_label(rows):
+        raise ValueError(f"too few patients: {', '.join(lacking)} would lack one of the labels")
+    write_manifest(rows, options.output)
+    print("\n".join(count_parts(rows)))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Write a manifest, or check the files of one; on an error print one line and exit with 1."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("output", type=Path)
+    parser.add_argument("--data_dir", type=Path, default=Path("../../shared/data"))
+    parser.add_argument("--list", type=Path, help="a CSV of image,label[,patient,cohort] instead")
+    parser.add_argument("--seed", type=int, default=SEED)
+    parser.add_argument("--check", action="store_true", help="write nothing, compare the hashes")
+    try:
+        _run(parser.parse_args(arguments))
+    except (OSError, ValueError) as exc:
+        parser.exit(1, f"{exc}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Calibrate and measure the shipped weights, and publish the figures."""

@@ -1,0 +1,1 @@
+"""Define the network, load its weights and run it."""

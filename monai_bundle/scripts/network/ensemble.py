@@ -1,0 +1,155 @@
+"""The published network: five trained members and a gate, which share one forward pass."""
+
+from copy import deepcopy
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+
+from scripts.network.efficientnet_lite import EfficientNetLite
+from scripts.refusal import RefusalCode
+
+# What the gate tells apart; None is an upright frontal chest radiograph.
+SCOPE_CLASSES: Final = (
+    None,
+    RefusalCode.NOT_CHEST,
+    RefusalCode.LATERAL,
+    RefusalCode.TURNED,
+    RefusalCode.INVERTED,
+    RefusalCode.CUT_OFF,
+)
+MIDDLE_BLOCKS: Final = 11  # blocks before the middle maps, whose stride of 16 keeps positions
+MIDDLE_SIDE: Final = 7  # cells a side of the grid that the gate pools the middle maps to
+_MIDDLE_CHANNELS: Final = 112
+
+
+class ScopeHead(nn.Module):
+    """The gate's two outputs, computed from the middle maps at 0.1 % of the network's cost.
+
+    The first are the logits of `SCOPE_CLASSES`. The second is the squared Mahalanobis distance of
+    the channels' means and standard deviations from those of the training radiographs, divided by
+    its number of dimensions, so that it is about 1 for a typical radiograph (Lee et al., "A Simple
+    Unified Framework for Detecting Out-of-Distribution Samples", NeurIPS 2018).
+    """
+
+    mean: Tensor
+    whitening: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.places = nn.Sequential(
+            nn.AdaptiveAvgPool2d(MIDDLE_SIDE),
+            nn.Conv2d(_MIDDLE_CHANNELS, 32, 1),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Dropout(0.3),
+            nn.Linear(32 * MIDDLE_SIDE**2, 64),
+            nn.ReLU(),
+            nn.Linear(64, len(SCOPE_CLASSES)),
+        )
+        self.register_buffer("mean", torch.zeros(2 * _MIDDLE_CHANNELS))
+        self.register_buffer("whitening", torch.eye(2 * _MIDDLE_CHANNELS))
+
+    def forward(self, maps: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the logits Bx6 and the distances Bx1 for middle maps Bx112xHxW."""
+        whitened = (channel_statistics(maps) - self.mean) @ self.whitening
+        return self.places(maps), whitened.square().mean(1, keepdim=True)
+
+
+def channel_statistics(maps: Tensor) -> Tensor:
+    """Return each channel's mean and standard deviation over its positions: Bx2C for BxCxHxW."""
+    return torch.cat([maps.mean((2, 3)), maps.std((2, 3))], dim=1)
+
+
+class Ensemble(nn.Module):
+    """Several trainings of one network, evaluated together, and a gate.
+
+    The trainings started from the same lower blocks and kept them frozen, so these blocks are
+    stored and run once. The members' logits are averaged. The gate uses the middle maps of the
+    first member.
+
+    Args:
+        network: the architecture of a member; its weights are copied into each.
+        members: the number of trainings.
+        shared_blocks: the number of lower blocks that were frozen, beside the stem.
+    """
+
+    def __init__(self, network: EfficientNetLite, members: int = 1, shared_blocks: int = 3) -> None:
+        super().__init__()
+        self.shared_blocks = shared_blocks
+        self.trunk = nn.Sequential(network.stem, network.blocks[:shared_blocks])
+        tops = [network, *(deepcopy(network) for _ in range(members - 1))]
+        self.middles = nn.ModuleList(top.blocks[shared_blocks:MIDDLE_BLOCKS] for top in tops)
+        self.lasts = nn.ModuleList(
+            nn.Sequential(top.blocks[MIDDLE_BLOCKS:], top.head) for top in tops
+        )
+        self.classifiers = nn.ModuleList(top.classifier for top in tops)
+        self.scope = ScopeHead()
+
+    def load_member(self, index: int, network: EfficientNetLite) -> None:
+        """Copy a trained network's weights into member `index`.
+
+        Raises:
+            ValueError: its lower blocks differ from those of member 0.
+        """
+        trunk = nn.Sequential(network.stem, network.blocks[: self.shared_blocks]).state_dict()
+        if index == 0:
+            self.trunk.load_state_dict(trunk)
+        for name, tensor in self.trunk.state_dict().items():
+            if not name.endswith("num_batches_tracked") and not torch.equal(tensor, trunk[name]):
+                raise ValueError(f"training {index} did not keep its first blocks frozen: {name}")
+        middle = network.blocks[self.shared_blocks : MIDDLE_BLOCKS]
+        last = network.blocks[MIDDLE_BLOCKS:]
+        self.middles[index].load_state_dict(middle.state_dict())
+        self.lasts[index].load_state_dict(nn.Sequential(last, network.head).state_dict())
+        self.classifiers[index].load_state_dict(network.classifier.state_dict())
+
+    def middle(self, images: Tensor) -> Tensor:
+        """Return the first member's middle maps, Bx112x(H/16)x(W/16)."""
+        maps: Tensor = self.middles[0](self.trunk(images))
+        return maps
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """Return all outputs for images Bx1xHxW in [-1, 1].
+
+        Returns:
+            `pred`: the logit of pneumonia, Bx1.
+            `attention`: the class activation map, Bx1x(H/32)x(W/32). It needs no gradient: pooling
+                and classifier are linear, so its mean is the logit (Zhou et al., "Learning Deep
+                Features for Discriminative Localization", CVPR 2016).
+            `scope`: the logits of `SCOPE_CLASSES`, Bx6.
+            `distance`: Bx1, see `ScopeHead`.
+        """
+        lower = self.trunk(images)
+        middles = [middle(lower) for middle in self.middles]
+        scope, distance = self.scope(middles[0])
+        members = [
+            class_activation_map(last(middle), classifier)
+            for middle, last, classifier in zip(middles, self.lasts, self.classifiers, strict=True)
+        ]
+        attention = torch.stack(members).mean(0)
+        return {
+            "pred": attention.mean((2, 3)),
+            "attention": attention,
+            "scope": scope,
+            "distance": distance,
+        }
+
+
+def class_activation_map(maps: Tensor, classifier: nn.Module) -> Tensor:
+    """Apply a linear classifier at each position of the last maps: Bx1xhxw for BxCxhxw."""
+    weight, bias = (classifier.get_parameter(name) for name in ("weight", "bias"))
+    return nn.functional.conv2d(maps, weight[:, :, None, None], bias)
+
+
+class LogitsOnly(nn.Module):
+    """An ensemble reduced to its logit of pneumonia, as MONAI's evaluators expect it."""
+
+    def __init__(self, ensemble: Ensemble) -> None:
+        super().__init__()
+        self.ensemble = ensemble
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the logits Bx1 of images Bx1xHxW in [-1, 1]."""
+        logits: Tensor = self.ensemble(images)["pred"]
+        return logits

@@ -1,0 +1,1 @@
+"""Decode a radiograph and prepare it as the network's input."""

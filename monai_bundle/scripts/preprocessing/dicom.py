@@ -1,0 +1,94 @@
+"""Decode a DICOM radiograph to its luminance, for every transfer syntax and greyscale pipeline."""
+
+import zlib
+from io import BytesIO
+from typing import Final
+
+import numpy as np
+import pydicom
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+from pydicom.tag import Tag
+
+from scripts.preprocessing.decode import decode
+from scripts.preprocessing.greyscale import LUMA, luminance_table
+from scripts.preprocessing.pixel_header import GREYSCALE, PixelHeader, read_pixel_header
+from scripts.preprocessing.quiet_decoders import suppress_warnings
+from scripts.refusal import RadiographRefusedError, RefusalCode
+
+_PREAMBLE_LENGTH: Final = 128
+_FIRST_GROUPS: Final = (b"\x02\x00", b"\x08\x00", b"\x00\x08")  # little and big endian
+_DEFLATED: Final = b"1.2.840.10008.1.2.1.99"
+_LARGEST_INFLATED: Final = 320 << 20  # bytes; 100 Mpixel in three colours and a header fit
+_SAMPLING_STEP: Final = 8  # pixels
+
+# Only these are parsed: patient data and the rest of the header are not looked at.
+_TAGS: Final[list[int]] = [
+    Tag(keyword)
+    for keyword in (
+        *("SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames"),
+        *("Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"),
+        *("PixelPaddingValue", "PixelPaddingRangeLimit", "RescaleIntercept", "RescaleSlope"),
+        *("ModalityLUTSequence", "VOILUTSequence", "WindowCenter", "WindowWidth"),
+        *("VOILUTFunction", "PresentationLUTShape", "PixelData"),
+        *("FloatPixelData", "DoubleFloatPixelData"),
+        *(f"{c}PaletteColorLookupTableDescriptor" for c in ("Red", "Green", "Blue")),
+        *(f"{c}PaletteColorLookupTableData" for c in ("Red", "Green", "Blue")),
+        *(f"Segmented{c}PaletteColorLookupTableData" for c in ("Red", "Green", "Blue")),
+    )
+]
+
+
+def read_dicom(content: bytes) -> NDArray[np.float32]:
+    """Decode the single frame of a DICOM object to its luminance, HxW in [0, 1], bone bright.
+
+    Raises:
+        RadiographRefusedError: the bytes are not such an object, or are damaged. No other
+            exception is raised for the content.
+    """
+    has_preamble = content[_PREAMBLE_LENGTH : _PREAMBLE_LENGTH + 4] == b"DICM"
+    if not has_preamble and not content.startswith(_FIRST_GROUPS):
+        raise RadiographRefusedError(RefusalCode.PIXEL_FORMAT, "neither DICOM, PNG nor JPEG")
+    try:
+        with suppress_warnings():
+            return _luminance(content)
+    except (RadiographRefusedError, MemoryError):
+        raise
+    except Exception as error:  # parsers and decoders raise anything on damaged bytes
+        detail = type(error).__name__
+        raise RadiographRefusedError(RefusalCode.PIXELS_UNREADABLE, detail) from error
+
+
+def _luminance(content: bytes) -> NDArray[np.float32]:
+    if _DEFLATED in content[:1024]:
+        _refuse_deflate_bomb(content)
+    dataset = pydicom.dcmread(BytesIO(content), force=True, specific_tags=_TAGS)
+    header = read_pixel_header(dataset)
+    values, photometric = decode(header, dataset.PixelData)
+    if header.photometric_interpretation in GREYSCALE:
+        return _greyscale(header, dataset, values)
+    if photometric != "RGB":
+        values = values[..., :1]  # the Y of every YBR interpretation
+    largest = np.float32((1 << header.bits_stored) - 1)
+    weights = LUMA if photometric == "RGB" else np.ones(1, dtype=np.float32)
+    luminance: NDArray[np.float32] = np.clip((values.astype(np.float32) @ weights) / largest, 0, 1)
+    return luminance
+
+
+def _greyscale(
+    header: PixelHeader, dataset: Dataset, values: NDArray[np.generic]
+) -> NDArray[np.float32]:
+    words = np.asarray(values).view(values.dtype.str.replace("i", "u"))
+    words = words.astype(f"u{header.bits_allocated // 8}", copy=False)
+    table = luminance_table(header, dataset, words[::_SAMPLING_STEP, ::_SAMPLING_STEP])
+    luminance: NDArray[np.float32] = table[words]
+    return luminance
+
+
+def _refuse_deflate_bomb(content: bytes) -> None:
+    """Inflate up to the limit and no further; pydicom itself has no limit."""
+    meta_length = int.from_bytes(content[140:144], "little")  # (0002,0000), PS3.10 7.1
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    inflated = inflater.decompress(content[144 + meta_length :], _LARGEST_INFLATED + 1)
+    if len(inflated) > _LARGEST_INFLATED:
+        raise RadiographRefusedError(RefusalCode.SIZE, "inflates beyond any radiograph")

@@ -1,0 +1,42 @@
+"""Run the robustness tests of the shipped model.
+
+Run `python -m scripts.robustness` from the bundle's folder. Writes
+docs/predictions/{robustness,shortcuts,attention,gate}.csv. The tests use the validation part; on
+the official test set only the gate's refusals are counted.
+"""
+
+import argparse
+from collections.abc import Sequence
+
+from scripts.bundle.loaded import load_bundle
+from scripts.data.manifest import load_rows, rows_of_part
+from scripts.robustness.attention_checks import check_attention
+from scripts.robustness.corner_markers import check_corners
+from scripts.robustness.out_of_distribution import check_gate
+from scripts.robustness.renderings import check_renderings
+from scripts.robustness.tables import sample, write_table
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run all tests, or the one named on the command line."""
+    names = ["robustness", "shortcuts", "attention", "gate"]
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data_dir", default="../../shared/data")
+    parser.add_argument("--only", choices=names)
+    options = parser.parse_args(arguments)
+    rows = load_rows(options.data_dir)
+    validation = rows_of_part(rows, "validation")
+    bundle = load_bundle()
+    both = [*sample(validation, 150, cohort="pediatric"), *sample(validation, 50, cohort="adult")]
+    checks = {
+        "robustness": lambda: check_renderings(bundle, both),
+        "shortcuts": lambda: check_corners(bundle, validation),
+        "attention": lambda: check_attention(bundle, sample(validation, 200)),
+        "gate": lambda: check_gate(bundle, rows),
+    }
+    for name in [options.only] if options.only else names:
+        write_table(name, checks[name]())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Train the network and its gate, and package the weights."""
