@@ -1,4 +1,12 @@
-"""What every test may ask for: real peers on loopback, each in a module of `tests/peers`."""
+"""The shared fixtures and the option `--full`.
+
+The fixtures are real peers on loopback, each in a module of `tests/peers`.
+"""
+
+from collections.abc import Iterable
+from typing import Final
+
+import pytest
 
 pytest_plugins = [
     # none before those it imports: pytest must be the first to import each
@@ -15,3 +23,19 @@ pytest_plugins = [
     "support.machine",
     "peers.viewer",
 ]
+
+ONLY_IN_THE_FULL_RUN: Final = pytest.mark.skip(reason="long: runs only with pytest --full")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add `--full`."""
+    parser.addoption("--full", action="store_true", help="run the tests marked `full` too")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: Iterable[pytest.Item]) -> None:
+    """Skip the tests marked `full` in a run without `--full`, on every machine and under CI."""
+    if config.getoption("--full"):
+        return
+    for item in items:
+        if item.get_closest_marker("full") is not None:
+            item.add_marker(ONLY_IN_THE_FULL_RUN)

@@ -1,16 +1,20 @@
-"""Every kind of source that a report must stand: what is sent, crossed with how it may be odd.
+"""The matrix of sources and conclusions for which every output must be valid.
 
 {CR, DX, SC} x {as it should be, MONOCHROME1, compressed, odd headers} x {seven character sets} x
-{Type 2 attributes as they should be, missing, wrong}, and what was concluded of it.
+{Type 2 attributes as they should be, missing, wrong} x {five conclusions}: 1,260 cases. The
+ordinary run takes a pairwise selection, in which any two properties meet in at least one case;
+the full run takes all of them.
 """
 
 import dataclasses
+import functools
 import itertools
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Final
 
+from allpairspy import AllPairs
 from pydicom.dataset import Dataset
 from pydicom.uid import JPEG2000, ExplicitVRLittleEndian
 from synthetic.report_sources import MODEL, element, item, predicted, received, values
@@ -77,15 +81,33 @@ TYPE_2_STATES: Final[dict[str, dict[str, bytes | None]]] = {
 }
 
 
+class Selection(StrEnum):
+    """Which cases of the matrix a test takes."""
+
+    PAIRWISE = "pairwise"
+    WHOLE = "whole"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """One source of the matrix."""
+    """One source of the matrix, and the name of what is concluded of it."""
 
     kind: str
     variant: str
     character_set: str
     type_2: str
-    header: dict[str, bytes]
+    conclusion: str
+
+    @property
+    def header(self) -> dict[str, bytes]:
+        """The value fields of the source's header, by keyword."""
+        header = values(self.kind, CHARACTER_SETS[self.character_set])
+        for keyword, value in (VARIANTS[self.variant] | TYPE_2_STATES[self.type_2]).items():
+            if value is None:
+                header.pop(keyword, None)
+            else:
+                header[keyword] = value
+        return header
 
     @property
     def source(self) -> Dataset:
@@ -97,21 +119,28 @@ class Case:
         return f"{self.kind}, {self.variant}, {self.character_set}, Type 2 {self.type_2}"
 
 
-def cases(kind: str) -> Iterator[Case]:
-    """Give every source of one kind: 84 of them."""
-    for variant, character_set, type_2 in itertools.product(
-        VARIANTS, CHARACTER_SETS, TYPE_2_STATES
-    ):
-        header = values(kind, CHARACTER_SETS[character_set])
-        for keyword, value in (VARIANTS[variant] | TYPE_2_STATES[type_2]).items():
-            if value is None:
-                header.pop(keyword, None)
-            else:
-                header[keyword] = value
-        yield Case(
-            kind=kind,
-            variant=variant,
-            character_set=character_set,
-            type_2=type_2,
-            header=header,
-        )
+PROPERTIES: Final[dict[str, tuple[str, ...]]] = {
+    "kind": KINDS,
+    "variant": tuple(VARIANTS),
+    "character_set": tuple(CHARACTER_SETS),
+    "type_2": tuple(TYPE_2_STATES),
+    "conclusion": tuple(CONCLUSIONS),
+}
+
+
+@functools.cache
+def matrix(selection: Selection) -> tuple[Case, ...]:
+    """Return the cases of a selection; the pairwise one is the same in every run."""
+    rows = (
+        AllPairs(list(PROPERTIES.values()))
+        if selection is Selection.PAIRWISE
+        else itertools.product(*PROPERTIES.values())
+    )
+    return tuple(Case(**dict(zip(PROPERTIES, row, strict=True))) for row in rows)
+
+
+def cases(selection: Selection, kind: str, conclusion: str) -> list[Case]:
+    """Return the cases of a selection that have this kind and conclusion: 84 in the whole one."""
+    return [
+        case for case in matrix(selection) if (case.kind, case.conclusion) == (kind, conclusion)
+    ]

@@ -1,8 +1,8 @@
-"""The codes that reports are made of: DCM of PS3.16 annex D, SNOMED CT, UCUM, and a few of ours.
+"""The codes of the outputs: DCM of PS3.16 annex D, SNOMED CT, UCUM, and Lobar's own.
 
-Ours say why an instance was not analysed, which no standard code does. They are the reasons of
-`service.domain.reasons`, the same in a report as in the log, under a coding scheme that is named
-in the report itself (PS3.3 C.12.1.1.2).
+No standard code says why an instance was not analysed. Lobar's own codes are the reasons of
+`service.domain.reasons`, the same in a report as in the log, in a coding scheme that the report
+itself identifies (PS3.3 C.12.1.1.2).
 """
 
 from typing import Final
@@ -31,7 +31,7 @@ IMAGE_LIBRARY_GROUP: Final = Code("126200", "DCM", "Image Library Group")
 SOURCE: Final = Code("260753009", "SCT", "Source")
 
 MODALITY: Final = Code("121139", "DCM", "Modality")
-MODALITIES: Final = {  # of CID 29, which has no "other": what comes as a projection radiograph
+MODALITIES: Final = {  # of CID 29, which has no "other": those of projection radiographs
     "CR": Code("CR", "DCM", "Computed Radiography"),
     "DX": Code("DX", "DCM", "Digital Radiography"),
     "RG": Code("RG", "DCM", "Radiographic imaging"),
@@ -61,20 +61,20 @@ NO_ALGORITHM_SUCCEEDED: Final = Code(  # CID 6047
     "111245", "DCM", "No algorithms succeeded; without findings"
 )
 
-OUR_SCHEME: Final = "99LOBAR"
-NOT_ANALYSED_BECAUSE: Final = Code("not-analysed", OUR_SCHEME, "Reason not analysed")
+LOBAR_SCHEME: Final = "99LOBAR"
+NOT_ANALYSED_BECAUSE: Final = Code("not-analysed", LOBAR_SCHEME, "Reason not analysed")
 
 
 def reason_code(reason: Reason) -> Code:
-    """Give a reason as a code; its meaning is the code in words (LO: at most 64 characters)."""
-    return Code(str(reason), OUR_SCHEME, str(reason).replace("-", " ").capitalize())
+    """Return the code of a reason; its meaning is the reason in words (LO: 64 characters)."""
+    return Code(str(reason), LOBAR_SCHEME, str(reason).replace("-", " ").capitalize())
 
 
-def our_coding_scheme() -> Dataset:
-    """Give the item of Coding Scheme Identification Sequence that names our scheme."""
+def lobar_coding_scheme() -> Dataset:
+    """Build the item of Coding Scheme Identification Sequence for Lobar's scheme."""
     item = Dataset()
-    item.CodingSchemeDesignator = OUR_SCHEME
-    item.CodingSchemeUID = derive_uid("coding-scheme", OUR_SCHEME)
+    item.CodingSchemeDesignator = LOBAR_SCHEME
+    item.CodingSchemeUID = derive_uid("coding-scheme", LOBAR_SCHEME)
     item.CodingSchemeName = f"{MANUFACTURER} reasons"
     item.CodingSchemeResponsibleOrganization = MANUFACTURER
     return item

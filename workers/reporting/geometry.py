@@ -1,4 +1,4 @@
-"""A region in pixels: the same box in the report, on the overlay and in every other output."""
+"""Convert a region to pixels, the same way for outputs of every kind."""
 
 from workers.prediction import Region
 
@@ -6,10 +6,11 @@ Box = tuple[float, float, float, float]  # left, top, right, bottom
 
 
 def pixel_box(region: Region, *, rows: int, columns: int) -> Box:
-    """Give a region's left, top, right and bottom edge in pixels of an image of this size.
+    """Return a region's left, top, right and bottom edge in pixels of an image of this size.
 
-    0 is the outer edge of the first pixel and `columns` that of the last, as SCOORD has it
-    (PS3.3 C.18.6.1.1). Given to a quarter of a pixel, which FL holds exactly (PS3.5 6.2).
+    0 is the outer edge of the first pixel and `columns` that of the last, as in SCOORD
+    (PS3.3 C.18.6.1.1). Edges are rounded to a quarter of a pixel, which FL represents exactly
+    (PS3.5 6.2).
     """
     left, right = (_quarters(edge * columns) for edge in (region.left, region.right))
     top, bottom = (_quarters(edge * rows) for edge in (region.top, region.bottom))

@@ -1,4 +1,4 @@
-"""What is kept of a conclusion: the objects in the outbox, and the facts in the ledger."""
+"""Build the outputs of a conclusion, write them to the outbox and record them in the ledger."""
 
 from collections.abc import Collection, Iterator
 from datetime import UTC, datetime
@@ -23,7 +23,9 @@ from workers.reporting.source import Source
 from workers.reporting.sr.report import build_report
 from workers.reporting.uids import FIRST, OutputIdentity, result_uids
 
-UNASKED: Final = frozenset({OutputKind.SR, OutputKind.OVERLAY})  # made for whoever comes later
+DEFAULT_KINDS: Final = frozenset(
+    {OutputKind.SR, OutputKind.OVERLAY}
+)  # kept for a destination configured later
 
 
 def make_outputs(
@@ -35,12 +37,18 @@ def make_outputs(
     now: datetime,
     identity: OutputIdentity = FIRST,
 ) -> Iterator[Output]:
-    """Make the objects of these kinds that say what was concluded.
+    """Build the outputs of these kinds, one at a time.
 
-    `header` and `picture` are the source's, as in `build_report` and `build_overlay`.
+    Args:
+        header: The source's header, as `build_report` takes it.
+        picture: The source's pixels, as `build_overlay` takes them.
+        conclusion: What was concluded about the source.
+        kinds: The kinds to build. A presentation state is left out for a source in colour.
+        now: When the outputs are dated.
+        identity: Which outputs about the source these are.
 
     Raises:
-        ReportError: no valid object can be made for this source.
+        ReportError: no valid object can be built for this source.
     """
     if OutputKind.SR in kinds:
         yield build_report(header, conclusion, now=now, identity=identity)
@@ -48,7 +56,7 @@ def make_outputs(
         yield build_overlay(header, picture, conclusion, now=now, identity=identity)
     if OutputKind.GSPS in kinds:
         state = build_presentation_state(header, conclusion, now=now, identity=identity)
-        if state is not None:  # there is none for a source in colour
+        if state is not None:  # None for a source in colour
             yield state
     if OutputKind.PDF in kinds:
         yield build_pdf(header, picture, conclusion, now=now, identity=identity)
@@ -63,14 +71,15 @@ def store_outputs(
     picture: Pixels | None,
     conclusion: Conclusion,
 ) -> None:
-    """Make the outputs durable, then let the ledger owe them to whoever wants them.
+    """Write the outputs to the outbox, then report the job and plan its deliveries in the ledger.
 
-    The objects are dated by when the analysis was asked for, so that a second run makes the same
-    bytes. The report is always made, whoever wants it: it is what a later one follows.
+    The outputs are dated by when the analysis was requested, so that a second run writes the same
+    bytes. The report is always built, even where no destination takes it: a later report names it
+    as its predecessor.
 
     Raises:
-        ReportError: no valid object can be made for this source.
-        StaleLeaseError: somebody else leased the job meanwhile.
+        ReportError: no valid object can be built for this source.
+        StaleLeaseError: another worker has leased the job since.
         OSError: the outbox cannot be written.
     """
     source_uid = Source.read(header).sop_instance_uid
@@ -84,7 +93,7 @@ def store_outputs(
         ),
     )
     routes = settings.routes
-    kinds = routes.kinds(conclusion.outcome) if routes.anywhere else UNASKED
+    kinds = routes.kinds(conclusion.outcome) if routes.anywhere else DEFAULT_KINDS
     outputs = make_outputs(
         header,
         picture,

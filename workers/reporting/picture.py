@@ -1,4 +1,4 @@
-"""What the overlay and the PDF share: the radiograph as a picture, and the colours."""
+"""The radiograph as a grey image and the colours, shared by the overlay and the PDF."""
 
 from typing import Final
 
@@ -11,42 +11,40 @@ from workers.reporting.output import ReportError
 LONGEST_SIDE: Final = 1024
 
 ORANGE: Final = (230, 159, 0)
-
-
 BLUE: Final = (86, 180, 233)
-
-
 WHITE: Final = (255, 255, 255)
-
-
 GREY: Final = (200, 200, 200)
 
-
 Colour = tuple[int, int, int]
-
-
 Pixels = npt.NDArray[np.float32]
 
 
-def require_picture(pixels: Pixels | None) -> None:
-    """Hold pixels, if there are any, to be rows x columns.
+def require_two_dimensions(pixels: Pixels | None) -> None:
+    """Require pixels, if there are any, to be rows x columns.
 
     Raises:
-        ReportError: they are not.
+        ReportError: the pixels have another shape, or none are there.
     """
     if pixels is not None and (pixels.ndim != 2 or pixels.size == 0):  # noqa: PLR2004 -- rows and columns
         raise ReportError(f"the pixels have the shape {pixels.shape}, not rows and columns")
 
 
-def radiograph_of(pixels: Pixels) -> Image.Image:
-    """Give the radiograph in grey, no larger than leaves room for the strip above it."""
+def grey_image(pixels: Pixels) -> Image.Image:
+    """Convert pixels to an 8-bit grey image that leaves space for the result strip above it.
+
+    Args:
+        pixels: Displayed brightness, rows x columns, 0 black to 1 white. NaN becomes black.
+
+    Returns:
+        The image; with the strip it is at most `LONGEST_SIDE` high and wide.
+    """
     levels = np.fmax(pixels, 0)  # NaN becomes black
     np.minimum(levels, 1, out=levels)
     levels *= 255
     levels += 0.5
     grey = Image.fromarray(levels.astype(np.uint8))
-    room = LONGEST_SIDE - strip_height(LONGEST_SIDE)
-    ratio = min(1.0, LONGEST_SIDE / grey.width, room / grey.height)
+    highest = LONGEST_SIDE - strip_height(LONGEST_SIDE)
+    ratio = min(1.0, LONGEST_SIDE / grey.width, highest / grey.height)
     size = (max(1, round(grey.width * ratio)), max(1, round(grey.height * ratio)))
     return grey if size == grey.size else grey.resize(size, Image.Resampling.HAMMING)
 

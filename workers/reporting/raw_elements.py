@@ -1,8 +1,8 @@
-"""Elements as bytes: read without being believed, carried over without being decoded.
+"""Read and copy elements as bytes, without decoding their values.
 
-A header may hold names in a character set that nobody knows, dates that never were and numbers
-that are none. pydicom warns of such values with the value in the message, or raises. A result
-must carry them exactly as they came, so that the PACS files it with the study it belongs to.
+A header may hold names in an unknown character set, impossible dates and malformed numbers.
+pydicom warns of such values with the value in the message, or raises. An output must have them
+exactly as received, so that the PACS files it with the study it belongs to.
 """
 
 import re
@@ -30,7 +30,7 @@ IMPLICIT_VR_HEADER_BYTES: Final = 8  # tag and length, PS3.5 7.1.3
 
 
 def tag_of(keyword: str) -> BaseTag:
-    """Give the tag of a keyword of PS3.6."""
+    """Return the tag of a keyword of PS3.6."""
     tag = tag_for_keyword(keyword)
     if tag is None:
         raise KeyError(keyword)
@@ -45,22 +45,22 @@ def raw_element(tag: BaseTag, value: bytes) -> RawDataElement:
     return RawDataElement(tag, vr, len(value), value, 0, False, True)  # noqa: FBT003 -- explicit, little endian
 
 
-def value_bytes(header: Dataset, keyword: str | BaseTag) -> bytes | None:
-    """Give the value field of a text element as it was received; None if it is absent.
+def value_field(header: Dataset, keyword: str | BaseTag) -> bytes | None:
+    """Return the value field of a text element as received; None if the element is absent.
 
-    An element that somebody decoded before is encoded again in the header's own character set.
+    An element that is decoded already is encoded in the header's own character set.
     """
     element = header.get_item(keyword, keep_deferred=True)
     if element is None:
         return None
     if isinstance(element, RawDataElement):
         return element.value or b""
-    return _encoded_again(header, element)
+    return _encode_value(header, element)
 
 
-def words(header: Dataset, keyword: str) -> tuple[str, ...]:
-    """Give the values of a text element of the default repertoire; nothing if there are none."""
-    value = value_bytes(header, keyword) or b""
+def text_values(header: Dataset, keyword: str) -> tuple[str, ...]:
+    """Return the values of a text element in the default repertoire; empty if it has none."""
+    value = value_field(header, keyword) or b""
     values = tuple(
         word.strip(" \x00") for word in value.decode("ascii", errors="replace").split("\\")
     )
@@ -68,7 +68,7 @@ def words(header: Dataset, keyword: str) -> tuple[str, ...]:
 
 
 def unsigned_short(header: Dataset, keyword: str) -> int | None:
-    """Give the one value of a US element; None where there is not exactly one."""
+    """Return the single value of a US element; None if it has none or several."""
     element = header.get_item(keyword, keep_deferred=True)
     if isinstance(element, RawDataElement):
         value = element.value or b""
@@ -79,46 +79,50 @@ def unsigned_short(header: Dataset, keyword: str) -> int | None:
 
 
 def decimals(header: Dataset, keyword: str) -> tuple[float, ...]:
-    """Give the values of a DS element; nothing if one of them is not a decimal string."""
-    values = words(header, keyword)
+    """Return the values of a DS element; empty if one of them is not a decimal string."""
+    values = text_values(header, keyword)
     if not all(re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", word) for word in values):
         return ()
     return tuple(float(word) for word in values)
 
 
-def carried(header: Dataset, keyword: str) -> RawDataElement | None:
-    """Give a header's element for use in another data set, its bytes unchanged.
+def copied_element(header: Dataset, keyword: str) -> RawDataElement | None:
+    """Copy a header's element for another data set, its bytes unchanged.
 
-    None if it is absent, too long for an explicit VR, or a sequence without items that parse.
+    Returns:
+        The element; None if it is absent, too long for an explicit VR, or a sequence without items
+        that can be parsed.
     """
     tag = tag_of(keyword)
     if dictionary_VR(tag) == "SQ":
-        return _carried_sequence(header, tag)
-    value = value_bytes(header, tag)
+        return _copied_sequence(header, tag)
+    value = value_field(header, tag)
     if value is None or len(value) > LONGEST_VALUE:
         return None
     return raw_element(tag, value)
 
 
-def items(header: Dataset, keyword: str) -> list[Dataset]:
-    """Give the items of a sequence; none if it is absent or cannot be parsed."""
+def sequence_items(header: Dataset, keyword: str) -> list[Dataset]:
+    """Return the items of a sequence; none if it is absent or cannot be parsed."""
     return _items(header, tag_of(keyword))
 
 
-def sequence_of(keyword: str, sequence: Iterable[Iterable[RawDataElement]]) -> RawDataElement:
-    """Make a sequence of items that are made of such elements."""
-    return raw_element(tag_of(keyword), b"".join(_item(encoded(elements)) for elements in sequence))
+def sequence_element(keyword: str, sequence: Iterable[Iterable[RawDataElement]]) -> RawDataElement:
+    """Build a sequence element; each item is given by its elements."""
+    return raw_element(
+        tag_of(keyword), b"".join(_item(encode_elements(elements)) for elements in sequence)
+    )
 
 
-def encoded(elements: Iterable[DataElement | RawDataElement]) -> bytes:
-    """Write elements in explicit VR little endian, by ascending tag; text must be ASCII."""
+def encode_elements(elements: Iterable[DataElement | RawDataElement]) -> bytes:
+    """Encode elements in explicit VR little endian, by ascending tag; text must be ASCII."""
     buffer = DicomBytesIO()
     buffer.is_implicit_VR = False
     buffer.is_little_endian = True
     for element in sorted(elements, key=lambda element: element.tag):
         if isinstance(element, DataElement) and element.VR == "SQ":
             # as pydicom's writer does, but without its search for ambiguous VRs in every item
-            inner = b"".join(_item(encoded(item.elements())) for item in element.value)
+            inner = b"".join(_item(encode_elements(item.elements())) for item in element.value)
             write_data_element(buffer, raw_element(element.tag, inner))
         else:
             write_data_element(buffer, element, DEFAULT_REPERTOIRE)
@@ -126,12 +130,12 @@ def encoded(elements: Iterable[DataElement | RawDataElement]) -> bytes:
 
 
 def known_character_set(header: Dataset) -> tuple[str, ...] | None:
-    """Give the defined terms of Specific Character Set; None if pydicom does not know one."""
-    terms = words(header, "SpecificCharacterSet") or ("",)
+    """Return the defined terms of Specific Character Set; None if pydicom does not know one."""
+    terms = text_values(header, "SpecificCharacterSet") or ("",)
     return terms if all(term in python_encoding for term in terms) else None
 
 
-def _encoded_again(header: Dataset, element: DataElement) -> bytes:
+def _encode_value(header: Dataset, element: DataElement) -> bytes:
     buffer = DicomBytesIO()
     buffer.is_implicit_VR = True
     buffer.is_little_endian = True
@@ -148,7 +152,7 @@ def _encoded_again(header: Dataset, element: DataElement) -> bytes:
 
 
 def _items(header: Dataset, tag: BaseTag) -> list[Dataset]:
-    """Parse a sequence as far as it can be parsed."""
+    """Parse a sequence; no items if it is damaged."""
     try:
         element = header.get_item(tag, keep_deferred=True)
         if element is None:
@@ -159,31 +163,31 @@ def _items(header: Dataset, tag: BaseTag) -> list[Dataset]:
         else:
             sequence = element.value
         return list(sequence)
-    except Exception:  # noqa: BLE001 -- damage shows itself in a dozen ways, down to recursion depth
+    except Exception:  # noqa: BLE001 -- damaged sequences raise many kinds of error, RecursionError too
         return []
 
 
-def _carried_sequence(header: Dataset, tag: BaseTag) -> RawDataElement | None:
+def _copied_sequence(header: Dataset, tag: BaseTag) -> RawDataElement | None:
     try:
-        bodies = [encoded(_carried_from(item)) for item in _items(header, tag)]
-    except Exception:  # noqa: BLE001 -- as above: an item may parse and its own sequences may not
+        bodies = [encode_elements(_copied_elements(item)) for item in _items(header, tag)]
+    except Exception:  # noqa: BLE001 -- as above: a nested sequence may be damaged
         return None
     sequence = b"".join(_item(body) for body in bodies if body)
     return raw_element(tag, sequence) if sequence else None
 
 
-def _carried_from(item: Dataset) -> Iterator[RawDataElement]:
+def _copied_elements(item: Dataset) -> Iterator[RawDataElement]:
     for element in item.elements():
         tag = element.tag
         if not dictionary_has_tag(tag) or tag.element == 0:
-            continue  # private elements mean nothing without their creator's word
+            continue  # a private element means nothing without its private creator
         vr = dictionary_VR(tag)
         if vr == "SQ":
-            nested = _carried_sequence(item, tag)
+            nested = _copied_sequence(item, tag)
             if nested is not None:
                 yield nested
         elif vr in TEXT_VRS:
-            value = value_bytes(item, tag) or b""
+            value = value_field(item, tag) or b""
             if len(value) <= LONGEST_VALUE:
                 yield raw_element(tag, value)
 

@@ -1,4 +1,4 @@
-"""Which edition of its report a job is at: the first, a later one, or one that is made again."""
+"""Decide whether a job's outputs are its first, replace earlier ones, or are rebuilt unchanged."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,22 +9,26 @@ from workers.reporting.uids import OutputIdentity, Predecessor
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RevisionPlan:
-    """An edition, its predecessor in the ledger, and when its objects are dated."""
+    """The identity of a job's outputs, the report they replace, and their date."""
 
     identity: OutputIdentity
-    predecessor: int | None
+    predecessor: int | None  # row of `revisions`
     at: float  # seconds since the epoch
 
 
 def plan_revision(
-    job: Job, history: Sequence[Revision], named: Callable[[OutputIdentity], str]
+    job: Job, history: Sequence[Revision], report_uid: Callable[[OutputIdentity], str]
 ) -> RevisionPlan:
-    """Say which edition a job's outputs are now.
+    """Decide which identity and date a job's outputs have, and which report they replace.
 
-    `history` holds the reports about the job's SOP Instance UID, the first first; `named` gives
-    the SOP Instance UID that the report would have in an edition. What comes out under the name
-    of the job's last report is that report, made again. Anything else replaces the last report,
-    be it the job's own or that of the bytes which this job corrects.
+    A report that would get the SOP Instance UID of the job's last report is that report, built
+    again: it keeps its predecessor and its date. Any other report replaces the last one, which is
+    the job's own or that of the instance which this job corrects.
+
+    Args:
+        job: The job that is about to be reported.
+        history: The reports about the job's SOP Instance UID, oldest first.
+        report_uid: Returns the SOP Instance UID that the report has with an identity.
     """
     digest = job.sha256 if job.corrects else None
     own = [each for each in history if each.job_id == job.id]
@@ -32,7 +36,7 @@ def plan_revision(
         last = own[-1]
         before = next((each for each in history if each.id == last.predecessor), None)
         again = OutputIdentity(digest=digest, predecessor=_predecessor(before))
-        if named(again) == last.sop_instance_uid:
+        if report_uid(again) == last.sop_instance_uid:
             return RevisionPlan(identity=again, predecessor=last.predecessor, at=last.dated_at)
     latest = own[-1] if own else (history[-1] if history else None)
     return RevisionPlan(

@@ -1,4 +1,4 @@
-"""What a result needs to know about its source, read leniently: what is odd counts as absent."""
+"""The attributes of the source that outputs use, read leniently: invalid values count as absent."""
 
 import math
 import re
@@ -9,7 +9,7 @@ from typing import Final, Self
 from pydicom.dataset import Dataset
 
 from workers.reporting.output import ReportError
-from workers.reporting.raw_elements import decimals, unsigned_short, words
+from workers.reporting.raw_elements import decimals, text_values, unsigned_short
 
 # PS3.5 9.1, but a component may begin with a zero: the listener accepts such senders too
 ACCEPTED_UID: Final = r"(?=.{1,64}$)[0-9]+(\.[0-9]+)*"
@@ -48,7 +48,11 @@ class Source:
 
     @classmethod
     def read(cls, header: Dataset) -> Self:
-        """Read a header, raising ReportError if it does not name its instance."""
+        """Read a header.
+
+        Raises:
+            ReportError: the header lacks a valid class, instance, study or series UID.
+        """
         return cls(
             sop_class_uid=_uid(header, "SOPClassUID"),
             sop_instance_uid=_uid(header, "SOPInstanceUID"),
@@ -67,27 +71,27 @@ class Source:
         )
 
     def local(self, moment: datetime) -> datetime:
-        """Give a moment in the source's time zone, or unchanged if the source names none."""
+        """Convert a moment to the source's time zone; unchanged if the source names none."""
         return moment.astimezone(self.time_zone) if self.time_zone else moment
 
 
 def _uid(header: Dataset, keyword: str) -> str:
-    values = words(header, keyword)
+    values = text_values(header, keyword)
     if len(values) != 1 or not re.fullmatch(ACCEPTED_UID, values[0]):
         raise ReportError(f"the source has no valid {keyword}")
     return values[0]
 
 
 def _code_string(header: Dataset, keyword: str) -> str:
-    """Give a lone CS value (PS3.5 6.2), or nothing."""
-    values = words(header, keyword)
+    """Return a single valid CS value (PS3.5 6.2), else an empty string."""
+    values = text_values(header, keyword)
     if len(values) != 1 or not re.fullmatch(r"[A-Z0-9_ ]{1,16}", values[0]):
         return ""
     return values[0]
 
 
 def _orientation(header: Dataset) -> tuple[str, str] | None:
-    values = words(header, "PatientOrientation")
+    values = text_values(header, "PatientOrientation")
     match values:
         case (row, column) if all(re.fullmatch(r"[APRLHF]{1,3}", value) for value in values):
             return row, column
@@ -104,8 +108,8 @@ def _spacing(header: Dataset, keyword: str) -> Pair | None:
 
 
 def _is_lossy(header: Dataset) -> bool:
-    """Say whether pixels were ever compressed with loss: once so, always so (PS3.3 C.7.6.1.1.5)."""
-    stated = words(header, "LossyImageCompression")
+    """Return whether the pixels were ever compressed with loss (PS3.3 C.7.6.1.1.5)."""
+    stated = text_values(header, "LossyImageCompression")
     if stated:
         return stated == ("01",)
     meta = getattr(header, "file_meta", None)
@@ -113,7 +117,7 @@ def _is_lossy(header: Dataset) -> bool:
 
 
 def _time_zone(header: Dataset) -> timezone | None:
-    values = words(header, "TimezoneOffsetFromUTC")
+    values = text_values(header, "TimezoneOffsetFromUTC")
     match = re.fullmatch(r"([+-])(\d\d)([0-5]\d)", values[0]) if len(values) == 1 else None
     if match is None:
         return None

@@ -1,4 +1,4 @@
-"""UIDs that follow from what a result is made of: the same input gives the same object."""
+"""UIDs derived from what an output is built from: the same input has the same UIDs."""
 
 import json
 import uuid
@@ -13,20 +13,20 @@ NAMESPACE: Final = uuid.UUID("f5534e28-fa53-43b2-8568-e954e33c98cd")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResultUids:
-    """The names of one result; every result is alone in its series."""
+    """The UIDs of one output, which is the only one in its series."""
 
     series: str
     instance: str
 
 
 def derive_uid(*parts: str | float) -> str:
-    """Give the UID of these parts: a name-based UUID (RFC 9562 5.5) under 2.25 (PS3.5 B.2)."""
+    """Derive a UID from these parts: a name-based UUID (RFC 9562 5.5) under 2.25 (PS3.5 B.2)."""
     return f"2.25.{uuid.uuid5(NAMESPACE, json.dumps(parts)).int}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Predecessor:
-    """A report of ours whose place another takes."""
+    """An earlier report about the same SOP Instance UID, which another replaces."""
 
     sop_class_uid: str
     sop_instance_uid: str
@@ -35,10 +35,12 @@ class Predecessor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutputIdentity:
-    """What tells the outputs about one SOP Instance UID apart, besides who concluded what.
+    """What distinguishes outputs about one SOP Instance UID, besides the model and its conclusion.
 
-    `digest` is the sha256 of the source's bytes when other bytes came under the same UID before: a
-    corrected instance gets results of its own. `predecessor` is the report whose place these take.
+    Attributes:
+        digest: The SHA-256 of the source's bytes, if other bytes were received under the same UID
+            before: a corrected instance has outputs of its own.
+        predecessor: The report that these outputs replace.
     """
 
     digest: str | None = None
@@ -46,7 +48,7 @@ class OutputIdentity:
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """Give what goes into the names of its outputs."""
+        """The parts that enter the UIDs of the outputs."""
         named = (self.digest or "",)
         return named if self.predecessor is None else (*named, self.predecessor.sop_instance_uid)
 
@@ -57,27 +59,28 @@ FIRST: Final = OutputIdentity()
 def result_uids(
     *, kind: str, source_uid: str, conclusion: Conclusion, identity: OutputIdentity
 ) -> ResultUids:
-    """Name the output of a kind that tells a conclusion about a source instance."""
+    """Derive the UIDs of an output of this kind about a source instance."""
     parts = (kind, *_concluded(conclusion), source_uid, *identity.parts)
     return ResultUids(series=derive_uid("series", *parts), instance=derive_uid("instance", *parts))
 
 
 def tracking_uid(*, source_uid: str, conclusion: Conclusion, identity: OutputIdentity) -> str:
-    """Name the finding itself: the same in every output that tells of it."""
+    """Derive the tracking UID of the finding, the same in every output that shows it."""
     return derive_uid("finding", *_concluded(conclusion), source_uid, *identity.parts)
 
 
 def device_uid(model: Model) -> str:
-    """Name the device that observed: this Lobar with this model. Another model is another one."""
+    """Derive the UID of the observing device: this version of Lobar with this model."""
     return derive_uid(
         "device", MANUFACTURER, VERSION, model.name, model.version, model.weights_sha256
     )
 
 
 def _concluded(conclusion: Conclusion) -> tuple[str | float, ...]:
-    """Give who concluded; and what, where it does not follow from who alone.
+    """Return what identifies a conclusion: the model, and the reason where nothing was analysed.
 
-    Which headers and pixels go unread is for Lobar's version to say, and for the bundle's gate.
+    A finding needs no part of its own, because the model determines it from the source. Whether a
+    source is analysed also depends on Lobar's version and on the bundle's gate.
     """
     algorithm = _algorithm(conclusion.model)
     if isinstance(conclusion, NotAnalysed):

@@ -1,6 +1,6 @@
-"""The words in which a result speaks, the same in the report and on the overlay; ASCII only.
+"""The wording of outputs, the same in every kind; ASCII only.
 
-The object keeps the source's character set, and ASCII reads the same in every one of them.
+An output keeps the source's character set, and ASCII is the same in every one of them.
 """
 
 import unicodedata
@@ -15,7 +15,7 @@ CAUTION: Final = "AI result, unverified. Not a medical device: for research use 
 
 
 def ascii_text(text: str, *, longest: int = 64) -> str:
-    """Fold a name into ASCII without a backslash or control characters, as LO needs (PS3.5 6.2)."""
+    """Convert text to ASCII without backslash or control characters, as LO needs (PS3.5 6.2)."""
     folded = unicodedata.normalize("NFKD", text)
     plain = "".join(
         character if character.isascii() and character.isprintable() else "?"
@@ -26,12 +26,12 @@ def ascii_text(text: str, *, longest: int = 64) -> str:
 
 
 def percent(probability: float) -> str:
-    """Give a probability in percent to one decimal."""
+    """Format a probability in percent, to one decimal."""
     return f"{100 * probability:.1f}"
 
 
 REGION_CAUTION: Final = "where the model looked, not a lesion outline"
-WORD: Final = {  # of a finding, for people
+FINDING_WORD: Final = {
     Finding.PRESENT: "PRESENT",
     Finding.INDETERMINATE: "UNDETERMINED",
     Finding.ABSENT: "ABSENT",
@@ -39,15 +39,15 @@ WORD: Final = {  # of a finding, for people
 
 
 def result_line(conclusion: Conclusion) -> str:
-    """Give the conclusion in one line, the same on everything that a person reads."""
+    """Return the conclusion in one line."""
     if isinstance(conclusion, NotAnalysed):
         return "NOT ANALYSED for pneumonia"
-    word = WORD[conclusion.finding]
+    word = FINDING_WORD[conclusion.finding]
     return f"Pneumonia {word}, probability {percent(conclusion.probability)} %"
 
 
 def basis_line(conclusion: Conclusion) -> str:
-    """Say by which thresholds a probability was read, or why there is none."""
+    """Return the thresholds that the finding follows from, or the reason for not analysing."""
     if isinstance(conclusion, NotAnalysed):
         return EXPLANATIONS[conclusion.reason]
     point = conclusion.model.operating_point
@@ -59,7 +59,7 @@ def basis_line(conclusion: Conclusion) -> str:
 
 
 def operating_point_text(point: OperatingPoint) -> str:
-    """Give an operating point by name and values, as calibrated probabilities."""
+    """Return the name and thresholds of an operating point, as calibrated probabilities."""
     return (
         f"Operating point {ascii_text(point.name)}: threshold {point.threshold!r}, "
         f"undetermined between {point.indeterminate_low!r} and {point.indeterminate_high!r}"
@@ -67,12 +67,12 @@ def operating_point_text(point: OperatingPoint) -> str:
 
 
 def model_text(model: Model) -> str:
-    """Give a model by name and version."""
+    """Return the name and version of a model."""
     return f"{ascii_text(model.name)} {ascii_text(model.version)}"
 
 
 def parameters_text(conclusion: Conclusion) -> tuple[str, ...]:
-    """Give what must be known to reproduce and to read a conclusion, one statement each."""
+    """Return the statements needed to reproduce and to interpret a conclusion."""
     model = conclusion.model
     named = (
         operating_point_text(model.operating_point),

@@ -1,8 +1,8 @@
-"""The picture of an overlay: the radiograph untouched, and above it a strip that says the result.
+"""Draw an overlay: the radiograph unchanged, and above it a strip that states the result.
 
-The strip is told apart without colour: by its words and by the shape of its symbol. Colours are
-of a palette that the colour-blind tell apart (Okabe and Ito) and that differ as greys too; a
-negative has none, so that nothing draws the eye to it.
+The result can be read without colour, from the words and from the shape of the symbol. The colours
+are from a palette that colour-blind people can distinguish (Okabe and Ito) and differ as greys
+too; a negative has none, so that it attracts no attention.
 """
 
 import functools
@@ -21,12 +21,12 @@ from workers.reporting.picture import (
     WHITE,
     Colour,
     Pixels,
-    radiograph_of,
+    grey_image,
     strip_height,
 )
 from workers.reporting.wording import CAUTION, REGION_CAUTION, basis_line, model_text, result_line
 
-NARROWEST: Final = 512  # a narrower radiograph is set between black margins, so the strip fits
+NARROWEST: Final = 512  # a narrower radiograph gets black margins, so that the strip fits
 
 STRIP: Final = (24, 24, 24)
 BLACK: Final = (0, 0, 0)
@@ -39,21 +39,26 @@ COLOUR: Final = {
 BOX_LINES_PER_SIDE: Final = 340  # a line of three pixels in a picture of 1024
 
 LINE_SPACING: Final = 1.3
-ROOM_FOR_OTHERS: Final = 0.44  # of the strip's height, for all lines below the result
+HEIGHT_OF_OTHERS: Final = 0.44  # of the strip's height, for all lines below the result
 SMALLEST_TEXT: Final = 11
 
 
-def picture(
+def draw_overlay(
     pixels: Pixels | None, conclusion: Conclusion
 ) -> tuple[Image.Image, tuple[int, int] | None]:
-    """Draw the overlay as RGB; also give rows and columns of the radiograph within it.
+    """Draw the overlay.
 
-    `pixels` is rows x columns of displayed brightness in [0, 1]; None where there is nothing to
-    show: then the strip stands alone.
+    Args:
+        pixels: Displayed brightness in [0, 1], rows x columns; None if there are no pixels to show,
+            so that the overlay is the strip alone.
+        conclusion: What was concluded about the source.
+
+    Returns:
+        The overlay in RGB, and rows and columns of the radiograph within it.
     """
     if pixels is None:
         return _strip(NARROWEST, conclusion), None
-    radiograph = _with_region(radiograph_of(pixels), conclusion)
+    radiograph = _with_region(grey_image(pixels), conclusion)
     width = max(radiograph.width, NARROWEST)
     strip = _strip(width, conclusion)
     canvas = Image.new("RGB", (width, strip.height + radiograph.height))
@@ -63,10 +68,10 @@ def picture(
 
 
 def _with_region(grey: Image.Image, conclusion: Conclusion) -> Image.Image:
-    """Draw a box around the region if the radiograph has one.
+    """Draw a box around the region, if the conclusion has one.
 
-    A black line on either side keeps the box in sight on bright bone as on dark lung, on a
-    monitor without colour too.
+    A black line on either side keeps the box visible on bright bone and on dark lung, on a
+    monochrome monitor too.
     """
     region = conclusion.region if isinstance(conclusion, Prediction) else None
     if region is None:
@@ -93,38 +98,38 @@ def _strip(width: int, conclusion: Conclusion) -> Image.Image:
     draw = ImageDraw.Draw(strip)
     draw_symbol(draw, conclusion.outcome, (margin, margin), height - 2 * margin)
     left, top = height, margin
-    room = width - left - margin
+    text_width = width - left - margin
     for text, share, colour in _lines(conclusion):
         size = round(height * share)
-        fitting, font = _fitted(text, size, room)
+        fitting, font = _fit_text(text, size, text_width)
         draw.text((left, top), fitting, font=font, fill=colour)
         top += round(size * LINE_SPACING)
     return strip
 
 
 def _lines(conclusion: Conclusion) -> tuple[tuple[str, float, Colour], ...]:
-    """Give the strip's lines: text, height as a share of the strip's, colour."""
+    """Return the strip's lines: text, height as a share of the strip's, colour."""
     model = conclusion.model
     calibrated = "calibrated" if model.calibrated else "not calibrated"
     others = [basis_line(conclusion), f"Model {model_text(model)}, {calibrated}", CAUTION]
     if isinstance(conclusion, Prediction) and conclusion.region is not None:
         others.insert(1, f"The box is {REGION_CAUTION}")
-    share = ROOM_FOR_OTHERS / len(others)
+    share = HEIGHT_OF_OTHERS / len(others)
     return (
         (result_line(conclusion), 0.24, COLOUR[conclusion.outcome]),
         *((text, share, WHITE) for text in others),
     )
 
 
-def _fitted(text: str, size: int, room: int) -> tuple[str, ImageFont.FreeTypeFont]:
-    """Give a text and the font in which it fits the room: smaller, and at last cut short."""
+def _fit_text(text: str, size: int, width: int) -> tuple[str, ImageFont.FreeTypeFont]:
+    """Fit a text into a width in pixels by a smaller font, and at the smallest by truncating it."""
     font = _font(size)
-    while font.getlength(text) > room and size > SMALLEST_TEXT:
+    while font.getlength(text) > width and size > SMALLEST_TEXT:
         size -= 1
         font = _font(size)
-    if font.getlength(text) <= room:
+    if font.getlength(text) <= width:
         return text, font
-    while font.getlength(text + "...") > room:
+    while font.getlength(text + "...") > width:
         text = text[:-1]
     return text + "...", font
 
@@ -140,9 +145,10 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
 def draw_symbol(
     draw: ImageDraw.ImageDraw, outcome: Outcome, corner: tuple[int, int], side: int
 ) -> None:
-    """Draw a full triangle for present, a diamond for undetermined, an empty ring for absent.
+    """Draw the symbol of an outcome, a different shape for each.
 
-    An instance that was not analysed has a square that is crossed out.
+    Present has a full triangle, undetermined a diamond, absent an empty circle, and not analysed a
+    square with a diagonal.
     """
     left, top = corner
     middle, right, bottom = side // 2, left + side, top + side

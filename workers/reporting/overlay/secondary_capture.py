@@ -1,4 +1,4 @@
-"""A prediction as a picture: the one object that shows the answer in words in every viewer."""
+"""Build the overlay of a conclusion: a Secondary Capture, whose text every viewer shows."""
 
 from datetime import datetime
 from typing import Final
@@ -15,13 +15,13 @@ from workers.reporting.header import (
     ANALYSED_BODY_PART,
     Kind,
     add_request_attributes,
-    begin_result,
+    build_common_modules,
     code_item,
     referenced_instance,
 )
 from workers.reporting.output import Output
-from workers.reporting.overlay.drawing import picture
-from workers.reporting.picture import Pixels, require_picture
+from workers.reporting.overlay.drawing import draw_overlay
+from workers.reporting.picture import Pixels, require_two_dimensions
 from workers.reporting.source import Pair, Source
 from workers.reporting.uids import FIRST, OutputIdentity
 from workers.reporting.wording import CAUTION
@@ -45,14 +45,23 @@ def build_overlay(
 ) -> Output:
     """Build the Secondary Capture (PS3.3 A.8.1) that shows a conclusion above its radiograph.
 
-    `pixels` is rows x columns of the source as displayed, 0 black to 1 white, MONOCHROME1 already
-    inverted; None where they could not be read: then the strip stands alone. The rest is as in
-    `build_report`. Raises ReportError as it does, and if `pixels` is no picture.
+    Args:
+        source: The header as received, as `build_report` takes it.
+        pixels: The source as displayed, rows x columns, 0 black to 1 white, MONOCHROME1 already
+            inverted; None if the pixels could not be read, so that the overlay is text alone.
+        conclusion: What was concluded about the source.
+        now: When the overlay is dated, with a time zone.
+        identity: Which overlay about the source this is.
+
+    Raises:
+        ReportError: as `build_report` does, and if `pixels` are not rows x columns.
     """
-    require_picture(pixels)
+    require_two_dimensions(pixels)
     evidence = Source.read(source)
     with disable_value_validation():  # an accepted UID may begin a component with a zero
-        overlay = begin_result(KIND, source, evidence, conclusion, now=now, identity=identity)
+        overlay = build_common_modules(
+            KIND, source, evidence, conclusion, now=now, identity=identity
+        )
         add_request_attributes(overlay, source)
         _add_image(overlay, evidence)
         _add_pixels(overlay, evidence, pixels, conclusion)
@@ -74,7 +83,7 @@ def _add_image(overlay: Dataset, source: Source) -> None:
     ]
     overlay.SourceImageSequence = [origin]
     if source.burned_in_annotation in {"YES", "NO"}:
-        # what the source says of its own pixels; the strip adds nothing about the patient
+        # as for the source's own pixels: the strip adds nothing about the patient
         overlay.BurnedInAnnotation = source.burned_in_annotation
     if source.lossy:
         overlay.LossyImageCompression = "01"
@@ -83,8 +92,8 @@ def _add_image(overlay: Dataset, source: Source) -> None:
 def _add_pixels(
     overlay: Dataset, source: Source, pixels: Pixels | None, conclusion: Conclusion
 ) -> None:
-    """Add Image Pixel (PS3.3 C.7.6.3) and how large a pixel is now."""
-    image, shown = picture(pixels, conclusion)
+    """Add Image Pixel (PS3.3 C.7.6.3) and the pixel spacing after the reduction in size."""
+    image, shown = draw_overlay(pixels, conclusion)
     overlay.SamplesPerPixel = 3
     overlay.PhotometricInterpretation = "RGB"
     overlay.PlanarConfiguration = 0
@@ -107,7 +116,7 @@ def _add_pixels(
 
 
 def _scaled(spacing: Pair, taken: tuple[int, int], shown: tuple[int, int]) -> list[str]:
-    """Give the spacing of `shown` pixels where `taken` pixels had this one, as DS values."""
+    """Scale a spacing from an image of `taken` rows, columns to one of `shown`, as DS values."""
     return [
         format_number_as_ds(millimetres * before / after)
         for millimetres, before, after in zip(spacing, taken, shown, strict=True)

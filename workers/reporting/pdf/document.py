@@ -1,4 +1,4 @@
-"""A conclusion as a page to read and print: an Encapsulated PDF."""
+"""Build the Encapsulated PDF of a conclusion: one page to read and print."""
 
 from datetime import datetime
 from typing import Final
@@ -13,13 +13,13 @@ from workers.reporting.codes import DIAGNOSTIC_IMAGING_REPORT
 from workers.reporting.header import (
     Kind,
     add_request_attributes,
-    begin_result,
+    build_common_modules,
     code_item,
     referenced_instance,
 )
 from workers.reporting.output import Output
 from workers.reporting.pdf.page import TITLE, draw_page
-from workers.reporting.picture import Pixels, radiograph_of, require_picture
+from workers.reporting.picture import Pixels, grey_image, require_two_dimensions
 from workers.reporting.source import Source
 from workers.reporting.uids import FIRST, OutputIdentity
 
@@ -40,18 +40,26 @@ def build_pdf(
     now: datetime,
     identity: OutputIdentity = FIRST,
 ) -> Output:
-    """Build the Encapsulated PDF (PS3.3 A.45.1) that tells a conclusion on one page.
+    """Build the Encapsulated PDF (PS3.3 A.45.1) that shows a conclusion on one page.
 
-    The arguments are those of `build_overlay`: `pixels` is rows x columns of the source as
-    displayed, or None. The same arguments give the same bytes.
+    The same arguments have the same bytes as their result.
+
+    Args:
+        source: The header as received, as `build_report` takes it.
+        pixels: The source as displayed, rows x columns, as `build_overlay` takes it, or None.
+        conclusion: What was concluded about the source.
+        now: When the document is dated, with a time zone.
+        identity: Which document about the source this is.
 
     Raises:
         ReportError: as `build_overlay` does.
     """
-    require_picture(pixels)
+    require_two_dimensions(pixels)
     evidence = Source.read(source)
     with disable_value_validation():  # an accepted UID may begin a component with a zero
-        document = begin_result(KIND, source, evidence, conclusion, now=now, identity=identity)
+        document = build_common_modules(
+            KIND, source, evidence, conclusion, now=now, identity=identity
+        )
         add_request_attributes(document, source)
         _add_document(document, evidence, shows_source=pixels is not None)
         _add_page(document, evidence, pixels, conclusion)
@@ -61,8 +69,8 @@ def build_pdf(
 def _add_document(document: Dataset, source: Source, *, shows_source: bool) -> None:
     """Add SC Equipment and Encapsulated Document (PS3.3 C.8.6.1, C.24.2), but for the page."""
     document.ConversionType = "WSD"
-    document.AcquisitionDateTime = ""  # Type 2: of the document there was no acquisition
-    # the page names nobody, so what the radiograph says of itself is true of the page
+    document.AcquisitionDateTime = ""  # Type 2: the document was not acquired
+    # the page names no patient, so it identifies one only if the radiograph does
     identifies = shows_source and source.burned_in_annotation == "YES"
     document.BurnedInAnnotation = "YES" if identifies else "NO"
     document.SourceInstanceSequence = [referenced_instance(source)]
@@ -78,8 +86,8 @@ def _add_document(document: Dataset, source: Source, *, shows_source: bool) -> N
 def _add_page(
     document: Dataset, source: Source, pixels: Pixels | None, conclusion: Conclusion
 ) -> None:
-    # without its region, which the page draws in lines: they stay sharp on any paper
-    picture = None if pixels is None else radiograph_of(pixels)
+    # without the region: the page draws it as vector lines, which stay sharp in print
+    picture = None if pixels is None else grey_image(pixels)
     page = draw_page(picture, conclusion, source_uid=source.sop_instance_uid)
     document.EncapsulatedDocument = page + bytes(len(page) % 2)
     document["EncapsulatedDocument"].VR = "OB"

@@ -341,7 +341,7 @@ def _write(
 
 
 def _lines(text: str, style: _Style, room: float) -> Iterator[str]:
-    """Break a text between words, and a word that is longer than a line within it."""
+    """Break a text between text_values, and a word that is longer than a line within it."""
     for whole in simpleSplit(text, style.font, style.size, room):
         line = whole
         while _length(line, style) > room:

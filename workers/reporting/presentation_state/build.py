@@ -1,4 +1,4 @@
-"""A conclusion as a presentation state: the region and one line, drawn by the viewer itself."""
+"""Build the presentation state of a conclusion: a region and one line that the viewer draws."""
 
 from datetime import datetime
 from typing import Final
@@ -25,7 +25,7 @@ from workers.reporting.header import (
     ANALYSED_BODY_PART,
     Kind,
     add_request_attributes,
-    begin_result,
+    build_common_modules,
     referenced_instance,
 )
 from workers.reporting.output import Output
@@ -61,23 +61,23 @@ def build_presentation_state(
     """Build the Grayscale Softcopy Presentation State (PS3.3 A.33.1) that shows a conclusion.
 
     It shows the whole radiograph in the grey levels of its own header, one line of text and, if
-    pneumonia reads present and the prediction has a region, a box around that. There is no box on
-    anything else: viewers choose its colour, and it would look like a positive. The arguments are
+    the finding is present and the prediction has a region, a box around the region. Other outcomes
+    have no box: viewers choose its colour, and it would look like a positive. The arguments are
     those of `workers.reporting.sr.report.build_report`.
 
     Returns:
-        The object; None where there can be none, because the source is not grey (the class is for
-        MONOCHROME1 and MONOCHROME2 only), or does not say its Rows and Columns, without which
-        neither the displayed area nor a box has coordinates.
+        The presentation state; None if the source is not grey (the class is for MONOCHROME1 and
+        MONOCHROME2 only) or lacks Rows and Columns, without which neither the displayed area nor a
+        box has coordinates.
 
     Raises:
-        ReportError: the source does not name its class, instance, series and study.
+        ReportError: the source lacks a valid class, instance, series or study UID.
     """
     evidence = Source.read(source)
     if not is_grey(source) or evidence.rows is None or evidence.columns is None:
         return None
     with disable_value_validation():  # an accepted UID may begin a component with a zero
-        state = begin_result(KIND, source, evidence, conclusion, now=now, identity=identity)
+        state = build_common_modules(KIND, source, evidence, conclusion, now=now, identity=identity)
         _add_identification(state, source, evidence)
         _add_displayed_area(state, source, evidence)
         state.update(display_shutter(source))
@@ -90,10 +90,10 @@ def _add_identification(state: Dataset, header: Dataset, source: Source) -> None
     """Add Presentation State Identification and Relationship (PS3.3 C.11.10, C.11.11)."""
     state.PresentationCreationDate = state.ContentDate
     state.PresentationCreationTime = state.ContentTime
-    del state.ContentDate, state.ContentTime  # of no module of this class
+    del state.ContentDate, state.ContentTime  # not in any module of this class
     state.ContentLabel = CONTENT_LABEL
     state.ContentDescription = CONTENT_DESCRIPTION
-    state.ContentCreatorName = ""  # Type 2: no person made it
+    state.ContentCreatorName = ""  # Type 2: no person created it
     state.BodyPartExamined = source.body_part or ANALYSED_BODY_PART
     series = Dataset()
     series.SeriesInstanceUID = source.series_instance_uid
@@ -103,7 +103,7 @@ def _add_identification(state: Dataset, header: Dataset, source: Source) -> None
 
 
 def _add_displayed_area(state: Dataset, header: Dataset, source: Source) -> None:
-    """Show the whole image (PS3.3 C.10.4), where the first pixel is 1, 1, not 0, 0."""
+    """Add Displayed Area (PS3.3 C.10.4) of the whole image; its first pixel is (1, 1)."""
     area = Dataset()
     area.ReferencedImageSequence = [referenced_instance(source)]
     area.DisplayedAreaTopLeftHandCorner = [1, 1]
@@ -118,7 +118,7 @@ def _add_displayed_area(state: Dataset, header: Dataset, source: Source) -> None
 
 
 def _aspect_ratio(header: Dataset) -> tuple[int, int]:
-    """Give how much taller than wide a pixel is (PS3.3 C.7.6.3.1.7); square if nothing is said."""
+    """Return the vertical and horizontal size of a pixel (PS3.3 C.7.6.3.1.7); 1, 1 by default."""
     match decimals(header, "PixelAspectRatio"):
         case (vertical, horizontal) if min(vertical, horizontal) >= 1:
             return round(vertical), round(horizontal)
@@ -174,11 +174,11 @@ def _shown_region(conclusion: Conclusion) -> Region | None:
 
 
 def _rectangle(box: Box, uid: str) -> GraphicObject:
-    """Give a closed rectangle as column, row in pixels.
+    """Build a closed rectangle as (column, row) in pixels.
 
-    For graphics 0, 0 is the outer corner of the first pixel, and Columns, Rows that of the last
-    (PIXEL in PS3.3 table C.10-5): the very coordinates of a report's SCOORD (C.18.6.1.1). Only
-    the corners of the displayed area are counted from 1.
+    In graphics (0, 0) is the outer corner of the first pixel, and (Columns, Rows) that of the last
+    (PIXEL in PS3.3 table C.10-5), the coordinates of a report's SCOORD (C.18.6.1.1). Only the
+    corners of the displayed area are counted from 1.
     """
     left, top, right, bottom = box
     corners = [(left, top), (right, top), (right, bottom), (left, bottom), (left, top)]
@@ -192,7 +192,7 @@ def _rectangle(box: Box, uid: str) -> GraphicObject:
 
 
 def _line(conclusion: Conclusion) -> str:
-    """Give the overlay's first line; where nothing was analysed, also its reason."""
+    """Return the overlay's first line; where nothing was analysed, with its reason."""
     if isinstance(conclusion, NotAnalysed):
         return f"AI: {result_line(conclusion)}. {basis_line(conclusion)}"
     return f"AI: {result_line(conclusion)} (unverified)"

@@ -1,9 +1,9 @@
-"""How a grey source is shown: what a presentation state has to repeat of its header.
+"""The greyscale transformations of a source, which its presentation state has to repeat.
 
-A presentation state replaces the transformations of the image that it refers to (PS3.4 N.2): what
-it leaves out is not applied. So what the source says validly is said again, and what is odd counts
+A presentation state replaces the transformations of the image that it references (PS3.4 N.2): what
+it leaves out is not applied. So the source's valid transformations are repeated; invalid ones count
 as absent, as where the bundle reads the pixels. Only the first of several windows or VOI LUTs is
-repeated: it is the one that the model saw.
+repeated: it is the one that the model's input was made with.
 """
 
 import math
@@ -17,15 +17,21 @@ from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.valuerep import format_number_as_ds
 
-from workers.reporting.raw_elements import decimals, items, tag_of, unsigned_short, words
+from workers.reporting.raw_elements import (
+    decimals,
+    sequence_items,
+    tag_of,
+    text_values,
+    unsigned_short,
+)
 
 GREY: Final = frozenset({"MONOCHROME1", "MONOCHROME2"})
 VOI_FUNCTIONS: Final = frozenset({"LINEAR", "LINEAR_EXACT", "SIGMOID"})  # PS3.3 C.11.2.1.3
-LARGEST: Final = 1e12  # a number beyond it is junk, not a grey level
+LARGEST: Final = 1e12  # a larger number is no grey level
 NARROWEST_LINEAR: Final = 1  # PS3.3 C.11.2.1.2.1
 UNSPECIFIED: Final = "US"  # of Rescale Type and Modality LUT Type, PS3.3 C.11.1.1.2
 SIGNED_FROM: Final = 1 << 15
-MOST_ENTRIES: Final = 1 << 16  # of a LUT, said by 0 in its descriptor
+MOST_ENTRIES: Final = 1 << 16  # of a LUT, encoded as 0 in its descriptor
 BITS_OF_ENTRIES: Final = range(8, 17)  # PS3.3 C.11.1.1.1 and, of DX, C.8.11.3.1.5
 BITS_OF_BYTES: Final = 8
 BITS_WRITTEN: Final = 16  # a presentation state has 8 or 16, PS3.3 C.11.2.1.1
@@ -41,7 +47,7 @@ class _Table:
     largest: int
 
     def stretched(self) -> "_Table":
-        """Give the same LUT with entries of 16 bits: how bright they are, not what they count."""
+        """Scale the entries to 16 bits, so that each keeps its brightness."""
         entries = tuple(
             round(min(entry, self.largest) * LARGEST_SHORT / self.largest) for entry in self.entries
         )
@@ -49,30 +55,32 @@ class _Table:
 
 
 def is_grey(header: Dataset) -> bool:
-    """Say whether a grayscale presentation state may refer to such an image (PS3.4 N.2)."""
-    photometric = words(header, "PhotometricInterpretation")
+    """Return whether a grayscale presentation state may reference the image (PS3.4 N.2)."""
+    photometric = text_values(header, "PhotometricInterpretation")
     return len(photometric) == 1 and photometric[0] in GREY
 
 
 def presentation_lut_shape(header: Dataset) -> str:
-    """Give INVERSE where the lowest value is white, else IDENTITY (PS3.3 C.11.6).
+    """Return INVERSE where the lowest value is white, else IDENTITY (PS3.3 C.11.6).
 
-    A presentation state does not heed Photometric Interpretation: without INVERSE, MONOCHROME1
-    would turn into a negative. A DX image says INVERSE itself (C.8.11.3); that is the same
-    inversion and not a second one.
+    A presentation state ignores Photometric Interpretation: without INVERSE, MONOCHROME1 would be
+    shown as a negative. A DX image has INVERSE itself (C.8.11.3); that is the same inversion and
+    not a second one.
     """
-    starts_white = words(header, "PhotometricInterpretation") == ("MONOCHROME1",)
-    says_inverse = words(header, "PresentationLUTShape") == ("INVERSE",)
+    starts_white = text_values(header, "PhotometricInterpretation") == ("MONOCHROME1",)
+    says_inverse = text_values(header, "PresentationLUTShape") == ("INVERSE",)
     return "INVERSE" if starts_white or says_inverse else "IDENTITY"
 
 
 def modality_transformation(header: Dataset) -> Dataset:
-    """Give the Modality LUT module (PS3.3 C.11.1); empty where the source has no valid one."""
+    """Build the Modality LUT module (PS3.3 C.11.1); empty if the source has no valid one."""
     result = Dataset()
     table = _table(header, "ModalityLUTSequence")
     if table is not None:
         item = _lut_item(table, is_signed=_is_signed(header))
-        kinds = (_text(each, "ModalityLUTType") for each in items(header, "ModalityLUTSequence"))
+        kinds = (
+            _text(each, "ModalityLUTType") for each in sequence_items(header, "ModalityLUTSequence")
+        )
         item.ModalityLUTType = next(kinds, "") or UNSPECIFIED
         result.ModalityLUTSequence = [item]
         return result
@@ -85,7 +93,11 @@ def modality_transformation(header: Dataset) -> Dataset:
 
 
 def voi_transformation(header: Dataset) -> Dataset | None:
-    """Give an item of Softcopy VOI LUT Sequence (PS3.3 C.11.8), of the first LUT or window."""
+    """Build an item of Softcopy VOI LUT Sequence (PS3.3 C.11.8) from the first LUT or window.
+
+    Returns:
+        The item; None if the source has neither.
+    """
     item = Dataset()
     table = _table(header, "VOILUTSequence")
     if table is not None:
@@ -105,7 +117,7 @@ def voi_transformation(header: Dataset) -> Dataset | None:
 
 
 def _number(header: Dataset, keyword: str) -> float | None:
-    """Give the first value of a DS element, if it may be a grey level or a factor of one."""
+    """Return the first value of a DS element; None if it cannot be a grey level or a factor."""
     values = decimals(header, keyword)
     if not values or not math.isfinite(values[0]) or abs(values[0]) >= LARGEST:
         return None
@@ -113,7 +125,7 @@ def _number(header: Dataset, keyword: str) -> float | None:
 
 
 def _text(header: Dataset, keyword: str) -> str:
-    values = words(header, keyword)
+    values = text_values(header, keyword)
     return values[0] if values and re.fullmatch(r"[A-Z0-9_]{1,16}", values[0]) else ""
 
 
@@ -122,15 +134,15 @@ def _is_signed(header: Dataset) -> bool:
 
 
 def _may_be_negative(header: Dataset) -> bool:
-    """Say whether a VOI LUT may begin below zero: its input is what the modality's gives."""
+    """Return whether a VOI LUT may begin below zero: its input is the Modality LUT's output."""
     if _table(header, "ModalityLUTSequence") is not None:
         return False
     return _is_signed(header) or (_number(header, "RescaleIntercept") or 0) < 0
 
 
 def _table(header: Dataset, keyword: str) -> _Table | None:
-    """Give the first LUT of a sequence, if it is whole (PS3.3 C.11.1.1.1)."""
-    for item in items(header, keyword)[:1]:
+    """Return the first LUT of a sequence, if it is complete (PS3.3 C.11.1.1.1)."""
+    for item in sequence_items(header, keyword)[:1]:
         match _shorts(item, "LUTDescriptor"):
             case (stated, first, bits) if bits in BITS_OF_ENTRIES:
                 count = stated or MOST_ENTRIES
@@ -143,12 +155,12 @@ def _table(header: Dataset, keyword: str) -> _Table | None:
 
 
 def _bytes_of(data: tuple[int, ...]) -> tuple[int, ...]:
-    """Give the bytes of a LUT that has two entries in a word, the lower byte first."""
+    """Return the entries of a LUT that has two of them in a word, the lower byte first."""
     return tuple(byte for word in data for byte in (word & 0xFF, word >> 8))
 
 
 def _shorts(item: Dataset, keyword: str) -> tuple[int, ...]:
-    """Give an element's value field as unsigned numbers of 16 bits; nothing if it is none."""
+    """Return an element's value field as unsigned 16-bit numbers; empty if it has no such field."""
     element = item.get_item(keyword, keep_deferred=True)
     if element is None:
         return ()
@@ -164,7 +176,7 @@ def _unpacked(value: bytes, order: str) -> Iterator[int]:
 
 
 def _decoded(value: object) -> Iterator[int]:
-    """Give the numbers of an element that somebody decoded before."""
+    """Yield the numbers of an element that is decoded already."""
     if isinstance(value, bytes):
         yield from _unpacked(value, "<")
     elif isinstance(value, int):

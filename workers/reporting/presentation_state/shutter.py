@@ -1,6 +1,7 @@
-"""The shutter of a source, which a presentation state has to repeat: else its border glares.
+"""The shutter of a source, which its presentation state has to repeat.
 
-A viewer that applies a presentation state shows no shutter but the state's (PS3.4 N.2).
+A viewer that applies a presentation state applies no other shutter than the state's (PS3.4 N.2);
+without one, the border of the radiograph would be shown bright.
 """
 
 import re
@@ -9,9 +10,9 @@ from typing import Final
 
 from pydicom.dataset import Dataset
 
-from workers.reporting.raw_elements import unsigned_short, words
+from workers.reporting.raw_elements import text_values, unsigned_short
 
-NEEDED: Final[Mapping[str, Mapping[str, int]]] = {  # of each shape, and how many values, C.7.6.11
+NEEDED: Final[Mapping[str, Mapping[str, int]]] = {  # number of values by shape, C.7.6.11
     "RECTANGULAR": {
         "ShutterLeftVerticalEdge": 1,
         "ShutterRightVerticalEdge": 1,
@@ -26,15 +27,16 @@ BLACK: Final = 0  # as a P-value, PS3.3 C.11.12
 
 
 def display_shutter(header: Dataset) -> Dataset:
-    """Give Display Shutter and its presentation value (PS3.3 C.7.6.11, C.11.12).
+    """Build Display Shutter and its presentation value (PS3.3 C.7.6.11, C.11.12).
 
-    Empty where the source has none; a shape without its numbers is left out.
+    Returns:
+        The module; empty if the source has no shutter. A shape without its numbers is left out.
     """
     shutter = Dataset()
     shapes = []
-    for shape in dict.fromkeys(words(header, "ShutterShape")):
+    for shape in dict.fromkeys(text_values(header, "ShutterShape")):
         numbers = {keyword: _integers(header, keyword) for keyword in NEEDED.get(shape, ())}
-        if numbers and all(_suffice(shape, *entry) for entry in numbers.items()):
+        if numbers and all(_has_enough_values(shape, *entry) for entry in numbers.items()):
             shapes.append(shape)
             for keyword, values in numbers.items():
                 setattr(shutter, keyword, list(values))
@@ -46,16 +48,16 @@ def display_shutter(header: Dataset) -> Dataset:
     return shutter
 
 
-def _suffice(shape: str, keyword: str, values: tuple[int, ...]) -> bool:
-    wanted = NEEDED[shape][keyword]
-    if wanted:
-        return len(values) == wanted
+def _has_enough_values(shape: str, keyword: str, values: tuple[int, ...]) -> bool:
+    required = NEEDED[shape][keyword]
+    if required:
+        return len(values) == required
     return len(values) >= FEWEST_OF_A_POLYGON and len(values) % 2 == 0
 
 
 def _integers(header: Dataset, keyword: str) -> tuple[int, ...]:
-    """Give the values of an IS element; nothing if one of them is no whole number."""
-    values = words(header, keyword)
+    """Return the values of an IS element; empty if one of them is not an integer."""
+    values = text_values(header, keyword)
     if not all(re.fullmatch(r"[+-]?\d{1,9}", value) for value in values):
         return ()
     return tuple(int(value) for value in values)

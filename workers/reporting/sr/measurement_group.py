@@ -1,8 +1,8 @@
-"""The one measurement group of a report: what was concluded, by which algorithm, from what.
+"""The measurement group of a report: conclusion, algorithm and source image (PS3.16).
 
-A region makes it a planar region of interest (TID 1410). Without one it is the variant for whole
-images (TID 1501), below whose number hangs a closed line around the image: it says no more than
-that, but OHIF shows a black viewport for a report without coordinates.
+With a region it is a planar region of interest (TID 1410). Without one it is the group for whole
+images (TID 1501), whose measurement references a closed line around the image: the line adds no
+information, but OHIF shows a black viewport for a report without coordinates.
 """
 
 from collections.abc import Sequence
@@ -52,16 +52,16 @@ WHOLE_IMAGE: Final = Region(top=0, left=0, bottom=1, right=1)
 Group = MeasurementsAndQualitativeEvaluations | PlanarROIMeasurementsAndQualitativeEvaluations
 
 
-def measurement_group(source: Source, prediction: Prediction, *, tracking_uid: str) -> Group:
-    """Give the measurement group that says what the model said about a source."""
+def build_measurement_group(source: Source, prediction: Prediction, *, tracking_uid: str) -> Group:
+    """Build the measurement group of a prediction about a source."""
     algorithm = algorithm_identification(prediction)
     if prediction.region is not None and source.rows and source.columns:
-        return _of_region(source, prediction, prediction.region, algorithm, tracking_uid)
-    return _of_whole(source, prediction, algorithm, tracking_uid)
+        return _region_group(source, prediction, prediction.region, algorithm, tracking_uid)
+    return _whole_image_group(source, prediction, algorithm, tracking_uid)
 
 
 def algorithm_identification(conclusion: Conclusion) -> AlgorithmIdentification:
-    """Give TID 4019: which algorithm concluded, and what must be known to reproduce it."""
+    """Build TID 4019: the algorithm, and the parameters needed to reproduce its conclusion."""
     model = conclusion.model
     return AlgorithmIdentification(
         name=ascii_text(model.name),
@@ -71,7 +71,7 @@ def algorithm_identification(conclusion: Conclusion) -> AlgorithmIdentification:
     )
 
 
-def _of_whole(
+def _whole_image_group(
     source: Source, prediction: Prediction, algorithm: AlgorithmIdentification, tracking_uid: str
 ) -> MeasurementsAndQualitativeEvaluations:
     return MeasurementsAndQualitativeEvaluations(
@@ -84,7 +84,7 @@ def _of_whole(
     )
 
 
-def _of_region(
+def _region_group(
     source: Source,
     prediction: Prediction,
     region: Region,
@@ -105,7 +105,7 @@ def _of_region(
 
 
 def _finding(prediction: Prediction) -> Code | None:
-    """Only a positive carries a Finding: who prints nothing else cannot turn a negative round."""
+    """Return the Finding of a positive only: some readers print nothing but Findings."""
     return PNEUMONIA if prediction.finding is Finding.PRESENT else None
 
 
@@ -116,7 +116,7 @@ def _reading(prediction: Prediction) -> QualitativeEvaluation:
 def _certainty(
     prediction: Prediction, coordinates: Sequence[CoordinatesForMeasurement] | None
 ) -> Measurement:
-    """Give the probability in percent, and what of the image it is inferred from."""
+    """Build the measurement of the probability in percent, and the coordinates it refers to."""
     return Measurement(
         name=CERTAINTY_OF_FINDING,
         value=float(percent(prediction.probability)),
@@ -138,10 +138,10 @@ def _around_image(source: Source) -> list[CoordinatesForMeasurement] | None:
 
 
 def _image_region(source: Source, region: Region) -> ImageRegion:
-    """Give the box around a region, with one point more than a rectangle needs.
+    """Build the box around a region, with one point more than a rectangle needs.
 
-    OHIF takes a closed line of four corners for a rectangle of its own making and offers to go on
-    measuring in it; whoever accepts loses the region and its number from sight.
+    OHIF takes a closed line of four corners for a rectangle that was drawn in OHIF and offers to
+    continue measuring in it; accepting that hides the region and its measurement.
     """
     first, second, *others = _corners(source, region)
     between = ((first[0] + second[0]) / 2, first[1])
@@ -153,7 +153,7 @@ def _image_region(source: Source, region: Region) -> ImageRegion:
 
 
 def _corners(source: Source, region: Region) -> list[tuple[float, float]]:
-    """Give a closed rectangle as column, row; 0, 0 is the first pixel's outer corner."""
+    """Return a closed rectangle as (column, row); (0, 0) is the first pixel's outer corner."""
     left, top, right, bottom = pixel_box(region, rows=source.rows or 0, columns=source.columns or 0)
     return [(left, top), (right, top), (right, bottom), (left, bottom), (left, top)]
 
@@ -167,10 +167,9 @@ def _source_of_region(source: Source) -> SourceImageForRegion:
 
 
 def _add_method(group: PlanarROIMeasurementsAndQualitativeEvaluations) -> None:
-    """Say that the region is one of class activation, after the tracking identifiers.
+    """Insert the method, class activation, after the tracking identifiers.
 
-    By hand, because highdicom relates a group's method by CONTAINS, where TID 1410 has it modify
-    the concept.
+    highdicom relates a group's method by CONTAINS, where TID 1410 requires HAS CONCEPT MOD.
     """
     method = CodeContentItem(
         name=MEASUREMENT_METHOD,

@@ -1,8 +1,8 @@
-"""What a report says: what was concluded about one instance, as PS3.16 TID 1500 has it.
+"""The content tree of a report about an analysed instance (PS3.16 TID 1500).
 
-Exactly one measurement group. Whether pneumonia is there is the pair "Pneumonia: Present"; only a
-positive also carries a Finding, so that a reader which prints nothing but Findings cannot turn a
-negative into a positive.
+It has exactly one measurement group. Whether pneumonia is there is the pair "Pneumonia: Present";
+only a positive also has a Finding, so that a reader which prints nothing but Findings cannot turn
+a negative into a positive.
 """
 
 from collections.abc import Iterator
@@ -45,31 +45,35 @@ from workers.reporting.codes import (
     VERTICAL_SPACING,
 )
 from workers.reporting.source import Source
-from workers.reporting.sr.measurement_group import measurement_group
+from workers.reporting.sr.measurement_group import build_measurement_group
 from workers.reporting.uids import device_uid
 from workers.reporting.wording import ascii_text
 
 
-def measurement_report(source: Source, prediction: Prediction, *, tracking_uid: str) -> Dataset:
-    """Give the root of the content tree; all its containers say SEPARATE.
+def build_measurement_report(
+    source: Source, prediction: Prediction, *, tracking_uid: str
+) -> Dataset:
+    """Build the root of the content tree; Continuity of Content is SEPARATE throughout.
 
-    highdicom writes CONTINUOUS, in which OHIF prints values without their names.
+    highdicom writes CONTINUOUS, for which OHIF prints values without their names.
     """
     report = MeasurementReport(
         title=IMAGING_MEASUREMENT_REPORT,
-        observation_context=observed_by(prediction.model),
+        observation_context=observation_context(prediction.model),
         procedure_reported=IMAGING_PROCEDURE,
-        imaging_measurements=[measurement_group(source, prediction, tracking_uid=tracking_uid)],
+        imaging_measurements=[
+            build_measurement_group(source, prediction, tracking_uid=tracking_uid)
+        ],
     )
     root = report[0]
     children = root.ContentSequence
     children.insert(len(children) - 1, image_library(source))  # TID 1500: before measurements
-    separate(root)
+    set_separate_continuity(root)
     return root
 
 
-def observed_by(model: Model) -> ObservationContext:
-    """Give TID 1001: a device observed, this Lobar with this model."""
+def observation_context(model: Model) -> ObservationContext:
+    """Build TID 1001: the observer is a device, this version of Lobar with this model."""
     return ObservationContext(
         observer_device_context=ObserverContext(
             observer_type=CodedConcept("121007", "DCM", "Device"),
@@ -85,7 +89,7 @@ def observed_by(model: Model) -> ObservationContext:
 
 
 def image_library(source: Source) -> ContainerContentItem:
-    """Give TID 1600 by hand: highdicom's needs attributes that many sources lack."""
+    """Build TID 1600; highdicom's own class requires attributes that many sources lack."""
     image = ImageContentItem(
         name=SOURCE,
         referenced_sop_class_uid=source.sop_class_uid,
@@ -95,18 +99,18 @@ def image_library(source: Source) -> ContainerContentItem:
     descriptors = list(_image_descriptors(source))
     if descriptors:
         image.ContentSequence = ContentSequence(descriptors)
-    return container(IMAGE_LIBRARY, container(IMAGE_LIBRARY_GROUP, image))
+    return build_container(IMAGE_LIBRARY, build_container(IMAGE_LIBRARY_GROUP, image))
 
 
-def container(name: Code, *children: ContentItem) -> ContainerContentItem:
-    """Give a container with these children."""
-    holder = ContainerContentItem(name=name, relationship_type=RelationshipTypeValues.CONTAINS)
-    holder.ContentSequence = ContentSequence(children)
-    return holder
+def build_container(name: Code, *children: ContentItem) -> ContainerContentItem:
+    """Build a container with these children."""
+    container = ContainerContentItem(name=name, relationship_type=RelationshipTypeValues.CONTAINS)
+    container.ContentSequence = ContentSequence(children)
+    return container
 
 
 def _image_descriptors(source: Source) -> Iterator[ContentItem]:
-    """Give TID 1602 and 1603, as far as the source knows."""
+    """Yield the items of TID 1602 and 1603 whose attributes the source has."""
     acquired = RelationshipTypeValues.HAS_ACQ_CONTEXT
     modality = MODALITIES.get(source.modality)
     if modality is not None:
@@ -131,9 +135,9 @@ def _image_numbers(source: Source) -> Iterator[tuple[Code, float, Code]]:
         yield VERTICAL_SPACING, between_rows, MILLIMETER
 
 
-def separate(item: Dataset) -> None:
-    """Make all containers of a tree say SEPARATE."""
+def set_separate_continuity(item: Dataset) -> None:
+    """Set Continuity of Content to SEPARATE in all containers of a tree (PS3.3 C.18.8)."""
     if item.ValueType == "CONTAINER":
         item.ContinuityOfContent = "SEPARATE"
     for child in item.get("ContentSequence", ()):
-        separate(child)
+        set_separate_continuity(child)

@@ -1,8 +1,8 @@
-"""What a report says of an instance that was not analysed, as PS3.16 TID 2000 has it.
+"""The content tree of a report about an instance that was not analysed (PS3.16 TID 2000).
 
-It is no measurement report, so that nothing which looks for measurements finds an empty one; and
-OHIF, which draws measurement reports on the image and shows nothing of one without measurements,
-prints this one as text. Of pneumonia it says nothing at all.
+It is not a measurement report, so that software which looks for measurements does not find an
+empty one. OHIF draws measurement reports on the image and shows nothing of one without
+measurements; it prints this report as text. The report states nothing about pneumonia.
 """
 
 from highdicom.sr import (
@@ -31,22 +31,26 @@ from workers.reporting.codes import (
 )
 from workers.reporting.source import Source
 from workers.reporting.sr.measurement_group import algorithm_identification
-from workers.reporting.sr.measurement_report import container, observed_by, separate
+from workers.reporting.sr.measurement_report import (
+    build_container,
+    observation_context,
+    set_separate_continuity,
+)
 from workers.reporting.wording import CAUTION, basis_line, result_line
 
 CONTAINS = RelationshipTypeValues.CONTAINS
 
 
-def refusal_report(source: Source, refusal: NotAnalysed) -> Dataset:
-    """Give the root of the content tree; what matters most stands first."""
+def build_not_analysed_report(source: Source, conclusion: NotAnalysed) -> Dataset:
+    """Build the root of the content tree, the reason first."""
     root = ContainerContentItem(name=DIAGNOSTIC_IMAGING_REPORT, template_id="2000")
-    section = container(
+    section = build_container(
         CONCLUSIONS,
-        _coded(NOT_ANALYSED_BECAUSE, reason_code(refusal.reason)),
+        _coded(NOT_ANALYSED_BECAUSE, reason_code(conclusion.reason)),
         _coded(PROCESSING_SUMMARY, NO_ALGORITHM_SUCCEEDED),
         TextContentItem(
             name=CONCLUSION,
-            value=f"{result_line(refusal)}. {basis_line(refusal)} {CAUTION}",
+            value=f"{result_line(conclusion)}. {basis_line(conclusion)} {CAUTION}",
             relationship_type=CONTAINS,
         ),
         ImageContentItem(
@@ -56,12 +60,16 @@ def refusal_report(source: Source, refusal: NotAnalysed) -> Dataset:
             relationship_type=CONTAINS,
         ),
     )
-    section.ContentSequence.extend(algorithm_identification(refusal))
+    section.ContentSequence.extend(algorithm_identification(conclusion))
     root.ContentSequence = ContentSequence(
-        [*LanguageOfContentItemAndDescendants(ENGLISH), *observed_by(refusal.model), section],
+        [
+            *LanguageOfContentItemAndDescendants(ENGLISH),
+            *observation_context(conclusion.model),
+            section,
+        ],
         is_root=False,
     )
-    separate(root)
+    set_separate_continuity(root)
     return root
 
 

@@ -1,4 +1,4 @@
-"""A prediction as a DICOM Structured Report: what Lobar sends back about an instance."""
+"""Build the DICOM Structured Report of a conclusion."""
 
 from datetime import datetime
 from typing import Final
@@ -9,13 +9,13 @@ from pydicom.uid import Comprehensive3DSRStorage
 
 from service.domain.routing import OutputKind
 from workers.prediction import Conclusion, NotAnalysed
-from workers.reporting.codes import our_coding_scheme
-from workers.reporting.header import Kind, begin_result, referenced_instance, request_items
+from workers.reporting.codes import lobar_coding_scheme
+from workers.reporting.header import Kind, build_common_modules, referenced_instance, request_items
 from workers.reporting.output import Output, ReportError, as_comprehensive
-from workers.reporting.raw_elements import carried, sequence_of
+from workers.reporting.raw_elements import copied_element, sequence_element
 from workers.reporting.source import Source
-from workers.reporting.sr.measurement_report import measurement_report
-from workers.reporting.sr.not_analysed_report import refusal_report
+from workers.reporting.sr.measurement_report import build_measurement_report
+from workers.reporting.sr.not_analysed_report import build_not_analysed_report
 from workers.reporting.uids import FIRST, OutputIdentity, Predecessor, tracking_uid
 
 __all__ = ["Output", "ReportError", "as_comprehensive", "build_report"]
@@ -32,27 +32,37 @@ KIND: Final = Kind(
 def build_report(
     source: Dataset, conclusion: Conclusion, *, now: datetime, identity: OutputIdentity = FIRST
 ) -> Output:
-    """Build the Comprehensive 3D SR (PS3.3 A.35.13) of what was concluded about a source instance.
+    """Build the Comprehensive 3D SR (PS3.3 A.35.13) of a conclusion about a source instance.
 
-    `source` is the header as received: read without pixels, best with its elements undecoded. Its
-    patient and study elements reappear byte for byte, whatever they hold. `now` is aware and is
-    written in the source's time zone where it names one. The same arguments give the same bytes.
-    Raises ReportError if the source does not name its class, instance, series, study.
+    The same arguments have the same bytes as their result.
+
+    Args:
+        source: The header as received, without pixels, preferably with its elements undecoded. Its
+            patient and study elements are copied byte for byte, valid or not.
+        conclusion: What was concluded about the source.
+        now: When the report is dated, with a time zone. It is written in the source's time zone
+            where the source names one.
+        identity: Which report about the source this is.
+
+    Raises:
+        ReportError: the source lacks a valid class, instance, series or study UID.
     """
     evidence = Source.read(source)
     finding = tracking_uid(
         source_uid=evidence.sop_instance_uid, conclusion=conclusion, identity=identity
     )
     with disable_value_validation():  # an accepted UID may begin a component with a zero
-        report = begin_result(KIND, source, evidence, conclusion, now=now, identity=identity)
+        report = build_common_modules(
+            KIND, source, evidence, conclusion, now=now, identity=identity
+        )
         _add_document(report, source, evidence)
         if identity.predecessor is not None:
             report.PredecessorDocumentsSequence = [_predecessor(evidence, identity.predecessor)]
         if isinstance(conclusion, NotAnalysed):
-            report.CodingSchemeIdentificationSequence = [our_coding_scheme()]
-            report.update(refusal_report(evidence, conclusion))
+            report.CodingSchemeIdentificationSequence = [lobar_coding_scheme()]
+            report.update(build_not_analysed_report(evidence, conclusion))
         else:
-            report.update(measurement_report(evidence, conclusion, tracking_uid=finding))
+            report.update(build_measurement_report(evidence, conclusion, tracking_uid=finding))
     return Output.of(KIND.output, report)
 
 
@@ -66,15 +76,15 @@ def _add_document(report: Dataset, header: Dataset, evidence: Source) -> None:
     report.CurrentRequestedProcedureEvidenceSequence = [
         _in_study(evidence, evidence.series_instance_uid, referenced_instance(evidence))
     ]
-    requests = carried(header, "ReferencedRequestSequence")
+    requests = copied_element(header, "ReferencedRequestSequence")
     if requests is None and (attributes := request_items(header, evidence)):
-        requests = sequence_of("ReferencedRequestSequence", attributes)
+        requests = sequence_element("ReferencedRequestSequence", attributes)
     if requests is not None:
         report[requests.tag] = requests
 
 
 def _predecessor(evidence: Source, report: Predecessor) -> Dataset:
-    """Refer to the report whose place this one takes (PS3.3 C.17.2); it is of the same study."""
+    """Reference the report that this one replaces (PS3.3 C.17.2); it is of the same study."""
     item = Dataset()
     item.ReferencedSOPClassUID = report.sop_class_uid
     item.ReferencedSOPInstanceUID = report.sop_instance_uid
@@ -82,7 +92,7 @@ def _predecessor(evidence: Source, report: Predecessor) -> Dataset:
 
 
 def _in_study(evidence: Source, series_instance_uid: str, instance: Dataset) -> Dataset:
-    """Give a reference with the series and study that it lies in (PS3.3 table C.17-3)."""
+    """Build a reference to an instance within its series and study (PS3.3 table C.17-3)."""
     series = Dataset()
     series.SeriesInstanceUID = series_instance_uid
     series.ReferencedSOPSequence = [instance]
