@@ -1,13 +1,26 @@
-"""What may know of what: the walls of the house that import-linter cannot see."""
+"""Rules about imports that import-linter cannot hold, and a few about the code as text."""
 
 import ast
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT: Final = Path(__file__).resolve().parents[2]
+INFERENCE: Final = ROOT / "workers" / "inference"
+
+
+def direct_imports(source: Path) -> Iterator[str]:
+    """Yield the top-level packages that a file imports itself, inside functions too."""
+    for node in ast.walk(ast.parse(source.read_text())):
+        match node:
+            case ast.Import(names=names):
+                yield from (alias.name.split(".")[0] for alias in names)
+            case ast.ImportFrom(module=str(module)):
+                yield module.split(".")[0]
 
 
 def imported_by(module: str) -> set[str]:
@@ -37,17 +50,20 @@ def test_the_command_itself_loads_next_to_nothing() -> None:
     assert imported_by("service.cli").isdisjoint({"torch", "sqlalchemy", "pynetdicom", "celery"})
 
 
-def test_the_bundle_imports_nothing_of_ours() -> None:
+def test_the_bundle_imports_neither_service_nor_workers() -> None:
     for script in (ROOT / "monai_bundle").rglob("*.py"):
-        for node in ast.walk(ast.parse(script.read_text())):
-            names = (
-                [alias.name for alias in node.names]
-                if isinstance(node, ast.Import)
-                else [node.module or ""]
-                if isinstance(node, ast.ImportFrom)
-                else []
-            )
-            assert {name.split(".")[0] for name in names}.isdisjoint({"service", "workers"}), script
+        assert {"service", "workers"}.isdisjoint(direct_imports(script)), script
+
+
+def test_only_inference_imports_torch_or_monai() -> None:
+    importing = {
+        source
+        for package in ("service", "workers")
+        for source in (ROOT / package).rglob("*.py")
+        if not {"torch", "monai"}.isdisjoint(direct_imports(source))
+    }
+    assert importing
+    assert {source for source in importing if INFERENCE not in source.parents} == set()
 
 
 def test_nothing_is_pickled() -> None:

@@ -1,4 +1,4 @@
-"""What the tests of the pages share."""
+"""Fixtures shared by the tests of the pages."""
 
 import os
 
@@ -7,7 +7,7 @@ import pytest
 
 @pytest.fixture
 def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take away whatever is configured where the tests run."""
+    """Remove the settings of the environment that the tests run in."""
     for name in list(os.environ):  # noqa: TID251 -- to empty it
         if name.startswith("LOBAR_"):
             monkeypatch.delenv(name)

@@ -1,4 +1,4 @@
-"""The page that a foreign bundle is made by says what the service and the shipped bundle know."""
+"""The page about foreign bundles agrees with the service and the shipped bundle."""
 
 import re
 from pathlib import Path

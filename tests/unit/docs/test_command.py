@@ -18,7 +18,7 @@ PAGES: Final = sorted([README, *(ROOT / "docs").rglob("*.md")])
 
 
 def walk(command: Any, *words: str) -> Iterator[tuple[str, Any]]:  # noqa: ANN401 -- click's, which typer hides
-    """Give each verb by its words: `up`, `worker infer`."""
+    """Yield each verb with its words: `up`, `worker infer`."""
     for name, each in getattr(command, "commands", {}).items():
         if hasattr(each, "commands"):
             yield from walk(each, *words, name)

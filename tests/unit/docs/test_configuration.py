@@ -54,7 +54,7 @@ def fields(model: type[BaseModel], section: str = "") -> Iterator[tuple[str, Fie
 
 
 def written(field: FieldInfo) -> str:
-    """Give a default as the page writes it: TOML's notation, for programs as for people."""
+    """Return a default as the page writes it, in TOML notation."""
     if field.is_required():
         return "required"
     match field.default:

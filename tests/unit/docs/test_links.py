@@ -7,7 +7,7 @@ import pytest
 ROOT: Final = Path(__file__).resolve().parents[3]
 ADRS: Final = ROOT / "docs" / "adr"
 PAGES: Final = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
-ROOMS: Final = ("service", "workers", "monai_bundle", "deploy", "tests", "docs")
+FOLDERS: Final = ("service", "workers", "monai_bundle", "deploy", "tests", "docs")
 pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 
 
@@ -16,7 +16,7 @@ def without_blocks(text: str) -> str:
 
 
 def code(text: str) -> list[str]:
-    """Give what stands in code spans, fenced blocks and indented blocks, comments left out."""
+    """Return what stands in code spans, fenced blocks and indented blocks, comments left out."""
     blocks = re.findall(r"^```\w*\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
     rest = without_blocks(text)
     lines = [*"\n".join(blocks).splitlines(), *re.findall(r"^    (.*)$", rest, re.MULTILINE)]
@@ -29,7 +29,7 @@ def links(text: str) -> list[str]:
 
 
 def anchors(page: Path) -> set[str]:
-    """Give the names that GitHub gives a page's headings."""
+    """Return the anchors that GitHub makes of a page's headings."""
     headings = re.findall(r"^#+ (.*)$", without_blocks(page.read_text()), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", each.lower()).replace(" ", "-") for each in headings}
 
@@ -46,14 +46,16 @@ def test_every_link_leads_somewhere(page: Path) -> None:
 @pages
 def test_every_path_that_is_named_exists(page: Path) -> None:
     for span in code(page.read_text()):
-        if re.fullmatch(rf"(?:{'|'.join(ROOMS)})/[\w./*-]*", span):
+        if re.fullmatch(rf"(?:{'|'.join(FOLDERS)})/[\w./*-]*", span):
             assert list(ROOT.glob(span.rstrip("/"))), span
 
 
 @pages
 def test_every_make_target_that_is_named_exists(page: Path) -> None:
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    named = {name for each in code(page.read_text()) for name in re.findall(r"^make (\w+)", each)}
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = {
+        name for each in code(page.read_text()) for name in re.findall(r"^make ([\w-]+)", each)
+    }
     assert named <= targets
 
 

@@ -9,7 +9,9 @@ from service.domain.reasons import EXPLANATIONS, Reason
 ROOT: Final = Path(__file__).resolve().parents[3]
 PAGE: Final = (ROOT / "docs" / "operations.md").read_text()
 CODE: Final = "\n".join(
-    path.read_text() for room in ("service", "workers") for path in (ROOT / room).rglob("*.py")
+    path.read_text()
+    for package in ("service", "workers")
+    for path in (ROOT / package).rglob("*.py")
 )
 
 
