@@ -84,7 +84,7 @@ def store_outputs(
         ),
     )
     routes = settings.routes
-    kinds = routes.kinds(conclusion.outcome) if routes.anywhere else UNASKED
+    kinds = routes.kinds(conclusion.outcome) if routes.has_destinations else UNASKED
     outputs = make_outputs(
         header,
         picture,

@@ -27,7 +27,7 @@ from hypothesis.stateful import (
 from support.clock import Clock
 from support.routes import to
 
-from service.domain.delivery import ON_ITS_WAY, Delivery, DeliveryState, OutputRecord, Reference
+from service.domain.delivery import IN_FLIGHT, Delivery, DeliveryState, OutputRecord, Reference
 from service.domain.job import (
     FINISHED,
     FOLLOWERS,
@@ -301,7 +301,7 @@ class Life(RuleBasedStateMachine):
 
     def require_a_place_to_go_on_from(self, job: Job) -> None:
         owed = {each.state for each in self.ledger.queries.deliveries(job.id)}
-        assert bool(owed & ON_ITS_WAY) == (job.state is JobState.REPORTED)
+        assert bool(owed & IN_FLIGHT) == (job.state is JobState.REPORTED)
         assert (job.due_at is not None) == (job.state is JobState.RECEIVED)
         assert (job.finished_at is not None) == (job.state in FINISHED)
         assert (job.reason is not None) == (job.state in {JobState.PARKED, JobState.NOT_ANALYSED})
