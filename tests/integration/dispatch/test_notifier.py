@@ -18,18 +18,18 @@ from support.ports import LOOPBACK
 
 from service.dispatch.notifier import Notifier, celery_app
 from service.domain.queues import DELIVER, INFER
-from service.telemetry.metrics import RINGS, RINGS_FAILED
+from service.telemetry.metrics import NOTIFICATIONS, NOTIFICATIONS_FAILED
 
 WORKER = """
 import sys, threading, time
 from pathlib import Path
 from service.telemetry.structured_log import configure
-from service.settings import Log
+from service.settings import LogSettings
 from workers.tasks.celery_worker import work
 
 url, heard = sys.argv[1], Path(sys.argv[2])
 ready = threading.Event()
-configure(Log(level="error"))
+configure(LogSettings(level="error"))
 
 def note(line):
     with heard.open("a") as stream:
@@ -100,11 +100,11 @@ def listener(tmp_path: Path, redis_server: RedisServer) -> Iterator[Callable[[],
 
 
 def rung(queue: str) -> float:
-    return float(RINGS.labels(queue=queue)._value.get())
+    return float(NOTIFICATIONS.labels(queue=queue)._value.get())
 
 
 def failed(queue: str) -> float:
-    return float(RINGS_FAILED.labels(queue=queue)._value.get())
+    return float(NOTIFICATIONS_FAILED.labels(queue=queue)._value.get())
 
 
 @BOTH_SERVERS
