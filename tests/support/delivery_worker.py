@@ -1,4 +1,4 @@
-"""A deliver worker without Celery: a house with one destination, and jobs owed to it."""
+"""A deliver worker without Celery: a workspace with one destination, and jobs for it."""
 
 import threading
 from pathlib import Path
@@ -9,7 +9,7 @@ from synthetic.objects import make_cr
 
 from service.domain.delivery import Delivery
 from service.settings import DimseDestination
-from support.inference_worker import House, StandInPredictor
+from support.inference_worker import StandInPredictor, Workspace
 from support.ports import free_port
 from workers.delivery.context import Rooms
 from workers.inference.loading import read
@@ -20,7 +20,7 @@ NAME = "pacs"
 
 
 class Post:
-    """A house with one destination, and jobs whose report and overlay are owed to it."""
+    """A workspace with one destination, and jobs whose report and overlay are sent to it."""
 
     def __init__(
         self,
@@ -41,7 +41,7 @@ class Post:
             commitment_seconds=commitment_seconds or 1,
         )
         peer.port = self.destination.port
-        self.house = House(folder, destinations=(self.destination,), deliver=deliver)
+        self.house = Workspace(folder, destinations=(self.destination,), deliver=deliver)
         self.ledger, self.clock = self.house.ledger, self.house.clock
         self.stopping = threading.Event()
         self.rooms = Rooms(

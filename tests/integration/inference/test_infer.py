@@ -13,7 +13,7 @@ import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import BasicTextSRStorage, Comprehensive3DSRStorage, EncapsulatedPDFStorage
-from support.inference_worker import PACS, House, Pixels, StandInPredictor
+from support.inference_worker import PACS, Pixels, StandInPredictor, Workspace
 from support.routes import to
 from synthetic.objects import make_cr
 
@@ -50,8 +50,8 @@ def decoders() -> Iterator[ThreadPoolExecutor]:
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
-    house = House(tmp_path, destinations=(PACS, SOUTH))
+def house(tmp_path: Path) -> Iterator[Workspace]:
+    house = Workspace(tmp_path, destinations=(PACS, SOUTH))
     yield house
     house.ledger.close()
 
@@ -62,11 +62,11 @@ def rings() -> list[str]:
 
 
 @pytest.fixture
-def rooms(house: House, decoders: ThreadPoolExecutor, rings: list[str]) -> Make:
+def rooms(house: Workspace, decoders: ThreadPoolExecutor, rings: list[str]) -> Make:
     usual = house
 
     def make(
-        predictor: StandInPredictor | None = None, *, house: House = usual, **more: object
+        predictor: StandInPredictor | None = None, *, house: Workspace = usual, **more: object
     ) -> Rooms:
         return Rooms(
             settings=house.settings,
@@ -91,7 +91,7 @@ def texts(dataset: Dataset) -> str:
 
 
 def test_every_due_job_is_reported_with_its_own_number(
-    house: House, rooms: Make, rings: list[str]
+    house: Workspace, rooms: Make, rings: list[str]
 ) -> None:
     jobs = [house.receive(make_cr(rows=rows)) for rows in (200, 300, 400)]
     predictor = StandInPredictor()
@@ -115,7 +115,7 @@ def test_no_job_is_due_and_nothing_is_asked_of_the_model(rooms: Make) -> None:
 
 
 def test_one_instance_that_breaks_the_decoder_does_not_stop_the_others(
-    house: House, rooms: Make
+    house: Workspace, rooms: Make
 ) -> None:
     broken = make_cr()
     jobs = [house.receive(each) for each in (make_cr(), broken, make_cr())]
@@ -134,7 +134,9 @@ def test_one_instance_that_breaks_the_decoder_does_not_stop_the_others(
     assert house.job(jobs[1]).holder is None
 
 
-def test_after_a_forward_pass_that_failed_each_is_tried_alone(house: House, rooms: Make) -> None:
+def test_after_a_forward_pass_that_failed_each_is_tried_alone(
+    house: Workspace, rooms: Make
+) -> None:
     jobs = [house.receive(make_cr()) for _ in range(3)]
 
     def die_of_company(batch: list[object]) -> None:
@@ -151,7 +153,7 @@ def test_after_a_forward_pass_that_failed_each_is_tried_alone(house: House, room
 
 
 def test_a_job_that_always_fails_is_parked_when_its_attempts_are_used_up(
-    house: House, rooms: Make
+    house: Workspace, rooms: Make
 ) -> None:
     job_id = house.receive(make_cr())
     pauses = []
@@ -172,7 +174,7 @@ def test_a_job_that_always_fails_is_parked_when_its_attempts_are_used_up(
 
 
 def test_a_parked_job_that_is_requeued_gets_all_its_attempts_again(
-    house: House, rooms: Make
+    house: Workspace, rooms: Make
 ) -> None:
     job_id = house.receive(make_cr())
     for _ in range(house.settings.infer.maximum_attempts + 1):
@@ -187,7 +189,7 @@ def test_a_parked_job_that_is_requeued_gets_all_its_attempts_again(
     assert house.stands(job_id) == (JobState.REPORTED, None)
 
 
-def test_bytes_that_are_gone_park_the_job_and_nothing_else(house: House, rooms: Make) -> None:
+def test_bytes_that_are_gone_park_the_job_and_nothing_else(house: Workspace, rooms: Make) -> None:
     jobs = [house.receive(make_cr()) for _ in range(2)]
     house.spool.inbox(jobs[0]).unlink()
     infer_due(rooms())
@@ -195,7 +197,9 @@ def test_bytes_that_are_gone_park_the_job_and_nothing_else(house: House, rooms: 
     assert house.stands(jobs[1]) == (JobState.REPORTED, None)
 
 
-def test_an_outbox_that_is_gone_is_not_taken_for_missing_bytes(house: House, rooms: Make) -> None:
+def test_an_outbox_that_is_gone_is_not_taken_for_missing_bytes(
+    house: Workspace, rooms: Make
+) -> None:
     job_id = house.receive(make_cr())
     outbox = house.spool.root / "outbox"
     outbox.rename(house.spool.root / "aside")
@@ -208,7 +212,7 @@ def test_an_outbox_that_is_gone_is_not_taken_for_missing_bytes(house: House, roo
 
 
 def test_what_the_model_is_not_for_is_closed_with_the_reason_and_makes_no_output(
-    house: House, rooms: Make, rings: list[str]
+    house: Workspace, rooms: Make, rings: list[str]
 ) -> None:
     lateral, blank = make_cr(), make_cr()
     lateral.ViewPosition = "LL"
@@ -226,7 +230,7 @@ def test_what_the_model_is_not_for_is_closed_with_the_reason_and_makes_no_output
 
 
 def test_what_the_model_refuses_after_the_network_is_closed_and_the_others_are_reported(
-    house: House, rooms: Make, rings: list[str]
+    house: Workspace, rooms: Make, rings: list[str]
 ) -> None:
     jobs = [house.receive(make_cr(rows=rows)) for rows in (200, 300, 400)]
     counted = NOT_ANALYSED.labels(reason=Reason.NOT_CHEST)._value
@@ -252,7 +256,7 @@ def test_what_the_model_refuses_after_the_network_is_closed_and_the_others_are_r
     assert house.ledger.queries.job_counts().balance == 0
 
 
-def test_what_is_no_probability_is_never_reported(house: House, rooms: Make) -> None:
+def test_what_is_no_probability_is_never_reported(house: Workspace, rooms: Make) -> None:
     job_id = house.receive(make_cr())
 
     def spoil(batch: list[object]) -> None:
@@ -267,7 +271,7 @@ def test_what_is_no_probability_is_never_reported(house: House, rooms: Make) -> 
 def test_without_a_destination_the_result_is_kept_and_the_job_parked(
     tmp_path: Path, decoders: ThreadPoolExecutor
 ) -> None:
-    house = House(tmp_path, destinations=())
+    house = Workspace(tmp_path, destinations=())
     job_id = house.receive(make_cr())
     infer_due(
         Rooms(
@@ -286,7 +290,7 @@ def test_without_a_destination_the_result_is_kept_and_the_job_parked(
 
 
 def test_a_worker_whose_lease_ran_out_changes_nothing_in_the_ledger(
-    house: House, rooms: Make
+    house: Workspace, rooms: Make
 ) -> None:
     job_id = house.receive(make_cr())
     fresh: list[Job] = []
@@ -311,7 +315,7 @@ def test_a_worker_whose_lease_ran_out_changes_nothing_in_the_ledger(
     assert house.stands(job_id) == (JobState.REPORTED, None)
 
 
-def test_two_workers_with_the_same_job_make_the_same_bytes(house: House, rooms: Make) -> None:
+def test_two_workers_with_the_same_job_make_the_same_bytes(house: Workspace, rooms: Make) -> None:
     job_id = house.receive(make_cr())
     (stale,) = house.ledger.jobs.lease("slow/", 1, lease_seconds=60, maximum_attempts=3)
     house.clock.pass_seconds(61)
@@ -323,7 +327,7 @@ def test_two_workers_with_the_same_job_make_the_same_bytes(house: House, rooms: 
 
 
 def test_a_worker_told_to_stop_finishes_its_batch_and_leases_no_other(
-    house: House, rooms: Make
+    house: Workspace, rooms: Make
 ) -> None:
     jobs = [house.receive(make_cr()) for _ in range(house.settings.infer.batch_size + 3)]
     stopping = threading.Event()
@@ -335,7 +339,7 @@ def test_a_worker_told_to_stop_finishes_its_batch_and_leases_no_other(
 
 
 def test_a_ledger_that_falls_silent_keeps_no_half_written_job(
-    house: House, rooms: Make, tmp_path: Path
+    house: Workspace, rooms: Make, tmp_path: Path
 ) -> None:
     job_id = house.receive(make_cr())
     database = tmp_path / "ledger.sqlite3"
@@ -365,20 +369,20 @@ NOT_ANALYSED_TOO = {
 
 
 @pytest.fixture
-def telling(tmp_path: Path) -> Iterator[House]:
+def telling(tmp_path: Path) -> Iterator[Workspace]:
     """A house whose first destination also wants to know what was not analysed."""
-    house = House(tmp_path / "telling", destinations=(NOT_ANALYSED_TOO, SOUTH))
+    house = Workspace(tmp_path / "telling", destinations=(NOT_ANALYSED_TOO, SOUTH))
     yield house
     house.ledger.close()
 
 
-def owed(house: House, job_id: str) -> set[tuple[str, str]]:
+def owed(house: Workspace, job_id: str) -> set[tuple[str, str]]:
     return {(each.kind, each.destination) for each in house.ledger.queries.deliveries(job_id)}
 
 
 @pytest.mark.parametrize("where", ["header", "pixels", "network"])
 def test_what_was_not_analysed_is_told_to_whoever_wants_to_know(
-    telling: House, rooms: Make, rings: list[str], where: str
+    telling: Workspace, rooms: Make, rings: list[str], where: str
 ) -> None:
     instance = make_cr(rows=64)
     reason = {"header": Reason.VIEW, "pixels": Reason.NO_PIXELS, "network": Reason.NOT_CHEST}[where]
@@ -415,7 +419,7 @@ def test_what_was_not_analysed_is_told_to_whoever_wants_to_know(
     ],
 )
 def test_no_report_is_made_of_a_report_or_of_our_own_result(
-    telling: House, rooms: Make, sop_class: str | None, reason: Reason
+    telling: Workspace, rooms: Make, sop_class: str | None, reason: Reason
 ) -> None:
     returned = make_cr()
     if sop_class is None:
@@ -431,7 +435,7 @@ def test_no_report_is_made_of_a_report_or_of_our_own_result(
 
 
 def test_a_refusal_that_no_report_can_be_made_of_is_closed_all_the_same(
-    telling: House, rooms: Make, monkeypatch: pytest.MonkeyPatch
+    telling: Workspace, rooms: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def impossible(*_: object, **__: object) -> None:
         raise ReportError("no valid UID")
@@ -448,7 +452,7 @@ def test_each_destination_is_owed_the_outputs_it_wants_for_the_outcomes_it_wants
     tmp_path: Path, rooms: Make
 ) -> None:
     """The stand-in's number is a mean: a dark picture reads absent, a bright one present."""
-    house = House(
+    house = Workspace(
         tmp_path / "routes",
         destinations=(
             {**PACS, "outputs": ["sr"]},
@@ -469,7 +473,7 @@ def test_each_destination_is_owed_the_outputs_it_wants_for_the_outcomes_it_wants
 def test_a_finding_that_nobody_wants_is_reported_in_the_ledger_and_ends_there(
     tmp_path: Path, rooms: Make
 ) -> None:
-    house = House(tmp_path / "quiet", destinations=({**PACS, "outcomes": ["not_analysed"]},))
+    house = Workspace(tmp_path / "quiet", destinations=({**PACS, "outcomes": ["not_analysed"]},))
     job_id = house.receive(make_cr())
     infer_due(rooms(house=house))
     assert house.stands(job_id) == (JobState.DELIVERED, None)
@@ -482,7 +486,7 @@ def test_outputs_are_owed_in_the_order_in_which_a_destination_names_them_and_onc
     tmp_path: Path, rooms: Make
 ) -> None:
     wanted = {**PACS, "outputs": ["sr", "overlay", "pdf", "sr"]}
-    house = House(tmp_path / "order", destinations=(wanted,))
+    house = Workspace(tmp_path / "order", destinations=(wanted,))
     job_id = house.receive(make_cr())
     infer_due(rooms(house=house))
     kinds = [each.kind for each in house.ledger.queries.deliveries(job_id)]
