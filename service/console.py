@@ -1,4 +1,4 @@
-"""Text for terminals."""
+"""Text for the terminal."""
 
 import os
 from pathlib import Path
@@ -7,5 +7,5 @@ from rich.text import Text
 
 
 def file_name(path: Path) -> Text:
-    """Give a file's name for a table as it is: no markup, whatever bytes it is made of."""
+    """Return a file's name as plain text for a table: no markup, undecodable bytes replaced."""
     return Text(os.fsencode(path.name).decode(errors="replace"))

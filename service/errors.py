@@ -1,4 +1,4 @@
-"""Errors whose message tells a person, in one line, what to do: the command prints it and ends."""
+"""Errors that a command prints in one line, with what to do about it, before it exits."""
 
 from typing import ClassVar
 
@@ -10,6 +10,6 @@ EX_CONFIG = 78
 
 
 class ExplainedError(Exception):
-    """Its message is for whoever typed the command; a traceback would not help them."""
+    """An error whose message is written for the user of the command; no traceback is printed."""
 
     exit_status: ClassVar[int] = 1

@@ -1,4 +1,4 @@
-"""Which instances we commit ourselves to: those that the ledger knows and the inbox still holds."""
+"""Evaluate commitment requests: committed is what the ledger knows and the inbox still holds."""
 
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ from service.storage.spool import Spool
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommitmentEvaluation:
-    """What a sender is told, and the jobs that hold what it is told of."""
+    """The result for the sender, and the jobs of the committed instances."""
 
     result: Result
     job_ids: tuple[str, ...]
@@ -25,10 +25,10 @@ class CommitmentEvaluation:
 def evaluate(
     ledger: Ledger, spool: Spool, transaction_uid: str, instances: tuple[Reference, ...]
 ) -> CommitmentEvaluation:
-    """Look for each instance as it is now.
+    """Evaluate each requested instance against the present ledger and inbox.
 
     Raises:
-        LedgerError: the ledger does not answer.
+        LedgerError: The ledger does not respond.
     """
     jobs = ledger.commitment_requests.jobs_of(instances)
     committed: dict[Reference, str] = {}

@@ -1,6 +1,6 @@
-"""What a destination says of the commitment that it was asked for: taken into the ledger.
+"""Record the commitment results that destinations report (N-EVENT-REPORT, PS3.4 annex J).
 
-It comes to the listener, or to the deliver worker on the association that it asked on.
+A result arrives at the listener, or at the deliver worker on the association of its request.
 """
 
 import structlog
@@ -27,14 +27,14 @@ log = structlog.get_logger()
 
 
 def receive_result(ledger: Ledger, limits: DeliverSettings, message: Message) -> int:
-    """Keep a result, and give the status that the N-EVENT-REPORT is answered.
+    """Record a result, and return the status of the N-EVENT-REPORT response.
 
-    A transaction that is not awaited any more, or never was, is answered Success and changes
-    nothing: nobody could do anything about it.
+    A result for a transaction that is not, or no longer, awaited changes nothing. Its status is
+    Success as well: its sender could not do anything about a failure.
     """
     try:
         result = read_result(message)
-        changed = _keep(ledger, limits, result)
+        changed = _record(ledger, limits, result)
     except InvalidError as exc:
         log.warning("commitment_result_refused", status=f"0x{exc.status:04X}")
         return exc.status
@@ -46,7 +46,7 @@ def receive_result(ledger: Ledger, limits: DeliverSettings, message: Message) ->
     return SUCCESS
 
 
-def _keep(ledger: Ledger, limits: DeliverSettings, result: Result) -> list[Delivery]:
+def _record(ledger: Ledger, limits: DeliverSettings, result: Result) -> list[Delivery]:
     changed = ledger.commitments.answered(
         result.transaction_uid,
         result.committed,
@@ -57,19 +57,19 @@ def _keep(ledger: Ledger, limits: DeliverSettings, result: Result) -> list[Deliv
         maximum_refusals=limits.maximum_refusals,
     )
     for delivery in changed:
-        _tell(delivery, result)
+        _log_result(delivery, result)
         record_completion(ledger, delivery.job_id)
     return changed
 
 
-def _tell(delivery: Delivery, result: Result) -> None:
+def _log_result(delivery: Delivery, result: Result) -> None:
     failure = result.failed.get(delivery.sent) if delivery.sent is not None else None
     outcome = "committed" if delivery.state is DeliveryState.DELIVERED else "failed"
     COMMITMENTS.labels(destination=delivery.destination, outcome=outcome).inc()
     if delivery.state is DeliveryState.PARKED:
         PARKED.labels(reason=Reason.NOT_COMMITTED).inc()
-    tell = log.info if failure is None else log.warning
-    tell(
+    write = log.info if failure is None else log.warning
+    write(
         "output_committed" if failure is None else "output_not_committed",
         job_id=delivery.job_id,
         kind=delivery.kind,

@@ -1,1 +1,1 @@
-"""Wake the workers: Celery notifications, the relay, an embedded Redis."""
+"""Notify the workers of due work: Celery tasks, the relay, an embedded Redis."""

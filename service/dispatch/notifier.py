@@ -1,6 +1,7 @@
-"""The doorbell: tells a queue's workers that work is due. It carries no work and may fail freely.
+"""The notifier: wakes a queue's workers when work is due.
 
-A ring that is lost is rung again by the relay; a ring too many finds nothing to lease.
+A notification carries no work. The relay repeats one that is lost, and a worker that receives one
+too many finds nothing to lease.
 """
 
 import socket
@@ -13,12 +14,12 @@ from kombu import Exchange, Queue
 from redis import Redis
 
 from service.domain.queues import DELIVER, INFER
-from service.telemetry.metrics import RINGS, RINGS_FAILED
+from service.telemetry.metrics import NOTIFICATIONS, NOTIFICATIONS_FAILED
 
-_RINGING_ALREADY: Final = 16  # messages in a queue: more rings would tell its workers nothing new
+_QUEUE_CAP: Final = 16  # messages in a queue: further wake-ups carry no information
 _EXPIRES_SECONDS: Final = 60
 _SOCKET_SECONDS: Final = 2
-# a peer that vanished without a word is noticed in half a minute, not in hours: tcp(7)
+# detect a peer that vanished in half a minute instead of hours, tcp(7)
 _KEEPALIVE: Final = {
     socket.TCP_KEEPIDLE: 10,
     socket.TCP_KEEPINTVL: 5,
@@ -30,10 +31,10 @@ log = structlog.get_logger()
 
 
 def celery_app(redis_url: str) -> Celery:
-    """Give the Celery application that doorbell and workers share: JSON only, no results.
+    """Build the Celery application of notifier and workers: JSON only, no results.
 
-    Queues hang on the default exchange, whose bindings are not kept in Redis: a flushed Redis
-    works again with the next ring.
+    The queues use the default exchange, whose bindings are not stored in Redis: after a flush,
+    Redis works again with the next notification.
     """
     app = Celery("lobar", broker=redis_url)
     app.conf.update(
@@ -64,7 +65,7 @@ def celery_app(redis_url: str) -> Celery:
 
 
 class Notifier:
-    """Rings in a thread of its own, so that a silent Redis never holds up whoever rings."""
+    """Sends notifications in its own thread, so that a slow Redis never delays the caller."""
 
     def __init__(self, redis_url: str) -> None:
         self._app = celery_app(redis_url)
@@ -74,18 +75,18 @@ class Notifier:
         self._wanted: set[tuple[str, tuple[str, ...]]] = set()
         self._changed = threading.Condition()
         self._closed = False
-        self._silent = False
-        self._thread = threading.Thread(target=self._run, name="doorbell", daemon=True)
+        self._is_failing = False
+        self._thread = threading.Thread(target=self._run, name="notifier", daemon=True)
         self._thread.start()
 
-    def notify(self, queue: str, *lane: str) -> None:
-        """Ask for a ring, of one lane of a queue if it has lanes; returns at once."""
+    def notify(self, queue: str, *destination: str) -> None:
+        """Request a notification of a queue, or of one destination's queue; returns at once."""
         with self._changed:
-            self._wanted.add((queue, lane))
+            self._wanted.add((queue, destination))
             self._changed.notify()
 
     def close(self) -> None:
-        """Ring what was asked for and end."""
+        """Send the notifications that were requested, and stop."""
         with self._changed:
             self._closed = True
             self._changed.notify()
@@ -97,25 +98,25 @@ class Notifier:
                 self._changed.wait_for(lambda: self._wanted or self._closed)
                 wanted, self._wanted = self._wanted, set()
                 closed = self._closed
-            for queue, lane in sorted(wanted):
-                self._notify(queue, lane)
+            for queue, arguments in sorted(wanted):
+                self._send(queue, arguments)
             if closed:
                 return
 
-    def _notify(self, queue: str, lane: tuple[str, ...]) -> None:
+    def _send(self, queue: str, arguments: tuple[str, ...]) -> None:
         try:
             waiting: Any = self._redis.llen(queue)
-            if waiting < _RINGING_ALREADY:
+            if waiting < _QUEUE_CAP:
                 self._app.send_task(
-                    queue, args=lane, queue=queue, expires=_EXPIRES_SECONDS, retry=False
+                    queue, args=arguments, queue=queue, expires=_EXPIRES_SECONDS, retry=False
                 )
         except Exception as exc:
-            RINGS_FAILED.labels(queue=queue).inc()
-            if not self._silent:
+            NOTIFICATIONS_FAILED.labels(queue=queue).inc()
+            if not self._is_failing:
                 log.warning("ring_failed", queue=queue, exc_info=exc)
-            self._silent = True
+            self._is_failing = True
         else:
-            RINGS.labels(queue=queue).inc()
-            if self._silent:
+            NOTIFICATIONS.labels(queue=queue).inc()
+            if self._is_failing:
                 log.info("ringing_again", queue=queue)
-            self._silent = False
+            self._is_failing = False

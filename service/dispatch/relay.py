@@ -1,6 +1,6 @@
-"""Rings for whatever is due and has not moved; takes away what retention allows.
+"""The relay: notifies workers of all due work, and removes what retention allows.
 
-Without it a lost ring would be lost work. It keeps nothing in mind: it asks the ledger each time.
+It makes up for lost notifications. It has no state of its own: it queries the ledger each time.
 """
 
 import threading
@@ -22,7 +22,7 @@ log = structlog.get_logger()
 
 
 class Relay:
-    """One loop over the ledger."""
+    """The loop over the ledger."""
 
     def __init__(
         self, settings: Settings, ledger: Ledger, spool: Spool, notifier: Notifier
@@ -34,19 +34,21 @@ class Relay:
         self._swept_at = -float("inf")
 
     def run(self, stopping: threading.Event) -> None:
-        """Ring and sweep until told to stop; a ledger that does not answer is asked again."""
+        """Notify and sweep until `stopping` is set; log errors of ledger or disk and go on."""
         while not stopping.is_set():
             try:
                 self.notify_due()
                 if time.monotonic() - self._swept_at >= self._settings.relay.sweep_seconds:
-                    self._swept_at = time.monotonic()  # also if it fails: it reads whole folders
+                    self._swept_at = (
+                        time.monotonic()
+                    )  # also if it fails, because it reads whole directories
                     self.sweep()
             except (LedgerError, OSError) as exc:
                 log.warning("relay_failed", exc_info=exc)
             stopping.wait(self._settings.relay.interval_seconds)
 
     def notify_due(self) -> None:
-        """Ring once for each queue and lane that has due work."""
+        """Notify each queue, and each destination's queue, that has due work."""
         due = self._ledger.queries.due()
         if due.infer:
             self._notifier.notify(INFER)
@@ -56,7 +58,7 @@ class Relay:
             self._notifier.notify(DELIVER, COMMITMENTS)
 
     def sweep(self) -> None:
-        """Park what is owed to nobody any more, and remove what nobody needs any more."""
+        """Park deliveries to removed destinations, remove orphaned files, and apply retention."""
         names = [destination.name for destination in self._settings.destinations]
         parked = self._ledger.deliveries.park_unknown(names)
         orphans = self._spool.sweep(self._ledger.jobs.exists, older_than_seconds=_ORPHAN_SECONDS)

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckResult:
-    """What one question found: well, worth knowing, or wrong with what to do about it."""
+    """The result of one check; the message of a warning or error says what to do."""
 
     subject: str
     message: str
-    severity: int = 0  # 0 well, 1 worth knowing, 2 wrong
+    severity: int = 0  # 0 ok, 1 warning, 2 error

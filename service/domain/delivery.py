@@ -8,7 +8,7 @@ from service.domain.reasons import Reason
 
 
 class DeliveryState(StrEnum):
-    """What is true of one output's way to one destination."""
+    """The state of one output's delivery to one destination."""
 
     PENDING = "pending"
     STORED = "stored"
@@ -16,13 +16,13 @@ class DeliveryState(StrEnum):
     PARKED = "parked"
 
 
-ON_ITS_WAY: Final = frozenset({DeliveryState.PENDING, DeliveryState.STORED})
-"""What a delivery is as long as its job is owed an outcome."""
+IN_FLIGHT: Final = frozenset({DeliveryState.PENDING, DeliveryState.STORED})
+"""The states of a delivery that is not finished: to be sent, or stored and not committed yet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutputRecord:
-    """An object made for a job, lying in the outbox."""
+    """An object made for a job and kept in the outbox."""
 
     kind: str
     sop_class_uid: str
@@ -31,7 +31,7 @@ class OutputRecord:
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """One instance named by another object or message (PS3.3 table 10-11)."""
+    """A reference to an instance from another object or message (PS3.3 table 10-11)."""
 
     sop_class_uid: str
     sop_instance_uid: str
@@ -39,7 +39,7 @@ class Reference:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """One output on its way to one destination; times are seconds since the epoch."""
+    """The delivery of one output to one destination; times are seconds since the epoch."""
 
     id: int
     job_id: str
@@ -56,5 +56,7 @@ class Delivery:
     since: float  # when it was first due, stored or requeued: giving up counts from here
     status: int | None  # the last DIMSE status (PS3.7 annex C)
     finished_at: float | None
-    sent: Reference | None  # what the destination took: a twin has names of its own
-    transaction_uid: str | None  # by which its commitment was last asked for (PS3.4 annex J)
+    sent: (
+        Reference | None
+    )  # the instance stored; not the output itself where the fallback SR was sent
+    transaction_uid: str | None  # of the latest commitment request (PS3.4 annex J)

@@ -1,12 +1,9 @@
-"""Names of the Celery queues and of the queue for commitment requests."""
+"""Names of the Celery queues, and of the destination queue for senders' commitment requests."""
 
 from typing import Final
 
 INFER: Final = "infer"
-
-
 DELIVER: Final = "deliver"
 
-
 COMMITMENTS: Final = "@commitments"
-"""The lane of `deliver` for senders that are told what we commit ourselves to; no destination's."""
+"""Argument of a `deliver` task that reports commitment results to senders; no destination."""

@@ -1,6 +1,6 @@
-"""Why an instance was refused, left unread or set aside: one table of coded reasons.
+"""Coded reasons why an instance was rejected, not analysed or parked.
 
-The codes are a promise: they are metric labels, log fields, JSON values and what a page shows.
+The codes are a public interface: metric labels, log fields, JSON values, and shown on pages.
 """
 
 from enum import StrEnum
@@ -10,7 +10,7 @@ from typing import Final
 class Reason(StrEnum):
     """A coded reason; `EXPLANATIONS` holds the sentence a person reads."""
 
-    # rejected at the door: the sender keeps its copy, nothing is kept here
+    # rejected on receipt: nothing is kept, and the sender still has its copy
     OUT_OF_RESOURCES = "out-of-resources"
     UNDECODABLE = "undecodable"
     EMPTY_DATA_SET = "empty-data-set"
@@ -21,7 +21,7 @@ class Reason(StrEnum):
     TRUNCATED = "truncated"
     INTERNAL_ERROR = "internal-error"
 
-    # accepted, but not for this model: the job ends NOT_ANALYSED
+    # accepted, but out of the model's scope: the job ends NOT_ANALYSED
     OWN_RESULT = "own-result"
     NOT_AN_IMAGE = "not-an-image"
     MODALITY = "modality-out-of-scope"
@@ -41,7 +41,7 @@ class Reason(StrEnum):
     CUT_OFF = "lungs-cut-off"
     UNFAMILIAR = "unlike-training-images"
 
-    # something went wrong too often: the job is PARKED until a person requeues it
+    # failed too often: the job is PARKED until a person requeues it
     ATTEMPTS_EXHAUSTED = "attempts-exhausted"
     BYTES_MISSING = "bytes-missing"
     REPORT_FAILED = "report-failed"
@@ -55,10 +55,10 @@ class Reason(StrEnum):
 NOT_ANALYSED: Final = tuple(Reason)[
     tuple(Reason).index(Reason.OWN_RESULT) : tuple(Reason).index(Reason.ATTEMPTS_EXHAUSTED)
 ]
-"""Why an accepted instance ends without a finding."""
+"""The reasons why an accepted instance has no finding."""
 
 LEFT_ALONE: Final = frozenset({Reason.OWN_RESULT, Reason.NOT_AN_IMAGE})
-"""What is not told to anybody: a report on a report would come back for ever."""
+"""No report is made for these: a report on a report would be received and reported for ever."""
 
 EXPLANATIONS: Final[dict[Reason, str]] = {
     Reason.OUT_OF_RESOURCES: "The disk is full, below its reserve, or cannot be written.",

@@ -1,13 +1,13 @@
-"""What an instance may end as, which outputs exist, and which destination receives which."""
+"""Outcomes, kinds of output, and the routing of outputs to destinations."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
 
 class OutputKind(StrEnum):
-    """What may be made about an instance."""
+    """The kinds of output that can be made for an instance."""
 
     SR = "sr"
     OVERLAY = "overlay"
@@ -16,7 +16,7 @@ class OutputKind(StrEnum):
 
 
 class Outcome(StrEnum):
-    """How an instance ended: as one of the findings, or without one."""
+    """The result for an instance: one of the findings, or not analysed."""
 
     PRESENT = "present"
     ABSENT = "absent"
@@ -26,26 +26,23 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Routes:
-    """Which kinds of output each outcome owes to which destinations, by today's configuration."""
+    """The (kind of output, destination) pairs configured for each outcome."""
 
     by_outcome: Mapping[Outcome, tuple[tuple[OutputKind, str], ...]]
-    anywhere: bool = True  # whether any destination is configured at all
+    has_destinations: bool = True  # False when no destination is configured at all
 
     def kinds(self, outcome: Outcome) -> frozenset[OutputKind]:
-        """Name the outputs that somebody wants."""
+        """Return the kinds of output that any destination receives for an outcome."""
         return frozenset(kind for kind, _ in self.by_outcome[outcome])
 
-    def owed(self, outcome: Outcome, made: Collection[str]) -> list[tuple[str, str]]:
-        """List (kind, destination) for the outputs that were made."""
+    def deliveries(self, outcome: Outcome, made: Collection[str]) -> list[tuple[str, str]]:
+        """List the (kind, destination) pairs to deliver, given the kinds that were made."""
         return [(kind, name) for kind, name in self.by_outcome[outcome] if kind in made]
 
     @property
     def destinations(self) -> frozenset[str]:
-        """Name every destination that is owed anything of any outcome."""
-        owed: Iterable[tuple[OutputKind, str]] = (
-            each for pairs in self.by_outcome.values() for each in pairs
-        )
-        return frozenset(name for _, name in owed)
+        """Names of all destinations that receive an output for any outcome."""
+        return frozenset(name for pairs in self.by_outcome.values() for _, name in pairs)
 
 
-NOWHERE: Final = Routes(dict.fromkeys(Outcome, ()), anywhere=False)
+NO_ROUTES: Final = Routes(dict.fromkeys(Outcome, ()), has_destinations=False)

@@ -20,7 +20,7 @@ from service.dicom.element_reader import Part10File, read_file_meta, read_header
 from service.dicom.uids import identifier, is_uid
 from service.domain.job import Instance, Receipt, Source, TransitionError
 from service.domain.reasons import Reason
-from service.domain.routing import NOWHERE
+from service.domain.routing import NO_ROUTES
 from service.receiving.acceptance import (
     IDENTIFIERS,
     Accepted,
@@ -146,7 +146,7 @@ class Ingest:
             return
         self._spool.accept(receipt.job_id, self._spool.inbox(arrived_as))
         with contextlib.suppress(TransitionError):  # somebody requeued it in the meantime
-            self._ledger.jobs.requeue(receipt.job_id, NOWHERE)
+            self._ledger.jobs.requeue(receipt.job_id, NO_ROUTES)
         self._notify()
 
     def _examine(

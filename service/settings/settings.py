@@ -114,7 +114,7 @@ class Settings(BaseSettings):
                 )
                 for outcome in Outcome
             },
-            anywhere=bool(self.destinations),
+            has_destinations=bool(self.destinations),
         )
 
     def destination(self, name: str) -> DimseDestination | WebDestination | None:

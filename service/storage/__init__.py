@@ -1,1 +1,1 @@
-"""Remember: received bytes and outputs in the spool, facts in the ledger."""
+"""Durable storage: received bytes and outputs in the spool, facts in the ledger."""

@@ -1,4 +1,4 @@
-"""The ledger, the spool and the bell's wire as a configuration names them, opened and closed."""
+"""Open the ledger and the spool named by the settings, and return the URL of Redis."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,11 +10,11 @@ from service.storage.spool import Spool
 
 @contextmanager
 def open_stores(settings: Settings) -> Iterator[tuple[Ledger, Spool]]:
-    """Open ledger and spool, made ready for this version.
+    """Open the ledger, migrated to this version, and the spool; close them after the block.
 
     Raises:
-        LedgerError: the database cannot be reached, or is of a newer version.
-        OSError: the state directory cannot be written.
+        LedgerError: The database cannot be reached, or is of a newer version.
+        OSError: The state directory cannot be written.
     """
     spool = open_spool(settings)
     with open_ledger(settings) as ledger:
@@ -23,10 +23,10 @@ def open_stores(settings: Settings) -> Iterator[tuple[Ledger, Spool]]:
 
 @contextmanager
 def open_ledger(settings: Settings) -> Iterator[Ledger]:
-    """Open the ledger, brought to this version.
+    """Open the ledger, migrated to this version; close it after the block.
 
     Raises:
-        LedgerError: the database cannot be reached, or is of a newer version.
+        LedgerError: The database cannot be reached, or is of a newer version.
     """
     _make_private(settings)
     ledger = Ledger(settings.ledger_url)
@@ -38,10 +38,10 @@ def open_ledger(settings: Settings) -> Iterator[Ledger]:
 
 
 def open_spool(settings: Settings) -> Spool:
-    """Open the spool, its rooms made.
+    """Open the spool and create its directories.
 
     Raises:
-        OSError: the state directory cannot be written.
+        OSError: The state directory cannot be written.
     """
     _make_private(settings)
     spool = Spool(settings.spool_dir, reserve_bytes=settings.spool.reserve_bytes)
@@ -50,21 +50,21 @@ def open_spool(settings: Settings) -> Spool:
 
 
 def _make_private(settings: Settings) -> None:
-    """Keep patient data from the machine's other accounts, whoever makes the folder first."""
+    """Create the state directory, readable by this account only: it holds patient data."""
     state_dir = settings.state_dir.absolute()
     state_dir.parent.mkdir(parents=True, exist_ok=True)
     state_dir.mkdir(exist_ok=True, mode=0o700)
 
 
 def redis_url(settings: Settings) -> str:
-    """Give the Redis that is configured.
+    """Return the URL of the configured Redis.
 
     Raises:
-        ConfigurationError: none is; only `lobar up` starts one of its own.
+        ConfigurationError: None is configured; only `lobar up` starts one itself.
     """
     if settings.redis.url is None:
         raise ConfigurationError(
-            "redis.url (LOBAR_REDIS__URL) is not set. A part that runs by itself needs the Redis "
-            "that the other parts use; `lobar up` starts one of its own."
+            "redis.url (LOBAR_REDIS__URL) is not set. A process that is started by itself needs "
+            "the Redis that the other processes use; `lobar up` starts one."
         )
     return settings.redis.url

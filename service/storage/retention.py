@@ -1,4 +1,4 @@
-"""What retention takes: an ended job's bytes first, its row and trace much later."""
+"""Retention: remove a finished job's bytes first, its row and trace much later."""
 
 from typing import Final
 
@@ -13,18 +13,20 @@ AT_ONCE: Final = 1_000
 def purge(
     settings: Settings, ledger: Ledger, spool: Spool, *, now: float, at_once: int = AT_ONCE
 ) -> int:
-    """Remove ended jobs' bytes past `spool.keep_days` and their rows past `ledger.keep_days`.
+    """Remove finished jobs' bytes past `spool.keep_days` and their rows past `ledger.keep_days`.
 
-    Gives how many times a job lost its bytes or its row: 0 when nothing is left to take. At most
-    `at_once` of either are taken, so that whoever asks can do something else in between. Jobs in
-    flight or parked are never touched.
+    Jobs in flight or parked are never removed. At most `at_once` jobs lose their bytes and as many
+    their rows, so that the caller can do other work in between.
+
+    Returns:
+        How many times a job lost its bytes or its row; 0 when nothing is left to remove.
     """
-    touched = 0
+    removed = 0
     before = now - settings.spool.keep_days * DAY_SECONDS
     for job_id in ledger.jobs.finished_before(before, at_once):
         spool.discard(job_id)
-        touched += ledger.jobs.mark_purged(job_id)
+        removed += ledger.jobs.mark_purged(job_id)
     before = now - settings.ledger.keep_days * DAY_SECONDS
     for job_id in ledger.jobs.finished_before(before, at_once, purged=True):
-        touched += ledger.jobs.forget(job_id)
-    return touched
+        removed += ledger.jobs.forget(job_id)
+    return removed

@@ -1,7 +1,7 @@
-"""Bytes that survive a power cut.
+"""The spool: files that survive a power cut.
 
-Everything is written aside, fsynced, renamed and its directory fsynced; a name that can be read is
-therefore whole. Names are job ids of our own making, never text from the wire.
+Every file is written under a temporary name, fsynced and renamed, and its directory is fsynced; a
+file with its final name is therefore complete. Names are generated job ids, never wire text.
 """
 
 import hashlib
@@ -20,52 +20,52 @@ _SHARDS: Final = tuple(f"{n:02x}" for n in range(256))
 
 
 class SpoolFullError(OSError):
-    """The disk is at its reserve; nothing more is taken until it is freed."""
+    """The disk is at its reserve; nothing is accepted until space is freed."""
 
 
 class Spool:
-    """Two rooms on one disk: the inbox for received bytes, the outbox for what goes back."""
+    """The inbox of received bytes and the outbox of outputs, on one disk."""
 
     def __init__(self, root: Path, *, reserve_bytes: int = 0) -> None:
         self.root = root
-        self.incoming = root / "incoming"  # half-written; swept, never read
+        self.incoming = root / "incoming"  # incomplete files; swept, never read
         self._inbox = root / "inbox"
         self._outbox = root / "outbox"
         self._reserve_bytes = reserve_bytes
 
     def prepare(self) -> None:
-        """Create the rooms, readable by the service's account alone; safe to repeat.
+        """Create the directories, readable by the service's account only; safe to repeat.
 
         Raises:
-            OSError: the state directory cannot be written.
+            OSError: The state directory cannot be written.
         """
         self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.incoming.mkdir(exist_ok=True, mode=0o700)
-        for room in (self._inbox, self._outbox):
-            room.mkdir(exist_ok=True, mode=0o700)
+        for directory in (self._inbox, self._outbox):
+            directory.mkdir(exist_ok=True, mode=0o700)
             for shard in _SHARDS:
-                (room / shard).mkdir(exist_ok=True)
-            _fsync_directory(room)
+                (directory / shard).mkdir(exist_ok=True)
+            _fsync_directory(directory)
         _fsync_directory(self.root)
 
     def free_bytes(self) -> int:
-        """Tell how many bytes may still be written above the reserve; 0 when there is none."""
+        """Return how many bytes can still be written above the reserve."""
         return max(0, shutil.disk_usage(self.root).free - self._reserve_bytes)
 
     def require_room(self) -> None:
-        """Refuse before writing when the disk is at its reserve.
+        """Require that the disk is above its reserve.
 
         Raises:
-            SpoolFullError: it is.
+            SpoolFullError: The disk is at its reserve.
         """
         if self.free_bytes() == 0:
             raise SpoolFullError("the spool's disk is at its reserve")
 
     def accept(self, job_id: str, arrived: Path) -> Path:
-        """Make a file that arrived in `incoming` durable in the inbox and give its new path.
+        """Move a file from `incoming` to the inbox, durably, and return its new path.
 
         Raises:
-            OSError: it could not be made durable; nothing is kept under the job's name.
+            OSError: It could not be made durable; no file is left under the job's name.
         """
         kept = self.inbox(job_id)
         try:
@@ -80,14 +80,14 @@ class Spool:
         return kept
 
     def inbox(self, job_id: str) -> Path:
-        """Say where a job's received bytes lie, whether or not they do."""
+        """Return the path of a job's received bytes; the file need not exist."""
         return self._inbox / _opaque(job_id)[:2] / f"{job_id}.dcm"
 
     def outbox(self, job_id: str, kind: str, sop_instance_uid: str) -> Path:
-        """Say where an output of a job lies, whether or not it does.
+        """Return the path of an output of a job; the file need not exist.
 
-        Outputs of one kind and different names lie side by side: a worker that was only slow must
-        not put another model's bytes where those of the ledger are looked for.
+        The path depends on the SOP Instance UID, so that a slow worker with another model does not
+        overwrite the output that the ledger refers to.
         """
         if not _KIND.fullmatch(kind):
             raise ValueError("not a kind of output")
@@ -95,10 +95,10 @@ class Spool:
         return self._outbox / _opaque(job_id)[:2] / f"{job_id}.{kind}.{name}.dcm"
 
     def put_output(self, job_id: str, kind: str, sop_instance_uid: str, encoded: bytes) -> Path:
-        """Make an output durable in the outbox; a repeat replaces it whole.
+        """Write an output to the outbox, durably; a repeat replaces the file.
 
         Raises:
-            OSError: it could not be written; an earlier one, if any, is untouched.
+            OSError: It could not be written; an earlier file is unchanged.
         """
         path = self.outbox(job_id, kind, sop_instance_uid)
         aside = self.incoming / f"{path.name}.{os.getpid()}"
@@ -121,10 +121,17 @@ class Spool:
             output.unlink(missing_ok=True)
 
     def sweep(self, is_known: Callable[[str], bool], *, older_than_seconds: float) -> int:
-        """Remove what nobody was promised: half-written files and bytes without a job.
+        """Remove incomplete files, and received bytes without a job.
 
-        A crash between spool and commit leaves such bytes; their sender got no Success and still
-        has them. Gives the number of files removed.
+        A crash between the spool and the ledger's commit leaves such bytes; their sender received
+        no Success and still has them.
+
+        Args:
+            is_known: Returns whether the ledger has a job of this id.
+            older_than_seconds: Only files last modified so long ago.
+
+        Returns:
+            The number of files removed.
         """
         before = time.time() - older_than_seconds
         removed = 0
@@ -133,7 +140,7 @@ class Spool:
                 orphaned = path.stat().st_mtime < before and (
                     path.parent == self.incoming or not is_known(path.stem)
                 )
-            except FileNotFoundError:  # taken by its writer in the meantime
+            except FileNotFoundError:  # renamed by its writer in the meantime
                 continue
             if orphaned:
                 path.unlink(missing_ok=True)
@@ -143,7 +150,7 @@ class Spool:
 
 def _opaque(job_id: str) -> str:
     if not _OPAQUE.fullmatch(job_id):
-        raise ValueError("not a job id of ours")
+        raise ValueError("not a job id")
     return job_id
 
 

@@ -1,4 +1,4 @@
-"""What is counted and told when a delivery may have been its job's last."""
+"""Record metrics when a job's final delivery completes."""
 
 import structlog
 
@@ -10,9 +10,9 @@ log = structlog.get_logger()
 
 
 def record_completion(ledger: Ledger, job_id: str) -> None:
-    """Count how long the job took, if every destination has every output now.
+    """Observe and log how long a job took, if every destination has every output.
 
-    It counts from when the analysis was asked for, so that another one years later is not slow.
+    The time counts from the request for analysis, so that a reanalysis years later is not slow.
     """
     job = ledger.queries.job(job_id)
     if job is not None and job.state is JobState.DELIVERED and job.finished_at is not None:

@@ -1,4 +1,4 @@
-"""A process' sign of life in the ledger, and the name under which it holds leases."""
+"""The heartbeat of a process in the ledger, and the name under which it holds leases."""
 
 import os
 import platform
@@ -13,23 +13,26 @@ import structlog
 from service.storage.ledger import Ledger, LedgerError
 
 HEARTBEAT_SECONDS: Final = 2.0
-FRESH_SECONDS: Final = 20.0  # older than this, a sign of life is none
+FRESH_SECONDS: Final = 20.0  # a process whose heartbeat is older is not counted as running
 
 log = structlog.get_logger()
 
 
 def machine() -> str:
-    """Name this machine as every holder on it begins: `HOST/`."""
+    """Return the beginning of every holder's name on this machine: `HOST/`."""
     return re.sub(r"[^A-Za-z0-9.-]", "-", platform.node() or "localhost")[:64] + "/"
 
 
 def holder_name(role: str, pid: int | None = None) -> str:
-    """Name a process; the closing slash keeps process 12 from being the beginning of 123."""
+    """Return the holder name of a process: `HOST/ROLE/PID/`.
+
+    The final slash keeps the name of process 12 from being the beginning of that of 123.
+    """
     return f"{machine()}{role}/{os.getpid() if pid is None else pid}/"
 
 
 class HeartbeatSender:
-    """Beats while the process lives; on leaving, gives back whatever the process still holds."""
+    """Sends heartbeats while the process runs; on exit, releases the leases it still holds."""
 
     def __init__(self, ledger: Ledger, role: str, ready: Callable[[], bool]) -> None:
         self.holder = holder_name(role)
@@ -37,7 +40,7 @@ class HeartbeatSender:
         self._role = role
         self._ready = ready
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="heart", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
     def __enter__(self) -> Self:
         self._beat()

@@ -1,6 +1,6 @@
-"""What the ledger knows, as metrics: asked on every scrape, so that it never drifts from the truth.
+"""Metrics read from the ledger, Redis and the disk on every scrape, so that they never drift.
 
-A ledger or a Redis that does not answer is a fact to show, not a reason to show nothing.
+When the ledger or Redis does not respond, the page says so and shows the rest.
 """
 
 import time
@@ -26,12 +26,12 @@ log = structlog.get_logger()
 QUEUES: Final = (INFER, DELIVER)
 ROLES: Final = ("listener", "relay", "infer", "deliver", "web")
 
-_LEDGER_SECONDS: Final = 3.0  # Prometheus gives a scrape 10 by default
+_LEDGER_SECONDS: Final = 3.0  # a scrape times out after 10 by default
 _REDIS_SECONDS: Final = 0.5
 
 
 class LedgerMetrics(Collector):
-    """The collector that `/metrics` adds to the counts of the processes."""
+    """The collector that `/metrics` adds to the metrics of the processes."""
 
     def __init__(
         self,
@@ -47,18 +47,20 @@ class LedgerMetrics(Collector):
         self._clock = clock
 
     def collect(self) -> Iterable[Metric]:
-        """Ask ledger, Redis and disk; whoever does not answer is left out and said to be down."""
+        """Read the ledger, Redis and the disk; leave out what does not respond."""
         yield from self._of_ledger()
         yield from self._of_redis()
         yield from self._of_spool()
         build = GaugeMetricFamily(
-            "lobar_build_info", "The version of Lobar that answers. Always 1.", labels=["version"]
+            "lobar_build_info", "The version of Lobar, in a label. Always 1.", labels=["version"]
         )
         build.add_metric([VERSION], 1)
         yield build
 
     def _of_ledger(self) -> Iterable[Metric]:
-        up = GaugeMetricFamily("lobar_ledger_up", "Whether the ledger answered this scrape.")
+        up = GaugeMetricFamily(
+            "lobar_ledger_up", "1 if the ledger responded to this scrape, otherwise 0."
+        )
         try:
             families = call_with_timeout(
                 _LEDGER_SECONDS,
@@ -77,7 +79,9 @@ class LedgerMetrics(Collector):
         for state, count in job_counts.by_state.items():
             jobs.add_metric([state], count)
         parked = GaugeMetricFamily(
-            "lobar_parked", "Jobs set aside for a person, by coded reason.", labels=["reason"]
+            "lobar_parked",
+            "Parked jobs, which wait for a person, by coded reason.",
+            labels=["reason"],
         )
         for reason, count in job_counts.parked_by_reason.items():
             parked.add_metric([reason], count)
@@ -89,11 +93,11 @@ class LedgerMetrics(Collector):
             job_counts.received,
         )
         yield _single(
-            "lobar_ledger_forgotten", "Ended jobs that retention removed.", job_counts.forgotten
+            "lobar_ledger_forgotten", "Finished jobs removed by retention.", job_counts.forgotten
         )
         yield _single(
             "lobar_jobs_in_flight",
-            "Jobs still owed an outcome: received, reported.",
+            "Jobs that are not finished or parked: received, reported.",
             job_counts.in_flight,
         )
         yield _single(
@@ -106,13 +110,13 @@ class LedgerMetrics(Collector):
         due = self._ledger.queries.due()
         counts = GaugeMetricFamily(
             "lobar_due",
-            "Work due and not leased, by stage; destinations left alone for a while count 0.",
+            "Due work that is not leased, by stage; 0 for a destination whose breaker is open.",
             labels=["stage", "destination"],
         )
         ages = GaugeMetricFamily(
             "lobar_oldest_due_seconds",
-            "Age of the oldest work that is due (infer), owed (deliver), awaited (commit) or to be "
-            "told (answer); 0 when there is none.",
+            "Age of the oldest due job (infer), pending delivery (deliver), awaited commitment "
+            "(commit) or unreported commitment result (answer); 0 when there is none.",
             labels=["stage", "destination"],
         )
         counts.add_metric(["infer", ""], due.infer)
@@ -145,7 +149,7 @@ class LedgerMetrics(Collector):
     def _processes(self) -> Metric:
         family = GaugeMetricFamily(
             "lobar_process_ready",
-            "Processes that say they are ready and said so in the last 20 seconds, by role.",
+            "Processes whose heartbeat of the last 20 seconds says ready, by role.",
             labels=["role"],
         )
         beats = self._ledger.heartbeats.alive(FRESH_SECONDS)
@@ -155,12 +159,18 @@ class LedgerMetrics(Collector):
 
     def _of_redis(self) -> Iterable[Metric]:
         depth = GaugeMetricFamily(
-            "lobar_queue_depth", "Rings that no worker has heard yet, by queue.", labels=["queue"]
+            "lobar_queue_depth",
+            "Notifications in Redis that no worker has received yet, by queue.",
+            labels=["queue"],
         )
         depths = self._depths()
         for queue, count in depths.items():
             depth.add_metric([queue], count)
-        yield _single("lobar_redis_up", "Whether Redis answered this scrape.", float(bool(depths)))
+        yield _single(
+            "lobar_redis_up",
+            "1 if Redis responded to this scrape, otherwise 0.",
+            float(bool(depths)),
+        )
         yield depth
 
     def _depths(self) -> dict[str, int]:
@@ -182,7 +192,9 @@ class LedgerMetrics(Collector):
         except OSError:
             free = 0
         yield _single(
-            "lobar_spool_free_bytes", "Bytes that the spool may still take above its reserve.", free
+            "lobar_spool_free_bytes",
+            "Bytes that can still be written to the spool above its reserve.",
+            free,
         )
 
 

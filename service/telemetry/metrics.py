@@ -1,7 +1,7 @@
-"""Every number the service counts as it works; `docs/metrics.md` describes each.
+"""The metrics that processes count; `docs/metrics.md` describes each.
 
-What the ledger knows (states, balance, ages) is not counted here but read from it on each scrape by
-`service.telemetry.ledger_collector`. Labels take values from closed sets only: coded reasons, names
+States, balance and ages are not counted here: `service.telemetry.ledger_collector` reads them from
+the ledger on each scrape. Labels take values from closed sets only: coded reasons, names
 from the settings, states, and statuses through `status_label`.
 """
 
@@ -15,7 +15,7 @@ from service.telemetry.metrics_files import allocate_before_counting
 disable_created_metrics()  # type: ignore[no-untyped-call]
 if metrics_dir() is not None:
     allocate_before_counting()
-    # file names by an identity of ours, not by process number
+    # name files by `process_identity`, not by process number
     values.ValueClass = values.MultiProcessValue(process_identity)  # type: ignore[no-untyped-call]
 
 _SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
@@ -24,20 +24,20 @@ _SECONDS_TO_DAYS: Final = (
     *(3600, 6 * 3600, 24 * 3600, 3 * 24 * 3600, 7 * 24 * 3600),
 )
 
-# The doors
+# Receiving
 
 INSTANCES_RECEIVED: Final = Counter(
     "lobar_instances_received_total",
-    "Instances made durable and acknowledged for the first time, by the door they came in by.",
+    "Instances received and acknowledged for the first time, by source.",
     ["source"],
 )
 INSTANCES_REPEATED: Final = Counter(
     "lobar_instances_repeated_total",
-    "Instances acknowledged that had been received before, byte for byte: nothing new to do.",
+    "Instances acknowledged that had been received before with the same bytes.",
 )
 INSTANCES_REJECTED: Final = Counter(
     "lobar_instances_rejected_total",
-    "Instances refused at the door, of which nothing is kept, by coded reason.",
+    "Instances rejected on receipt, of which nothing is kept, by coded reason.",
     ["reason"],
 )
 RECEIVED_BYTES: Final = Counter(
@@ -46,7 +46,7 @@ RECEIVED_BYTES: Final = Counter(
 )
 RECEIVE_SECONDS: Final = Histogram(
     "lobar_receive_seconds",
-    "From an instance's last byte to its acknowledgement: fsync and commit included.",
+    "Seconds from an instance's last byte to its acknowledgement, fsync and commit included.",
     buckets=_SECONDS,
 )
 ASSOCIATIONS: Final = Counter(
@@ -61,11 +61,11 @@ ASSOCIATIONS_OPEN: Final = Gauge(
 )
 UPLOADS: Final = Counter(
     "lobar_uploads_total",
-    "Files sent to the web door: received, repeated or rejected.",
+    "Files uploaded to the web server, by outcome: received, repeated or rejected.",
     ["outcome"],
 )
 
-# The work
+# Inference
 
 STAGE_SECONDS: Final = Histogram(
     "lobar_stage_seconds",
@@ -75,7 +75,7 @@ STAGE_SECONDS: Final = Histogram(
 )
 END_TO_END_SECONDS: Final = Histogram(
     "lobar_end_to_end_seconds",
-    "From receipt until the report was made (reported) or every destination had it (delivered).",
+    "Seconds from receipt to the report (reported) or to its last delivery (delivered).",
     ["until"],
     buckets=_SECONDS_TO_DAYS,
 )
@@ -96,17 +96,17 @@ NOT_ANALYSED: Final = Counter(
 )
 PARKED: Final = Counter(
     "lobar_parkings_total",
-    "Times a job or delivery was set aside for a person, by coded reason.",
+    "Times that a job or delivery was parked, by coded reason.",
     ["reason"],
 )
 MODEL_INFO: Final = Gauge(
     "lobar_model_info",
-    "The model loaded now, in labels; weights_sha256 is its first 16 digits. Always 1.",
+    "The loaded model, in labels; weights_sha256 has the first 16 digits. Always 1.",
     ["name", "version", "weights_sha256", "operating_point", "device"],
     multiprocess_mode="livemax",
 )
 
-# The way back
+# Delivery
 
 DELIVERIES: Final = Counter(
     "lobar_delivery_attempts_total",
@@ -115,7 +115,7 @@ DELIVERIES: Final = Counter(
 )
 DELIVERY_STATUS: Final = Counter(
     "lobar_delivery_statuses_total",
-    "DIMSE statuses a destination answered, in hexadecimal (PS3.4 table B.2-1, PS3.7 annex C).",
+    "DIMSE statuses that destinations returned, in hexadecimal (PS3.4 table B.2-1, PS3.7 annex C).",
     ["destination", "status"],
 )
 
@@ -123,45 +123,46 @@ DELIVERY_STATUS: Final = Counter(
 
 COMMITMENTS_ASKED: Final = Counter(
     "lobar_commitments_asked_total",
-    "Requests for commitment to a destination, by outcome: accepted, refused or unreachable.",
+    "Commitment requests sent to a destination, by outcome: accepted, refused or unreachable.",
     ["destination", "outcome"],
 )
 COMMITMENTS: Final = Counter(
     "lobar_commitments_total",
-    "Outputs by what their destination said: committed or failed.",
+    "Outputs with a commitment result from their destination, by outcome: committed or failed.",
     ["destination", "outcome"],
 )
 COMMITMENT_REQUESTS: Final = Counter(
     "lobar_commitment_requests_total",
-    "Requests of senders for our commitment, by outcome: accepted or rejected.",
+    "Commitment requests received from senders, by outcome: accepted or rejected.",
     ["outcome"],
 )
 COMMITMENT_RESULTS: Final = Counter(
     "lobar_commitment_results_total",
-    "Attempts to tell a sender the result, by outcome: told, refused, unreachable or given-up.",
+    "Reports of a commitment result to its sender, by outcome: told, refused, unreachable or "
+    "given-up.",
     ["outcome"],
 )
 COMMITTED_INSTANCES: Final = Counter(
     "lobar_committed_instances_total",
-    "Instances of the results that senders were told, by outcome: committed or failed.",
+    "Instances in the commitment results reported to senders, by outcome: committed or failed.",
     ["outcome"],
 )
 
-# The bell and the leases
+# Dispatch and leases
 
-RINGS: Final = Counter(
+NOTIFICATIONS: Final = Counter(
     "lobar_rings_total",
-    "Rings sent to a queue's workers: by the door that received, and by the relay.",
+    "Notifications sent to a queue's workers, on receipt and by the relay.",
     ["queue"],
 )
-RINGS_FAILED: Final = Counter(
+NOTIFICATIONS_FAILED: Final = Counter(
     "lobar_rings_failed_total",
-    "Rings that Redis did not take; the relay rings again for whatever is due.",
+    "Notifications that Redis did not accept; the relay sends them again for due work.",
     ["queue"],
 )
 STALE_LEASES: Final = Counter(
     "lobar_stale_leases_total",
-    "Writes refused because the work had been leased to another worker in the meantime.",
+    "Writes discarded because their lease was no longer current.",
 )
 _KNOWN_FROM_THE_START: Final = {
     INSTANCES_RECEIVED: ("dicom", "upload"),
@@ -173,11 +174,13 @@ _KNOWN_FROM_THE_START: Final = {
     COMMITMENT_REQUESTS: ("accepted", "rejected"),
     COMMITMENT_RESULTS: ("told", "refused", "unreachable", "given-up"),
     COMMITTED_INSTANCES: ("committed", "failed"),
-    RINGS: ("infer", "deliver"),
-    RINGS_FAILED: ("infer", "deliver"),
+    NOTIFICATIONS: ("infer", "deliver"),
+    NOTIFICATIONS_FAILED: ("infer", "deliver"),
 }
 for _metric, _values in _KNOWN_FROM_THE_START.items():
-    for _value in _values:  # a series that begins with its first count hides it from increase()
+    for (
+        _value
+    ) in _values:  # increase() misses the first count of a series that did not exist before
         _metric.labels(_value)
 
 _EXACT_STATUSES: Final = frozenset(
@@ -190,10 +193,10 @@ _EXACT_STATUSES: Final = frozenset(
 
 
 def status_label(status: int) -> str:
-    """Name a DIMSE status by at most a few dozen values, whatever a destination answers.
+    """Map a DIMSE status to one of a few dozen label values.
 
     The ranges that PS3.4 table B.2-1 leaves to the implementation count as one (0xA7FF as
-    `A700`, 0xC123 as `C000`); a status that no table knows is `other`.
+    `A700`, 0xC123 as `C000`); a status in no table is `other`.
     """
     if status in _EXACT_STATUSES:
         return f"{status:04X}"

@@ -1,7 +1,7 @@
-"""Files that metrics are counted in, with every page on the disk before it is written.
+"""Metrics files whose pages are allocated on the disk before they are written.
 
-Prometheus' client maps files with holes. A write into a hole on a full disk ends the process with
-SIGBUS: the listener would die at the very moment when it should answer "out of resources".
+Prometheus' client maps sparse files into memory. A write to an unallocated page on a full disk ends
+the process with SIGBUS: the listener would die when it should respond "out of resources".
 """
 
 import os
@@ -10,14 +10,14 @@ from typing import Final
 from prometheus_client import values
 from prometheus_client.mmap_dict import MmapedDict
 
-ALLOCATED_BYTES: Final = 1 << 18  # several times what all our series of one type take
+ALLOCATED_BYTES: Final = 1 << 18  # several times what all series of one type need
 
 
 class AllocatedDict(MmapedDict):
-    """Prometheus' dictionary in a file, the file made whole first.
+    """Prometheus' memory-mapped dictionary, on a file that is allocated first.
 
     Raises:
-        OSError: there is no room for it; better at the start of a process than in its midst.
+        OSError: The disk is full. This shows when the process starts, not while it works.
     """
 
     def __init__(self, filename: str, read_mode: bool = False) -> None:  # noqa: FBT001, FBT002 -- as in the library
@@ -27,7 +27,7 @@ class AllocatedDict(MmapedDict):
 
 
 def allocate_before_counting() -> None:
-    """Have Prometheus' client use `AllocatedDict` in this process."""
+    """Make Prometheus' client use `AllocatedDict` in this process."""
     values.MmapedDict = AllocatedDict  # type: ignore[attr-defined]
 
 

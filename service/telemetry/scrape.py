@@ -1,8 +1,8 @@
-"""What `/metrics` answers: the counts of every process of this machine, those that died included.
+"""The `/metrics` page: the sum over all processes of this machine, including those that ended.
 
-Counts of the dead are added up in `gathered` files and their own removed, so that neither a count
-is lost nor a folder fills up; gauges of the dead go. The folder belongs to one machine: memory
-mapped over a network does not add up.
+The counts of ended processes are added to `gathered` files and their own files removed, so that no
+count is lost and the directory does not fill up; their gauges are dropped. The directory belongs to
+one machine: memory-mapped files do not work over a network.
 """
 
 import fcntl
@@ -30,9 +30,14 @@ _UNREADABLE: Final = (RuntimeError, UnicodeDecodeError, struct.error)  # torn by
 
 
 def exposition(more: Collector, accept: str = "") -> tuple[bytes, str]:
-    """Give the metrics page of all processes and one more collector, and its content type.
+    """Build the metrics page of all processes and one more collector.
 
-    `accept` is the request's header: Prometheus asks for the format it prefers.
+    Args:
+        more: The additional collector.
+        accept: The request's Accept header, by which the scraper chooses the format.
+
+    Returns:
+        The page and its content type.
     """
     registry = CollectorRegistry()
     directory = metrics_dir()
@@ -49,18 +54,18 @@ class AllProcesses(Collector):
         self._directory = directory
 
     def collect(self) -> Iterable[Metric]:
-        """Add up; the dead are gathered first."""
-        with _alone(self._directory):
-            gather_dead(self._directory)
+        """Gather the files of ended processes, then add up all files."""
+        with _lock(self._directory):
+            gather_ended(self._directory)
             files = [path for path in self._directory.glob("*.db") if path.stat().st_size > 0]
             return MultiProcessCollector.merge(map(str, files))  # type: ignore[no-untyped-call,no-any-return]
 
 
-def gather_dead(directory: Path) -> None:
-    """Add the counts of ended processes to the gathered ones and remove their files.
+def gather_ended(directory: Path) -> None:
+    """Add the counts of ended processes to the gathered files, then remove their files.
 
-    Killed between the two, the next call counts those processes twice, which is the lesser
-    fault: a sum that falls looks like a restart, one that lacks something hides it.
+    If this process is killed between the two, the next call counts them twice. That is the lesser
+    fault: a counter that decreases looks like a restart, and lost counts would go unnoticed.
     """
     for alive in [path for path in directory.glob("*.alive") if has_ended(path)]:
         for kind in _ADDED_UP:
@@ -90,7 +95,7 @@ def _add_up(gathered: Path, own: Path) -> None:
 
 
 def _values(path: Path) -> list[tuple[str, float]]:
-    """Read one file whole, or nothing of it when a power cut left it torn."""
+    """Read one file, or nothing when it is torn by a power cut."""
     try:
         entries = AllocatedDict.read_all_values_from_file(str(path))  # type: ignore[no-untyped-call]
         return [(key, value) for key, value, _, _ in entries]
@@ -102,8 +107,8 @@ def _values(path: Path) -> list[tuple[str, float]]:
 
 
 @contextmanager
-def _alone(directory: Path) -> Iterator[None]:
-    """Hold the directory against other readers, which gather too."""
+def _lock(directory: Path) -> Iterator[None]:
+    """Lock the directory against other scrapes, which gather too."""
     with (directory / "gather.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

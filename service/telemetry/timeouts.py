@@ -1,4 +1,4 @@
-"""A question with a deadline, for pages that must answer although the answerer does not."""
+"""Calls with a timeout, for pages that must respond although a peer does not."""
 
 import threading
 from collections.abc import Callable
@@ -7,27 +7,29 @@ from typing import Final, TypeVar
 
 Result = TypeVar("Result")
 
-_ASKING: Final = threading.BoundedSemaphore(16)  # a silent answerer must not pile up threads
+# calls to a peer that does not respond must not accumulate threads
+_RUNNING: Final = threading.BoundedSemaphore(16)
 
 
-def call_with_timeout(seconds: float, question: Callable[[], Result]) -> Result:
-    """Ask, and give the answer or raise what the question raises.
+def call_with_timeout(seconds: float, function: Callable[[], Result]) -> Result:
+    """Call a function in a thread, and return its result or raise its exception.
 
     Raises:
-        TimeoutError: no answer came in time; the question may go on until it has one.
+        TimeoutError: There was no result in time, or too many calls are still running. The
+            function may continue to run.
     """
-    if not _ASKING.acquire(blocking=False):
-        raise TimeoutError("too many questions wait for an answer")
+    if not _RUNNING.acquire(blocking=False):
+        raise TimeoutError("too many calls are still running")
     future: Future[Result] = Future()
-    # a daemon, unlike an executor's threads: it must not hold up the end of the process
-    threading.Thread(target=_ask, args=(question, future), daemon=True).start()
+    # a daemon, unlike an executor's threads: it must not delay the exit of the process
+    threading.Thread(target=_call, args=(function, future), daemon=True).start()
     return future.result(timeout=seconds)
 
 
-def _ask(question: Callable[[], Result], future: Future[Result]) -> None:
+def _call(function: Callable[[], Result], future: Future[Result]) -> None:
     try:
-        future.set_result(question())
-    except Exception as exc:  # noqa: BLE001 -- raised again by whoever waits
+        future.set_result(function())
+    except Exception as exc:  # noqa: BLE001 -- raised again in the waiting thread
         future.set_exception(exc)
     finally:
-        _ASKING.release()
+        _RUNNING.release()

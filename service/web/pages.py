@@ -93,7 +93,7 @@ def writing(ledger: Ledger, uploads: Uploads, owing: Routes) -> APIRouter:
     @routes.post("/jobs/{job_id}/requeue")
     def _requeue(job_id: str) -> Response:
         job = known_job(ledger, job_id)
-        if job.reason is Reason.NO_DESTINATION and not owing.anywhere:
+        if job.reason is Reason.NO_DESTINATION and not owing.has_destinations:
             raise Problem(HTTPStatus.CONFLICT, "No destination is configured yet.")
         try:
             ledger.jobs.requeue(job_id, owing)

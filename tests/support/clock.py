@@ -1,11 +1,11 @@
-"""A clock that the test turns."""
+"""A clock that the test sets."""
 
 from dataclasses import dataclass
 
 
 @dataclass
 class Clock:
-    """Seconds since the epoch, standing still until told to go on."""
+    """Seconds since the epoch, constant until the test advances it."""
 
     now: float = 1_000_000.0
 
@@ -13,5 +13,5 @@ class Clock:
         return self.now
 
     def pass_seconds(self, seconds: float) -> None:
-        """Let time pass."""
+        """Advance the clock."""
         self.now += seconds

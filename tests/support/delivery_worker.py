@@ -9,7 +9,7 @@ from synthetic.objects import make_cr
 
 from service.domain.delivery import Delivery
 from service.settings import DimseDestination
-from support.inference_worker import House, StandInPredictor
+from support.inference_worker import StandInPredictor, Workspace
 from support.ports import free_port
 from workers.delivery.context import DeliveryContext
 from workers.delivery.worker import DeliveryWorker
@@ -41,7 +41,7 @@ class DeliverySetup:
             commitment_seconds=commitment_seconds or 1,
         )
         peer.port = self.destination.port
-        self.house = House(folder, destinations=(self.destination,), deliver=deliver)
+        self.house = Workspace(folder, destinations=(self.destination,), deliver=deliver)
         self.ledger, self.clock = self.house.ledger, self.house.clock
         self.stopping = threading.Event()
         context = DeliveryContext(

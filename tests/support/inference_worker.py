@@ -1,4 +1,4 @@
-"""A spool and a ledger with instances in them, for the workers, and a stand-in for the bundle."""
+"""A spool and a ledger with instances for the workers, and a stand-in for the bundle."""
 
 import time
 import uuid
@@ -68,8 +68,8 @@ class StandInPredictor:
         ]
 
 
-class House:
-    """Ledger and spool in a folder, a clock that the test turns, and a door to bring things in."""
+class Workspace:
+    """Ledger and spool in a folder, a clock that the test sets, and a way to receive instances."""
 
     def __init__(self, folder: Path, **settings: Any) -> None:  # noqa: ANN401 -- any of the tree
         self.clock = Clock(time.time())
@@ -78,29 +78,29 @@ class House:
         self.spool.prepare()
         self.ledger = Ledger(self.settings.ledger_url, self.clock)
         self.ledger.upgrade()
-        self._reception = Ingest(self.spool, self.ledger, lambda: None)
+        self._ingest = Ingest(self.spool, self.ledger, lambda: None)
 
     def receive(self, dataset: Dataset) -> str:
-        """Take an instance in as the web does, and give its job."""
+        """Receive an instance as an upload, and return its job's id."""
         arrived = self.spool.incoming / uuid.uuid4().hex
         dataset.save_as(arrived, enforce_file_format=True)
-        receipt = self._reception.receive(arrived, source=Source.UPLOAD)
+        receipt = self._ingest.receive(arrived, source=Source.UPLOAD)
         assert not isinstance(receipt, Rejection), receipt
         return receipt.job_id
 
     def job(self, job_id: str) -> Job:
-        """The job as it stands."""
+        """Return the job as it is now."""
         job = self.ledger.queries.job(job_id)
         assert job is not None
         return job
 
     def stands(self, job_id: str) -> tuple[JobState, Reason | None]:
-        """Where the job stands, and why."""
+        """Return the job's state and reason."""
         job = self.job(job_id)
         return job.state, job.reason
 
     def output(self, job_id: str, kind: str) -> Path:
-        """Where the output of a kind lies that the ledger has of a job now."""
+        """Return the path of the output of a kind that the ledger has for a job now."""
         (uid,) = (
             each.sop_instance_uid
             for each in self.ledger.queries.outputs(job_id)
@@ -109,10 +109,10 @@ class House:
         return self.spool.outbox(job_id, kind, uid)
 
     def outbox(self) -> dict[str, bytes]:
-        """What lies in the outbox: kind and bytes of every output by its file's name."""
+        """Return the bytes of every output in the outbox, by file name."""
         outputs = (self.spool.root / "outbox").glob("??/*.dcm")
         return {path.name: path.read_bytes() for path in outputs}
 
     def names(self, job_id: str) -> list[str]:
-        """The job's events."""
+        """List the names of the job's events."""
         return [event.name for event in self.ledger.queries.trace(job_id)]

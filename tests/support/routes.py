@@ -1,14 +1,14 @@
-"""Routes for tests: every outcome and every kind of output to each of some destinations."""
+"""Routes for tests: all outputs of every outcome to each destination."""
 
 from collections.abc import Iterable
 
-from service.domain.routing import NOWHERE, Outcome, OutputKind, Routes
+from service.domain.routing import NO_ROUTES, Outcome, OutputKind, Routes
 
 
 def to(destinations: Iterable[str]) -> Routes:
-    """Give routes that owe everything to these; to none, as if none were configured."""
+    """Return routes to these destinations; without any, those of an empty configuration."""
     names = list(destinations)
     if not names:
-        return NOWHERE
+        return NO_ROUTES
     pairs = tuple((kind, name) for name in names for kind in OutputKind)
     return Routes(dict.fromkeys(Outcome, pairs))

@@ -93,7 +93,7 @@ def store_outputs(
         ),
     )
     routes = settings.routes
-    kinds = routes.kinds(conclusion.outcome) if routes.anywhere else DEFAULT_KINDS
+    kinds = routes.kinds(conclusion.outcome) if routes.has_destinations else DEFAULT_KINDS
     outputs = make_outputs(
         header,
         picture,

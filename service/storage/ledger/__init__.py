@@ -1,4 +1,4 @@
-"""The memory: what was received, what is due, what became of it. All SQL is in here."""
+"""The ledger: received instances, due work and its results. All SQL is in this package."""
 
 import time
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from service.storage.ledger.database import Database, LedgerError
 from service.storage.ledger.deliveries import Deliveries
 from service.storage.ledger.heartbeats import Heartbeat, Heartbeats
 from service.storage.ledger.jobs import Jobs
-from service.storage.ledger.mapping import StaleLeaseError
+from service.storage.ledger.leasing import StaleLeaseError
 from service.storage.ledger.queries import EVERYTHING, Due, JobCounts, Queries
 
 __all__ = [
@@ -27,28 +27,32 @@ class Ledger:
     """The ledger at one database URL (SQLite or PostgreSQL, in SQLAlchemy's notation)."""
 
     def __init__(self, url: str, clock: Callable[[], float] = time.time) -> None:
-        self._store = Database(url)
-        self.jobs = Jobs(self._store, clock)
-        self.deliveries = Deliveries(self._store, clock)
-        self.commitments = Commitments(self._store, clock)
-        self.commitment_requests = CommitmentRequests(self._store, clock)
-        self.heartbeats = Heartbeats(self._store, clock)
-        self.queries = Queries(self._store, clock)
+        self._database = Database(url)
+        self.jobs = Jobs(self._database, clock)
+        self.deliveries = Deliveries(self._database, clock)
+        self.commitments = Commitments(self._database, clock)
+        self.commitment_requests = CommitmentRequests(self._database, clock)
+        self.heartbeats = Heartbeats(self._database, clock)
+        self.queries = Queries(self._database, clock)
 
     def upgrade(self) -> None:
-        """Bring the tables to this version's; several processes may ask at once.
+        """Migrate the tables to this version; safe for several processes at once.
 
         Raises:
-            LedgerError: the database could not be reached, or is of a newer version.
+            LedgerError: The database could not be reached, or is of a newer version.
         """
-        self._store.upgrade()
+        self._database.upgrade()
 
     def release(self, holder: str) -> int:
-        """Give back the leases of processes known to be dead, by their name or its beginning."""
+        """End the leases of processes known to have ended, whose name begins with `holder`.
+
+        Returns:
+            The number of leases that ended.
+        """
         self.heartbeats.stop(holder)
-        held = (self.jobs, self.deliveries, self.commitment_requests)
-        return sum(each.release(holder) for each in held)
+        leased = (self.jobs, self.deliveries, self.commitment_requests)
+        return sum(each.release(holder) for each in leased)
 
     def close(self) -> None:
-        """Give the connections back."""
-        self._store.close()
+        """Close the database connections."""
+        self._database.close()

@@ -1,4 +1,4 @@
-"""The commitment of destinations to what they took: asked for, awaited, answered (PS3.4 J)."""
+"""Storage commitment of destinations: requested, awaited, answered (PS3.4 annex J)."""
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -7,29 +7,27 @@ from sqlalchemy import Connection, exists, insert, select
 
 from service.domain.delivery import Delivery, DeliveryState, Reference
 from service.domain.reasons import Reason
+from service.storage.ledger.breakers import close_breakers
 from service.storage.ledger.database import Database
-from service.storage.ledger.delivery_plan import close_if_finished
-from service.storage.ledger.leasing import (
-    WITH_OUTPUT,
-    change,
-    close_breaker,
-    due_to,
-    expect_no_answer,
-    take,
-    tell,
+from service.storage.ledger.deliveries import lease_due
+from service.storage.ledger.delivery_plan import close_if_finished, forget_transactions
+from service.storage.ledger.leasing import LEASED_DELIVERIES, StaleLeaseError
+from service.storage.ledger.mapping import (
+    DELIVERIES_WITH_OUTPUT,
+    append_delivery_event,
+    delivery_of,
 )
-from service.storage.ledger.mapping import StaleLeaseError, delivery_of
 from service.storage.ledger.tables import DELIVERIES, TRANSACTIONS
 
 
 class Commitments:
-    """The deliveries that are stored, and the transactions by which their commitment was asked for.
+    """The stored deliveries, and the transactions that requested commitment to them.
 
-    Whoever answers first wins: an answer ends the lease of the worker that asked.
+    A result ends the lease of the worker that requested it: whichever is recorded first holds.
     """
 
-    def __init__(self, store: Database, clock: Callable[[], float] = time.time) -> None:
-        self._store = store
+    def __init__(self, database: Database, clock: Callable[[], float] = time.time) -> None:
+        self._database = database
         self._clock = clock
 
     def lease(
@@ -41,49 +39,55 @@ class Commitments:
         transaction_uid: str,
         lease_seconds: float,
     ) -> list[Delivery]:
-        """Take up to `limit` stored deliveries whose commitment is to be asked for now.
+        """Lease up to `limit` stored deliveries whose commitment is to be requested now.
 
-        An answer to the transaction is understood from here on, before it was even sent.
+        A result of the transaction is accepted from here on, even before the request is sent.
         """
         now = self._clock()
-        with self._store.write() as connection:
-            due = due_to(connection, destination, DeliveryState.STORED, limit, now)
-            for each in due:
+        with self._database.write() as connection:
+            leased = lease_due(
+                connection,
+                destination,
+                DeliveryState.STORED,
+                holder,
+                limit,
+                now,
+                lease_seconds,
+                transaction_uid=transaction_uid,
+            )
+            for each in leased:
                 connection.execute(
                     insert(TRANSACTIONS).values(
                         transaction_uid=transaction_uid, delivery_id=each.id
                     )
                 )
-            return [
-                take(connection, each, holder, now + lease_seconds, transaction_uid=transaction_uid)
-                for each in due
-            ]
+        return leased
 
     def asked(self, deliveries: Sequence[Delivery], *, again_in: float) -> None:
-        """Keep that the destination took the question; it is asked again if no answer comes."""
+        """Record that the destination accepted the request; it is repeated without a result."""
         now = self._clock()
-        with self._store.write() as connection:
+        with self._database.write() as connection:
             for each in deliveries:
-                if _still(connection, each, due_at=now + again_in):
-                    tell(
+                if _release_if_current(connection, each, due_at=now + again_in):
+                    append_delivery_event(
                         connection,
                         each,
                         now,
                         "commitment-asked",
                         transaction_uid=each.transaction_uid,
                     )
-                close_breaker(connection, each.destination)
+            close_breakers(connection, {each.destination for each in deliveries})
 
     def put_off(self, deliveries: Sequence[Delivery], *, again_in: float, why: str) -> None:
-        """Keep that the question did not get through; `why` is a word of ours."""
+        """Record that the request failed; `why` is a fixed word, never text from the wire."""
         now = self._clock()
-        with self._store.write() as connection:
+        with self._database.write() as connection:
             for each in deliveries:
-                if _still(connection, each, due_at=now + again_in):
-                    tell(connection, each, now, "commitment-postponed", why=why)
+                if _release_if_current(connection, each, due_at=now + again_in):
+                    append_delivery_event(connection, each, now, "commitment-postponed", why=why)
 
     def is_awaited(self, transaction_uid: str) -> bool:
-        """Tell whether a transaction is still to be answered, in whole or in part."""
+        """Return whether a transaction still lacks a result for any of its deliveries."""
         query = select(
             exists().where(
                 DELIVERIES.c.id == TRANSACTIONS.c.delivery_id,
@@ -91,7 +95,7 @@ class Commitments:
                 DELIVERIES.c.state == DeliveryState.STORED,
             )
         )
-        with self._store.read() as connection:
+        with self._database.read() as connection:
             return bool(connection.execute(query).scalar())
 
     def answered(
@@ -103,15 +107,25 @@ class Commitments:
         again_in: Callable[[int], float],
         maximum_refusals: int,
     ) -> list[Delivery]:
-        """Keep a destination's answer; gives the deliveries that it changed, as they stand now.
+        """Record a destination's result.
 
-        What it committed itself to is delivered, whichever of our questions it answers. What it
-        did not commit itself to is owed again, or parked after so many refusals; that only counts
-        of the last question, because an earlier one may have been asked of an earlier copy.
+        A committed output is delivered, whichever of its transactions the result belongs to. A
+        failed one is sent again, or parked after `maximum_refusals`; a failure counts for the
+        latest transaction only, because an earlier one may be about an earlier copy.
+
+        Args:
+            transaction_uid: The transaction of the result.
+            committed: The committed instances.
+            failed: Failure reasons (PS3.3 C.14.1.1) by instance.
+            again_in: Maps the number of refusals (n >= 1) to the seconds until the next attempt.
+            maximum_refusals: Number of refusals after which an output is parked.
+
+        Returns:
+            The deliveries that changed, in their new state.
         """
         now = self._clock()
         changed = []
-        with self._store.write() as connection:
+        with self._database.write() as connection:
             for delivery in _of_transaction(connection, transaction_uid):
                 failure = failed.get(delivery.sent) if delivery.sent else None
                 if delivery.sent in committed:
@@ -119,18 +133,20 @@ class Commitments:
                 elif failure is None or delivery.transaction_uid != transaction_uid:
                     continue
                 elif delivery.refusals + 1 >= maximum_refusals:
-                    _give_up(connection, delivery, failure, now)
+                    _park(connection, delivery, failure, now)
                 else:
-                    _owe_again(connection, delivery, failure, now, again_in)
+                    _send_again(connection, delivery, failure, now, again_in)
                 changed.append(delivery.id)
-            rows = connection.execute(WITH_OUTPUT.where(DELIVERIES.c.id.in_(changed))).all()
+            rows = connection.execute(
+                DELIVERIES_WITH_OUTPUT.where(DELIVERIES.c.id.in_(changed))
+            ).all()
             return [delivery_of(row) for row in rows]
 
 
 def _of_transaction(connection: Connection, transaction_uid: str) -> list[Delivery]:
-    """Give what a transaction asked for and is still stored, locked, in one order for everybody."""
+    """Lock the stored deliveries of a transaction, in one order for every process."""
     query = (
-        WITH_OUTPUT.join(TRANSACTIONS, TRANSACTIONS.c.delivery_id == DELIVERIES.c.id)
+        DELIVERIES_WITH_OUTPUT.join(TRANSACTIONS, TRANSACTIONS.c.delivery_id == DELIVERIES.c.id)
         .where(
             TRANSACTIONS.c.transaction_uid == transaction_uid,
             DELIVERIES.c.state == DeliveryState.STORED,
@@ -142,7 +158,7 @@ def _of_transaction(connection: Connection, transaction_uid: str) -> list[Delive
 
 
 def _commit(connection: Connection, delivery: Delivery, now: float) -> None:
-    change(
+    LEASED_DELIVERIES.write_if_current(
         connection,
         delivery,
         state=DeliveryState.DELIVERED,
@@ -150,12 +166,12 @@ def _commit(connection: Connection, delivery: Delivery, now: float) -> None:
         due_at=None,
         finished_at=now,
     )
-    expect_no_answer(connection, [delivery.id])
-    tell(connection, delivery, now, "output-committed")
+    forget_transactions(connection, [delivery.id])
+    append_delivery_event(connection, delivery, now, "output-committed")
     close_if_finished(connection, delivery.job_id, now)
 
 
-def _owe_again(
+def _send_again(
     connection: Connection,
     delivery: Delivery,
     failure: int,
@@ -163,7 +179,7 @@ def _owe_again(
     again_in: Callable[[int], float],
 ) -> None:
     refusals = delivery.refusals + 1
-    change(
+    LEASED_DELIVERIES.write_if_current(
         connection,
         delivery,
         state=DeliveryState.PENDING,
@@ -172,12 +188,14 @@ def _owe_again(
         due_at=now + again_in(refusals),
         transaction_uid=None,
     )
-    expect_no_answer(connection, [delivery.id])
-    tell(connection, delivery, now, "output-not-committed", failure=f"0x{failure:04X}")
+    forget_transactions(connection, [delivery.id])
+    append_delivery_event(
+        connection, delivery, now, "output-not-committed", failure=f"0x{failure:04X}"
+    )
 
 
-def _give_up(connection: Connection, delivery: Delivery, failure: int, now: float) -> None:
-    change(
+def _park(connection: Connection, delivery: Delivery, failure: int, now: float) -> None:
+    LEASED_DELIVERIES.write_if_current(
         connection,
         delivery,
         state=DeliveryState.PARKED,
@@ -186,16 +204,18 @@ def _give_up(connection: Connection, delivery: Delivery, failure: int, now: floa
         refusals=delivery.refusals + 1,
         due_at=None,
     )
-    expect_no_answer(connection, [delivery.id])
-    tell(connection, delivery, now, "output-not-committed", failure=f"0x{failure:04X}")
-    tell(connection, delivery, now, "output-parked", reason=Reason.NOT_COMMITTED)
+    forget_transactions(connection, [delivery.id])
+    append_delivery_event(
+        connection, delivery, now, "output-not-committed", failure=f"0x{failure:04X}"
+    )
+    append_delivery_event(connection, delivery, now, "output-parked", reason=Reason.NOT_COMMITTED)
     close_if_finished(connection, delivery.job_id, now)
 
 
-def _still(connection: Connection, delivery: Delivery, *, due_at: float) -> bool:
-    """Let go of a stored delivery until a moment; False when it was answered meanwhile."""
+def _release_if_current(connection: Connection, delivery: Delivery, *, due_at: float) -> bool:
+    """End the lease of a stored delivery; return False if a result arrived in the meantime."""
     try:
-        change(connection, delivery, due_at=due_at)
+        LEASED_DELIVERIES.write_if_current(connection, delivery, due_at=due_at)
     except StaleLeaseError:
         return False
     return True

@@ -1,4 +1,4 @@
-"""One database behind the ledger: SQLite on one machine, PostgreSQL on several."""
+"""The ledger's database: SQLite on one machine, PostgreSQL for several."""
 
 import fcntl
 from collections.abc import Iterator
@@ -16,12 +16,12 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from service.errors import EX_UNAVAILABLE, ExplainedError
 
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
-_MIGRATION_LOCK: Final = 0x10BA5  # any number that nobody else takes in this database
+_MIGRATION_LOCK: Final = 0x10BA5  # an arbitrary number, used by nothing else in this database
 _BUSY_SECONDS: Final = 30
 
 
 class LedgerError(ExplainedError):
-    """The ledger did not answer or could not keep what it was told; nothing was promised."""
+    """The ledger did not respond or could not commit; nothing was recorded."""
 
     exit_status = EX_UNAVAILABLE
 
@@ -41,10 +41,10 @@ class Database:
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """Run statements as one durable transaction: committed when the block ends.
+        """Run statements in one durable transaction, committed when the block ends.
 
         Raises:
-            LedgerError: the database could not be reached, or could not commit.
+            LedgerError: The database could not be reached, or could not commit.
         """
         try:
             with self.engine.begin() as connection:
@@ -54,10 +54,10 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """Run queries on one consistent snapshot that waits for no writer.
+        """Run queries on one consistent snapshot, without waiting for writers.
 
         Raises:
-            LedgerError: the database could not be reached.
+            LedgerError: The database could not be reached.
         """
         try:
             with self.engine.connect() as connection:
@@ -66,16 +66,16 @@ class Database:
             raise LedgerError(_one_line(exc)) from exc
 
     def upgrade(self) -> None:
-        """Bring the tables to this version's; several processes may ask at once.
+        """Migrate the tables to this version; safe for several processes at once.
 
         Raises:
-            LedgerError: the database could not be reached, or is of a newer version.
+            LedgerError: The database could not be reached, or is of a newer version.
         """
         config = Config()
         config.set_main_option("script_location", str(MIGRATIONS))
         script = ScriptDirectory.from_config(config)
         try:
-            with self._alone(), self._rebuilding() as connection:
+            with self._migration_lock(), self._connect_for_migration() as connection:
                 present = MigrationContext.configure(connection).get_current_revision()
                 known = {each.revision for each in script.walk_revisions()}
                 if present is not None and present not in known:
@@ -92,12 +92,12 @@ class Database:
             raise LedgerError(_one_line(exc)) from exc
 
     @contextmanager
-    def _rebuilding(self) -> Iterator[Connection]:
-        """Connect for a migration, which may drop a table that others refer to.
+    def _connect_for_migration(self) -> Iterator[Connection]:
+        """Connect for a migration, without enforcing foreign keys on SQLite.
 
-        SQLite changes a table by making another of its name. Dropping the first would take along
-        what refers to its rows, so references are not enforced meanwhile; that can only be said
-        outside of a transaction.
+        A migration changes a table on SQLite by replacing it, and dropping the old table would
+        delete the rows that refer to it. The pragma has no effect inside a transaction, so it is
+        set before one begins.
         """
         with self.engine.connect() as connection:
             driver: Any = connection.connection.driver_connection
@@ -111,8 +111,8 @@ class Database:
                     driver.execute("PRAGMA foreign_keys=ON")
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Hold a lock that keeps a second process from migrating at the same time."""
+    def _migration_lock(self) -> Iterator[None]:
+        """Hold a lock, so that one process migrates at a time."""
         if self._sqlite and self.url.database:
             with Path(f"{self.url.database}.lock").open("w") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)
@@ -132,7 +132,7 @@ class Database:
                     connection.commit()
 
     def close(self) -> None:
-        """Give the connections back."""
+        """Close the connections."""
         self.engine.dispose()
 
 
@@ -146,13 +146,13 @@ def _sqlite_engine(url: str) -> Engine:
     @event.listens_for(engine, "connect")
     def _pragmas(connection: Any, _record: object) -> None:  # noqa: ANN401 -- a DBAPI connection
         connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=FULL")  # a commit is on the disk
+        connection.execute("PRAGMA synchronous=FULL")  # a commit is on the disk when it returns
         connection.execute("PRAGMA foreign_keys=ON")
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
-        # a transaction that may write takes the lock at once: one that upgrades from reading
-        # later would fail with SQLITE_BUSY instead of waiting
+        # a transaction that may write takes the write lock at once: one that reads first and then
+        # writes would fail with SQLITE_BUSY instead of waiting
         reads = connection.get_execution_options().get("lobar_read", False)
         connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
 
@@ -160,6 +160,6 @@ def _sqlite_engine(url: str) -> Engine:
 
 
 def _one_line(exc: SQLAlchemyError) -> str:
-    """Name the database's complaint without the statement's parameters."""
+    """Return the database's message in one line, without the statement's parameters."""
     cause = getattr(exc, "orig", None) or exc
     return f"{type(cause).__name__}: {str(cause).splitlines()[0] if str(cause) else ''}"

@@ -1,53 +1,64 @@
-"""What is owed to which destination, and how each destination has been answering."""
+"""Deliveries: lease, record each attempt's outcome, park, release."""
 
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import Connection, update
 
-from service.domain.delivery import ON_ITS_WAY, Delivery, DeliveryState, Reference
+from service.domain.delivery import IN_FLIGHT, Delivery, DeliveryState, Reference
 from service.domain.reasons import Reason
+from service.storage.ledger import breakers
 from service.storage.ledger.database import Database
-from service.storage.ledger.delivery_plan import close_if_finished
-from service.storage.ledger.leasing import (
-    change,
-    close_breaker,
-    due_to,
-    expect_no_answer,
-    take,
-    tell,
+from service.storage.ledger.delivery_plan import close_if_finished, forget_transactions
+from service.storage.ledger.leasing import LEASED_DELIVERIES
+from service.storage.ledger.mapping import (
+    DELIVERIES_WITH_OUTPUT,
+    append_delivery_event,
+    append_event,
+    delivery_of,
 )
-from service.storage.ledger.mapping import note
-from service.storage.ledger.tables import BREAKERS, DELIVERIES
+from service.storage.ledger.tables import DELIVERIES
 
 
 class Deliveries:
-    """One row per job, output and destination; fenced by attempt like the jobs."""
+    """The deliveries, one row per job, output and destination; leased like the jobs."""
 
-    def __init__(self, store: Database, clock: Callable[[], float] = time.time) -> None:
-        self._store = store
+    def __init__(self, database: Database, clock: Callable[[], float] = time.time) -> None:
+        self._database = database
         self._clock = clock
 
     def lease(
         self, destination: str, holder: str, limit: int, *, lease_seconds: float
     ) -> list[Delivery]:
-        """Take up to `limit` due deliveries to one destination; none while its breaker is open."""
-        now = self._clock()
-        with self._store.write() as connection:
-            due = due_to(connection, destination, DeliveryState.PENDING, limit, now)
-            return [take(connection, each, holder, now + lease_seconds) for each in due]
+        """Lease up to `limit` due deliveries to one destination; none while its breaker is open."""
+        with self._database.write() as connection:
+            return lease_due(
+                connection,
+                destination,
+                DeliveryState.PENDING,
+                holder,
+                limit,
+                self._clock(),
+                lease_seconds,
+            )
 
     def delivered(
         self, delivery: Delivery, *, status: int | None, sent: Reference | None = None
     ) -> None:
-        """Keep that the destination has the output; the job ends when it was the last.
+        """Record that the destination has the output; close the job when it was the last.
+
+        Args:
+            delivery: The delivery as leased.
+            status: The DIMSE status, or None where there was none.
+            sent: The instance that was sent, where it is another than the output.
 
         Raises:
-            StaleLeaseError: somebody else leased the delivery meanwhile; nothing was changed.
+            StaleLeaseError: The lease is no longer current; nothing was changed.
         """
         now = self._clock()
-        with self._store.write() as connection:
-            change(
+        with self._database.write() as connection:
+            LEASED_DELIVERIES.write_if_current(
                 connection,
                 delivery,
                 state=DeliveryState.DELIVERED,
@@ -55,22 +66,24 @@ class Deliveries:
                 reason=None,
                 due_at=None,
                 finished_at=now,
-                **_names(sent or delivery.sent),
+                **_sent_columns(sent or delivery.sent),
             )
-            expect_no_answer(connection, [delivery.id])
-            tell(connection, delivery, now, "output-delivered", status=_hexadecimal(status))
-            close_breaker(connection, delivery.destination)
+            forget_transactions(connection, [delivery.id])
+            append_delivery_event(
+                connection, delivery, now, "output-delivered", status=_hexadecimal(status)
+            )
+            breakers.close_breakers(connection, [delivery.destination])
             close_if_finished(connection, delivery.job_id, now)
 
     def stored(self, delivery: Delivery, *, status: int, sent: Reference) -> None:
-        """Keep that the destination took the output and will be asked at once to commit itself.
+        """Record that the destination stored the output; the commitment request is due at once.
 
         Raises:
-            StaleLeaseError: somebody else leased the delivery meanwhile; nothing was changed.
+            StaleLeaseError: The lease is no longer current; nothing was changed.
         """
         now = self._clock()
-        with self._store.write() as connection:
-            change(
+        with self._database.write() as connection:
+            LEASED_DELIVERIES.write_if_current(
                 connection,
                 delivery,
                 state=DeliveryState.STORED,
@@ -78,53 +91,63 @@ class Deliveries:
                 due_at=now,
                 since=now,
                 transaction_uid=None,
-                **_names(sent),
+                **_sent_columns(sent),
             )
-            tell(connection, delivery, now, "output-stored", status=_hexadecimal(status))
-            close_breaker(connection, delivery.destination)
+            append_delivery_event(
+                connection, delivery, now, "output-stored", status=_hexadecimal(status)
+            )
+            breakers.close_breakers(connection, [delivery.destination])
 
     def refused(
         self, delivery: Delivery, *, status: int, again_in: float, counts: bool = True
     ) -> None:
-        """Keep that the destination answered with a failure; due again after `again_in` seconds.
+        """Record a failure status; the delivery is due again in `again_in` seconds.
 
-        A failure that only says "not now" does not count as a refusal.
+        Args:
+            delivery: The delivery as leased.
+            status: The DIMSE status.
+            again_in: Seconds until the next attempt.
+            counts: Whether it counts as a refusal; a temporary failure does not.
 
         Raises:
-            StaleLeaseError: somebody else leased the delivery meanwhile; nothing was changed.
+            StaleLeaseError: The lease is no longer current; nothing was changed.
         """
         now = self._clock()
-        with self._store.write() as connection:
-            change(
+        with self._database.write() as connection:
+            LEASED_DELIVERIES.write_if_current(
                 connection,
                 delivery,
                 status=status,
                 refusals=delivery.refusals + counts,
                 due_at=now + again_in,
             )
-            tell(connection, delivery, now, "output-refused", status=_hexadecimal(status))
-            close_breaker(connection, delivery.destination)
+            append_delivery_event(
+                connection, delivery, now, "output-refused", status=_hexadecimal(status)
+            )
+            breakers.close_breakers(connection, [delivery.destination])
 
     def unreached(self, delivery: Delivery, *, again_in: float, why: str) -> None:
-        """Give a delivery back whose destination did not answer; `why` is a word of ours.
+        """Release a delivery whose destination did not respond, due again in `again_in` seconds.
+
+        `why` is a fixed word, never text from the wire.
 
         Raises:
-            StaleLeaseError: somebody else leased the delivery meanwhile; nothing was changed.
+            StaleLeaseError: The lease is no longer current; nothing was changed.
         """
         now = self._clock()
-        with self._store.write() as connection:
-            change(connection, delivery, due_at=now + again_in)
-            tell(connection, delivery, now, "output-postponed", why=why)
+        with self._database.write() as connection:
+            LEASED_DELIVERIES.write_if_current(connection, delivery, due_at=now + again_in)
+            append_delivery_event(connection, delivery, now, "output-postponed", why=why)
 
     def park(self, delivery: Delivery, reason: Reason, *, status: int | None = None) -> None:
-        """Give a delivery up until a person requeues its job.
+        """Park a delivery until a person requeues its job.
 
         Raises:
-            StaleLeaseError: somebody else leased the delivery meanwhile; nothing was changed.
+            StaleLeaseError: The lease is no longer current; nothing was changed.
         """
         now = self._clock()
-        with self._store.write() as connection:
-            change(
+        with self._database.write() as connection:
+            LEASED_DELIVERIES.write_if_current(
                 connection,
                 delivery,
                 state=DeliveryState.PARKED,
@@ -132,25 +155,17 @@ class Deliveries:
                 due_at=None,
                 status=delivery.status if status is None else status,
             )
-            expect_no_answer(connection, [delivery.id])
-            tell(connection, delivery, now, "output-parked", reason=reason)
+            forget_transactions(connection, [delivery.id])
+            append_delivery_event(connection, delivery, now, "output-parked", reason=reason)
             close_if_finished(connection, delivery.job_id, now)
 
     def release(self, holder: str) -> int:
-        """Give back what dead workers held whose name begins so, due at once."""
+        """End the leases of processes whose name begins with `holder`; return how many."""
         now = self._clock()
-        with self._store.write() as connection:
-            rows = connection.execute(
-                update(DELIVERIES)
-                .where(
-                    DELIVERIES.c.holder.startswith(holder, autoescape=True),
-                    DELIVERIES.c.state.in_(ON_ITS_WAY),
-                )
-                .values(holder=None, due_at=now)
-                .returning(DELIVERIES.c.job_id, DELIVERIES.c.kind, DELIVERIES.c.destination)
-            ).all()
+        with self._database.write() as connection:
+            rows = LEASED_DELIVERIES.release(connection, holder, now)
             for row in rows:
-                note(
+                append_event(
                     connection,
                     row.job_id,
                     now,
@@ -161,42 +176,26 @@ class Deliveries:
         return len(rows)
 
     def open_breaker(self, destination: str, seconds: Callable[[int], float]) -> float:
-        """Leave a silent destination alone; gives for how long.
+        """Pause a destination that does not respond; return the pause in seconds.
 
-        `seconds` turns the number of failures in a row (n >= 1) into a time.
+        `seconds` maps the number of consecutive failures (n >= 1) to a pause.
         """
-        now = self._clock()
-        with self._store.write() as connection:
-            failures = 1 + (
-                connection.execute(
-                    select(BREAKERS.c.failures)
-                    .where(BREAKERS.c.destination == destination)
-                    .with_for_update()
-                ).scalar()
-                or 0
-            )
-            pause = seconds(failures)
-            connection.execute(delete(BREAKERS).where(BREAKERS.c.destination == destination))
-            connection.execute(
-                insert(BREAKERS).values(
-                    destination=destination, failures=failures, open_until=now + pause
-                )
-            )
-        return pause
+        with self._database.write() as connection:
+            return breakers.open_breaker(connection, destination, seconds, self._clock())
 
     def close_breaker(self, destination: str) -> None:
-        """Try a destination again at once: it answered, or a person says it will."""
-        with self._store.write() as connection:
-            close_breaker(connection, destination)
+        """Let a destination be tried at once."""
+        with self._database.write() as connection:
+            breakers.close_breakers(connection, [destination])
 
     def park_unknown(self, destinations: Sequence[str]) -> int:
-        """Park what is on its way to destinations that are no longer configured."""
+        """Park the deliveries to destinations other than these; return how many."""
         now = self._clock()
-        with self._store.write() as connection:
+        with self._database.write() as connection:
             rows = connection.execute(
                 update(DELIVERIES)
                 .where(
-                    DELIVERIES.c.state.in_(ON_ITS_WAY),
+                    DELIVERIES.c.state.in_(IN_FLIGHT),
                     DELIVERIES.c.destination.not_in(destinations),
                 )
                 .values(
@@ -213,9 +212,9 @@ class Deliveries:
                     DELIVERIES.c.destination,
                 )
             ).all()
-            expect_no_answer(connection, [row.id for row in rows])
+            forget_transactions(connection, [row.id for row in rows])
             for row in rows:
-                note(
+                append_event(
                     connection,
                     row.job_id,
                     now,
@@ -228,8 +227,52 @@ class Deliveries:
         return len(rows)
 
 
-def _names(sent: Reference | None) -> dict[str, str]:
-    """Name what the destination has, where that is known."""
+def lease_due(
+    connection: Connection,
+    destination: str,
+    state: DeliveryState,
+    holder: str,
+    limit: int,
+    now: float,
+    lease_seconds: float,
+    **values: Any,  # noqa: ANN401 -- columns
+) -> list[Delivery]:
+    """Lease due deliveries of one state to a destination; none while its breaker is open.
+
+    Args:
+        connection: The transaction.
+        destination: Name of the destination.
+        state: The state of the deliveries: pending, or stored and not committed.
+        holder: Name of the process that works on them.
+        limit: At most so many.
+        now: Seconds since the epoch.
+        lease_seconds: How long the leases last.
+        **values: Further columns to write.
+
+    Returns:
+        The deliveries as leased, the longest due first.
+    """
+    if breakers.is_open(connection, destination, now):
+        return []
+    query = DELIVERIES_WITH_OUTPUT.where(
+        DELIVERIES.c.destination == destination, DELIVERIES.c.state == state
+    )
+    locked = LEASED_DELIVERIES.lock_due(connection, query, now, limit)
+    return [
+        _lease(connection, delivery_of(row), holder, now + lease_seconds, values) for row in locked
+    ]
+
+
+def _lease(
+    connection: Connection, locked: Delivery, holder: str, until: float, values: dict[str, Any]
+) -> Delivery:
+    row = LEASED_DELIVERIES.lease(connection, locked, holder, until, **values)
+    query = DELIVERIES_WITH_OUTPUT.where(DELIVERIES.c.id == row.id)
+    return delivery_of(connection.execute(query).one())
+
+
+def _sent_columns(sent: Reference | None) -> dict[str, str]:
+    """Return the columns that name the sent instance; none where it is unknown."""
     if sent is None:
         return {}
     return {

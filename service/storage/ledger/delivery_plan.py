@@ -1,18 +1,24 @@
-"""What a reported job owes to whom, and when it has been paid: parts of larger transactions."""
+"""Plan the deliveries of a reported job, and close the job when all have finished.
+
+The functions are parts of larger transactions.
+"""
 
 from collections.abc import Sequence
 
 from sqlalchemy import Connection, and_, delete, insert, select, update
 
-from service.domain.delivery import ON_ITS_WAY, DeliveryState
+from service.domain.delivery import IN_FLIGHT, DeliveryState
 from service.domain.job import JobState, Revision
 from service.domain.reasons import Reason
-from service.storage.ledger.mapping import note
-from service.storage.ledger.tables import DELIVERIES, JOBS, OUTPUTS, REVISIONS
+from service.storage.ledger.mapping import append_event
+from service.storage.ledger.tables import DELIVERIES, JOBS, OUTPUTS, REVISIONS, TRANSACTIONS
 
 
 def drop_outputs(connection: Connection, job_id: str, *, but: Sequence[str]) -> None:
-    """Forget a job's earlier outputs; one that comes out the same stays delivered where it was."""
+    """Delete a job's earlier outputs, and the deliveries of those that changed.
+
+    An output whose SOP Instance UID is in `but` is unchanged: where it was delivered, it stays so.
+    """
     changed = select(OUTPUTS.c.kind).where(
         OUTPUTS.c.job_id == job_id, OUTPUTS.c.sop_instance_uid.not_in(but)
     )
@@ -23,7 +29,7 @@ def drop_outputs(connection: Connection, job_id: str, *, but: Sequence[str]) -> 
 
 
 def record_revision(connection: Connection, revision: Revision) -> None:
-    """Keep a report's name for whatever will follow it; one made again is there already."""
+    """Record a report's identity for the revisions that replace it; safe to repeat."""
     standing = select(REVISIONS.c.id).where(
         REVISIONS.c.job_id == revision.job_id,
         REVISIONS.c.sop_instance_uid == revision.sop_instance_uid,
@@ -44,13 +50,23 @@ def record_revision(connection: Connection, revision: Revision) -> None:
 def plan_deliveries(
     connection: Connection,
     job_id: str,
-    owed: Sequence[tuple[str, str]],
+    planned: Sequence[tuple[str, str]],
     now: float,
     *,
-    nothing_owed: Reason | None = None,
+    has_destinations: bool,
 ) -> None:
-    """Owe (kind, destination) that was not delivered before; drop what is owed otherwise."""
-    wanted = set(owed)
+    """Create the deliveries of a reported job, and delete unfinished ones that are not planned.
+
+    Parked deliveries that are still planned are pending again; delivered ones stay.
+
+    Args:
+        connection: The transaction.
+        job_id: The job.
+        planned: (kind, destination) of every delivery, in the order of sending.
+        now: Seconds since the epoch.
+        has_destinations: Whether any destination is configured; the job is parked if none is.
+    """
+    wanted = set(planned)
     of_job = DELIVERIES.c.job_id == job_id
     standing = {
         (row.kind, row.destination): row
@@ -78,7 +94,7 @@ def plan_deliveries(
             transaction_uid=None,
         )
     )
-    for kind, name in dict.fromkeys(owed):  # in the order in which a destination names its outputs
+    for kind, name in dict.fromkeys(planned):
         if (kind, name) in standing:
             continue
         connection.execute(
@@ -91,17 +107,17 @@ def plan_deliveries(
                 since=now,
             )
         )
-    close_if_finished(connection, job_id, now, nothing_owed=nothing_owed)
+    close_if_finished(connection, job_id, now, has_destinations=has_destinations)
 
 
 def close_if_finished(
-    connection: Connection, job_id: str, now: float, *, nothing_owed: Reason | None = None
+    connection: Connection, job_id: str, now: float, *, has_destinations: bool = True
 ) -> None:
-    """Let a reported job end when nothing is on its way any more.
+    """Close a reported job when none of its deliveries is in flight any more.
 
-    The job's row is locked first, so that the last two deliveries of a job, settled at the same
-    moment by two workers, cannot both miss that they were the last. FOR NO KEY UPDATE: an event of
-    either holds the row's key already, and a stronger lock would wait for it crosswise.
+    The job's row is locked first, so that when two workers finish a job's last two deliveries at
+    the same moment, the second sees the first. The lock is FOR NO KEY UPDATE: each worker's event
+    already holds a key lock on the row, and FOR UPDATE would deadlock on them.
     """
     job = connection.execute(
         select(JOBS).where(JOBS.c.id == job_id).with_for_update(key_share=True)
@@ -109,24 +125,28 @@ def close_if_finished(
     deliveries = connection.execute(
         select(DELIVERIES.c.state, DELIVERIES.c.reason).where(DELIVERIES.c.job_id == job_id)
     ).all()
-    if job.state != JobState.REPORTED or any(each.state in ON_ITS_WAY for each in deliveries):
+    if job.state != JobState.REPORTED or any(each.state in IN_FLIGHT for each in deliveries):
         return
     parked = [each.reason for each in deliveries if each.state == DeliveryState.PARKED]
-    if parked or nothing_owed:
-        park_reported(connection, job_id, Reason(parked[0]) if parked else nothing_owed, now)
+    if parked or not has_destinations:
+        _park(connection, job_id, Reason(parked[0]) if parked else Reason.NO_DESTINATION, now)
         return
-    ended = JobState.NOT_ANALYSED if job.refusal else JobState.DELIVERED
+    final = JobState.NOT_ANALYSED if job.refusal else JobState.DELIVERED
     connection.execute(
         update(JOBS)
         .where(JOBS.c.id == job_id)
-        .values(state=ended, reason=job.refusal, finished_at=now)
+        .values(state=final, reason=job.refusal, finished_at=now)
     )
-    note(connection, job_id, now, str(ended), reason=job.refusal)
+    append_event(connection, job_id, now, str(final), reason=job.refusal)
 
 
-def park_reported(connection: Connection, job_id: str, reason: Reason | None, now: float) -> None:
-    """Set a reported job aside until a person requeues it."""
+def forget_transactions(connection: Connection, delivery_ids: Sequence[int]) -> None:
+    """Delete the commitment transactions of deliveries that await no result any more."""
+    connection.execute(delete(TRANSACTIONS).where(TRANSACTIONS.c.delivery_id.in_(delivery_ids)))
+
+
+def _park(connection: Connection, job_id: str, reason: Reason, now: float) -> None:
     connection.execute(
         update(JOBS).where(JOBS.c.id == job_id).values(state=JobState.PARKED, reason=reason)
     )
-    note(connection, job_id, now, str(JobState.PARKED), reason=reason)
+    append_event(connection, job_id, now, str(JobState.PARKED), reason=reason)

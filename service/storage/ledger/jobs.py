@@ -1,4 +1,4 @@
-"""Receive, lease, advance, postpone, park and requeue: what may be done to a job."""
+"""Jobs: receive, lease, report, postpone, park, requeue, forget."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -20,39 +20,41 @@ from service.domain.job import (
 )
 from service.domain.reasons import Reason
 from service.domain.routing import Routes
+from service.storage.ledger.breakers import close_breakers
 from service.storage.ledger.database import Database, LedgerError
 from service.storage.ledger.delivery_plan import drop_outputs, plan_deliveries, record_revision
-from service.storage.ledger.mapping import StaleLeaseError, job_of, note
-from service.storage.ledger.tables import BREAKERS, JOBS, OUTPUTS, TALLIES
+from service.storage.ledger.leasing import LEASED_JOBS
+from service.storage.ledger.mapping import append_event, job_of
+from service.storage.ledger.tables import JOBS, OUTPUTS, TALLIES
 
 
 class Jobs:
-    """The jobs; every change after a lease is fenced by its attempt number."""
+    """The jobs; every write after a lease is fenced (see `leasing`)."""
 
-    def __init__(self, store: Database, clock: Callable[[], float] = time.time) -> None:
-        self._store = store
+    def __init__(self, database: Database, clock: Callable[[], float] = time.time) -> None:
+        self._database = database
         self._clock = clock
 
     def receive(self, instance: Instance) -> Receipt:
-        """Take an instance into the ledger; durable when this returns.
+        """Record a received instance as a job; durable when this returns.
 
-        The same SOP Instance UID with the same bytes is the job that is there already; with other
-        bytes it is a new job, linked to the first.
+        An instance with the same SOP Instance UID and the same bytes is the existing job; with
+        other bytes it is a new job, linked to the first.
 
         Raises:
-            LedgerError: nothing was taken.
+            LedgerError: Nothing was recorded.
         """
         try:
             return self._receive(instance)
         except LedgerError as exc:
             if not isinstance(exc.__cause__, IntegrityError):
                 raise
-        # the same bytes came in by two associations at once: the other's row is there now
+        # another association recorded the same bytes at the same time: its row is there now
         return self._receive(instance)
 
     def _receive(self, instance: Instance) -> Receipt:
         now = self._clock()
-        with self._store.write() as connection:
+        with self._database.write() as connection:
             standing = connection.execute(
                 select(JOBS.c.id, JOBS.c.sha256, JOBS.c.reason)
                 .where(JOBS.c.sop_instance_uid == instance.sop_instance_uid)
@@ -60,7 +62,7 @@ class Jobs:
             ).all()
             for row in standing:
                 if row.sha256 == instance.sha256:
-                    note(connection, row.id, now, "received-again")
+                    append_event(connection, row.id, now, "received-again")
                     lacks_bytes = row.reason == Reason.BYTES_MISSING
                     return Receipt(job_id=row.id, repeated=True, lacks_bytes=lacks_bytes)
             corrects = standing[0].id if standing else None
@@ -68,27 +70,23 @@ class Jobs:
         return Receipt(job_id=instance.job_id, corrects=corrects)
 
     def exists(self, job_id: str) -> bool:
-        """Tell whether the ledger knows a job."""
-        with self._store.read() as connection:
+        """Return whether the ledger has a job of this id."""
+        with self._database.read() as connection:
             return bool(connection.execute(select(exists().where(JOBS.c.id == job_id))).scalar())
 
     def lease(
         self, holder: str, limit: int, *, lease_seconds: float, maximum_attempts: int
     ) -> list[Job]:
-        """Take up to `limit` due jobs for prediction; give none when none is due.
+        """Lease up to `limit` due jobs for prediction.
 
-        A job that was tried before runs alone, so that one that kills its worker takes no other
-        along; one whose attempts are used up is parked here.
+        A job that was tried before is leased alone, so that a job that kills its worker does not
+        fail others with it. A job that was tried `maximum_attempts` times is parked instead.
         """
         now = self._clock()
-        with self._store.write() as connection:
-            rows = connection.execute(
-                select(JOBS)
-                .where(JOBS.c.state == JobState.RECEIVED, JOBS.c.due_at <= now)
-                .order_by(JOBS.c.due_at, JOBS.c.id)
-                .limit(limit)
-                .with_for_update(skip_locked=True)
-            ).all()
+        with self._database.write() as connection:
+            rows = LEASED_JOBS.lock_due(
+                connection, select(JOBS).where(JOBS.c.state == JobState.RECEIVED), now, limit
+            )
             taken: list[Job] = []
             for job in map(job_of, rows):
                 if job.tries >= maximum_attempts:
@@ -102,14 +100,9 @@ class Jobs:
 
     def _lease(self, connection: Connection, job: Job, holder: str, seconds: float) -> Job:
         now = self._clock()
-        row = connection.execute(
-            update(JOBS)
-            .where(JOBS.c.id == job.id)
-            .values(attempt=job.attempt + 1, holder=holder, due_at=now + seconds)
-            .returning(*JOBS.c)
-        ).one()
-        note(connection, job.id, now, "leased", attempt=job.attempt + 1, holder=holder)
-        return job_of(row)
+        leased = job_of(LEASED_JOBS.lease(connection, job, holder, now + seconds))
+        append_event(connection, job.id, now, "leased", attempt=leased.attempt, holder=holder)
+        return leased
 
     def report(
         self,
@@ -120,16 +113,22 @@ class Jobs:
         *,
         revision: Revision | None = None,
     ) -> None:
-        """Keep what was concluded and its outputs, and owe each output to whoever wants it.
+        """Record a job's conclusion and outputs, and plan the deliveries of its outputs.
 
-        Without any destination the job is parked at once, reported but owed to nobody. `revision`
-        names the report for those that may follow it.
+        Without any destination the reported job is parked at once.
+
+        Args:
+            job: The job as leased.
+            conclusion: The finding, or the reason why there is none.
+            outputs: The outputs in the outbox.
+            routes: The outputs and destinations configured for each outcome.
+            revision: Identity of the report, for revisions that replace it later.
 
         Raises:
-            StaleLeaseError: somebody else leased the job meanwhile; nothing was changed.
+            StaleLeaseError: The lease is no longer current; nothing was changed.
         """
         now = self._clock()
-        with self._store.write() as connection:
+        with self._database.write() as connection:
             self._move(
                 connection,
                 job,
@@ -156,105 +155,96 @@ class Jobs:
             plan_deliveries(
                 connection,
                 job.id,
-                routes.owed(conclusion.outcome, [each.kind for each in outputs]),
+                routes.deliveries(conclusion.outcome, [each.kind for each in outputs]),
                 now,
-                nothing_owed=None if routes.anywhere else Reason.NO_DESTINATION,
+                has_destinations=routes.has_destinations,
             )
 
     def not_analysed(self, job: Job, reason: Reason) -> None:
-        """Close a job that the model cannot read.
+        """Close a job that is not analysed.
 
         Raises:
-            StaleLeaseError: somebody else leased the job meanwhile; nothing was changed.
+            StaleLeaseError: The lease is no longer current; nothing was changed.
         """
         now = self._clock()
-        with self._store.write() as connection:
+        with self._database.write() as connection:
             drop_outputs(connection, job.id, but=())  # of an earlier analysis
             self._move(connection, job, JobState.NOT_ANALYSED, reason=reason, finished_at=now)
 
     def park(self, job: Job, reason: Reason) -> None:
-        """Set a job aside until a person requeues it.
+        """Park a job until a person requeues it.
 
         Raises:
-            StaleLeaseError: somebody else leased the job meanwhile; nothing was changed.
+            StaleLeaseError: The lease is no longer current; nothing was changed.
         """
-        with self._store.write() as connection:
+        with self._database.write() as connection:
             self._move(connection, job, JobState.PARKED, reason=reason)
 
     def postpone(self, job: Job, seconds: float, why: str) -> None:
-        """Give a leased job back, due again later; `why` is a word of ours, never wire text.
+        """Release a leased job, due again in `seconds`; `why` is a fixed word, never wire text.
 
         Raises:
-            StaleLeaseError: somebody else leased the job meanwhile; nothing was changed.
+            StaleLeaseError: The lease is no longer current; nothing was changed.
         """
         now = self._clock()
-        with self._store.write() as connection:
-            self._fenced(connection, job, holder=None, due_at=now + seconds)
-            note(connection, job.id, now, "postponed", seconds=round(seconds, 1), why=why)
+        with self._database.write() as connection:
+            LEASED_JOBS.write_if_current(connection, job, due_at=now + seconds)
+            append_event(connection, job.id, now, "postponed", seconds=round(seconds, 1), why=why)
 
     def release(self, holder: str) -> int:
-        """Give back what dead workers held whose name begins so; the attempt stays counted."""
+        """End the leases of processes whose name begins with `holder`; return how many."""
         now = self._clock()
-        with self._store.write() as connection:
-            rows = connection.execute(
-                update(JOBS)
-                .where(
-                    JOBS.c.holder.startswith(holder, autoescape=True),
-                    JOBS.c.state == JobState.RECEIVED,
-                )
-                .values(holder=None, due_at=now)
-                .returning(JOBS.c.id)
-            ).all()
+        with self._database.write() as connection:
+            rows = LEASED_JOBS.release(connection, holder, now)
             for row in rows:
-                note(connection, row.id, now, "lease-released", holder=holder)
+                append_event(connection, row.id, now, "lease-released", holder=holder)
         return len(rows)
 
     def requeue(self, job_id: str, routes: Routes) -> Job:
-        """Let a parked job go on from where it was parked, with its limits counted anew.
+        """Resume a parked job, and count its limits from 0 again.
 
-        A job parked before its report, or for lost bytes, is predicted again; any other owes its
-        outputs to the destinations of today, which are tried at once however silent they were.
+        A job parked before its report, or for lost bytes, is predicted again. The outputs of any
+        other are sent to the destinations of `routes`, whose breakers are closed.
 
         Raises:
-            LookupError: there is no such job.
-            TransitionError: the job is not parked.
+            LookupError: There is no such job.
+            TransitionError: The job is not parked.
         """
         now = self._clock()
-        with self._store.write() as connection:
+        with self._database.write() as connection:
             job = _locked(connection, job_id)
             query = select(OUTPUTS.c.kind).where(OUTPUTS.c.job_id == job_id)
             outputs = list(connection.execute(query).scalars())
             if job.reason is Reason.BYTES_MISSING or not _is_reported(job):
-                outputs = []  # they are as good as none: made anew, they come out the same
+                outputs = []  # the analysis is repeated and makes the same objects
             following = JobState.REPORTED if outputs else JobState.RECEIVED
             if job.state is not JobState.PARKED:
                 raise TransitionError(f"{job.state} is not parked")
             self._start_over(connection, job, following, now)
-            note(connection, job_id, now, "requeued", to=str(following))
+            append_event(connection, job_id, now, "requeued", to=str(following))
             if outputs and job.outcome is not None:
-                silent = BREAKERS.c.destination.in_(routes.destinations)
-                connection.execute(delete(BREAKERS).where(silent))
+                close_breakers(connection, routes.destinations)
                 plan_deliveries(
                     connection,
                     job_id,
-                    routes.owed(job.outcome, outputs),
+                    routes.deliveries(job.outcome, outputs),
                     now,
-                    nothing_owed=None if routes.anywhere else Reason.NO_DESTINATION,
+                    has_destinations=routes.has_destinations,
                 )
             return _locked(connection, job_id)
 
     def reanalyse(self, job_id: str) -> Job:
-        """Have an ended or parked job analysed again, by the model of today.
+        """Have a finished or parked job analysed again with the configured model.
 
-        Another model or operating point gives a report that takes the place of the one before;
-        the same gives the same objects, which whoever has them is not sent again.
+        Another model or operating point makes a report that replaces the previous one. The same
+        model makes the same objects, which are not sent again to a destination that has them.
 
         Raises:
-            LookupError: there is no such job.
-            TransitionError: the job is in flight, or its bytes are gone.
+            LookupError: There is no such job.
+            TransitionError: The job is in flight, or retention removed its bytes.
         """
         now = self._clock()
-        with self._store.write() as connection:
+        with self._database.write() as connection:
             job = _locked(connection, job_id)
             require_may_follow(job.state, JobState.RECEIVED)
             if job.purged_at is not None:
@@ -263,7 +253,7 @@ class Jobs:
             connection.execute(
                 update(JOBS).where(JOBS.c.id == job_id).values(asked_at=now, finished_at=None)
             )
-            note(connection, job_id, now, "reanalysis-asked", was=str(job.state))
+            append_event(connection, job_id, now, "reanalysis-asked", was=str(job.state))
             return _locked(connection, job_id)
 
     @staticmethod
@@ -279,10 +269,17 @@ class Jobs:
         connection.execute(update(JOBS).where(JOBS.c.id == job.id).values(values))
 
     def finished_before(self, moment: float, limit: int, *, purged: bool = False) -> list[str]:
-        """List jobs that ended before a moment, the oldest first, that still have their bytes.
+        """List up to `limit` jobs that finished before a moment, the oldest first.
 
-        With `purged` those that have not, as far as they may be forgotten: a job that others
-        correct outlasts them, and must not stand in their way here.
+        Args:
+            moment: Seconds since the epoch.
+            limit: At most so many.
+            purged: False for jobs that still have their bytes; True for those without that can be
+                forgotten. A job that others correct cannot be, and is left out so that it does not
+                use up the limit.
+
+        Returns:
+            Job ids.
         """
         query = select(JOBS.c.id).where(JOBS.c.finished_at < moment)
         if purged:
@@ -290,25 +287,25 @@ class Jobs:
         else:
             query = query.where(JOBS.c.purged_at.is_(None))
         query = query.order_by(JOBS.c.finished_at).limit(limit)
-        with self._store.read() as connection:
+        with self._database.read() as connection:
             return list(connection.execute(query).scalars())
 
     def mark_purged(self, job_id: str) -> bool:
-        """Keep that retention took an ended job's bytes; False if the job is not ended."""
+        """Record that retention removed a finished job's bytes; False if it is not finished."""
         now = self._clock()
-        with self._store.write() as connection:
+        with self._database.write() as connection:
             marked = connection.execute(
                 update(JOBS)
                 .where(JOBS.c.id == job_id, JOBS.c.finished_at.is_not(None))
                 .values(purged_at=now)
             ).rowcount
             if marked:
-                note(connection, job_id, now, "purged")
+                append_event(connection, job_id, now, "purged")
         return bool(marked)
 
     def forget(self, job_id: str) -> bool:
-        """Remove an ended job and its trace, keeping the balance; False if it is not ended."""
-        with self._store.write() as connection:
+        """Delete a finished job and its trace, and count it; False if it is not finished."""
+        with self._database.write() as connection:
             gone = connection.execute(
                 delete(JOBS).where(
                     JOBS.c.id == job_id, JOBS.c.finished_at.is_not(None), ~_is_corrected()
@@ -320,8 +317,8 @@ class Jobs:
 
     def _move(self, connection: Connection, job: Job, state: JobState, **values: Any) -> None:  # noqa: ANN401 -- columns
         require_may_follow(job.state, state)
-        self._fenced(connection, job, state=state, holder=None, due_at=None, **values)
-        note(
+        LEASED_JOBS.write_if_current(connection, job, state=state, due_at=None, **values)
+        append_event(
             connection,
             job.id,
             self._clock(),
@@ -331,16 +328,6 @@ class Jobs:
             probability=values.get("probability"),
             refusal=values.get("refusal"),
         )
-
-    @staticmethod
-    def _fenced(connection: Connection, job: Job, **values: Any) -> None:  # noqa: ANN401 -- columns
-        changed = connection.execute(
-            update(JOBS)
-            .where(JOBS.c.id == job.id, JOBS.c.attempt == job.attempt, JOBS.c.state == job.state)
-            .values(values)
-        ).rowcount
-        if changed != 1:
-            raise StaleLeaseError(f"attempt {job.attempt} of job {job.id} is not the present one")
 
 
 def _locked(connection: Connection, job_id: str) -> Job:
@@ -353,7 +340,7 @@ def _locked(connection: Connection, job_id: str) -> Job:
 
 
 def _is_reported(job: Job) -> bool:
-    """Tell whether the analysis that was asked for last has been reported."""
+    """Return whether the analysis requested last has been reported."""
     return job.reported_at is not None and job.reported_at >= job.asked_at
 
 
@@ -383,7 +370,7 @@ def _insert(connection: Connection, instance: Instance, corrects: str | None, no
         )
     )
     _count(connection, "received")
-    note(
+    append_event(
         connection,
         instance.job_id,
         now,

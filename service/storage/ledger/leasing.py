@@ -1,107 +1,153 @@
-"""What one destination's lane is given, fenced by attempt: parts of larger transactions."""
+"""Lease, fence and release rows of the ledger; each step is part of a larger transaction.
 
-from collections.abc import Sequence
-from typing import Any, Final
+Three tables hold work that workers lease: `jobs`, `deliveries` and `requests`. A lease is three
+columns: `holder` (the process), `due_at` (when the lease expires) and `attempt`, which each lease
+increments. A write by the holder is fenced: it succeeds only while the row still has the attempt
+that the holder leased, so a worker that was slow or presumed dead cannot overwrite a newer result.
+"""
 
-from sqlalchemy import Connection, Select, delete, select, update
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
 
-from service.domain.delivery import Delivery, DeliveryState
-from service.storage.ledger.mapping import StaleLeaseError, delivery_of, note
-from service.storage.ledger.tables import BREAKERS, DELIVERIES, OUTPUTS, TRANSACTIONS
+from sqlalchemy import ColumnElement, Connection, Row, Select, Table, delete, update
 
-WITH_OUTPUT: Final[Select[Any]] = select(
-    *DELIVERIES.c, OUTPUTS.c.sop_class_uid, OUTPUTS.c.sop_instance_uid
-).join(OUTPUTS, (OUTPUTS.c.job_id == DELIVERIES.c.job_id) & (OUTPUTS.c.kind == DELIVERIES.c.kind))
-
-
-def due_to(
-    connection: Connection, destination: str, state: DeliveryState, limit: int, now: float
-) -> list[Delivery]:
-    """Lock the due deliveries of one state to a destination; none while its breaker is open."""
-    if _open_until(connection, destination) > now:
-        return []
-    rows = connection.execute(
-        WITH_OUTPUT.where(
-            DELIVERIES.c.destination == destination,
-            DELIVERIES.c.state == state,
-            DELIVERIES.c.due_at <= now,
-        )
-        .order_by(DELIVERIES.c.due_at, DELIVERIES.c.id)
-        .limit(limit)
-        .with_for_update(skip_locked=True, of=DELIVERIES)
-    ).all()
-    return [delivery_of(row) for row in rows]
+from service.domain.delivery import IN_FLIGHT
+from service.domain.job import JobState
+from service.storage.ledger.tables import DELIVERIES, JOBS, REQUESTS
 
 
-def take(
-    connection: Connection,
-    delivery: Delivery,
-    holder: str,
-    until: float,
-    **values: Any,  # noqa: ANN401 -- columns
-) -> Delivery:
-    """Lease a delivery that `due_to` gave."""
-    connection.execute(
-        update(DELIVERIES)
-        .where(DELIVERIES.c.id == delivery.id)
-        .values(attempt=delivery.attempt + 1, holder=holder, due_at=until, **values)
-    )
-    return delivery_of(connection.execute(WITH_OUTPUT.where(DELIVERIES.c.id == delivery.id)).one())
+class StaleLeaseError(Exception):
+    """The lease expired and the row was leased or changed by another; discard what was computed."""
 
 
-def change(connection: Connection, delivery: Delivery, **values: Any) -> None:  # noqa: ANN401 -- columns
-    """Write to a delivery as it was leased, and let go of it.
+class Leased(Protocol):
+    """The value of a leased row: its key, the attempt of the lease, and the identity columns."""
 
-    Raises:
-        StaleLeaseError: somebody else leased or answered it meanwhile; nothing was changed.
+    @property
+    def id(self) -> str | int:
+        """The row's primary key."""
+
+    @property
+    def attempt(self) -> int:
+        """The attempt number of the lease."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeasedTable:
+    """A table whose rows are leased.
+
+    Attributes:
+        table: The table; it has the columns `id`, `attempt`, `holder` and `due_at`.
+        identity: Columns that must be unchanged for a write to pass, besides `id` and `attempt`.
+            SQLite assigns the number of a deleted row to a new one, so `id` alone does not
+            identify a row.
+        states: The states in which a row can be leased; empty when the table has no states.
     """
-    changed = connection.execute(
-        update(DELIVERIES)
-        .where(
-            DELIVERIES.c.id == delivery.id,
-            # SQLite gives the number of a row that was dropped to another
-            DELIVERIES.c.job_id == delivery.job_id,
-            DELIVERIES.c.kind == delivery.kind,
-            DELIVERIES.c.destination == delivery.destination,
-            DELIVERIES.c.attempt == delivery.attempt,
-            DELIVERIES.c.state == delivery.state,
+
+    table: Table
+    identity: tuple[str, ...]
+    states: Collection[str] = ()
+
+    def lock_due(
+        self, connection: Connection, query: Select[Any], now: float, limit: int
+    ) -> Sequence[Row[Any]]:
+        """Lock up to `limit` rows of a query that are due, the longest due first.
+
+        Rows that another transaction has locked are skipped.
+        """
+        return connection.execute(
+            query.where(self.table.c.due_at <= now)
+            .order_by(self.table.c.due_at, self.table.c.id)
+            .limit(limit)
+            .with_for_update(skip_locked=True, of=self.table)
+        ).all()
+
+    def lease(
+        self,
+        connection: Connection,
+        locked: Leased,
+        holder: str,
+        until: float,
+        **values: Any,  # noqa: ANN401 -- columns
+    ) -> Row[Any]:
+        """Lease a row that `lock_due` returned, and write further columns to it.
+
+        Args:
+            connection: The transaction that locked the row.
+            locked: The value of the row.
+            holder: Name of the process that works on it.
+            until: When the lease expires, seconds since the epoch.
+            **values: Further columns.
+
+        Returns:
+            The row as leased.
+        """
+        return connection.execute(
+            update(self.table)
+            .where(self.table.c.id == locked.id)
+            .values(attempt=locked.attempt + 1, holder=holder, due_at=until, **values)
+            .returning(*self.table.c)
+        ).one()
+
+    def write_if_current(self, connection: Connection, leased: Leased, **values: Any) -> None:  # noqa: ANN401 -- columns
+        """Write to a leased row and end its lease.
+
+        Raises:
+            StaleLeaseError: The lease is no longer current; nothing was changed.
+        """
+        self._require_current(
+            leased,
+            connection.execute(
+                update(self.table).where(*self._fence(leased)).values({"holder": None, **values})
+            ).rowcount,
         )
-        .values({"holder": None, **values})
-    ).rowcount
-    if changed != 1:
-        raise StaleLeaseError(
-            f"attempt {delivery.attempt} of delivery {delivery.id} is not the present one"
+
+    def delete_if_current(self, connection: Connection, leased: Leased) -> None:
+        """Delete a leased row.
+
+        Raises:
+            StaleLeaseError: The lease is no longer current; nothing was changed.
+        """
+        self._require_current(
+            leased, connection.execute(delete(self.table).where(*self._fence(leased))).rowcount
         )
 
+    def release(self, connection: Connection, holder: str, now: float) -> Sequence[Row[Any]]:
+        """End the leases of all processes whose name begins with `holder`; their rows are due now.
 
-def tell(
-    connection: Connection, delivery: Delivery, at: float, name: str, **detail: str | None
-) -> None:
-    """Append what became of a delivery to its job's trace."""
-    note(
-        connection,
-        delivery.job_id,
-        at,
-        name,
-        kind=delivery.kind,
-        destination=delivery.destination,
-        attempt=delivery.attempt,
-        **detail,
-    )
+        The attempts stay counted.
+
+        Returns:
+            The released rows.
+        """
+        leased = [self.table.c.holder.startswith(holder, autoescape=True)]
+        if self.states:
+            leased.append(self.table.c.state.in_(self.states))
+        return connection.execute(
+            update(self.table)
+            .where(*leased)
+            .values(holder=None, due_at=now)
+            .returning(*self.table.c)
+        ).all()
+
+    def _fence(self, leased: Leased) -> list[ColumnElement[bool]]:
+        return [
+            self.table.c[name] == getattr(leased, name)
+            for name in ("id", "attempt", *self.identity)
+        ]
+
+    def _require_current(self, leased: Leased, changed: int) -> None:
+        if changed != 1:
+            raise StaleLeaseError(
+                f"attempt {leased.attempt} of {self.table.name} {leased.id} is no longer current"
+            )
 
 
-def expect_no_answer(connection: Connection, delivery_ids: Sequence[int]) -> None:
-    """Forget the transactions of deliveries that await no commitment any more."""
-    connection.execute(delete(TRANSACTIONS).where(TRANSACTIONS.c.delivery_id.in_(delivery_ids)))
-
-
-def close_breaker(connection: Connection, destination: str) -> None:
-    """Try a destination again at once."""
-    connection.execute(delete(BREAKERS).where(BREAKERS.c.destination == destination))
-
-
-def _open_until(connection: Connection, destination: str) -> float:
-    until = connection.execute(
-        select(BREAKERS.c.open_until).where(BREAKERS.c.destination == destination)
-    ).scalar()
-    return until or 0.0
+LEASED_JOBS: Final = LeasedTable(table=JOBS, identity=("state",), states={JobState.RECEIVED})
+LEASED_DELIVERIES: Final = LeasedTable(
+    table=DELIVERIES, identity=("job_id", "kind", "destination", "state"), states=IN_FLIGHT
+)
+LEASED_REQUESTS: Final = LeasedTable(
+    table=REQUESTS, identity=("transaction_uid", "calling_ae_title")
+)

@@ -1,17 +1,18 @@
-"""Rows of the ledger as the values that the rest of the house knows."""
+"""Read rows of the ledger into the values of `service.domain`, and append events."""
 
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import Connection, Row, insert
+from sqlalchemy import Connection, Row, Select, insert, select
 
 from service.domain.delivery import Delivery, DeliveryState, OutputRecord, Reference
 from service.domain.job import Event, Job, JobState, Revision, Source
 from service.domain.reasons import Reason
-from service.storage.ledger.tables import EVENTS
+from service.storage.ledger.tables import DELIVERIES, EVENTS, OUTPUTS
 
-
-class StaleLeaseError(Exception):
-    """The lease ran out and somebody else moved on; what was computed must be thrown away."""
+DELIVERIES_WITH_OUTPUT: Final[Select[Any]] = select(
+    *DELIVERIES.c, OUTPUTS.c.sop_class_uid, OUTPUTS.c.sop_instance_uid
+).join(OUTPUTS, (OUTPUTS.c.job_id == DELIVERIES.c.job_id) & (OUTPUTS.c.kind == DELIVERIES.c.kind))
+"""The query whose rows `delivery_of` reads."""
 
 
 def job_of(row: Row[Any]) -> Job:
@@ -31,7 +32,7 @@ def job_of(row: Row[Any]) -> Job:
 
 
 def delivery_of(row: Row[Any]) -> Delivery:
-    """Read one row of `deliveries` joined with its output."""
+    """Read one row of `DELIVERIES_WITH_OUTPUT`."""
     values = dict(row._mapping)  # noqa: SLF001 -- as above
     sop_class_uid, sop_instance_uid = (
         values.pop("sent_sop_class_uid"),
@@ -66,9 +67,28 @@ def event_of(row: Row[Any]) -> Event:
     return Event(at=row.at, name=row.name, detail=row.detail)
 
 
-def note(
+def append_event(
     connection: Connection, job_id: str, at: float, name: str, **detail: str | float | bool | None
 ) -> None:
-    """Append one event to a job's trace, in the transaction of what it tells."""
+    """Append one event to a job's trace, in the transaction that made the change.
+
+    A detail that is None is left out.
+    """
     kept = {key: value for key, value in detail.items() if value is not None}
     connection.execute(insert(EVENTS).values(job_id=job_id, at=at, name=name, detail=kept))
+
+
+def append_delivery_event(
+    connection: Connection, delivery: Delivery, at: float, name: str, **detail: str | None
+) -> None:
+    """Append one event of a delivery to its job's trace."""
+    append_event(
+        connection,
+        delivery.job_id,
+        at,
+        name,
+        kind=delivery.kind,
+        destination=delivery.destination,
+        attempt=delivery.attempt,
+        **detail,
+    )

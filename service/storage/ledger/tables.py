@@ -1,4 +1,4 @@
-"""The ledger's tables, as the migrations leave them; times are seconds since the epoch."""
+"""The ledger's tables as of the latest migration; times are seconds since the epoch."""
 
 from typing import Final
 
@@ -28,7 +28,7 @@ METADATA: Final = MetaData(
     }
 )
 
-# SQLite counts only an INTEGER primary key by itself
+# SQLite generates values of an INTEGER primary key only
 ROW_NUMBER: Final = BigInteger().with_variant(Integer(), "sqlite")
 UID: Final = String(64)  # PS3.5 table 6.2-1
 
@@ -119,7 +119,7 @@ DELIVERIES: Final = Table(
     Index("ix_deliveries_holder", "holder"),
 )
 
-TRANSACTIONS: Final = Table(  # every question for commitment whose answer still counts
+TRANSACTIONS: Final = Table(  # commitment requests to destinations whose result still counts
     "transactions",
     METADATA,
     Column("transaction_uid", UID, primary_key=True),
@@ -132,7 +132,7 @@ TRANSACTIONS: Final = Table(  # every question for commitment whose answer still
     ),
 )
 
-REQUESTS: Final = Table(  # for commitment to what a sender stored, until it was told
+REQUESTS: Final = Table(  # commitment requests of senders, until their result is reported
     "requests",
     METADATA,
     Column("id", ROW_NUMBER, primary_key=True, autoincrement=True),

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 import pytest
 import typer.main
-from support.inference_worker import House
+from support.inference_worker import Workspace
 from support.ports import free_port
 from support.routes import to
 from synthetic.objects import make_cr
@@ -56,8 +56,8 @@ def lobar(tmp_path: Path) -> Run:
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> House:
-    return House(tmp_path / "state")
+def house(tmp_path: Path) -> Workspace:
+    return Workspace(tmp_path / "state")
 
 
 def verbs(command: click.Command, *path: str) -> dict[tuple[str, ...], click.Command]:
@@ -136,7 +136,7 @@ def test_what_no_verb_knows_is_status_2(lobar: Run) -> None:
     assert "No such command" in done.stderr
 
 
-def test_status_tells_a_program_one_object_and_nothing_else(lobar: Run, house: House) -> None:
+def test_status_tells_a_program_one_object_and_nothing_else(lobar: Run, house: Workspace) -> None:
     for _ in range(3):
         house.receive(make_cr(rows=8, columns=8))
     done = lobar("status", "--json")
@@ -146,7 +146,7 @@ def test_status_tells_a_program_one_object_and_nothing_else(lobar: Run, house: H
 
 
 def test_a_trace_is_found_by_any_name_and_an_unknown_one_is_status_1(
-    lobar: Run, house: House
+    lobar: Run, house: Workspace
 ) -> None:
     dataset = make_cr(rows=8, columns=8)
     job_id = house.receive(dataset)
@@ -159,7 +159,9 @@ def test_a_trace_is_found_by_any_name_and_an_unknown_one_is_status_1(
     assert unknown.stderr.startswith("lobar: The ledger knows no such job")
 
 
-def test_a_requeue_moves_what_is_parked_and_says_where_it_stands(lobar: Run, house: House) -> None:
+def test_a_requeue_moves_what_is_parked_and_says_where_it_stands(
+    lobar: Run, house: Workspace
+) -> None:
     dataset = make_cr(rows=8, columns=8)
     failed, unsent, waiting = (house.receive(each) for each in (dataset, *two_more(dataset)))
     jobs = {
@@ -183,7 +185,7 @@ def test_a_requeue_moves_what_is_parked_and_says_where_it_stands(lobar: Run, hou
     assert "lobar status" in again.stderr
 
 
-def test_an_ended_job_is_analysed_again_when_asked_for(lobar: Run, house: House) -> None:
+def test_an_ended_job_is_analysed_again_when_asked_for(lobar: Run, house: Workspace) -> None:
     ended, waiting = (house.receive(make_cr(rows=8, columns=8)) for _ in range(2))
     job = next(
         job
@@ -211,7 +213,7 @@ def two_more(dataset):  # noqa: ANN001, ANN201 -- instances
         yield other
 
 
-def test_a_purge_takes_what_has_ended_long_ago(lobar: Run, house: House) -> None:
+def test_a_purge_takes_what_has_ended_long_ago(lobar: Run, house: Workspace) -> None:
     house.clock.pass_seconds(-400 * DAY_SECONDS)
     ended, parked = (house.receive(make_cr(rows=8, columns=8)) for _ in range(2))
     jobs = {

@@ -9,7 +9,7 @@ import pytest
 from peers.committing_pacs import CLASS
 from pydicom.dataset import Dataset
 from pynetdicom import AE, evt
-from support.inference_worker import PACS, House
+from support.inference_worker import PACS, Workspace
 from support.ports import LOOPBACK, free_port
 from synthetic.objects import make_cr
 
@@ -33,7 +33,7 @@ class Senders:
     def __init__(self, folder: Path) -> None:
         self.port = free_port()
         peer = CommitmentPeer(ae_title=SENDER, host=LOOPBACK, port=self.port)
-        self.house = House(
+        self.house = Workspace(
             folder,
             dicom=DicomSettings(commitment_peers=(peer,)),
             destinations=({**PACS, "port": free_port()},),

@@ -16,7 +16,7 @@ from peers.web_service import Request, Response, WebService, gateway
 from pydicom import dcmread
 from pydicom.uid import Comprehensive3DSRStorage, ComprehensiveSRStorage
 from support.certificates import Authority, Certificate
-from support.inference_worker import House, StandInPredictor
+from support.inference_worker import StandInPredictor, Workspace
 from support.ports import LOOPBACK, free_port
 from synthetic.objects import make_cr
 
@@ -440,7 +440,7 @@ class DeliverySetup:
 
     def __init__(self, folder: Path, url: str, **changes: object) -> None:
         self.destination = to(url, **changes)
-        self.house = House(folder, destinations=(self.destination,))
+        self.house = Workspace(folder, destinations=(self.destination,))
         self.jobs: list[str] = []
         context = DeliveryContext(
             settings=self.house.settings,

@@ -1,4 +1,4 @@
-"""The bell: heard by real Celery workers, harmless when it fails, and empty of content."""
+"""The notifier: received by real Celery workers, harmless when it fails, without content."""
 
 import base64
 import json
@@ -18,7 +18,7 @@ from support.ports import LOOPBACK
 
 from service.dispatch.notifier import Notifier, celery_app
 from service.domain.queues import DELIVER, INFER
-from service.telemetry.metrics import RINGS, RINGS_FAILED
+from service.telemetry.metrics import NOTIFICATIONS, NOTIFICATIONS_FAILED
 
 WORKER = """
 import sys, threading, time
@@ -27,19 +27,19 @@ from service.telemetry.structured_log import configure
 from service.settings import LogSettings
 from workers.tasks.celery_worker import work
 
-url, heard = sys.argv[1], Path(sys.argv[2])
+url, record = sys.argv[1], Path(sys.argv[2])
 ready = threading.Event()
 configure(LogSettings(level="error"))
 
 def note(line):
-    with heard.open("a") as stream:
+    with record.open("a") as stream:
         stream.write(line + "\\n")
 
-def task(*lane):
-    note("begin " + " ".join(lane))
-    if lane == ("slow",):
+def task(*arguments):
+    note("begin " + " ".join(arguments))
+    if arguments == ("slow",):
         time.sleep(1)
-    note("end " + " ".join(lane))
+    note("end " + " ".join(arguments))
 
 threading.Thread(target=lambda: (ready.wait(), note("ready")), daemon=True).start()
 work(url, "deliver", task, ready=ready, stopping=threading.Event())
@@ -49,23 +49,23 @@ note("left")
 BOTH_SERVERS = pytest.mark.parametrize("redis_server", ["redis", "valkey"], indirect=True)
 
 
-class Listener:
-    """A Celery worker in a process of its own that writes down what it hears."""
+class Worker:
+    """A Celery worker in its own process that records the tasks it receives."""
 
     def __init__(self, folder: Path, url: str) -> None:
-        self._heard, self.log = folder / "heard", folder / "log"
+        self._record, self.log = folder / "record", folder / "log"
         folder.mkdir()
-        self._heard.touch()
+        self._record.touch()
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", WORKER, url, str(self._heard)], stderr=log
+                [sys.executable, "-c", WORKER, url, str(self._record)], stderr=log
             )
 
-    def heard(self) -> list[str]:
-        return self._heard.read_text().splitlines()
+    def lines(self) -> list[str]:
+        return self._record.read_text().splitlines()
 
-    def hears(self, line: str, times: int = 1) -> None:
-        wait_for(lambda: self.heard().count(line) >= times, seconds=60)
+    def wait_for_line(self, line: str, times: int = 1) -> None:
+        wait_for(lambda: self.lines().count(line) >= times, seconds=60)
 
     def stop(self) -> int:
         self.process.send_signal(signal.SIGTERM)
@@ -79,18 +79,18 @@ def client(redis_server: RedisServer) -> Iterator[redis.Redis]:
 
 
 @pytest.fixture
-def bell(redis_server: RedisServer) -> Iterator[Notifier]:
+def notifier(redis_server: RedisServer) -> Iterator[Notifier]:
     notifier = Notifier(redis_server.url)
     yield notifier
     notifier.close()
 
 
 @pytest.fixture
-def listener(tmp_path: Path, redis_server: RedisServer) -> Iterator[Callable[[], Listener]]:
-    started: list[Listener] = []
+def start_worker(tmp_path: Path, redis_server: RedisServer) -> Iterator[Callable[[], Worker]]:
+    started: list[Worker] = []
 
-    def start() -> Listener:
-        started.append(Listener(tmp_path / str(len(started)), redis_server.url))
+    def start() -> Worker:
+        started.append(Worker(tmp_path / str(len(started)), redis_server.url))
         return started[-1]
 
     yield start
@@ -99,95 +99,97 @@ def listener(tmp_path: Path, redis_server: RedisServer) -> Iterator[Callable[[],
         each.process.wait()
 
 
-def rung(queue: str) -> float:
-    return float(RINGS.labels(queue=queue)._value.get())
+def sent(queue: str) -> float:
+    return float(NOTIFICATIONS.labels(queue=queue)._value.get())
 
 
 def failed(queue: str) -> float:
-    return float(RINGS_FAILED.labels(queue=queue)._value.get())
+    return float(NOTIFICATIONS_FAILED.labels(queue=queue)._value.get())
 
 
 @BOTH_SERVERS
-def test_a_message_is_json_and_says_nothing_but_the_lane(
-    bell: Notifier, client: redis.Redis
+def test_a_message_is_json_and_names_nothing_but_the_destination(
+    notifier: Notifier, client: redis.Redis
 ) -> None:
-    bell.notify(DELIVER, "pacs")
-    bell.notify(INFER)
+    notifier.notify(DELIVER, "pacs")
+    notifier.notify(INFER)
     wait_for(lambda: client.llen(DELIVER) and client.llen(INFER))
-    for queue, lane in ((DELIVER, ["pacs"]), (INFER, [])):
+    for queue, expected in ((DELIVER, ["pacs"]), (INFER, [])):
         (raw,) = client.lrange(queue, 0, -1)
         message = json.loads(raw)
         assert message["content-type"] == "application/json"
         args, kwargs, embedded = json.loads(base64.b64decode(message["body"]))
-        assert (args, kwargs) == (lane, {})
+        assert (args, kwargs) == (expected, {})
         assert set(filter(None, embedded.values())) == set()
         assert message["headers"]["task"] == queue
-        assert message["headers"]["argsrepr"] == repr(tuple(lane))
+        assert message["headers"]["argsrepr"] == repr(tuple(expected))
     assert sorted(client.keys()) == [DELIVER.encode(), INFER.encode()], "no bindings to lose"
 
 
 @BOTH_SERVERS
-def test_rings_do_not_pile_up_where_nobody_listens(bell: Notifier, client: redis.Redis) -> None:
-    before = rung(INFER)
+def test_notifications_do_not_pile_up_without_a_worker(
+    notifier: Notifier, client: redis.Redis
+) -> None:
+    before = sent(INFER)
     for number in range(30):
-        bell.notify(INFER)
-        wait_for(lambda expected=before + number + 1: rung(INFER) >= expected)
+        notifier.notify(INFER)
+        wait_for(lambda expected=before + number + 1: sent(INFER) >= expected)
     assert client.llen(INFER) == 16
 
 
-def test_a_ring_returns_though_redis_never_answers_and_is_counted() -> None:
+def test_notify_returns_though_redis_never_responds_and_the_failure_is_counted() -> None:
     with socket.socket() as silent:
         silent.bind((LOOPBACK, 0))
         silent.listen()
-        bell = Notifier(f"redis://{LOOPBACK}:{silent.getsockname()[1]}/0")
+        notifier = Notifier(f"redis://{LOOPBACK}:{silent.getsockname()[1]}/0")
         before = failed(INFER)
-        bell.notify(INFER)
+        notifier.notify(INFER)
         assert failed(INFER) == before, "it did not wait for the answer that never comes"
         wait_for(lambda: failed(INFER) == before + 1)
-        bell.close()
+        notifier.close()
 
 
-def test_rings_are_lost_while_redis_is_down_and_heard_again_when_it_is_back(
-    bell: Notifier,
+def test_notifications_are_lost_while_redis_is_down_and_sent_again_when_it_is_back(
+    notifier: Notifier,
     redis_server: RedisServer,
     client: redis.Redis,
 ) -> None:
-    bell.notify(INFER)
+    notifier.notify(INFER)
     wait_for(lambda: client.llen(INFER) == 1)
     redis_server.kill()
     before = failed(INFER)
-    bell.notify(INFER)
+    notifier.notify(INFER)
     wait_for(lambda: failed(INFER) == before + 1)
     redis_server.start()
-    bell.notify(INFER)
+    notifier.notify(INFER)
     wait_for(lambda: client.llen(INFER) == 1)
 
 
-def test_the_bell_outlives_a_redis_that_answers_nonsense(
-    bell: Notifier, client: redis.Redis
+def test_the_notifier_outlives_a_redis_that_answers_nonsense(
+    notifier: Notifier, client: redis.Redis
 ) -> None:
     client.set(INFER, "no queue")
     before = failed(INFER)
-    bell.notify(INFER)
+    notifier.notify(INFER)
     wait_for(lambda: failed(INFER) == before + 1)
     client.delete(INFER)
-    bell.notify(INFER)
+    notifier.notify(INFER)
     wait_for(lambda: client.llen(INFER) == 1)
 
 
-def test_what_was_asked_for_before_the_end_is_still_rung(
+def test_what_was_requested_before_closing_is_still_sent(
     redis_server: RedisServer,
     client: redis.Redis,
 ) -> None:
-    bell = Notifier(redis_server.url)
-    bell.notify(DELIVER, "north")
-    bell.notify(DELIVER, "south")
-    bell.notify(DELIVER, "south")
-    bell.close()
+    notifier = Notifier(redis_server.url)
+    notifier.notify(DELIVER, "north")
+    notifier.notify(DELIVER, "south")
+    notifier.notify(DELIVER, "south")
+    notifier.close()
     assert client.llen(DELIVER) == 2
 
 
-def test_a_connection_that_dies_without_a_word_is_noticed_soon(redis_server: RedisServer) -> None:
+def test_a_connection_that_vanishes_is_noticed_soon(redis_server: RedisServer) -> None:
     with celery_app(redis_server.url).connection() as connection:
         pool = connection.default_channel.client.connection_pool
         plug = pool.get_connection()
@@ -200,37 +202,37 @@ def test_a_connection_that_dies_without_a_word_is_noticed_soon(redis_server: Red
 
 
 @BOTH_SERVERS
-def test_a_worker_hears_every_lane_whatever_happens_to_redis_in_between(
-    bell: Notifier,
+def test_a_worker_receives_every_destination_whatever_happens_to_redis_in_between(
+    notifier: Notifier,
     redis_server: RedisServer,
     client: redis.Redis,
-    listener: Callable[[], Listener],
+    start_worker: Callable[[], Worker],
 ) -> None:
-    worker = listener()
-    worker.hears("ready")
-    bell.notify(DELIVER, "north")
-    worker.hears("end north")
+    worker = start_worker()
+    worker.wait_for_line("ready")
+    notifier.notify(DELIVER, "north")
+    worker.wait_for_line("end north")
     client.flushall()
-    bell.notify(DELIVER, "flushed")
-    worker.hears("end flushed")
+    notifier.notify(DELIVER, "flushed")
+    worker.wait_for_line("end flushed")
     redis_server.kill()
     redis_server.start()
 
-    def hears_again() -> bool:  # the first rings may find the worker reconnecting
-        bell.notify(DELIVER, "restarted")
-        return "end restarted" in worker.heard()
+    def receives_again() -> bool:  # the first notifications may find the worker reconnecting
+        notifier.notify(DELIVER, "restarted")
+        return "end restarted" in worker.lines()
 
-    wait_for(hears_again, seconds=60)
+    wait_for(receives_again, seconds=60)
     assert worker.stop() == 0
 
 
-def test_a_worker_survives_what_strangers_put_into_its_queue(
-    bell: Notifier,
+def test_a_worker_survives_foreign_messages_in_its_queue(
+    notifier: Notifier,
     client: redis.Redis,
-    listener: Callable[[], Listener],
+    start_worker: Callable[[], Worker],
     tmp_path: Path,
 ) -> None:
-    bell.notify(DELIVER, "template")
+    notifier.notify(DELIVER, "template")
     wait_for(lambda: client.llen(DELIVER) == 1)
     good = json.loads(client.lpop(DELIVER))
     canary = tmp_path / "unpickled"
@@ -243,10 +245,10 @@ def test_a_worker_survives_what_strangers_put_into_its_queue(
         {**good, "body": base64.b64encode(b'[[1, {"a": 2}], {"x": 1}, {}]').decode()},
     ):
         client.lpush(DELIVER, json.dumps(message))
-    worker = listener()
-    worker.hears("ready")
-    bell.notify(DELIVER, "after")
-    worker.hears("end after")
+    worker = start_worker()
+    worker.wait_for_line("ready")
+    notifier.notify(DELIVER, "after")
+    worker.wait_for_line("end after")
     assert not canary.exists()
     assert worker.stop() == 0
 
@@ -261,26 +263,26 @@ class Canary:
         return (Path.touch, (self._path,))
 
 
-def test_a_worker_told_to_stop_finishes_what_it_does(
-    bell: Notifier, listener: Callable[[], Listener]
+def test_a_worker_that_is_stopped_finishes_its_task(
+    notifier: Notifier, start_worker: Callable[[], Worker]
 ) -> None:
-    worker = listener()
-    worker.hears("ready")
-    bell.notify(DELIVER, "slow")
-    worker.hears("begin slow")
+    worker = start_worker()
+    worker.wait_for_line("ready")
+    notifier.notify(DELIVER, "slow")
+    worker.wait_for_line("begin slow")
     assert worker.stop() == 0
-    assert worker.heard()[-2:] == ["end slow", "left"]
+    assert worker.lines()[-2:] == ["end slow", "left"]
 
 
 def test_a_worker_waits_for_a_redis_that_is_not_there_yet_and_can_be_stopped_meanwhile(
-    redis_server: RedisServer, listener: Callable[[], Listener], bell: Notifier
+    redis_server: RedisServer, start_worker: Callable[[], Worker], notifier: Notifier
 ) -> None:
     redis_server.stop()
-    worker, patient = listener(), listener()
+    worker, patient = start_worker(), start_worker()
     wait_for(lambda: "celery.worker.consumer" in worker.log.read_text())
     assert worker.stop() == 0
-    assert "ready" not in worker.heard()
+    assert "ready" not in worker.lines()
     redis_server.start()
-    patient.hears("ready")
-    bell.notify(DELIVER, "north")
-    patient.hears("end north")
+    patient.wait_for_line("ready")
+    notifier.notify(DELIVER, "north")
+    patient.wait_for_line("end north")

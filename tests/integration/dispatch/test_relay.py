@@ -1,4 +1,4 @@
-"""The relay asks the ledger and rings a real Redis: for what is due, and for nothing else."""
+"""The relay notifies a real Redis of the work that the ledger says is due, and of nothing else."""
 
 import base64
 import json
@@ -12,7 +12,7 @@ import pytest
 import redis
 from peers.redis_server import RedisServer
 from structlog.testing import capture_logs
-from support.inference_worker import PACS, House
+from support.inference_worker import PACS, Workspace
 from support.lobar_process import wait_for
 from support.routes import to
 from synthetic.objects import make_cr
@@ -32,145 +32,147 @@ HOUR = 3_600
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
-    house = House(
+def workspace(tmp_path: Path) -> Iterator[Workspace]:
+    workspace = Workspace(
         tmp_path,
         destinations=(PACS, SOUTH),
         relay={"interval_seconds": 0.01, "sweep_seconds": 0.01},
     )
-    yield house
-    house.ledger.close()
+    yield workspace
+    workspace.ledger.close()
 
 
 @pytest.fixture
-def bell(redis_server: RedisServer) -> Iterator[Notifier]:
+def notifier(redis_server: RedisServer) -> Iterator[Notifier]:
     notifier = Notifier(redis_server.url)
     yield notifier
     notifier.close()
 
 
 @pytest.fixture
-def relay(house: House, bell: Notifier) -> Relay:
-    return Relay(house.settings, house.ledger, house.spool, bell)
+def relay(workspace: Workspace, notifier: Notifier) -> Relay:
+    return Relay(workspace.settings, workspace.ledger, workspace.spool, notifier)
 
 
 @pytest.fixture
-def rings(house: House, redis_server: RedisServer) -> Callable[[], list[str]]:
-    """Let a relay ask once; gives the queues and lanes that it rang, and empties them."""
+def notified(workspace: Workspace, redis_server: RedisServer) -> Callable[[], list[str]]:
+    """Run a relay once; return the queues and destinations it notified, and empty them."""
 
     def ask() -> list[str]:
-        bell = Notifier(redis_server.url)
-        Relay(house.settings, house.ledger, house.spool, bell).notify_due()
-        bell.close()
+        notifier = Notifier(redis_server.url)
+        Relay(workspace.settings, workspace.ledger, workspace.spool, notifier).notify_due()
+        notifier.close()
         with redis.Redis.from_url(redis_server.url) as client:
-            rung = [INFER for _ in client.lrange(INFER, 0, -1)]
+            found = [INFER for _ in client.lrange(INFER, 0, -1)]
             for raw in client.lrange(DELIVER, 0, -1):
                 args, _, _ = json.loads(base64.b64decode(json.loads(raw)["body"]))
-                rung.append(f"{DELIVER} {args[0]}")
+                found.append(f"{DELIVER} {args[0]}")
             client.flushall()
-        return sorted(rung)
+        return sorted(found)
 
     return ask
 
 
-def reported(house: House, *destinations: str) -> str:
-    job_id = house.receive(make_cr(rows=8, columns=8))
-    (job,) = house.ledger.jobs.lease("w/", 1, lease_seconds=60, maximum_attempts=3)
+def reported(workspace: Workspace, *destinations: str) -> str:
+    job_id = workspace.receive(make_cr(rows=8, columns=8))
+    (job,) = workspace.ledger.jobs.lease("w/", 1, lease_seconds=60, maximum_attempts=3)
     conclusion = ConclusionRecord(
         finding="absent", probability=0.1, operating_point="balanced", model="m 1"
     )
-    house.spool.put_output(job_id, "sr", SR.sop_instance_uid, b"a report")
-    house.ledger.jobs.report(job, conclusion, [SR], to(destinations))
+    workspace.spool.put_output(job_id, "sr", SR.sop_instance_uid, b"a report")
+    workspace.ledger.jobs.report(job, conclusion, [SR], to(destinations))
     return job_id
 
 
-def test_it_rings_for_commitment_that_is_to_be_asked_for_and_to_be_told(
-    house: House, rings: Callable[[], list[str]]
+def test_it_notifies_of_commitments_to_request_and_results_to_report(
+    workspace: Workspace, notified: Callable[[], list[str]]
 ) -> None:
-    reported(house, "south")
-    (delivery,) = house.ledger.deliveries.lease("south", "d/", 1, lease_seconds=60)
+    reported(workspace, "south")
+    (delivery,) = workspace.ledger.deliveries.lease("south", "d/", 1, lease_seconds=60)
     sent = Reference(SR.sop_class_uid, SR.sop_instance_uid)
-    house.ledger.deliveries.stored(delivery, status=0, sent=sent)
-    house.ledger.commitment_requests.receive("MODALITY", "1.2.3", [sent])
-    assert rings() == ["deliver @commitments", "deliver south"]
-    asked = house.ledger.commitments.lease(
+    workspace.ledger.deliveries.stored(delivery, status=0, sent=sent)
+    workspace.ledger.commitment_requests.receive("MODALITY", "1.2.3", [sent])
+    assert notified() == ["deliver @commitments", "deliver south"]
+    asked = workspace.ledger.commitments.lease(
         "south", "d/", 1, transaction_uid="1.2.9", lease_seconds=60
     )
-    house.ledger.commitments.asked(asked, again_in=HOUR)
-    (request,) = house.ledger.commitment_requests.lease("d/", 1, lease_seconds=60)
-    house.ledger.commitment_requests.told(request, [])
-    assert rings() == []
-    house.clock.pass_seconds(HOUR + 1)
-    assert rings() == ["deliver south"]
+    workspace.ledger.commitments.asked(asked, again_in=HOUR)
+    (request,) = workspace.ledger.commitment_requests.lease("d/", 1, lease_seconds=60)
+    workspace.ledger.commitment_requests.told(request, [])
+    assert notified() == []
+    workspace.clock.pass_seconds(HOUR + 1)
+    assert notified() == ["deliver south"]
 
 
 def make_old(path: Path) -> None:
     os.utime(path, (time.time() - 2 * HOUR,) * 2)
 
 
-def test_nothing_is_due_and_nothing_is_rung(rings: Callable[[], list[str]]) -> None:
-    assert rings() == []
+def test_nothing_is_due_and_nothing_is_notified(notified: Callable[[], list[str]]) -> None:
+    assert notified() == []
 
 
-def test_due_jobs_are_rung_for_once_until_they_are_leased(
-    house: House, rings: Callable[[], list[str]]
+def test_due_jobs_are_notified_once_a_round_until_they_are_leased(
+    workspace: Workspace, notified: Callable[[], list[str]]
 ) -> None:
     for _ in range(3):
-        house.receive(make_cr(rows=8, columns=8))
-    assert rings() == [INFER]
-    assert rings() == [INFER], "nobody has moved them, so it rings again"
-    house.ledger.jobs.lease("w/", 8, lease_seconds=60, maximum_attempts=3)
-    assert rings() == []
-    house.clock.pass_seconds(61)
-    assert rings() == [INFER], "the lease ran out"
+        workspace.receive(make_cr(rows=8, columns=8))
+    assert notified() == [INFER]
+    assert notified() == [INFER], "not leased, so it notifies again"
+    workspace.ledger.jobs.lease("w/", 8, lease_seconds=60, maximum_attempts=3)
+    assert notified() == []
+    workspace.clock.pass_seconds(61)
+    assert notified() == [INFER], "the lease ran out"
 
 
-def test_each_destination_with_due_outputs_has_a_ring_of_its_own(
-    house: House, rings: Callable[[], list[str]]
+def test_each_destination_with_due_outputs_is_notified(
+    workspace: Workspace, notified: Callable[[], list[str]]
 ) -> None:
     for _ in range(3):
-        reported(house, "pacs", "south")
-    assert rings() == ["deliver pacs", "deliver south"]
+        reported(workspace, "pacs", "south")
+    assert notified() == ["deliver pacs", "deliver south"]
 
 
-def test_a_destination_that_is_left_alone_is_not_rung_for_until_its_time_is_over(
-    house: House, rings: Callable[[], list[str]]
+def test_a_destination_with_an_open_breaker_is_not_notified_until_it_closes(
+    workspace: Workspace, notified: Callable[[], list[str]]
 ) -> None:
-    reported(house, "pacs", "south")
-    house.ledger.deliveries.open_breaker("pacs", lambda _: 30)
-    assert rings() == ["deliver south"]
-    house.clock.pass_seconds(31)
-    assert rings() == ["deliver pacs", "deliver south"]
+    reported(workspace, "pacs", "south")
+    workspace.ledger.deliveries.open_breaker("pacs", lambda _: 30)
+    assert notified() == ["deliver south"]
+    workspace.clock.pass_seconds(31)
+    assert notified() == ["deliver pacs", "deliver south"]
 
 
-def test_what_waits_for_its_time_or_for_a_person_is_not_rung_for(
-    house: House, rings: Callable[[], list[str]]
+def test_what_is_not_due_or_waits_for_a_person_is_not_notified(
+    workspace: Workspace, notified: Callable[[], list[str]]
 ) -> None:
-    house.receive(make_cr(rows=8, columns=8))
-    house.receive(make_cr(rows=8, columns=8))
-    waiting, given_up = house.ledger.jobs.lease("w/", 2, lease_seconds=60, maximum_attempts=3)
-    house.ledger.jobs.postpone(waiting, 30, "error")
-    house.ledger.jobs.park(given_up, Reason.REPORT_FAILED)
-    assert rings() == []
-    house.clock.pass_seconds(31)
-    assert rings() == [INFER]
+    workspace.receive(make_cr(rows=8, columns=8))
+    workspace.receive(make_cr(rows=8, columns=8))
+    waiting, given_up = workspace.ledger.jobs.lease("w/", 2, lease_seconds=60, maximum_attempts=3)
+    workspace.ledger.jobs.postpone(waiting, 30, "error")
+    workspace.ledger.jobs.park(given_up, Reason.REPORT_FAILED)
+    assert notified() == []
+    workspace.clock.pass_seconds(31)
+    assert notified() == [INFER]
 
 
-def test_what_is_owed_to_a_destination_that_is_gone_is_parked(house: House, relay: Relay) -> None:
-    both, gone = reported(house, "pacs", "removed"), reported(house, "removed")
+def test_deliveries_to_a_removed_destination_are_parked(workspace: Workspace, relay: Relay) -> None:
+    both, gone = reported(workspace, "pacs", "removed"), reported(workspace, "removed")
     relay.sweep()
-    assert house.stands(gone) == (JobState.PARKED, Reason.DESTINATION_REMOVED)
-    assert house.stands(both) == (JobState.REPORTED, None), "the other destination is still owed"
-    states = {each.destination: each.reason for each in house.ledger.queries.deliveries(both)}
+    assert workspace.stands(gone) == (JobState.PARKED, Reason.DESTINATION_REMOVED)
+    assert workspace.stands(both) == (JobState.REPORTED, None), (
+        "the other delivery is still pending"
+    )
+    states = {each.destination: each.reason for each in workspace.ledger.queries.deliveries(both)}
     assert states == {"pacs": None, "removed": Reason.DESTINATION_REMOVED}
 
 
 def test_a_sweep_removes_orphans_and_neither_young_nor_promised_bytes(
-    house: House, relay: Relay
+    workspace: Workspace, relay: Relay
 ) -> None:
-    promised = house.spool.inbox(house.receive(make_cr(rows=8, columns=8)))
-    orphan, young = house.spool.inbox("0" * 32), house.spool.inbox("1" * 32)
-    half, coming = house.spool.incoming / "half", house.spool.incoming / "coming"
+    promised = workspace.spool.inbox(workspace.receive(make_cr(rows=8, columns=8)))
+    orphan, young = workspace.spool.inbox("0" * 32), workspace.spool.inbox("1" * 32)
+    half, coming = workspace.spool.incoming / "half", workspace.spool.incoming / "coming"
     for path in (orphan, young, half, coming):
         path.write_bytes(b"bytes")
     for path in (promised, orphan, half):
@@ -181,30 +183,30 @@ def test_a_sweep_removes_orphans_and_neither_young_nor_promised_bytes(
     ]
 
 
-def test_a_sweep_takes_what_retention_allows(house: House, relay: Relay) -> None:
-    house.clock.pass_seconds(-8 * 24 * HOUR)
-    job_id = house.receive(make_cr(rows=8, columns=8))
-    (job,) = house.ledger.jobs.lease("w/", 1, lease_seconds=60, maximum_attempts=3)
-    house.ledger.jobs.not_analysed(job, Reason.VIEW)
+def test_a_sweep_takes_what_retention_allows(workspace: Workspace, relay: Relay) -> None:
+    workspace.clock.pass_seconds(-8 * 24 * HOUR)
+    job_id = workspace.receive(make_cr(rows=8, columns=8))
+    (job,) = workspace.ledger.jobs.lease("w/", 1, lease_seconds=60, maximum_attempts=3)
+    workspace.ledger.jobs.not_analysed(job, Reason.VIEW)
     relay.sweep()
-    assert not house.spool.inbox(job_id).exists()
-    assert house.job(job_id).purged_at is not None
+    assert not workspace.spool.inbox(job_id).exists()
+    assert workspace.job(job_id).purged_at is not None
 
 
-def test_it_goes_on_until_it_is_told_to_stop_whatever_the_ledger_does(
-    house: House, relay: Relay, tmp_path: Path, redis_server: RedisServer
+def test_it_runs_until_it_is_stopped_whatever_the_ledger_does(
+    workspace: Workspace, relay: Relay, tmp_path: Path, redis_server: RedisServer
 ) -> None:
     stopping = threading.Event()
     thread = threading.Thread(target=relay.run, args=[stopping])
     ledger, aside = tmp_path / "ledger.sqlite3", tmp_path / "aside"
-    orphan = house.spool.inbox("0" * 32)
-    house.receive(make_cr(rows=8, columns=8))
+    orphan = workspace.spool.inbox("0" * 32)
+    workspace.receive(make_cr(rows=8, columns=8))
     with redis.Redis.from_url(redis_server.url) as client, capture_logs() as events:
         thread.start()
         wait_for(lambda: client.llen(INFER))
         ledger.rename(aside)
         ledger.mkdir()
-        house.ledger.close()
+        workspace.ledger.close()
         wait_for(lambda: any(each["event"] == "relay_failed" for each in events))
         ledger.rmdir()
         aside.rename(ledger)

@@ -16,7 +16,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import BasicTextSRStorage, Comprehensive3DSRStorage, EncapsulatedPDFStorage
 from structlog.testing import capture_logs
 from support.clock import Clock
-from support.inference_worker import PACS, House, Pixels, StandInPredictor
+from support.inference_worker import PACS, Pixels, StandInPredictor, Workspace
 from support.routes import to
 from synthetic.objects import make_cr
 
@@ -53,8 +53,8 @@ def decoders() -> Iterator[ThreadPoolExecutor]:
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
-    house = House(tmp_path, destinations=(PACS, SOUTH))
+def house(tmp_path: Path) -> Iterator[Workspace]:
+    house = Workspace(tmp_path, destinations=(PACS, SOUTH))
     yield house
     house.ledger.close()
 
@@ -65,11 +65,11 @@ def notified() -> list[str]:
 
 
 @pytest.fixture
-def worker(house: House, decoders: ThreadPoolExecutor, notified: list[str]) -> Make:
+def worker(house: Workspace, decoders: ThreadPoolExecutor, notified: list[str]) -> Make:
     usual = house
 
     def make(
-        predictor: StandInPredictor | None = None, *, house: House = usual, **more: object
+        predictor: StandInPredictor | None = None, *, house: Workspace = usual, **more: object
     ) -> InferenceWorker:
         return InferenceWorker(
             settings=house.settings,
@@ -94,7 +94,7 @@ def texts(dataset: Dataset) -> str:
 
 
 def test_every_due_job_is_reported_with_its_own_number(
-    house: House, worker: Make, notified: list[str]
+    house: Workspace, worker: Make, notified: list[str]
 ) -> None:
     jobs = [house.receive(make_cr(rows=rows)) for rows in (200, 300, 400)]
     predictor = StandInPredictor()
@@ -118,7 +118,7 @@ def test_without_a_due_job_the_model_is_not_run(worker: Make) -> None:
 
 
 def test_one_instance_that_breaks_the_decoder_does_not_stop_the_others(
-    house: House, worker: Make
+    house: Workspace, worker: Make
 ) -> None:
     broken = make_cr()
     jobs = [house.receive(each) for each in (make_cr(), broken, make_cr())]
@@ -137,7 +137,9 @@ def test_one_instance_that_breaks_the_decoder_does_not_stop_the_others(
     assert house.job(jobs[1]).holder is None
 
 
-def test_after_a_forward_pass_that_failed_each_is_tried_alone(house: House, worker: Make) -> None:
+def test_after_a_forward_pass_that_failed_each_is_tried_alone(
+    house: Workspace, worker: Make
+) -> None:
     jobs = [house.receive(make_cr()) for _ in range(3)]
 
     def fail_on_a_batch(batch: list[object]) -> None:
@@ -154,7 +156,7 @@ def test_after_a_forward_pass_that_failed_each_is_tried_alone(house: House, work
 
 
 def test_a_job_that_always_fails_is_parked_when_its_attempts_are_used_up(
-    house: House, worker: Make
+    house: Workspace, worker: Make
 ) -> None:
     job_id = house.receive(make_cr())
     pauses = []
@@ -175,7 +177,7 @@ def test_a_job_that_always_fails_is_parked_when_its_attempts_are_used_up(
 
 
 def test_a_parked_job_that_is_requeued_gets_all_its_attempts_again(
-    house: House, worker: Make
+    house: Workspace, worker: Make
 ) -> None:
     job_id = house.receive(make_cr())
     for _ in range(house.settings.infer.maximum_attempts + 1):
@@ -190,7 +192,7 @@ def test_a_parked_job_that_is_requeued_gets_all_its_attempts_again(
     assert house.stands(job_id) == (JobState.REPORTED, None)
 
 
-def test_missing_bytes_park_the_job_and_no_other(house: House, worker: Make) -> None:
+def test_missing_bytes_park_the_job_and_no_other(house: Workspace, worker: Make) -> None:
     jobs = [house.receive(make_cr()) for _ in range(2)]
     house.spool.inbox(jobs[0]).unlink()
     worker().infer_due()
@@ -198,7 +200,7 @@ def test_missing_bytes_park_the_job_and_no_other(house: House, worker: Make) -> 
     assert house.stands(jobs[1]) == (JobState.REPORTED, None)
 
 
-def test_a_missing_outbox_is_not_mistaken_for_missing_bytes(house: House, worker: Make) -> None:
+def test_a_missing_outbox_is_not_mistaken_for_missing_bytes(house: Workspace, worker: Make) -> None:
     job_id = house.receive(make_cr())
     outbox = house.spool.root / "outbox"
     outbox.rename(house.spool.root / "aside")
@@ -211,7 +213,7 @@ def test_a_missing_outbox_is_not_mistaken_for_missing_bytes(house: House, worker
 
 
 def test_an_instance_out_of_scope_is_closed_with_the_reason_and_without_outputs(
-    house: House, worker: Make, notified: list[str]
+    house: Workspace, worker: Make, notified: list[str]
 ) -> None:
     lateral, blank = make_cr(), make_cr()
     lateral.ViewPosition = "LL"
@@ -229,7 +231,7 @@ def test_an_instance_out_of_scope_is_closed_with_the_reason_and_without_outputs(
 
 
 def test_an_instance_refused_after_the_network_is_closed_and_the_others_are_reported(
-    house: House, worker: Make, notified: list[str]
+    house: Workspace, worker: Make, notified: list[str]
 ) -> None:
     jobs = [house.receive(make_cr(rows=rows)) for rows in (200, 300, 400)]
     counted = NOT_ANALYSED.labels(reason=Reason.NOT_CHEST)._value
@@ -255,7 +257,7 @@ def test_an_instance_refused_after_the_network_is_closed_and_the_others_are_repo
     assert house.ledger.queries.job_counts().balance == 0
 
 
-def test_a_number_that_is_no_probability_is_never_reported(house: House, worker: Make) -> None:
+def test_a_number_that_is_no_probability_is_never_reported(house: Workspace, worker: Make) -> None:
     job_id = house.receive(make_cr())
 
     def spoil(batch: list[object]) -> None:
@@ -270,7 +272,7 @@ def test_a_number_that_is_no_probability_is_never_reported(house: House, worker:
 def test_without_a_destination_the_result_is_kept_and_the_job_parked(
     tmp_path: Path, decoders: ThreadPoolExecutor
 ) -> None:
-    house = House(tmp_path, destinations=())
+    house = Workspace(tmp_path, destinations=())
     job_id = house.receive(make_cr())
     InferenceWorker(
         settings=house.settings,
@@ -287,7 +289,7 @@ def test_without_a_destination_the_result_is_kept_and_the_job_parked(
 
 
 def test_a_worker_whose_lease_ran_out_changes_nothing_in_the_ledger(
-    house: House, worker: Make
+    house: Workspace, worker: Make
 ) -> None:
     job_id = house.receive(make_cr())
     fresh: list[Job] = []
@@ -312,7 +314,7 @@ def test_a_worker_whose_lease_ran_out_changes_nothing_in_the_ledger(
     assert house.stands(job_id) == (JobState.REPORTED, None)
 
 
-def test_two_workers_with_the_same_job_make_the_same_bytes(house: House, worker: Make) -> None:
+def test_two_workers_with_the_same_job_make_the_same_bytes(house: Workspace, worker: Make) -> None:
     job_id = house.receive(make_cr())
     (stale,) = house.ledger.jobs.lease("slow/", 1, lease_seconds=60, maximum_attempts=3)
     house.clock.pass_seconds(61)
@@ -324,7 +326,7 @@ def test_two_workers_with_the_same_job_make_the_same_bytes(house: House, worker:
 
 
 def test_a_worker_that_is_to_stop_finishes_its_batch_and_leases_no_other(
-    house: House, worker: Make
+    house: Workspace, worker: Make
 ) -> None:
     jobs = [house.receive(make_cr()) for _ in range(house.settings.infer.batch_size + 3)]
     stopping = threading.Event()
@@ -336,7 +338,7 @@ def test_a_worker_that_is_to_stop_finishes_its_batch_and_leases_no_other(
 
 
 def test_a_ledger_that_fails_keeps_no_half_written_job(
-    house: House, worker: Make, tmp_path: Path
+    house: Workspace, worker: Make, tmp_path: Path
 ) -> None:
     job_id = house.receive(make_cr())
     database = tmp_path / "ledger.sqlite3"
@@ -368,7 +370,7 @@ class FailingClock(Clock):
 
 
 @pytest.fixture
-def clock(house: House) -> FailingClock:
+def clock(house: Workspace) -> FailingClock:
     """Have the ledger read a clock that can fail."""
     house.ledger.close()
     house.clock = clock = FailingClock(house.clock.now)
@@ -382,7 +384,7 @@ def about(logged: list[MutableMapping[str, Any]], job_id: str) -> list[str]:
 
 
 def test_an_error_while_a_job_is_postponed_is_logged_once_and_the_others_go_on(
-    house: House, worker: Make, clock: FailingClock
+    house: Workspace, worker: Make, clock: FailingClock
 ) -> None:
     broken = make_cr()
     jobs = [house.receive(each) for each in (make_cr(), broken, make_cr())]
@@ -415,7 +417,7 @@ def test_an_error_while_a_job_is_postponed_is_logged_once_and_the_others_go_on(
 
 
 def test_an_error_while_a_whole_batch_is_postponed_is_logged_once_for_each_job(
-    house: House, worker: Make, clock: FailingClock
+    house: Workspace, worker: Make, clock: FailingClock
 ) -> None:
     jobs = [house.receive(make_cr()) for _ in range(3)]
 
@@ -433,7 +435,7 @@ def test_an_error_while_a_whole_batch_is_postponed_is_logged_once_for_each_job(
 
 
 def test_a_database_that_is_gone_while_a_job_is_postponed_is_logged_once(
-    house: House, worker: Make, tmp_path: Path
+    house: Workspace, worker: Make, tmp_path: Path
 ) -> None:
     job_id = house.receive(make_cr())
     database = tmp_path / "ledger.sqlite3"
@@ -461,20 +463,20 @@ NOT_ANALYSED_TOO = {
 
 
 @pytest.fixture
-def reporting(tmp_path: Path) -> Iterator[House]:
+def reporting(tmp_path: Path) -> Iterator[Workspace]:
     """A workspace whose first destination also wants reports of what was not analysed."""
-    house = House(tmp_path / "reporting", destinations=(NOT_ANALYSED_TOO, SOUTH))
+    house = Workspace(tmp_path / "reporting", destinations=(NOT_ANALYSED_TOO, SOUTH))
     yield house
     house.ledger.close()
 
 
-def planned(house: House, job_id: str) -> set[tuple[str, str]]:
+def planned(house: Workspace, job_id: str) -> set[tuple[str, str]]:
     return {(each.kind, each.destination) for each in house.ledger.queries.deliveries(job_id)}
 
 
 @pytest.mark.parametrize("where", ["header", "pixels", "network"])
 def test_a_job_that_was_not_analysed_is_reported_to_destinations_that_want_it(
-    reporting: House, worker: Make, notified: list[str], where: str
+    reporting: Workspace, worker: Make, notified: list[str], where: str
 ) -> None:
     instance = make_cr(rows=64)
     reason = {"header": Reason.VIEW, "pixels": Reason.NO_PIXELS, "network": Reason.NOT_CHEST}[where]
@@ -511,7 +513,7 @@ def test_a_job_that_was_not_analysed_is_reported_to_destinations_that_want_it(
     ],
 )
 def test_no_report_is_made_of_a_report_or_of_our_own_result(
-    reporting: House, worker: Make, sop_class: str | None, reason: Reason
+    reporting: Workspace, worker: Make, sop_class: str | None, reason: Reason
 ) -> None:
     returned = make_cr()
     if sop_class is None:
@@ -527,7 +529,7 @@ def test_no_report_is_made_of_a_report_or_of_our_own_result(
 
 
 def test_a_refusal_that_no_report_can_be_made_of_is_closed_all_the_same(
-    reporting: House, worker: Make
+    reporting: Workspace, worker: Make
 ) -> None:
     instance = make_cr()
     instance.ViewPosition = "LATERAL"
@@ -544,7 +546,7 @@ def test_each_destination_gets_the_outputs_it_wants_for_the_outcomes_it_wants(
     tmp_path: Path, worker: Make
 ) -> None:
     """The stand-in's number is a mean: a dark picture reads absent, a bright one present."""
-    house = House(
+    house = Workspace(
         tmp_path / "routes",
         destinations=(
             {**PACS, "outputs": ["sr"]},
@@ -565,7 +567,7 @@ def test_each_destination_gets_the_outputs_it_wants_for_the_outcomes_it_wants(
 def test_a_finding_that_no_destination_wants_is_kept_in_the_ledger_and_ends_there(
     tmp_path: Path, worker: Make
 ) -> None:
-    house = House(tmp_path / "quiet", destinations=({**PACS, "outcomes": ["not_analysed"]},))
+    house = Workspace(tmp_path / "quiet", destinations=({**PACS, "outcomes": ["not_analysed"]},))
     job_id = house.receive(make_cr())
     worker(house=house).infer_due()
     assert house.stands(job_id) == (JobState.DELIVERED, None)
@@ -578,7 +580,7 @@ def test_deliveries_are_planned_once_in_the_order_in_which_a_destination_names_o
     tmp_path: Path, worker: Make
 ) -> None:
     wanted = {**PACS, "outputs": ["sr", "overlay", "pdf", "sr"]}
-    house = House(tmp_path / "order", destinations=(wanted,))
+    house = Workspace(tmp_path / "order", destinations=(wanted,))
     job_id = house.receive(make_cr())
     worker(house=house).infer_due()
     kinds = [each.kind for each in house.ledger.queries.deliveries(job_id)]

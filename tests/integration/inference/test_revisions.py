@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset
-from support.inference_worker import PACS, House, StandInPredictor
+from support.inference_worker import PACS, StandInPredictor, Workspace
 from support.routes import to
 from synthetic.objects import make_cr
 from synthetic.report_sources import BALANCED, MODEL
@@ -27,13 +27,13 @@ OTHER_POINT = replace(MODEL, operating_point=replace(BALANCED, name="screening",
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
-    house = House(tmp_path)
+def house(tmp_path: Path) -> Iterator[Workspace]:
+    house = Workspace(tmp_path)
     yield house
     house.ledger.close()
 
 
-def analyse(house: House, model: Model = MODEL, **predictor: object) -> None:
+def analyse(house: Workspace, model: Model = MODEL, **predictor: object) -> None:
     with ThreadPoolExecutor(1) as decoders:
         InferenceWorker(
             settings=house.settings,
@@ -46,7 +46,7 @@ def analyse(house: House, model: Model = MODEL, **predictor: object) -> None:
         ).infer_due()
 
 
-def deliver(house: House) -> list[str]:
+def deliver(house: Workspace) -> list[str]:
     """Have the destination take all that is due, and return its UIDs."""
     leased = house.ledger.deliveries.lease("pacs", "w/", 9, lease_seconds=60)
     for each in leased:
@@ -54,7 +54,7 @@ def deliver(house: House) -> list[str]:
     return [each.sop_instance_uid for each in leased]
 
 
-def report(house: House, job_id: str) -> Dataset:
+def report(house: Workspace, job_id: str) -> Dataset:
     return dcmread(house.output(job_id, "sr"))
 
 
@@ -82,7 +82,7 @@ def named(document: Dataset) -> tuple[str, str, str, str]:
 
 @pytest.mark.parametrize("model", [OTHER_MODEL, OTHER_POINT], ids=["model", "operating point"])
 def test_another_model_or_operating_point_gives_a_report_that_follows_the_one_before(
-    house: House, model: Model
+    house: Workspace, model: Model
 ) -> None:
     job_id = house.receive(make_cr())
     analyse(house)
@@ -101,7 +101,9 @@ def test_another_model_or_operating_point_gives_a_report_that_follows_the_one_be
     assert house.ledger.queries.job_counts().balance == 0
 
 
-def test_the_same_model_again_gives_the_same_objects_and_sends_nothing_twice(house: House) -> None:
+def test_the_same_model_again_gives_the_same_objects_and_sends_nothing_twice(
+    house: Workspace,
+) -> None:
     job_id = house.receive(make_cr())
     analyse(house)
     deliver(house)
@@ -115,7 +117,7 @@ def test_the_same_model_again_gives_the_same_objects_and_sends_nothing_twice(hou
 
 
 def test_going_back_to_the_first_model_is_a_third_document_and_never_another_under_one_name(
-    house: House,
+    house: Workspace,
 ) -> None:
     job_id = house.receive(make_cr())
     documents = []
@@ -136,7 +138,7 @@ def test_going_back_to_the_first_model_is_a_third_document_and_never_another_und
     ]
 
 
-def test_a_report_on_corrected_bytes_follows_the_one_on_the_first(house: House) -> None:
+def test_a_report_on_corrected_bytes_follows_the_one_on_the_first(house: Workspace) -> None:
     first = make_cr()
     second = make_cr()
     for keyword in ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID"):
@@ -163,7 +165,7 @@ def test_a_report_on_corrected_bytes_follows_the_one_on_the_first(house: House) 
 
 
 def test_a_report_on_the_first_bytes_never_follows_one_on_what_corrected_them(
-    house: House,
+    house: Workspace,
 ) -> None:
     first, second = make_cr(), make_cr()
     for keyword in ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID"):
@@ -182,7 +184,7 @@ def test_a_report_on_the_first_bytes_never_follows_one_on_what_corrected_them(
         assert "PredecessorDocumentsSequence" not in report(house, each)
 
 
-def test_the_comprehensive_sr_fallback_follows_the_fallback_that_was_sent(house: House) -> None:
+def test_the_comprehensive_sr_fallback_follows_the_fallback_that_was_sent(house: Workspace) -> None:
     job_id = house.receive(make_cr())
     analyse(house)
     first = fallback(report(house, job_id))
@@ -202,7 +204,7 @@ def fallback(document: Dataset) -> Dataset:
     return as_comprehensive(original).dataset
 
 
-def test_an_instance_that_the_new_model_refuses_ends_without_outputs(house: House) -> None:
+def test_an_instance_that_the_new_model_refuses_ends_without_outputs(house: Workspace) -> None:
     job_id = house.receive(make_cr())
     analyse(house)
     deliver(house)
@@ -216,7 +218,7 @@ def test_an_instance_that_the_new_model_refuses_ends_without_outputs(house: Hous
     assert house.ledger.queries.outputs(job_id) == []
 
 
-def test_only_a_job_that_has_ended_or_is_parked_is_analysed_again(house: House) -> None:
+def test_only_a_job_that_has_ended_or_is_parked_is_analysed_again(house: Workspace) -> None:
     job_id = house.receive(make_cr())
     with pytest.raises(TransitionError):
         house.ledger.jobs.reanalyse(job_id)
@@ -232,7 +234,7 @@ def test_only_a_job_that_has_ended_or_is_parked_is_analysed_again(house: House) 
 
 
 def test_a_worker_with_a_lease_from_before_changes_nothing_of_the_new_analysis(
-    house: House,
+    house: Workspace,
 ) -> None:
     job_id = house.receive(make_cr())
     (stale,) = house.ledger.jobs.lease("w/", 1, lease_seconds=1, maximum_attempts=3)
@@ -245,7 +247,7 @@ def test_a_worker_with_a_lease_from_before_changes_nothing_of_the_new_analysis(
 
 
 def test_a_job_parked_in_its_second_analysis_is_requeued_to_the_model_and_not_to_the_pacs(
-    house: House,
+    house: Workspace,
 ) -> None:
     job_id = house.receive(make_cr())
     analyse(house)
@@ -260,7 +262,7 @@ def test_a_job_parked_in_its_second_analysis_is_requeued_to_the_model_and_not_to
 def test_a_report_sent_to_one_destination_and_parked_at_another_is_sent_anew_to_both(
     tmp_path: Path,
 ) -> None:
-    house = House(tmp_path, destinations=(PACS, {**PACS, "name": "south"}))
+    house = Workspace(tmp_path, destinations=(PACS, {**PACS, "name": "south"}))
     job_id = house.receive(make_cr())
     analyse(house)
     deliver(house)

@@ -1,4 +1,4 @@
-"""One ledger per test, on SQLite and on PostgreSQL, with a clock that the test turns."""
+"""One ledger per test, on SQLite and on PostgreSQL, with a clock that the test sets."""
 
 from collections.abc import Callable, Iterator
 

@@ -1,4 +1,4 @@
-"""What the ledger promises of commitment, asked for and given, on each database."""
+"""Storage commitment in the ledger, of destinations and to senders, on each database."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +18,7 @@ Maker = Callable[..., Instance]
 CONCLUSION = ConclusionRecord(
     finding="absent", probability=0.1, operating_point="screening", model="m 1"
 )
-TWIN = Reference("1.2.840.10008.5.1.4.1.1.88.33", "2.25.9")
+FALLBACK = Reference("1.2.840.10008.5.1.4.1.1.88.33", "2.25.9")
 A, B = Reference("1.2", "1.2.3.1"), Reference("1.2", "1.2.3.2")
 
 
@@ -108,14 +108,14 @@ def test_a_stored_output_keeps_its_job_in_flight_until_it_is_committed(
 def test_what_was_really_sent_is_what_is_committed(ledger: Ledger, instance: Maker) -> None:
     job_id = report(ledger, instance())
     report_, overlay = ledger.deliveries.lease("pacs", "d/", 9, lease_seconds=60)
-    ledger.deliveries.stored(report_, status=0, sent=TWIN)
+    ledger.deliveries.stored(report_, status=0, sent=FALLBACK)
     ledger.deliveries.delivered(overlay, status=0)
     (asked,) = ask(ledger)
-    assert asked.sent == TWIN
+    assert asked.sent == FALLBACK
     plain = Reference(asked.sop_class_uid, asked.sop_instance_uid)
-    assert answer(ledger, [plain], {Reference(TWIN.sop_class_uid, "2.25.8"): 0x0112}) == []
+    assert answer(ledger, [plain], {Reference(FALLBACK.sop_class_uid, "2.25.8"): 0x0112}) == []
     assert state(ledger, job_id) == (JobState.REPORTED, None)
-    answer(ledger, [TWIN])
+    answer(ledger, [FALLBACK])
     assert state(ledger, job_id) == (JobState.DELIVERED, None)
     assert [job.id for job in ledger.queries.find("2.25.9")] == [job_id]
 
@@ -136,7 +136,7 @@ def test_an_answer_that_comes_before_the_request_is_known_to_have_got_through_wi
     assert state(ledger, job_id) == (JobState.DELIVERED, None)
 
 
-def test_a_failure_owes_the_output_again_and_only_so_often(
+def test_a_failed_output_is_sent_again_and_only_so_often(
     ledger: Ledger, instance: Maker, clock: Clock
 ) -> None:
     job_id = report(ledger, instance())
@@ -146,18 +146,18 @@ def test_a_failure_owes_the_output_again_and_only_so_often(
         committed = sent([each for each in asked if each.kind == "overlay"])
         failed = dict.fromkeys(sent([each for each in asked if each.kind == "sr"]), 0x0112)
         changed = answer(ledger, committed, failed, f"1.2.{refusals}")
-        (owed,) = (each for each in changed if each.kind == "sr")
-        assert owed.refusals == refusals
+        (pending,) = (each for each in changed if each.kind == "sr")
+        assert pending.refusals == refusals
         if refusals < 3:
-            assert owed.state is DeliveryState.PENDING
-            assert owed.due_at == clock.now + 10 * refusals
+            assert pending.state is DeliveryState.PENDING
+            assert pending.due_at == clock.now + 10 * refusals
         clock.pass_seconds(100)
     assert state(ledger, job_id) == (JobState.PARKED, Reason.NOT_COMMITTED)
     failures = [e.detail["failure"] for e in ledger.queries.trace(job_id) if "failure" in e.detail]
     assert failures == ["0x0112"] * 3
     ledger.jobs.requeue(job_id, to(["pacs"]))
-    (owed,) = ledger.deliveries.lease("pacs", "d/", 9, lease_seconds=60)
-    assert (owed.kind, owed.refusals, owed.transaction_uid) == ("sr", 0, None)
+    (pending,) = ledger.deliveries.lease("pacs", "d/", 9, lease_seconds=60)
+    assert (pending.kind, pending.refusals, pending.transaction_uid) == ("sr", 0, None)
 
 
 def test_only_a_failure_of_the_last_request_counts_but_a_commitment_of_any(
@@ -170,14 +170,14 @@ def test_only_a_failure_of_the_last_request_counts_but_a_commitment_of_any(
     ask(ledger, "1.2.2")
     assert answer(ledger, [], dict.fromkeys(references, 0x0112), "1.2.1") == []
     assert len(answer(ledger, references[:1], {}, "1.2.1")) == 1
-    assert answer(ledger, references, {}, "1.2.3") == [], "nobody asked that"
+    assert answer(ledger, references, {}, "1.2.3") == [], "no such transaction"
     assert len(answer(ledger, [], {references[1]: 0x0112}, "1.2.2")) == 1
-    assert answer(ledger, references, {}, "1.2.1") == [], "that copy was disowned meanwhile"
-    owed = {each.kind: each.state for each in ledger.queries.deliveries(job_id)}
-    assert sorted(owed.values()) == [DeliveryState.DELIVERED, DeliveryState.PENDING]
+    assert answer(ledger, references, {}, "1.2.1") == [], "that copy failed meanwhile"
+    states = {each.kind: each.state for each in ledger.queries.deliveries(job_id)}
+    assert sorted(states.values()) == [DeliveryState.DELIVERED, DeliveryState.PENDING]
 
 
-def test_a_dead_workers_question_is_asked_again_at_once(ledger: Ledger, instance: Maker) -> None:
+def test_a_dead_workers_request_is_repeated_at_once(ledger: Ledger, instance: Maker) -> None:
     report(ledger, instance())
     store(ledger)
     first = ledger.commitments.lease("pacs", "dead/", 9, transaction_uid="1.2.1", lease_seconds=60)
@@ -202,7 +202,7 @@ def test_results_that_come_at_once_end_every_job(ledger: Ledger, instance: Maker
     assert {state(ledger, job_id)[0] for job_id in jobs} == {JobState.DELIVERED}
 
 
-def test_nothing_is_asked_while_the_breaker_is_open(
+def test_nothing_is_requested_while_the_breaker_is_open(
     ledger: Ledger, instance: Maker, clock: Clock
 ) -> None:
     report(ledger, instance())
@@ -222,7 +222,7 @@ def test_what_is_stored_at_a_removed_destination_is_parked(ledger: Ledger, insta
     assert answer(ledger, references) == []
 
 
-def test_a_request_is_kept_until_its_sender_was_told(
+def test_a_request_is_kept_until_its_result_is_reported(
     ledger: Ledger, instance: Maker, clock: Clock
 ) -> None:
     job_id = ledger.jobs.receive(instance()).job_id

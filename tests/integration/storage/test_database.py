@@ -45,7 +45,7 @@ OF_THE_FIRST_VERSION = (
 )
 
 
-def test_an_upgrade_from_the_first_version_keeps_all_that_is_remembered(ledger_url: str) -> None:
+def test_an_upgrade_from_the_first_version_keeps_all_rows(ledger_url: str) -> None:
     store = Database(ledger_url)
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))

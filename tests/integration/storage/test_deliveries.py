@@ -1,4 +1,4 @@
-"""What the ledger promises of a delivery, on each database."""
+"""Deliveries in the ledger, on each database."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -57,7 +57,7 @@ def test_a_job_is_delivered_when_every_destination_has_every_output(
     assert [each.status for each in ledger.queries.deliveries(job_id)] == [0, 0, 0, 0xB000]
 
 
-def test_the_last_two_deliveries_settled_at_once_still_end_the_job(
+def test_the_last_two_deliveries_finished_at_once_still_close_the_job(
     ledger: Ledger, instance: Maker
 ) -> None:
     for n in range(10):
@@ -68,7 +68,7 @@ def test_the_last_two_deliveries_settled_at_once_still_end_the_job(
         assert state(ledger, job_id) == (JobState.DELIVERED, None)
 
 
-def test_one_destination_that_is_left_alone_does_not_hold_up_another(
+def test_an_open_breaker_does_not_delay_another_destination(
     ledger: Ledger, instance: Maker, clock: Clock
 ) -> None:
     report(ledger, instance(), "dead", "live")
@@ -106,7 +106,7 @@ def test_a_refusal_is_kept_and_the_output_is_due_again_later(
     assert delivery.id in [each.id for each in lease(ledger, "pacs")]
 
 
-def test_a_parked_delivery_parks_its_job_once_nothing_else_is_on_its_way(
+def test_a_parked_delivery_parks_its_job_once_nothing_else_is_in_flight(
     ledger: Ledger, instance: Maker
 ) -> None:
     job_id = report(ledger, instance(), "pacs")
@@ -117,19 +117,19 @@ def test_a_parked_delivery_parks_its_job_once_nothing_else_is_on_its_way(
     assert state(ledger, job_id) == (JobState.PARKED, Reason.DESTINATION_REFUSED)
 
 
-def test_a_requeue_owes_only_what_was_not_delivered(ledger: Ledger, instance: Maker) -> None:
+def test_a_requeue_sends_only_what_was_not_delivered(ledger: Ledger, instance: Maker) -> None:
     job_id = report(ledger, instance(), "pacs")
     first, second = lease(ledger, "pacs")
     ledger.deliveries.delivered(first, status=0)
     ledger.deliveries.park(second, Reason.DESTINATION_REFUSED)
     ledger.jobs.requeue(job_id, to(["pacs"]))
-    (owed,) = lease(ledger, "pacs")
-    assert (owed.kind, owed.refusals) == (second.kind, 0)
-    ledger.deliveries.delivered(owed, status=0)
+    (pending,) = lease(ledger, "pacs")
+    assert (pending.kind, pending.refusals) == (second.kind, 0)
+    ledger.deliveries.delivered(pending, status=0)
     assert state(ledger, job_id) == (JobState.DELIVERED, None)
 
 
-def test_what_is_owed_to_a_removed_destination_is_parked_and_goes_to_those_of_today(
+def test_deliveries_to_a_removed_destination_are_parked_and_requeued_to_the_configured_ones(
     ledger: Ledger, instance: Maker
 ) -> None:
     job_id = report(ledger, instance(), "old")

@@ -1,4 +1,4 @@
-"""What the ledger promises of a job, on each database."""
+"""Jobs in the ledger, on each database."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -242,7 +242,7 @@ def test_a_job_that_others_correct_is_not_forgotten_before_them(
     assert ledger.jobs.forget(first)
 
 
-def test_a_job_whose_bytes_were_lost_is_predicted_again_and_owes_only_what_changed(
+def test_a_job_whose_bytes_were_lost_is_predicted_again_and_sends_only_what_changed(
     ledger: Ledger, instance: Maker
 ) -> None:
     job_id = ledger.jobs.receive(instance(copy=0)).job_id
@@ -256,16 +256,16 @@ def test_a_job_whose_bytes_were_lost_is_predicted_again_and_owes_only_what_chang
     assert (again.job_id, again.repeated, again.lacks_bytes) == (job_id, True, True)
     assert ledger.jobs.requeue(job_id, to([])).state == JobState.RECEIVED
     ledger.jobs.report(lease(ledger)[0], CONCLUSION, [SR, other], to(["pacs"]))
-    (owed,) = ledger.deliveries.lease("pacs", "d/", 8, lease_seconds=60)
-    assert owed.kind == second.kind, "the other was delivered and came out the same"
-    ledger.deliveries.delivered(owed, status=0)
+    (pending,) = ledger.deliveries.lease("pacs", "d/", 8, lease_seconds=60)
+    assert pending.kind == second.kind, "the other was delivered and came out the same"
+    ledger.deliveries.delivered(pending, status=0)
     job = ledger.queries.job(job_id)
     assert job is not None
     assert job.state == JobState.DELIVERED
     assert ledger.queries.job_counts().balance == 0
 
 
-def test_an_output_that_comes_out_otherwise_is_owed_again(ledger: Ledger, instance: Maker) -> None:
+def test_an_output_that_changed_is_sent_again(ledger: Ledger, instance: Maker) -> None:
     job_id = ledger.jobs.receive(instance()).job_id
     other = replace(SR, kind="overlay", sop_instance_uid="2.25.2")
     ledger.jobs.report(lease(ledger)[0], CONCLUSION, [SR, other], to(["pacs"]))
@@ -275,8 +275,8 @@ def test_an_output_that_comes_out_otherwise_is_owed_again(ledger: Ledger, instan
     ledger.jobs.requeue(job_id, to([]))
     anew = [replace(each, sop_instance_uid=f"{each.sop_instance_uid}9") for each in (SR, other)]
     ledger.jobs.report(lease(ledger)[0], CONCLUSION, anew, to(["pacs"]))
-    owed = ledger.deliveries.lease("pacs", "d/", 8, lease_seconds=60)
-    assert {each.sop_instance_uid for each in owed} == {"2.25.19", "2.25.29"}
+    pending = ledger.deliveries.lease("pacs", "d/", 8, lease_seconds=60)
+    assert {each.sop_instance_uid for each in pending} == {"2.25.19", "2.25.29"}
 
 
 def test_a_requeue_tries_a_silent_destination_at_once(ledger: Ledger, instance: Maker) -> None:

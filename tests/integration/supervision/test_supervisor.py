@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from support.inference_worker import House
+from support.inference_worker import Workspace
 from support.lobar_process import wait_for
 from synthetic.objects import make_cr
 
@@ -81,14 +81,14 @@ Supervise = Callable[..., Supervised]
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
-    house = House(tmp_path)
+def house(tmp_path: Path) -> Iterator[Workspace]:
+    house = Workspace(tmp_path)
     yield house
     house.ledger.close()
 
 
 @pytest.fixture
-def supervise(house: House, tmp_path: Path) -> Iterator[Supervise]:
+def supervise(house: Workspace, tmp_path: Path) -> Iterator[Supervise]:
     started: list[Supervised] = []
 
     def start(drain_seconds: float = 30, **parts: str) -> Supervised:
@@ -109,7 +109,7 @@ def has_exited(pid: int) -> bool:
         return True
 
 
-def leased_by(house: House, holder: str) -> str:
+def leased_by(house: Workspace, holder: str) -> str:
     job_id = house.receive(make_cr(rows=8, columns=8))
     (job,) = house.ledger.jobs.lease(holder, 1, lease_seconds=60, maximum_attempts=3)
     assert job.id == job_id
@@ -117,7 +117,7 @@ def leased_by(house: House, holder: str) -> str:
 
 
 def test_a_part_that_dies_is_restarted_and_its_leased_job_is_due_at_once(
-    supervise: Supervise, house: House
+    supervise: Supervise, house: Workspace
 ) -> None:
     here = supervise(infer="echo $$ >> NOTES; exec sleep 1000", web="exec sleep 1000")
     (pid,) = wait_for(here.notes)

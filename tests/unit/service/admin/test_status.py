@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.inference_worker import House
+from support.inference_worker import Workspace
 from support.routes import to
 from synthetic.objects import make_cr
 
@@ -24,12 +24,12 @@ CONCLUSION = ConclusionRecord(
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> House:
-    return House(tmp_path)
+def house(tmp_path: Path) -> Workspace:
+    return Workspace(tmp_path)
 
 
 @pytest.fixture
-def jobs(house: House) -> list[str]:
+def jobs(house: Workspace) -> list[str]:
     """One job reported, one parked, one not analysed, one received."""
     jobs = [house.receive(make_cr(rows=8, columns=8)) for _ in range(4)]
     leased = house.ledger.jobs.lease("w/", 3, lease_seconds=60, maximum_attempts=3)
@@ -42,14 +42,14 @@ def jobs(house: House) -> list[str]:
     return [job.id for job in taken]
 
 
-def status(house: House, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+def status(house: Workspace, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
     print_status(house.ledger, as_json=True)
     return json.loads(capsys.readouterr().out)  # type: ignore[no-any-return]
 
 
 @pytest.mark.usefixtures("jobs")
 def test_a_program_is_told_every_number_in_one_line(
-    house: House, capsys: pytest.CaptureFixture[str]
+    house: Workspace, capsys: pytest.CaptureFixture[str]
 ) -> None:
     told = status(house, capsys)
     assert told["jobs"] == {
@@ -68,7 +68,7 @@ def test_a_program_is_told_every_number_in_one_line(
 
 @pytest.mark.usefixtures("jobs")
 def test_a_person_is_told_the_same_in_tables(
-    house: House, capsys: pytest.CaptureFixture[str]
+    house: Workspace, capsys: pytest.CaptureFixture[str]
 ) -> None:
     print_status(house.ledger, as_json=False)
     told = capsys.readouterr().out
@@ -80,14 +80,14 @@ def test_a_person_is_told_the_same_in_tables(
 
 
 def test_an_empty_ledger_is_no_special_case(
-    house: House, capsys: pytest.CaptureFixture[str]
+    house: Workspace, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert status(house, capsys)["received"] == 0
     print_status(house.ledger, as_json=False)
 
 
 def test_a_trace_tells_a_program_everything_and_one_line_a_job(
-    house: House, jobs: list[str], capsys: pytest.CaptureFixture[str]
+    house: Workspace, jobs: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert print_trace(house.ledger, jobs[0], as_json=True)
     (told,) = map(json.loads, capsys.readouterr().out.splitlines())
@@ -98,7 +98,7 @@ def test_a_trace_tells_a_program_everything_and_one_line_a_job(
 
 
 def test_a_trace_tells_a_person_what_happened(
-    house: House, jobs: list[str], capsys: pytest.CaptureFixture[str]
+    house: Workspace, jobs: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert print_trace(house.ledger, jobs[1][:12], as_json=False)
     told = capsys.readouterr().out
@@ -109,7 +109,7 @@ def test_a_trace_tells_a_person_what_happened(
 
 
 def test_a_study_of_any_size_is_told_whole(
-    house: House, capsys: pytest.CaptureFixture[str]
+    house: Workspace, capsys: pytest.CaptureFixture[str]
 ) -> None:
     study = "1.2.3.4"
     for _ in range(60):
@@ -121,7 +121,9 @@ def test_a_study_of_any_size_is_told_whole(
     assert len(capsys.readouterr().out.splitlines()) == 60
 
 
-def test_who_is_not_known_is_not_told_of(house: House, capsys: pytest.CaptureFixture[str]) -> None:
+def test_who_is_not_known_is_not_told_of(
+    house: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert not print_trace(house.ledger, "1.2.3", as_json=True)
     assert not print_trace(house.ledger, "1.2.3", as_json=False)
     assert capsys.readouterr().out == ""

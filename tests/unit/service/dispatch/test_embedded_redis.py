@@ -1,4 +1,4 @@
-"""A Redis of our own: on loopback only, behind a password, wherever the state directory lies."""
+"""The embedded Redis: on loopback only, with a password, in any state directory."""
 
 import shutil
 import socket
@@ -37,7 +37,7 @@ OLDEST_MAINTAINED = (9, 1)  # of Valkey, docs/adr/0005-embedded-redis.md
 
 @contextmanager
 def running(prepared: EmbeddedRedis) -> Iterator[int]:
-    """Run it, and give its process's number."""
+    """Run it, and yield its process number."""
     process = subprocess.Popen(prepared.command(), stdout=subprocess.DEVNULL)
     try:
         wait_for(lambda: answers(prepared.url) or process.poll() is not None)

@@ -1,4 +1,4 @@
-"""A job's rules: what may follow what, and how long to wait after a failure."""
+"""Job states and their transitions, the back-off, the coded reasons."""
 
 import pytest
 from hypothesis import given, settings

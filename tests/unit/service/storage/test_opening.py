@@ -1,4 +1,4 @@
-"""Ledger and spool as the configuration names them."""
+"""Ledger and spool are opened as the settings name them."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ def test_a_state_directory_is_made_with_everything_in_it_and_can_be_opened_again
         with open_stores(settings) as (ledger, spool):
             assert ledger.queries.job_counts().received == 0
             spool.require_room()
-    assert (tmp_path / "var" / "lobar").stat().st_mode & 0o077 == 0, "for our account alone"
+    assert (tmp_path / "var" / "lobar").stat().st_mode & 0o077 == 0, "for this account only"
     assert {path.name for path in (tmp_path / "var" / "lobar").iterdir()} >= {
         "ledger.sqlite3",
         "spool",
@@ -43,7 +43,7 @@ def test_a_state_directory_that_is_a_file_raises_what_names_it(tmp_path: Path) -
     assert str(raised.value.filename).startswith(str(tmp_path / "state"))
 
 
-def test_a_part_by_itself_needs_to_be_told_its_redis() -> None:
+def test_a_process_started_by_itself_needs_a_configured_redis() -> None:
     with pytest.raises(ConfigurationError, match="LOBAR_REDIS__URL") as raised:
         redis_url(Settings())
     assert raised.value.exit_status == EX_CONFIG

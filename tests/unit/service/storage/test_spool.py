@@ -47,9 +47,9 @@ def test_preparing_twice_keeps_what_is_there(spool: Spool) -> None:
     assert kept.read_bytes() == b"bytes"
 
 
-def test_the_rooms_are_closed_to_other_accounts(spool: Spool) -> None:
-    for room in (spool.root, spool.incoming, spool.root / "inbox", spool.root / "outbox"):
-        assert stat.S_IMODE(room.stat().st_mode) == 0o700
+def test_the_directories_are_closed_to_other_accounts(spool: Spool) -> None:
+    for directory in (spool.root, spool.incoming, spool.root / "inbox", spool.root / "outbox"):
+        assert stat.S_IMODE(directory.stat().st_mode) == 0o700
 
 
 def test_what_is_accepted_moves_to_the_inbox(spool: Spool) -> None:
@@ -135,7 +135,7 @@ def test_discarding_removes_all_of_one_job_and_nothing_of_another(spool: Spool) 
 @pytest.mark.parametrize(
     "wire_text", ["", "../../etc/passwd", JOB.upper(), JOB[:-1], f"{JOB}/x", f"{JOB}\n"]
 )
-def test_only_job_ids_of_ours_become_names(spool: Spool, wire_text: str) -> None:
+def test_only_generated_job_ids_become_names(spool: Spool, wire_text: str) -> None:
     with pytest.raises(ValueError, match="not a job id"):
         spool.inbox(wire_text)
     with pytest.raises(ValueError, match="not a job id"):
@@ -145,7 +145,7 @@ def test_only_job_ids_of_ours_become_names(spool: Spool, wire_text: str) -> None
 
 
 @pytest.mark.parametrize("kind", ["", "../report", "Report", "report.dcm", "r" * 33])
-def test_only_kinds_of_ours_become_names(spool: Spool, kind: str) -> None:
+def test_only_known_forms_of_kind_become_names(spool: Spool, kind: str) -> None:
     with pytest.raises(ValueError, match="not a kind"):
         spool.outbox(JOB, kind, UID)
 
@@ -160,7 +160,7 @@ def test_below_the_reserve_there_is_no_room(spool: Spool) -> None:
         full.require_room()
 
 
-def test_sweeping_removes_what_is_old_and_promised_to_nobody(spool: Spool) -> None:
+def test_sweeping_removes_what_is_old_and_not_acknowledged(spool: Spool) -> None:
     grow_old(arrived(spool))
     orphan = spool.accept(OTHER, arrived(spool))
     promised = spool.accept(JOB, arrived(spool))

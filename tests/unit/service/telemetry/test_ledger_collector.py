@@ -72,9 +72,7 @@ def scrape(collector: LedgerMetrics) -> dict[str, float]:
     return {name: float(value) for name, _, value in lines}
 
 
-def test_every_instance_is_accounted_for_whatever_became_of_it(
-    ledger: Ledger, spool: Spool
-) -> None:
+def test_every_instance_is_accounted_for_in_every_state(ledger: Ledger, spool: Spool) -> None:
     for _ in range(5):
         receive(ledger)
     first, second, third, fourth = ledger.jobs.lease(
@@ -106,9 +104,7 @@ def test_every_instance_is_accounted_for_whatever_became_of_it(
     assert found["lobar_spool_free_bytes"] > 0
 
 
-def test_commitment_that_is_awaited_and_owed_is_seen_by_number_and_age(
-    ledger: Ledger, spool: Spool
-) -> None:
+def test_awaited_and_due_commitments_have_a_number_and_an_age(ledger: Ledger, spool: Spool) -> None:
     receive(ledger)
     (job,) = ledger.jobs.lease("test/", 1, lease_seconds=60, maximum_attempts=3)
     ledger.jobs.report(job, CONCLUSION, OUTPUTS, to(["pacs"]))
@@ -146,11 +142,11 @@ def test_a_ledger_that_is_silent_is_down_and_the_page_still_comes(spool: Spool) 
     ledger.close()
 
 
-def test_queue_depths_come_from_redis_and_its_absence_is_said(
+def test_queue_depths_come_from_redis_and_its_absence_is_shown(
     ledger: Ledger, spool: Spool, redis_server: RedisServer
 ) -> None:
     with redis.Redis.from_url(redis_server.url) as client:
-        client.lpush("infer", "a ring", "another")
+        client.lpush("infer", "a message", "another")
     collector = LedgerMetrics(Settings(redis={"url": redis_server.url}), ledger, spool)
     found = scrape(collector)
     assert found["lobar_redis_up"] == 1

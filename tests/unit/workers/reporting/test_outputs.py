@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from pydicom import dcmread
-from support.inference_worker import House, StandInPredictor
+from support.inference_worker import StandInPredictor, Workspace
 from synthetic.objects import make_cr
 
 from service.domain.job import Job, JobState
@@ -19,18 +19,18 @@ from workers.reporting.outputs import make_outputs, store_outputs
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> House:
-    return House(tmp_path)
+def house(tmp_path: Path) -> Workspace:
+    return Workspace(tmp_path)
 
 
-def predicted(house: House, job_id: str) -> tuple[LoadedInstance, Prediction]:
+def predicted(house: Workspace, job_id: str) -> tuple[LoadedInstance, Prediction]:
     predictor = StandInPredictor()
     reading = read(predictor, house.spool.inbox(job_id))
     (prediction,) = predictor.predict([reading.prepared.tensor])
     return reading, prediction
 
 
-def keep(house: House, job: Job, reading: LoadedInstance, conclusion: Conclusion) -> None:
+def keep(house: Workspace, job: Job, reading: LoadedInstance, conclusion: Conclusion) -> None:
     store_outputs(
         house.settings,
         house.ledger,
@@ -42,12 +42,14 @@ def keep(house: House, job: Job, reading: LoadedInstance, conclusion: Conclusion
     )
 
 
-def lease(house: House) -> Job:
+def lease(house: Workspace) -> Job:
     (job,) = house.ledger.jobs.lease("w/", 1, lease_seconds=60, maximum_attempts=3)
     return job
 
 
-def test_a_prediction_becomes_a_report_and_an_overlay_in_outbox_and_ledger(house: House) -> None:
+def test_a_prediction_becomes_a_report_and_an_overlay_in_outbox_and_ledger(
+    house: Workspace,
+) -> None:
     job_id = house.receive(make_cr())
     reading, prediction = predicted(house, job_id)
     keep(house, lease(house), reading, prediction)
@@ -65,7 +67,7 @@ def test_a_prediction_becomes_a_report_and_an_overlay_in_outbox_and_ledger(house
     assert {(each.kind, each.destination) for each in owed} == {("sr", "pacs"), ("overlay", "pacs")}
 
 
-def test_a_second_run_makes_the_same_bytes_however_late_it_is(house: House) -> None:
+def test_a_second_run_makes_the_same_bytes_however_late_it_is(house: Workspace) -> None:
     job_id = house.receive(make_cr())
     reading, prediction = predicted(house, job_id)
     stale = lease(house)
@@ -78,7 +80,7 @@ def test_a_second_run_makes_the_same_bytes_however_late_it_is(house: House) -> N
     assert house.outbox() == kept
 
 
-def test_a_corrected_instance_gets_objects_of_its_own_beside_the_firsts(house: House) -> None:
+def test_a_corrected_instance_gets_objects_of_its_own_beside_the_firsts(house: Workspace) -> None:
     first, second = make_cr(), make_cr()
     second.SOPInstanceUID = second.file_meta.MediaStorageSOPInstanceUID = first.SOPInstanceUID
     second.SeriesInstanceUID, second.StudyInstanceUID = (
@@ -97,11 +99,11 @@ def test_a_corrected_instance_gets_objects_of_its_own_beside_the_firsts(house: H
     assert len({dcmread(path).SeriesInstanceUID for path in outputs(house)}) == 4
 
 
-def outputs(house: House) -> list[Path]:
+def outputs(house: Workspace) -> list[Path]:
     return list((house.spool.root / "outbox").glob("??/*.dcm"))
 
 
-def test_a_source_that_no_report_can_name_leaves_nothing_behind(house: House) -> None:
+def test_a_source_that_no_report_can_name_leaves_nothing_behind(house: Workspace) -> None:
     job_id = house.receive(make_cr())
     reading, prediction = predicted(house, job_id)
     del reading.header["StudyInstanceUID"]
@@ -112,7 +114,7 @@ def test_a_source_that_no_report_can_name_leaves_nothing_behind(house: House) ->
     assert house.job(job_id).state is JobState.RECEIVED
 
 
-def test_the_objects_are_dated_by_the_receipt_and_else_those_of_no_server(house: House) -> None:
+def test_the_objects_are_dated_by_the_receipt_and_else_those_of_no_server(house: Workspace) -> None:
     house.clock.pass_seconds(-100_000)
     job_id = house.receive(make_cr())
     reading, prediction = predicted(house, job_id)
@@ -129,7 +131,7 @@ def test_the_objects_are_dated_by_the_receipt_and_else_those_of_no_server(house:
 
 
 def test_a_slow_worker_with_another_model_leaves_the_bytes_that_are_owed_alone(
-    house: House,
+    house: Workspace,
 ) -> None:
     job_id = house.receive(make_cr())
     reading, prediction = predicted(house, job_id)

@@ -1,7 +1,7 @@
-"""Whatever is done to the ledger in whatever order, its promises hold.
+"""The ledger's invariants hold for every sequence of operations.
 
-Hypothesis makes up the orders: instances that come twice, workers that crash, stall or write late,
-destinations that refuse, vanish or are removed, people who requeue, time that passes.
+Hypothesis generates the sequences: instances that come twice, workers that crash, stall or write
+late, destinations that refuse, vanish or are removed, people who requeue, time that passes.
 """
 
 import itertools
@@ -27,7 +27,7 @@ from hypothesis.stateful import (
 from support.clock import Clock
 from support.routes import to
 
-from service.domain.delivery import ON_ITS_WAY, Delivery, DeliveryState, OutputRecord, Reference
+from service.domain.delivery import IN_FLIGHT, Delivery, DeliveryState, OutputRecord, Reference
 from service.domain.job import (
     FINISHED,
     FOLLOWERS,
@@ -75,7 +75,7 @@ def receive(ledger: Ledger, job_id: str = "0" * 32, n: int = 0, content: str = "
 
 
 class Life(RuleBasedStateMachine):
-    """The ledger, and what its users may know: how often each row was leased."""
+    """The ledger, and the state that its users know: how often each row was leased."""
 
     template: Path  # an empty ledger, to be copied
 
@@ -102,7 +102,7 @@ class Life(RuleBasedStateMachine):
             self.ledger.close()
             shutil.rmtree(self.folder)
 
-    # what happens
+    # operations
 
     @rule(n=st.integers(0, 2), content=st.sampled_from("ab"))
     def receive(self, n: int, content: str) -> None:
@@ -118,7 +118,7 @@ class Life(RuleBasedStateMachine):
     @rule(target=leases, holder=HOLDERS, limit=st.integers(1, 3), stalls=st.booleans())
     def lease(self, holder: str, limit: int, *, stalls: bool) -> Job:
         taken = self.take(holder, limit)
-        if stalls:  # it is not heard of until another has leased the same
+        if stalls:  # until another worker has leased the same
             self.clock.pass_seconds(LEASE_SECONDS + 1)
             taken += self.take("other/infer/2/", limit)
         return multiple(*taken)
@@ -224,7 +224,7 @@ class Life(RuleBasedStateMachine):
         )
 
     @rule(request=requests, is_taken=st.booleans())
-    def hear_of_the_request(self, request: list[Delivery], *, is_taken: bool) -> None:
+    def record_the_request(self, request: list[Delivery], *, is_taken: bool) -> None:
         if is_taken:
             self.ledger.commitments.asked(request, again_in=100)
         else:
@@ -290,8 +290,8 @@ class Life(RuleBasedStateMachine):
         self.known = sorted(self.ledger.queries.recent(1000), key=lambda job: job.id)
         self.require_balance()
         for job in self.known:
-            self.require_a_place_to_go_on_from(job)
-            self.require_a_way_that_may_be_gone(job)
+            self.require_consistent_state(job)
+            self.require_allowed_transitions(job)
 
     def require_balance(self) -> None:
         job_counts = self.ledger.queries.job_counts()
@@ -299,25 +299,25 @@ class Life(RuleBasedStateMachine):
         assert job_counts.forgotten == self.forgotten
         assert job_counts.received - job_counts.forgotten == len(self.received) == len(self.known)
 
-    def require_a_place_to_go_on_from(self, job: Job) -> None:
-        owed = {each.state for each in self.ledger.queries.deliveries(job.id)}
-        assert bool(owed & ON_ITS_WAY) == (job.state is JobState.REPORTED)
+    def require_consistent_state(self, job: Job) -> None:
+        states = {each.state for each in self.ledger.queries.deliveries(job.id)}
+        assert bool(states & IN_FLIGHT) == (job.state is JobState.REPORTED)
         assert (job.due_at is not None) == (job.state is JobState.RECEIVED)
         assert (job.finished_at is not None) == (job.state in FINISHED)
         assert (job.reason is not None) == (job.state in {JobState.PARKED, JobState.NOT_ANALYSED})
         if job.state is JobState.DELIVERED:
-            assert owed == {DeliveryState.DELIVERED}
+            assert states == {DeliveryState.DELIVERED}
 
-    def require_a_way_that_may_be_gone(self, job: Job) -> None:
-        way = [
+    def require_allowed_transitions(self, job: Job) -> None:
+        path = [
             JobState(event.detail["to"] if event.name == "requeued" else event.name)
             for event in self.ledger.queries.trace(job.id)
             if event.name in {*JobState, "requeued"}
         ]
-        assert way[0] is JobState.RECEIVED
-        assert way[-1] is job.state
-        for present, following in itertools.pairwise(way):
-            assert following in FOLLOWERS[present], way
+        assert path[0] is JobState.RECEIVED
+        assert path[-1] is job.state
+        for present, following in itertools.pairwise(path):
+            assert following in FOLLOWERS[present], path
 
     def bring_everything_to_an_end(self) -> None:
         """No job is stuck: with workers that work and people who requeue, all end."""
@@ -338,7 +338,7 @@ class Life(RuleBasedStateMachine):
                 self.answer_the_request(self.ask(name, 99), 15)
         assert self.known == [], "something is stuck"
 
-    # how it is asked
+    # helpers
 
     def any_is(self, *states: JobState) -> bool:
         return any(job.state in states for job in self.known)
@@ -366,7 +366,7 @@ class Life(RuleBasedStateMachine):
 
     @contextmanager
     def fenced_delivery(self, lease: Delivery) -> Iterator[None]:
-        """Expect the write to pass if the very delivery is still owed and was not leased since."""
+        """Expect the write to pass if the same delivery is unfinished and was not leased since."""
         before = self.ledger.queries.deliveries(lease.job_id)
         same = [
             each
@@ -382,7 +382,7 @@ class Life(RuleBasedStateMachine):
         assert self.ledger.queries.deliveries(lease.job_id) == before
 
 
-def test_a_stale_worker_does_not_settle_what_took_the_place_of_its_delivery(
+def test_a_stale_worker_does_not_finish_another_delivery_with_the_same_row_id(
     tmp_path: Path,
 ) -> None:
     ledger = Ledger(f"sqlite:///{tmp_path}/ledger.sqlite3", Clock())
@@ -394,14 +394,16 @@ def test_a_stale_worker_does_not_settle_what_took_the_place_of_its_delivery(
     ledger.deliveries.park_unknown(["south"])
     ledger.jobs.requeue(job.id, to(["south"]))
     (fresh,) = ledger.deliveries.lease("south", "fast/", 1, lease_seconds=60)
-    assert (stale.id, stale.attempt) == (fresh.id, fresh.attempt), "else this tries nothing"
+    assert (stale.id, stale.attempt) == (fresh.id, fresh.attempt), (
+        "otherwise this test checks nothing"
+    )
     with pytest.raises(StaleLeaseError):
         ledger.deliveries.delivered(stale, status=0)
     ledger.deliveries.delivered(fresh, status=0)
     ledger.close()
 
 
-@pytest.mark.timeout(900)  # seconds to pass, minutes to find the shortest way to a fault
+@pytest.mark.timeout(900)  # seconds when it passes, minutes to minimise a failure
 def test_whatever_happens_the_ledger_keeps_its_promises(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
