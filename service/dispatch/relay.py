@@ -39,9 +39,8 @@ class Relay:
             try:
                 self.notify_due()
                 if time.monotonic() - self._swept_at >= self._settings.relay.sweep_seconds:
-                    self._swept_at = (
-                        time.monotonic()
-                    )  # also if it fails, because it reads whole directories
+                    # also when it fails, because it reads whole directories
+                    self._swept_at = time.monotonic()
                     self.sweep()
             except (LedgerError, OSError) as exc:
                 log.warning("relay_failed", exc_info=exc)

@@ -56,7 +56,5 @@ class Delivery:
     since: float  # when it was first due, stored or requeued: giving up counts from here
     status: int | None  # the last DIMSE status (PS3.7 annex C)
     finished_at: float | None
-    sent: (
-        Reference | None
-    )  # the instance stored; not the output itself where the fallback SR was sent
+    sent: Reference | None  # the instance stored: the output, or the fallback SR for it
     transaction_uid: str | None  # of the latest commitment request (PS3.4 annex J)

@@ -34,9 +34,8 @@ class _ProcessIdentity:
             aside = directory / f"{self._name}.born"
             self._lock = os.open(aside, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
             fcntl.flock(self._lock, fcntl.LOCK_EX)
-            aside.rename(
-                directory / f"{self._name}.alive"
-            )  # `.alive` is never seen unlocked while it runs
+            # locked before it has this name, so that it is never seen unlocked while alive
+            aside.rename(directory / f"{self._name}.alive")
             self._pid = pid
         return self._name
 

@@ -25,9 +25,7 @@ from service.settings import LogSettings
 
 DROPPED: Final = "[dropped]"
 
-_WORD: Final = re.compile(
-    r"[A-Za-z0-9][A-Za-z0-9_.:@/+-]{0,127}"
-)  # codes and names that Lobar defines
+_WORD: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:@/+-]{0,127}")  # Lobar's codes and names
 _JOB_ID: Final = re.compile(r"[0-9a-f]{32}")
 _UID: Final = re.compile(r"[0-9.]{1,64}")
 _AE_TITLE: Final = re.compile(r"[ -\[\]-~]{1,16}")  # PS3.5 6.2
@@ -196,9 +194,8 @@ class _LibraryRecords(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         message = None
-        if (
-            record.name.partition(".")[0] in LOGGED_LIBRARIES
-        ):  # the format string, without its values
+        if record.name.partition(".")[0] in LOGGED_LIBRARIES:
+            # the format string, without its values
             message = " ".join(str(record.msg).split())[:200]
         structlog.get_logger().log(
             record.levelno,

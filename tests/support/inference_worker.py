@@ -28,8 +28,8 @@ PACS: Final = {"name": "pacs", "ae_title": "PACS", "host": "127.0.0.1", "port": 
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StandInPrepared:
-    """What `workers.inference.predictor.Prepared` is, without torch."""
+class StandInModelInput:
+    """The fields of `workers.inference.pipeline.ModelInput`, without torch."""
 
     tensor: Pixels
     picture: Pixels
@@ -49,13 +49,13 @@ class StandInPredictor:
     on_predict: Callable[[list[Pixels]], None] = lambda _: None
     batches: list[int] = field(default_factory=list)
 
-    def read(self, path: Path) -> StandInPrepared:
+    def read(self, path: Path) -> StandInModelInput:
         dataset = dcmread(path, force=True)
         self.on_read(dataset)
         if "PixelData" not in dataset:
             raise NotAnalysable(Reason.NO_PIXELS)
         picture = np.asarray(dataset.pixel_array / (2**dataset.BitsStored - 1), dtype=np.float32)
-        return StandInPrepared(tensor=picture[None, ::8, ::8], picture=picture)
+        return StandInModelInput(tensor=picture[None, ::8, ::8], picture=picture)
 
     def predict(self, prepared: list[Pixels]) -> list[Prediction]:
         self.batches.append(len(prepared))

@@ -1,4 +1,4 @@
-"""A listener in the test's process, on a spool and ledger that the test can inspect."""
+"""A listener of a test's own, on a spool and ledger that it may look into."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,8 +26,8 @@ CR = str(ComputedRadiographyImageStorage)
 CR_EXPLICIT = ((CR, str(ExplicitVRLittleEndian)),)
 
 
-class Stores:
-    """A spool and a ledger, which outlive the listeners that use them."""
+class Memory:
+    """A spool and a ledger, which outlive the listeners that are tried on them."""
 
     def __init__(self, folder: Path, ledger_url: str | None = None) -> None:
         self.folder = folder
@@ -37,25 +37,25 @@ class Stores:
         self.ledger.upgrade()
 
     def incoming(self) -> list[Path]:
-        """List the incomplete files."""
+        """What lies half-written."""
         return sorted(self.spool.incoming.iterdir())
 
     def inbox(self) -> list[Path]:
-        """List the files of the inbox."""
+        """What was kept."""
         return sorted((self.spool.root / "inbox").glob("??/*"))
 
     def jobs_of(self, sop_instance_uid: str) -> list[Job]:
-        """List the jobs of an instance."""
+        """The jobs of one instance."""
         return self.ledger.queries.find(sop_instance_uid)
 
 
-class RunningListener:
+class Door:
     """A running listener on a port of 127.0.0.1."""
 
-    def __init__(self, listener: Listener, stores: Stores, notifications: list[str]) -> None:
+    def __init__(self, listener: Listener, memory: Memory, rings: list[str]) -> None:
         self.listener = listener
-        self.stores = stores
-        self.notifications = notifications
+        self.memory = memory
+        self.rings = rings
         self.port = listener.port
 
     def sender(self, contexts: Any = CR_EXPLICIT, **names: str) -> Sender:  # noqa: ANN401
@@ -63,7 +63,7 @@ class RunningListener:
         return Sender(self.port, contexts, **names)
 
     def store(self, dataset: Dataset, data_set: bytes | None = None) -> int:
-        """Store one instance on its own association, and return the status."""
+        """Store one instance on an association of its own and give the status."""
         syntax = str(dataset.file_meta.TransferSyntaxUID)
         sop_class, uid = str(dataset.SOPClassUID), str(dataset.SOPInstanceUID)
         encoded = data_set_bytes(dataset) if data_set is None else data_set
@@ -73,12 +73,12 @@ class RunningListener:
         return status
 
     def kept_data_set(self, sop_instance_uid: str) -> bytes:
-        """Return the bytes of an instance's only job in the inbox, from the data set on."""
-        (job,) = self.stores.jobs_of(sop_instance_uid)
-        return self.stores.spool.inbox(job.id).read_bytes()[-job.size_bytes :]
+        """The bytes of the one instance as they lie in the inbox, from the data set on."""
+        (job,) = self.memory.jobs_of(sop_instance_uid)
+        return self.memory.spool.inbox(job.id).read_bytes()[-job.size_bytes :]
 
     def require_working(self) -> None:
-        """Require that the service still works: a C-ECHO and a C-STORE succeed."""
+        """See that the service goes on: a C-ECHO and a C-STORE succeed."""
         with Sender(self.port, ((VERIFICATION, str(ImplicitVRLittleEndian)),)) as sender:
             assert sender.echo() == SUCCESS
             sender.release()
@@ -88,18 +88,16 @@ class RunningListener:
 
 
 def settings_for(folder: Path, **dicom: Any) -> Settings:  # noqa: ANN401 -- any of the section
-    """Build settings with a free port on loopback."""
+    """Settings with a port of their own and short patience."""
     chosen = {"port": free_port(), "host": LOOPBACK, **dicom}
     return Settings(state_dir=folder, dicom=DicomSettings(**chosen))
 
 
 @contextmanager
-def listening(stores: Stores, **dicom: Any) -> Iterator[RunningListener]:  # noqa: ANN401 -- as above
-    """Run a listener on these stores; require that no incomplete file is left."""
-    notifications: list[str] = []
-    settings = settings_for(stores.folder, **dicom)
-    with Listener(
-        settings, stores.spool, stores.ledger, lambda: notifications.append("infer")
-    ) as listener:
-        yield RunningListener(listener, stores, notifications)
-    assert stores.incoming() == []
+def listening(memory: Memory, **dicom: Any) -> Iterator[Door]:  # noqa: ANN401 -- as above
+    """Run a listener on this memory; what a test leaves in `incoming` is a fault."""
+    rings: list[str] = []
+    settings = settings_for(memory.folder, **dicom)
+    with Listener(settings, memory.spool, memory.ledger, lambda: rings.append("infer")) as listener:
+        yield Door(listener, memory, rings)
+    assert memory.incoming() == []

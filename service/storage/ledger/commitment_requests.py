@@ -133,11 +133,12 @@ class CommitmentRequests:
         Raises:
             StaleLeaseError: The lease is no longer current; nothing was changed.
         """
+        now = self._clock()
         with self._database.write() as connection:
             LEASED_REQUESTS.write_if_current(
                 connection,
                 request,
-                due_at=self._clock() + again_in,
+                due_at=now + again_in,
                 refusals=request.refusals + refused,
             )
 

@@ -32,15 +32,10 @@ class Deliveries:
         self, destination: str, holder: str, limit: int, *, lease_seconds: float
     ) -> list[Delivery]:
         """Lease up to `limit` due deliveries to one destination; none while its breaker is open."""
+        now = self._clock()
         with self._database.write() as connection:
             return lease_due(
-                connection,
-                destination,
-                DeliveryState.PENDING,
-                holder,
-                limit,
-                self._clock(),
-                lease_seconds,
+                connection, destination, DeliveryState.PENDING, holder, limit, now, lease_seconds
             )
 
     def delivered(
@@ -180,8 +175,9 @@ class Deliveries:
 
         `seconds` maps the number of consecutive failures (n >= 1) to a pause.
         """
+        now = self._clock()
         with self._database.write() as connection:
-            return breakers.open_breaker(connection, destination, seconds, self._clock())
+            return breakers.open_breaker(connection, destination, seconds, now)
 
     def close_breaker(self, destination: str) -> None:
         """Let a destination be tried at once."""

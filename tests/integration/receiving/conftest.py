@@ -6,13 +6,13 @@ from functools import partial
 import pynetdicom._config
 import pytest
 import structlog
-from support.listener import RunningListener, Stores, listening
+from support.listener import Door, Memory, listening
 
 
 @pytest.fixture(scope="session")
-def memory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stores]:
+def memory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Memory]:
     """One spool and ledger for all; every test's instances have UIDs of their own."""
-    made = Stores(tmp_path_factory.mktemp("state"))
+    made = Memory(tmp_path_factory.mktemp("state"))
     yield made
     made.ledger.close()
 
@@ -36,13 +36,13 @@ def _pynetdicom_as_it_was() -> Iterator[None]:
 
 
 @pytest.fixture
-def listen(memory: Stores) -> Callable[..., AbstractContextManager[RunningListener]]:
+def listen(memory: Memory) -> Callable[..., AbstractContextManager[Door]]:
     """`with listen(maximum_associations=1) as door:` runs a listener with such settings."""
     return partial(listening, memory)
 
 
 @pytest.fixture(scope="module")
-def door(memory: Stores) -> Iterator[RunningListener]:
+def door(memory: Memory) -> Iterator[Door]:
     """A listener with the settings that are shipped, shared by a module's tests."""
     with listening(memory) as running:
         yield running

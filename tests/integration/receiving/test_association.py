@@ -33,10 +33,10 @@ from pydicom.uid import (
     JPEG2000Lossless,
 )
 from structlog.testing import capture_logs
-from support.listener import CR, CR_EXPLICIT, RunningListener
+from support.listener import CR, CR_EXPLICIT, Door
 from synthetic.objects import make_cr
 
-Listen = Callable[..., AbstractContextManager[RunningListener]]
+Listen = Callable[..., AbstractContextManager[Door]]
 
 PERMANENT, TRANSIENT = 1, 2
 CALLING_AE_TITLE = (PERMANENT, 1, 3)  # PS3.8 table 9-21
@@ -46,19 +46,19 @@ PATIENCE = 60
 
 
 @pytest.fixture
-def impatient(listen: Listen) -> Iterator[RunningListener]:
+def impatient(listen: Listen) -> Iterator[Door]:
     """A listener that waits for nobody longer than half a second."""
     with listen(acse_seconds=0.5, network_seconds=0.5) as door:
         yield door
 
 
-def rejection_of(door: RunningListener, **names: str) -> tuple[int, int, int]:
+def rejection_of(door: Door, **names: str) -> tuple[int, int, int]:
     with pytest.raises(Rejected) as rejected:
         door.sender(**names)
     return rejected.value.why
 
 
-def connect(door: RunningListener) -> socket.socket:
+def connect(door: Door) -> socket.socket:
     return socket.create_connection(("127.0.0.1", door.port), timeout=PATIENCE)
 
 
@@ -72,7 +72,7 @@ def is_closed(connection: socket.socket) -> bool:
     return True
 
 
-def ended(door: RunningListener) -> bool:
+def ended(door: Door) -> bool:
     """Wait until no association and no connection occupies the listener."""
     wait_until(lambda: not door.listener._started().associations())
     return True
@@ -93,7 +93,7 @@ def counted(outcome: str) -> float:
     return REGISTRY.get_sample_value("lobar_associations_total", {"outcome": outcome}) or 0.0
 
 
-def test_on_loopback_anyone_may_call_unless_somebody_is_named(door: RunningListener) -> None:
+def test_on_loopback_anyone_may_call_unless_somebody_is_named(door: Door) -> None:
     with door.sender(calling="ANYONE", called="WHOEVER") as sender:
         sender.release()
 
@@ -139,7 +139,7 @@ def test_another_called_ae_title_is_rejected_where_ours_is_required(listen: List
             sender.release()
 
 
-def test_only_what_is_supported_is_accepted(door: RunningListener) -> None:
+def test_only_what_is_supported_is_accepted(door: Door) -> None:
     contexts = (
         (CR, ExplicitVRLittleEndian),
         (CTImageStorage, ExplicitVRLittleEndian),
@@ -159,7 +159,7 @@ def test_only_what_is_supported_is_accepted(door: RunningListener) -> None:
         sender.release()
 
 
-def test_nothing_supported_is_an_association_without_contexts(door: RunningListener) -> None:
+def test_nothing_supported_is_an_association_without_contexts(door: Door) -> None:
     with door.sender(((CTImageStorage, ExplicitVRLittleEndian),)) as sender:
         assert sender.accepted == {}
         sender.release()
@@ -168,9 +168,7 @@ def test_nothing_supported_is_an_association_without_contexts(door: RunningListe
 
 @pytest.mark.dcmtk
 def test_dcmtk_is_told_that_a_sop_class_is_not_supported(
-    door: RunningListener,
-    dcmtk_store: Callable[..., subprocess.CompletedProcess[str]],
-    tmp_path: Path,
+    door: Door, dcmtk_store: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
 ) -> None:
     dataset = make_cr(rows=8, columns=8)
     dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = CTImageStorage
@@ -213,7 +211,7 @@ def test_connections_beyond_all_bounds_are_closed_at_once(listen: Listen) -> Non
     ],
     ids=["nothing", "one byte", "half a header", "less than it claims", "all but one byte"],
 )
-def test_who_connects_and_falls_silent_is_closed(impatient: RunningListener, said: bytes) -> None:
+def test_who_connects_and_falls_silent_is_closed(impatient: Door, said: bytes) -> None:
     with connect(impatient) as connection:
         connection.sendall(said)
         assert is_closed(connection)
@@ -221,7 +219,7 @@ def test_who_connects_and_falls_silent_is_closed(impatient: RunningListener, sai
     impatient.require_working()
 
 
-def test_who_drips_is_closed(impatient: RunningListener) -> None:
+def test_who_drips_is_closed(impatient: Door) -> None:
     request = associate_rq(CR_EXPLICIT, calling="TEST", called="LOBAR")
     with connect(impatient) as connection:
         stopped = threading.Event()
@@ -269,9 +267,7 @@ def test_who_drips_is_closed(impatient: RunningListener) -> None:
         *("a path for a context", "long UIDs", "400 contexts"),
     ],
 )
-def test_garbage_ends_the_connection_and_nothing_else(
-    impatient: RunningListener, said: bytes
-) -> None:
+def test_garbage_ends_the_connection_and_nothing_else(impatient: Door, said: bytes) -> None:
     with connect(impatient) as connection:
         connection.sendall(said)
         connection.shutdown(socket.SHUT_WR)
@@ -288,7 +284,7 @@ def test_a_load_balancers_probe_occupies_nothing(listen: Listen) -> None:
         door.require_working()
 
 
-def test_who_falls_silent_in_an_association_is_aborted(impatient: RunningListener) -> None:
+def test_who_falls_silent_in_an_association_is_aborted(impatient: Door) -> None:
     with impatient.sender() as sender:
         assert sender.is_closed_upon()
     assert ended(impatient)
@@ -296,7 +292,7 @@ def test_who_falls_silent_in_an_association_is_aborted(impatient: RunningListene
 
 
 def test_a_slow_disk_of_ours_is_not_held_against_the_peer(
-    impatient: RunningListener, monkeypatch: pytest.MonkeyPatch
+    impatient: Door, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fsync = os.fsync
 
@@ -320,16 +316,14 @@ def half_sent(sender: Sender) -> None:
     sender.send_fragments(1, sent[: len(sent) // 2], is_command=False, is_whole=False)
 
 
-def wait_for_half(door: RunningListener) -> None:
+def wait_for_half(door: Door) -> None:
     """See that the half that was sent lies in `incoming`, so that its removal can be seen."""
-    wait_until(lambda: any(each.stat().st_size > 100_000 for each in door.stores.incoming()))
+    wait_until(lambda: any(each.stat().st_size > 100_000 for each in door.memory.incoming()))
 
 
 @pytest.mark.parametrize("how", ["abort", "close", "reset", "silence"])
-def test_an_association_that_ends_in_mid_transfer_leaves_nothing(
-    impatient: RunningListener, how: str
-) -> None:
-    inbox = impatient.stores.inbox()
+def test_an_association_that_ends_in_mid_transfer_leaves_nothing(impatient: Door, how: str) -> None:
+    inbox = impatient.memory.inbox()
     with impatient.sender() as sender:
         half_sent(sender)
         wait_for_half(impatient)
@@ -341,23 +335,23 @@ def test_an_association_that_ends_in_mid_transfer_leaves_nothing(
         elif how == "silence":
             assert sender.is_closed_upon()
     assert ended(impatient)
-    assert impatient.stores.incoming() == []
-    assert impatient.stores.inbox() == inbox
+    assert impatient.memory.incoming() == []
+    assert impatient.memory.inbox() == inbox
     impatient.require_working()
 
 
-def test_a_release_in_mid_transfer_leaves_nothing(door: RunningListener) -> None:
+def test_a_release_in_mid_transfer_leaves_nothing(door: Door) -> None:
     with door.sender() as sender:
         half_sent(sender)
         sender.say(pdu(RELEASE_RQ, b"\0" * 4))
         with suppress(Closed):
             sender.read_pdu()
     assert ended(door)
-    assert door.stores.incoming() == []
+    assert door.memory.incoming() == []
     door.require_working()
 
 
-def test_associations_are_counted_by_how_they_ended(door: RunningListener, listen: Listen) -> None:
+def test_associations_are_counted_by_how_they_ended(door: Door, listen: Listen) -> None:
     assert ended(door)
     before = {outcome: counted(outcome) for outcome in ("released", "aborted", "rejected")}
     with listen(require_called_ae_title=True) as counting:
@@ -377,7 +371,7 @@ def test_associations_are_counted_by_how_they_ended(door: RunningListener, liste
     }
 
 
-def test_our_end_of_a_connection_sends_at_once(door: RunningListener) -> None:
+def test_our_end_of_a_connection_sends_at_once(door: Door) -> None:
     with door.sender() as sender:
         (association,) = door.listener._started().associations()
         assert association.dul.socket is not None

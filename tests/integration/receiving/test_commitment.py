@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, evt
 from pynetdicom.association import Association
-from support.listener import CR, RunningListener, Stores
+from support.listener import CR, Door, Memory
 from support.ports import LOOPBACK, free_port
 from synthetic.objects import make_cr
 
@@ -23,7 +23,7 @@ from service.settings import CommitmentPeer
 from service.storage.ledger.commitment_requests import MOST_OPEN
 from service.telemetry.metrics import COMMITMENT_REQUESTS
 
-Listen = Callable[..., AbstractContextManager[RunningListener]]
+Listen = Callable[..., AbstractContextManager[Door]]
 EXPLICIT, IMPLICIT = str(ExplicitVRLittleEndian), str(ImplicitVRLittleEndian)
 
 
@@ -49,9 +49,7 @@ class Asker:
 
 
 @contextmanager
-def asking(
-    door: RunningListener, calling: str = "MODALITY", syntax: str = EXPLICIT
-) -> Iterator[Asker]:
+def asking(door: Door, calling: str = "MODALITY", syntax: str = EXPLICIT) -> Iterator[Asker]:
     events: list[tuple[int, Dataset]] = []
 
     def hear(event: Any) -> tuple[int, None]:  # noqa: ANN401 -- pynetdicom's
@@ -67,7 +65,7 @@ def asking(
         association.release()
 
 
-def stored(door: RunningListener) -> tuple[str, str]:
+def stored(door: Door) -> tuple[str, str]:
     dataset = make_cr(rows=8, columns=8)
     assert door.store(dataset) == SUCCESS
     return CR, str(dataset.SOPInstanceUID)
@@ -79,7 +77,7 @@ def rejected() -> float:
 
 @pytest.mark.parametrize("syntax", [EXPLICIT, IMPLICIT])
 def test_a_sender_without_an_address_is_told_on_its_own_association(
-    door: RunningListener, syntax: str
+    door: Door, syntax: str
 ) -> None:
     instances = [stored(door), stored(door)]
     with asking(door, syntax=syntax) as asker:
@@ -97,7 +95,7 @@ def test_a_sender_without_an_address_is_told_on_its_own_association(
     door.require_working()
 
 
-def test_what_is_not_here_fails_with_a_reason(door: RunningListener, memory: Stores) -> None:
+def test_what_is_not_here_fails_with_a_reason(door: Door, memory: Memory) -> None:
     known, lost = stored(door), stored(door)
     (job,) = memory.jobs_of(lost[1])
     memory.spool.discard(job.id)
@@ -114,7 +112,7 @@ def test_what_is_not_here_fails_with_a_reason(door: RunningListener, memory: Sto
     assert len(information.ReferencedSOPSequence) == 1
 
 
-def test_the_largest_request_is_answered_whole(door: RunningListener) -> None:
+def test_the_largest_request_is_answered_whole(door: Door) -> None:
     known = stored(door)
     unknown = [(CR, f"1.2.3.{number}") for number in range(MOST_INSTANCES - 1)]
     with asking(door) as asker:
@@ -127,7 +125,7 @@ def test_the_largest_request_is_answered_whole(door: RunningListener) -> None:
 
 
 def test_a_sender_with_an_address_is_answered_once_its_request_is_durable(
-    listen: Listen, memory: Stores
+    listen: Listen, memory: Memory
 ) -> None:
     peer = CommitmentPeer(ae_title="KNOWN", host=LOOPBACK, port=free_port())
     with listen(commitment_peers=(peer,)) as door, asking(door, calling="KNOWN") as asker:
@@ -142,7 +140,7 @@ def test_a_sender_with_an_address_is_answered_once_its_request_is_durable(
         assert asker.events == []
 
 
-def test_a_sender_that_asks_without_end_is_told_to_wait(listen: Listen, memory: Stores) -> None:
+def test_a_sender_that_asks_without_end_is_told_to_wait(listen: Listen, memory: Memory) -> None:
     peer = CommitmentPeer(ae_title="EAGER", host=LOOPBACK, port=free_port())
     for number in range(MOST_OPEN):
         memory.ledger.commitment_requests.receive("EAGER", f"1.2.{number}", [])
@@ -202,7 +200,7 @@ NO_CLASS = {"sop_class": (0x0700, b"\0\0")}
     ],
 )
 def test_a_malformed_request_or_result_is_answered_with_a_failure(
-    door: RunningListener, encoded: bytes, data_set: bytes, status: int
+    door: Door, encoded: bytes, data_set: bytes, status: int
 ) -> None:
     with door.sender(((CLASS, EXPLICIT),)) as sender:
         for _ in range(2):
@@ -214,7 +212,7 @@ def test_a_malformed_request_or_result_is_answered_with_a_failure(
     door.require_working()
 
 
-def test_a_request_without_a_data_set_is_answered_with_a_failure(door: RunningListener) -> None:
+def test_a_request_without_a_data_set_is_answered_with_a_failure(door: Door) -> None:
     before = rejected()
     without = {"data_set": (0x0800, struct.pack("<H", 0x0101))}
     with door.sender(((CLASS, EXPLICIT),)) as sender:
@@ -225,7 +223,7 @@ def test_a_request_without_a_data_set_is_answered_with_a_failure(door: RunningLi
     assert rejected() == before + 1
 
 
-def test_what_a_context_is_not_for_ends_the_association(door: RunningListener) -> None:
+def test_what_a_context_is_not_for_ends_the_association(door: Door) -> None:
     def closed_upon(contexts: tuple[tuple[str, str], ...], say: Callable[[Scu], None]) -> bool:
         with door.sender(contexts) as sender:
             say(sender)
@@ -239,9 +237,7 @@ def test_what_a_context_is_not_for_ends_the_association(door: RunningListener) -
     door.require_working()
 
 
-def test_a_sender_that_vanishes_in_the_midst_of_a_request_leaves_nothing(
-    door: RunningListener,
-) -> None:
+def test_a_sender_that_vanishes_in_the_midst_of_a_request_leaves_nothing(door: Door) -> None:
     with door.sender(((CLASS, EXPLICIT),)) as sender:
         sender.send_fragments(1, command(0x0130, **ACTION), is_command=True)
         sender.send_fragments(1, bytes(1000), is_command=False, is_whole=False)
@@ -249,13 +245,13 @@ def test_a_sender_that_vanishes_in_the_midst_of_a_request_leaves_nothing(
     door.require_working()
 
 
-def test_an_answer_that_is_none_ends_the_association(door: RunningListener) -> None:
+def test_an_answer_that_is_none_ends_the_association(door: Door) -> None:
     with door.sender(((CLASS, EXPLICIT),)) as sender:
         sender.send_fragments(1, command(0x8100, **EVENT), is_command=True)
         assert sender.is_closed_upon()
 
 
-def test_a_request_holds_up_no_instance(door: RunningListener) -> None:
+def test_a_request_holds_up_no_instance(door: Door) -> None:
     """A sender in the midst of a long request keeps only its own association busy."""
     with door.sender(((CLASS, EXPLICIT),)) as sender:
         sender.send_fragments(1, command(0x0130, **ACTION), is_command=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from pydicom.dataset import Dataset
 from structlog.testing import capture_logs
-from support.listener import RunningListener, Stores, listening
+from support.listener import Door, Memory, listening
 from synthetic.objects import make_cr
 
 from service.storage.spool import Spool
@@ -56,9 +56,9 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
 
 
 @pytest.fixture
-def door(disk: Disk, tmp_path: Path) -> Iterator[RunningListener]:
+def door(disk: Disk, tmp_path: Path) -> Iterator[Door]:
     """A listener whose spool lies on the small disk, and whose ledger does not."""
-    memory = Stores(disk.folder, f"sqlite:///{tmp_path / 'ledger.sqlite3'}")
+    memory = Memory(disk.folder, f"sqlite:///{tmp_path / 'ledger.sqlite3'}")
     with listening(memory) as running:
         yield running
     memory.ledger.close()
@@ -72,14 +72,12 @@ def large() -> Dataset:
     return make_cr(rows=2048, columns=2048)
 
 
-def test_a_disk_that_fills_while_an_instance_comes_in_refuses_it(
-    door: RunningListener, disk: Disk
-) -> None:
+def test_a_disk_that_fills_while_an_instance_comes_in_refuses_it(door: Door, disk: Disk) -> None:
     free = disk.free_bytes()
     with capture_logs() as logs:
         assert door.store(large()) == OUT_OF_RESOURCES
-    assert door.stores.incoming() == []
-    assert door.stores.inbox() == []
+    assert door.memory.incoming() == []
+    assert door.memory.inbox() == []
     assert disk.free_bytes() == free
     assert [each["reason"] for each in logs if each["event"] == "instance_rejected"] == [
         "out-of-resources"
@@ -88,28 +86,26 @@ def test_a_disk_that_fills_while_an_instance_comes_in_refuses_it(
 
 
 def test_a_disk_that_is_full_to_the_last_byte_refuses_and_takes_again_when_there_is_room(
-    door: RunningListener, disk: Disk
+    door: Door, disk: Disk
 ) -> None:
     disk.fill()
     for _ in range(3):
         assert door.store(small()) == OUT_OF_RESOURCES
-    assert door.stores.incoming() == []
+    assert door.memory.incoming() == []
     disk.make_room()
     door.require_working()
 
 
 @pytest.mark.parametrize("room", [100, 4096, 8192])
-def test_a_disk_with_room_for_the_beginning_only_refuses(
-    door: RunningListener, disk: Disk, room: int
-) -> None:
+def test_a_disk_with_room_for_the_beginning_only_refuses(door: Door, disk: Disk, room: int) -> None:
     disk.fill(but=room)
     assert door.store(small()) == OUT_OF_RESOURCES
-    assert door.stores.incoming() == []
+    assert door.memory.incoming() == []
     disk.make_room()
     door.require_working()
 
 
-def test_an_association_goes_on_past_a_full_disk(door: RunningListener, disk: Disk) -> None:
+def test_an_association_goes_on_past_a_full_disk(door: Door, disk: Disk) -> None:
     first, second = small(), small()
     disk.fill()
     with ThreadPoolExecutor(4) as senders:
@@ -122,18 +118,16 @@ def test_an_association_goes_on_past_a_full_disk(door: RunningListener, disk: Di
 
 @pytest.mark.dcmtk
 def test_dcmtk_is_told_to_come_again(
-    door: RunningListener,
-    tmp_path: Path,
-    dcmtk_store: Callable[..., subprocess.CompletedProcess[str]],
+    door: Door, tmp_path: Path, dcmtk_store: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
     file = tmp_path / "large.dcm"
     large().save_as(file, enforce_file_format=True)
     done = dcmtk_store(door.port, "LOBAR", [file])
     assert "Refused: OutOfResources" in done.stdout + done.stderr
-    assert door.stores.incoming() == []
+    assert door.memory.incoming() == []
 
 
-def test_below_the_reserve_nothing_is_written_and_above_it_again(memory: Stores) -> None:
+def test_below_the_reserve_nothing_is_written_and_above_it_again(memory: Memory) -> None:
     free = memory.spool.free_bytes()
     full, ample = Spool(memory.spool.root, reserve_bytes=2 * free), memory.spool
     inbox = memory.inbox()

@@ -16,7 +16,7 @@ from pydicom.uid import (
     RLELossless,
 )
 from structlog.testing import capture_logs
-from support.listener import RunningListener, Stores, listening
+from support.listener import Door, Memory, listening
 from synthetic.objects import encode, make_cr
 
 from service.domain.job import Instance, JobState, Receipt, Source
@@ -32,7 +32,7 @@ class BrokenLedger:
     """A ledger whose tables refuse a job, or are not there at all, until mended."""
 
     def __init__(self, folder: Path) -> None:
-        self.stores = Stores(folder)
+        self.memory = Memory(folder)
         self._database = sqlite3.connect(folder / "ledger.sqlite3", isolation_level=None)
 
     @contextmanager
@@ -54,7 +54,7 @@ class BrokenLedger:
 
     def close(self) -> None:
         self._database.close()
-        self.stores.ledger.close()
+        self.memory.ledger.close()
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def broken(tmp_path: Path) -> Iterator[BrokenLedger]:
 
 
 @pytest.fixture
-def ingest(memory: Stores) -> Ingest:
+def ingest(memory: Memory) -> Ingest:
     return Ingest(memory.spool, memory.ledger, lambda: None)
 
 
@@ -73,7 +73,7 @@ def cr() -> Dataset:
     return make_cr(rows=16, columns=16)
 
 
-def arrive(memory: Stores, dataset: Dataset | None = None, content: bytes = b"") -> Path:
+def arrive(memory: Memory, dataset: Dataset | None = None, content: bytes = b"") -> Path:
     path = memory.spool.incoming / "upload"
     if dataset is None:
         path.write_bytes(content)
@@ -87,7 +87,7 @@ def sample(name: str, **labels: str) -> float:
 
 
 def test_an_uploaded_file_becomes_a_job_and_its_bytes_lie_in_the_inbox(
-    memory: Stores, ingest: Ingest
+    memory: Memory, ingest: Ingest
 ) -> None:
     dataset = encode(cr(), RLELossless)
     path = arrive(memory, dataset)
@@ -101,7 +101,7 @@ def test_an_uploaded_file_becomes_a_job_and_its_bytes_lie_in_the_inbox(
     assert memory.incoming() == []
 
 
-def test_the_same_instance_by_both_doors_is_one_job(memory: Stores, ingest: Ingest) -> None:
+def test_the_same_instance_by_both_doors_is_one_job(memory: Memory, ingest: Ingest) -> None:
     dataset = cr()
     with listening(memory) as door:
         assert door.store(dataset) == 0x0000
@@ -111,7 +111,7 @@ def test_the_same_instance_by_both_doors_is_one_job(memory: Stores, ingest: Inge
 
 
 def test_sending_an_instance_again_heals_a_job_whose_bytes_were_lost(
-    memory: Stores, ingest: Ingest
+    memory: Memory, ingest: Ingest
 ) -> None:
     dataset = cr()
     first = ingest.receive(arrive(memory, dataset), source=Source.UPLOAD)
@@ -137,7 +137,7 @@ def test_sending_an_instance_again_heals_a_job_whose_bytes_were_lost(
     ids=["nothing", "text", "PNG", "only a preamble", "PDF"],
 )
 def test_a_file_that_is_not_dicom_cannot_be_understood(
-    memory: Stores, ingest: Ingest, content: bytes
+    memory: Memory, ingest: Ingest, content: bytes
 ) -> None:
     outcome = ingest.receive(arrive(memory, content=content), source=Source.UPLOAD)
     assert outcome == Rejection(reason=Reason.UNDECODABLE, status=0xC000)
@@ -145,7 +145,7 @@ def test_a_file_that_is_not_dicom_cannot_be_understood(
 
 
 def test_a_file_whose_meta_says_another_instance_does_not_match(
-    memory: Stores, ingest: Ingest
+    memory: Memory, ingest: Ingest
 ) -> None:
     dataset = cr()
     path = arrive(memory, dataset)
@@ -156,7 +156,7 @@ def test_a_file_whose_meta_says_another_instance_does_not_match(
     assert outcome == Rejection(reason=Reason.SOP_INSTANCE_MISMATCH, status=0xA900)
 
 
-def test_a_command_is_held_against_the_file_before_its_meta(memory: Stores, ingest: Ingest) -> None:
+def test_a_command_is_held_against_the_file_before_its_meta(memory: Memory, ingest: Ingest) -> None:
     dataset = cr()
     command = StoreCommand(
         sop_class_uid=CTImageStorage, sop_instance_uid=str(dataset.SOPInstanceUID)
@@ -165,12 +165,12 @@ def test_a_command_is_held_against_the_file_before_its_meta(memory: Stores, inge
     assert outcome == Rejection(reason=Reason.SOP_CLASS_MISMATCH, status=0xA900)
 
 
-def test_a_file_that_is_not_there_is_refused(memory: Stores, ingest: Ingest) -> None:
+def test_a_file_that_is_not_there_is_refused(memory: Memory, ingest: Ingest) -> None:
     outcome = ingest.receive(memory.spool.incoming / "gone", source=Source.UPLOAD)
     assert outcome == Rejection(reason=Reason.OUT_OF_RESOURCES, status=OUT_OF_RESOURCES)
 
 
-def test_a_bomb_is_refused(memory: Stores) -> None:
+def test_a_bomb_is_refused(memory: Memory) -> None:
     dataset = encode(cr(), DeflatedExplicitVRLittleEndian)
     dataset.PixelData = bytes(1 << 20)
     careful = Ingest(memory.spool, memory.ledger, lambda: None, inflated_bytes=1 << 16)
@@ -178,7 +178,7 @@ def test_a_bomb_is_refused(memory: Stores) -> None:
     assert outcome == Rejection(reason=Reason.OUT_OF_RESOURCES, status=OUT_OF_RESOURCES)
 
 
-def test_what_was_received_repeated_and_rejected_is_counted(memory: Stores, ingest: Ingest) -> None:
+def test_what_was_received_repeated_and_rejected_is_counted(memory: Memory, ingest: Ingest) -> None:
     names = {
         "received": ("lobar_instances_received_total", {"source": "upload"}),
         "repeated": ("lobar_instances_repeated_total", {}),
@@ -201,12 +201,12 @@ def test_what_was_received_repeated_and_rejected_is_counted(memory: Stores, inge
 
 def test_a_ledger_that_refuses_leaves_nothing_and_is_asked_again(broken: BrokenLedger) -> None:
     dataset = cr()
-    with listening(broken.stores) as door:
+    with listening(broken.memory) as door:
         with broken.refusing(), capture_logs() as logs:
             assert [door.store(dataset) for _ in range(2)] == [OUT_OF_RESOURCES] * 2
-            assert broken.stores.inbox() == []
-            assert broken.stores.incoming() == []
-            assert door.notifications == []
+            assert broken.memory.inbox() == []
+            assert broken.memory.incoming() == []
+            assert door.rings == []
         assert [each["reason"] for each in logs if each["event"] == "instance_rejected"] == [
             "out-of-resources",
             "out-of-resources",
@@ -217,21 +217,21 @@ def test_a_ledger_that_refuses_leaves_nothing_and_is_asked_again(broken: BrokenL
 
 def test_while_the_ledger_is_silent_no_bytes_pile_up(broken: BrokenLedger) -> None:
     """What was spooled for it stays: a commit whose answer was lost would be a promise."""
-    with listening(broken.stores) as door:
+    with listening(broken.memory) as door:
         with broken.silent():
             for _ in range(5):
                 assert door.store(cr()) == OUT_OF_RESOURCES
-            assert len(broken.stores.inbox()) == 1
+            assert len(broken.memory.inbox()) == 1
         door.require_working()
-    known = broken.stores.ledger.jobs.exists
-    assert broken.stores.spool.sweep(known, older_than_seconds=-1) == 1
-    assert len(broken.stores.inbox()) == 1
+    known = broken.memory.ledger.jobs.exists
+    assert broken.memory.spool.sweep(known, older_than_seconds=-1) == 1
+    assert len(broken.memory.inbox()) == 1
 
 
 class LosesAnswers:
     """A ledger that commits and then fails to say so, as a network does that breaks."""
 
-    def __init__(self, memory: Stores) -> None:
+    def __init__(self, memory: Memory) -> None:
         self._ledger = memory.ledger
         self.jobs = self
         self.exists = memory.ledger.jobs.exists
@@ -241,7 +241,7 @@ class LosesAnswers:
         raise LedgerError("the connection was lost")
 
 
-def test_a_commit_whose_answer_was_lost_is_a_promise(memory: Stores) -> None:
+def test_a_commit_whose_answer_was_lost_is_a_promise(memory: Memory) -> None:
     dataset = cr()
     ingest = Ingest(memory.spool, LosesAnswers(memory), lambda: None)  # type: ignore[arg-type]
     outcome = ingest.receive(arrive(memory, dataset), source=Source.UPLOAD)
@@ -250,7 +250,7 @@ def test_a_commit_whose_answer_was_lost_is_a_promise(memory: Stores) -> None:
     assert memory.spool.inbox(job.id).is_file()
 
 
-def test_a_spool_whose_disk_fails_refuses(memory: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_spool_whose_disk_fails_refuses(memory: Memory, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(_descriptor: int) -> None:
         raise OSError(5, "Input/output error")
 
@@ -265,7 +265,7 @@ def test_a_spool_whose_disk_fails_refuses(memory: Stores, monkeypatch: pytest.Mo
         assert door.store(dataset) == 0x0000
 
 
-def test_uploads_may_be_of_any_sop_class(memory: Stores, ingest: Ingest) -> None:
+def test_uploads_may_be_of_any_sop_class(memory: Memory, ingest: Ingest) -> None:
     dataset = cr()
     dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = CTImageStorage
     assert dataset.file_meta.TransferSyntaxUID == ExplicitVRLittleEndian
@@ -273,8 +273,8 @@ def test_uploads_may_be_of_any_sop_class(memory: Stores, ingest: Ingest) -> None
     assert isinstance(receipt, Receipt)
 
 
-def test_a_door_that_is_drained_can_be_opened_again(memory: Stores) -> None:
+def test_a_door_that_is_drained_can_be_opened_again(memory: Memory) -> None:
     for _ in range(2):
         with listening(memory) as door:
-            assert isinstance(door, RunningListener)
+            assert isinstance(door, Door)
             door.require_working()

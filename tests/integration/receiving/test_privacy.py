@@ -7,10 +7,10 @@ from contextlib import AbstractContextManager
 import pytest
 from peers.raw_scu import data_set_bytes
 from structlog.testing import capture_logs
-from support.listener import CR, RunningListener
+from support.listener import CR, Door
 from synthetic.objects import make_cr
 
-Listen = Callable[..., AbstractContextManager[RunningListener]]
+Listen = Callable[..., AbstractContextManager[Door]]
 
 
 def test_the_log_tells_of_jobs_not_of_patients(
@@ -35,7 +35,7 @@ def test_the_log_tells_of_jobs_not_of_patients(
     ):
         assert secret not in everything
     received, *rejected = [each for each in logs if each["event"].startswith("instance_")]
-    (job,) = door.stores.jobs_of(dataset.SOPInstanceUID)
+    (job,) = door.memory.jobs_of(dataset.SOPInstanceUID)
     assert received["job_id"] == job.id
     assert [(each["reason"], each["status"]) for each in rejected] == [
         ("truncated", "0xC000"),

@@ -18,7 +18,7 @@ from pydicom.uid import (
     RLELossless,
 )
 from structlog.testing import capture_logs
-from support.listener import CR, RunningListener
+from support.listener import CR, Door
 from support.lobar_process import wait_for
 from synthetic.objects import encode, make_cr
 
@@ -29,13 +29,13 @@ PATHS = ["../../../../etc/passwd", "/etc/passwd", "1.2.3/../4", "C:\\windows"]
 
 
 @pytest.fixture(autouse=True)
-def _nothing_is_kept_and_the_service_goes_on(door: RunningListener) -> Iterator[None]:
-    inbox = door.stores.inbox()
-    received = door.stores.ledger.queries.job_counts().received
+def _nothing_is_kept_and_the_service_goes_on(door: Door) -> Iterator[None]:
+    inbox = door.memory.inbox()
+    received = door.memory.ledger.queries.job_counts().received
     yield
-    assert door.stores.inbox() == inbox
-    wait_for(lambda: door.stores.incoming() == [], seconds=10)  # a sender sees the abort first
-    assert door.stores.ledger.queries.job_counts().received == received
+    assert door.memory.inbox() == inbox
+    wait_for(lambda: door.memory.incoming() == [], seconds=10)  # a sender sees the abort first
+    assert door.memory.ledger.queries.job_counts().received == received
     door.require_working()
 
 
@@ -49,7 +49,7 @@ def without(keyword: str) -> Dataset:
     return dataset
 
 
-def store(door: RunningListener, dataset: Dataset, **said: str | None) -> int:
+def store(door: Door, dataset: Dataset, **said: str | None) -> int:
     """Store a data set under the identifiers of another command."""
     syntax = str(dataset.file_meta.TransferSyntaxUID)
     sop_class = said.get("sop_class", CR)
@@ -61,14 +61,12 @@ def store(door: RunningListener, dataset: Dataset, **said: str | None) -> int:
 @pytest.mark.parametrize(
     "keyword", ["SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"]
 )
-def test_an_instance_without_an_identifier_does_not_match(
-    door: RunningListener, keyword: str
-) -> None:
+def test_an_instance_without_an_identifier_does_not_match(door: Door, keyword: str) -> None:
     assert store(door, without(keyword)) == MISMATCH
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_a_path_in_the_place_of_a_uid_does_not_match(door: RunningListener, path: str) -> None:
+def test_a_path_in_the_place_of_a_uid_does_not_match(door: Door, path: str) -> None:
     sent = data_set_bytes(dataset := cr())
     uid = dataset.StudyInstanceUID.encode()
     sent = sent.replace(uid, path.encode().ljust(len(uid), b"/"))
@@ -76,13 +74,11 @@ def test_a_path_in_the_place_of_a_uid_does_not_match(door: RunningListener, path
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_a_path_in_the_place_of_the_commands_uid_does_not_match(
-    door: RunningListener, path: str
-) -> None:
+def test_a_path_in_the_place_of_the_commands_uid_does_not_match(door: Door, path: str) -> None:
     assert store(door, cr(), sop_instance=path) == MISMATCH
 
 
-def test_a_uid_of_65_characters_does_not_match(door: RunningListener) -> None:
+def test_a_uid_of_65_characters_does_not_match(door: Door) -> None:
     sent = data_set_bytes(dataset := cr())
     uid = dataset.SeriesInstanceUID.encode()
     uid += b"\0" * (len(uid) % 2)
@@ -93,46 +89,44 @@ def test_a_uid_of_65_characters_does_not_match(door: RunningListener) -> None:
 
 
 @pytest.mark.parametrize("uid", ["1.2.840.x", "1" * 66, "one", "1..2"])
-def test_a_commands_uid_that_is_none_does_not_match(door: RunningListener, uid: str) -> None:
+def test_a_commands_uid_that_is_none_does_not_match(door: Door, uid: str) -> None:
     assert store(door, cr(), sop_instance=uid) == MISMATCH
 
 
 @pytest.mark.parametrize("missing", ["sop_class", "sop_instance"])
-def test_a_command_without_an_identifier_is_answered(door: RunningListener, missing: str) -> None:
+def test_a_command_without_an_identifier_is_answered(door: Door, missing: str) -> None:
     assert store(door, cr(), **{missing: None}) == MISMATCH
 
 
-def test_another_sop_instance_than_the_commands_does_not_match(door: RunningListener) -> None:
+def test_another_sop_instance_than_the_commands_does_not_match(door: Door) -> None:
     assert store(door, cr(), sop_instance="1.2.3") == MISMATCH
 
 
-def test_another_sop_class_than_the_commands_does_not_match(door: RunningListener) -> None:
+def test_another_sop_class_than_the_commands_does_not_match(door: Door) -> None:
     dataset = cr()
     dataset.SOPClassUID = CTImageStorage
     assert store(door, dataset) == MISMATCH
 
 
-def test_a_class_that_was_not_negotiated_does_not_come_in_under_anothers_name(
-    door: RunningListener,
-) -> None:
+def test_a_class_that_was_not_negotiated_does_not_come_in_under_anothers_name(door: Door) -> None:
     dataset = cr()
     dataset.SOPClassUID = CTImageStorage
     assert store(door, dataset, sop_class=CTImageStorage) == MISMATCH
 
 
 @pytest.mark.parametrize("vr", [b"OB", b"SQ", b"PN", b"ZZ"])
-def test_a_needed_element_of_a_wrong_vr_does_not_match(door: RunningListener, vr: bytes) -> None:
+def test_a_needed_element_of_a_wrong_vr_does_not_match(door: Door, vr: bytes) -> None:
     sent = data_set_bytes(dataset := cr())
     at = sent.index(struct.pack("<HH", 0x0020, 0x000D))
     wrong = sent[: at + 4] + vr + sent[at + 6 :]
     assert door.store(dataset, wrong) in {MISMATCH, CANNOT_UNDERSTAND}
 
 
-def test_an_empty_data_set_cannot_be_understood(door: RunningListener) -> None:
+def test_an_empty_data_set_cannot_be_understood(door: Door) -> None:
     assert door.store(cr(), b"") == CANNOT_UNDERSTAND
 
 
-def test_a_store_without_a_data_set_cannot_be_understood(door: RunningListener) -> None:
+def test_a_store_without_a_data_set_cannot_be_understood(door: Door) -> None:
     with door.sender() as sender:
         sender.begin_store(CR, "1.2.3", has_data_set=False)
         assert sender.status() == CANNOT_UNDERSTAND
@@ -143,7 +137,7 @@ def test_a_store_without_a_data_set_cannot_be_understood(door: RunningListener) 
 @pytest.mark.parametrize(
     "syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian, DeflatedExplicitVRLittleEndian]
 )
-def test_garbage_cannot_be_understood(door: RunningListener, garbage: bytes, syntax: str) -> None:
+def test_garbage_cannot_be_understood(door: Door, garbage: bytes, syntax: str) -> None:
     with door.sender(((CR, syntax),)) as sender:
         assert sender.store(CR, "1.2.3", garbage) in {CANNOT_UNDERSTAND, MISMATCH}
 
@@ -159,22 +153,20 @@ def test_garbage_cannot_be_understood(door: RunningListener, garbage: bytes, syn
     ],
 )
 @pytest.mark.parametrize("part", [0.02, 0.5, 0.99])
-def test_a_truncated_instance_cannot_be_understood(
-    door: RunningListener, syntax: str, part: float
-) -> None:
+def test_a_truncated_instance_cannot_be_understood(door: Door, syntax: str, part: float) -> None:
     dataset = encode(make_cr(rows=64, columns=64), syntax)
     sent = data_set_bytes(dataset)
     assert door.store(dataset, sent[: int(len(sent) * part)]) == CANNOT_UNDERSTAND
 
 
-def test_sequences_nested_without_end_cannot_be_understood(door: RunningListener) -> None:
+def test_sequences_nested_without_end_cannot_be_understood(door: Door) -> None:
     sequence = struct.pack("<HH2s2xL", 0x0040, 0x0275, b"SQ", 0xFFFFFFFF)
     item = struct.pack("<HHL", 0xFFFE, 0xE000, 0xFFFFFFFF)
     assert door.store(cr(), (sequence + item) * 20_000) == CANNOT_UNDERSTAND
 
 
 def test_what_inflates_beyond_the_limit_is_refused(
-    listen: Callable[..., AbstractContextManager[RunningListener]],
+    listen: Callable[..., AbstractContextManager[Door]],
 ) -> None:
     dataset = encode(cr(), DeflatedExplicitVRLittleEndian)
     huge = copy.deepcopy(dataset)
@@ -187,15 +179,15 @@ def test_what_inflates_beyond_the_limit_is_refused(
 
 
 def test_what_is_larger_than_the_limit_is_refused(
-    listen: Callable[..., AbstractContextManager[RunningListener]],
+    listen: Callable[..., AbstractContextManager[Door]],
 ) -> None:
     dataset = make_cr(rows=512, columns=512)
     with listen(maximum_instance_bytes=1 << 18) as small:
         assert small.store(dataset) == OUT_OF_RESOURCES
-        assert small.stores.incoming() == []
+        assert small.memory.incoming() == []
 
 
-def test_a_rejection_on_an_association_does_not_end_it(door: RunningListener) -> None:
+def test_a_rejection_on_an_association_does_not_end_it(door: Door) -> None:
     with door.sender() as sender:
         for bad in (b"", b"GARBAGE ", data_set_bytes(without("StudyInstanceUID"))):
             assert sender.store(CR, "1.2.3", bad) != 0x0000
@@ -203,14 +195,14 @@ def test_a_rejection_on_an_association_does_not_end_it(door: RunningListener) ->
 
 
 def test_an_unexpected_error_is_answered_and_counted(
-    door: RunningListener, monkeypatch: pytest.MonkeyPatch
+    door: Door, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_args: object) -> None:
         raise RuntimeError("a fault of ours")
 
     dataset = cr()
     with monkeypatch.context() as patched, capture_logs() as logs:
-        patched.setattr(door.stores.spool, "accept", fail)
+        patched.setattr(door.memory.spool, "accept", fail)
         assert door.store(dataset) == 0x0110
     (event,) = [each for each in logs if each["event"] == "instance_rejected"]
     assert event["reason"] is Reason.INTERNAL_ERROR
@@ -224,35 +216,33 @@ def door_goes_on(sender: Sender) -> bool:
 @pytest.mark.parametrize(
     "field", [0x0010, 0x0020, 0x0021, 0x0100, 0x0130, 0x8001, 0x0FFF, 0x7777], ids=hex
 )
-def test_a_request_that_was_not_negotiated_ends_the_association(
-    door: RunningListener, field: int
-) -> None:
+def test_a_request_that_was_not_negotiated_ends_the_association(door: Door, field: int) -> None:
     with door.sender() as sender:
         command = command_set(CR, field, 1, has_data_set=False)
         sender.send_fragments(1, command, is_command=True)
         assert sender.is_closed_upon()
 
 
-def test_a_data_set_that_nobody_announced_ends_the_association(door: RunningListener) -> None:
+def test_a_data_set_that_nobody_announced_ends_the_association(door: Door) -> None:
     with door.sender() as sender:
         sender.send_fragments(1, data_set_bytes(cr()), is_command=False)
         assert sender.is_closed_upon()
 
 
-def test_a_command_within_a_data_set_ends_the_association(door: RunningListener) -> None:
+def test_a_command_within_a_data_set_ends_the_association(door: Door) -> None:
     with door.sender() as sender:
         sender.begin_store(CR, "1.2.3")
         sender.begin_store(CR, "1.2.4")
         assert sender.is_closed_upon()
 
 
-def test_a_context_that_was_not_accepted_ends_the_association(door: RunningListener) -> None:
+def test_a_context_that_was_not_accepted_ends_the_association(door: Door) -> None:
     with door.sender() as sender:
         sender.begin_store(CR, "1.2.3", context_id=99)
         assert sender.is_closed_upon()
 
 
-def test_a_data_set_under_another_context_ends_the_association(door: RunningListener) -> None:
+def test_a_data_set_under_another_context_ends_the_association(door: Door) -> None:
     contexts = ((CR, ExplicitVRLittleEndian), (CR, ImplicitVRLittleEndian))
     with door.sender(contexts) as sender:
         sender.begin_store(CR, "1.2.3", context_id=1)
@@ -260,14 +250,14 @@ def test_a_data_set_under_another_context_ends_the_association(door: RunningList
         assert sender.is_closed_upon()
 
 
-def test_a_command_without_end_ends_the_association(door: RunningListener) -> None:
+def test_a_command_without_end_ends_the_association(door: Door) -> None:
     with door.sender() as sender:
         sender.send_fragments(1, b"\0" * 100_000, is_command=True, is_whole=False)
         assert sender.is_closed_upon()
 
 
 @pytest.mark.parametrize("garbage", [b"", b"\xff", b"GARBAGE!" * 9, b"\0" * 64])
-def test_a_command_that_is_none_ends_the_association(door: RunningListener, garbage: bytes) -> None:
+def test_a_command_that_is_none_ends_the_association(door: Door, garbage: bytes) -> None:
     with door.sender() as sender:
         sender.send_fragments(1, garbage, is_command=True)
         assert sender.is_closed_upon()
@@ -283,7 +273,7 @@ def test_a_command_that_is_none_ends_the_association(door: RunningListener, garb
     ],
     ids=["half a header", "no room for the control header", "2 GiB", "longer than its PDU"],
 )
-def test_a_fragment_that_is_none_ends_the_association(door: RunningListener, body: bytes) -> None:
+def test_a_fragment_that_is_none_ends_the_association(door: Door, body: bytes) -> None:
     with door.sender() as sender:
         sender.say(struct.pack(">BxL", 4, len(body)) + body)
         assert sender.is_closed_upon()

@@ -24,7 +24,7 @@ from pydicom.uid import (
     JPEGBaseline8Bit,
 )
 from pynetdicom import AE
-from support.listener import CR, RunningListener
+from support.listener import CR, Door
 from synthetic.objects import encode, make_cr, make_dx, make_sc
 
 from service.dicom.implementation import IMPLEMENTATION_CLASS_UID
@@ -47,19 +47,19 @@ def saved(dataset: Dataset, folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("syntax", TRANSFER_SYNTAXES, ids=lambda uid: UID(uid).keyword)
-def test_every_transfer_syntax_is_kept_byte_for_byte(door: RunningListener, syntax: str) -> None:
+def test_every_transfer_syntax_is_kept_byte_for_byte(door: Door, syntax: str) -> None:
     dataset = in_syntax(syntax)
     sent = data_set_bytes(dataset)
     assert door.store(dataset) == 0x0000
     assert door.kept_data_set(dataset.SOPInstanceUID) == sent
-    (job,) = door.stores.jobs_of(dataset.SOPInstanceUID)
+    (job,) = door.memory.jobs_of(dataset.SOPInstanceUID)
     assert job.transfer_syntax_uid == syntax
     assert job.sha256 == hashlib.sha256(sent).hexdigest()
     assert job.size_bytes == len(sent)
 
 
 @pytest.mark.parametrize("sop_class", DEFAULT_SOP_CLASSES, ids=lambda uid: UID(uid).keyword)
-def test_every_sop_class_is_taken(door: RunningListener, sop_class: str) -> None:
+def test_every_sop_class_is_taken(door: Door, sop_class: str) -> None:
     dataset = make_dx(rows=16, columns=16)
     dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = UID(sop_class)
     assert door.store(dataset) == 0x0000
@@ -67,7 +67,7 @@ def test_every_sop_class_is_taken(door: RunningListener, sop_class: str) -> None
 
 @pytest.mark.dcmtk
 def test_dcmtk_stores_in_each_syntax_that_it_knows(
-    door: RunningListener,
+    door: Door,
     dcmtk_store: Callable[..., subprocess.CompletedProcess[str]],
     tmp_path: Path,
 ) -> None:
@@ -75,15 +75,15 @@ def test_dcmtk_stores_in_each_syntax_that_it_knows(
     done = dcmtk_store(door.port, "LOBAR", [saved(each, tmp_path) for each in sent])
     assert done.returncode == 0, done.stderr + done.stdout
     for dataset in sent:
-        (job,) = door.stores.jobs_of(dataset.SOPInstanceUID)
-        kept = pydicom.dcmread(door.stores.spool.inbox(job.id))
+        (job,) = door.memory.jobs_of(dataset.SOPInstanceUID)
+        kept = pydicom.dcmread(door.memory.spool.inbox(job.id))
         assert job.transfer_syntax_uid == dataset.file_meta.TransferSyntaxUID
         assert kept.PixelData == dataset.PixelData
         assert (kept.PatientID, kept.StudyInstanceUID) == ("TEST-1", dataset.StudyInstanceUID)
 
 
 @pytest.mark.dcmtk
-def test_dcmtk_echoes(door: RunningListener, program: Callable[[str], Path]) -> None:
+def test_dcmtk_echoes(door: Door, program: Callable[[str], Path]) -> None:
     arguments = ["--repeat", "3", "127.0.0.1", str(door.port)]
     done = subprocess.run([program("echoscu"), *arguments], check=False, capture_output=True)
     assert done.returncode == 0, done.stderr
@@ -91,7 +91,7 @@ def test_dcmtk_echoes(door: RunningListener, program: Callable[[str], Path]) -> 
 
 @pytest.mark.parametrize("syntax", UNKNOWN_TO_DCMTK, ids=lambda uid: uid.keyword)
 def test_pynetdicom_stores_what_dcmtk_does_not_know(
-    door: RunningListener, syntax: UID, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    door: Door, syntax: UID, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pynetdicom._config, "STORE_SEND_CHUNKED_DATASET", True)
     dataset = in_syntax(syntax)
@@ -104,22 +104,22 @@ def test_pynetdicom_stores_what_dcmtk_does_not_know(
     assert door.kept_data_set(dataset.SOPInstanceUID) == data_set_bytes(dataset)
 
 
-def test_what_is_kept_is_a_part_10_file_of_ours(door: RunningListener) -> None:
+def test_what_is_kept_is_a_part_10_file_of_ours(door: Door) -> None:
     dataset = make_cr(rows=16, columns=16)
     door.store(dataset)
-    (job,) = door.stores.jobs_of(dataset.SOPInstanceUID)
-    kept = pydicom.dcmread(door.stores.spool.inbox(job.id))
+    (job,) = door.memory.jobs_of(dataset.SOPInstanceUID)
+    kept = pydicom.dcmread(door.memory.spool.inbox(job.id))
     assert kept.file_meta.MediaStorageSOPClassUID == CR
     assert kept.file_meta.MediaStorageSOPInstanceUID == dataset.SOPInstanceUID
     assert kept.file_meta.ImplementationClassUID == IMPLEMENTATION_CLASS_UID
     assert kept == dataset
 
 
-def test_the_ledger_knows_what_came_from_whom(door: RunningListener) -> None:
+def test_the_ledger_knows_what_came_from_whom(door: Door) -> None:
     dataset = make_cr(rows=16, columns=16)
     with door.sender(calling="MODALITY 1") as sender:
         sender.store(CR, dataset.SOPInstanceUID, data_set_bytes(dataset))
-    (job,) = door.stores.jobs_of(dataset.SOPInstanceUID)
+    (job,) = door.memory.jobs_of(dataset.SOPInstanceUID)
     assert job.state is JobState.RECEIVED
     assert job.source is Source.DICOM
     assert job.calling_ae_title == "MODALITY 1"
@@ -128,7 +128,7 @@ def test_the_ledger_knows_what_came_from_whom(door: RunningListener) -> None:
 
 
 @pytest.mark.parametrize("fragment_bytes", [1, 2, 7, 511, 16378])
-def test_fragments_may_have_any_size(door: RunningListener, fragment_bytes: int) -> None:
+def test_fragments_may_have_any_size(door: Door, fragment_bytes: int) -> None:
     dataset = make_cr(rows=16, columns=16)
     sent = data_set_bytes(dataset)
     with door.sender() as sender:
@@ -137,7 +137,7 @@ def test_fragments_may_have_any_size(door: RunningListener, fragment_bytes: int)
     assert door.kept_data_set(dataset.SOPInstanceUID) == sent
 
 
-def test_a_pdu_may_hold_several_fragments_and_empty_ones(door: RunningListener) -> None:
+def test_a_pdu_may_hold_several_fragments_and_empty_ones(door: Door) -> None:
     dataset = make_cr(rows=16, columns=16)
     sent = data_set_bytes(dataset)
     with door.sender() as sender:
@@ -149,7 +149,7 @@ def test_a_pdu_may_hold_several_fragments_and_empty_ones(door: RunningListener) 
     assert door.kept_data_set(dataset.SOPInstanceUID) == sent
 
 
-def test_a_pdu_longer_than_was_agreed_is_read_all_the_same(door: RunningListener) -> None:
+def test_a_pdu_longer_than_was_agreed_is_read_all_the_same(door: Door) -> None:
     dataset = make_cr(rows=1024, columns=1024)
     sent = data_set_bytes(dataset)
     with door.sender() as sender:
@@ -159,12 +159,12 @@ def test_a_pdu_longer_than_was_agreed_is_read_all_the_same(door: RunningListener
     assert door.kept_data_set(dataset.SOPInstanceUID) == sent
 
 
-def test_the_agreed_pdu_is_the_one_that_was_configured(door: RunningListener) -> None:
+def test_the_agreed_pdu_is_the_one_that_was_configured(door: Door) -> None:
     with door.sender() as sender:
         assert sender.longest_pdu == 128 * 1024
 
 
-def test_many_instances_come_by_one_association(door: RunningListener) -> None:
+def test_many_instances_come_by_one_association(door: Door) -> None:
     datasets = [make_cr(rows=16, columns=16) for _ in range(10)]
     with door.sender() as sender:
         for each in datasets:
@@ -174,7 +174,7 @@ def test_many_instances_come_by_one_association(door: RunningListener) -> None:
         assert door.kept_data_set(each.SOPInstanceUID) == data_set_bytes(each)
 
 
-def test_associations_do_not_mix_their_bytes(door: RunningListener) -> None:
+def test_associations_do_not_mix_their_bytes(door: Door) -> None:
     datasets = [make_cr(rows=64 + number, columns=64) for number in range(12)]
     with ThreadPoolExecutor(6) as senders:
         assert set(senders.map(door.store, datasets)) == {0x0000}
@@ -182,40 +182,38 @@ def test_associations_do_not_mix_their_bytes(door: RunningListener) -> None:
         assert door.kept_data_set(each.SOPInstanceUID) == data_set_bytes(each)
 
 
-def test_the_bell_is_rung_once_for_each_new_instance(door: RunningListener) -> None:
-    before = len(door.notifications)
+def test_the_bell_is_rung_once_for_each_new_instance(door: Door) -> None:
+    before = len(door.rings)
     for _ in range(3):
         door.store(make_cr(rows=16, columns=16))
-    assert len(door.notifications) == before + 3
+    assert len(door.rings) == before + 3
 
 
-def test_the_same_instance_again_is_one_job_and_one_file(door: RunningListener) -> None:
+def test_the_same_instance_again_is_one_job_and_one_file(door: Door) -> None:
     dataset = make_cr(rows=16, columns=16)
     assert door.store(dataset) == 0x0000
-    inbox, rings = door.stores.inbox(), len(door.notifications)
+    inbox, rings = door.memory.inbox(), len(door.rings)
     assert door.store(dataset) == 0x0000
-    assert len(door.stores.jobs_of(dataset.SOPInstanceUID)) == 1
-    assert door.stores.inbox() == inbox
-    assert len(door.notifications) == rings
+    assert len(door.memory.jobs_of(dataset.SOPInstanceUID)) == 1
+    assert door.memory.inbox() == inbox
+    assert len(door.rings) == rings
 
 
-def test_the_same_instance_by_several_associations_at_once_is_one_job(
-    door: RunningListener,
-) -> None:
+def test_the_same_instance_by_several_associations_at_once_is_one_job(door: Door) -> None:
     dataset = make_cr(rows=16, columns=16)
-    inbox = door.stores.inbox()
+    inbox = door.memory.inbox()
     with ThreadPoolExecutor(6) as senders:
         assert set(senders.map(door.store, [dataset] * 12)) == {0x0000}
-    assert len(door.stores.jobs_of(dataset.SOPInstanceUID)) == 1
-    assert len(door.stores.inbox()) == len(inbox) + 1
+    assert len(door.memory.jobs_of(dataset.SOPInstanceUID)) == 1
+    assert len(door.memory.inbox()) == len(inbox) + 1
 
 
-def test_the_same_uid_with_other_bytes_is_a_job_of_its_own(door: RunningListener) -> None:
+def test_the_same_uid_with_other_bytes_is_a_job_of_its_own(door: Door) -> None:
     first = make_cr(rows=16, columns=16)
     second = copy.deepcopy(first)
     second.StudyDescription = "corrected"
     assert door.store(first) == door.store(second) == 0x0000
-    jobs = door.stores.jobs_of(first.SOPInstanceUID)
+    jobs = door.memory.jobs_of(first.SOPInstanceUID)
     assert len(jobs) == 2
     assert {job.corrects for job in jobs} > {None}
 
@@ -240,7 +238,7 @@ def tolerated() -> dict[str, Dataset]:
 
 
 @pytest.mark.parametrize("what", tolerated())
-def test_what_a_worker_will_judge_is_accepted_here(door: RunningListener, what: str) -> None:
+def test_what_a_worker_will_judge_is_accepted_here(door: Door, what: str) -> None:
     dataset = tolerated()[what]
     assert door.store(dataset) == 0x0000
     assert door.kept_data_set(dataset.SOPInstanceUID) == data_set_bytes(dataset)
@@ -270,7 +268,7 @@ CHARACTER_SETS = {
 
 
 @pytest.mark.parametrize("what", CHARACTER_SETS)
-def test_a_character_set_does_not_matter_however_broken(door: RunningListener, what: str) -> None:
+def test_a_character_set_does_not_matter_however_broken(door: Door, what: str) -> None:
     character_set, name = CHARACTER_SETS[what]
     dataset = make_cr(rows=16, columns=16)
     del dataset.SpecificCharacterSet, dataset.PatientName
@@ -295,7 +293,7 @@ def test_a_character_set_does_not_matter_however_broken(door: RunningListener, w
     ids=["a name of 200 letters", "no VR", "a wrong VR", "an unknown VR", "no date", "no age"],
 )
 def test_a_wrong_value_in_an_element_that_nobody_asks_for_is_kept(
-    door: RunningListener, element: bytes
+    door: Door, element: bytes
 ) -> None:
     dataset = make_cr(rows=16, columns=16)
     del dataset.PatientName, dataset.PatientBirthDate
@@ -304,7 +302,7 @@ def test_a_wrong_value_in_an_element_that_nobody_asks_for_is_kept(
     assert door.kept_data_set(dataset.SOPInstanceUID) == sent
 
 
-def test_a_uid_with_a_leading_zero_is_kept(door: RunningListener) -> None:
+def test_a_uid_with_a_leading_zero_is_kept(door: Door) -> None:
     dataset = make_cr(rows=16, columns=16)
     sent = data_set_bytes(dataset)
     uid = dataset.StudyInstanceUID.encode()
@@ -312,7 +310,7 @@ def test_a_uid_with_a_leading_zero_is_kept(door: RunningListener) -> None:
     assert door.store(dataset, sent) == 0x0000
 
 
-def test_a_sender_whose_pdus_are_tiny_is_answered_in_fragments(door: RunningListener) -> None:
+def test_a_sender_whose_pdus_are_tiny_is_answered_in_fragments(door: Door) -> None:
     dataset = make_cr(rows=16, columns=16)
     entity = AE("TEST")
     entity.maximum_pdu_size = 64
@@ -322,7 +320,7 @@ def test_a_sender_whose_pdus_are_tiny_is_answered_in_fragments(door: RunningList
     association.release()
 
 
-def test_releasing_ends_an_association_and_leaves_the_door_open(door: RunningListener) -> None:
+def test_releasing_ends_an_association_and_leaves_the_door_open(door: Door) -> None:
     for _ in range(3):
         with Sender(door.port) as sender:
             assert sender.echo() == 0x0000

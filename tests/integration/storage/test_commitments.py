@@ -263,6 +263,22 @@ def test_the_requests_of_a_dead_worker_are_due_at_once(ledger: Ledger) -> None:
     assert (again.id, again.attempt) == (leased.id, 2)
 
 
+def test_a_stale_worker_does_not_close_another_request_with_the_same_row_id(
+    ledger: Ledger,
+) -> None:
+    ledger.commitment_requests.receive("MODALITY", "1.2.1", [A])
+    (stale,) = ledger.commitment_requests.lease("slow/", 9, lease_seconds=60)
+    ledger.commitment_requests.give_up(stale)
+    ledger.commitment_requests.receive("MODALITY", "1.2.2", [A])
+    (fresh,) = ledger.commitment_requests.lease("fast/", 9, lease_seconds=60)
+    assert fresh.attempt == stale.attempt
+    with pytest.raises(StaleLeaseError):
+        ledger.commitment_requests.give_up(stale)
+    assert ledger.queries.due().oldest_answer_at is not None
+    ledger.commitment_requests.give_up(fresh)
+    assert ledger.queries.due().oldest_answer_at is None
+
+
 def test_the_same_request_by_many_associations_at_once_is_one(ledger: Ledger) -> None:
     with ThreadPoolExecutor(6) as associations:
         list(

@@ -1,4 +1,4 @@
-"""Alembic's way in: the connection is handed over by `service.storage.ledger.database`."""
+"""Alembic's entry point; `service.storage.ledger.database` passes the connection."""
 
 from alembic import context
 

@@ -12,7 +12,7 @@ from PIL import Image
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import SecondaryCaptureImageStorage
-from support.inference_worker import Pixels, StandInPredictor, StandInPrepared
+from support.inference_worker import Pixels, StandInModelInput, StandInPredictor
 from synthetic.objects import make_cr
 from synthetic.pictures import chest
 from synthetic.report_sources import MODEL
@@ -37,7 +37,7 @@ SETTINGS = Settings()
 class PicturePredictor(StandInPredictor):
     """The stand-in, for pictures too: the real one is given both."""
 
-    def read(self, path: Path) -> StandInPrepared:
+    def read(self, path: Path) -> StandInModelInput:
         if path.suffix in {".png", ".jpeg"}:
             return super().read(saved(path.with_suffix(".wrapped"), wrap(path)))
         return super().read(path)

@@ -13,7 +13,7 @@ ROW_NUMBER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
 def upgrade() -> None:
-    """Create the tables, and keep the trace append-only by the database itself."""
+    """Create the tables, and triggers that keep the trace append-only."""
     _jobs()
     _outputs()
     _deliveries()
@@ -45,7 +45,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Remove everything."""
+    """Drop all tables."""
     for name in ("heartbeats", "tallies", "breakers", "events", "deliveries", "outputs", "jobs"):
         op.drop_table(name)
     if op.get_bind().dialect.name == "postgresql":
@@ -160,7 +160,7 @@ def _events() -> None:
 
 
 def _append_only(dialect: str) -> list[str]:
-    """Refuse a change of an event; only retention removes it, together with its job."""
+    """Build the triggers that reject changes of an event; it is deleted only with its job."""
     if dialect == "sqlite":
         return [
             (

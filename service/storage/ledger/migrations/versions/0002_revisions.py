@@ -1,4 +1,4 @@
-"""Reports that take each other's place, and reports of instances that were not analysed."""
+"""Reports that replace each other, and reports of instances that were not analysed."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -13,7 +13,7 @@ ROW_NUMBER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
 def upgrade() -> None:
-    """Add the revisions, and when and with which refusal a job was analysed."""
+    """Add the revisions, and the columns `asked_at` and `refusal` of jobs."""
     with op.batch_alter_table("jobs") as jobs:
         jobs.add_column(sa.Column("asked_at", sa.Double(), nullable=True))
         jobs.add_column(sa.Column("refusal", sa.String(64), nullable=True))
@@ -43,7 +43,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Remove them."""
+    """Drop them."""
     op.drop_table("revisions")
     with op.batch_alter_table("jobs") as jobs:
         jobs.drop_column("refusal")

@@ -1,4 +1,4 @@
-"""Storage commitment: what destinations are asked for, and what senders ask of us."""
+"""Storage commitment: requested of destinations, and by senders."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -62,7 +62,7 @@ def _requests() -> None:
 
 
 def downgrade() -> None:
-    """Remove them; what awaits commitment counts as delivered, as it did before."""
+    """Drop them; deliveries that await commitment count as delivered, as they did before."""
     op.drop_table("requests")
     op.drop_table("transactions")
     op.drop_index("ix_deliveries_sent_sop_instance_uid", "deliveries")
