@@ -251,11 +251,11 @@ def test_check_says_of_a_dead_destination_that_it_is_dead(lobar: Run) -> None:
     done = lobar("check", LOBAR_DESTINATIONS=json.dumps([destination]), LOBAR_DICMO__PORT="1")
     assert done.returncode == 1
     marks = {line.split("  ")[1].strip(): line.split()[0] for line in lines_of(done.stdout)}
-    assert (marks["destination pacs"], marks["LOBAR_DICMO__PORT"]) == ("wrong", "note")
-    assert marks["bundle"] == marks["ledger"] == marks["state directory"] == "well"
+    assert (marks["destination pacs"], marks["LOBAR_DICMO__PORT"]) == ("error", "note")
+    assert marks["bundle"] == marks["ledger"] == marks["state directory"] == "ok"
     assert f"PACS at 127.0.0.1:{port} does not answer: no connection." in done.stdout
-    assert "1 wrong." in done.stdout
+    assert "1 error." in done.stdout
 
 
 def lines_of(text: str) -> list[str]:
-    return [line for line in text.splitlines() if line.startswith(("well ", "note ", "wrong "))]
+    return [line for line in text.splitlines() if line.startswith(("ok ", "note ", "error "))]
