@@ -67,12 +67,10 @@ def test_a_program_is_told_every_number_in_one_line(
 
 
 @pytest.mark.usefixtures("jobs")
-def test_a_person_is_told_the_same_in_tables(
-    house: House, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_person_gets_the_same_in_tables(house: House, capsys: pytest.CaptureFixture[str]) -> None:
     print_status(house.ledger, as_json=False)
     told = capsys.readouterr().out
-    for words in ("parked: report-failed", "received in all", "balance (0 is right)", "pacs"):
+    for words in ("parked: report-failed", "received in all", "balance (must be 0)", "pacs"):
         assert words in told
     rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in told.splitlines()]
     assert ["received in all", "4"] in rows

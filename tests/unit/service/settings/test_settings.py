@@ -186,7 +186,7 @@ def test_sop_classes_are_named_by_uid_or_keyword(variables: Variables) -> None:
         ("LOBAR_DESTINATIONS", json.dumps([{**PACS, "host": ".."}]), "destinations.0.host: "),
         ("LOBAR_DESTINATIONS", json.dumps([PACS, PACS]), "destinations: two have the name 'pacs'"),
         ("LOBAR_DESTINATIONS", '["pacs"]', "destinations.0: "),
-        ("LOBAR_DESTINATIONS", json.dumps([{**PACS, **WEB}]), "destinations.0.ae_title: is no"),
+        ("LOBAR_DESTINATIONS", json.dumps([{**PACS, **WEB}]), "destinations.0.ae_title: unknown"),
     ],
 )
 def test_a_value_that_cannot_be_used_is_named_in_one_line(
