@@ -1,6 +1,6 @@
 """A synthetic picture that resembles a chest: smooth, so that lossy codecs work well.
 
-Only sums, products and quotients are used, which round the same on every processor. So the pixels are
+Only sums, products and quotients are used, rounded the same on every processor. So the pixels are
 the same everywhere, and the HTJ2K codestreams beside this module remain those of this picture.
 """
 

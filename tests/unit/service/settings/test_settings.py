@@ -1,4 +1,4 @@
-"""What an operator may write, where, and what a mistake is answered with."""
+"""Tests of the settings: their values, their sources, and the explanation of each fault."""
 
 import json
 import os
@@ -29,7 +29,7 @@ WEB = {"name": "web", "url": "https://pacs.example.org/dicom-web"}
 
 @pytest.fixture(autouse=True)
 def variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Variables:
-    """Set variables; there are none of Lobar's before, and no lobar.toml here."""
+    """Set variables, in an environment without Lobar's variables and without a lobar.toml."""
     monkeypatch.chdir(tmp_path)
     for name in list(os.environ):  # noqa: TID251 -- the tests' own
         if name.upper().startswith("LOBAR_"):
@@ -235,7 +235,7 @@ def test_a_web_destination_that_cannot_be_used_is_explained_without_its_token(
 @pytest.mark.parametrize(
     "url", ["http://127.0.0.1:8042/dicom-web", "http://localhost", "http://[::1]:80/", "https://h"]
 )
-def test_a_bearer_token_is_allowed_where_nobody_can_read_it_on_the_way(
+def test_a_bearer_token_is_allowed_where_it_cannot_be_read_in_transit(
     variables: Variables, url: str
 ) -> None:
     variables(LOBAR_DESTINATIONS=json.dumps([{**WEB, "url": url, "bearer_token": "secret"}]))
@@ -282,7 +282,7 @@ def test_a_configuration_may_lie_anywhere(variables: Variables, tmp_path: Path) 
     assert read_settings().dicom.port == 105
 
 
-def test_an_unknown_variable_of_ours_is_told_and_another_programs_is_not(
+def test_an_unknown_variable_of_lobar_is_listed_and_another_programs_is_not(
     variables: Variables,
 ) -> None:
     variables(LOBAR_DICMO__PORT="1", LOBAR_PORT="2", LOBARD_PORT="3", LOBAR_WEB__PORT="4")
