@@ -1,1 +1,1 @@
-"""What an operator asks for: status, check, requeue."""
+"""Commands of an operator: status, check, requeue."""

@@ -1,4 +1,4 @@
-"""Says in plain words what is wrong with a configuration, before it costs an image."""
+"""Check a configuration before it is used, and explain each fault."""
 
 import os
 import shutil
@@ -22,6 +22,8 @@ from service.settings.exposure import destination_notice, listener_fault, web_fa
 from service.settings.loopback import is_loopback
 from service.storage.opening import open_ledger, open_spool
 
+_NOTE, _ERROR = 1, 2  # see `CheckResult.severity`
+
 
 def run_check(
     settings: Settings,
@@ -29,38 +31,46 @@ def run_check(
     echo: Callable[[Settings, Destination], str],
     load_bundle: Callable[[Settings], Iterable[CheckResult]],
 ) -> int:
-    """Ask every question, print the answers, and give the exit status: 1 if anything is wrong.
+    """Run every check, print the results, and return the exit status: 1 if there is any error.
 
-    `echo` asks a destination whether it is there and gives a sentence, or raises an
-    `ExplainedError` with what to do.
-    `load_bundle` loads the bundle, tries it, and gives all that it found.
+    Args:
+        settings: the configuration to check.
+        echo: sends an echo to a destination and returns a sentence for the result; raises an
+            `ExplainedError` that says what to do.
+        load_bundle: loads the bundle, runs it on generated radiographs, and returns the results.
     """
     console = Console(highlight=False)
-    marks = ("[green]well [/green]", "[yellow]note [/yellow]", "[red]wrong[/red]")
-    wrong = 0
-    for finding in questions(settings, echo=echo, load_bundle=load_bundle):
-        console.print(f"{marks[finding.severity]}  [bold]{finding.subject}[/bold]", end="  ")
-        console.print(finding.message, markup=False, soft_wrap=True)
-        wrong += finding.severity == 2  # noqa: PLR2004 -- see Finding
-    console.print("Nothing is wrong." if not wrong else f"{wrong} wrong.")
-    return 1 if wrong else 0
+    marks = ("[green]ok   [/green]", "[yellow]note [/yellow]", "[red]error[/red]")
+    errors = 0
+    for result in checks(settings, echo=echo, load_bundle=load_bundle):
+        console.print(f"{marks[result.severity]}  [bold]{result.subject}[/bold]", end="  ")
+        console.print(result.message, markup=False, soft_wrap=True)
+        errors += result.severity == _ERROR
+    console.print(_summary(errors))
+    return 1 if errors else 0
 
 
-def questions(
+def _summary(errors: int) -> str:
+    if not errors:
+        return "No errors."
+    return "1 error." if errors == 1 else f"{errors} errors."
+
+
+def checks(
     settings: Settings,
     *,
     echo: Callable[[Settings, Destination], str],
     load_bundle: Callable[[Settings], Iterable[CheckResult]],
 ) -> Iterator[CheckResult]:
-    """Ask the cheap questions first, and the ones that reach out last."""
+    """Run the cheap checks first, and those that use the network last."""
     yield CheckResult(
         subject="configuration", message=f"read from {config_file() or 'the environment alone'}"
     )
     for name in unknown_variables():
         yield CheckResult(
             subject=name,
-            message="is no setting of Lobar's: is it misspelt? It has no effect.",
-            severity=1,
+            message="unknown setting (misspelled?); it has no effect",
+            severity=_NOTE,
         )
     yield from _listener(settings)
     yield from _web(settings)
@@ -71,26 +81,28 @@ def questions(
     if not settings.destinations:
         yield CheckResult(
             subject="destinations",
-            message="none is configured: reports are made and parked. Set destinations "
+            message="none is configured: each job is parked after its report. Set destinations "
             "(LOBAR_DESTINATIONS).",
-            severity=1,
+            severity=_NOTE,
         )
     for destination in settings.destinations:
         notice = destination_notice(destination)
         if notice is not None:
-            yield CheckResult(subject=f"way to {destination.name}", message=notice, severity=1)
-        if is_unheard(settings, destination):
+            yield CheckResult(
+                subject=f"connection to {destination.name}", message=notice, severity=_NOTE
+            )
+        if is_result_rejected(settings, destination):
             yield CheckResult(
                 subject=f"commitment of {destination.name}",
                 message="its AE title is not in dicom.allowed_calling_ae_titles: the listener "
                 "rejects its results, unless they come on the association of the request.",
-                severity=1,
+                severity=_NOTE,
             )
         yield _explained(f"destination {destination.name}", partial(echo, settings, destination))
 
 
-def is_unheard(settings: Settings, destination: Destination) -> bool:
-    """Tell whether a destination that is to commit itself may not associate to say so."""
+def is_result_rejected(settings: Settings, destination: Destination) -> bool:
+    """Return whether the listener would reject the associations with a destination's results."""
     listed = settings.dicom.allowed_calling_ae_titles
     return (
         isinstance(destination, DimseDestination)
@@ -101,18 +113,18 @@ def is_unheard(settings: Settings, destination: Destination) -> bool:
     )
 
 
-def _explained(subject: str, question: Callable[[], str]) -> CheckResult:
+def _explained(subject: str, check: Callable[[], str]) -> CheckResult:
     try:
-        return CheckResult(subject=subject, message=question())
+        return CheckResult(subject=subject, message=check())
     except (ExplainedError, OSError, RedisError) as exc:
-        return CheckResult(subject=subject, message=str(exc), severity=2)
+        return CheckResult(subject=subject, message=str(exc), severity=_ERROR)
 
 
-def _bundle(question: Callable[[], Iterable[CheckResult]]) -> list[CheckResult]:
+def _bundle(check: Callable[[], Iterable[CheckResult]]) -> list[CheckResult]:
     try:
-        return list(question())
-    except (ExplainedError, OSError) as exc:  # it is tried on files in a temporary folder
-        return [CheckResult(subject="bundle", message=str(exc), severity=2)]
+        return list(check())
+    except (ExplainedError, OSError) as exc:  # it is run on files in a temporary folder
+        return [CheckResult(subject="bundle", message=str(exc), severity=_ERROR)]
 
 
 def _listener(settings: Settings) -> Iterator[CheckResult]:
@@ -120,25 +132,25 @@ def _listener(settings: Settings) -> Iterator[CheckResult]:
     where = f"{dicom.ae_title} on {dicom.host}:{dicom.port}"
     fault = listener_fault(dicom)
     if fault is not None:
-        yield CheckResult(subject="listener", message=fault, severity=2)
+        yield CheckResult(subject="listener", message=fault, severity=_ERROR)
     elif dicom.allowed_calling_ae_titles:
         listed = ", ".join(dicom.allowed_calling_ae_titles)
         yield CheckResult(subject="listener", message=f"{where}, for {listed}")
     elif is_loopback(dicom.host):
-        yield CheckResult(subject="listener", message=f"{where}, for anyone on this machine")
+        yield CheckResult(subject="listener", message=f"{where}, for any sender on this machine")
     else:
-        yield CheckResult(subject="listener", message=f"{where}, for anyone at all", severity=1)
+        yield CheckResult(subject="listener", message=f"{where}, for any sender", severity=_NOTE)
 
 
 def _web(settings: Settings) -> Iterator[CheckResult]:
     where = f"http://{settings.web.host}:{settings.web.port}"
     fault = web_fault(settings.web)
     if fault is not None:
-        yield CheckResult(subject="web", message=fault, severity=2)
+        yield CheckResult(subject="web", message=fault, severity=_ERROR)
     elif is_loopback(settings.web.host):
         yield CheckResult(subject="web", message=where)
     else:
-        yield CheckResult(subject="web", message=f"{where}, without a sign-in", severity=1)
+        yield CheckResult(subject="web", message=f"{where}, without a sign-in", severity=_NOTE)
 
 
 def _spool(settings: Settings) -> str:

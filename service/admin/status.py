@@ -1,4 +1,4 @@
-"""What the command tells a person, or a program, about the ledger."""
+"""Print the contents of the ledger: for a person as tables, for a program as JSON."""
 
 import json
 from dataclasses import asdict
@@ -22,7 +22,7 @@ from service.web.schemas import (
 
 
 def print_status(ledger: Ledger, *, as_json: bool) -> None:
-    """Print how many jobs stand where, what is due, and which parts live."""
+    """Print the number of jobs in each state, the work that is due, and the running parts."""
     job_counts, due = ledger.queries.job_counts(), ledger.queries.due()
     parts = ledger.heartbeats.alive(FRESH_SECONDS)
     deliveries = ledger.queries.delivery_counts()
@@ -50,7 +50,7 @@ def print_status(ledger: Ledger, *, as_json: bool) -> None:
     for reason, count in sorted(job_counts.parked_by_reason.items()):
         jobs.add_row(f"  parked: {reason}", str(count))
     jobs.add_row("received in all", str(job_counts.received))
-    jobs.add_row("balance (0 is right)", str(job_counts.balance))
+    jobs.add_row("balance (must be 0)", str(job_counts.balance))
     console.print(jobs)
     waiting = Table("for", "due now", title="Due", title_justify="left")
     waiting.add_row("prediction", str(due.infer))
@@ -65,14 +65,14 @@ def print_status(ledger: Ledger, *, as_json: bool) -> None:
     for name in sorted({name for name, _ in deliveries}):
         sent.add_row(name, *(str(deliveries.get((name, state), 0)) for state in DeliveryState))
     console.print(sent)
-    alive = Table("part", "ready", "last sign of life", title="Parts", title_justify="left")
+    alive = Table("part", "ready", "last heartbeat", title="Parts", title_justify="left")
     for part in parts:
         alive.add_row(part.role, "yes" if part.ready else "no", _time(part.at))
     console.print(alive)
 
 
 def print_trace(ledger: Ledger, text: str, *, as_json: bool) -> bool:
-    """Print all that happened to the jobs that a text names; False when it names none."""
+    """Print the trace of each job that an id or UID names; return False when there is none."""
     jobs = ledger.queries.find(text, EVERYTHING)
     for job in jobs:
         if as_json:
@@ -114,4 +114,4 @@ def _time(at: float) -> str:
 
 
 def _print_json(facts: dict[str, Any]) -> None:
-    print(json.dumps(facts))  # noqa: T201 -- one object a line, for programs
+    print(json.dumps(facts))  # noqa: T201 -- one object per line, for programs

@@ -1,1 +1,1 @@
-"""DICOM at the byte and data set level: reading headers, statuses, SOP classes, UIDs."""
+"""DICOM at the level of bytes and data sets: header readers, statuses, SOP classes, UIDs."""

@@ -1,7 +1,7 @@
-"""Who Lobar is on the wire and in its objects, and how it knows its own results again.
+"""Lobar's identity on the network and in its objects, by which it recognises its own results.
 
 The implementation class UID is derived from a UUID (PS3.5 B.2), so it needs no registered root.
-It never changes: the mark must be known again in an object that another release wrote years ago.
+It never changes, so that objects written by earlier releases are recognised too.
 """
 
 import contextlib
@@ -22,15 +22,18 @@ _CONTRIBUTING_EQUIPMENT_SEQUENCE: Final = 0x0018A001
 
 
 def is_own_result(header: Dataset) -> bool:
-    """Say whether Lobar made this: `header` is an instance's data set or its file meta information.
+    """Return whether Lobar created an instance.
 
-    A data set is known by Instance Creator UID or by Contributing Equipment: both survive a PACS
-    that stores and forwards it. A file meta information only names who wrote that file. For bytes
-    that our listener spooled that is Lobar itself, so ask this of a file meta information only
-    when it came from elsewhere. Never raises, whatever the header holds.
+    A data set is recognised by its Instance Creator UID or Contributing Equipment: both survive a
+    PACS that stores and forwards it. File meta information names only the writer of the file, which
+    for bytes that our listener spooled is Lobar itself: pass it only for files from elsewhere.
+    Never raises, whatever the header holds.
+
+    Args:
+        header: an instance's data set or its file meta information.
     """
     for bears_mark in (_names_our_implementation, _lists_our_equipment):
-        with contextlib.suppress(Exception):  # what cannot be decoded is not our mark
+        with contextlib.suppress(Exception):  # what cannot be decoded is not ours
             if bears_mark(header):
                 return True
     return False

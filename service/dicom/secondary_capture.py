@@ -1,8 +1,8 @@
-"""A PNG or JPEG as the DICOM instance it should have been: Secondary Capture, uncompressed.
+"""Convert a PNG or JPEG to an uncompressed Secondary Capture instance.
 
 The pixels are the luminance that the bundle reads from the same picture, value for value, so that
-a picture sent in through the web and one given to the bundle directly get the same probability.
-Everything else follows from the bytes alone: the same picture is the same instance for ever.
+an uploaded picture and one given to the bundle directly get the same probability. Everything else
+is derived from the bytes alone: the same picture always becomes the same instance.
 """
 
 import hashlib
@@ -26,23 +26,23 @@ from service.dicom.implementation import (
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 
 LARGEST_PIXELS: Final = 100_000_000  # a 43 by 43 cm detector at 0.05 mm has 74 million
-SNIFFED_BYTES: Final = 132  # what `kind_of` wants to see
+SNIFFED_BYTES: Final = 132  # what `kind_of` needs
 
 _PNG: Final = b"\x89PNG\r\n\x1a\n"
 _JPEG: Final = b"\xff\xd8\xff"
 _FIRST_GROUPS: Final = (b"\x02\x00", b"\x08\x00")  # DICOM without its preamble, little endian
 _NAMESPACE: Final = uuid.UUID("6f1d6b0e-6a3c-5b70-9d53-0c1c1b0a7c11")
-_SIXTEEN_BIT: Final = 0xFFFF
+_LARGEST_16_BIT_VALUE: Final = 0xFFFF
 
 Image.MAX_IMAGE_PIXELS = LARGEST_PIXELS  # beyond it Pillow warns, beyond twice it raises
 
 
 class PictureError(Exception):
-    """The picture cannot become an instance; the message says why in one line."""
+    """The picture cannot be converted; the message says why in one line."""
 
 
 def kind_of(first_bytes: bytes) -> Literal["dicom", "png", "jpeg"] | None:
-    """Tell from its first `SNIFFED_BYTES` bytes what was sent; a name or media type may lie."""
+    """Detect the kind of a file by its first `SNIFFED_BYTES` bytes; a stated type may be wrong."""
     if first_bytes[128:132] == b"DICM" or first_bytes.startswith(_FIRST_GROUPS):
         return "dicom"
     if first_bytes.startswith(_PNG):
@@ -51,10 +51,10 @@ def kind_of(first_bytes: bytes) -> Literal["dicom", "png", "jpeg"] | None:
 
 
 def wrap(picture: Path | bytes) -> Dataset:
-    """Give a PNG or JPEG as a Secondary Capture instance (PS3.3 A.8.1) with file meta information.
+    """Build a Secondary Capture instance (PS3.3 A.8.1) with file meta information.
 
     MONOCHROME2 of 8 bits, or 16 where the picture has as many; upright after its EXIF orientation.
-    There is nothing about a patient in it but a made-up Patient ID.
+    It holds nothing about a patient except a generated Patient ID.
 
     Raises:
         PictureError: neither PNG nor JPEG, broken, animated, or larger than `LARGEST_PIXELS`.
@@ -96,9 +96,9 @@ def _decode(content: bytes) -> Pixels:
 
 
 def _grey(image: Image.Image) -> Pixels:
-    """Do to colours what the bundle does: transparency on black, then ITU-R 601-2 luma."""
+    """Convert to grey as the bundle does: transparency on black, then ITU-R 601-2 luma."""
     if image.mode.startswith("I"):  # grey of more than 8 bits
-        return np.asarray(np.clip(np.asarray(image), 0, _SIXTEEN_BIT), dtype=np.uint16)
+        return np.asarray(np.clip(np.asarray(image), 0, _LARGEST_16_BIT_VALUE), dtype=np.uint16)
     if image.mode in {"LA", "PA", "RGBA", "La", "RGBa"} or "transparency" in image.info:
         black = Image.new("RGBA", image.size, (0, 0, 0, 255))
         image = Image.alpha_composite(black, image.convert("RGBA")).convert("RGB")
@@ -106,14 +106,14 @@ def _grey(image: Image.Image) -> Pixels:
 
 
 def _header(digest: str) -> Dataset:
-    """Fill every module of PS3.3 table A.8-1 that must be there, but the pixels."""
+    """Build every mandatory module of PS3.3 table A.8-1 except the pixels."""
     instance = Dataset()
     instance.SOPClassUID = SecondaryCaptureImageStorage
     instance.SOPInstanceUID = _uid("instance", digest)
     instance.SeriesInstanceUID = _uid("series", digest)
     instance.StudyInstanceUID = _uid("study", digest)
     instance.PatientName = "UPLOADED^PICTURE"
-    instance.PatientID = f"UPLOAD-{digest[:16]}"  # an empty one would make all one patient
+    instance.PatientID = f"UPLOAD-{digest[:16]}"  # with an empty one all would be the same patient
     instance.PatientBirthDate = instance.PatientSex = ""
     # No time of upload: the same picture must give the same bytes, or it would be a second job.
     instance.StudyDate = instance.StudyTime = ""
@@ -121,7 +121,7 @@ def _header(digest: str) -> Dataset:
     instance.Modality = "OT"
     instance.SeriesNumber = instance.InstanceNumber = 1
     instance.Laterality = instance.PatientOrientation = ""  # unknown
-    # what a radiologist reads beside it: this never was an acquisition
+    # shown to a radiologist: this was never an acquisition
     instance.StudyDescription = "Picture file, not from a modality"
     instance.SeriesDescription = "Picture file made into Secondary Capture"
     instance.ImageType = ["DERIVED", "SECONDARY"]
@@ -151,5 +151,5 @@ def _put_pixels(instance: Dataset, pixels: Pixels) -> None:
 
 
 def _uid(level: str, digest: str) -> UID:
-    """Name one level of the hierarchy, the same for the same picture (PS3.5 B.2)."""
+    """Derive the UID of one level of the hierarchy from the picture's digest (PS3.5 B.2)."""
     return UID(f"2.25.{uuid.uuid5(_NAMESPACE, f'{level}:{digest}').int}")

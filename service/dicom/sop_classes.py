@@ -1,4 +1,4 @@
-"""What the listener takes: the storage classes and transfer syntaxes, as tables."""
+"""The storage SOP classes and transfer syntaxes that the listener accepts and the sender uses."""
 
 from typing import Final
 
@@ -46,7 +46,7 @@ IMAGE_SOP_CLASSES: Final[tuple[str, ...]] = (
 )
 
 DOCUMENT_SOP_CLASSES: Final[tuple[str, ...]] = (
-    # what a PACS that routes whole studies sends along: reports, ours and others', and their kin
+    # a PACS that routes whole studies also sends their reports and the like, Lobar's included
     BasicTextSRStorage,
     EnhancedSRStorage,
     ComprehensiveSRStorage,
@@ -63,14 +63,14 @@ RESULT_SOP_CLASSES: Final[dict[str, OutputKind]] = {
     GrayscaleSoftcopyPresentationStateStorage: OutputKind.GSPS,
     EncapsulatedPDFStorage: OutputKind.PDF,
 }
-"""What is sent, by the kind of output that it is."""
+"""The SOP classes of outputs, each with its kind of output."""
 
 RESULT_SYNTAXES: Final[tuple[str, ...]] = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
 
 DEFAULT_SOP_CLASSES: Final[tuple[str, ...]] = IMAGE_SOP_CLASSES + DOCUMENT_SOP_CLASSES
 
 TRANSFER_SYNTAXES: Final[tuple[str, ...]] = (
-    # the order is the listener's preference: what costs least to read comes first
+    # in order of preference: the cheapest to read first
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
@@ -97,18 +97,18 @@ UNCOMPRESSED: Final[tuple[str, ...]] = (
 
 
 def transfer_syntaxes(sop_class: str) -> tuple[str, ...]:
-    """Give what the listener takes of a storage class: what has no pixels is not compressed."""
+    """Return the transfer syntaxes accepted for a storage class; documents are never compressed."""
     return UNCOMPRESSED if sop_class in DOCUMENT_SOP_CLASSES else TRANSFER_SYNTAXES
 
 
 def sop_class_uid(name_or_uid: str) -> str:
-    """Turn a storage class's UID or its keyword into the UID.
+    """Return the UID of a storage class, given the UID or its keyword.
 
     Raises:
-        ValueError: neither a UID of a storage class nor the keyword of one.
+        ValueError: neither the UID nor the keyword of a storage class.
     """
     named = getattr(pydicom.uid, name_or_uid, name_or_uid) if name_or_uid.isidentifier() else None
-    # pydicom need not warn of what is said below
+    # no warning of pydicom's: the error below reports the same
     uid = UID(named if isinstance(named, str) else name_or_uid, config.IGNORE)
     if uid.type != "SOP Class" or "Storage" not in uid.name:
         raise ValueError(f"{name_or_uid!r} is not the UID or keyword of a storage SOP class")

@@ -1,7 +1,7 @@
-"""Storage Commitment's data sets and statuses, in and out (PS3.4 annex J). Pure: no I/O.
+"""Read and build the data sets of Storage Commitment, with its statuses (PS3.4 annex J). Pure.
 
 A peer's data set is walked, not decoded: bounded, without recursion, and without a warning that
-quotes it. What is written here is a few elements, so pydicom writes it.
+quotes it. The data sets built here are a few elements, so pydicom encodes them.
 """
 
 import struct
@@ -54,7 +54,7 @@ ACTION_STATUSES: Final[Mapping[int, str]] = MappingProxyType(
         RESOURCE_LIMITATION: "Too many bytes, instances, or requests without an answer yet.",
     }
 )
-"""What an N-ACTION is answered (PS3.7 10.1.4.1.10; 0131 from PS3.3 C.14.1.1)."""
+"""The statuses of N-ACTION responses (PS3.7 10.1.4.1.10; 0131 from PS3.3 C.14.1.1)."""
 
 EVENT_STATUSES: Final[Mapping[int, str]] = MappingProxyType(
     {
@@ -67,7 +67,7 @@ EVENT_STATUSES: Final[Mapping[int, str]] = MappingProxyType(
         RESOURCE_LIMITATION: "Too many bytes or instances.",
     }
 )
-"""What an N-EVENT-REPORT is answered (PS3.7 10.1.1.1.8)."""
+"""The statuses of N-EVENT-REPORT responses (PS3.7 10.1.1.1.8)."""
 
 FAILURE_REASONS: Final[Mapping[int, str]] = MappingProxyType(
     {
@@ -89,7 +89,7 @@ _Items = list[dict[int, bytes]]
 
 
 class InvalidError(Exception):
-    """A peer's request or result cannot be taken; `status` is what it is answered."""
+    """A peer's request or result is invalid; `status` is that of the response."""
 
     def __init__(self, status: int) -> None:
         super().__init__(f"0x{status:04X}")
@@ -98,9 +98,9 @@ class InvalidError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """An N-ACTION or N-EVENT-REPORT as it came, which may be nonsense."""
+    """An N-ACTION or N-EVENT-REPORT as received, not yet validated."""
 
-    sop_class_uid: str  # requested or affected; blank where nothing was said
+    sop_class_uid: str  # requested or affected; blank where it was not stated
     sop_instance_uid: str
     type_id: int | None  # of the action or the event
     encoded: bytes  # the data set
@@ -109,7 +109,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """Instances that somebody is asked to commit himself to: Action Information."""
+    """A request to commit to instances: Action Information."""
 
     transaction_uid: str
     instances: tuple[Reference, ...]
@@ -117,7 +117,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """What became of a request: Event Information."""
+    """The result of a request: Event Information."""
 
     transaction_uid: str
     committed: Collection[Reference] = ()
@@ -125,20 +125,20 @@ class Result:
 
     @property
     def event_type(self) -> int:
-        """Give the event type that goes with it."""
+        """The event type of this result (PS3.4 table J.3-2)."""
         return SOME_FAILED if self.failed else ALL_COMMITTED
 
 
 def new_transaction_uid() -> str:
-    """Give a Transaction UID that nobody can guess, because whoever knows it may answer."""
+    """Generate a Transaction UID that cannot be guessed: anyone who knows it could answer."""
     return str(generate_uid(prefix=None))
 
 
 def read_request(message: Message) -> Request:
-    """Read an N-ACTION's request (PS3.4 table J.3-1).
+    """Read the request of an N-ACTION (PS3.4 table J.3-1).
 
     Raises:
-        InvalidError: it is none.
+        InvalidError: it is invalid.
     """
     _require_well_known(message)
     if message.type_id != REQUEST_COMMITMENT:
@@ -151,10 +151,10 @@ def read_request(message: Message) -> Request:
 
 
 def read_result(message: Message) -> Result:
-    """Read an N-EVENT-REPORT's result (PS3.4 table J.3-2); what is in both lists counts as failed.
+    """Read the result of an N-EVENT-REPORT (PS3.4 table J.3-2); an instance in both lists failed.
 
     Raises:
-        InvalidError: it is none.
+        InvalidError: it is invalid.
     """
     _require_well_known(message)
     if message.type_id not in {ALL_COMMITTED, SOME_FAILED}:
@@ -168,7 +168,7 @@ def read_result(message: Message) -> Result:
 
 
 def action_information(request: Request) -> Dataset:
-    """Write a request's data set."""
+    """Build the data set of a request."""
     dataset = Dataset()
     dataset.TransactionUID = request.transaction_uid
     dataset.ReferencedSOPSequence = _items(request.instances)
@@ -176,7 +176,7 @@ def action_information(request: Request) -> Dataset:
 
 
 def event_information(result: Result) -> Dataset:
-    """Write a result's data set."""
+    """Build the data set of a result."""
     dataset = Dataset()
     dataset.TransactionUID = result.transaction_uid
     if result.failed:
@@ -196,7 +196,7 @@ def _require_well_known(message: Message) -> None:
 
 
 def _read(message: Message) -> tuple[str, dict[int, _Items]]:
-    """Find the transaction and the items of both sequences."""
+    """Read the Transaction UID and the items of both sequences."""
     if len(message.encoded) > LONGEST_DATA_SET:
         raise InvalidError(RESOURCE_LIMITATION)
     implicit = message.transfer_syntax_uid == ImplicitVRLittleEndian

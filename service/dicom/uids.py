@@ -1,4 +1,4 @@
-"""DICOM identifiers as they stand in a header, undecoded."""
+"""Read and validate UIDs in an undecoded header."""
 
 import re
 from typing import Final
@@ -6,13 +6,13 @@ from typing import Final
 from pydicom.dataset import Dataset
 
 _UID: Final = re.compile(r"(?=.{1,64}\Z)[0-9]+(\.[0-9]+)*\Z")
-"""PS3.5 9.1, but a component may begin with a zero: senders have such, and it harms nobody."""
+"""PS3.5 9.1, but a component may begin with a zero: some senders write such UIDs, harmlessly."""
 
 
 def identifier(header: Dataset, tag: int) -> str:
-    """Give a UID as it stands without its padding; blank when absent or empty.
+    """Return a UID without its padding; blank when absent or empty.
 
-    A value that cannot be a UID comes back as one that `is_uid` refuses.
+    A value that cannot be a UID is returned as a text that `is_uid` refuses.
     """
     element = header.get_item(tag, keep_deferred=True)
     if element is None or element.value is None:
@@ -25,5 +25,5 @@ def identifier(header: Dataset, tag: int) -> str:
 
 
 def is_uid(text: str) -> bool:
-    """Tell whether this is a UID, and nothing but digits and dots."""
+    """Return whether this is a UID, and nothing but digits and dots."""
     return _UID.match(text) is not None

@@ -1,1 +1,1 @@
-"""Receive: accept or reject an instance and store it durably."""
+"""Receive instances: accept or reject each, and store the accepted ones durably."""

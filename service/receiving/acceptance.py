@@ -1,7 +1,7 @@
-"""A header and what its sender said of it → taken or refused, with a reason and a DIMSE status.
+"""Accept or reject an instance by its header and command, with a reason and a DIMSE status.
 
-Pure: a table of rules over values. Nothing here decodes more than four identifiers, so nothing else
-in a header can matter, and no header makes it raise.
+Pure: a table of rules over values. Only four identifiers are decoded, so nothing else in a header
+has an effect, and no header raises an error.
 """
 
 from collections.abc import Callable
@@ -19,20 +19,20 @@ SOP_INSTANCE_UID: Final = 0x00080018
 STUDY_INSTANCE_UID: Final = 0x0020000D
 SERIES_INSTANCE_UID: Final = 0x0020000E
 IDENTIFIERS: Final = (SOP_CLASS_UID, SOP_INSTANCE_UID, STUDY_INSTANCE_UID, SERIES_INSTANCE_UID)
-"""Without study and series a report could not be filed beside its image."""
+"""Without study and series a report could not be filed with its image."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreCommand:
-    """What a sender said ahead of the data set: in the C-STORE request, or in a file's meta."""
+    """UIDs stated before the data set: in the C-STORE request, or in the file meta information."""
 
-    sop_class_uid: str  # blank where nothing was said
+    sop_class_uid: str  # blank where it was not stated
     sop_instance_uid: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accepted:
-    """The identifiers of an instance that is taken, each a valid UID."""
+    """The identifiers of an accepted instance, each a valid UID."""
 
     sop_class_uid: str
     sop_instance_uid: str
@@ -42,22 +42,22 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rejection:
-    """Why an instance is refused, and what its sender is answered."""
+    """The reason for rejecting an instance, and the status of the C-STORE response."""
 
     reason: Reason
     status: int
 
 
 def reject(reason: Reason) -> Rejection:
-    """Refuse for a reason of the door's (those in `REJECTION_STATUSES`)."""
+    """Build the rejection for a reason, which must be in `REJECTION_STATUSES`."""
     return Rejection(reason=reason, status=REJECTION_STATUSES[reason])
 
 
 def review_command(command: StoreCommand, abstract_syntax_uid: str) -> Rejection | None:
-    """Refuse a C-STORE request for what it says itself, before its data set has come in.
+    """Reject a C-STORE request by its command, before its data set is received; None accepts it.
 
-    Its SOP class must be the one its presentation context was accepted for: a class that was not
-    negotiated does not come in under another's name.
+    Its SOP class must be the one that its presentation context was accepted for, so that no class
+    is received that was not negotiated.
     """
     stated = (command.sop_class_uid, command.sop_instance_uid)
     if not all(stated):
@@ -96,11 +96,11 @@ RULES: Final[tuple[tuple[Reason, Callable[[Dataset, StoreCommand], bool]], ...]]
     (Reason.SOP_CLASS_MISMATCH, _is_of_another_class),
     (Reason.SOP_INSTANCE_MISMATCH, _is_another_instance),
 )
-"""Why an instance is refused: the first that holds is the reason given."""
+"""Why an instance is rejected: the first rule that holds gives the reason."""
 
 
 def review(header: Dataset, command: StoreCommand) -> Accepted | Rejection:
-    """Judge an instance by its header; any header gets a verdict."""
+    """Accept or reject an instance by its header; never raises."""
     for reason, holds in RULES:
         if holds(header, command):
             return reject(reason)

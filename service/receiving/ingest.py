@@ -1,7 +1,7 @@
-"""What both doors do with an instance that has arrived: review, spool, ledger, ring.
+"""Ingest an instance from listener or upload: review it, spool it, record it, notify the workers.
 
-When `receive` gives a receipt the instance is promised an outcome: its bytes are in the inbox,
-fsynced, and the ledger's row is committed. When it gives a rejection nothing of it is kept.
+When `receive` returns a receipt, the instance is durable and will get an outcome: its bytes are in
+the inbox, fsynced, and its row in the ledger is committed. After a rejection nothing is kept.
 """
 
 import contextlib
@@ -72,9 +72,14 @@ class _Examined:
 
 
 class Ingest:
-    """The way from an arrived file to a promise.
+    """Ingests received files.
 
-    `known_ae_titles` may be named in the log; any other calling AE title is a stranger's text.
+    Args:
+        spool: where the bytes are kept.
+        ledger: where the job is recorded.
+        notify: wakes the workers.
+        inflated_bytes: limit of the size that a deflated data set may inflate to.
+        known_ae_titles: calling AE titles that may be logged; any other is unchecked text.
     """
 
     def __init__(
@@ -102,10 +107,15 @@ class Ingest:
         calling_ae_title: str = "",
         sha256: str | None = None,
     ) -> Receipt | Rejection:
-        """Take or refuse the Part 10 file `arrived`, which lies in `spool.incoming`; never raises.
+        """Accept or reject a Part 10 file; never raises.
 
-        The file is gone from there when this returns. Without a command, what the file's meta
-        information says of the data set is held against it. `sha256` is the data set's, if known.
+        Args:
+            arrived: the file, in `spool.incoming`; it is gone from there afterwards.
+            command: the UIDs that the sender stated; None reads them from the file meta
+                information.
+            source: where the instance comes from.
+            calling_ae_title: the sender's, if it has one.
+            sha256: digest of the data set, if known.
         """
         started = time.perf_counter()
         sender = _Sender(source=source, calling_ae_title=calling_ae_title)
@@ -114,10 +124,10 @@ class Ingest:
             if isinstance(examined, Rejection):
                 return self.refuse(examined, source=source, calling_ae_title=calling_ae_title)
             receipt = self._keep(arrived, examined, sender)
-        except Exception as exc:  # noqa: BLE001 -- whoever waits outside must have an answer
+        except Exception as exc:  # noqa: BLE001 -- the sender gets a response in any case
             return self.refuse(exc, source=source, calling_ae_title=calling_ae_title)
         finally:
-            with contextlib.suppress(OSError):  # the relay sweeps what a broken disk leaves here
+            with contextlib.suppress(OSError):  # the relay sweeps what a failing disk leaves
                 arrived.unlink(missing_ok=True)
         RECEIVE_SECONDS.observe(time.perf_counter() - started)
         return receipt
@@ -125,7 +135,7 @@ class Ingest:
     def refuse(
         self, why: Rejection | Exception, *, source: Source, calling_ae_title: str = ""
     ) -> Rejection:
-        """Count and log a refusal, whatever led to it, and give what the sender is answered."""
+        """Count and log a rejection or an error; return the rejection for the response."""
         error = None if isinstance(why, Rejection) else why
         rejection = why if isinstance(why, Rejection) else reject(_reason(why))
         INSTANCES_REJECTED.labels(reason=rejection.reason).inc()
@@ -140,19 +150,19 @@ class Ingest:
         return rejection
 
     def _restore(self, arrived_as: str, receipt: Receipt) -> None:
-        """Drop bytes that we have already, or give them to the job that lost its own."""
+        """Discard bytes that are stored already, or attach them to the job that lost its own."""
         if not receipt.lacks_bytes:
             self._spool.discard(arrived_as)
             return
         self._spool.accept(receipt.job_id, self._spool.inbox(arrived_as))
-        with contextlib.suppress(TransitionError):  # somebody requeued it in the meantime
+        with contextlib.suppress(TransitionError):  # it was requeued in the meantime
             self._ledger.jobs.requeue(receipt.job_id, NO_ROUTES)
         self._notify()
 
     def _examine(
         self, arrived: Path, command: StoreCommand | None, sha256: str | None
     ) -> _Examined | Rejection:
-        """Read what the ledger must know of the file, or why it is refused."""
+        """Read the facts to record in the ledger, or reject the file."""
         with arrived.open("rb") as stream:
             part10 = read_file_meta(stream)
             transfer_syntax_uid = identifier(part10.meta, _TRANSFER_SYNTAX_UID)
@@ -165,25 +175,27 @@ class Ingest:
                 tags=IDENTIFIERS,
                 most_bytes=self._inflated_bytes,
             )
-            verdict = review(header, command or _command_of(part10))
-            if isinstance(verdict, Rejection):
-                return verdict
+            reviewed = review(header, command or _stated_command(part10))
+            if isinstance(reviewed, Rejection):
+                return reviewed
             if sha256 is None:
                 stream.seek(part10.offset)
                 sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
         return _Examined(
-            accepted=verdict,
+            accepted=reviewed,
             transfer_syntax_uid=transfer_syntax_uid,
             sha256=sha256,
             size_bytes=part10.size_bytes,
         )
 
     def _keep(self, arrived: Path, examined: _Examined, sender: _Sender) -> Receipt:
-        """Make the file durable, have the ledger promise it an outcome, ring."""
+        """Make the file durable, record it in the ledger, notify the workers."""
         instance = _instance(examined, sender)
         self._spool.require_room()
         if self._ledger_is_in_doubt:
-            self._ledger.jobs.exists(instance.job_id)  # raises before there is anything to regret
+            self._ledger.jobs.exists(
+                instance.job_id
+            )  # probe first: failure must leave no spooled file
         self._spool.accept(instance.job_id, arrived)
         receipt = self._commit(instance)
         if receipt.repeated:
@@ -204,10 +216,10 @@ class Ingest:
         return receipt
 
     def _commit(self, instance: Instance) -> Receipt:
-        """Have the ledger promise what is spooled; without a promise its bytes go.
+        """Record the spooled instance in the ledger; discard its bytes if that fails.
 
-        A commit whose answer was lost is a promise all the same. While the ledger does not even
-        say whether there is one, the bytes stay; the relay's sweep asks again.
+        A commit whose response was lost is still a commit. While the ledger cannot be asked whether
+        the row exists, the bytes stay, and the relay's sweep asks again.
         """
         try:
             receipt = self._ledger.jobs.receive(instance)
@@ -239,7 +251,7 @@ def _instance(examined: _Examined, sender: _Sender) -> Instance:
     )
 
 
-def _command_of(part10: Part10File) -> StoreCommand:
+def _stated_command(part10: Part10File) -> StoreCommand:
     return StoreCommand(
         sop_class_uid=identifier(part10.meta, _MEDIA_STORAGE_SOP_CLASS_UID),
         sop_instance_uid=identifier(part10.meta, _MEDIA_STORAGE_SOP_INSTANCE_UID),

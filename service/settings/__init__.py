@@ -1,6 +1,6 @@
 """The settings: one frozen tree, read once from `lobar.toml` and the environment.
 
-The environment wins over the file. No other package reads either.
+The environment takes precedence over the file. No other package reads either.
 """
 
 from service.settings.destinations import (

@@ -16,11 +16,18 @@ from pydantic import (
 from service.domain.routing import Outcome, OutputKind
 from service.settings.loopback import is_loopback
 from service.settings.sections import Section
-from service.settings.types import AETitle, Host, Port, Seconds, _bearer_token, _web_url
+from service.settings.types import (
+    AETitle,
+    Host,
+    Port,
+    Seconds,
+    require_bearer_token,
+    require_web_url,
+)
 
 
 class Destination(Section):
-    """Somewhere that outputs are sent to: which of them, and for which outcomes."""
+    """A receiver of outputs: which kinds, and for which outcomes."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
     outputs: Annotated[tuple[OutputKind, ...], Field(min_length=1)] = (
@@ -33,7 +40,7 @@ class Destination(Section):
 
 
 class DimseDestination(Destination):
-    """A PACS that takes outputs over C-STORE, and may be asked to commit itself to them."""
+    """A PACS that receives outputs over C-STORE, with storage commitment where that is set."""
 
     ae_title: AETitle
     host: Host
@@ -44,10 +51,10 @@ class DimseDestination(Destination):
 
 
 class WebDestination(Destination):
-    """A PACS that takes outputs over DICOMweb (STOW-RS, PS3.18 10.5)."""
+    """A PACS that receives outputs over DICOMweb (STOW-RS, PS3.18 10.5)."""
 
-    url: Annotated[str, AfterValidator(_web_url)]
-    bearer_token: Annotated[SecretStr, AfterValidator(_bearer_token)] | None = None
+    url: Annotated[str, AfterValidator(require_web_url)]
+    bearer_token: Annotated[SecretStr, AfterValidator(require_bearer_token)] | None = None
     bearer_token_file: Path | None = None
     ca_file: Path | None = None
     client_certificate_file: Path | None = None
@@ -56,7 +63,7 @@ class WebDestination(Destination):
     @model_validator(mode="after")
     def _one_credential_of_a_kind(self) -> Self:
         if self.bearer_token is not None and self.bearer_token_file is not None:
-            raise ValueError("give bearer_token or bearer_token_file, not both")
+            raise ValueError("set bearer_token or bearer_token_file, not both")
         if self.client_key_file is not None and self.client_certificate_file is None:
             raise ValueError("client_key_file needs a client_certificate_file")
         return self
@@ -69,7 +76,7 @@ class WebDestination(Destination):
             raise ValueError("ca_file and client_certificate_file need a url that is https://")
         with_token = self.bearer_token is not None or self.bearer_token_file is not None
         if with_token and not self.is_on_this_machine:
-            raise ValueError("a bearer token over http:// can be read on the way: use https://")
+            raise ValueError("a bearer token over http:// can be read in transit: use https://")
         return self
 
     @property
@@ -79,12 +86,12 @@ class WebDestination(Destination):
 
     @property
     def is_on_this_machine(self) -> bool:
-        """Whether what is sent to it stays on this machine."""
+        """Whether it runs on this machine, so that nothing sent to it leaves it."""
         return is_loopback(urlsplit(self.url).hostname or "")
 
 
 def _protocol(value: object) -> str:
-    """Tell by its `url` which kind of destination this is."""
+    """Return the kind of destination: DICOMweb where it has a `url`, else DIMSE."""
     is_web = isinstance(value, WebDestination) or (isinstance(value, dict) and "url" in value)
     return "dicomweb" if is_web else "dimse"
 
@@ -95,9 +102,10 @@ AnyDestination = Annotated[
 ]
 
 
-def _named_apart(
+def require_unique_names(
     destinations: tuple[DimseDestination | WebDestination, ...],
 ) -> tuple[DimseDestination | WebDestination, ...]:
+    """Require that no two destinations have the same name."""
     names = [each.name for each in destinations]
     for name in names:
         if names.count(name) > 1:

@@ -15,11 +15,11 @@ from pydantic_settings import (
 from service.settings.sections import Section
 from service.settings.settings import CONFIG_VARIABLE, ConfigurationError, Settings, config_file
 
-_PROTOCOLS: Final = frozenset({"dimse", "dicomweb"})  # what pydantic calls kinds of destination
+_PROTOCOLS: Final = frozenset({"dimse", "dicomweb"})  # pydantic's tags of the kinds of destination
 
 
 def read_settings(**overrides: Any) -> Settings:  # noqa: ANN401 -- any field of the tree
-    """Read file and environment.
+    """Read the settings from file and environment; `overrides` take precedence over both.
 
     Raises:
         ConfigurationError: the file is missing or not TOML, or a value is not usable.
@@ -40,28 +40,28 @@ def read_settings(**overrides: Any) -> Settings:  # noqa: ANN401 -- any field of
 
 
 def child_environment(**settings: str) -> dict[str, str]:
-    """Give this process' environment with some settings' variables set, for a child process."""
-    return {**os.environ, **settings}  # noqa: TID251 -- this module is the one reader
+    """Return this process' environment with some variables set, for a child process."""
+    return {**os.environ, **settings}  # noqa: TID251 -- this package is the one reader
 
 
 def environment_without_settings() -> dict[str, str]:
-    """Give this process' environment without our variables, save the bundle's: for the demo."""
+    """Return this process' environment without Lobar's variables, the bundle's excepted."""
     return {
         name: value
-        for name, value in os.environ.items()  # noqa: TID251 -- this module is the one reader
+        for name, value in os.environ.items()  # noqa: TID251 -- this package is the one reader
         if not name.upper().startswith("LOBAR_") or name.upper().startswith("LOBAR_BUNDLE__")
     }
 
 
 def unknown_variables() -> list[str]:
-    """Names in the environment that look like settings but are none: probably misspelt."""
+    """List the variables that look like settings but are not: probably misspelled."""
     known = {CONFIG_VARIABLE}
     for name, field in Settings.model_fields.items():
         known.add(f"LOBAR_{name}".upper())
         section = field.annotation
         if isinstance(section, type) and issubclass(section, Section):
             known |= {f"LOBAR_{name}__{leaf}".upper() for leaf in section.model_fields}
-    names = os.environ  # noqa: TID251 -- this module is the one reader
+    names = os.environ  # noqa: TID251 -- this package is the one reader
     return sorted(n for n in names if n.upper().startswith("LOBAR_") and n.upper() not in known)
 
 
@@ -69,5 +69,5 @@ def _fault(fault: ErrorDetails) -> str:
     steps = (str(step) for step in fault["loc"] if step not in _PROTOCOLS)
     where = ".".join(steps) or "configuration"
     if fault["type"] == "extra_forbidden":
-        return f"{where}: is no setting of Lobar's; is it misspelt?"
+        return f"{where}: unknown setting (misspelled?)"
     return f"{where}: {fault['msg'].removeprefix('Value error, ')}"

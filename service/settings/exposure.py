@@ -1,4 +1,4 @@
-"""What others can reach, and what an operator must have said before they can."""
+"""What other machines can reach, and the settings that must allow it."""
 
 from service.settings.destinations import Destination, WebDestination
 from service.settings.loopback import is_loopback
@@ -6,35 +6,35 @@ from service.settings.sections import DicomSettings, WebSettings
 
 
 def listener_fault(dicom: DicomSettings) -> str | None:
-    """Say what keeps the listener from starting where strangers could store; None when nothing."""
+    """Explain why the listener may not start: any machine could store. None when it may."""
     if dicom.allowed_calling_ae_titles or dicom.allow_any_calling_ae_title:
         return None
     if is_loopback(dicom.host):
         return None
     return (
-        f"dicom.host is {dicom.host}, which others can reach: list the senders in "
+        f"dicom.host is {dicom.host}, which other machines can reach: list the senders in "
         "dicom.allowed_calling_ae_titles, or set dicom.allow_any_calling_ae_title to true."
     )
 
 
 def web_fault(web: WebSettings) -> str | None:
-    """Say what keeps the pages from being served where strangers could look; None when nothing."""
+    """Explain why the pages may not be served: any machine could open them. None when they may."""
     if web.allow_non_loopback or is_loopback(web.host):
         return None
     return (
-        f"web.host is {web.host}, which others can reach, and the pages have no sign-in. Keep "
-        "127.0.0.1 behind a proxy that has one, or set web.allow_non_loopback "
+        f"web.host is {web.host}, which other machines can reach, and the pages have no sign-in. "
+        "Keep 127.0.0.1 behind a proxy that has one, or set web.allow_non_loopback "
         "(LOBAR_WEB__ALLOW_NON_LOOPBACK=true)."
     )
 
 
 def destination_notice(destination: Destination) -> str | None:
-    """Say what others could read on the way to a DICOMweb service; None when nothing."""
+    """Warn of an unencrypted connection to a DICOMweb service; None when there is none."""
     if not isinstance(destination, WebDestination):
         return None
     if destination.is_encrypted or destination.is_on_this_machine:
         return None
     return (
-        f"{destination.url} is not encrypted: patient data can be read on the way. Use https:// "
-        "unless something else protects the way there."
+        f"{destination.url} is not encrypted: patient data can be read in transit. Use https:// "
+        "unless something else protects the connection."
     )

@@ -1,4 +1,4 @@
-"""Whether a host is this machine and no other."""
+"""Recognise hosts that only this machine can reach."""
 
 import ipaddress
 from typing import Final
@@ -7,7 +7,7 @@ _LOOPBACK_NAMES: Final = frozenset({"localhost", "ip6-localhost"})
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether only this machine can reach the host."""
+    """Return whether only this machine can reach the host."""
     try:
         return host in _LOOPBACK_NAMES or ipaddress.ip_address(host).is_loopback
     except ValueError:

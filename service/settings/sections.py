@@ -20,23 +20,23 @@ from service.settings.types import (
     Host,
     Port,
     Seconds,
-    _from_json,
-    _ledger_url,
-    _listed,
-    _redis_url,
+    parse_json,
+    parse_list,
+    require_ledger_url,
+    require_redis_url,
 )
 
 SHIPPED_BUNDLE: Final = Path(__file__).resolve().parents[2] / "monai_bundle"
 
 
 class Section(BaseModel):
-    """A frozen part of the tree; an unknown name in it is an error, not a silent nothing."""
+    """A frozen part of the settings; an unknown name in it is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
 class CommitmentPeer(Section):
-    """A sender that is told, at this address, what we commit ourselves to."""
+    """A sender that receives commitment results at this address."""
 
     ae_title: AETitle
     host: Host
@@ -44,34 +44,34 @@ class CommitmentPeer(Section):
 
     @property
     def calling_ae_title(self) -> None:
-        """The AE title that only this peer knows us by: none."""
+        """The calling AE title to use with this peer alone: none."""
 
     @property
     def connect_seconds(self) -> float:
-        """How long a connection may take."""
+        """The time limit of a connection."""
         return 5
 
     @property
     def response_seconds(self) -> float:
-        """How long each answer may take."""
+        """The time limit of each response."""
         return 60
 
 
 class DicomSettings(Section):
-    """The listener: who may send what, and how much at once."""
+    """The listener: who may send what, and how much at the same time."""
 
     ae_title: AETitle = "LOBAR"
     host: Host = "127.0.0.1"
     port: Port = 11112
     allowed_calling_ae_titles: Annotated[
-        tuple[AETitle, ...], NoDecode, BeforeValidator(_listed)
+        tuple[AETitle, ...], NoDecode, BeforeValidator(parse_list)
     ] = ()
     allow_any_calling_ae_title: bool = False
     require_called_ae_title: bool = False
     sop_classes: Annotated[
         tuple[Annotated[str, AfterValidator(sop_class_uid)], ...],
         NoDecode,
-        BeforeValidator(_listed),
+        BeforeValidator(parse_list),
     ] = Field(default=DEFAULT_SOP_CLASSES, min_length=1, validate_default=True)
     maximum_associations: Annotated[int, Field(ge=1, le=1000)] = 100
     maximum_pdu_bytes: Annotated[int, Field(ge=4096, le=1 << 20)] = 128 * 1024
@@ -79,39 +79,39 @@ class DicomSettings(Section):
     network_seconds: Seconds = 60
     maximum_instance_bytes: Annotated[int, Field(ge=1 << 16)] = 1 << 30
     commitment_peers: Annotated[
-        tuple[CommitmentPeer, ...], NoDecode, BeforeValidator(_from_json)
+        tuple[CommitmentPeer, ...], NoDecode, BeforeValidator(parse_json)
     ] = ()
 
 
 class SpoolSettings(Section):
-    """The disk that received bytes and reports lie on."""
+    """The disk that holds received bytes and reports."""
 
     reserve_bytes: Annotated[int, Field(ge=0)] = 512 << 20
     keep_days: Annotated[float, Field(gt=0)] = 7
 
 
 class LedgerSettings(Section):
-    """The memory: SQLite in the state directory unless a PostgreSQL URL is given."""
+    """The ledger: SQLite in the state directory unless a PostgreSQL URL is given."""
 
-    url: Annotated[str, AfterValidator(_ledger_url)] | None = None
+    url: Annotated[str, AfterValidator(require_ledger_url)] | None = None
     keep_days: Annotated[float, Field(gt=0)] = 365
 
 
 class RedisSettings(Section):
-    """The doorbell's wire; without a URL `lobar up` starts a Redis of its own."""
+    """The queue that wakes the workers; without a URL `lobar up` starts a Valkey of its own."""
 
-    url: Annotated[str, AfterValidator(_redis_url)] | None = None
+    url: Annotated[str, AfterValidator(require_redis_url)] | None = None
 
 
 class RelaySettings(Section):
-    """How often the ledger is asked for due work."""
+    """How often the relay queries the ledger for due work."""
 
     interval_seconds: Seconds = 1
     sweep_seconds: Seconds = 600
 
 
 class BundleSettings(Section):
-    """The MONAI bundle and what it runs on."""
+    """The MONAI bundle and the device that it runs on."""
 
     path: Path = SHIPPED_BUNDLE
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
@@ -119,7 +119,7 @@ class BundleSettings(Section):
 
 
 class InferSettings(Section):
-    """How jobs are taken for prediction."""
+    """How jobs are leased, batched and retried for prediction."""
 
     batch_size: Annotated[int, Field(ge=1, le=1024)] = 8
     decode_threads: Annotated[int, Field(ge=1, le=64)] = 2
@@ -130,7 +130,7 @@ class InferSettings(Section):
 
 
 class DeliverSettings(Section):
-    """How reports are sent, and for how long a silent destination is tried."""
+    """How outputs are sent, and for how long an unavailable destination is retried."""
 
     batch_size: Annotated[int, Field(ge=1, le=1024)] = 32
     lease_seconds: Seconds = 120
@@ -150,7 +150,7 @@ class WebSettings(Section):
 
 
 class LogSettings(Section):
-    """What is written to standard error."""
+    """The log on standard error."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["json", "console"] = "json"

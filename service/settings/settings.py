@@ -1,6 +1,6 @@
-"""What an operator may choose: one frozen tree, read once from `lobar.toml` and the environment.
+"""The tree of all settings: frozen, read from `lobar.toml` and the environment.
 
-The environment wins over the file. This is the only module that reads either.
+The environment takes precedence over the file. No other package reads either.
 """
 
 import os
@@ -26,7 +26,7 @@ from service.settings.destinations import (
     AnyDestination,
     DimseDestination,
     WebDestination,
-    _named_apart,
+    require_unique_names,
 )
 from service.settings.sections import (
     BundleSettings,
@@ -41,20 +41,20 @@ from service.settings.sections import (
     SpoolSettings,
     WebSettings,
 )
-from service.settings.types import Seconds, _from_json
+from service.settings.types import Seconds, parse_json
 
 CONFIG_VARIABLE: Final = "LOBAR_CONFIG"
 DEFAULT_CONFIG: Final = Path("lobar.toml")
 
 
 class ConfigurationError(ExplainedError):
-    """The configuration cannot be used; the message says what to change, one line a fault."""
+    """The configuration cannot be used; the message says what to change, one line per fault."""
 
     exit_status = EX_CONFIG
 
 
 class Settings(BaseSettings):
-    """The whole tree; construct it with `read_settings`, which explains what is wrong."""
+    """All settings; build them with `read_settings`, which explains every fault."""
 
     model_config = SettingsConfigDict(
         env_prefix="LOBAR_",
@@ -80,30 +80,30 @@ class Settings(BaseSettings):
     destinations: Annotated[
         tuple[AnyDestination, ...],
         NoDecode,
-        BeforeValidator(_from_json),
-        AfterValidator(_named_apart),
+        BeforeValidator(parse_json),
+        AfterValidator(require_unique_names),
     ] = ()
 
     @property
     def ledger_url(self) -> str:
-        """The SQLAlchemy URL of the ledger, in force whether or not one was given."""
+        """The SQLAlchemy URL of the ledger: the one given, else SQLite in the state directory."""
         if self.ledger.url is None:
             return f"sqlite:///{self.state_dir.absolute() / 'ledger.sqlite3'}"
         return re.sub("^postgresql:", "postgresql+psycopg:", self.ledger.url)
 
     @property
     def spool_dir(self) -> Path:
-        """Where received bytes and reports lie."""
+        """The folder of received bytes and reports."""
         return self.state_dir.absolute() / "spool"
 
     @property
     def metrics_dir(self) -> Path:
-        """Where the processes of one machine add up their metrics."""
+        """The folder in which the processes of one machine combine their metrics."""
         return self.state_dir.absolute() / "metrics"
 
     @property
     def routes(self) -> Routes:
-        """Which kinds of output each outcome owes to which destinations."""
+        """Which kinds of output go to which destinations, for each outcome."""
         return Routes(
             {
                 outcome: tuple(
@@ -118,11 +118,11 @@ class Settings(BaseSettings):
         )
 
     def destination(self, name: str) -> DimseDestination | WebDestination | None:
-        """Find a destination by its name."""
+        """Return the destination with this name; None when there is none."""
         return next((each for each in self.destinations if each.name == name), None)
 
     def commitment_peer(self, ae_title: str) -> CommitmentPeer | DimseDestination | None:
-        """Say where a sender is told what we commit ourselves to, if that is known."""
+        """Return the address at which a sender expects commitment results; None when unknown."""
         known: tuple[CommitmentPeer | DimseDestination, ...] = (
             *self.dicom.commitment_peers,
             *(each for each in self.destinations if isinstance(each, DimseDestination)),
@@ -138,15 +138,15 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Environment first, then the file; no dotenv, no secrets directory."""
+        """Read the environment first, then the file; no dotenv, no secrets directory."""
         del dotenv_settings, file_secret_settings
         file = TomlConfigSettingsSource(settings_cls, toml_file=config_file())
         return init_settings, env_settings, file
 
 
 def config_file() -> Path | None:
-    """The configuration file in force: the one named, else `lobar.toml` here, else none."""
-    named = os.environ.get(CONFIG_VARIABLE)  # noqa: TID251 -- this module is the one reader
+    """Return the configuration file in use: the one named, else `lobar.toml` here, else None."""
+    named = os.environ.get(CONFIG_VARIABLE)  # noqa: TID251 -- this package is the one reader
     if named:
         return Path(named)
     return DEFAULT_CONFIG if DEFAULT_CONFIG.is_file() else None

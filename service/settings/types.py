@@ -1,4 +1,7 @@
-"""Validated value types of settings."""
+"""Types of the settings' values, and the validators behind them.
+
+A validator returns the value to use, or raises a `ValueError` that says what is expected.
+"""
 
 import json
 import re
@@ -12,15 +15,18 @@ from pydantic import (
 )
 
 
-def _listed(value: object) -> object:
-    """Accept `A,B` as well as a JSON list, because shells make JSON hard to type."""
+def parse_list(value: object) -> object:
+    """Parse a list written as `A,B` or as JSON; a value that is not text is returned unchanged.
+
+    Commas are accepted because JSON is hard to type in a shell.
+    """
     if isinstance(value, str) and not value.strip().startswith("["):
         return [item.strip() for item in value.split(",") if item.strip()]
-    return _from_json(value)
+    return parse_json(value)
 
 
-def _from_json(value: object) -> object:
-    """Read what the environment gives as text; the file gives it as it should be."""
+def parse_json(value: object) -> object:
+    """Parse a value that the environment gives as JSON; one that is not text is returned as is."""
     if not isinstance(value, str):
         return value
     try:
@@ -29,16 +35,16 @@ def _from_json(value: object) -> object:
         raise ValueError(f"is not valid JSON: {exc}") from exc
 
 
-def _without_padding(value: str) -> str:
-    """AE titles are compared without leading and trailing spaces (PS3.8 table 9-11)."""
+def strip_ae_title(value: str) -> str:
+    """Strip an AE title's leading and trailing spaces, which do not count (PS3.8 table 9-11)."""
     stripped = value.strip()
     if not stripped:
         raise ValueError("an AE title must not be blank")
     return stripped
 
 
-def _host(value: str) -> str:
-    """Refuse what no name service can be asked for (RFC 1035 2.3.4, RFC 3490)."""
+def require_host(value: str) -> str:
+    """Require a name or address that can be looked up (RFC 1035 2.3.4, RFC 3490)."""
     try:
         value.encode("idna")
     except UnicodeError as exc:
@@ -46,8 +52,8 @@ def _host(value: str) -> str:
     return value
 
 
-def _redis_url(value: str) -> str:
-    """Refuse now what redis-py or Celery would stumble over each time that they connect."""
+def require_redis_url(value: str) -> str:
+    """Require a URL that redis-py and Celery can parse, so that a fault shows at start."""
     wanted = "must be redis://HOST:PORT/NUMBER (or rediss://)"
     _require_port(value, wanted)
     if not re.fullmatch(r"rediss?://[^/]+(/\d*)?(\?.*)?", value):
@@ -55,8 +61,8 @@ def _redis_url(value: str) -> str:
     return value
 
 
-def _ledger_url(value: str) -> str:
-    """Refuse databases that there is no driver for, and those that each part would have alone."""
+def require_ledger_url(value: str) -> str:
+    """Require a database that has a driver here and that all processes can share."""
     wanted = "must be sqlite:////PATH/TO/FILE or postgresql://USER@HOST/DATABASE"
     _require_port(value, wanted)
     if not re.fullmatch(r"sqlite:///(?!:memory:).+|postgresql(\+psycopg)?://.+", value):
@@ -64,26 +70,26 @@ def _ledger_url(value: str) -> str:
     return value
 
 
-def _web_url(value: str) -> str:
-    """Refuse what is no base address of a DICOMweb service, and passwords where logs are made."""
+def require_web_url(value: str) -> str:
+    """Require the base address of a DICOMweb service, without a password: addresses are logged."""
     wanted = "must be https://HOST:PORT/PATH (or http://), without user, query or fragment"
     _require_port(value, wanted)
     host = r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])"
     if not re.fullmatch(rf"https?://{host}(:\d+)?(/[!-\"$->@-~]*)?", value):
         raise ValueError(wanted)
-    _host(urlsplit(value).hostname or "..")
+    require_host(urlsplit(value).hostname or "..")
     return value.rstrip("/")
 
 
-def _bearer_token(value: SecretStr) -> SecretStr:
-    """Refuse what no header can carry (RFC 6750 2.1), without saying what it was."""
+def require_bearer_token(value: SecretStr) -> SecretStr:
+    """Require a token that a header can carry (RFC 6750 2.1); the message does not quote it."""
     if not is_bearer_token(value.get_secret_value()):
-        raise ValueError("is no bearer token: letters, digits and -._~+/ only, = at the end")
+        raise ValueError("is not a bearer token: letters, digits and -._~+/ only, = at the end")
     return value
 
 
 def is_bearer_token(value: str) -> bool:
-    """Tell whether a header can carry this token (RFC 6750 2.1)."""
+    """Return whether a header can carry this token (RFC 6750 2.1)."""
     return re.fullmatch(r"[A-Za-z0-9._~+/-]+=*", value) is not None
 
 
@@ -95,7 +101,7 @@ def _require_port(url: str, wanted: str) -> None:
 
 
 AETitle = Annotated[
-    str, Field(pattern=r"^[ -\[\]-~]{1,16}$"), AfterValidator(_without_padding)
+    str, Field(pattern=r"^[ -\[\]-~]{1,16}$"), AfterValidator(strip_ae_title)
 ]  # PS3.5 6.2: 16 characters of the default repertoire, no backslash, no control
 
 
@@ -105,4 +111,4 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
-Host = Annotated[str, Field(min_length=1), AfterValidator(_host)]
+Host = Annotated[str, Field(min_length=1), AfterValidator(require_host)]

@@ -1,4 +1,4 @@
-"""The JSON API. Times are seconds since the epoch; refusals are RFC 9457 problems."""
+"""The JSON API. Times are seconds since the epoch; errors are RFC 9457 problems."""
 
 from http import HTTPStatus
 from typing import Annotated, Any, Final
@@ -26,7 +26,7 @@ MOST_JOBS: Final = 500
 
 
 def router(ledger: Ledger, uploads: Uploads) -> APIRouter:
-    """Give the API as routes."""
+    """Build the routes of the API."""
     routes = APIRouter(prefix="/api")
 
     @routes.get("/jobs")
@@ -58,7 +58,7 @@ def router(ledger: Ledger, uploads: Uploads) -> APIRouter:
 
     @routes.post("/instances", openapi_extra=_MULTIPART)
     async def _instances(request: Request) -> JSONResponse:
-        return _answer(await uploads.take(request))
+        return _response(await uploads.receive(request))
 
     return routes
 
@@ -80,8 +80,8 @@ _MULTIPART: Final = {
 }
 
 
-def _answer(outcomes: list[Uploaded]) -> JSONResponse:
-    """201 when something new was taken, 200 when all was there, 207 when some was refused.
+def _response(outcomes: list[Uploaded]) -> JSONResponse:
+    """Build the response: 201 with a new instance, 200 when all are known, 207 with a refused one.
 
     Raises:
         Problem: the only file was refused.

@@ -1,4 +1,4 @@
-"""The web application, put together."""
+"""Build the web application."""
 
 from pathlib import Path
 from typing import Final
@@ -14,14 +14,14 @@ from service.storage.ledger import Ledger
 from service.storage.spool import Spool
 from service.web import api, health, pages
 from service.web.guard import Guard
-from service.web.problem import answer_with_problems
+from service.web.problem import add_problem_handlers
 from service.web.upload import Uploads
 
 _STATIC: Final = Path(__file__).parent / "static"
 
 
 def create_app(settings: Settings, ledger: Ledger, spool: Spool, ingest: Ingest) -> ASGIApp:
-    """Give the application; ledger and spool must be ready, and are the caller's to close."""
+    """Build the application; the caller opens ledger and spool before, and closes them after."""
     uploads = Uploads(settings, spool, ingest)
     app = FastAPI(
         title="Lobar",
@@ -30,10 +30,10 @@ def create_app(settings: Settings, ledger: Ledger, spool: Spool, ingest: Ingest)
         docs_url=None,  # FastAPI's own loads its scripts from another host
         redoc_url=None,
     )
-    app.include_router(pages.reading(ledger))
-    app.include_router(pages.writing(ledger, uploads, settings.routes))
+    app.include_router(pages.read_routes(ledger))
+    app.include_router(pages.write_routes(ledger, uploads, settings.routes))
     app.include_router(api.router(ledger, uploads))
     app.include_router(health.router(settings, ledger, spool))
     app.mount("/static", StaticFiles(directory=_STATIC))
-    answer_with_problems(app)
+    add_problem_handlers(app)
     return Guard(app, host=settings.web.host, maximum_body_bytes=settings.web.maximum_upload_bytes)

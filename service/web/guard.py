@@ -1,8 +1,9 @@
-"""Who may ask, how much they may send, and what browsers are told: before any page is reached.
+"""Check each request before any page handles it, and add security headers to each response.
 
-The pages have no sign-in, so a stranger's web page in a user's browser must not be able to use
-them. Three rules keep it out: the Host header must be ours (else a name could be rebound to us),
-a request that changes something must not come from another site, and no page may frame ours.
+The pages have no sign-in, so a foreign web page in a user's browser must not be able to use them.
+Three rules prevent that: the Host header must name this service (else a name could be rebound to
+its address), a request that changes something must not come from another site, and no other page
+may frame one of these.
 """
 
 import ipaddress
@@ -14,7 +15,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.web.problem import Problem, answer
+from service.web.problem import Problem, problem_response
 
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _SECURITY_HEADERS: Final = {
@@ -39,14 +40,14 @@ class Guard:
         self._maximum_body_bytes = maximum_body_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Refuse, or pass on with the body bounded and the headers added."""
+        """Refuse the request, or pass it on with a bounded body; add the headers."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         guarded = _with_headers(send, scope)
         problem = self._refuse(scope)
         if problem is not None:
-            await answer(Request(scope), problem)(scope, receive, guarded)
+            await problem_response(Request(scope), problem)(scope, receive, guarded)
         else:
             await self._app(scope, self._bounded(receive), guarded)
 
@@ -56,11 +57,11 @@ class Guard:
             return Problem(HTTPStatus.MISDIRECTED_REQUEST, "This is not the host that was meant.")
         if scope["method"] not in _SAFE_METHODS and is_cross_site(headers):
             return Problem(HTTPStatus.FORBIDDEN, "The request came from another site.")
-        length = int(headers.get("content-length", "0"))  # a number: the server saw to that
+        length = int(headers.get("content-length", "0"))  # a number: the server has checked that
         return self._too_large() if length > self._maximum_body_bytes else None
 
     def _bounded(self, receive: Receive) -> Receive:
-        """Count what comes in: a chunked body has no length to refuse it by."""
+        """Count the bytes received: a chunked body states no length."""
         received = 0
 
         async def _receive() -> Message:
@@ -81,10 +82,10 @@ class Guard:
 
 
 def is_our_host(host: str, configured: str) -> bool:
-    """Tell whether a Host header can be meant for us.
+    """Return whether a Host header can mean this service.
 
-    A page whose name an attacker rebinds to our address has a name with dots that the attacker
-    owns. So addresses pass, and names without dots, which no stranger can own (`localhost`, a
+    A name that an attacker rebinds to our address has dots and belongs to the attacker. So
+    addresses pass, and names without dots, which nobody outside can own (`localhost`, a
     container's name), and the configured name.
     """
     try:
@@ -105,10 +106,10 @@ def _is_address(name: str) -> bool:
 
 
 def is_cross_site(headers: Headers) -> bool:
-    """Tell whether a browser says that another site's page made this request.
+    """Return whether, by a browser's headers, another site's page made this request.
 
-    Sec-Fetch-Site says it best, but is sent to trustworthy addresses only; Origin comes with every
-    POST of a browser. A program that is no browser sends neither and has no user to be abused.
+    Sec-Fetch-Site is the most precise, but is sent to trustworthy addresses only; Origin comes with
+    every POST of a browser. Other programs send neither, and act for no user unknowingly.
     """
     site = headers.get("sec-fetch-site")
     if site is not None:
@@ -122,8 +123,8 @@ def _with_headers(send: Send, scope: Scope) -> Send:
     is_static = scope["path"].startswith("/static/")
     headers["cache-control"] = "max-age=3600" if is_static else "no-store"
     if "transfer-encoding" in Headers(scope=scope):
-        # What is left of a refused body is read and thrown away, so that a browser comes to see
-        # the refusal; of a body without a length there may be no end.
+        # The rest of a refused body is read and discarded, so that a browser gets to see the
+        # response; a body without a length may never end.
         headers["connection"] = "close"
 
     async def _send(message: Message) -> None:

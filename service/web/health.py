@@ -1,4 +1,4 @@
-"""Whether this process lives, whether the service can do its work, and its metrics."""
+"""Liveness, readiness and metrics."""
 
 import tempfile
 from http import HTTPStatus
@@ -20,7 +20,7 @@ _LEDGER_SECONDS: Final = 3.0
 
 
 def router(settings: Settings, ledger: Ledger, spool: Spool) -> APIRouter:
-    """Give health and metrics as routes."""
+    """Build the routes of health and metrics."""
     routes = APIRouter(include_in_schema=False)
     collector = LedgerMetrics(settings, ledger, spool)
 

@@ -1,7 +1,7 @@
-"""A multipart body, its files written to the spool as they come in.
+"""Write the files of a multipart body to the spool as they arrive.
 
-Starlette's own form parser would put them into a second temporary folder, whose disk nobody
-watches, and only then give them to us.
+Starlette's own form parser would put them into another temporary folder first, whose free space
+is not checked.
 """
 
 import uuid
@@ -23,7 +23,7 @@ _LONGEST_NAME: Final = 200
 
 
 class Parts:
-    """The files of one body: in `spool.incoming` under names of ours, and their senders' names."""
+    """The files of one body, in `spool.incoming` under generated names, and their sent names."""
 
     def __init__(self, boundary: bytes, spool: Spool) -> None:
         self.files: list[tuple[str, Path]] = []
@@ -48,7 +48,7 @@ class Parts:
     @classmethod
     @contextmanager
     def of(cls, boundary: bytes, spool: Spool) -> Iterator[Self]:
-        """Give the parts of a body for a while; afterwards none of their files is left."""
+        """Open the parts of a body; on exit, remove their files that are still there."""
         parts = cls(boundary, spool)
         try:
             yield parts
@@ -69,10 +69,10 @@ class Parts:
         self._parser.write(piece)
 
     def finish(self) -> None:
-        """Say that the body is at its end.
+        """End the body.
 
         Raises:
-            FormParserError: it is not whole.
+            FormParserError: it is incomplete.
         """
         self._parser.finalize()
         if not self._ended:
@@ -94,7 +94,7 @@ class Parts:
 
     def _open(self) -> None:
         name = parse_options_header(self._disposition)[1].get(b"filename")
-        if not name:  # a field of the form, or a file input that was left empty
+        if not name:  # a field of the form, or an empty file input
             return
         if len(self.files) == MOST_FILES:
             raise Problem(
@@ -119,7 +119,7 @@ class Parts:
 
 
 def boundary_of(request: Request) -> bytes | None:
-    """Give what parts the body's files; None when it is not a multipart form."""
+    """Return the boundary between the body's parts; None when it is not a multipart form."""
     media_type, options = parse_options_header(request.headers.get("content-type"))
     return options.get(b"boundary") if media_type == b"multipart/form-data" else None
 

@@ -1,4 +1,4 @@
-"""The pages a person reads. They name no patient: there is no sign-in."""
+"""The HTML pages. They show no patient data, because there is no sign-in."""
 
 import re
 import time
@@ -21,7 +21,7 @@ _JOB_ID: Final = re.compile(r"[0-9a-f]{32}")
 
 
 def known_job(ledger: Ledger, job_id: str) -> Job:
-    """Give the job of that id.
+    """Return the job with this id.
 
     Raises:
         Problem: there is none.
@@ -32,8 +32,8 @@ def known_job(ledger: Ledger, job_id: str) -> Job:
     return job
 
 
-def reading(ledger: Ledger) -> APIRouter:
-    """Give the pages that show."""
+def read_routes(ledger: Ledger) -> APIRouter:
+    """Build the routes of the pages that only read."""
     routes = APIRouter(include_in_schema=False)
 
     @routes.get("/")
@@ -44,7 +44,7 @@ def reading(ledger: Ledger) -> APIRouter:
     ) -> Response:
         jobs = ledger.queries.recent(ON_A_PAGE + 1, before, state)
         values = {
-            "census": ledger.queries.job_counts(),
+            "job_counts": ledger.queries.job_counts(),
             "jobs": jobs[:ON_A_PAGE],
             "has_more": len(jobs) > ON_A_PAGE,
             "state": state,
@@ -76,13 +76,13 @@ def reading(ledger: Ledger) -> APIRouter:
     return routes
 
 
-def writing(ledger: Ledger, uploads: Uploads, owing: Routes) -> APIRouter:
-    """Give the two forms that change something: upload and requeue."""
+def write_routes(ledger: Ledger, uploads: Uploads, destinations: Routes) -> APIRouter:
+    """Build the routes of the forms that change something: upload and requeue."""
     routes = APIRouter(include_in_schema=False)
 
     @routes.post("/upload")
     async def _upload(request: Request) -> Response:
-        outcomes = await uploads.take(request)
+        outcomes = await uploads.receive(request)
         (only, *others) = outcomes
         if not others and isinstance(only.result, Receipt):
             return RedirectResponse(f"/jobs/{only.result.job_id}", HTTPStatus.SEE_OTHER)
@@ -93,10 +93,10 @@ def writing(ledger: Ledger, uploads: Uploads, owing: Routes) -> APIRouter:
     @routes.post("/jobs/{job_id}/requeue")
     def _requeue(job_id: str) -> Response:
         job = known_job(ledger, job_id)
-        if job.reason is Reason.NO_DESTINATION and not owing.has_destinations:
+        if job.reason is Reason.NO_DESTINATION and not destinations.has_destinations:
             raise Problem(HTTPStatus.CONFLICT, "No destination is configured yet.")
         try:
-            ledger.jobs.requeue(job_id, owing)
+            ledger.jobs.requeue(job_id, destinations)
         except LookupError:
             raise not_found("job") from None
         except TransitionError as exc:

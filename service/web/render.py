@@ -1,4 +1,4 @@
-"""How values of the ledger read on a page."""
+"""Render pages, and format the values of the ledger on them."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -23,11 +23,11 @@ STATE_WORDS: Final[dict[JobState, str]] = {
     JobState.PARKED: "Parked",
 }
 STATE_MEANINGS: Final[dict[JobState, str]] = {
-    JobState.RECEIVED: "Safe on disk, waiting for its prediction.",
-    JobState.REPORTED: "The report is made and on its way to every destination.",
+    JobState.RECEIVED: "Stored on disk, waiting for its prediction.",
+    JobState.REPORTED: "The report is built and being delivered to every destination.",
     JobState.DELIVERED: "Every destination has the report.",
-    JobState.NOT_ANALYSED: "Not an instance for this model.",
-    JobState.PARKED: "Set aside until a person requeues it.",
+    JobState.NOT_ANALYSED: "The model did not analyse this instance.",
+    JobState.PARKED: "Stopped until a person requeues it.",
 }
 _MINUTE: Final = 60
 _HOUR: Final = 3600
@@ -39,27 +39,27 @@ _TEMPLATES: Final = Jinja2Templates(Path(__file__).parent / "templates")
 def render(
     request: Request, template: str, values: Mapping[str, Any], status: int = 200
 ) -> Response:
-    """Give a page; whatever is put into it is escaped."""
+    """Render a page; all values are escaped."""
     return _TEMPLATES.TemplateResponse(request, template, dict(values), status_code=status)
 
 
 def clock_time(at: float) -> str:
-    """Give a moment as the clock of this machine shows it, to the second."""
+    """Format a time (seconds since the epoch) in the time zone of this machine, to the second."""
     return _local(at).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def zone(at: float) -> str:
-    """Name the clock's time zone at a moment."""
+    """Return the name of this machine's time zone at a time."""
     return _local(at).tzname() or ""
 
 
 def machine_time(at: float) -> str:
-    """Give a moment as ISO 8601 in UTC."""
+    """Format a time as ISO 8601 in UTC."""
     return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
 
 
 def duration(seconds: float | None) -> str:
-    """Give a length of time in the unit in which a person would say it; blank for none."""
+    """Format a duration in s, min, h or d; blank for None."""
     if seconds is None:
         return ""
     if seconds < _MINUTE:
@@ -70,38 +70,40 @@ def duration(seconds: float | None) -> str:
 
 
 def seconds_until_delivered(job: Job) -> float | None:
-    """Tell how long a delivered job took from receipt; None for any other."""
+    """Return the seconds from receipt to delivery; None for a job that is not delivered."""
     if job.state is not JobState.DELIVERED or job.finished_at is None:
         return None
     return job.finished_at - job.received_at
 
 
 def probability(value: float | None) -> str:
-    """Give a probability to three decimals, as the report does; blank for none."""
+    """Format a probability with three decimals, as in the report; blank for None."""
     return "" if value is None else f"{value:.3f}"
 
 
 def dimse_status(status: int | None) -> str:
-    """Give a C-STORE status in hexadecimal with its meaning (PS3.4 B.2.3, PS3.7 annex C)."""
+    """Format a C-STORE status in hexadecimal with its meaning (PS3.4 B.2.3, PS3.7 annex C)."""
     if status is None:
         return ""
-    category, meaning = STORAGE_SERVICE_CLASS_STATUS.get(status, ("Unknown", "in no table"))
+    category, meaning = STORAGE_SERVICE_CLASS_STATUS.get(
+        status, ("Unknown", "in no table of the standard")
+    )
     return f"0x{status:04X} {category}" + (f": {meaning}" if meaning else "")
 
 
 def uid_name(uid: str) -> str:
-    """Give a UID of the standard's with its name there; another as it is."""
+    """Format a UID with its name in the standard; any other UID as it is."""
     name = UID(uid).name
     return uid if name == uid else f"{name} ({uid})"
 
 
 def explanation(reason: Reason | None) -> str:
-    """Give the sentence behind a coded reason; blank for none."""
+    """Return the sentence that explains a coded reason; blank for None."""
     return "" if reason is None else EXPLANATIONS[reason]
 
 
 def details(event: Event) -> str:
-    """Give an event's particulars in one line."""
+    """Format an event's details in one line."""
     return ", ".join(
         f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
         for name, value in event.detail.items()

@@ -1,7 +1,7 @@
-"""The JSON that programs read: the API's responses and the lines of `lobar trace --json`.
+"""The response models of the JSON API and of `lobar trace --json`.
 
-Each field name here is a promise to programs outside. The names in `service.domain` may change
-without it: a response is built from them field by field. Times are seconds since the epoch.
+Each field name here is part of the public API. Names in `service.domain` may change
+independently: a response is built from them field by field. Times are seconds since the epoch.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from service.domain.reasons import Reason
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobResponse:
-    """A job; `service.domain.job.Job` says what each field means."""
+    """A job; `service.domain.job.Job` documents each field."""
 
     id: str
     sop_instance_uid: str
@@ -42,7 +42,7 @@ class JobResponse:
     probability: float | None
     operating_point: str | None
     model: str | None
-    refusal: Reason | None  # why the model did not read it
+    refusal: Reason | None  # why the model did not analyse it
 
     @classmethod
     def of(cls, job: Job) -> Self:
@@ -139,7 +139,7 @@ class ReferenceResponse:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryResponse:
-    """One output on its way to one destination."""
+    """The delivery of one output to one destination."""
 
     id: int
     job_id: str
@@ -207,7 +207,7 @@ class JobListResponse:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobDetailResponse:
-    """One job with everything the ledger has of it."""
+    """One job with everything that the ledger holds about it."""
 
     job: JobResponse
     outputs: list[OutputResponse]

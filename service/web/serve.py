@@ -1,4 +1,4 @@
-"""The web process: one server until SIGTERM, then the requests under way are finished."""
+"""The web process: serve until SIGTERM, then finish the requests in progress."""
 
 import signal
 import socket
@@ -14,14 +14,14 @@ from service.storage.ledger import Ledger
 from service.storage.spool import Spool
 from service.web.app import create_app
 
-_MOST_REQUESTS: Final = 200  # at once; more are answered 503
-_DRAINED_SHARE: Final = 0.8  # of drain_seconds: what is left is for the caller to close the rest
+_MOST_REQUESTS: Final = 200  # at the same time; more get a 503
+_DRAINED_SHARE: Final = 0.8  # of drain_seconds; the rest is for the caller's clean-up
 
 log = structlog.get_logger()
 
 
 def serve(settings: Settings, ledger: Ledger, spool: Spool, ingest: Ingest) -> None:
-    """Serve until SIGTERM or SIGINT; both are left to the caller's handlers afterwards.
+    """Serve until SIGTERM or SIGINT; restores the caller's handlers of both.
 
     Raises:
         ConfigurationError: the address is open to the network and that was not allowed, or it

@@ -1,4 +1,4 @@
-"""The web's door for instances: DICOM as it comes, pictures made into instances first."""
+"""Receive instances by upload: DICOM as it is, pictures converted to Secondary Capture first."""
 
 from contextlib import suppress
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ from service.telemetry.metrics import UPLOADS
 from service.web.multipart import Parts, boundary_of
 from service.web.problem import Problem
 
-_AT_ONCE: Final = 2  # a large picture takes some hundred megabytes to decode
+_AT_ONCE: Final = 2  # decoding a large picture takes several hundred megabytes
 _ACCEPTED: Final = "DICOM Part 10, PNG and JPEG are taken."
 _MEDIA_STORAGE_SOP_CLASS_UID: Final = 0x00020002  # PS3.10 table 7.1-1
 _TRANSFER_SYNTAX_UID: Final = 0x00020010
@@ -38,23 +38,23 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Uploaded:
-    """What became of one file of an upload."""
+    """The outcome for one file of an upload."""
 
-    name: str  # as the sender calls it: for the answer alone, never kept
+    name: str  # as the sender calls it: for the response alone, never stored
     result: Receipt | Problem
 
 
 class Uploads:
-    """Takes uploads and hands each instance to the reception."""
+    """Receives uploads and ingests each instance in them."""
 
     def __init__(self, settings: Settings, spool: Spool, ingest: Ingest) -> None:
         self._sop_classes = settings.dicom.sop_classes
         self._spool = spool
-        self._reception = ingest
+        self._ingest = ingest
         self._limiter = CapacityLimiter(_AT_ONCE)
 
-    async def take(self, request: Request) -> list[Uploaded]:
-        """Read the body and receive each file in it, at least one.
+    async def receive(self, request: Request) -> list[Uploaded]:
+        """Read the body and ingest each file in it; there is at least one.
 
         Raises:
             Problem: the body as a whole is refused; nothing of it is kept.
@@ -72,7 +72,7 @@ class Uploads:
             return [
                 Uploaded(
                     name=name,
-                    result=await to_thread.run_sync(self._take, path, limiter=self._limiter),
+                    result=await to_thread.run_sync(self._handle, path, limiter=self._limiter),
                 )
                 for name, path in parts.files
             ]
@@ -87,12 +87,12 @@ class Uploads:
         except OSError as exc:
             raise self._no_room() from exc
 
-    def _take(self, upload: Path) -> Receipt | Problem:
+    def _handle(self, upload: Path) -> Receipt | Problem:
         instance = upload.with_suffix(".instance")
         try:
             self._make_instance(upload, instance)
-            self._refuse_what_the_listener_would_not_negotiate(instance)
-            result = self._receive(instance)
+            self._require_negotiable(instance)
+            result = self._ingest_instance(instance)
         except PictureError as exc:
             result = Problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(exc))
         except OSError:
@@ -117,16 +117,16 @@ class Uploads:
         else:
             dcmwrite(instance, wrap(upload), enforce_file_format=True)
 
-    def _refuse_what_the_listener_would_not_negotiate(self, instance: Path) -> None:
-        with instance.open("rb") as stream, suppress(UndecodableError):  # the reception refuses it
+    def _require_negotiable(self, instance: Path) -> None:
+        with instance.open("rb") as stream, suppress(UndecodableError):  # the ingest rejects it
             meta = read_file_meta(stream).meta
             if identifier(meta, _MEDIA_STORAGE_SOP_CLASS_UID) not in self._sop_classes:
-                raise _not_taken("SOP class")
+                raise _not_accepted("SOP class")
             if identifier(meta, _TRANSFER_SYNTAX_UID) not in TRANSFER_SYNTAXES:
-                raise _not_taken("transfer syntax")
+                raise _not_accepted("transfer syntax")
 
-    def _receive(self, instance: Path) -> Receipt | Problem:
-        outcome = self._reception.receive(instance, source=Source.UPLOAD)
+    def _ingest_instance(self, instance: Path) -> Receipt | Problem:
+        outcome = self._ingest.receive(instance, source=Source.UPLOAD)
         if isinstance(outcome, Receipt):
             return outcome
         return Problem(self._status(outcome), EXPLANATIONS[outcome.reason], outcome.reason)
@@ -144,7 +144,7 @@ class Uploads:
         return Problem(HTTPStatus.INSUFFICIENT_STORAGE, EXPLANATIONS[reason], reason)
 
 
-def _not_taken(what: str) -> Problem:
+def _not_accepted(what: str) -> Problem:
     return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"The instance's {what} is not taken here.")
 
 

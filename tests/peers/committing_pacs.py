@@ -1,4 +1,4 @@
-"""A scripted PACS that is asked to commit itself, and says where and what a test wants."""
+"""A scripted PACS for storage commitment: a test chooses its results and how they are sent."""
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +21,7 @@ AFTER_THE_ANSWER: Final = 0.05  # seconds
 
 @dataclass
 class Asked:
-    """One N-ACTION: its transaction, and the class and UID of each instance."""
+    """One N-ACTION: its Transaction UID, and the class and UID of each instance."""
 
     transaction_uid: str
     instances: list[tuple[str, str]]
@@ -29,14 +29,16 @@ class Asked:
 
 @dataclass
 class CommittingPacs(ScriptedPacs):
-    """What it says of each instance (0: committed), and where: here, elsewhere (at `tells`)."""
+    """The result for each instance (0: committed), and where it is sent: here, or to `tells`."""
 
     commits: Callable[[str], int] = lambda _: 0
     where: Where = "here"
     action_status: int = 0x0000
-    tells: tuple[str, int] | None = None  # AE title and port of who is told on a new association
+    tells: tuple[str, int] | None = None  # AE title and port of the receiver, on a new association
     asked: list[Asked] = field(default_factory=list)
-    answers: list[int] = field(default_factory=list)  # to its N-EVENT-REPORTs
+    answers: list[int] = field(
+        default_factory=list
+    )  # statuses of the responses to its N-EVENT-REPORTs
 
     def handlers(self) -> list[Any]:
         return [*super().handlers(), (evt.EVT_N_ACTION, self._asked)]
@@ -69,7 +71,7 @@ class CommittingPacs(ScriptedPacs):
 def send_result(
     association: Association, asked: Asked, commits: Callable[[str], int] = lambda _: 0
 ) -> int:
-    """Send N-EVENT-REPORT and give the status that it was answered."""
+    """Send N-EVENT-REPORT and return the status of the response."""
     failed = [(named, commits(named[1])) for named in asked.instances if commits(named[1])]
     committed = [(named, 0) for named in asked.instances if not commits(named[1])]
     information = Dataset()
@@ -85,7 +87,7 @@ def send_result(
 
 
 def referenced(sop_class: str, sop_instance: str, failure: int | None = None) -> Dataset:
-    """Name an instance as an item of a sequence does."""
+    """Build the sequence item that references an instance."""
     item = Dataset()
     item.ReferencedSOPClassUID = sop_class
     item.ReferencedSOPInstanceUID = sop_instance
@@ -96,7 +98,7 @@ def referenced(sop_class: str, sop_instance: str, failure: int | None = None) ->
 
 @contextmanager
 def telling(ae_title: str, port: int, *, calling: str) -> Iterator[Association]:
-    """Associate as an SCP does that has a result to tell."""
+    """Associate as an SCP that has a result to send."""
     ae = AE(ae_title=calling)
     ae.add_requested_context(CLASS, "1.2.840.10008.1.2.1")
     role = build_role(CLASS, scp_role=True)

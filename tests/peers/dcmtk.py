@@ -1,4 +1,4 @@
-"""DCMTK's programs, another implementation of DICOM than ours: to store from and to store to."""
+"""DCMTK's programs, an independent implementation of DICOM: as senders and as receivers."""
 
 import subprocess
 import tempfile
@@ -59,7 +59,7 @@ def _association_profile(files: Sequence[Path]) -> str:
 
 
 class StoreSCP:
-    """A running `storescp`: it puts what it is sent into a folder, as it was sent."""
+    """A running `storescp`: it writes each instance to a folder, as it was sent."""
 
     ae_title: Final = "STORESCP"
     host: Final = LOOPBACK
@@ -82,19 +82,19 @@ class StoreSCP:
 
     @property
     def running(self) -> bool:
-        """Whether the process lives."""
+        """Whether the process is running."""
         return self._server.running
 
     def received(self) -> list[Path]:
-        """The DICOM files that were received, in the order of their names."""
+        """List the DICOM files that were received, sorted by name."""
         return sorted(self.folder.iterdir())
 
 
 class QueryRetrieveSCP:
-    """A running `dcmqrscp`: an archive that is stored to, searched and retrieved from.
+    """A running `dcmqrscp`: an archive to store to, search and retrieve from.
 
-    It keeps what it is sent bit by bit, in a storage area of its own, and lets in only who it
-    knows: `calling` from this machine, and DCMTK's own `findscu`, `getscu` and `movescu`.
+    It stores objects bit by bit in its own storage area, and accepts only known AE titles:
+    `calling` from this machine, and DCMTK's own `findscu`, `getscu` and `movescu`.
     """
 
     ae_title: Final = "DCMQRSCP"
@@ -121,11 +121,11 @@ class QueryRetrieveSCP:
         return [pydicom.dcmread(file, force=True) for file in found]
 
     def get(self, **keys: str) -> list[Path]:
-        """Retrieve with `getscu`: the files as they came."""
+        """Retrieve with `getscu`; return the files as they were sent."""
         return self._asking("getscu", "--bit-preserving", keys=keys)
 
     def move(self, **keys: str) -> list[Path]:
-        """Retrieve with `movescu`, which is sent to in an association the other way round."""
+        """Retrieve with `movescu`, to which the archive opens an association of its own."""
         to_us = ["--port", str(self._move_port), "--move", "MOVESCU"]
         return self._asking("movescu", "--bit-preserving", *to_us, keys=keys)
 
@@ -139,7 +139,7 @@ class QueryRetrieveSCP:
             check=True,
             capture_output=True,
             timeout=STORE_SECONDS,
-            cwd=folder,  # where movescu puts what it preserves, whatever folder it is told
+            cwd=folder,  # where movescu writes files, whatever folder it is given
         )
         return sorted(folder.iterdir())
 

@@ -1,4 +1,4 @@
-"""What an archive tells over DICOMweb: QIDO-RS as plain values, WADO-RS as the bytes it has."""
+"""Query and retrieve over DICOMweb: QIDO-RS as plain values, WADO-RS as bytes."""
 
 from collections.abc import Sequence
 from email import message_from_bytes, policy
@@ -16,7 +16,7 @@ def query(url: str, level: str, client: httpx.Client | None = None, **keys: str)
 
 
 def values(found: Sequence[dict[str, Any]], tag: str) -> list[Any]:
-    """Give an element's first value in each of what was found."""
+    """Return the first value of an element in each result."""
     return [each[tag]["Value"][0] for each in found]
 
 

@@ -1,4 +1,4 @@
-"""A real PACS: Orthanc with a configuration, a storage folder and ports of its own."""
+"""A real PACS: Orthanc with its own configuration, storage folder and ports."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,7 +12,7 @@ from support.process import Server
 from support.programs import missing, need_program
 
 # Orthanc 1.10 cannot bind to one address. It refuses HTTP from elsewhere (RemoteAccessAllowed) and
-# C-FIND, C-MOVE and C-GET from everybody; this refuses instances from elsewhere. STOW-RS answers
+# C-FIND, C-MOVE and C-GET from every host; this refuses instances from elsewhere. STOW-RS answers
 # that it stored what this refused.
 ONLY_FROM_LOOPBACK: Final = f"""
 function ReceivedInstanceFilter(dicom, origin, info)
@@ -28,7 +28,7 @@ DICOMWEB_OPTIONS: Final = {
 
 
 class OrthancServer:
-    """An Orthanc that takes every instance anybody on this machine stores.
+    """An Orthanc that accepts every instance from this machine.
 
     `plugins` are libraries it loads; `options` go above its configuration, key by key.
     """
@@ -63,31 +63,31 @@ class OrthancServer:
 
     @property
     def running(self) -> bool:
-        """Whether the process lives."""
+        """Whether the process is running."""
         return self._server.running
 
     @property
     def dicomweb_url(self) -> str:
-        """Where QIDO-RS, WADO-RS and STOW-RS are, if the plugin for them is loaded."""
+        """The base URL of QIDO-RS, WADO-RS and STOW-RS, if their plugin is loaded."""
         return f"{self.http_url}/dicom-web"
 
     def instances(self) -> list[dict[str, Any]]:
-        """Every stored instance: its elements by keyword, and Orthanc's own name of it as `ID`."""
+        """List every stored instance: its elements by keyword, and Orthanc's identifier as `ID`."""
         return [
             {"ID": instance_id, **self._get(f"/instances/{instance_id}/simplified-tags").json()}
             for instance_id in self._get("/instances").json()
         ]
 
     def dicom_file(self, instance_id: str) -> bytes:
-        """The stored instance as a DICOM file; `instance_id` is an `ID` of `instances`."""
+        """Return a stored instance as a DICOM file; `instance_id` is an `ID` of `instances`."""
         return self._get(f"/instances/{instance_id}/file").content
 
     def keep(self, dicom_file: bytes) -> None:
-        """Store an instance without a sender, over Orthanc's own API."""
+        """Store an instance over Orthanc's own API, without a DICOM sender."""
         httpx.post(f"{self.http_url}/instances", content=dicom_file).raise_for_status()
 
     def reset(self) -> None:
-        """Delete everything that is stored."""
+        """Delete all stored instances."""
         for patient_id in self._get("/patients").json():
             httpx.delete(f"{self.http_url}/patients/{patient_id}").raise_for_status()
 
@@ -130,14 +130,14 @@ def orthanc(_shared_orthanc: OrthancServer) -> OrthancServer:
 
 
 def need_dicomweb_plugin() -> Path:
-    """Give Orthanc's plugin for DICOMweb; without it the test is skipped, or fails when CI=true."""
+    """Return Orthanc's plugin for DICOMweb; without it skip the test, or fail it when CI=true."""
     if not DICOMWEB_PLUGIN.exists():
         missing(f"no {DICOMWEB_PLUGIN.name} here: install the Debian package orthanc-dicomweb")
     return DICOMWEB_PLUGIN
 
 
 def dicomweb_orthanc(folder: Path) -> OrthancServer:
-    """Make an Orthanc, not yet started, that speaks DICOMweb as well."""
+    """Create an Orthanc with DICOMweb, not yet started."""
     return OrthancServer(folder, plugins=[need_dicomweb_plugin()], options=DICOMWEB_OPTIONS)
 
 

@@ -1,8 +1,8 @@
-"""PixelMed's DicomSRValidator in one Java for many reports; a program of its own.
+"""Run PixelMed's DicomSRValidator on many reports in one Java process; a separate program.
 
-It reads paths of reports, one a line, and answers each with a line of JSON: what was said of it.
-The templates are compiled when the first report comes, so the others cost a fraction of it. Run in
-a process of its own, because a Java machine takes over the signals of the process it lives in.
+It reads paths of reports, one per line, and prints a line of JSON with the validator's output for
+each. The templates are compiled with the first report, so the others take a fraction of its time.
+It needs its own process, because a Java machine takes over the signals of its process.
 """
 
 import json
@@ -21,14 +21,14 @@ UNLIMITED_XPATH: Final = tuple(
 
 
 def main(java: Path, jar: Path) -> None:
-    """Answer every path on standard input."""
+    """Validate every path on standard input."""
     machine = java.resolve().parent.parent / "lib" / "server" / "libjvm.so"
     jars = [str(jar), *map(str, jar.parent.glob("*vecmath*.jar"))]
     jpype.startJVM(str(machine), *UNLIMITED_XPATH, "-XX:+UseSerialGC", classpath=jars)
     validator = jpype.JClass(VALIDATOR)()
     for line in sys.stdin:
         said = str(validator.validate(line.rstrip("\n")))
-        print(json.dumps(said), flush=True)  # noqa: T201 -- it answers by printing
+        print(json.dumps(said), flush=True)  # noqa: T201 -- the result is printed
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A PostgreSQL cluster of the tests' own, without any network, and an empty database per test."""
+"""A PostgreSQL cluster for the tests, without any network, and an empty database per test."""
 
 import os
 import pwd
@@ -52,7 +52,7 @@ class PostgreSQLServer:
 
     @property
     def pid(self) -> int:
-        """The number of the running process."""
+        """The process id."""
         return self._server.pid
 
     def url(self, database: str) -> str:
@@ -60,13 +60,13 @@ class PostgreSQLServer:
         return f"postgresql+psycopg://lobar@/{database}?host={self.folder}"
 
     def create_database(self) -> str:
-        """Create an empty database and give its name."""
+        """Create an empty database and return its name."""
         name = f"test_{next(self._numbers)}"
         self._execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
         return name
 
     def drop_database(self, name: str) -> None:
-        """Drop a database, with whoever is still connected to it."""
+        """Drop a database, with the connections that are still open."""
         self._execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
     def _execute(self, statement: sql.Composed) -> None:
@@ -130,7 +130,7 @@ def postgresql_url(postgresql_server: PostgreSQLServer) -> Iterator[str]:
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)])
 def ledger_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The SQLAlchemy URL of an empty ledger; a test that asks for it runs once on each kind."""
+    """The SQLAlchemy URL of an empty ledger; a test that uses it runs once on each kind."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'ledger.sqlite3'}"
     url: str = request.getfixturevalue("postgresql_url")

@@ -1,4 +1,4 @@
-"""A sender that says exactly what a test wants said, right or wrong (PS3.8, PS3.7)."""
+"""An SCU that sends exactly the bytes that a test chooses, valid or not (PS3.8, PS3.7)."""
 
 import contextlib
 import io
@@ -16,7 +16,7 @@ from support.ports import LOOPBACK
 VERIFICATION: Final = "1.2.840.10008.1.1"
 APPLICATION_CONTEXT: Final = "1.2.840.10008.3.1.1.1"
 ASSOCIATE_RQ, ASSOCIATE_AC, ASSOCIATE_RJ, P_DATA, RELEASE_RQ, RELEASE_RP, ABORT = range(1, 8)
-ANSWER_SECONDS: Final = 60  # a loaded machine; who is closed upon reads an end at once
+ANSWER_SECONDS: Final = 60  # for a loaded machine; a closed connection is noticed at once
 
 
 class Rejected(Exception):  # noqa: N818 -- the standard's word
@@ -27,7 +27,7 @@ class Rejected(Exception):  # noqa: N818 -- the standard's word
         self.why = (result, source, reason)
 
 
-class Closed(Exception):  # noqa: N818 -- what became of the connection
+class Closed(Exception):  # noqa: N818 -- the state of the connection
     """The peer closed the connection or sent A-ABORT."""
 
 
@@ -71,7 +71,7 @@ class Sender:
         self.socket.close()
 
     def echo(self, context_id: int = 1) -> int:
-        """C-ECHO; gives the status."""
+        """Send C-ECHO; return the status."""
         self._message_id += 1
         command = command_set(VERIFICATION, 0x0030, self._message_id, has_data_set=False)
         self.send_fragments(context_id, command, is_command=True)
@@ -86,7 +86,7 @@ class Sender:
         context_id: int = 1,
         fragment_bytes: int = 16000,
     ) -> int:
-        """C-STORE; gives the status."""
+        """Send C-STORE; return the status."""
         self.begin_store(sop_class, sop_instance, context_id=context_id)
         self.send_fragments(context_id, data_set, is_command=False, size=fragment_bytes)
         return self.status()
@@ -126,12 +126,12 @@ class Sender:
             self.say(p_data([(context_id, is_command, is_last, piece)]))
 
     def say(self, message: bytes) -> None:
-        """Send bytes; that the peer hangs up meanwhile is for the next reading to find."""
+        """Send bytes; if the peer closes meanwhile, the next read notices it."""
         with contextlib.suppress(ConnectionError):
             self.socket.sendall(message)
 
     def status(self) -> int:
-        """Read the answer to the last request and give its status."""
+        """Read the response to the last request and return its status."""
         kind, body = self.read_pdu()
         assert kind == P_DATA, f"not an answer but PDU {kind}"
         answer = pydicom.filereader.read_dataset(
@@ -141,7 +141,7 @@ class Sender:
         return int(answer.Status)
 
     def release(self) -> None:
-        """Release the association and see it closed."""
+        """Release the association and require that the peer closes it."""
         self.socket.sendall(pdu(RELEASE_RQ, b"\0" * 4))
         kind, _ = self.read_pdu()
         assert kind == RELEASE_RP, f"not a release but PDU {kind}"
@@ -153,7 +153,7 @@ class Sender:
         self.socket.close()
 
     def read_pdu(self) -> tuple[int, bytes]:
-        """Read one PDU: its type and what follows the header.
+        """Read one PDU: its type and the bytes after the header.
 
         Raises:
             Closed: there is none, or it is an A-ABORT.
@@ -168,7 +168,7 @@ class Sender:
         return kind, body
 
     def is_closed_upon(self) -> bool:
-        """Wait until the peer says something; tell whether it closed or aborted."""
+        """Wait for the peer; return whether it closed or aborted."""
         try:
             self.read_pdu()
         except Closed:
@@ -196,12 +196,12 @@ class Sender:
 
 
 def pdu(kind: int, body: bytes) -> bytes:
-    """Make a PDU (PS3.8 9.3.1)."""
+    """Encode a PDU (PS3.8 9.3.1)."""
     return struct.pack(">BxL", kind, len(body)) + body
 
 
 def p_data(fragments: Iterable[tuple[int, bool, bool, bytes]]) -> bytes:
-    """Make a P-DATA-TF PDU of (context id, is command, is last, bytes) (PS3.8 9.3.5)."""
+    """Encode a P-DATA-TF PDU of (context id, is command, is last, bytes) (PS3.8 9.3.5)."""
     return pdu(
         P_DATA,
         b"".join(
@@ -212,7 +212,7 @@ def p_data(fragments: Iterable[tuple[int, bool, bool, bytes]]) -> bytes:
 
 
 def associate_rq(contexts: Sequence[tuple[str, str]], *, calling: str, called: str) -> bytes:
-    """Make an A-ASSOCIATE-RQ PDU (PS3.8 9.3.2)."""
+    """Encode an A-ASSOCIATE-RQ PDU (PS3.8 9.3.2)."""
     body = struct.pack(">Hxx16s16s32x", 1, f"{called:<16}".encode(), f"{calling:<16}".encode())
     body += item(0x10, APPLICATION_CONTEXT.encode())
     for number, (abstract_syntax, transfer_syntax) in enumerate(contexts):
@@ -223,12 +223,12 @@ def associate_rq(contexts: Sequence[tuple[str, str]], *, calling: str, called: s
 
 
 def item(kind: int, body: bytes) -> bytes:
-    """Make an item or sub-item of an association PDU (PS3.8 9.3.2.1)."""
+    """Encode an item or sub-item of an association PDU (PS3.8 9.3.2.1)."""
     return struct.pack(">BxH", kind, len(body)) + body
 
 
 def items(body: bytes) -> Iterable[tuple[int, bytes]]:
-    """Take an association PDU's variable part apart."""
+    """Decode the variable part of an association PDU."""
     while body:
         kind, length = struct.unpack(">BxH", body[:4])
         yield kind, body[4 : 4 + length]
@@ -243,7 +243,7 @@ def command_set(
     has_data_set: bool,
     sop_instance: str | None = None,
 ) -> bytes:
-    """Make a request's command set (PS3.7 9.3); None leaves the identifier out."""
+    """Encode a request's command set (PS3.7 9.3); None leaves the identifier out."""
     elements = [(0x0100, struct.pack("<H", field)), (0x0110, struct.pack("<H", message_id))]
     elements += [(0x0700, b"\0\0"), (0x0800, struct.pack("<H", 1 if has_data_set else 0x0101))]
     for tag, uid in ((0x0002, sop_class), (0x1000, sop_instance)):

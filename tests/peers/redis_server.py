@@ -1,6 +1,6 @@
-"""A Redis of the tests' own: the system's, else the Valkey that Lobar starts; or that Valkey.
+"""A Redis for tests: the system's, else the Valkey that Lobar starts; or that Valkey.
 
-A test that should hold for both says so:
+A test for both is marked with:
 `@pytest.mark.parametrize("redis_server", ["redis", "valkey"], indirect=True)`.
 """
 
@@ -18,7 +18,7 @@ from service.dispatch.embedded_redis import redis_program
 
 
 class RedisServer:
-    """A Redis on loopback that keeps nothing on disk: stopped or killed, it forgets all."""
+    """A Redis on loopback without persistence: stopped or killed, it loses all data."""
 
     def __init__(self, folder: Path, program: Path) -> None:
         self.program = program
@@ -38,12 +38,12 @@ class RedisServer:
 
     @property
     def running(self) -> bool:
-        """Whether the process lives."""
+        """Whether the process is running."""
         return self._server.running
 
     @property
     def pid(self) -> int:
-        """The number of the running process."""
+        """The process id."""
         return self._server.pid
 
     def flush(self) -> None:

@@ -1,4 +1,4 @@
-"""A PACS that does what a test tells it to: pynetdicom's SCP, its answers and faults chosen."""
+"""A scripted PACS: pynetdicom's SCP, with responses and faults chosen by a test."""
 
 import contextlib
 import socket
@@ -28,12 +28,12 @@ ABORT: Final = -1  # instead of a status
 
 @dataclass
 class ScriptedPacs:
-    """What it takes and how it answers; what it was sent, object by object."""
+    """What it accepts and how it responds; records each object that it was sent."""
 
     takes: Sequence[tuple[str, str]] = ALL
     answer: Callable[[Dataset], int] = lambda _: 0x0000
     echoes: bool = True
-    calling: str | None = None  # the only AE title that it lets in
+    calling: str | None = None  # the only calling AE title that it accepts
     ae_title: str = "SCRIPTED"
     host: str = LOOPBACK
     port: int = 0
@@ -45,7 +45,7 @@ class ScriptedPacs:
 
     @contextmanager
     def running(self) -> Iterator["ScriptedPacs"]:
-        """Listen on loopback while the block runs; on the port it had before, if it had one."""
+        """Listen on loopback while the block runs, on the same port each time."""
         ae = AE(ae_title=self.ae_title)
         ae.require_called_aet = True
         if self.calling is not None:
@@ -67,11 +67,11 @@ class ScriptedPacs:
             _stop(server)
 
     def contexts(self) -> Sequence[tuple[str, str]]:
-        """The SOP classes that it takes, each in a transfer syntax."""
+        """The SOP classes that it accepts, each in a transfer syntax."""
         return self.takes
 
     def handlers(self) -> list[Any]:
-        """What is called when something comes."""
+        """The handlers of pynetdicom's events."""
         return [
             (evt.EVT_C_STORE, self._store),
             (evt.EVT_ESTABLISHED, self._count),
@@ -79,7 +79,7 @@ class ScriptedPacs:
         ]
 
     def classes(self) -> list[str]:
-        """The SOP classes that it was sent, in their order."""
+        """The SOP classes of the objects received, in order."""
         return [sop_class for sop_class, _, _ in self.received]
 
     def _store(self, event: Any) -> int:  # noqa: ANN401 -- pynetdicom's
@@ -104,11 +104,11 @@ class ScriptedPacs:
 
 
 def _stop(server: Any) -> None:  # noqa: ANN401 -- pynetdicom's
-    """Stop it at once, with the associations that it still has."""
+    """Stop the server at once, with its open associations."""
     associations = server.active_associations
     stopping = threading.Thread(target=server.shutdown)
     stopping.start()
-    with contextlib.suppress(OSError):  # or it would look up only twice a second
+    with contextlib.suppress(OSError):  # else it would check only twice a second
         server.socket.shutdown(socket.SHUT_RDWR)
     stopping.join()
     for association in associations:

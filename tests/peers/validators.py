@@ -1,4 +1,4 @@
-"""Programs that judge whether what we write is valid DICOM."""
+"""Programs that check whether objects are valid DICOM."""
 
 import json
 import subprocess
@@ -16,7 +16,7 @@ PIXELMED_SECONDS: Final = 280
 
 
 def pixelmed_sr_validator(paths: Sequence[Path]) -> dict[Path, str]:
-    """What PixelMed's DicomSRValidator says of each report; "Error:" lines are the faults."""
+    """Return PixelMed's DicomSRValidator output per report; "Error:" lines are the faults."""
     java = need_program("java")
     if not PIXELMED_JAR.is_file():
         missing(f"no {PIXELMED_JAR}: install the Debian package pixelmed-apps")
@@ -32,7 +32,7 @@ def pixelmed_sr_validator(paths: Sequence[Path]) -> dict[Path, str]:
 
 
 def dciodvfy(path: Path) -> str:
-    """What dciodvfy says of a DICOM file; lines beginning "Error" are the faults."""
+    """Return the output of dciodvfy for a DICOM file; lines beginning "Error" are the faults."""
     done = subprocess.run(
         [need_program("dciodvfy"), "-new", path],
         check=False,

@@ -23,9 +23,9 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 OHIF: Final = ROOT / ".cache" / "ohif" / "dist"
 GATEWAY: Final = ROOT / "deploy" / "viewer" / "gateway.py"
 FLAGS: Final = (
-    "--no-sandbox",  # root may not have one
+    "--no-sandbox",  # root cannot have one
     "--disable-gpu",
-    # it asks nobody on its own account
+    # no requests of the browser's own
     "--disable-quic",
     "--no-first-run",
     "--disable-background-networking",
@@ -33,8 +33,8 @@ FLAGS: Final = (
     "--disable-sync",
 )
 WINDOW: Final = (1600, 900)
-PATIENCE_SECONDS: Final = 30  # of a browser on a busy machine; nothing waits longer than it must
-AFTERTHOUGHT_MILLISECONDS: Final = 1000  # OHIF may ask or complain a little after it has drawn
+PATIENCE_SECONDS: Final = 30  # for a busy machine; every wait ends as soon as it can
+AFTERTHOUGHT_MILLISECONDS: Final = 1000  # OHIF may send requests or messages a little after drawing
 NOTICES_HIDDEN: Final = "[data-sonner-toaster] { visibility: hidden }"
 LIT: Final = 40  # of 255: brighter than OHIF's own background
 PAPER: Final = 250
@@ -44,7 +44,7 @@ Line = list[tuple[float, float]]
 
 
 class ViewerGateway(Server):
-    """`deploy/viewer/gateway.py` in front of an Orthanc; `url` is what a person opens."""
+    """`deploy/viewer/gateway.py` in front of an Orthanc; `url` is the page to open."""
 
     def __init__(self, folder: Path, orthanc: OrthancServer, ohif: Path = OHIF) -> None:
         port = free_port()
@@ -58,7 +58,7 @@ class ViewerGateway(Server):
 
 
 class OpenStudy:
-    """A study in OHIF: what a person can do with it, sees of it, and what went wrong meanwhile."""
+    """A study open in OHIF: the actions of a user, what is visible, and the errors recorded."""
 
     def __init__(self, page: Page, viewer_url: str, study_instance_uid: str) -> None:
         self._page = page
@@ -75,7 +75,7 @@ class OpenStudy:
         self._wait_until(lambda: lit(self.picture()) > 0)
 
     def open_image(self, description: str) -> None:
-        """Show a series of images as a person does: by a double click in the study panel."""
+        """Show a series of images as a user does: by a double click in the study panel."""
         before = self.picture()
         self._series.filter(has_text=description).dblclick()
         self._wait_until(lambda: description in self.words and lit(self.picture()) > 0)
@@ -94,31 +94,31 @@ class OpenStudy:
 
     @property
     def words(self) -> str:
-        """What can be read in the viewport, as far as it is not part of an image."""
+        """The text in the viewport that is not part of an image."""
         return self._viewport.inner_text()
 
     @property
     def notices(self) -> list[str]:
-        """What the viewer tells or asks on its own account."""
+        """The viewer's own notices and questions."""
         return self._page.locator(
             "[data-sonner-toast], [data-cy=viewport-notification]"
         ).all_inner_texts()
 
     def lines(self) -> list[Line]:
-        """Give what is drawn over the image: lines of points, in pixels of its layer."""
+        """Return the lines drawn over the image, as points in pixels of their layer."""
         drawn = self._page.locator("svg.svg-layer polyline").all()
         return [_line(each.get_attribute("points") or "") for each in drawn]
 
     def layer_size(self) -> tuple[float, float]:
-        """Give width and height of the layer that lines are drawn on."""
+        """Return width and height of the layer of these lines, in pixels."""
         box = self._page.locator("svg.svg-layer").bounding_box()
         assert box is not None
         return box["width"], box["height"]
 
     def picture(self, file: Path | None = None) -> Pixels:
-        """Give the viewport as it looks, rows x columns x RGB, and keep it in a file.
+        """Capture the viewport, rows x columns x RGB, and keep it in a file.
 
-        What the viewer says on its own account (`notices`) is left out where it lies above.
+        The viewer's own `notices` are left out where they cover it.
         """
         shot = self._viewport.screenshot(path=file, style=NOTICES_HIDDEN)
         return np.asarray(Image.open(BytesIO(shot)).convert("RGB"))
@@ -127,9 +127,9 @@ class OpenStudy:
         return self._viewport.locator("canvas").count() == 0 and bool(self.words.strip())
 
     def _wait_until(self, fact: Callable[[], bool]) -> None:
-        """Wait for a fact, but not for ever: what is missing then, the test says better.
+        """Wait for a condition, for a limited time; the test's own check explains a failure.
 
-        OHIF sometimes draws a report only when it next repaints, so it is made to meanwhile.
+        OHIF sometimes draws a report only at its next repaint, so one is forced meanwhile.
         """
         until = time.monotonic() + PATIENCE_SECONDS
         width, height = WINDOW
@@ -147,13 +147,13 @@ class OpenStudy:
             self.complaints.append(f"{response.status} {response.url}")
 
     def _note_request(self, url: str) -> None:
-        # blob:, data: and what the browser brings along, such as its reader of PDF, go nowhere
+        # blob:, data: and the browser's own pages, such as its PDF reader, use no network
         if url.startswith(("http", "ws")) and not url.startswith(f"{self._viewer_url}/"):
             self.asked_elsewhere.append(url)
 
 
 def lit(picture: Pixels, above: int = LIT) -> float:
-    """Give the share of a viewport that is brighter than OHIF's background, its frame left out."""
+    """Return the share of a viewport brighter than OHIF's background, its frame excluded."""
     return float((picture[10:-10, 10:-10].max(axis=2) > above).mean())
 
 
@@ -173,7 +173,7 @@ def need_ohif() -> None:
 def viewer_url(
     _shared_orthanc_dicomweb: OrthancServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[str]:
-    """Where OHIF is, in front of `orthanc_dicomweb`. Mark the test `ohif`."""
+    """The URL of OHIF in front of `orthanc_dicomweb`. Mark the test `ohif`."""
     need_ohif()
     gateway = ViewerGateway(tmp_path_factory.mktemp("viewer"), _shared_orthanc_dicomweb)
     gateway.start()
@@ -193,7 +193,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def open_study(browser: Browser, viewer_url: str) -> Iterator[Callable[[str], OpenStudy]]:
-    """`open_study(uid)` opens a study in a browser that remembers nothing of the one before."""
+    """`open_study(uid)` opens a study in a browser without state from the one before."""
     contexts = []
 
     def open_it(study_instance_uid: str) -> OpenStudy:

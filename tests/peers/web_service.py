@@ -1,4 +1,4 @@
-"""A web service that answers as a test tells it to, or passes on what it lets through."""
+"""A scripted web service, which can also be a gateway that checks tokens."""
 
 import contextlib
 import socket
@@ -18,7 +18,7 @@ FORWARDED: Final = ("accept", "content-type")
 
 @dataclass(frozen=True)
 class Request:
-    """What was asked."""
+    """A request as received."""
 
     method: str
     path: str
@@ -28,7 +28,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Response:
-    """What is answered."""
+    """The response to send."""
 
     status: int
     body: bytes = b""
@@ -37,7 +37,7 @@ class Response:
 
 @dataclass
 class WebService:
-    """`answer` gives the response to a request, or None to hang up without one."""
+    """A service; `answer` returns the response to a request, or None to close without one."""
 
     answer: Callable[[Request], Response | None]
     tls: ssl.SSLContext | None = None
@@ -47,7 +47,7 @@ class WebService:
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """The base URL."""
         return f"{'https' if self.tls else 'http'}://{LOOPBACK}:{self.port}"
 
     @contextmanager
@@ -70,7 +70,7 @@ class _Server(ThreadingHTTPServer):
     tls: ssl.SSLContext | None = None
 
     def finish_request(self, request: socket.socket, client_address: object) -> None:
-        """Shake hands in the connection's own thread."""
+        """Do the TLS handshake in the connection's own thread."""
         if self.tls is None:
             super().finish_request(request, client_address)
             return
@@ -87,7 +87,7 @@ def _handler(service: WebService) -> type[BaseHTTPRequestHandler]:
             service.connections += 1
 
         def log_message(self, *_: object) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
         def answer(self) -> None:
             headers = {name.lower(): value for name, value in self.headers.items()}
@@ -103,7 +103,7 @@ def _handler(service: WebService) -> type[BaseHTTPRequestHandler]:
                 self.send_header(name, value)
             self.send_header("Content-Length", str(len(response.body)))
             self.end_headers()
-            with contextlib.suppress(OSError):  # whoever asked may be gone
+            with contextlib.suppress(OSError):  # the client may have closed
                 self.wfile.write(response.body)
 
         do_GET = do_POST = answer  # noqa: N815 -- what http.server calls them
@@ -114,10 +114,10 @@ def _handler(service: WebService) -> type[BaseHTTPRequestHandler]:
 def gateway(
     service_url: str, token: Callable[[], str] | None = None
 ) -> Callable[[Request], Response]:
-    """Answer for a service that knows no tokens, such as Orthanc: pass on to it who has the token.
+    """Build a gateway for a service without tokens, such as Orthanc; it checks the token.
 
-    What hospitals have there is a reverse proxy such as nginx. Without a token it lets everybody
-    through who was let into the TLS connection; Debian's Orthanc 1.10 hangs up after each
+    Hospitals use a reverse proxy such as nginx there. Without a token it passes on every request
+    of an accepted TLS connection; Debian's Orthanc 1.10 closes the connection after each TLS
     handshake of its own.
     """
 

@@ -1,7 +1,8 @@
-"""A listener of a test's own, on a spool and ledger that it may look into."""
+"""A listener for one test, with access to its spool and ledger."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from synthetic.objects import make_cr
 from service.dicom.statuses import SUCCESS
 from service.domain.job import Job
 from service.receiving.listener import Listener
+from service.receiving.listener.association import StoreAssociation
 from service.settings import DicomSettings, Settings
 from service.storage.ledger import Ledger
 from service.storage.spool import Spool
@@ -26,8 +28,8 @@ CR = str(ComputedRadiographyImageStorage)
 CR_EXPLICIT = ((CR, str(ExplicitVRLittleEndian)),)
 
 
-class Memory:
-    """A spool and a ledger, which outlive the listeners that are tried on them."""
+class Stores:
+    """A spool and a ledger, which outlive the listeners that run on them."""
 
     def __init__(self, folder: Path, ledger_url: str | None = None) -> None:
         self.folder = folder
@@ -37,33 +39,41 @@ class Memory:
         self.ledger.upgrade()
 
     def incoming(self) -> list[Path]:
-        """What lies half-written."""
+        """List the files being received."""
         return sorted(self.spool.incoming.iterdir())
 
     def inbox(self) -> list[Path]:
-        """What was kept."""
+        """List the accepted files."""
         return sorted((self.spool.root / "inbox").glob("??/*"))
 
     def jobs_of(self, sop_instance_uid: str) -> list[Job]:
-        """The jobs of one instance."""
+        """List the jobs of one instance."""
         return self.ledger.queries.find(sop_instance_uid)
 
 
-class Door:
+class RunningListener:
     """A running listener on a port of 127.0.0.1."""
 
-    def __init__(self, listener: Listener, memory: Memory, rings: list[str]) -> None:
-        self.listener = listener
-        self.memory = memory
-        self.rings = rings
+    def __init__(self, listener: Listener, stores: Stores, notifications: list[str]) -> None:
+        self._listener = listener
+        self.stores = stores
+        self.notifications = notifications
         self.port = listener.port
+
+    def drain(self, seconds: float) -> None:
+        """Drain the listener."""
+        self._listener.drain(seconds)
+
+    def associations(self) -> list[StoreAssociation]:
+        """List the open associations and connections."""
+        return self._listener._started().associations()
 
     def sender(self, contexts: Any = CR_EXPLICIT, **names: str) -> Sender:  # noqa: ANN401
         """Associate; by default for CR images in Explicit VR Little Endian."""
         return Sender(self.port, contexts, **names)
 
     def store(self, dataset: Dataset, data_set: bytes | None = None) -> int:
-        """Store one instance on an association of its own and give the status."""
+        """Store one instance on an association of its own and return the status."""
         syntax = str(dataset.file_meta.TransferSyntaxUID)
         sop_class, uid = str(dataset.SOPClassUID), str(dataset.SOPInstanceUID)
         encoded = data_set_bytes(dataset) if data_set is None else data_set
@@ -73,12 +83,12 @@ class Door:
         return status
 
     def kept_data_set(self, sop_instance_uid: str) -> bytes:
-        """The bytes of the one instance as they lie in the inbox, from the data set on."""
-        (job,) = self.memory.jobs_of(sop_instance_uid)
-        return self.memory.spool.inbox(job.id).read_bytes()[-job.size_bytes :]
+        """Return the data set of the one instance with this UID, as stored in the inbox."""
+        (job,) = self.stores.jobs_of(sop_instance_uid)
+        return self.stores.spool.inbox(job.id).read_bytes()[-job.size_bytes :]
 
     def require_working(self) -> None:
-        """See that the service goes on: a C-ECHO and a C-STORE succeed."""
+        """Require that a C-ECHO and a C-STORE succeed."""
         with Sender(self.port, ((VERIFICATION, str(ImplicitVRLittleEndian)),)) as sender:
             assert sender.echo() == SUCCESS
             sender.release()
@@ -88,16 +98,17 @@ class Door:
 
 
 def settings_for(folder: Path, **dicom: Any) -> Settings:  # noqa: ANN401 -- any of the section
-    """Settings with a port of their own and short patience."""
+    """Build settings with a free port on loopback."""
     chosen = {"port": free_port(), "host": LOOPBACK, **dicom}
     return Settings(state_dir=folder, dicom=DicomSettings(**chosen))
 
 
 @contextmanager
-def listening(memory: Memory, **dicom: Any) -> Iterator[Door]:  # noqa: ANN401 -- as above
-    """Run a listener on this memory; what a test leaves in `incoming` is a fault."""
-    rings: list[str] = []
-    settings = settings_for(memory.folder, **dicom)
-    with Listener(settings, memory.spool, memory.ledger, lambda: rings.append("infer")) as listener:
-        yield Door(listener, memory, rings)
-    assert memory.incoming() == []
+def listening(stores: Stores, **dicom: Any) -> Iterator[RunningListener]:  # noqa: ANN401 -- as above
+    """Run a listener on these stores; a file left in `incoming` fails the test."""
+    notifications: list[str] = []
+    settings = settings_for(stores.folder, **dicom)
+    notify = partial(notifications.append, "infer")
+    with Listener(settings, stores.spool, stores.ledger, notify) as listener:
+        yield RunningListener(listener, stores, notifications)
+    assert stores.incoming() == []

@@ -1,4 +1,4 @@
-"""The web application behind a real server, with its ledger and spool to look at."""
+"""The web application behind a real server, with access to its ledger and spool."""
 
 import io
 import threading
@@ -27,7 +27,7 @@ PACS = {"name": "pacs", "ae_title": "PACS", "host": LOOPBACK, "port": 104}
 
 
 class Web:
-    """Create it, enter `running`, ask with `client`; it listens on loopback."""
+    """A web server on loopback: enter `running`, then send requests with `client`."""
 
     def __init__(self, folder: Path, *, reserve_bytes: int = 0, **settings: object) -> None:
         self.port = free_port()
@@ -43,15 +43,15 @@ class Web:
         self.spool.prepare()
         self.ledger = Ledger(self.settings.ledger_url)
         self.ledger.upgrade()
-        self.rings = 0
+        self.notifications = 0
         self.client = httpx.Client(base_url=f"http://{LOOPBACK}:{self.port}", timeout=30)
 
-    def ring(self) -> None:
-        self.rings += 1
+    def notify(self) -> None:
+        self.notifications += 1
 
     @contextmanager
     def running(self) -> Iterator[Self]:
-        ingest = Ingest(self.spool, self.ledger, self.ring)
+        ingest = Ingest(self.spool, self.ledger, self.notify)
         app = create_app(self.settings, self.ledger, self.spool, ingest)
         server = uvicorn.Server(
             uvicorn.Config(app, host=LOOPBACK, port=self.port, log_config=None, access_log=False)
@@ -74,7 +74,7 @@ class Web:
         return self.client.post("/api/instances", files=files, **options)
 
     def receive(self) -> str:
-        """Put a job into the ledger as the listener would."""
+        """Record a job in the ledger as the listener would."""
         job_id = uuid.uuid4().hex
         uid = f"2.25.{uuid.uuid4().int}"
         self.ledger.jobs.receive(

@@ -1,1 +1,1 @@
-"""Synthetic instances and headers of nobody, and the same in every transfer syntax."""
+"""Synthetic instances and headers, in every transfer syntax."""

@@ -1,4 +1,4 @@
-"""The same instance in another transfer syntax: every one that the listener takes."""
+"""Encode an instance in each transfer syntax that the listener accepts."""
 
 import copy
 import hashlib
@@ -50,7 +50,7 @@ LOSSY_METHODS: Final = {
 
 
 def encode(dataset: Dataset, transfer_syntax_uid: str) -> Dataset:
-    """Give a copy in the transfer syntax, under the same UID: as if the device had made it so.
+    """Return a copy in the transfer syntax, under the same UID, as if the device had written it.
 
     Raises:
         ValueError: the syntax cannot hold these pixels (JPEG baseline holds 8 bits, JPEG extended
@@ -74,7 +74,7 @@ def encode(dataset: Dataset, transfer_syntax_uid: str) -> Dataset:
 
 
 def _with_pydicom(dataset: Dataset, uid: UID) -> None:
-    """RLE, JPEG-LS and JPEG 2000, through pydicom's plugins."""
+    """Encode RLE, JPEG-LS and JPEG 2000 with pydicom's plugins."""
     if uid == JPEGLSNearLossless and dataset.PixelRepresentation:
         raise ValueError(f"{uid.name} is written as unsigned, so an error turns a sign")
     dataset.compress(
@@ -88,7 +88,7 @@ def _with_pydicom(dataset: Dataset, uid: UID) -> None:
 
 
 def _with_pillow(dataset: Dataset, uid: UID) -> None:
-    """JPEG baseline; colour becomes YCbCr with half the chroma, as most encoders have it."""
+    """Encode JPEG baseline; colour becomes YCbCr with half the chroma, as with most encoders."""
     if dataset.BitsAllocated != 8 or dataset.PixelRepresentation:
         raise ValueError(f"{uid.name} does not hold these pixels")
     jpeg = io.BytesIO()
@@ -101,7 +101,7 @@ def _with_pillow(dataset: Dataset, uid: UID) -> None:
 
 
 def _as_jpeg_extended(dataset: Dataset, uid: UID) -> None:
-    """JPEG extended: 8 bits are the same as baseline, 12 bits only DCMTK writes rightly."""
+    """Encode JPEG extended: 8 bits as baseline, 12 bits with DCMTK, the only correct encoder."""
     if dataset.BitsAllocated == 8:
         _with_pillow(dataset, uid)
         return
@@ -117,7 +117,7 @@ def _as_jpeg_extended(dataset: Dataset, uid: UID) -> None:
 
 
 def _with_gdcm(dataset: Dataset, uid: UID) -> None:
-    """Both kinds of JPEG lossless; GDCM works on files."""
+    """Encode both kinds of JPEG lossless with GDCM, which works on files."""
     with tempfile.TemporaryDirectory() as folder:
         before, after = Path(folder) / "before.dcm", Path(folder) / "after.dcm"
         dataset.save_as(before, enforce_file_format=True)
@@ -143,7 +143,7 @@ def _expect(done: object, otherwise: str) -> None:
 
 
 def _from_codestream(dataset: Dataset, uid: UID) -> None:
-    """HTJ2K, from the codestreams that `make_htj2k.py` made of the default picture."""
+    """Insert the HTJ2K codestreams that `make_htj2k.py` made of the default picture."""
     if hashlib.sha256(dataset.PixelData).hexdigest() != picture_digest():
         raise ValueError(f"{uid.name} is there for the default picture only")
     name = "lossy.j2c" if uid == HTJ2K else "lossless.j2c"
@@ -151,12 +151,12 @@ def _from_codestream(dataset: Dataset, uid: UID) -> None:
 
 
 def picture_digest() -> str:
-    """The SHA-256 of the pixel data that the codestreams hold."""
+    """Return the SHA-256 of the pixel data in the codestreams."""
     return (CODESTREAMS / "picture.sha256").read_text().strip()
 
 
 def _set_frame(dataset: Dataset, frame: bytes) -> None:
-    """Make one encapsulated frame the pixel data (PS3.5 A.4)."""
+    """Set one encapsulated frame as the pixel data (PS3.5 A.4)."""
     dataset.PixelData = encapsulate([frame])
     dataset["PixelData"].VR = "OB"
 

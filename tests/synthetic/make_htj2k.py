@@ -1,4 +1,4 @@
-"""Make the HTJ2K codestreams of the default picture anew.
+"""Regenerate the HTJ2K codestreams of the default picture.
 
 No package among the requirements encodes HTJ2K, so its codestreams are kept in the repository.
 Run this where imagecodecs (which has OpenJPH) is installed beside numpy:

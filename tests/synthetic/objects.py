@@ -1,4 +1,4 @@
-"""Synthetic instances: small, valid, of nobody; and the same in every transfer syntax."""
+"""Build small, valid synthetic instances of no real person."""
 
 from collections.abc import Sequence
 from typing import Final, TypedDict, Unpack
@@ -26,7 +26,7 @@ COLUMNS: Final = 320
 
 
 class Wanted(TypedDict, total=False):
-    """What a maker may be asked for; the rest is set on the data set it gives."""
+    """Options of the makers; anything else is set on the returned data set."""
 
     rows: int  # 384
     columns: int  # 320
@@ -89,7 +89,7 @@ def make_sc(**wanted: Unpack[Wanted]) -> Dataset:
 
 
 def _radiograph(sop_class: str, modality: str, wanted: Wanted) -> Dataset:
-    """Make what the three kinds share: patient, study, series, equipment, pixels."""
+    """Build what the three kinds share: patient, study, series, equipment, pixels."""
     dataset = Dataset()
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
@@ -125,7 +125,7 @@ def _radiograph(sop_class: str, modality: str, wanted: Wanted) -> Dataset:
 
 
 def _add_pixels(dataset: Dataset, wanted: Wanted) -> None:
-    """Add the picture and what PS3.3 C.7.6.3 says about it."""
+    """Add the picture and its attributes (PS3.3 C.7.6.3)."""
     bits = wanted.get("bits_stored", 12)
     photometric = wanted.get("photometric", "MONOCHROME2")
     signed = wanted.get("signed", False)

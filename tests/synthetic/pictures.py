@@ -1,7 +1,7 @@
-"""A picture a little like a chest that shows nobody: smooth, so that lossy codecs do well.
+"""A synthetic picture that resembles a chest: smooth, so that lossy codecs work well.
 
-Only sums, products and quotients are used, which round alike on every processor. So the pixels are
-the same everywhere, and the HTJ2K codestreams beside this module stay those of this picture.
+Only sums, products and quotients are used, rounded the same on every processor. So the pixels are
+the same everywhere, and the HTJ2K codestreams beside this module remain those of this picture.
 """
 
 import numpy as np
@@ -12,7 +12,7 @@ Picture = NDArray[np.int64]
 
 
 def chest(rows: int, columns: int, bits: int) -> Picture:
-    """Give brightness (bright bone, dark lungs) as (rows, columns) in [0, 2**bits - 1]."""
+    """Return brightness (bright bone, dark lungs) as (rows, columns) in [0, 2**bits - 1]."""
     v, u = np.mgrid[0:rows, 0:columns].astype(np.float64)
     u = 2 * (u + 0.5) / columns - 1  # -1 at the left edge, 1 at the right
     v = 2 * (v + 0.5) / rows - 1
@@ -30,6 +30,6 @@ def chest(rows: int, columns: int, bits: int) -> Picture:
 
 
 def _bump(u: Plane, v: Plane) -> Plane:
-    """Give a hill of height 1 over the unit circle, level at its top and its foot."""
+    """Return a bump of height 1 over the unit circle, level at its top and its edge."""
     hill: Plane = np.clip(1 - u * u - v * v, 0, 1) ** 2
     return hill

@@ -69,12 +69,12 @@ NAMES: Final = {
 
 
 def predicted(finding: Finding = Finding.PRESENT, *, model: Model = MODEL) -> Prediction:
-    """Give a prediction that reads like this."""
+    """Build a prediction with this finding."""
     return Prediction(finding=finding, probability=PROBABILITIES[finding], model=model)
 
 
 def element(keyword: str, value: bytes, transfer_syntax: str = ExplicitVRLittleEndian) -> bytes:
-    """Encode a data element, whatever its value."""
+    """Encode a data element with any value."""
     tag, vr = tag_for_keyword(keyword), dictionary_VR(keyword)
     assert tag is not None
     order = ">" if transfer_syntax == ExplicitVRBigEndian else "<"
@@ -96,7 +96,7 @@ def item(*elements: bytes) -> bytes:
 def values(
     kind: str = "CR", names: str = "Latin", photometric: str = "MONOCHROME2"
 ) -> dict[str, bytes]:
-    """Give the value fields of a plain header of this kind; numbers are little endian."""
+    """Return the value fields of a plain header of this kind; numbers are little endian."""
     character_set, name = NAMES[names]
     header = {
         "SOPClassUID": SOP_CLASSES[kind].encode(),
@@ -129,7 +129,7 @@ def values(
 
 
 def received(header: dict[str, bytes], transfer_syntax: str = ExplicitVRLittleEndian) -> Dataset:
-    """Give a header as the infer worker has it: read from bytes, its elements undecoded."""
+    """Return a header as the infer worker has it: read from bytes, its elements undecoded."""
     swapped = dict(header)
     if transfer_syntax == ExplicitVRBigEndian:
         for keyword in ("Rows", "Columns"):
@@ -145,12 +145,12 @@ def received(header: dict[str, bytes], transfer_syntax: str = ExplicitVRLittleEn
     in_order = sorted(swapped.items(), key=lambda entry: tag_for_keyword(entry[0]) or 0)
     body = b"".join(element(keyword, value, transfer_syntax) for keyword, value in in_order)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pydicom's about character sets that it does not know
+        warnings.simplefilter("ignore")  # of pydicom, about unknown character sets
         return dcmread(BytesIO(bytes(128) + b"DICM" + group_length + meta + body))
 
 
 def radiograph(kind: str = "CR", *, names: str = "Latin", **changes: bytes | None) -> Dataset:
-    """Give a plain header with these value fields instead; None leaves an element out."""
+    """Return a plain header with these value fields replaced; None leaves an element out."""
     header = values(kind, names)
     for keyword, value in changes.items():
         if value is None:
@@ -161,7 +161,7 @@ def radiograph(kind: str = "CR", *, names: str = "Latin", **changes: bytes | Non
 
 
 def value_fields(file: bytes) -> dict[int, bytes]:
-    """Give the value fields of a DICOM file of ours (explicit VR little endian), by tag."""
+    """Return the value fields of a DICOM file of Lobar (explicit VR little endian), by tag."""
     assert file[128:132] == b"DICM"
     fields, position = {}, 132
     while position < len(file):

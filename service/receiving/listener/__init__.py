@@ -1,4 +1,4 @@
-"""The door for a PACS: who may associate, C-ECHO, C-STORE, storage commitment."""
+"""The DICOM listener: associations, C-ECHO, C-STORE, storage commitment."""
 
 from service.receiving.listener.server import Listener
 

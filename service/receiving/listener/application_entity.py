@@ -1,4 +1,4 @@
-"""Who the listener is and what it takes: the application entity, from the settings."""
+"""Build the listener's application entity from the settings: its name, limits and contexts."""
 
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, _config
@@ -10,14 +10,14 @@ from service.dicom.storage_commitment import STORAGE_COMMITMENT, SYNTAXES
 from service.settings import ConfigurationError, DicomSettings
 from service.settings.exposure import listener_fault
 
-_config.LOG_HANDLER_LEVEL = "none"  # its handlers would word each PDU for a log that is silent
+_config.LOG_HANDLER_LEVEL = "none"  # its handlers would format each PDU for a log that is silenced
 
 
 def application_entity(dicom: DicomSettings) -> AE:
-    """Give pynetdicom's application entity for these settings.
+    """Build pynetdicom's application entity.
 
     Raises:
-        ConfigurationError: strangers could store, and nobody said that they may.
+        ConfigurationError: any machine could store, and no setting allows that.
     """
     fault = listener_fault(dicom)
     if fault is not None:
@@ -37,8 +37,8 @@ def application_entity(dicom: DicomSettings) -> AE:
     entity.add_supported_context(
         STORAGE_COMMITMENT,
         list(SYNTAXES),
-        scu_role=True,  # who asks for our commitment
-        scp_role=True,  # who tells us of theirs, on an association of its own
+        scu_role=True,  # a sender that requests our commitment
+        scp_role=True,  # a destination that reports its own, on an association of its own
     )
     entity.add_supported_context(Verification, [ImplicitVRLittleEndian, ExplicitVRLittleEndian])
     return entity

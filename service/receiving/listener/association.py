@@ -1,4 +1,4 @@
-"""Associations as the listener accepts them, and the server that they come in by."""
+"""Accept connections and run each one's association, until it ends or the listener drains."""
 
 import sys
 import threading
@@ -17,7 +17,7 @@ from service.receiving.listener.upper_layer import NOTHING, UpperLayer
 from service.telemetry.metrics import ASSOCIATIONS, ASSOCIATIONS_OPEN
 
 CONNECTIONS_PER_ASSOCIATION: Final = 2
-"""Connections beyond the limit of associations are heard, to be rejected as the standard has it;
+"""Connections beyond the limit of associations are read, to be rejected properly (PS3.8 9.3.4);
 beyond this many times the limit they are closed at once."""
 
 _TICK_SECONDS: Final = 1.0
@@ -31,11 +31,11 @@ log = structlog.get_logger()
 
 
 class StoreAssociation(Association):
-    """An association that is asked to store and the like, and ends when told to stop."""
+    """An accepted association; it ends when the peer releases it or the listener drains."""
 
-    def __init__(self, entity: AE, doors: ServiceHandlers, stopping: threading.Event) -> None:
+    def __init__(self, entity: AE, handlers: ServiceHandlers, stopping: threading.Event) -> None:
         super().__init__(entity, "acceptor")
-        self.dimse: DimseProvider = DimseProvider(self, doors, stopping)
+        self.dimse: DimseProvider = DimseProvider(self, handlers, stopping)
         self.dul: UpperLayer = UpperLayer(self, self.dimse)
         self.acse_timeout = entity.acse_timeout  # these two set the new upper layer's timers
         self.network_timeout = entity.network_timeout
@@ -43,68 +43,66 @@ class StoreAssociation(Association):
 
     def run_reactor(self) -> None:
         """Negotiate and serve, until the upper layer has ended too."""
-        if self._stopping.is_set():  # after whoever stops has listed whom to tell
-            self.dul.hang_up()
+        if self._stopping.is_set():  # set after the drain has listed the associations to wake
+            self.dul.disconnect()
         try:
             super().run_reactor()
         except Exception as exc:  # pynetdicom, on a request that it cannot negotiate
             log.warning("association_failed", exc_info=exc)
-            self.dul.hang_up()
+            self.dul.disconnect()
         finally:
             if self.dul.ident is not None:  # it was started
                 self.dul.join()
             self.dul.close()
         if self.is_rejected:
-            self._tell_rejected()
+            self._record_rejection()
 
-    def nudge(self) -> None:
-        """Have the association see now whether it is to stop; one still to be made stops."""
+    def wake_to_drain(self) -> None:
+        """End the association as soon as no message is in progress; disconnect one not yet made."""
         if self.is_established:
             self.dul.to_user_queue.put(NOTHING)
         else:
-            self.dul.hang_up()
+            self.dul.disconnect()
 
     def _run_reactor(self) -> None:
-        """Wait for the end; what is between is done in the upper layer's thread."""
+        """Wait for the end of the association; messages are handled in the upper layer's thread."""
         with ASSOCIATIONS_OPEN.track_inprogress():
             while self.is_established and self.dul.is_alive():
                 primitive = self.dul.receive_pdu(wait=True, timeout=_TICK_SECONDS)
                 if isinstance(primitive, A_RELEASE):
-                    self._answer_release()
+                    self._send_release_response()
                 elif isinstance(primitive, A_ABORT | A_P_ABORT):
                     self.is_established = False
-                elif self.dul.idle_timer_expired() or self._may_stop():
+                elif self.dul.idle_timer_expired() or self.dimse.is_drained:
                     self.abort()
             self.kill()
         ASSOCIATIONS.labels(outcome="released" if self.is_released else "aborted").inc()
 
-    def _answer_release(self) -> None:
+    def _send_release_response(self) -> None:
         self.acse.send_release(is_response=True)
         self.is_released = True
         self.is_established = False
 
-    def _may_stop(self) -> bool:
-        return self._stopping.is_set() and not self.dimse.is_busy
-
-    def _tell_rejected(self) -> None:
+    def _record_rejection(self) -> None:
         ASSOCIATIONS.labels(outcome="rejected").inc()
-        answer = cast("A_ASSOCIATE", self.acceptor.primitive)
+        response = cast("A_ASSOCIATE", self.acceptor.primitive)
+        source = (response.result_source or 0, response.diagnostic or 0)
         address = self.requestor.address_info
         log.warning(
             "association_rejected",
-            reason=_REJECTED_FOR.get((answer.result_source or 0, answer.diagnostic or 0), "other"),
+            reason=_REJECTED_FOR.get(source, "other"),
             host=address.address if address else None,
         )
 
 
 class Connection(RequestHandler):
-    """A connection that was accepted, about to become an association."""
+    """An accepted connection, for which an association is created."""
 
     server: "Server"
 
     def _create_association(self) -> StoreAssociation:
         entity = self.ae
-        association = StoreAssociation(entity, self.server.doors, self.server.stopping)
+        association = StoreAssociation(entity, self.server.handlers, self.server.stopping)
         association.name = f"AcceptorThread@{self.client_address[1]}"  # pynetdicom counts by name
         association._server = self.server  # noqa: SLF001 -- as in the method this replaces
         association.set_socket(AssociationSocket(association, client_socket=self.request))
@@ -124,8 +122,8 @@ class Server(ThreadedAssociationServer):
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, entity: AE, address: tuple[str, int], doors: ServiceHandlers) -> None:
-        self.doors = doors
+    def __init__(self, entity: AE, address: tuple[str, int], handlers: ServiceHandlers) -> None:
+        self.handlers = handlers
         self.stopping = threading.Event()
         super().__init__(
             entity,
@@ -136,30 +134,30 @@ class Server(ThreadedAssociationServer):
         )
 
     def get_request(self) -> tuple[Any, Any]:
-        """Accept a connection and set it up."""
+        """Accept a connection and set its socket options."""
         connection, address = super().get_request()
         tune(connection, silence_seconds=self.ae.network_timeout or 60)
         return connection, address
 
     def verify_request(self, request: object, client_address: object) -> bool:
-        """Refuse to hear more connections than could ever become associations."""
+        """Return whether there are fewer connections than the limit for all of them."""
         del request, client_address
         limit = CONNECTIONS_PER_ASSOCIATION * self.ae.maximum_associations
         return len(self.active_associations) < limit
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Log what went wrong with a connection, instead of printing it."""
+        """Log a failed connection, instead of printing it."""
         del request, client_address
         log.warning("connection_failed", exc_info=sys.exception())
 
     def shutdown(self) -> None:
-        """Accept no more, and let each association end with the message it is at."""
+        """Accept no more, and end each association after the message in progress."""
         self.stopping.set()
         BaseServer.shutdown(self)
         self.server_close()
         for association in self.associations():
-            association.nudge()
+            association.wake_to_drain()
 
     def associations(self) -> list[StoreAssociation]:
-        """List the associations, and the connections that may become some."""
+        """List the associations, those still being negotiated included."""
         return [each for each in self.active_associations if isinstance(each, StoreAssociation)]

@@ -1,4 +1,4 @@
-"""One C-STORE's data set on its way from the wire to the spool."""
+"""Write the data set of a C-STORE from the network to the spool, and ingest it."""
 
 import contextlib
 import hashlib
@@ -19,7 +19,7 @@ from service.storage.spool import Spool
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PresentationContext:
-    """The presentation context that a C-STORE came under, and who sent it."""
+    """The presentation context of a request, and its sender."""
 
     abstract_syntax_uid: str
     transfer_syntax_uid: str
@@ -28,32 +28,32 @@ class PresentationContext:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CStoreHandler:
-    """Where C-STOREs go in."""
+    """Begins a `StoreOperation` for each C-STORE request."""
 
     spool: Spool
     ingest: Ingest
     maximum_instance_bytes: int
 
     def open(self, command: StoreCommand, context: PresentationContext) -> "StoreOperation":
-        """Begin a C-STORE whose data set is about to come in."""
+        """Begin a C-STORE, whose data set follows."""
         return StoreOperation(self, command, context)
 
 
 class StoreOperation:
-    """Fragments go straight into a file of `spool.incoming`, byte for byte.
+    """One C-STORE: its fragments are written to a file in `spool.incoming`, byte for byte.
 
-    A C-STORE that is already lost, by its command or for want of room, is heard to its end, because
-    a sender reads no answer before; nothing of it is kept.
+    A C-STORE that is already rejected, by its command or for lack of disk space, is read to its
+    end, because a sender reads no response before; nothing of it is kept.
     """
 
     def __init__(
-        self, door: CStoreHandler, command: StoreCommand, context: PresentationContext
+        self, handler: CStoreHandler, command: StoreCommand, context: PresentationContext
     ) -> None:
-        self._door = door
+        self._handler = handler
         self._command = command
         self._context = context
-        self._arriving = door.spool.incoming / f"{uuid.uuid4().hex}.arriving"
-        self._left = door.maximum_instance_bytes
+        self._arriving = handler.spool.incoming / f"{uuid.uuid4().hex}.arriving"
+        self._left = handler.maximum_instance_bytes
         self._sha256 = hashlib.sha256()
         self._stream: BinaryIO | None = None
         self._rejection: Rejection | None = None
@@ -62,9 +62,9 @@ class StoreOperation:
             self._refuse(rejection)
             return
         try:
-            door.spool.require_room()
+            handler.spool.require_room()
             self._stream = self._arriving.open("xb")
-            self._stream.write(_head(command, context))
+            self._stream.write(_file_head(command, context))
         except OSError as exc:
             self._refuse(exc)
 
@@ -83,7 +83,7 @@ class StoreOperation:
             self._refuse(exc)
 
     def finish(self) -> int:
-        """Take in the whole data set and give the status of the answer (PS3.4 table B.2-1)."""
+        """Ingest the whole data set; return the status of the response (PS3.4 table B.2-1)."""
         if self._stream is not None:
             try:
                 self._stream.close()
@@ -91,7 +91,7 @@ class StoreOperation:
                 self._refuse(exc)
         if self._rejection is not None:
             return self._rejection.status
-        outcome = self._door.ingest.receive(
+        outcome = self._handler.ingest.receive(
             self._arriving,
             self._command,
             source=Source.DICOM,
@@ -101,25 +101,25 @@ class StoreOperation:
         return outcome.status if isinstance(outcome, Rejection) else SUCCESS
 
     def abandon(self) -> None:
-        """Remove what has come in so far: its sender is gone."""
+        """Remove the bytes received so far: the association has ended."""
         if self._stream is not None:
-            with contextlib.suppress(OSError):  # of bytes that nobody wants any more
+            with contextlib.suppress(OSError):  # the bytes are not needed any more
                 self._stream.close()
         self._stream = None
-        with contextlib.suppress(OSError):  # the relay sweeps what a broken disk leaves here
+        with contextlib.suppress(OSError):  # the relay sweeps what a failing disk leaves
             self._arriving.unlink(missing_ok=True)
 
     def _refuse(self, why: Rejection | Exception) -> None:
         self.abandon()
-        self._rejection = self._door.ingest.refuse(
+        self._rejection = self._handler.ingest.refuse(
             why, source=Source.DICOM, calling_ae_title=self._context.calling_ae_title
         )
 
 
-def _head(command: StoreCommand, context: PresentationContext) -> bytes:
-    """Write what comes before the data set in a Part 10 file (PS3.10 7.1).
+def _file_head(command: StoreCommand, context: PresentationContext) -> bytes:
+    """Encode what precedes the data set in a Part 10 file (PS3.10 7.1).
 
-    By hand, because pydicom would warn of a UID with a leading zero, which the door lets pass.
+    Encoded here, because pydicom would warn of a UID with a leading zero, which is accepted.
     """
     elements = struct.pack("<HH2s2xL2s", 0x0002, 0x0001, b"OB", 2, b"\0\1") + b"".join(
         (

@@ -1,4 +1,4 @@
-"""Command sets: a request decoded, its answer encoded (PS3.7 6.3.1, 9.3, 10.3)."""
+"""Decode the command sets of requests and encode those of responses (PS3.7 6.3.1, 9.3, 10.3)."""
 
 import struct
 from collections.abc import Iterator
@@ -23,9 +23,9 @@ C_ECHO_RQ: Final = 0x0030
 N_EVENT_REPORT_RQ: Final = 0x0100
 N_EVENT_REPORT_RSP: Final = 0x8100
 N_ACTION_RQ: Final = 0x0130
-_IS_ANSWER: Final = 0x8000
+_IS_RESPONSE: Final = 0x8000
 _NO_DATA_SET: Final = 0x0101
-_A_DATA_SET: Final = 0x0001  # anything else will do
+_A_DATA_SET: Final = 0x0001  # any value but the one above
 
 _COMMAND_GROUP_LENGTH: Final = 0x00000000
 _AFFECTED_SOP_CLASS_UID: Final = 0x00000002
@@ -61,23 +61,23 @@ _PDV_BYTES: Final = 6  # around a fragment in a PDU, PS3.8 9.3.5.1
 
 
 class ProtocolError(Exception):
-    """The peer sent what no message may look like; the association is aborted."""
+    """The peer sent a malformed or unexpected message; the association is aborted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What a peer asks for."""
+    """A request of the peer."""
 
     field: int  # PS3.7 table E.1-1
     message_id: int
     has_data_set: bool
-    command: StoreCommand  # blank where nothing, or no UID, was given
+    command: StoreCommand  # blank where there is none, or it is not a UID
     type_id: int | None = None  # of an action or event
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Response:
-    """What a peer answers to a request of ours."""
+    """The peer's response to our request."""
 
     field: int
     message_id: int  # of the request
@@ -85,10 +85,10 @@ class Response:
 
 
 def decode(encoded: bytes) -> Request | Response:
-    """Find what matters of a command set.
+    """Decode a command set.
 
     Raises:
-        ProtocolError: it is none.
+        ProtocolError: it is not a command set.
     """
     try:
         elements = read_header(
@@ -102,8 +102,8 @@ def decode(encoded: bytes) -> Request | Response:
         raise ProtocolError from exc
     field = _number(elements, _COMMAND_FIELD)
     has_data_set = _number(elements, _COMMAND_DATA_SET_TYPE) != _NO_DATA_SET
-    if field & _IS_ANSWER:
-        if has_data_set:  # nothing that we ask for is answered with one
+    if field & _IS_RESPONSE:
+        if has_data_set:  # no response to our requests has one
             raise ProtocolError
         return Response(
             field=field,
@@ -120,13 +120,13 @@ def decode(encoded: bytes) -> Request | Response:
 
 
 def _type_id(elements: Dataset, field: int) -> int | None:
-    """Give the type of an action or event; None where none was given, which none has."""
+    """Return the type of an action or event; None where it has none."""
     tag = _TYPE_ID.get(field)
     return None if tag is None or tag not in elements else _number(elements, tag)
 
 
 def _named(elements: Dataset, field: int) -> StoreCommand:
-    """Give the UIDs that a request names; N-ACTION has elements of its own for them."""
+    """Return the UIDs that a request names; N-ACTION has elements of its own for them."""
     if field == N_ACTION_RQ:
         tags = _REQUESTED_SOP_CLASS_UID, _REQUESTED_SOP_INSTANCE_UID
     else:
@@ -136,11 +136,11 @@ def _named(elements: Dataset, field: int) -> StoreCommand:
     )
 
 
-def encode_answer(request: Request, status: int) -> bytes:
-    """Encode the answer to a request; what was given for a UID and is none is not given back."""
+def encode_response(request: Request, status: int) -> bytes:
+    """Encode the response to a request; an invalid UID of the request is left out."""
     values = [
         (_AFFECTED_SOP_CLASS_UID, _uid(request.command.sop_class_uid)),
-        (_COMMAND_FIELD, _US.pack(request.field | _IS_ANSWER)),
+        (_COMMAND_FIELD, _US.pack(request.field | _IS_RESPONSE)),
         (_MESSAGE_ID_BEING_RESPONDED_TO, _US.pack(request.message_id)),
         (_COMMAND_DATA_SET_TYPE, _US.pack(_NO_DATA_SET)),
         (_STATUS, _US.pack(status)),
@@ -171,7 +171,7 @@ def _command_set(values: list[tuple[int, bytes]]) -> bytes:
 
 
 def fragments(encoded: bytes, longest_pdu: int, *, is_command: bool = True) -> Iterator[bytes]:
-    """Cut a message to fit the peer's PDUs (0: of any length), each with its control header."""
+    """Split a message to fit the peer's PDUs (0: of any length), each with its control header."""
     longest = max(1, longest_pdu - _PDV_BYTES) if longest_pdu else len(encoded)
     for start in range(0, len(encoded), longest):
         is_last = start + longest >= len(encoded)
@@ -180,12 +180,12 @@ def fragments(encoded: bytes, longest_pdu: int, *, is_command: bool = True) -> I
 
 
 def _element(tag: int, value: bytes) -> bytes:
-    """Encode an element in Implicit VR Little Endian, as all command sets are."""
+    """Encode an element in Implicit VR Little Endian, as in every command set (PS3.7 6.3.1)."""
     return struct.pack("<HHL", tag >> 16, tag & 0xFFFF, len(value)) + value
 
 
 def _uid(text: str) -> bytes:
-    """Give a UID's value, padded to an even length; nothing for what is no UID."""
+    """Encode a UID, padded to an even length; return no bytes for what is not a UID."""
     return text.encode("ascii") + b"\0" * (len(text) % 2) if is_uid(text) else b""
 
 

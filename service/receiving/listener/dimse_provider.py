@@ -1,10 +1,10 @@
-"""Fragments of DICOM messages in, requests performed, answers out (PS3.7 9.1.1, 9.1.5, 10.1).
+"""Assemble messages, perform their requests and send the responses (PS3.7 9.1.1, 9.1.5, 10.1).
 
-Performed are C-ECHO, C-STORE, and for storage commitment N-ACTION and N-EVENT-REPORT.
+The requests are C-ECHO, C-STORE, and for storage commitment N-ACTION and N-EVENT-REPORT.
 
 pynetdicom's own provider keeps a data set in memory, or lets a full disk end its thread and the
-association with it; it also leaves a request without an identifier unanswered. So data sets are
-taken here, and whatever else is sent ends the association.
+association with it; it also sends no response to a request without an identifier. So data sets are
+received here, and any other message ends the association.
 """
 
 import threading
@@ -38,8 +38,8 @@ from service.receiving.listener.command_set import (
     Request,
     Response,
     decode,
-    encode_answer,
     encode_event_report,
+    encode_response,
     fragments,
 )
 from service.receiving.listener.storage_commitment import (
@@ -51,10 +51,6 @@ if TYPE_CHECKING:
     from pynetdicom.association import Association
 
 
-class StoppingError(Exception):
-    """The listener drains, so no further message is begun; the association is aborted."""
-
-
 COMMITMENT: Final = StoreCommand(
     sop_class_uid=STORAGE_COMMITMENT, sop_instance_uid=WELL_KNOWN_INSTANCE
 )
@@ -63,7 +59,7 @@ _OF_COMMITMENT: Final = frozenset({N_ACTION_RQ, N_EVENT_REPORT_RQ})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceHandlers:
-    """Where what is asked for goes in."""
+    """The handlers of the requests."""
 
     store: CStoreHandler
     commitment: StorageCommitmentHandler
@@ -71,7 +67,7 @@ class ServiceHandlers:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _PendingRequest:
-    """A request whose data set comes in."""
+    """A request whose data set is being received."""
 
     context_id: int
     request: Request
@@ -81,125 +77,132 @@ class _PendingRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _PendingEventReport:
-    """An N-EVENT-REPORT of ours that waits for its answer."""
+    """An N-EVENT-REPORT that was sent and awaits its response."""
 
     message_id: int
     result: Result
 
 
 class DimseProvider(DIMSEServiceProvider):
-    """The messages of one association; everything is done in the upper layer's thread."""
+    """The messages of one association; everything runs in the upper layer's thread."""
 
     def __init__(
-        self, assoc: "Association", doors: ServiceHandlers, stopping: threading.Event
+        self, assoc: "Association", handlers: ServiceHandlers, stopping: threading.Event
     ) -> None:
         super().__init__(assoc)
-        self._doors = doors
+        self._handlers = handlers
         self._stopping = stopping
         self._command = bytearray()
-        self._under_way: _PendingRequest | None = None
-        self._told: _PendingEventReport | None = None
+        self._request: _PendingRequest | None = None
+        self._report: _PendingEventReport | None = None
         self._message_id = 0
 
     @property
     def is_busy(self) -> bool:
-        """Whether a message has begun and is not answered yet."""
-        return self._under_way is not None or bool(self._command)
+        """Whether a message has begun and its response is not sent yet."""
+        return self._request is not None or bool(self._command)
 
-    def fragment(self, context_id: int, control: int, payload: memoryview) -> None:
-        """Take a fragment, or a piece of one, with its message control header (PS3.8 E.2).
+    @property
+    def is_drained(self) -> bool:
+        """Whether the listener drains and no message is in progress; none may begin any more."""
+        return self._stopping.is_set() and not self.is_busy
+
+    def receive_fragment(self, context_id: int, control: int, payload: memoryview) -> None:
+        """Add a fragment, or a piece of one, to its message.
+
+        Args:
+            context_id: the presentation context.
+            control: the message control header (PS3.8 E.2).
+            payload: bytes of the command set or data set.
 
         Raises:
-            ProtocolError: it does not belong here.
-            StoppingError: it would begin a message, and the listener drains.
+            ProtocolError: it is malformed or unexpected.
         """
-        if not self.is_busy and self._stopping.is_set():
-            raise StoppingError
         is_last = bool(control & LAST_FRAGMENT)
         if control & FRAGMENT_OF_COMMAND:
-            self._take_command(context_id, payload, is_last=is_last)
+            self._receive_command(context_id, payload, is_last=is_last)
         else:
-            self._take_data(context_id, payload, is_last=is_last)
+            self._receive_data(context_id, payload, is_last=is_last)
 
     def abandon(self) -> None:
-        """Forget a request that will never be whole: the association has ended."""
-        if self._under_way is not None:
-            self._under_way.operation.abandon()
-            self._under_way = None
+        """Abandon a request whose data set stays incomplete: the association has ended."""
+        if self._request is not None:
+            self._request.operation.abandon()
+            self._request = None
 
-    def _take_command(self, context_id: int, payload: memoryview, *, is_last: bool) -> None:
+    def _receive_command(self, context_id: int, payload: memoryview, *, is_last: bool) -> None:
         self._command += payload
-        if self._under_way is not None or len(self._command) > LONGEST_COMMAND:
+        if self._request is not None or len(self._command) > LONGEST_COMMAND:
             raise ProtocolError
         if is_last:
             encoded, self._command = bytes(self._command), bytearray()
             command = decode(encoded)
             if isinstance(command, Response):
-                self._hear(command)
+                self._receive_response(command)
             else:
                 self._perform(context_id, command)
 
     def _perform(self, context_id: int, request: Request) -> None:
         context = self._context(context_id)
         if request.field == C_ECHO_RQ and not request.has_data_set:
-            self._say(context_id, encode_answer(request, SUCCESS))
+            self._send(context_id, encode_response(request, SUCCESS))
             return
-        self._under_way = _PendingRequest(
+        self._request = _PendingRequest(
             context_id=context_id,
             request=request,
             context=context,
             operation=self._operation(request, context),
         )
         if not request.has_data_set:
-            self._end(self._under_way)
+            self._finish(self._request)
 
     def _operation(
         self, request: Request, context: PresentationContext
     ) -> StoreOperation | CommitmentOperation:
-        """Begin what is asked for, if it is what its presentation context is for."""
+        """Begin the operation requested, if its presentation context is for it."""
         is_of_commitment = context.abstract_syntax_uid == STORAGE_COMMITMENT
         if request.field == C_STORE_RQ and not is_of_commitment:
-            return self._doors.store.open(request.command, context)
+            return self._handlers.store.open(request.command, context)
         if request.field in _OF_COMMITMENT and is_of_commitment:
-            return CommitmentOperation(self._doors.commitment, request, context)
+            return CommitmentOperation(self._handlers.commitment, request, context)
         raise ProtocolError
 
-    def _take_data(self, context_id: int, payload: memoryview, *, is_last: bool) -> None:
-        under_way = self._under_way
-        if under_way is None or context_id != under_way.context_id:
+    def _receive_data(self, context_id: int, payload: memoryview, *, is_last: bool) -> None:
+        pending = self._request
+        if pending is None or context_id != pending.context_id:
             raise ProtocolError
-        under_way.operation.write(payload)
+        pending.operation.write(payload)
         if is_last:
-            self._end(under_way)
+            self._finish(pending)
 
-    def _end(self, under_way: _PendingRequest) -> None:
-        status = under_way.operation.finish()
-        self._say(under_way.context_id, encode_answer(under_way.request, status))
+    def _finish(self, pending: _PendingRequest) -> None:
+        status = pending.operation.finish()
+        self._send(pending.context_id, encode_response(pending.request, status))
         if (
-            isinstance(under_way.operation, CommitmentOperation)
-            and under_way.operation.result is not None
+            isinstance(pending.operation, CommitmentOperation)
+            and pending.operation.result is not None
         ):
-            self._tell(under_way, under_way.operation.result)
-        self._under_way = None
+            self._send_result(pending, pending.operation.result)
+        self._request = None
 
-    def _tell(self, under_way: _PendingRequest, result: Result) -> None:
-        """Send a result after the answer to its request; the last one's answer is awaited."""
+    def _send_result(self, pending: _PendingRequest, result: Result) -> None:
+        """Send a result after the response to its request, and await the response to the latest."""
         self._message_id = self._message_id % 0xFFFF + 1
-        self._told = _PendingEventReport(message_id=self._message_id, result=result)
+        self._report = _PendingEventReport(message_id=self._message_id, result=result)
         command = encode_event_report(COMMITMENT, result.event_type, self._message_id)
-        syntax = UID(under_way.context.transfer_syntax_uid)
+        syntax = UID(pending.context.transfer_syntax_uid)
         encoded = encode(event_information(result), syntax.is_implicit_VR, is_little_endian=True)
-        self._say(under_way.context_id, command)
-        self._say(under_way.context_id, encoded or b"", is_command=False)
+        self._send(pending.context_id, command)
+        self._send(pending.context_id, encoded or b"", is_command=False)
 
-    def _hear(self, response: Response) -> None:
+    def _receive_response(self, response: Response) -> None:
         if response.field != N_EVENT_REPORT_RSP:
             raise ProtocolError
-        told, self._told = self._told, None
-        if told is not None and told.message_id == response.message_id:
-            self._doors.commitment.told(told.result, response.status)
+        report, self._report = self._report, None
+        if report is not None and report.message_id == response.message_id:
+            self._handlers.commitment.record_response(report.result, response.status)
 
-    def _say(self, context_id: int, encoded: bytes, *, is_command: bool = True) -> None:
+    def _send(self, context_id: int, encoded: bytes, *, is_command: bool = True) -> None:
         for fragment in fragments(encoded, self.maximum_pdu_size or 0, is_command=is_command):
             pdata = P_DATA()
             pdata.presentation_data_value_list.append((context_id, fragment))

@@ -1,4 +1,4 @@
-"""The listener: started, drained, closed."""
+"""The listener: start, drain and close it."""
 
 import threading
 import time
@@ -20,7 +20,7 @@ from service.storage.spool import Spool
 from service.telemetry.structured_log import silence_pynetdicom
 
 _POLL_SECONDS: Final = 0.1
-_HANG_UP_SECONDS: Final = 5  # for what is under way between spool and ledger
+_DISCONNECT_SECONDS: Final = 5  # for what is in progress between spool and ledger
 
 log = structlog.get_logger()
 
@@ -28,11 +28,11 @@ log = structlog.get_logger()
 class Listener:
     """A DICOM server (C-ECHO, C-STORE, storage commitment) in threads of this process.
 
-    A C-STORE is answered with Success once the instance is durable in spool and ledger; `notify` is
-    called then, and must return at once.
+    The response to a C-STORE is Success only once the instance is durable in spool and ledger;
+    `notify` is called then, and must return at once.
 
     Raises:
-        ConfigurationError: strangers could store, and nobody said that they may.
+        ConfigurationError: any machine could store, and no setting allows that.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Listener:
             ingest=ingest,
             maximum_instance_bytes=settings.dicom.maximum_instance_bytes,
         )
-        self._doors = ServiceHandlers(
+        self._handlers = ServiceHandlers(
             store=store, commitment=StorageCommitmentHandler(settings, spool, ledger)
         )
         self._server: Server | None = None
@@ -71,7 +71,7 @@ class Listener:
 
     @property
     def port(self) -> int:
-        """The port that is listened on."""
+        """The port that it listens on."""
         return int(self._started().server_address[1])
 
     def start(self) -> None:
@@ -83,7 +83,7 @@ class Listener:
         silence_pynetdicom()
         address = (self._dicom.host, self._dicom.port)
         try:
-            self._server = Server(self._entity, address, self._doors)
+            self._server = Server(self._entity, address, self._handlers)
         except OSError as exc:
             raise ConfigurationError(
                 f"The listener cannot use dicom.host {address[0]} and dicom.port {address[1]}: "
@@ -95,13 +95,13 @@ class Listener:
         log.info("listening", ae_title=self._dicom.ae_title, host=address[0], port=self.port)
 
     def drain(self, seconds: float) -> None:
-        """Accept no more, let the C-STOREs under way end within `seconds`, then close."""
+        """Accept no more, let the messages in progress end within `seconds`, then disconnect."""
         server = self._started()
         server.shutdown()
         _wait_for(server, seconds)
         for association in server.associations():
-            association.dul.hang_up()
-        _wait_for(server, _HANG_UP_SECONDS)
+            association.dul.disconnect()
+        _wait_for(server, _DISCONNECT_SECONDS)
 
     def _started(self) -> Server:
         if self._server is None:

@@ -1,7 +1,8 @@
-"""Storage commitment as it comes in by the listener: a sender's request, a destination's result.
+"""Handle storage commitment in the listener: requests of senders, results of destinations.
 
-A request whose sender has an address is kept in the ledger and answered by the deliver worker over
-an association of its own. Any other is answered on the association that it came by, and forgotten.
+A request whose sender has a configured address is recorded in the ledger, and the deliver worker
+sends the result over an association of its own. For any other the result is sent on the same
+association, and nothing is recorded.
 """
 
 from dataclasses import dataclass
@@ -45,28 +46,28 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """What an N-ACTION is answered, and the result where that follows on the same association."""
+    """The response to an N-ACTION, and the result where that follows on the same association."""
 
     status: int
     result: Result | None = None
 
 
 class StorageCommitmentHandler:
-    """Where N-ACTION and N-EVENT-REPORT go in."""
+    """Handles N-ACTION and N-EVENT-REPORT requests."""
 
     def __init__(self, settings: Settings, spool: Spool, ledger: Ledger) -> None:
         self._settings = settings
         self._spool = spool
         self._ledger = ledger
 
-    def take_request(self, message: Message, calling_ae_title: str) -> Reply:
-        """Take a sender's request; durable in the ledger when a Success without result is given."""
+    def receive_request(self, message: Message, calling_ae_title: str) -> Reply:
+        """Evaluate or record a sender's request; Success without a result means it is recorded."""
         try:
             request = read_request(message)
-            reply = self._take(request, calling_ae_title)
+            reply = self._evaluate_or_record(request, calling_ae_title)
         except InvalidError as exc:
             reply = _rejected(exc.status)
-        except Exception as exc:  # noqa: BLE001 -- whatever it is, the sender is answered
+        except Exception as exc:  # noqa: BLE001 -- the sender gets a response in any case
             status = next(status for kind, status in _STATUSES if isinstance(exc, kind))
             reply = _rejected(status, exc if status == PROCESSING_FAILURE else None)
         else:
@@ -75,15 +76,15 @@ class StorageCommitmentHandler:
         return reply
 
     def receive_result(self, message: Message) -> int:
-        """Take a destination's result and give the status that it is answered."""
+        """Record a destination's result; return the status of the response."""
         try:
             return receive_result(self._ledger, self._settings.deliver, message)
         except Exception as exc:
             log.exception("commitment_result_not_kept", exc_info=exc)
             return PROCESSING_FAILURE
 
-    def told(self, result: Result, status: int) -> None:
-        """Hear what a sender answered to the result that it was told on its own association."""
+    def record_response(self, result: Result, status: int) -> None:
+        """Record a sender's response to the result that was sent on its own association."""
         if status != SUCCESS:
             COMMITMENT_RESULTS.labels(outcome="refused").inc()
             log.warning("commitment_result_refused", status=f"0x{status:04X}")
@@ -92,12 +93,12 @@ class StorageCommitmentHandler:
         COMMITTED_INSTANCES.labels(outcome="committed").inc(len(result.committed))
         COMMITTED_INSTANCES.labels(outcome="failed").inc(len(result.failed))
 
-    def _take(self, request: Request, calling_ae_title: str) -> Reply:
+    def _evaluate_or_record(self, request: Request, calling_ae_title: str) -> Reply:
         if self._settings.commitment_peer(calling_ae_title) is None:
-            custody = evaluate(
+            evaluation = evaluate(
                 self._ledger, self._spool, request.transaction_uid, request.instances
             )
-            return Reply(status=SUCCESS, result=custody.result)
+            return Reply(status=SUCCESS, result=evaluation.result)
         self._ledger.commitment_requests.receive(
             calling_ae_title, request.transaction_uid, request.instances
         )
@@ -111,24 +112,24 @@ def _rejected(status: int, error: Exception | None = None) -> Reply:
 
 
 class CommitmentOperation:
-    """A request or result on its way in: its data set is held in memory, within bounds."""
+    """One request or result: its data set is collected in memory, within bounds."""
 
     def __init__(
-        self, door: StorageCommitmentHandler, request: Command, context: PresentationContext
+        self, handler: StorageCommitmentHandler, request: Command, context: PresentationContext
     ) -> None:
-        self._door = door
+        self._handler = handler
         self._request = request
         self._context = context
         self._encoded = bytearray()
-        self.result: Result | None = None  # to be told on the same association
+        self.result: Result | None = None  # to be sent on the same association
 
     def write(self, fragment: bytes | memoryview) -> None:
-        """Add a fragment; what is too long is heard to its end and not kept."""
+        """Add a fragment; a data set that is too long is read to its end and not kept."""
         if len(self._encoded) <= LONGEST_DATA_SET:
             self._encoded += fragment
 
     def finish(self) -> int:
-        """Take in the whole and give the status of the answer."""
+        """Handle the whole message; return the status of the response."""
         message = Message(
             sop_class_uid=self._request.command.sop_class_uid,
             sop_instance_uid=self._request.command.sop_instance_uid,
@@ -137,11 +138,11 @@ class CommitmentOperation:
             transfer_syntax_uid=self._context.transfer_syntax_uid,
         )
         if self._request.field == N_EVENT_REPORT_RQ:
-            return self._door.receive_result(message)
-        reply = self._door.take_request(message, self._context.calling_ae_title)
+            return self._handler.receive_result(message)
+        reply = self._handler.receive_request(message, self._context.calling_ae_title)
         self.result = reply.result
         return reply.status
 
     def abandon(self) -> None:
-        """Forget what has come in so far: its sender is gone."""
+        """Discard the bytes received so far: the association has ended."""
         self._encoded.clear()

@@ -1,14 +1,14 @@
-"""How an association waits and reads: pynetdicom's upper layer with both of these replaced.
+"""pynetdicom's upper layer, with its waiting and reading replaced.
 
-States, timers, negotiation and all that is sent stay pynetdicom's (PS3.8 9.2). Replaced are
+States, timers, negotiation and sending stay pynetdicom's (PS3.8 9.2). Replaced are
 
-- waiting: pynetdicom looks every millisecond whether there is something to do, in two threads for
-  each association; here the kernel wakes the thread;
-- P-DATA: pynetdicom makes some objects, copies and queue items of each PDU; here fragments go from
-  the socket through one buffer into the spool;
+- waiting: pynetdicom polls every millisecond for something to do, in two threads for each
+  association; here the kernel wakes the thread;
+- P-DATA: pynetdicom creates several objects, copies and queue items for each PDU; here fragments
+  go from the socket through one buffer into the spool;
 - bounds: pynetdicom reads as many bytes as a PDU's header claims, for as long as that takes.
 
-pynetdicom is pinned, and tests/integration/receiving holds all of this together.
+pynetdicom is pinned, and tests/integration/receiving tests all of this.
 """
 
 import contextlib
@@ -32,10 +32,10 @@ if TYPE_CHECKING:
     from pynetdicom.association import Association
 
 LONGEST_PDU: Final = 1 << 18  # bytes; other than P-DATA, which is never held as a whole
-PIECE_BYTES: Final = 1 << 17  # of P-DATA, read and written at once
+PIECE_BYTES: Final = 1 << 17  # of P-DATA, read and written in one step
 
 NOTHING: Final = cast("A_ASSOCIATE", None)
-"""Put where a primitive is waited for, it ends the wait as a timeout would."""
+"""Ends the association's wait for a primitive, as a timeout would."""
 
 _P_DATA_TF: Final = 0x04  # PS3.8 9.3
 _PDU_TYPES: Final = range(0x01, 0x08)
@@ -49,7 +49,7 @@ log = structlog.get_logger()
 
 
 class UpperLayer(DULServiceProvider):
-    """The upper layer of one accepted association, and the thread that does all its work."""
+    """The upper layer of one accepted association, and the thread that does all of its work."""
 
     def __init__(self, assoc: "Association", messages: DimseProvider) -> None:
         super().__init__(assoc)
@@ -59,10 +59,10 @@ class UpperLayer(DULServiceProvider):
         self._closing = threading.Lock()
         self._is_closed = False
         self._piece: memoryview | None = None
-        self._is_at_work = False
+        self._is_working = False
 
     def run_reactor(self) -> None:
-        """Run until the association has ended, then forget what was under way."""
+        """Run until the association has ended, then abandon a message in progress."""
         try:
             super().run_reactor()
         except Exception as exc:
@@ -80,41 +80,41 @@ class UpperLayer(DULServiceProvider):
                 os.eventfd_write(self._woken, 1)
 
     def idle_timer_expired(self) -> bool:
-        """Tell whether the peer has been silent for too long; while we work, it is not the peer."""
-        return not self._is_at_work and super().idle_timer_expired()
+        """Return whether the peer has been silent for too long; our working time is excluded."""
+        return not self._is_working and super().idle_timer_expired()
 
-    def hang_up(self) -> None:
-        """Close the connection under whoever waits for it."""
+    def disconnect(self) -> None:
+        """Shut the connection down; a thread that waits for it wakes up."""
         connection = self._connection()
         if connection is not None:
             with contextlib.suppress(OSError):  # it is closed already
                 connection.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """Give back what the kernel lent, once the thread has ended."""
+        """Release the kernel's resources, once the thread has ended."""
         with self._closing:
             self._is_closed = True
             os.close(self._woken)
 
     def _is_transport_event(self) -> bool:
-        """Read what has come in, up to the end of a message; tell whether anything has."""
+        """Read what has arrived, up to the end of a message; return whether anything has."""
         if self.state_machine.current_state == "Sta13":
-            self._close_politely()
+            self._discard_and_close()
             return True
-        has_come_in = False
+        has_read = False
         while self.event_queue.empty() and self._wait():
-            has_come_in = self._is_at_work = True
+            has_read = self._is_working = True
             self._read_pdu_data()
             self._idle_timer.restart()
-            self._is_at_work = False
+            self._is_working = False
             if not self._messages.is_busy:
                 break
         if self.event_queue.empty():
-            self._process_recv_primitive()  # an answer goes out at once, without a turn between
-        return has_come_in
+            self._process_recv_primitive()  # send a response now, not at the next turn
+        return has_read
 
-    def _close_politely(self) -> None:
-        """Let go by what the peer had still to say, so that it can read our last word; close."""
+    def _discard_and_close(self) -> None:
+        """Discard what the peer still sends, so that it can read our last PDU; then close."""
         connection = self._connection()
         with contextlib.suppress(OSError):
             if connection is not None and self.socket is not None and self.socket.ready:
@@ -125,7 +125,7 @@ class UpperLayer(DULServiceProvider):
             self.socket.close()
 
     def _wait(self) -> bool:
-        """Sleep until there is something to read (then True), to send, or to time out."""
+        """Wait until there is something to read (then True) or to send, or until a timeout."""
         connection = self._connection()
         waiting = select.poll()
         waiting.register(self._woken, select.POLLIN)
@@ -146,7 +146,7 @@ class UpperLayer(DULServiceProvider):
         return self.socket.socket if self.socket is not None else None
 
     def _read_pdu_data(self) -> None:
-        """Read one PDU and queue the event that it is (PS3.8 table 9-10)."""
+        """Read one PDU and queue its event (PS3.8 table 9-10)."""
         try:
             kind, length = _PDU_HEAD.unpack(self._read(_PDU_HEAD.size))
             if kind == _P_DATA_TF and self.state_machine.current_state == "Sta6":
@@ -155,7 +155,7 @@ class UpperLayer(DULServiceProvider):
                 self._read_other(kind, length)
         except OSError:
             self.event_queue.put("Evt17")  # transport connection closed
-        except Exception as exc:  # whatever pynetdicom raises on a malformed PDU
+        except Exception as exc:  # pynetdicom raises many kinds on a malformed PDU
             address = self.assoc.requestor.address_info
             log.info("association_aborted", host=address.address if address else None, exc_info=exc)
             self.event_queue.put("Evt19")  # unrecognised or invalid PDU
@@ -168,7 +168,7 @@ class UpperLayer(DULServiceProvider):
         self.event_queue.put(event)
 
     def _read_p_data(self, left: int) -> None:
-        """Hand on the fragments of a P-DATA-TF PDU (PS3.8 9.3.5) as they come in."""
+        """Read the fragments of a P-DATA-TF PDU (PS3.8 9.3.5) and pass each on as it arrives."""
         if self._piece is None:
             self._piece = memoryview(bytearray(PIECE_BYTES))
         while left:
@@ -182,11 +182,22 @@ class UpperLayer(DULServiceProvider):
                 raise ProtocolError
             while payload > PIECE_BYTES:
                 self._fill(self._piece)
-                self._messages.fragment(context_id, control & ~LAST_FRAGMENT, self._piece)
+                self._pass_on(context_id, control & ~LAST_FRAGMENT, self._piece)
                 payload -= PIECE_BYTES
             piece = self._piece[:payload]
             self._fill(piece)
-            self._messages.fragment(context_id, control, piece)
+            self._pass_on(context_id, control, piece)
+
+    def _pass_on(self, context_id: int, control: int, piece: memoryview) -> None:
+        """Pass a fragment on, unless the listener drains and it would begin a message.
+
+        Then it is discarded, and the association's thread is woken to abort the association, as it
+        aborts one that is idle.
+        """
+        if self._messages.is_drained:
+            self.to_user_queue.put(NOTHING)
+        else:
+            self._messages.receive_fragment(context_id, control, piece)
 
     def _read(self, count: int) -> bytes:
         piece = memoryview(bytearray(count))
@@ -194,10 +205,10 @@ class UpperLayer(DULServiceProvider):
         return bytes(piece)
 
     def _fill(self, piece: memoryview) -> None:
-        """Read as much as the piece holds.
+        """Fill the piece from the connection.
 
         Raises:
-            OSError: the peer closed the connection, or fell silent, or drips.
+            OSError: the peer closed the connection, is silent, or sends too slowly.
         """
         connection = self._connection()
         if connection is None:

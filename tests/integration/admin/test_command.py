@@ -1,4 +1,4 @@
-"""The command as an operator types it: help, mistakes, and a ledger that is there already."""
+"""Tests of the command as an operator uses it: help, mistakes, and an existing ledger."""
 
 import json
 import os
@@ -34,7 +34,7 @@ CONCLUSION = ConclusionRecord(
 
 @pytest.fixture
 def lobar(tmp_path: Path) -> Run:
-    """`lobar("status", LOBAR_WEB__PORT="1")` runs the command in a folder of its own."""
+    """`lobar("status", LOBAR_WEB__PORT="1")` runs the command in its own folder."""
 
     def run(*words: str, **variables: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -110,7 +110,7 @@ def test_a_configuration_that_cannot_be_used_ends_in_one_line_and_status_78(
     assert (done.returncode, done.stdout) == (78, "")
 
 
-def test_a_state_directory_that_cannot_be_one_is_named_in_one_line(
+def test_a_state_directory_that_cannot_be_used_is_named_in_one_line(
     lobar: Run, tmp_path: Path
 ) -> None:
     (tmp_path / "file").touch()
@@ -122,7 +122,7 @@ def test_a_state_directory_that_cannot_be_one_is_named_in_one_line(
         assert (done.returncode, done.stdout) == (71, "")
 
 
-def test_a_ledger_that_is_no_database_is_said_to_be_none(lobar: Run, tmp_path: Path) -> None:
+def test_a_ledger_that_is_not_a_database_is_reported_as_such(lobar: Run, tmp_path: Path) -> None:
     (tmp_path / "state").mkdir()
     (tmp_path / "state" / "ledger.sqlite3").write_text("no database " * 100)
     done = lobar("status")
@@ -136,7 +136,9 @@ def test_what_no_verb_knows_is_status_2(lobar: Run) -> None:
     assert "No such command" in done.stderr
 
 
-def test_status_tells_a_program_one_object_and_nothing_else(lobar: Run, house: Workspace) -> None:
+def test_status_prints_one_object_for_a_program_and_nothing_else(
+    lobar: Run, house: Workspace
+) -> None:
     for _ in range(3):
         house.receive(make_cr(rows=8, columns=8))
     done = lobar("status", "--json")
@@ -230,7 +232,7 @@ def test_a_purge_takes_what_has_ended_long_ago(lobar: Run, house: Workspace) -> 
     assert house.ledger.queries.job_counts().balance == 0
 
 
-def test_a_reader_that_has_seen_enough_is_no_error_worth_a_word() -> None:
+def test_a_reader_that_closes_the_pipe_causes_no_error_message() -> None:
     reading, writing = os.pipe()
     os.close(reading)
     done = subprocess.run(
@@ -247,17 +249,17 @@ def test_a_reader_that_has_seen_enough_is_no_error_worth_a_word() -> None:
     assert "uncaught_error" not in done.stderr
 
 
-def test_check_says_of_a_dead_destination_that_it_is_dead(lobar: Run) -> None:
+def test_check_reports_a_destination_that_does_not_answer(lobar: Run) -> None:
     port = free_port()
     destination = {"name": "pacs", "ae_title": "PACS", "host": "127.0.0.1", "port": port}
     done = lobar("check", LOBAR_DESTINATIONS=json.dumps([destination]), LOBAR_DICMO__PORT="1")
     assert done.returncode == 1
     marks = {line.split("  ")[1].strip(): line.split()[0] for line in lines_of(done.stdout)}
-    assert (marks["destination pacs"], marks["LOBAR_DICMO__PORT"]) == ("wrong", "note")
-    assert marks["bundle"] == marks["ledger"] == marks["state directory"] == "well"
+    assert (marks["destination pacs"], marks["LOBAR_DICMO__PORT"]) == ("error", "note")
+    assert marks["bundle"] == marks["ledger"] == marks["state directory"] == "ok"
     assert f"PACS at 127.0.0.1:{port} does not answer: no connection." in done.stdout
-    assert "1 wrong." in done.stdout
+    assert "1 error." in done.stdout
 
 
 def lines_of(text: str) -> list[str]:
-    return [line for line in text.splitlines() if line.startswith(("well ", "note ", "wrong "))]
+    return [line for line in text.splitlines() if line.startswith(("ok ", "note ", "error "))]

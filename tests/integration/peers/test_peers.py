@@ -1,4 +1,4 @@
-"""The peers of the other tests start, answer, stop, and listen on loopback only."""
+"""Tests of the other tests' peers: they start, respond, stop, and listen on loopback only."""
 
 import os
 import socket
@@ -38,7 +38,7 @@ def saved(dataset: pydicom.Dataset, folder: Path) -> Path:
 
 
 def listening_addresses(pid: int) -> set[str]:
-    """Where a process and its children accept TCP connections."""
+    """List the addresses on which a process and its children accept TCP connections."""
     process = psutil.Process(pid)
     return {
         connection.laddr.ip
@@ -49,7 +49,7 @@ def listening_addresses(pid: int) -> set[str]:
 
 
 def own_address_elsewhere() -> str | None:
-    """An address of this machine other than loopback, from which a connection is not local."""
+    """Return an address of this machine other than loopback, if it has one."""
     addresses = (each for of_one in psutil.net_if_addrs().values() for each in of_one)
     return next(
         (
@@ -164,7 +164,7 @@ def test_orthanc_returns_on_the_same_ports_with_what_it_kept(
 
 @pytest.mark.dcmtk
 @pytest.mark.orthanc
-def test_orthanc_refuses_who_is_not_on_loopback(
+def test_orthanc_refuses_peers_that_are_not_on_loopback(
     orthanc: OrthancServer, program: Callable[[str], Path], tmp_path: Path
 ) -> None:
     elsewhere = own_address_elsewhere()
@@ -229,7 +229,7 @@ def test_a_receiver_can_refuse_and_can_be_stopped_and_started(
 
 
 @pytest.mark.pixelmed
-def test_pixelmed_tells_what_a_template_lacks(
+def test_pixelmed_reports_what_a_template_lacks(
     pixelmed_sr_validator: Callable[[list[Path]], dict[Path, str]], tmp_path: Path
 ) -> None:
     report = saved(empty_report(), tmp_path)
@@ -243,7 +243,7 @@ def test_pixelmed_tells_what_a_template_lacks(
 
 
 def empty_report() -> pydicom.Dataset:
-    """A Comprehensive SR whose template is TID 1500 and whose content is nothing."""
+    """Build a Comprehensive SR with template TID 1500 and no content."""
     report = pydicom.Dataset()
     report.file_meta = make_cr().file_meta
     report.SOPClassUID = report.file_meta.MediaStorageSOPClassUID = ComprehensiveSRStorage

@@ -1,4 +1,4 @@
-"""The instances other tests are made of are valid and the same in every transfer syntax."""
+"""Tests that synthetic instances are valid, and the same in every transfer syntax."""
 
 import hashlib
 from collections.abc import Callable

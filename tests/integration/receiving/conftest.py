@@ -6,20 +6,20 @@ from functools import partial
 import pynetdicom._config
 import pytest
 import structlog
-from support.listener import Door, Memory, listening
+from support.listener import RunningListener, Stores, listening
 
 
 @pytest.fixture(scope="session")
-def memory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Memory]:
-    """One spool and ledger for all; every test's instances have UIDs of their own."""
-    made = Memory(tmp_path_factory.mktemp("state"))
+def stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stores]:
+    """One spool and ledger for all tests; each test's instances have their own UIDs."""
+    made = Stores(tmp_path_factory.mktemp("state"))
     yield made
     made.ledger.close()
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _plain_log() -> Iterator[None]:
-    """Structlog by itself paints each exception for a second; the service never does."""
+    """Log plainly: structlog's default takes a second to format each exception."""
     structlog.configure(processors=[structlog.processors.KeyValueRenderer()])
     yield
     structlog.reset_defaults()
@@ -27,7 +27,7 @@ def _plain_log() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _pynetdicom_as_it_was() -> Iterator[None]:
-    """Give other tests' pynetdicom its voice back, which a listener takes from its process."""
+    """Restore pynetdicom's log settings, which a listener changes for the whole process."""
     logger, level = logging.getLogger("pynetdicom"), pynetdicom._config.LOG_HANDLER_LEVEL
     before = (logger.level, logger.propagate)
     yield
@@ -36,13 +36,13 @@ def _pynetdicom_as_it_was() -> Iterator[None]:
 
 
 @pytest.fixture
-def listen(memory: Memory) -> Callable[..., AbstractContextManager[Door]]:
-    """`with listen(maximum_associations=1) as door:` runs a listener with such settings."""
-    return partial(listening, memory)
+def listen(stores: Stores) -> Callable[..., AbstractContextManager[RunningListener]]:
+    """`with listen(maximum_associations=1) as listener:` runs a listener with such settings."""
+    return partial(listening, stores)
 
 
 @pytest.fixture(scope="module")
-def door(memory: Memory) -> Iterator[Door]:
-    """A listener with the settings that are shipped, shared by a module's tests."""
-    with listening(memory) as running:
-        yield running
+def listener(stores: Stores) -> Iterator[RunningListener]:
+    """A listener with the default settings, shared by a module's tests."""
+    with listening(stores) as listener:
+        yield listener

@@ -1,4 +1,4 @@
-"""Who may associate and for what; what a peer that misbehaves can do: nothing to anyone else."""
+"""Tests of negotiation, limits, and peers that misbehave without affecting others."""
 
 import os
 import socket
@@ -33,10 +33,10 @@ from pydicom.uid import (
     JPEG2000Lossless,
 )
 from structlog.testing import capture_logs
-from support.listener import CR, CR_EXPLICIT, Door
+from support.listener import CR, CR_EXPLICIT, RunningListener
 from synthetic.objects import make_cr
 
-Listen = Callable[..., AbstractContextManager[Door]]
+Listen = Callable[..., AbstractContextManager[RunningListener]]
 
 PERMANENT, TRANSIENT = 1, 2
 CALLING_AE_TITLE = (PERMANENT, 1, 3)  # PS3.8 table 9-21
@@ -46,24 +46,24 @@ PATIENCE = 60
 
 
 @pytest.fixture
-def impatient(listen: Listen) -> Iterator[Door]:
-    """A listener that waits for nobody longer than half a second."""
-    with listen(acse_seconds=0.5, network_seconds=0.5) as door:
-        yield door
+def impatient(listen: Listen) -> Iterator[RunningListener]:
+    """A listener with timeouts of half a second."""
+    with listen(acse_seconds=0.5, network_seconds=0.5) as listener:
+        yield listener
 
 
-def rejection_of(door: Door, **names: str) -> tuple[int, int, int]:
+def rejection_of(listener: RunningListener, **names: str) -> tuple[int, int, int]:
     with pytest.raises(Rejected) as rejected:
-        door.sender(**names)
+        listener.sender(**names)
     return rejected.value.why
 
 
-def connect(door: Door) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", door.port), timeout=PATIENCE)
+def connect(listener: RunningListener) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", listener.port), timeout=PATIENCE)
 
 
 def is_closed(connection: socket.socket) -> bool:
-    """Read to the end, which comes if the peer closes; times out if it does not."""
+    """Read until the peer closes the connection; time out if it does not."""
     try:
         while connection.recv(4096):
             pass
@@ -72,9 +72,9 @@ def is_closed(connection: socket.socket) -> bool:
     return True
 
 
-def ended(door: Door) -> bool:
+def ended(listener: RunningListener) -> bool:
     """Wait until no association and no connection occupies the listener."""
-    wait_until(lambda: not door.listener._started().associations())
+    wait_until(lambda: not listener.associations())
     return True
 
 
@@ -93,30 +93,32 @@ def counted(outcome: str) -> float:
     return REGISTRY.get_sample_value("lobar_associations_total", {"outcome": outcome}) or 0.0
 
 
-def test_on_loopback_anyone_may_call_unless_somebody_is_named(door: Door) -> None:
-    with door.sender(calling="ANYONE", called="WHOEVER") as sender:
+def test_on_loopback_any_calling_ae_title_is_accepted_without_a_list(
+    listener: RunningListener,
+) -> None:
+    with listener.sender(calling="ANYONE", called="WHOEVER") as sender:
         sender.release()
 
 
 def test_a_calling_ae_title_that_is_not_listed_is_rejected(listen: Listen) -> None:
-    with listen(allowed_calling_ae_titles=("PACS", "CR ROOM 2")) as door:
+    with listen(allowed_calling_ae_titles=("PACS", "CR ROOM 2")) as listener:
         with capture_logs() as logs:
-            assert rejection_of(door, calling="STRANGER") == CALLING_AE_TITLE
-            assert ended(door)
+            assert rejection_of(listener, calling="STRANGER") == CALLING_AE_TITLE
+            assert ended(listener)
         (event,) = [each for each in logs if each["event"] == "association_rejected"]
         assert event["reason"] == "calling-ae-title-not-recognised"
         assert "STRANGER" not in str(logs)
         for known in ("PACS", "CR ROOM 2"):
-            with door.sender(calling=known) as sender:
+            with listener.sender(calling=known) as sender:
                 sender.release()
 
 
 @pytest.mark.dcmtk
-def test_dcmtk_is_told_that_its_title_is_not_recognised(
+def test_dcmtk_gets_the_reason_that_its_title_is_not_recognised(
     listen: Listen, program: Callable[[str], Path]
 ) -> None:
-    with listen(allowed_calling_ae_titles=("PACS",)) as door:
-        command = [program("echoscu"), "127.0.0.1", str(door.port), "--aetitle"]
+    with listen(allowed_calling_ae_titles=("PACS",)) as listener:
+        command = [program("echoscu"), "127.0.0.1", str(listener.port), "--aetitle"]
         refused = subprocess.run([*command, "OTHER"], check=False, capture_output=True, text=True)
         taken = subprocess.run([*command, "PACS"], check=False, capture_output=True, text=True)
     assert refused.returncode != 0
@@ -124,22 +126,24 @@ def test_dcmtk_is_told_that_its_title_is_not_recognised(
     assert taken.returncode == 0
 
 
-def test_anyone_may_call_where_that_was_allowed(listen: Listen) -> None:
+def test_any_calling_ae_title_is_accepted_where_that_is_allowed(listen: Listen) -> None:
     with (
-        listen(allowed_calling_ae_titles=("PACS",), allow_any_calling_ae_title=True) as door,
-        door.sender(calling="ANYONE") as sender,
+        listen(allowed_calling_ae_titles=("PACS",), allow_any_calling_ae_title=True) as listener,
+        listener.sender(calling="ANYONE") as sender,
     ):
         sender.release()
 
 
-def test_another_called_ae_title_is_rejected_where_ours_is_required(listen: Listen) -> None:
-    with listen(require_called_ae_title=True, ae_title="LOBAR") as door:
-        assert rejection_of(door, called="OTHER") == CALLED_AE_TITLE
-        with door.sender(called="LOBAR") as sender:
+def test_another_called_ae_title_is_rejected_where_the_configured_one_is_required(
+    listen: Listen,
+) -> None:
+    with listen(require_called_ae_title=True, ae_title="LOBAR") as listener:
+        assert rejection_of(listener, called="OTHER") == CALLED_AE_TITLE
+        with listener.sender(called="LOBAR") as sender:
             sender.release()
 
 
-def test_only_what_is_supported_is_accepted(door: Door) -> None:
+def test_only_what_is_supported_is_accepted(listener: RunningListener) -> None:
     contexts = (
         (CR, ExplicitVRLittleEndian),
         (CTImageStorage, ExplicitVRLittleEndian),
@@ -149,55 +153,57 @@ def test_only_what_is_supported_is_accepted(door: Door) -> None:
         (CR, MPEG2MPML),
         (VERIFICATION, ImplicitVRLittleEndian),
     )
-    with door.sender(contexts) as sender:
+    with listener.sender(contexts) as sender:
         assert sender.accepted == {
             1: ExplicitVRLittleEndian,
-            5: ExplicitVRLittleEndian,  # a report, which comes along with its study
+            5: ExplicitVRLittleEndian,  # a report, which is sent with its study
             7: JPEG2000Lossless,
             13: ImplicitVRLittleEndian,
         }
         sender.release()
 
 
-def test_nothing_supported_is_an_association_without_contexts(door: Door) -> None:
-    with door.sender(((CTImageStorage, ExplicitVRLittleEndian),)) as sender:
+def test_nothing_supported_is_an_association_without_contexts(listener: RunningListener) -> None:
+    with listener.sender(((CTImageStorage, ExplicitVRLittleEndian),)) as sender:
         assert sender.accepted == {}
         sender.release()
-    door.require_working()
+    listener.require_working()
 
 
 @pytest.mark.dcmtk
-def test_dcmtk_is_told_that_a_sop_class_is_not_supported(
-    door: Door, dcmtk_store: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+def test_dcmtk_gets_the_reason_that_a_sop_class_is_not_supported(
+    listener: RunningListener,
+    dcmtk_store: Callable[..., subprocess.CompletedProcess[str]],
+    tmp_path: Path,
 ) -> None:
     dataset = make_cr(rows=8, columns=8)
     dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = CTImageStorage
     dataset.save_as(tmp_path / "ct.dcm", enforce_file_format=True)
-    assert dcmtk_store(door.port, "LOBAR", [tmp_path / "ct.dcm"]).returncode != 0
-    door.require_working()
+    assert dcmtk_store(listener.port, "LOBAR", [tmp_path / "ct.dcm"]).returncode != 0
+    listener.require_working()
 
 
-def test_one_association_too_many_is_to_come_again(listen: Listen) -> None:
-    with listen(maximum_associations=2) as door:
-        with door.sender() as first, door.sender() as second:
-            assert rejection_of(door) == LOCAL_LIMIT
+def test_an_association_beyond_the_limit_is_rejected_as_transient(listen: Listen) -> None:
+    with listen(maximum_associations=2) as listener:
+        with listener.sender() as first, listener.sender() as second:
+            assert rejection_of(listener) == LOCAL_LIMIT
             first.release()
             second.release()
-        assert ended(door)
-        door.require_working()
+        assert ended(listener)
+        listener.require_working()
 
 
-def test_connections_beyond_all_bounds_are_closed_at_once(listen: Listen) -> None:
-    with listen(maximum_associations=2) as door:
+def test_connections_far_beyond_the_limit_are_closed_at_once(listen: Listen) -> None:
+    with listen(maximum_associations=2) as listener:
         with ExitStack() as connections:
-            server = door.listener._started()
+            server = listener
             for number in range(1, 5):
-                connections.enter_context(connect(door))
+                connections.enter_context(connect(listener))
                 wait_until(lambda: len(server.associations()) == number)  # noqa: B023
-            one_more = connections.enter_context(connect(door))
+            one_more = connections.enter_context(connect(listener))
             assert is_closed(one_more)
-        assert ended(door)
-        door.require_working()
+        assert ended(listener)
+        listener.require_working()
 
 
 @pytest.mark.parametrize(
@@ -211,7 +217,7 @@ def test_connections_beyond_all_bounds_are_closed_at_once(listen: Listen) -> Non
     ],
     ids=["nothing", "one byte", "half a header", "less than it claims", "all but one byte"],
 )
-def test_who_connects_and_falls_silent_is_closed(impatient: Door, said: bytes) -> None:
+def test_a_silent_connection_is_closed(impatient: RunningListener, said: bytes) -> None:
     with connect(impatient) as connection:
         connection.sendall(said)
         assert is_closed(connection)
@@ -219,7 +225,7 @@ def test_who_connects_and_falls_silent_is_closed(impatient: Door, said: bytes) -
     impatient.require_working()
 
 
-def test_who_drips_is_closed(impatient: Door) -> None:
+def test_a_connection_that_sends_too_slowly_is_closed(impatient: RunningListener) -> None:
     request = associate_rq(CR_EXPLICIT, calling="TEST", called="LOBAR")
     with connect(impatient) as connection:
         stopped = threading.Event()
@@ -267,7 +273,9 @@ def test_who_drips_is_closed(impatient: Door) -> None:
         *("a path for a context", "long UIDs", "400 contexts"),
     ],
 )
-def test_garbage_ends_the_connection_and_nothing_else(impatient: Door, said: bytes) -> None:
+def test_garbage_ends_the_connection_and_nothing_else(
+    impatient: RunningListener, said: bytes
+) -> None:
     with connect(impatient) as connection:
         connection.sendall(said)
         connection.shutdown(socket.SHUT_WR)
@@ -277,22 +285,22 @@ def test_garbage_ends_the_connection_and_nothing_else(impatient: Door, said: byt
 
 
 def test_a_load_balancers_probe_occupies_nothing(listen: Listen) -> None:
-    with listen() as door:
+    with listen() as listener:
         for _ in range(20):
-            connect(door).close()
-        assert ended(door)
-        door.require_working()
+            connect(listener).close()
+        assert ended(listener)
+        listener.require_working()
 
 
-def test_who_falls_silent_in_an_association_is_aborted(impatient: Door) -> None:
+def test_a_silent_association_is_aborted(impatient: RunningListener) -> None:
     with impatient.sender() as sender:
         assert sender.is_closed_upon()
     assert ended(impatient)
     impatient.require_working()
 
 
-def test_a_slow_disk_of_ours_is_not_held_against_the_peer(
-    impatient: Door, monkeypatch: pytest.MonkeyPatch
+def test_a_slow_disk_does_not_count_as_silence_of_the_peer(
+    impatient: RunningListener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fsync = os.fsync
 
@@ -316,14 +324,16 @@ def half_sent(sender: Sender) -> None:
     sender.send_fragments(1, sent[: len(sent) // 2], is_command=False, is_whole=False)
 
 
-def wait_for_half(door: Door) -> None:
-    """See that the half that was sent lies in `incoming`, so that its removal can be seen."""
-    wait_until(lambda: any(each.stat().st_size > 100_000 for each in door.memory.incoming()))
+def wait_for_half(listener: RunningListener) -> None:
+    """Wait until the half that was sent is in `incoming`, so that its removal can be observed."""
+    wait_until(lambda: any(each.stat().st_size > 100_000 for each in listener.stores.incoming()))
 
 
 @pytest.mark.parametrize("how", ["abort", "close", "reset", "silence"])
-def test_an_association_that_ends_in_mid_transfer_leaves_nothing(impatient: Door, how: str) -> None:
-    inbox = impatient.memory.inbox()
+def test_an_association_that_ends_in_mid_transfer_leaves_nothing(
+    impatient: RunningListener, how: str
+) -> None:
+    inbox = impatient.stores.inbox()
     with impatient.sender() as sender:
         half_sent(sender)
         wait_for_half(impatient)
@@ -335,24 +345,26 @@ def test_an_association_that_ends_in_mid_transfer_leaves_nothing(impatient: Door
         elif how == "silence":
             assert sender.is_closed_upon()
     assert ended(impatient)
-    assert impatient.memory.incoming() == []
-    assert impatient.memory.inbox() == inbox
+    assert impatient.stores.incoming() == []
+    assert impatient.stores.inbox() == inbox
     impatient.require_working()
 
 
-def test_a_release_in_mid_transfer_leaves_nothing(door: Door) -> None:
-    with door.sender() as sender:
+def test_a_release_in_mid_transfer_leaves_nothing(listener: RunningListener) -> None:
+    with listener.sender() as sender:
         half_sent(sender)
         sender.say(pdu(RELEASE_RQ, b"\0" * 4))
         with suppress(Closed):
             sender.read_pdu()
-    assert ended(door)
-    assert door.memory.incoming() == []
-    door.require_working()
+    assert ended(listener)
+    assert listener.stores.incoming() == []
+    listener.require_working()
 
 
-def test_associations_are_counted_by_how_they_ended(door: Door, listen: Listen) -> None:
-    assert ended(door)
+def test_associations_are_counted_by_how_they_ended(
+    listener: RunningListener, listen: Listen
+) -> None:
+    assert ended(listener)
     before = {outcome: counted(outcome) for outcome in ("released", "aborted", "rejected")}
     with listen(require_called_ae_title=True) as counting:
         with counting.sender() as sender:
@@ -371,9 +383,9 @@ def test_associations_are_counted_by_how_they_ended(door: Door, listen: Listen) 
     }
 
 
-def test_our_end_of_a_connection_sends_at_once(door: Door) -> None:
-    with door.sender() as sender:
-        (association,) = door.listener._started().associations()
+def test_the_listeners_socket_sends_at_once(listener: RunningListener) -> None:
+    with listener.sender() as sender:
+        (association,) = listener.associations()
         assert association.dul.socket is not None
         ours = association.dul.socket.socket
         assert ours is not None
@@ -382,20 +394,20 @@ def test_our_end_of_a_connection_sends_at_once(door: Door) -> None:
 
 
 def test_associations_leave_no_thread_and_no_descriptor(listen: Listen) -> None:
-    with listen() as door:
-        door.require_working()
-        assert ended(door)
+    with listen() as listener:
+        listener.require_working()
+        assert ended(listener)
         threads, descriptors = threading.active_count(), open_descriptors()
         for _ in range(5):
-            door.require_working()
-            connect(door).close()
-        assert ended(door)
+            listener.require_working()
+            connect(listener).close()
+        assert ended(listener)
         wait_until(lambda: threading.active_count() <= threads)
         wait_until(lambda: open_descriptors() <= descriptors)
 
 
 def open_descriptors() -> int:
-    """Count the sockets and wake-up calls; the ledger's connections come and go by themselves."""
+    """Count sockets and event descriptors; the ledger's connections vary independently."""
     names = []
     for each in Path("/proc/self/fd").iterdir():
         with suppress(FileNotFoundError):

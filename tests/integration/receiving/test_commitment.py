@@ -1,4 +1,4 @@
-"""Storage commitment at the listener: asked by anybody, malformed or not, and told at the end."""
+"""Tests of storage commitment at the listener: requests and results, valid and malformed."""
 
 import struct
 import time
@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, evt
 from pynetdicom.association import Association
-from support.listener import CR, Door, Memory
+from support.listener import CR, RunningListener, Stores
 from support.ports import LOOPBACK, free_port
 from synthetic.objects import make_cr
 
@@ -23,12 +23,12 @@ from service.settings import CommitmentPeer
 from service.storage.ledger.commitment_requests import MOST_OPEN
 from service.telemetry.metrics import COMMITMENT_REQUESTS
 
-Listen = Callable[..., AbstractContextManager[Door]]
+Listen = Callable[..., AbstractContextManager[RunningListener]]
 EXPLICIT, IMPLICIT = str(ExplicitVRLittleEndian), str(ImplicitVRLittleEndian)
 
 
 class Asker:
-    """An SCU that asks for our commitment and hears the result on its own association."""
+    """An SCU that requests commitment and receives the result on its own association."""
 
     def __init__(self, association: Association, events: list[tuple[int, Dataset]]) -> None:
         self.association = association
@@ -49,25 +49,29 @@ class Asker:
 
 
 @contextmanager
-def asking(door: Door, calling: str = "MODALITY", syntax: str = EXPLICIT) -> Iterator[Asker]:
+def asking(
+    listener: RunningListener, calling: str = "MODALITY", syntax: str = EXPLICIT
+) -> Iterator[Asker]:
     events: list[tuple[int, Dataset]] = []
 
-    def hear(event: Any) -> tuple[int, None]:  # noqa: ANN401 -- pynetdicom's
+    def receive(event: Any) -> tuple[int, None]:  # noqa: ANN401 -- pynetdicom's
         events.append((event.event_type, event.event_information))
         return 0, None
 
     ae = AE(ae_title=calling)
     ae.add_requested_context(CLASS, syntax)
-    association = ae.associate(LOOPBACK, door.port, evt_handlers=[(evt.EVT_N_EVENT_REPORT, hear)])
+    association = ae.associate(
+        LOOPBACK, listener.port, evt_handlers=[(evt.EVT_N_EVENT_REPORT, receive)]
+    )
     assert association.is_established
     yield Asker(association, events)
     if association.is_established:
         association.release()
 
 
-def stored(door: Door) -> tuple[str, str]:
+def stored(listener: RunningListener) -> tuple[str, str]:
     dataset = make_cr(rows=8, columns=8)
-    assert door.store(dataset) == SUCCESS
+    assert listener.store(dataset) == SUCCESS
     return CR, str(dataset.SOPInstanceUID)
 
 
@@ -76,11 +80,11 @@ def rejected() -> float:
 
 
 @pytest.mark.parametrize("syntax", [EXPLICIT, IMPLICIT])
-def test_a_sender_without_an_address_is_told_on_its_own_association(
-    door: Door, syntax: str
+def test_a_sender_without_an_address_gets_the_result_on_its_own_association(
+    listener: RunningListener, syntax: str
 ) -> None:
-    instances = [stored(door), stored(door)]
-    with asking(door, syntax=syntax) as asker:
+    instances = [stored(listener), stored(listener)]
+    with asking(listener, syntax=syntax) as asker:
         assert asker.ask(*instances) == 0
         event_type, information = asker.event()
         assert (event_type, information.TransactionUID) == (1, "1.2.3.4")
@@ -92,15 +96,15 @@ def test_a_sender_without_an_address_is_told_on_its_own_association(
         assert told == instances
         assert asker.ask(instances[0], transaction_uid="1.2.3.5") == 0, "and may ask again"
         assert asker.event()[1].TransactionUID == "1.2.3.5"
-    door.require_working()
+    listener.require_working()
 
 
-def test_what_is_not_here_fails_with_a_reason(door: Door, memory: Memory) -> None:
-    known, lost = stored(door), stored(door)
-    (job,) = memory.jobs_of(lost[1])
-    memory.spool.discard(job.id)
+def test_what_is_not_here_fails_with_a_reason(listener: RunningListener, stores: Stores) -> None:
+    known, lost = stored(listener), stored(listener)
+    (job,) = stores.jobs_of(lost[1])
+    stores.spool.discard(job.id)
     other_class = ("1.2.840.10008.5.1.4.1.1.2", known[1])
-    with asking(door) as asker:
+    with asking(listener) as asker:
         assert asker.ask(known, lost, (CR, "1.2.3.4.5"), other_class) == 0
         event_type, information = asker.event()
     failed = {
@@ -112,10 +116,10 @@ def test_what_is_not_here_fails_with_a_reason(door: Door, memory: Memory) -> Non
     assert len(information.ReferencedSOPSequence) == 1
 
 
-def test_the_largest_request_is_answered_whole(door: Door) -> None:
-    known = stored(door)
+def test_the_largest_request_is_answered_whole(listener: RunningListener) -> None:
+    known = stored(listener)
     unknown = [(CR, f"1.2.3.{number}") for number in range(MOST_INSTANCES - 1)]
-    with asking(door) as asker:
+    with asking(listener) as asker:
         began = time.monotonic()
         assert asker.ask(known, *unknown) == 0
         _, information = asker.event()
@@ -125,34 +129,34 @@ def test_the_largest_request_is_answered_whole(door: Door) -> None:
 
 
 def test_a_sender_with_an_address_is_answered_once_its_request_is_durable(
-    listen: Listen, memory: Memory
+    listen: Listen, stores: Stores
 ) -> None:
     peer = CommitmentPeer(ae_title="KNOWN", host=LOOPBACK, port=free_port())
-    with listen(commitment_peers=(peer,)) as door, asking(door, calling="KNOWN") as asker:
-        instances = [stored(door), (CR, "1.2.3.4.5")]
+    with listen(commitment_peers=(peer,)) as listener, asking(listener, calling="KNOWN") as asker:
+        instances = [stored(listener), (CR, "1.2.3.4.5")]
         assert asker.ask(*instances) == 0
         assert asker.ask(*instances) == 0, "the same again is the same"
         assert asker.ask(instances[0]) == 0x0131, "for other instances it is another's name"
-        (request,) = memory.ledger.commitment_requests.lease("w/", 9, lease_seconds=60)
+        (request,) = stores.ledger.commitment_requests.lease("w/", 9, lease_seconds=60)
         assert (request.calling_ae_title, request.transaction_uid) == ("KNOWN", "1.2.3.4")
         assert [(e.sop_class_uid, e.sop_instance_uid) for e in request.instances] == instances
-        memory.ledger.commitment_requests.give_up(request)
+        stores.ledger.commitment_requests.give_up(request)
         assert asker.events == []
 
 
-def test_a_sender_that_asks_without_end_is_told_to_wait(listen: Listen, memory: Memory) -> None:
+def test_a_sender_with_too_many_open_requests_is_refused(listen: Listen, stores: Stores) -> None:
     peer = CommitmentPeer(ae_title="EAGER", host=LOOPBACK, port=free_port())
     for number in range(MOST_OPEN):
-        memory.ledger.commitment_requests.receive("EAGER", f"1.2.{number}", [])
-    with listen(commitment_peers=(peer,)) as door, asking(door, calling="EAGER") as asker:
+        stores.ledger.commitment_requests.receive("EAGER", f"1.2.{number}", [])
+    with listen(commitment_peers=(peer,)) as listener, asking(listener, calling="EAGER") as asker:
         assert asker.ask((CR, "1.2.3")) == 0x0213
-    while requests := memory.ledger.commitment_requests.lease("w/", 999, lease_seconds=60):
+    while requests := stores.ledger.commitment_requests.lease("w/", 999, lease_seconds=60):
         for each in requests:
-            memory.ledger.commitment_requests.give_up(each)
+            stores.ledger.commitment_requests.give_up(each)
 
 
 def command(field: int, **elements: tuple[int, bytes]) -> bytes:
-    """Make a command set of N-ACTION or N-EVENT-REPORT, of what a test wants."""
+    """Encode a command set of N-ACTION or N-EVENT-REPORT with these elements."""
     given = {
         "field": (0x0100, struct.pack("<H", field)),
         "message_id": (0x0110, struct.pack("<H", 1)),
@@ -200,22 +204,22 @@ NO_CLASS = {"sop_class": (0x0700, b"\0\0")}
     ],
 )
 def test_a_malformed_request_or_result_is_answered_with_a_failure(
-    door: Door, encoded: bytes, data_set: bytes, status: int
+    listener: RunningListener, encoded: bytes, data_set: bytes, status: int
 ) -> None:
-    with door.sender(((CLASS, EXPLICIT),)) as sender:
+    with listener.sender(((CLASS, EXPLICIT),)) as sender:
         for _ in range(2):
             sender._message_id = 1
             sender.send_fragments(1, encoded, is_command=True)
             sender.send_fragments(1, data_set, is_command=False)
             assert sender.status() == status
         sender.release()
-    door.require_working()
+    listener.require_working()
 
 
-def test_a_request_without_a_data_set_is_answered_with_a_failure(door: Door) -> None:
+def test_a_request_without_a_data_set_is_answered_with_a_failure(listener: RunningListener) -> None:
     before = rejected()
     without = {"data_set": (0x0800, struct.pack("<H", 0x0101))}
-    with door.sender(((CLASS, EXPLICIT),)) as sender:
+    with listener.sender(((CLASS, EXPLICIT),)) as sender:
         sender._message_id = 1
         sender.send_fragments(1, command(0x0130, **ACTION, **without), is_command=True)
         assert sender.status() == 0x0115
@@ -223,9 +227,9 @@ def test_a_request_without_a_data_set_is_answered_with_a_failure(door: Door) -> 
     assert rejected() == before + 1
 
 
-def test_what_a_context_is_not_for_ends_the_association(door: Door) -> None:
+def test_what_a_context_is_not_for_ends_the_association(listener: RunningListener) -> None:
     def closed_upon(contexts: tuple[tuple[str, str], ...], say: Callable[[Scu], None]) -> bool:
-        with door.sender(contexts) as sender:
+        with listener.sender(contexts) as sender:
             say(sender)
             return sender.is_closed_upon()
 
@@ -234,30 +238,32 @@ def test_what_a_context_is_not_for_ends_the_association(door: Door) -> None:
     action, n_get = command(0x0130, **ACTION), command(0x0110, **ACTION)
     assert closed_upon(store, lambda each: each.send_fragments(1, action, is_command=True))
     assert closed_upon(commitment, lambda each: each.send_fragments(1, n_get, is_command=True))
-    door.require_working()
+    listener.require_working()
 
 
-def test_a_sender_that_vanishes_in_the_midst_of_a_request_leaves_nothing(door: Door) -> None:
-    with door.sender(((CLASS, EXPLICIT),)) as sender:
+def test_a_sender_that_vanishes_in_the_midst_of_a_request_leaves_nothing(
+    listener: RunningListener,
+) -> None:
+    with listener.sender(((CLASS, EXPLICIT),)) as sender:
         sender.send_fragments(1, command(0x0130, **ACTION), is_command=True)
         sender.send_fragments(1, bytes(1000), is_command=False, is_whole=False)
         sender.abort()
-    door.require_working()
+    listener.require_working()
 
 
-def test_an_answer_that_is_none_ends_the_association(door: Door) -> None:
-    with door.sender(((CLASS, EXPLICIT),)) as sender:
+def test_an_answer_that_is_none_ends_the_association(listener: RunningListener) -> None:
+    with listener.sender(((CLASS, EXPLICIT),)) as sender:
         sender.send_fragments(1, command(0x8100, **EVENT), is_command=True)
         assert sender.is_closed_upon()
 
 
-def test_a_request_holds_up_no_instance(door: Door) -> None:
-    """A sender in the midst of a long request keeps only its own association busy."""
-    with door.sender(((CLASS, EXPLICIT),)) as sender:
+def test_a_request_holds_up_no_instance(listener: RunningListener) -> None:
+    """An unfinished request keeps only its own association busy."""
+    with listener.sender(((CLASS, EXPLICIT),)) as sender:
         sender.send_fragments(1, command(0x0130, **ACTION), is_command=True)
         sender.send_fragments(1, bytes(1 << 19), is_command=False, is_whole=False)
         began = time.monotonic()
-        stored(door)
+        stored(listener)
         assert time.monotonic() - began < 10
         sender.send_fragments(1, b"\0\0", is_command=False)
         sender._message_id = 1

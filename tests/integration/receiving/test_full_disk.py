@@ -1,4 +1,4 @@
-"""A disk without room refuses, keeps nothing, and takes again once there is room."""
+"""Tests of a full disk: instances are refused, nothing is kept, and reception resumes."""
 
 import os
 import subprocess
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from pydicom.dataset import Dataset
 from structlog.testing import capture_logs
-from support.listener import Door, Memory, listening
+from support.listener import RunningListener, Stores, listening
 from synthetic.objects import make_cr
 
 from service.storage.spool import Spool
@@ -19,7 +19,7 @@ DISK_BYTES = 4 << 20
 
 
 class Disk:
-    """A file system of a few mebibytes, which can be filled to the last byte."""
+    """A file system of a few MiB, which can be filled to the last byte."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -56,12 +56,12 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
 
 
 @pytest.fixture
-def door(disk: Disk, tmp_path: Path) -> Iterator[Door]:
-    """A listener whose spool lies on the small disk, and whose ledger does not."""
-    memory = Memory(disk.folder, f"sqlite:///{tmp_path / 'ledger.sqlite3'}")
-    with listening(memory) as running:
-        yield running
-    memory.ledger.close()
+def listener(disk: Disk, tmp_path: Path) -> Iterator[RunningListener]:
+    """A listener whose spool is on the small disk, and whose ledger is not."""
+    stores = Stores(disk.folder, f"sqlite:///{tmp_path / 'ledger.sqlite3'}")
+    with listening(stores) as listener:
+        yield listener
+    stores.ledger.close()
 
 
 def small() -> Dataset:
@@ -72,71 +72,77 @@ def large() -> Dataset:
     return make_cr(rows=2048, columns=2048)
 
 
-def test_a_disk_that_fills_while_an_instance_comes_in_refuses_it(door: Door, disk: Disk) -> None:
+def test_a_disk_that_fills_while_an_instance_comes_in_refuses_it(
+    listener: RunningListener, disk: Disk
+) -> None:
     free = disk.free_bytes()
     with capture_logs() as logs:
-        assert door.store(large()) == OUT_OF_RESOURCES
-    assert door.memory.incoming() == []
-    assert door.memory.inbox() == []
+        assert listener.store(large()) == OUT_OF_RESOURCES
+    assert listener.stores.incoming() == []
+    assert listener.stores.inbox() == []
     assert disk.free_bytes() == free
     assert [each["reason"] for each in logs if each["event"] == "instance_rejected"] == [
         "out-of-resources"
     ]
-    door.require_working()
+    listener.require_working()
 
 
 def test_a_disk_that_is_full_to_the_last_byte_refuses_and_takes_again_when_there_is_room(
-    door: Door, disk: Disk
+    listener: RunningListener, disk: Disk
 ) -> None:
     disk.fill()
     for _ in range(3):
-        assert door.store(small()) == OUT_OF_RESOURCES
-    assert door.memory.incoming() == []
+        assert listener.store(small()) == OUT_OF_RESOURCES
+    assert listener.stores.incoming() == []
     disk.make_room()
-    door.require_working()
+    listener.require_working()
 
 
 @pytest.mark.parametrize("room", [100, 4096, 8192])
-def test_a_disk_with_room_for_the_beginning_only_refuses(door: Door, disk: Disk, room: int) -> None:
+def test_a_disk_with_room_for_the_beginning_only_refuses(
+    listener: RunningListener, disk: Disk, room: int
+) -> None:
     disk.fill(but=room)
-    assert door.store(small()) == OUT_OF_RESOURCES
-    assert door.memory.incoming() == []
+    assert listener.store(small()) == OUT_OF_RESOURCES
+    assert listener.stores.incoming() == []
     disk.make_room()
-    door.require_working()
+    listener.require_working()
 
 
-def test_an_association_goes_on_past_a_full_disk(door: Door, disk: Disk) -> None:
+def test_an_association_goes_on_past_a_full_disk(listener: RunningListener, disk: Disk) -> None:
     first, second = small(), small()
     disk.fill()
     with ThreadPoolExecutor(4) as senders:
-        statuses = list(senders.map(door.store, [small() for _ in range(8)]))
+        statuses = list(senders.map(listener.store, [small() for _ in range(8)]))
     assert statuses == [OUT_OF_RESOURCES] * 8
-    assert door.store(first) == OUT_OF_RESOURCES
+    assert listener.store(first) == OUT_OF_RESOURCES
     disk.make_room()
-    assert door.store(first) == door.store(second) == 0x0000
+    assert listener.store(first) == listener.store(second) == 0x0000
 
 
 @pytest.mark.dcmtk
-def test_dcmtk_is_told_to_come_again(
-    door: Door, tmp_path: Path, dcmtk_store: Callable[..., subprocess.CompletedProcess[str]]
+def test_dcmtk_gets_out_of_resources(
+    listener: RunningListener,
+    tmp_path: Path,
+    dcmtk_store: Callable[..., subprocess.CompletedProcess[str]],
 ) -> None:
     file = tmp_path / "large.dcm"
     large().save_as(file, enforce_file_format=True)
-    done = dcmtk_store(door.port, "LOBAR", [file])
+    done = dcmtk_store(listener.port, "LOBAR", [file])
     assert "Refused: OutOfResources" in done.stdout + done.stderr
-    assert door.memory.incoming() == []
+    assert listener.stores.incoming() == []
 
 
-def test_below_the_reserve_nothing_is_written_and_above_it_again(memory: Memory) -> None:
-    free = memory.spool.free_bytes()
-    full, ample = Spool(memory.spool.root, reserve_bytes=2 * free), memory.spool
-    inbox = memory.inbox()
-    memory.spool = full
+def test_below_the_reserve_nothing_is_written_and_above_it_again(stores: Stores) -> None:
+    free = stores.spool.free_bytes()
+    full, ample = Spool(stores.spool.root, reserve_bytes=2 * free), stores.spool
+    inbox = stores.inbox()
+    stores.spool = full
     try:
-        with listening(memory) as door:
-            assert door.store(small()) == OUT_OF_RESOURCES
-        assert memory.inbox() == inbox
+        with listening(stores) as listener:
+            assert listener.store(small()) == OUT_OF_RESOURCES
+        assert stores.inbox() == inbox
     finally:
-        memory.spool = ample
-    with listening(memory) as door:
-        door.require_working()
+        stores.spool = ample
+    with listening(stores) as listener:
+        listener.require_working()

@@ -1,4 +1,4 @@
-"""What both doors share: an arrived file becomes a promise, or nothing of it is kept."""
+"""Tests of the ingest that listener and upload share: a file becomes a job, or nothing is kept."""
 
 import os
 import sqlite3
@@ -16,7 +16,7 @@ from pydicom.uid import (
     RLELossless,
 )
 from structlog.testing import capture_logs
-from support.listener import Door, Memory, listening
+from support.listener import RunningListener, Stores, listening
 from synthetic.objects import encode, make_cr
 
 from service.domain.job import Instance, JobState, Receipt, Source
@@ -29,15 +29,15 @@ OUT_OF_RESOURCES = 0xA700
 
 
 class BrokenLedger:
-    """A ledger whose tables refuse a job, or are not there at all, until mended."""
+    """A ledger whose tables refuse a job, or are missing, until repaired."""
 
     def __init__(self, folder: Path) -> None:
-        self.memory = Memory(folder)
+        self.stores = Stores(folder)
         self._database = sqlite3.connect(folder / "ledger.sqlite3", isolation_level=None)
 
     @contextmanager
     def refusing(self) -> Iterator[None]:
-        """Whatever is inserted is refused; questions are answered."""
+        """Refuse every insert; queries work."""
         self._database.execute(
             "CREATE TRIGGER refuse BEFORE INSERT ON jobs "
             "BEGIN SELECT RAISE(ROLLBACK, 'disk I/O error'); END"
@@ -47,14 +47,14 @@ class BrokenLedger:
 
     @contextmanager
     def silent(self) -> Iterator[None]:
-        """Not even questions are answered."""
+        """Fail every query too."""
         self._database.execute("ALTER TABLE jobs RENAME TO jobs_elsewhere")
         yield
         self._database.execute("ALTER TABLE jobs_elsewhere RENAME TO jobs")
 
     def close(self) -> None:
         self._database.close()
-        self.memory.ledger.close()
+        self.stores.ledger.close()
 
 
 @pytest.fixture
@@ -65,16 +65,16 @@ def broken(tmp_path: Path) -> Iterator[BrokenLedger]:
 
 
 @pytest.fixture
-def ingest(memory: Memory) -> Ingest:
-    return Ingest(memory.spool, memory.ledger, lambda: None)
+def ingest(stores: Stores) -> Ingest:
+    return Ingest(stores.spool, stores.ledger, lambda: None)
 
 
 def cr() -> Dataset:
     return make_cr(rows=16, columns=16)
 
 
-def arrive(memory: Memory, dataset: Dataset | None = None, content: bytes = b"") -> Path:
-    path = memory.spool.incoming / "upload"
+def arrive(stores: Stores, dataset: Dataset | None = None, content: bytes = b"") -> Path:
+    path = stores.spool.incoming / "upload"
     if dataset is None:
         path.write_bytes(content)
     else:
@@ -87,48 +87,50 @@ def sample(name: str, **labels: str) -> float:
 
 
 def test_an_uploaded_file_becomes_a_job_and_its_bytes_lie_in_the_inbox(
-    memory: Memory, ingest: Ingest
+    stores: Stores, ingest: Ingest
 ) -> None:
     dataset = encode(cr(), RLELossless)
-    path = arrive(memory, dataset)
+    path = arrive(stores, dataset)
     content = path.read_bytes()
     receipt = ingest.receive(path, source=Source.UPLOAD)
     assert isinstance(receipt, Receipt)
-    assert memory.spool.inbox(receipt.job_id).read_bytes() == content
-    (job,) = memory.jobs_of(dataset.SOPInstanceUID)
+    assert stores.spool.inbox(receipt.job_id).read_bytes() == content
+    (job,) = stores.jobs_of(dataset.SOPInstanceUID)
     assert (job.id, job.source) == (receipt.job_id, Source.UPLOAD)
     assert job.transfer_syntax_uid == RLELossless
-    assert memory.incoming() == []
+    assert stores.incoming() == []
 
 
-def test_the_same_instance_by_both_doors_is_one_job(memory: Memory, ingest: Ingest) -> None:
+def test_the_same_instance_by_listener_and_upload_is_one_job(
+    stores: Stores, ingest: Ingest
+) -> None:
     dataset = cr()
-    with listening(memory) as door:
-        assert door.store(dataset) == 0x0000
-    receipt = ingest.receive(arrive(memory, dataset), source=Source.UPLOAD)
+    with listening(stores) as listener:
+        assert listener.store(dataset) == 0x0000
+    receipt = ingest.receive(arrive(stores, dataset), source=Source.UPLOAD)
     assert isinstance(receipt, Receipt)
     assert receipt.repeated
 
 
 def test_sending_an_instance_again_heals_a_job_whose_bytes_were_lost(
-    memory: Memory, ingest: Ingest
+    stores: Stores, ingest: Ingest
 ) -> None:
     dataset = cr()
-    first = ingest.receive(arrive(memory, dataset), source=Source.UPLOAD)
+    first = ingest.receive(arrive(stores, dataset), source=Source.UPLOAD)
     assert isinstance(first, Receipt)
-    inbox = memory.spool.inbox(first.job_id)
+    inbox = stores.spool.inbox(first.job_id)
     content = inbox.read_bytes()
     inbox.unlink()
-    leased = memory.ledger.jobs.lease("w/", 1000, lease_seconds=60, maximum_attempts=3)
+    leased = stores.ledger.jobs.lease("w/", 1000, lease_seconds=60, maximum_attempts=3)
     (job,) = (each for each in leased if each.id == first.job_id)
-    memory.ledger.jobs.park(job, Reason.BYTES_MISSING)
+    stores.ledger.jobs.park(job, Reason.BYTES_MISSING)
 
-    again = ingest.receive(arrive(memory, dataset), source=Source.UPLOAD)
+    again = ingest.receive(arrive(stores, dataset), source=Source.UPLOAD)
     assert isinstance(again, Receipt)
     assert again.job_id == first.job_id
     assert inbox.read_bytes() == content
-    assert [each.state for each in memory.jobs_of(dataset.SOPInstanceUID)] == [JobState.RECEIVED]
-    assert memory.incoming() == []
+    assert [each.state for each in stores.jobs_of(dataset.SOPInstanceUID)] == [JobState.RECEIVED]
+    assert stores.incoming() == []
 
 
 @pytest.mark.parametrize(
@@ -137,18 +139,18 @@ def test_sending_an_instance_again_heals_a_job_whose_bytes_were_lost(
     ids=["nothing", "text", "PNG", "only a preamble", "PDF"],
 )
 def test_a_file_that_is_not_dicom_cannot_be_understood(
-    memory: Memory, ingest: Ingest, content: bytes
+    stores: Stores, ingest: Ingest, content: bytes
 ) -> None:
-    outcome = ingest.receive(arrive(memory, content=content), source=Source.UPLOAD)
+    outcome = ingest.receive(arrive(stores, content=content), source=Source.UPLOAD)
     assert outcome == Rejection(reason=Reason.UNDECODABLE, status=0xC000)
-    assert memory.incoming() == []
+    assert stores.incoming() == []
 
 
 def test_a_file_whose_meta_says_another_instance_does_not_match(
-    memory: Memory, ingest: Ingest
+    stores: Stores, ingest: Ingest
 ) -> None:
     dataset = cr()
-    path = arrive(memory, dataset)
+    path = arrive(stores, dataset)
     uid = dataset.SOPInstanceUID.encode()
     other = (uid[:-1] + (b"1" if uid[-1:] != b"1" else b"2")).ljust(len(uid))
     path.write_bytes(path.read_bytes().replace(uid, other, 1))  # the first is in the meta
@@ -156,29 +158,29 @@ def test_a_file_whose_meta_says_another_instance_does_not_match(
     assert outcome == Rejection(reason=Reason.SOP_INSTANCE_MISMATCH, status=0xA900)
 
 
-def test_a_command_is_held_against_the_file_before_its_meta(memory: Memory, ingest: Ingest) -> None:
+def test_a_command_is_held_against_the_file_before_its_meta(stores: Stores, ingest: Ingest) -> None:
     dataset = cr()
     command = StoreCommand(
         sop_class_uid=CTImageStorage, sop_instance_uid=str(dataset.SOPInstanceUID)
     )
-    outcome = ingest.receive(arrive(memory, dataset), command, source=Source.DICOM)
+    outcome = ingest.receive(arrive(stores, dataset), command, source=Source.DICOM)
     assert outcome == Rejection(reason=Reason.SOP_CLASS_MISMATCH, status=0xA900)
 
 
-def test_a_file_that_is_not_there_is_refused(memory: Memory, ingest: Ingest) -> None:
-    outcome = ingest.receive(memory.spool.incoming / "gone", source=Source.UPLOAD)
+def test_a_file_that_is_not_there_is_refused(stores: Stores, ingest: Ingest) -> None:
+    outcome = ingest.receive(stores.spool.incoming / "gone", source=Source.UPLOAD)
     assert outcome == Rejection(reason=Reason.OUT_OF_RESOURCES, status=OUT_OF_RESOURCES)
 
 
-def test_a_bomb_is_refused(memory: Memory) -> None:
+def test_a_bomb_is_refused(stores: Stores) -> None:
     dataset = encode(cr(), DeflatedExplicitVRLittleEndian)
     dataset.PixelData = bytes(1 << 20)
-    careful = Ingest(memory.spool, memory.ledger, lambda: None, inflated_bytes=1 << 16)
-    outcome = careful.receive(arrive(memory, dataset), source=Source.UPLOAD)
+    careful = Ingest(stores.spool, stores.ledger, lambda: None, inflated_bytes=1 << 16)
+    outcome = careful.receive(arrive(stores, dataset), source=Source.UPLOAD)
     assert outcome == Rejection(reason=Reason.OUT_OF_RESOURCES, status=OUT_OF_RESOURCES)
 
 
-def test_what_was_received_repeated_and_rejected_is_counted(memory: Memory, ingest: Ingest) -> None:
+def test_what_was_received_repeated_and_rejected_is_counted(stores: Stores, ingest: Ingest) -> None:
     names = {
         "received": ("lobar_instances_received_total", {"source": "upload"}),
         "repeated": ("lobar_instances_repeated_total", {}),
@@ -188,8 +190,8 @@ def test_what_was_received_repeated_and_rejected_is_counted(memory: Memory, inge
     before = {key: sample(name, **labels) for key, (name, labels) in names.items()}
     dataset = cr()
     for _ in range(3):
-        ingest.receive(arrive(memory, dataset), source=Source.UPLOAD)
-    ingest.receive(arrive(memory, content=b"no"), source=Source.UPLOAD)
+        ingest.receive(arrive(stores, dataset), source=Source.UPLOAD)
+    ingest.receive(arrive(stores, content=b"no"), source=Source.UPLOAD)
     after = {key: sample(name, **labels) for key, (name, labels) in names.items()}
     assert {key: after[key] - before[key] for key in names} == {
         "received": 1,
@@ -201,80 +203,80 @@ def test_what_was_received_repeated_and_rejected_is_counted(memory: Memory, inge
 
 def test_a_ledger_that_refuses_leaves_nothing_and_is_asked_again(broken: BrokenLedger) -> None:
     dataset = cr()
-    with listening(broken.memory) as door:
+    with listening(broken.stores) as listener:
         with broken.refusing(), capture_logs() as logs:
-            assert [door.store(dataset) for _ in range(2)] == [OUT_OF_RESOURCES] * 2
-            assert broken.memory.inbox() == []
-            assert broken.memory.incoming() == []
-            assert door.rings == []
+            assert [listener.store(dataset) for _ in range(2)] == [OUT_OF_RESOURCES] * 2
+            assert broken.stores.inbox() == []
+            assert broken.stores.incoming() == []
+            assert listener.notifications == []
         assert [each["reason"] for each in logs if each["event"] == "instance_rejected"] == [
             "out-of-resources",
             "out-of-resources",
         ]
-        assert door.store(dataset) == 0x0000
-        door.require_working()
+        assert listener.store(dataset) == 0x0000
+        listener.require_working()
 
 
 def test_while_the_ledger_is_silent_no_bytes_pile_up(broken: BrokenLedger) -> None:
-    """What was spooled for it stays: a commit whose answer was lost would be a promise."""
-    with listening(broken.memory) as door:
+    """The spooled bytes stay: the commit may have succeeded although its response was lost."""
+    with listening(broken.stores) as listener:
         with broken.silent():
             for _ in range(5):
-                assert door.store(cr()) == OUT_OF_RESOURCES
-            assert len(broken.memory.inbox()) == 1
-        door.require_working()
-    known = broken.memory.ledger.jobs.exists
-    assert broken.memory.spool.sweep(known, older_than_seconds=-1) == 1
-    assert len(broken.memory.inbox()) == 1
+                assert listener.store(cr()) == OUT_OF_RESOURCES
+            assert len(broken.stores.inbox()) == 1
+        listener.require_working()
+    known = broken.stores.ledger.jobs.exists
+    assert broken.stores.spool.sweep(known, older_than_seconds=-1) == 1
+    assert len(broken.stores.inbox()) == 1
 
 
 class LosesAnswers:
     """A ledger that commits and then fails to say so, as a network does that breaks."""
 
-    def __init__(self, memory: Memory) -> None:
-        self._ledger = memory.ledger
+    def __init__(self, stores: Stores) -> None:
+        self._ledger = stores.ledger
         self.jobs = self
-        self.exists = memory.ledger.jobs.exists
+        self.exists = stores.ledger.jobs.exists
 
     def receive(self, instance: Instance) -> Receipt:
         self._ledger.jobs.receive(instance)
         raise LedgerError("the connection was lost")
 
 
-def test_a_commit_whose_answer_was_lost_is_a_promise(memory: Memory) -> None:
+def test_a_commit_whose_response_was_lost_still_counts(stores: Stores) -> None:
     dataset = cr()
-    ingest = Ingest(memory.spool, LosesAnswers(memory), lambda: None)  # type: ignore[arg-type]
-    outcome = ingest.receive(arrive(memory, dataset), source=Source.UPLOAD)
-    (job,) = memory.jobs_of(dataset.SOPInstanceUID)
+    ingest = Ingest(stores.spool, LosesAnswers(stores), lambda: None)  # type: ignore[arg-type]
+    outcome = ingest.receive(arrive(stores, dataset), source=Source.UPLOAD)
+    (job,) = stores.jobs_of(dataset.SOPInstanceUID)
     assert outcome == Receipt(job_id=job.id)
-    assert memory.spool.inbox(job.id).is_file()
+    assert stores.spool.inbox(job.id).is_file()
 
 
-def test_a_spool_whose_disk_fails_refuses(memory: Memory, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_spool_whose_disk_fails_refuses(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(_descriptor: int) -> None:
         raise OSError(5, "Input/output error")
 
     dataset = cr()
-    inbox = memory.inbox()
-    with listening(memory) as door:
+    inbox = stores.inbox()
+    with listening(stores) as listener:
         with monkeypatch.context() as broken_disk:
             broken_disk.setattr(os, "fsync", fail)
-            assert door.store(dataset) == OUT_OF_RESOURCES
-        assert memory.inbox() == inbox
-        assert memory.jobs_of(dataset.SOPInstanceUID) == []
-        assert door.store(dataset) == 0x0000
+            assert listener.store(dataset) == OUT_OF_RESOURCES
+        assert stores.inbox() == inbox
+        assert stores.jobs_of(dataset.SOPInstanceUID) == []
+        assert listener.store(dataset) == 0x0000
 
 
-def test_uploads_may_be_of_any_sop_class(memory: Memory, ingest: Ingest) -> None:
+def test_uploads_may_be_of_any_sop_class(stores: Stores, ingest: Ingest) -> None:
     dataset = cr()
     dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = CTImageStorage
     assert dataset.file_meta.TransferSyntaxUID == ExplicitVRLittleEndian
-    receipt = ingest.receive(arrive(memory, dataset), source=Source.UPLOAD)
+    receipt = ingest.receive(arrive(stores, dataset), source=Source.UPLOAD)
     assert isinstance(receipt, Receipt)
 
 
-def test_a_door_that_is_drained_can_be_opened_again(memory: Memory) -> None:
+def test_a_door_that_is_drained_can_be_opened_again(stores: Stores) -> None:
     for _ in range(2):
-        with listening(memory) as door:
-            assert isinstance(door, Door)
-            door.require_working()
+        with listening(stores) as listener:
+            assert isinstance(listener, RunningListener)
+            listener.require_working()

@@ -1,4 +1,4 @@
-"""What is logged names no patient, no UID and no stranger, in the service's log or a library's."""
+"""Tests that no log names a patient, a UID or an unknown AE title, the libraries' included."""
 
 import logging
 from collections.abc import Callable
@@ -7,10 +7,10 @@ from contextlib import AbstractContextManager
 import pytest
 from peers.raw_scu import data_set_bytes
 from structlog.testing import capture_logs
-from support.listener import CR, Door
+from support.listener import CR, RunningListener
 from synthetic.objects import make_cr
 
-Listen = Callable[..., AbstractContextManager[Door]]
+Listen = Callable[..., AbstractContextManager[RunningListener]]
 
 
 def test_the_log_tells_of_jobs_not_of_patients(
@@ -20,7 +20,11 @@ def test_the_log_tells_of_jobs_not_of_patients(
     logging.getLogger("pynetdicom").setLevel(logging.DEBUG)
     dataset = make_cr(rows=16, columns=16, patient_name="Grimaldi^Ottavia")
     sent = data_set_bytes(dataset)
-    with capture_logs() as logs, listen() as door, door.sender(calling="STRANGER") as sender:
+    with (
+        capture_logs() as logs,
+        listen() as listener,
+        listener.sender(calling="STRANGER") as sender,
+    ):
         assert sender.store(CR, dataset.SOPInstanceUID, sent) == 0x0000
         assert sender.store(CR, dataset.SOPInstanceUID, sent[:-100]) == 0xC000
         assert sender.store(CR, "../../etc/passwd", sent) == 0xA900
@@ -35,7 +39,7 @@ def test_the_log_tells_of_jobs_not_of_patients(
     ):
         assert secret not in everything
     received, *rejected = [each for each in logs if each["event"].startswith("instance_")]
-    (job,) = door.memory.jobs_of(dataset.SOPInstanceUID)
+    (job,) = listener.stores.jobs_of(dataset.SOPInstanceUID)
     assert received["job_id"] == job.id
     assert [(each["reason"], each["status"]) for each in rejected] == [
         ("truncated", "0xC000"),
@@ -48,8 +52,8 @@ def test_a_sender_that_is_listed_may_be_named(listen: Listen) -> None:
     dataset = make_cr(rows=16, columns=16)
     with (
         capture_logs() as logs,
-        listen(allowed_calling_ae_titles=("CR ROOM 2",)) as door,
-        door.sender(calling="CR ROOM 2") as sender,
+        listen(allowed_calling_ae_titles=("CR ROOM 2",)) as listener,
+        listener.sender(calling="CR ROOM 2") as sender,
     ):
         assert sender.store(CR, dataset.SOPInstanceUID, data_set_bytes(dataset)) == 0x0000
     (event,) = [each for each in logs if each["event"] == "instance_received"]
@@ -59,8 +63,8 @@ def test_a_sender_that_is_listed_may_be_named(listen: Listen) -> None:
 def test_pynetdicom_is_silent_even_where_all_may_speak(
     listen: Listen, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with listen() as door:
+    with listen() as listener:
         assert not logging.getLogger("pynetdicom.acse").isEnabledFor(logging.CRITICAL)
         logging.getLogger("pynetdicom").critical("a data set")
-        door.require_working()
+        listener.require_working()
     assert "a data set" not in caplog.text

@@ -13,7 +13,7 @@ def web(tmp_path: Path) -> Iterator[Web]:
 
 @pytest.fixture(scope="session")
 def empty_web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
-    """One server for the many tests that must leave nothing behind in it."""
+    """One server for all tests that must leave nothing in it."""
     with Web(tmp_path_factory.mktemp("web") / "state").running() as running:
         yield running
         assert running.ledger.queries.recent() == []

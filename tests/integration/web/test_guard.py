@@ -21,7 +21,9 @@ from service.web.guard import is_cross_site, is_our_host
         ("[", False),
     ],
 )
-def test_a_host_is_ours_when_no_stranger_can_own_its_name(host: str, *, is_ours: bool) -> None:
+def test_a_host_is_accepted_when_nobody_outside_can_own_its_name(
+    host: str, *, is_ours: bool
+) -> None:
     assert is_our_host(host, "lobar.hospital.example") is is_ours
 
 
@@ -41,7 +43,9 @@ def test_a_host_is_ours_when_no_stranger_can_own_its_name(host: str, *, is_ours:
         ({"origin": "http://["}, True),
     ],
 )
-def test_a_browser_gives_a_foreign_page_away(headers: dict[str, str], *, is_foreign: bool) -> None:
+def test_a_request_of_another_sites_page_is_recognised(
+    headers: dict[str, str], *, is_foreign: bool
+) -> None:
     assert is_cross_site(Headers({"host": "localhost:8080", **headers})) is is_foreign
 
 
@@ -63,7 +67,7 @@ def test_a_rebound_name_sees_nothing(empty_web: Web) -> None:
 @pytest.mark.parametrize(
     "path", ["/", "/nothing", "/api/nothing", "/api/jobs", "/health/live", "/static/lobar.css"]
 )
-def test_every_answer_tells_browsers_to_be_careful(empty_web: Web, path: str) -> None:
+def test_every_response_has_the_security_headers(empty_web: Web, path: str) -> None:
     headers = empty_web.client.get(path).headers
     assert "default-src 'self'" in headers["content-security-policy"]
     assert "frame-ancestors 'none'" in headers["content-security-policy"]

@@ -21,7 +21,7 @@ def beat(web: Web, *roles: str) -> None:
         web.ledger.heartbeats.beat(role, f"test/{role}/", ready=True)
 
 
-def test_it_is_ready_when_every_role_says_so(web: Web) -> None:
+def test_it_is_ready_when_every_role_is(web: Web) -> None:
     beat(web, *ROLES)
     answer = web.client.get("/health/ready")
     assert (answer.status_code, answer.json()) == (200, {"ready": True, "missing": []})
@@ -52,7 +52,7 @@ def test_a_spool_that_cannot_be_written_is_not_ready(web: Web) -> None:
     assert answer.json()["missing"] == ["spool: cannot be written"]
 
 
-def test_without_its_ledger_it_lives_says_so_and_shows_what_it_can(
+def test_without_its_ledger_it_is_live_not_ready_and_still_serves_metrics(
     web: Web, tmp_path: Path
 ) -> None:
     beat(web, *ROLES)
@@ -120,7 +120,7 @@ def test_sigterm_lets_a_request_finish_and_the_caller_close(tmp_path: Path) -> N
                     b"Content-Type: multipart/form-data; boundary=cut\r\n"
                     b"Content-Length: %d\r\n\r\n%b" % (len(body), body[:20])
                 )
-                client.get("/health/live")  # by now the slow one is being answered
+                client.get("/health/live")  # by now the slow one is being handled
                 process.send_signal(signal.SIGTERM)
                 with pytest.raises(subprocess.TimeoutExpired):
                     process.wait(0.5)

@@ -55,7 +55,7 @@ def test_the_first_page_shows_state_finding_probability_and_model(web: Web) -> N
     assert f'href="/jobs/{job_id}"' in page
 
 
-def test_a_state_filters_and_its_count_stands_above(web: Web) -> None:
+def test_a_state_filters_the_list_and_its_count_is_shown(web: Web) -> None:
     one, other = parked(web), delivered(web)
     page = web.client.get("/", params={"state": "parked"}).text
     assert one[:8] in page
@@ -163,7 +163,7 @@ def test_the_api_gives_jobs_page_by_page_and_one_with_its_trace(web: Web) -> Non
 
 
 @pytest.mark.parametrize("query", ["state=lost", "limit=0", "limit=1000000", "before=nan"])
-def test_a_question_that_makes_no_sense_is_a_problem(empty_web: Web, query: str) -> None:
+def test_an_invalid_query_is_a_problem(empty_web: Web, query: str) -> None:
     answer = empty_web.client.get(f"/api/jobs?{query}")
     assert answer.status_code == 422
     assert answer.json()["title"] == "Unprocessable Entity"
@@ -171,7 +171,7 @@ def test_a_question_that_makes_no_sense_is_a_problem(empty_web: Web, query: str)
 
 
 def revised(web: Web) -> str:
-    """A job whose second report took the place of its first."""
+    """A job whose second report replaced its first."""
     job_id = delivered(web)
     for number, uid in enumerate(("2.25.77", "2.25.78")):
         web.ledger.jobs.reanalyse(job_id)
@@ -191,7 +191,7 @@ def revised(web: Web) -> str:
     return job_id
 
 
-def test_a_job_shows_which_reports_took_each_others_place(web: Web) -> None:
+def test_a_job_shows_which_report_replaced_which(web: Web) -> None:
     job_id = revised(web)
     page = web.client.get(f"/jobs/{job_id}").text
     assert page.index("Revision 1 of 2") < page.index("2.25.77") < page.index("Revision 2 of 2")
@@ -200,7 +200,7 @@ def test_a_job_shows_which_reports_took_each_others_place(web: Web) -> None:
     assert "Revision" not in web.client.get(f"/jobs/{delivered(web)}").text
 
 
-def test_a_report_that_was_replaced_still_leads_to_its_job(web: Web) -> None:
+def test_a_job_is_found_by_a_report_that_was_replaced(web: Web) -> None:
     job_id = revised(web)
     found = web.client.get("/find", params={"q": "2.25.77"}, follow_redirects=False)
     assert found.headers["location"] == f"/jobs/{job_id}"

@@ -25,7 +25,7 @@ def zipped() -> bytes:
     return stream.getvalue()
 
 
-def test_a_dicom_instance_is_received_spooled_and_rung_for(web: Web, tmp_path: Path) -> None:
+def test_a_dicom_instance_is_received_spooled_and_notified(web: Web, tmp_path: Path) -> None:
     dataset = make_dx()
     answer = web.send(part10(dataset, tmp_path))
     (instance,) = answer.json()["instances"]
@@ -34,7 +34,7 @@ def test_a_dicom_instance_is_received_spooled_and_rung_for(web: Web, tmp_path: P
     assert job is not None
     assert (job.state, job.source) == (JobState.RECEIVED, Source.UPLOAD)
     assert dcmread(web.spool.inbox(job.id)).SOPInstanceUID == dataset.SOPInstanceUID
-    assert (web.rings, web.left_in_incoming()) == (1, [])
+    assert (web.notifications, web.left_in_incoming()) == (1, [])
 
 
 def test_the_same_instance_again_is_the_same_job(web: Web, tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ def test_what_is_no_instance_is_refused_with_what_would_be_taken(
     assert (empty_web.left_in_incoming(), empty_web.inbox()) == ([], [])
 
 
-def test_a_broken_picture_is_refused_in_words(empty_web: Web) -> None:
+def test_a_broken_picture_is_refused_with_an_explanation(empty_web: Web) -> None:
     answer = empty_web.send(picture()[:500])
     assert answer.status_code == 422
     assert "cannot be decoded" in answer.json()["detail"]
@@ -138,7 +138,7 @@ def raw(web: Web, head: str) -> socket.socket:
     return connection
 
 
-def test_a_body_that_says_it_is_too_large_is_refused_before_it_comes(empty_web: Web) -> None:
+def test_a_body_that_states_too_large_a_length_is_refused_before_it_is_read(empty_web: Web) -> None:
     with raw(empty_web, f"Content-Length: {1 << 30}\r\n") as connection:
         answer = connection.recv(65536)
         while not answer.endswith(b"}"):
@@ -147,7 +147,7 @@ def test_a_body_that_says_it_is_too_large_is_refused_before_it_comes(empty_web: 
     assert b"at most 4,194,304 bytes".lower() in answer.lower()
 
 
-def test_a_body_that_does_not_say_its_length_is_cut_off_at_the_limit(empty_web: Web) -> None:
+def test_a_body_without_a_length_is_cut_off_at_the_limit(empty_web: Web) -> None:
     piece = b"\x89PNG\r\n\x1a\n" + b"x" * (1 << 18)
     sent = 0
     with raw(empty_web, "Transfer-Encoding: chunked\r\n") as connection:

@@ -1,4 +1,4 @@
-"""What `lobar check` finds well, worth knowing, or wrong; each with what to do about it."""
+"""Tests of `lobar check`: what is ok, a note or an error, each with what to do about it."""
 
 import errno
 import subprocess
@@ -9,12 +9,12 @@ import pytest
 from peers.redis_server import RedisServer
 from support.ports import free_port
 
-from service.admin.check import questions, run_check
+from service.admin.check import checks, run_check
 from service.domain.check_result import CheckResult
 from service.errors import ExplainedError
 from service.settings import Destination, DimseDestination, Settings
 
-WELL, NOTE, WRONG = range(3)
+OK, NOTE, ERROR = range(3)
 PACS = {"name": "pacs", "ae_title": "PACS", "host": "127.0.0.1", "port": 104}
 Ask = Callable[..., dict[str, CheckResult]]
 
@@ -34,7 +34,7 @@ def load_bundle(settings: Settings) -> list[CheckResult]:
         raise OSError(errno.ENOSPC, "No space left on device")
     if settings.bundle.device == "cuda":
         faults = ("there is no CUDA device", "it lacks an inferer")
-        return [CheckResult(subject="bundle", message=each, severity=WRONG) for each in faults]
+        return [CheckResult(subject="bundle", message=each, severity=ERROR) for each in faults]
     return [CheckResult(subject="bundle", message="m 1 on cpu")]
 
 
@@ -42,7 +42,7 @@ def load_bundle(settings: Settings) -> list[CheckResult]:
 def ask(tmp_path: Path) -> Ask:
     def run(**settings: object) -> dict[str, CheckResult]:
         chosen = Settings(**{"state_dir": tmp_path / "state", **settings})
-        found = list(questions(chosen, echo=echo, load_bundle=load_bundle))
+        found = list(checks(chosen, echo=echo, load_bundle=load_bundle))
         return {each.subject: each for each in found}
 
     return run
@@ -54,31 +54,31 @@ def _no_variables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[N
     return
 
 
-def test_a_machine_of_its_own_needs_only_to_be_told_where_to_send(ask: Ask) -> None:
+def test_on_one_machine_only_the_destinations_must_be_set(ask: Ask) -> None:
     found = ask()
-    assert {each.subject for each in found.values() if each.severity != WELL} == {"destinations"}
+    assert {each.subject for each in found.values() if each.severity != OK} == {"destinations"}
     assert "read from the environment alone" in found["configuration"].message
-    assert "for anyone on this machine" in found["listener"].message
+    assert "for any sender on this machine" in found["listener"].message
     assert "lobar up" in found["redis"].message
     assert "0 instances received" in found["ledger"].message
 
 
-def test_a_misspelt_variable_is_worth_knowing(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_misspelled_variable_is_a_note(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOBAR_DICMO__PORT", "104")
     found = ask()["LOBAR_DICMO__PORT"]
-    assert (found.severity, "misspelt" in found.message) == (NOTE, True)
+    assert (found.severity, "misspelled" in found.message) == (NOTE, True)
 
 
 @pytest.mark.parametrize(
     ("dicom", "severity", "said"),
     [
-        ({"host": "127.0.0.1"}, WELL, "for anyone on this machine"),
-        ({"host": "0.0.0.0"}, WRONG, "dicom.allowed_calling_ae_titles"),  # noqa: S104
-        ({"host": "0.0.0.0", "allow_any_calling_ae_title": True}, NOTE, "for anyone"),  # noqa: S104
-        ({"host": "0.0.0.0", "allowed_calling_ae_titles": ["CR1", "CR2"]}, WELL, "CR1, CR2"),  # noqa: S104
+        ({"host": "127.0.0.1"}, OK, "for any sender on this machine"),
+        ({"host": "0.0.0.0"}, ERROR, "dicom.allowed_calling_ae_titles"),  # noqa: S104
+        ({"host": "0.0.0.0", "allow_any_calling_ae_title": True}, NOTE, "for any sender"),  # noqa: S104
+        ({"host": "0.0.0.0", "allowed_calling_ae_titles": ["CR1", "CR2"]}, OK, "CR1, CR2"),  # noqa: S104
     ],
 )
-def test_a_listener_that_strangers_can_reach_is_said_to_be_one(
+def test_a_listener_that_any_machine_can_reach_is_a_note_or_an_error(
     ask: Ask, dicom: dict[str, object], severity: int, said: str
 ) -> None:
     found = ask(dicom=dicom)["listener"]
@@ -89,34 +89,34 @@ def test_a_listener_that_strangers_can_reach_is_said_to_be_one(
 @pytest.mark.parametrize(
     ("web", "severity"),
     [
-        ({"host": "::1"}, WELL),
-        ({"host": "0.0.0.0"}, WRONG),  # noqa: S104
+        ({"host": "::1"}, OK),
+        ({"host": "0.0.0.0"}, ERROR),  # noqa: S104
         ({"host": "0.0.0.0", "allow_non_loopback": True}, NOTE),  # noqa: S104
     ],
 )
-def test_pages_that_strangers_can_reach_are_said_to_be_so(
+def test_pages_that_any_machine_can_open_are_a_note_or_an_error(
     ask: Ask, web: dict[str, object], severity: int
 ) -> None:
     assert ask(web=web)["web"].severity == severity
 
 
-def test_a_state_directory_that_cannot_be_one_is_named(ask: Ask, tmp_path: Path) -> None:
+def test_a_state_directory_that_cannot_be_used_is_named(ask: Ask, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     found = ask(state_dir=tmp_path / "file" / "state")
     for subject in ("state directory", "ledger"):
-        assert found[subject].severity == WRONG
+        assert found[subject].severity == ERROR
         assert str(tmp_path / "file") in found[subject].message
 
 
-def test_a_disk_at_its_reserve_is_wrong(ask: Ask) -> None:
+def test_a_disk_at_its_reserve_is_an_error(ask: Ask) -> None:
     found = ask(spool={"reserve_bytes": 1 << 62})["state directory"]
-    assert (found.severity, "reserve" in found.message) == (WRONG, True)
+    assert (found.severity, "reserve" in found.message) == (ERROR, True)
 
 
-def test_a_ledger_that_cannot_be_reached_does_not_tell_its_password(ask: Ask) -> None:
+def test_an_unreachable_ledger_is_reported_without_its_password(ask: Ask) -> None:
     url = f"postgresql://lobar:secret@127.0.0.1:{free_port()}/lobar"
     found = ask(ledger={"url": url})["ledger"]
-    assert found.severity == WRONG
+    assert found.severity == ERROR
     assert "secret" not in found.message
 
 
@@ -127,24 +127,24 @@ def test_a_redis_or_a_valkey_that_answers_is_named_by_its_own_version(
     found = ask(redis={"url": redis_server.url})["redis"]
     version = found.message.removeprefix("version ").removesuffix(" answers")
     said = subprocess.run([redis_server.program, "--version"], check=True, capture_output=True)
-    assert found.severity == WELL
+    assert found.severity == OK
     assert f" v={version} ".encode() in said.stdout
 
 
-def test_a_redis_that_answers_is_well_and_one_that_does_not_is_wrong(
+def test_a_redis_that_answers_is_ok_and_one_that_does_not_is_an_error(
     ask: Ask, redis_server: RedisServer
 ) -> None:
-    assert ask(redis={"url": redis_server.url})["redis"].severity == WELL
+    assert ask(redis={"url": redis_server.url})["redis"].severity == OK
     found = ask(redis={"url": f"redis://127.0.0.1:{free_port()}/0"})["redis"]
-    assert (found.severity, "refused" in found.message) == (WRONG, True)
+    assert (found.severity, "refused" in found.message) == (ERROR, True)
 
 
 def test_a_bundle_and_destinations_that_do_not_answer_are_named_one_by_one(ask: Ask) -> None:
     found = ask(bundle={"device": "cuda"}, destinations=[PACS, {**PACS, "name": "dead", "port": 1}])
-    assert found["bundle"].severity == WRONG
-    assert found["destination pacs"].severity == WELL
+    assert found["bundle"].severity == ERROR
+    assert found["destination pacs"].severity == OK
     assert found["destination dead"] == CheckResult(
-        subject="destination dead", message="it does not answer", severity=WRONG
+        subject="destination dead", message="it does not answer", severity=ERROR
     )
 
 
@@ -156,18 +156,18 @@ def test_a_bundle_and_destinations_that_do_not_answer_are_named_one_by_one(ask: 
         ("https://10.0.0.1/dicom-web", False),
     ],
 )
-def test_a_way_on_which_patient_data_can_be_read_is_worth_knowing(
+def test_an_unencrypted_connection_to_another_machine_is_a_note(
     ask: Ask, url: str, *, noticed: bool
 ) -> None:
     found = ask(destinations=[{"name": "web", "url": url}])
-    assert found["destination web"].severity == WELL
-    assert ("way to web" in found) == noticed
+    assert found["destination web"].severity == OK
+    assert ("connection to web" in found) == noticed
     if noticed:
-        assert found["way to web"].severity == NOTE
-        assert "can be read on the way" in found["way to web"].message
+        assert found["connection to web"].severity == NOTE
+        assert "can be read in transit" in found["connection to web"].message
 
 
-def test_a_destination_whose_result_the_listener_would_reject_is_worth_knowing(ask: Ask) -> None:
+def test_a_destination_whose_results_the_listener_would_reject_is_a_note(ask: Ask) -> None:
     pacs = {**PACS, "storage_commitment": True}
     for allowed, noted in ((["PACS", "CR1"], False), (["CR1"], True), ([], False)):
         found = ask(destinations=[pacs], dicom={"allowed_calling_ae_titles": allowed})
@@ -177,30 +177,30 @@ def test_a_destination_whose_result_the_listener_would_reject_is_worth_knowing(a
     )
 
 
-def test_a_bundle_that_cannot_be_tried_for_want_of_room_is_wrong(ask: Ask) -> None:
+def test_a_bundle_that_a_full_disk_keeps_from_running_is_an_error(ask: Ask) -> None:
     found = ask(bundle={"device": "cuda:1"})["bundle"]
-    assert (found.severity, "No space left on device" in found.message) == (WRONG, True)
+    assert (found.severity, "No space left on device" in found.message) == (ERROR, True)
 
 
-def test_the_exit_status_says_whether_anything_is_wrong(
+def test_the_exit_status_says_whether_there_are_errors(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     good = Settings(state_dir=tmp_path, destinations=[PACS])
     assert run_check(good, echo=echo, load_bundle=load_bundle) == 0
-    assert "Nothing is wrong." in capsys.readouterr().out
+    assert "No errors." in capsys.readouterr().out
     bad = Settings(state_dir=tmp_path, destinations=[{**PACS, "port": 1}])
     assert run_check(bad, echo=echo, load_bundle=load_bundle) == 1
     said = capsys.readouterr().out
-    assert "1 wrong." in said
+    assert "1 error." in said
     assert "destination pacs  it does not answer" in said
 
 
-def test_all_that_a_bundle_lacks_is_printed_and_counted(
+def test_every_fault_of_a_bundle_is_printed_and_counted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings = Settings(state_dir=tmp_path, destinations=[PACS], bundle={"device": "cuda"})
     assert run_check(settings, echo=echo, load_bundle=load_bundle) == 1
     said = capsys.readouterr().out
-    assert "wrong  bundle  there is no CUDA device" in said
-    assert "wrong  bundle  it lacks an inferer" in said
-    assert "2 wrong." in said
+    assert "error  bundle  there is no CUDA device" in said
+    assert "error  bundle  it lacks an inferer" in said
+    assert "2 errors." in said

@@ -1,4 +1,4 @@
-"""What a person and a program are told about the ledger."""
+"""Tests of what a person and a program get to see of the ledger."""
 
 import json
 from pathlib import Path
@@ -48,33 +48,38 @@ def status(house: Workspace, capsys: pytest.CaptureFixture[str]) -> dict[str, An
 
 
 @pytest.mark.usefixtures("jobs")
-def test_a_program_is_told_every_number_in_one_line(
+def test_a_program_gets_every_number_in_one_line(
     house: Workspace, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    told = status(house, capsys)
-    assert told["jobs"] == {
+    printed = status(house, capsys)
+    assert printed["jobs"] == {
         "received": 1,
         "reported": 1,
         "delivered": 0,
         "not_analysed": 1,
         "parked": 1,
     }
-    assert (told["received"], told["forgotten"], told["in_flight"], told["balance"]) == (4, 0, 2, 0)
-    assert told["parked"] == {"report-failed": 1}
-    assert (told["due"]["infer"], told["due"]["deliver"]) == (1, {"pacs": 1})
-    assert told["deliveries"] == [{"destination": "pacs", "state": "pending", "count": 1}]
-    assert [(part["role"], part["ready"]) for part in told["parts"]] == [("infer", True)]
+    assert (
+        printed["received"],
+        printed["forgotten"],
+        printed["in_flight"],
+        printed["balance"],
+    ) == (4, 0, 2, 0)
+    assert printed["parked"] == {"report-failed": 1}
+    assert (printed["due"]["infer"], printed["due"]["deliver"]) == (1, {"pacs": 1})
+    assert printed["deliveries"] == [{"destination": "pacs", "state": "pending", "count": 1}]
+    assert [(part["role"], part["ready"]) for part in printed["parts"]] == [("infer", True)]
 
 
 @pytest.mark.usefixtures("jobs")
-def test_a_person_is_told_the_same_in_tables(
+def test_a_person_gets_the_same_in_tables(
     house: Workspace, capsys: pytest.CaptureFixture[str]
 ) -> None:
     print_status(house.ledger, as_json=False)
-    told = capsys.readouterr().out
-    for words in ("parked: report-failed", "received in all", "balance (0 is right)", "pacs"):
-        assert words in told
-    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in told.splitlines()]
+    printed = capsys.readouterr().out
+    for words in ("parked: report-failed", "received in all", "balance (must be 0)", "pacs"):
+        assert words in printed
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in printed.splitlines()]
     assert ["received in all", "4"] in rows
     assert ["pacs", "1", "0", "0", "0"] in rows
 
@@ -86,29 +91,29 @@ def test_an_empty_ledger_is_no_special_case(
     print_status(house.ledger, as_json=False)
 
 
-def test_a_trace_tells_a_program_everything_and_one_line_a_job(
+def test_a_trace_for_a_program_has_everything_in_one_line_per_job(
     house: Workspace, jobs: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert print_trace(house.ledger, jobs[0], as_json=True)
-    (told,) = map(json.loads, capsys.readouterr().out.splitlines())
-    assert (told["id"], told["state"], told["probability"]) == (jobs[0], "reported", 0.875)
-    assert [event["name"] for event in told["events"]] == ["received", "leased", "reported"]
-    assert told["outputs"][0]["sop_instance_uid"] == "2.25.1"
-    assert told["deliveries"][0]["destination"] == "pacs"
+    (printed,) = map(json.loads, capsys.readouterr().out.splitlines())
+    assert (printed["id"], printed["state"], printed["probability"]) == (jobs[0], "reported", 0.875)
+    assert [event["name"] for event in printed["events"]] == ["received", "leased", "reported"]
+    assert printed["outputs"][0]["sop_instance_uid"] == "2.25.1"
+    assert printed["deliveries"][0]["destination"] == "pacs"
 
 
-def test_a_trace_tells_a_person_what_happened(
+def test_a_trace_for_a_person_lists_the_events(
     house: Workspace, jobs: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert print_trace(house.ledger, jobs[1][:12], as_json=False)
-    told = capsys.readouterr().out
-    assert told.startswith(f"{jobs[1]}  parked: report-failed")
-    assert "reason report-failed" in told
+    printed = capsys.readouterr().out
+    assert printed.startswith(f"{jobs[1]}  parked: report-failed")
+    assert "reason report-failed" in printed
     assert print_trace(house.ledger, jobs[0], as_json=False)
     assert "pneumonia present, probability 0.875 at balanced, by m 1" in capsys.readouterr().out
 
 
-def test_a_study_of_any_size_is_told_whole(
+def test_a_study_of_any_size_is_printed_in_full(
     house: Workspace, capsys: pytest.CaptureFixture[str]
 ) -> None:
     study = "1.2.3.4"
@@ -121,9 +126,7 @@ def test_a_study_of_any_size_is_told_whole(
     assert len(capsys.readouterr().out.splitlines()) == 60
 
 
-def test_who_is_not_known_is_not_told_of(
-    house: Workspace, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_unknown_id_prints_nothing(house: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
     assert not print_trace(house.ledger, "1.2.3", as_json=True)
     assert not print_trace(house.ledger, "1.2.3", as_json=False)
     assert capsys.readouterr().out == ""

@@ -66,7 +66,7 @@ def found(dataset: Dataset) -> list[str]:
 
 
 def nested(depth: int) -> Dataset:
-    """Sequences within items within sequences, all of undefined length."""
+    """Encode sequences in items in sequences, all of undefined length."""
     dataset = make_cr(rows=8, columns=8)
     inner = dataset
     for _ in range(depth):

@@ -65,7 +65,7 @@ def test_a_result_is_known_by_its_contributing_equipment_alone_wherever_it_stand
 
 
 @pytest.mark.parametrize("manufacturer", ["Some PACS", "", "Lobar GmbH"])
-def test_another_manufacturers_instance_is_not_ours(manufacturer: str) -> None:
+def test_another_manufacturers_instance_is_not_recognised(manufacturer: str) -> None:
     equipment = Dataset()
     equipment.Manufacturer = manufacturer
     radiograph = Dataset()
@@ -75,5 +75,5 @@ def test_another_manufacturers_instance_is_not_ours(manufacturer: str) -> None:
     assert not is_own_result(radiograph)
 
 
-def test_an_empty_header_is_not_ours() -> None:
+def test_an_empty_header_is_not_recognised() -> None:
     assert not is_own_result(Dataset())

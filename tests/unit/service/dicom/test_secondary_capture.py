@@ -165,5 +165,5 @@ def test_what_cannot_become_an_instance_is_refused_in_one_line(content: bytes, w
         (b"", None),
     ],
 )
-def test_a_kind_is_told_by_the_bytes(first_bytes: bytes, kind: str | None) -> None:
+def test_the_kind_is_detected_by_the_bytes(first_bytes: bytes, kind: str | None) -> None:
     assert kind_of(first_bytes) == kind

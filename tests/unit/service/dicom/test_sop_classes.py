@@ -1,4 +1,4 @@
-"""Storage classes by name, and which syntax is preferred."""
+"""Tests of storage classes by name, and of the order of transfer syntaxes."""
 
 import pytest
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian

@@ -149,7 +149,7 @@ def implicit(number: int, value: str) -> bytes:
 
 
 def by_hand(transaction_uid: str, sop_class_uid: str, sop_instance_uid: str) -> bytes:
-    """Write a request that pydicom would not write without a warning."""
+    """Encode a request that pydicom would not encode without a warning."""
     item = implicit(0x1150, sop_class_uid) + implicit(0x1155, sop_instance_uid)
     items = struct.pack("<HHL", 0xFFFE, 0xE000, len(item)) + item
     head = struct.pack("<HHL", 0x0008, 0x1199, len(items))
@@ -208,7 +208,7 @@ def test_what_is_made_to_take_long_does_not(piece: bytes) -> None:
     assert time.process_time() - began < 5
 
 
-def test_transactions_have_names_that_nobody_guesses() -> None:
+def test_transaction_uids_cannot_be_guessed() -> None:
     uids = {new_transaction_uid() for _ in range(100)}
     assert len(uids) == 100
     assert all(uid.startswith("2.25.") and len(uid) <= 64 for uid in uids)

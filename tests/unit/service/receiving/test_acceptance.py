@@ -43,7 +43,7 @@ def raw(tag: int, value: bytes | None, vr: str | None = "UI") -> RawDataElement:
 
 
 def header_of(**changes: bytes | None) -> Dataset:
-    """The header as the door reads it: undecoded; a change by its keyword, None leaves it out."""
+    """Build a header as the listener reads it: undecoded; None leaves an element out."""
     names = {"sop_class": SOP_CLASS_UID, "sop_instance": SOP_INSTANCE_UID}
     names |= {"study": STUDY_INSTANCE_UID, "series": SERIES_INSTANCE_UID}
     values: dict[int, bytes | None] = {tag: uid.encode() for tag, uid in GOOD.items()}
@@ -105,7 +105,7 @@ def test_an_identifier_of_a_wrong_vr_is_a_rejection(tag: int, vr: str) -> None:
     assert reason_of(Dataset({**header._dict, BaseTag(tag): wrong})) is Reason.INVALID_IDENTIFIER
 
 
-def test_an_identifier_whose_vr_nobody_wrote_is_read() -> None:
+def test_an_identifier_without_a_vr_is_read() -> None:
     header = Dataset({BaseTag(tag): raw(tag, GOOD[tag].encode(), None) for tag in IDENTIFIERS})
     assert reason_of(header) is None
 

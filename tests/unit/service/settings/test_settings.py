@@ -1,4 +1,4 @@
-"""What an operator may write, where, and what a mistake is answered with."""
+"""Tests of the settings: their values, their sources, and the explanation of each fault."""
 
 import json
 import os
@@ -29,7 +29,7 @@ WEB = {"name": "web", "url": "https://pacs.example.org/dicom-web"}
 
 @pytest.fixture(autouse=True)
 def variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Variables:
-    """Set variables; there are none of Lobar's before, and no lobar.toml here."""
+    """Set variables, in an environment without Lobar's variables and without a lobar.toml."""
     monkeypatch.chdir(tmp_path)
     for name in list(os.environ):  # noqa: TID251 -- the tests' own
         if name.upper().startswith("LOBAR_"):
@@ -160,7 +160,7 @@ def test_sop_classes_are_named_by_uid_or_keyword(variables: Variables) -> None:
         ("LOBAR_DICOM__SOP_CLASSES", "1.2.840.10008.1.1", "dicom.sop_classes.0: "),
         ("LOBAR_DICOM__SOP_CLASSES", "[]", "dicom.sop_classes: "),
         ("LOBAR_DICOM__HOST", "pacs..hospital", "dicom.host: is neither a host name nor"),
-        ("LOBAR_DICOM__PROT", "104", "dicom.prot: is no setting of Lobar's"),
+        ("LOBAR_DICOM__PROT", "104", "dicom.prot: unknown setting (misspelled?)"),
         ("LOBAR_DICOM", "{", "dicom"),
         ("LOBAR_INFER__BATCH_SIZE", "0", "infer.batch_size: "),
         ("LOBAR_DRAIN_SECONDS", "nan", "drain_seconds: "),
@@ -186,7 +186,7 @@ def test_sop_classes_are_named_by_uid_or_keyword(variables: Variables) -> None:
         ("LOBAR_DESTINATIONS", json.dumps([{**PACS, "host": ".."}]), "destinations.0.host: "),
         ("LOBAR_DESTINATIONS", json.dumps([PACS, PACS]), "destinations: two have the name 'pacs'"),
         ("LOBAR_DESTINATIONS", '["pacs"]', "destinations.0: "),
-        ("LOBAR_DESTINATIONS", json.dumps([{**PACS, **WEB}]), "destinations.0.ae_title: is no"),
+        ("LOBAR_DESTINATIONS", json.dumps([{**PACS, **WEB}]), "destinations.0.ae_title: unknown"),
     ],
 )
 def test_a_value_that_cannot_be_used_is_named_in_one_line(
@@ -208,14 +208,14 @@ def test_a_value_that_cannot_be_used_is_named_in_one_line(
         ({"url": "https://user:secret@pacs.example.org"}, "without user"),
         ({"url": "https://pacs.example.org/?token=secret"}, "without user, query"),
         ({"url": "https://pacs.example.org:web"}, "url: must be https://HOST:PORT/PATH"),
-        ({"bearer_token": "secret\r\nX: y"}, "bearer_token: is no bearer token"),
-        ({"bearer_token": "sécret"}, "bearer_token: is no bearer token"),
+        ({"bearer_token": "secret\r\nX: y"}, "bearer_token: is not a bearer token"),
+        ({"bearer_token": "sécret"}, "bearer_token: is not a bearer token"),
         ({"bearer_token": "secret", "bearer_token_file": "t"}, "bearer_token_file, not both"),
         ({"client_key_file": "k"}, "client_key_file needs a client_certificate_file"),
         ({"url": "http://h", "ca_file": "c"}, "need a url that is https://"),
         ({"url": "http://h", "client_certificate_file": "c"}, "need a url that is https://"),
-        ({"url": "http://h", "bearer_token": "secret"}, "can be read on the way: use https://"),
-        ({"url": "http://10.0.0.1", "bearer_token_file": "t"}, "can be read on the way"),
+        ({"url": "http://h", "bearer_token": "secret"}, "can be read in transit: use https://"),
+        ({"url": "http://10.0.0.1", "bearer_token_file": "t"}, "can be read in transit"),
         ({"url": "http://127.0.0.1.example.org", "bearer_token": "secret"}, "can be read"),
     ],
 )
@@ -235,7 +235,7 @@ def test_a_web_destination_that_cannot_be_used_is_explained_without_its_token(
 @pytest.mark.parametrize(
     "url", ["http://127.0.0.1:8042/dicom-web", "http://localhost", "http://[::1]:80/", "https://h"]
 )
-def test_a_bearer_token_is_allowed_where_nobody_can_read_it_on_the_way(
+def test_a_bearer_token_is_allowed_where_it_cannot_be_read_in_transit(
     variables: Variables, url: str
 ) -> None:
     variables(LOBAR_DESTINATIONS=json.dumps([{**WEB, "url": url, "bearer_token": "secret"}]))
@@ -253,8 +253,8 @@ def test_every_fault_gets_a_line(variables: Variables) -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"[dicom]\nprot = 104\n", "dicom.prot: is no setting of Lobar's; is it misspelt?"),
-        (b"[dicmo]\nport = 104\n", "dicmo: is no setting of Lobar's; is it misspelt?"),
+        (b"[dicom]\nprot = 104\n", "dicom.prot: unknown setting (misspelled?)"),
+        (b"[dicmo]\nport = 104\n", "dicmo: unknown setting (misspelled?)"),
         (b"[dicom\nport = 104\n", "lobar.toml is not valid TOML: "),
         (b"state_dir = 'R\xf6ntgen'\n", "lobar.toml is not valid TOML: "),
         (b"[dicom]\nport = '104a'\n", "dicom.port: "),
@@ -282,7 +282,7 @@ def test_a_configuration_may_lie_anywhere(variables: Variables, tmp_path: Path) 
     assert read_settings().dicom.port == 105
 
 
-def test_an_unknown_variable_of_ours_is_told_and_another_programs_is_not(
+def test_an_unknown_variable_of_lobar_is_listed_and_another_programs_is_not(
     variables: Variables,
 ) -> None:
     variables(LOBAR_DICMO__PORT="1", LOBAR_PORT="2", LOBARD_PORT="3", LOBAR_WEB__PORT="4")

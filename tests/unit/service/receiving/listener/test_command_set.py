@@ -19,7 +19,7 @@ from service.receiving.listener.command_set import (
     Request,
     Response,
     decode,
-    encode_answer,
+    encode_response,
     fragments,
 )
 
@@ -49,7 +49,7 @@ def test_what_a_request_leaves_out_is_blank() -> None:
 
 
 def test_pydicom_reads_an_answer_as_it_was_meant() -> None:
-    answer = pydicom_reads(encode_answer(REQUEST, 0xA700))
+    answer = pydicom_reads(encode_response(REQUEST, 0xA700))
     assert answer.CommandField == 0x8001
     assert answer.MessageIDBeingRespondedTo == 7
     assert answer.Status == 0xA700
@@ -58,7 +58,7 @@ def test_pydicom_reads_an_answer_as_it_was_meant() -> None:
 
 
 def test_an_answers_elements_are_in_order_and_counted() -> None:
-    encoded = encode_answer(REQUEST, 0)
+    encoded = encode_response(REQUEST, 0)
     answer = pydicom_reads(encoded)
     assert answer.CommandGroupLength == len(encoded) - 12
     places = [encoded.index(struct.pack("<HH", 0, each.tag.element)) for each in answer]
@@ -73,14 +73,14 @@ def test_what_is_no_uid_is_not_said_again(said: str) -> None:
         has_data_set=True,
         command=StoreCommand(sop_class_uid=said, sop_instance_uid=said),
     )
-    answer = pydicom_reads(encode_answer(request, 0xA900))
+    answer = pydicom_reads(encode_response(request, 0xA900))
     assert "AffectedSOPClassUID" not in answer
     assert "AffectedSOPInstanceUID" not in answer
 
 
 @pytest.mark.parametrize("longest_pdu", [0, 1, 6, 7, 8, 64, 134, 16384])
 def test_an_answer_fits_the_peers_pdus_as_far_as_anything_can(longest_pdu: int) -> None:
-    encoded = encode_answer(REQUEST, 0)
+    encoded = encode_response(REQUEST, 0)
     cut = list(fragments(encoded, longest_pdu))
     assert b"".join(each[1:] for each in cut) == encoded
     assert [each[0] for each in cut] == [0x01] * (len(cut) - 1) + [0x03]
