@@ -1,1 +1,1 @@
-"""Storage commitment: ask destinations, answer senders."""
+"""Storage commitment: request it of destinations, report results to senders."""

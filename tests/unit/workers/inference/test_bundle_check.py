@@ -16,7 +16,7 @@ from workers.inference.bundle_check import inspect
 OK, NOTE, ERROR = range(3)
 Check = Callable[..., dict[int, list[str]]]
 
-# MONAI's readers miss the orientation that no radiograph has, and a decoder that is not installed
+# MONAI's readers warn about a missing orientation and a decoder that is not installed
 pytestmark = pytest.mark.filterwarnings("ignore:PydicomReader", "ignore:NvImgCodecPydicomReader")
 
 

@@ -1,5 +1,8 @@
+"""A loaded bundle, of another maker than the shipped one: its predictions, refusals and errors."""
+
 import json
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +16,7 @@ from service.domain.reasons import Reason
 from workers.inference.predictor import BundleError, Predictor
 from workers.prediction import Finding, NotAnalysable, Prediction, Region
 
-# MONAI's readers miss the orientation that no radiograph has, and a decoder that is not installed
+# MONAI's readers warn about a missing orientation and a decoder that is not installed
 pytestmark = pytest.mark.filterwarnings(
     "ignore:PydicomReader", "ignore:NvImgCodecPydicomReader", "ignore:Divide by zero"
 )
@@ -114,13 +117,14 @@ def test_a_refusal_after_the_network_concerns_that_instance_alone(predictor: Pre
     [(0.9, Finding.PRESENT), (0.5, Finding.INDETERMINATE), (0.1, Finding.ABSENT)],
 )
 def test_a_region_comes_with_the_prediction_unless_there_is_nothing_in_it(
-    predictor: Predictor, monkeypatch: pytest.MonkeyPatch, probability: float, finding: Finding
+    predictor: Predictor, probability: float, finding: Finding
 ) -> None:
     def answer(_: dict[str, torch.Tensor]) -> dict[str, Any]:
         return {"pred": probability, "region": torch.tensor([0.25, 0, 0.5, 1])}
 
-    monkeypatch.setattr(predictor, "_pipeline", replace(predictor._pipeline, postprocessing=answer))
-    [found] = predictor.predict([of_brightness(0.2)])
+    changed = copy(predictor)
+    changed._pipeline = replace(predictor._pipeline, postprocessing=answer)
+    [found] = changed.predict([of_brightness(0.2)])
     assert found.finding is finding
     expected = Region(top=0.25, left=0, bottom=0.5, right=1)
     assert found.region == (None if finding is Finding.ABSENT else expected)
@@ -136,7 +140,7 @@ def test_a_bundle_that_gives_plain_logits_names_no_region_and_refuses_nothing(
 
 
 def test_postprocessing_is_given_float32_on_the_cpu_for_one_instance(
-    predictor: Predictor, monkeypatch: pytest.MonkeyPatch
+    predictor: Predictor,
 ) -> None:
     seen = []
 
@@ -145,8 +149,8 @@ def test_postprocessing_is_given_float32_on_the_cpu_for_one_instance(
         outputs["pred"] -= outputs["pred"]  # a bundle may do so
         return {"pred": 0.5, "region": torch.tensor([0, 0, 0.5, 0.5])}
 
-    monkeypatch.setattr(predictor, "_pipeline", replace(predictor._pipeline, postprocessing=look))
-    found = predictor.predict([of_brightness(0.2), of_brightness(0.9)])
+    changed = replace(predictor._pipeline, postprocessing=look)
+    found = changed.answer([of_brightness(0.2), of_brightness(0.9)])
     assert seen == [
         {
             "pred": (torch.float32, (1,)),
@@ -168,29 +172,26 @@ def test_postprocessing_is_given_float32_on_the_cpu_for_one_instance(
     ],
 )
 def test_outputs_that_are_not_one_for_each_radiograph_are_named(
-    predictor: Predictor, monkeypatch: pytest.MonkeyPatch, outputs: object, message: str
+    predictor: Predictor, outputs: object, message: str
 ) -> None:
     changed = replace(predictor._pipeline, inferer=lambda *_: outputs)
-    monkeypatch.setattr(predictor, "_pipeline", changed)
     with pytest.raises(BundleError, match=message):
-        predictor.predict([of_brightness(0.2), of_brightness(0.9)])
+        changed.answer([of_brightness(0.2), of_brightness(0.9)])
 
 
-def test_an_error_that_is_no_refusal_of_ours_stays_an_error(
-    predictor: Predictor, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class StrangeError(Exception):
+def test_an_error_without_a_known_code_stays_an_error(predictor: Predictor) -> None:
+    class UnknownError(Exception):
         code = "no-such-reason"
 
     def fail(_: object) -> None:
-        raise StrangeError
+        raise UnknownError
 
-    monkeypatch.setattr(predictor, "_pipeline", replace(predictor._pipeline, postprocessing=fail))
-    with pytest.raises(StrangeError):
-        predictor.predict([of_brightness(0.2)])
+    changed = replace(predictor._pipeline, postprocessing=fail)
+    with pytest.raises(UnknownError):
+        changed.answer([of_brightness(0.2)])
 
 
-def test_a_path_that_cannot_be_read_is_no_fault_of_the_radiograph(
+def test_a_path_that_cannot_be_read_is_an_error_and_no_refusal(
     predictor: Predictor, tmp_path: Path
 ) -> None:
     with pytest.raises(FileNotFoundError):
@@ -198,7 +199,7 @@ def test_a_path_that_cannot_be_read_is_no_fault_of_the_radiograph(
 
 
 def test_a_batch_that_does_not_fit_is_halved_until_it_does(
-    predictor: Predictor, instances: list[Path], monkeypatch: pytest.MonkeyPatch
+    predictor: Predictor, instances: list[Path]
 ) -> None:
     prepared = [predictor.prepare(path) for path in instances]
     expected = [found.probability for found in predictor.predict(prepared)]
@@ -213,21 +214,21 @@ def test_a_batch_that_does_not_fit_is_halved_until_it_does(
         assert outputs.keys() == {"pred", "brightness", "size"}
         return outputs
 
-    monkeypatch.setattr(predictor, "_pipeline", replace(predictor._pipeline, inferer=small))
-    found = [found.probability for found in predictor.predict(prepared)]
+    changed = replace(predictor._pipeline, inferer=small)
+    found = [found.probability for found in changed.answer(prepared)]
     assert found == pytest.approx(expected, abs=1e-5)
     assert sizes == [5, 2, 3, 1, 2]
 
 
 def test_one_instance_that_does_not_fit_is_an_error(
-    predictor: Predictor, instances: list[Path], monkeypatch: pytest.MonkeyPatch
+    predictor: Predictor, instances: list[Path]
 ) -> None:
     def never(*_: object) -> torch.Tensor:
         raise torch.OutOfMemoryError("the card is full")
 
-    monkeypatch.setattr(predictor, "_pipeline", replace(predictor._pipeline, inferer=never))
+    changed = replace(predictor._pipeline, inferer=never)
     with pytest.raises(torch.OutOfMemoryError):
-        predictor.predict([predictor.prepare(path) for path in instances])
+        changed.answer([predictor.prepare(path) for path in instances])
 
 
 def test_another_operating_point_changes_the_finding_and_not_the_probability(
@@ -277,7 +278,7 @@ def test_a_device_that_is_not_there_says_what_to_set(device: str, bundle: Path) 
     ],
     ids=["digest", "path", "no points", "no weights", "postprocessing", "threshold"],
 )
-def test_metadata_that_cannot_be_right_are_refused_in_one_line(
+def test_invalid_metadata_are_refused_in_one_line(
     tmp_path: Path, change: Change, message: str
 ) -> None:
     bundle = make_bundle(tmp_path / "bundle", change)
