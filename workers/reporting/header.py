@@ -13,7 +13,7 @@ from service.domain.routing import OutputKind
 from workers.prediction import Conclusion, Model
 from workers.reporting.output import file_meta
 from workers.reporting.raw_elements import (
-    copied_element,
+    copy_element,
     known_character_set,
     raw_element,
     sequence_items,
@@ -172,7 +172,7 @@ def build_common_modules(
 
 def add_request_attributes(output: Dataset, header: Dataset) -> None:
     """Copy Request Attributes Sequence from the source (PS3.3 table 10-9)."""
-    requests = copied_element(header, "RequestAttributesSequence")
+    requests = copy_element(header, "RequestAttributesSequence")
     if requests is not None:
         output[requests.tag] = requests
 
@@ -188,8 +188,8 @@ def request_items(header: Dataset, source: Source) -> list[list[RawDataElement]]
         [
             raw_element(tag_of("StudyInstanceUID"), source.study_instance_uid.encode()),
             *(
-                copied_element(item, keyword)
-                or (copied_element(header, keyword) if keyword in OF_THE_STUDY else None)
+                copy_element(item, keyword)
+                or (copy_element(header, keyword) if keyword in OF_THE_STUDY else None)
                 or raw_element(tag_of(keyword), b"")
                 for keyword in REQUEST
             ),
@@ -230,7 +230,7 @@ def _add_equipment(output: Dataset, model: Model) -> None:
 def _inherit(output: Dataset, header: Dataset) -> None:
     """Copy the patient and study elements of the source; absent Type 2 ones are left empty."""
     for keyword in (*TYPE_2, *INHERITED):
-        element = copied_element(header, keyword)
+        element = copy_element(header, keyword)
         if element is None and keyword in TYPE_2:
             element = raw_element(tag_of(keyword), b"")
         if element is not None:

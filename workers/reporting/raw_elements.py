@@ -86,7 +86,7 @@ def decimals(header: Dataset, keyword: str) -> tuple[float, ...]:
     return tuple(float(word) for word in values)
 
 
-def copied_element(header: Dataset, keyword: str) -> RawDataElement | None:
+def copy_element(header: Dataset, keyword: str) -> RawDataElement | None:
     """Copy a header's element for another data set, its bytes unchanged.
 
     Returns:
@@ -95,7 +95,7 @@ def copied_element(header: Dataset, keyword: str) -> RawDataElement | None:
     """
     tag = tag_of(keyword)
     if dictionary_VR(tag) == "SQ":
-        return _copied_sequence(header, tag)
+        return _copy_sequence(header, tag)
     value = value_field(header, tag)
     if value is None or len(value) > LONGEST_VALUE:
         return None
@@ -107,7 +107,7 @@ def sequence_items(header: Dataset, keyword: str) -> list[Dataset]:
     return _items(header, tag_of(keyword))
 
 
-def sequence_element(keyword: str, sequence: Iterable[Iterable[RawDataElement]]) -> RawDataElement:
+def build_sequence(keyword: str, sequence: Iterable[Iterable[RawDataElement]]) -> RawDataElement:
     """Build a sequence element; each item is given by its elements."""
     return raw_element(
         tag_of(keyword), b"".join(_item(encode_elements(elements)) for elements in sequence)
@@ -167,23 +167,23 @@ def _items(header: Dataset, tag: BaseTag) -> list[Dataset]:
         return []
 
 
-def _copied_sequence(header: Dataset, tag: BaseTag) -> RawDataElement | None:
+def _copy_sequence(header: Dataset, tag: BaseTag) -> RawDataElement | None:
     try:
-        bodies = [encode_elements(_copied_elements(item)) for item in _items(header, tag)]
+        bodies = [encode_elements(_copy_elements(item)) for item in _items(header, tag)]
     except Exception:  # noqa: BLE001 -- as above: a nested sequence may be damaged
         return None
     sequence = b"".join(_item(body) for body in bodies if body)
     return raw_element(tag, sequence) if sequence else None
 
 
-def _copied_elements(item: Dataset) -> Iterator[RawDataElement]:
+def _copy_elements(item: Dataset) -> Iterator[RawDataElement]:
     for element in item.elements():
         tag = element.tag
         if not dictionary_has_tag(tag) or tag.element == 0:
             continue  # a private element means nothing without its private creator
         vr = dictionary_VR(tag)
         if vr == "SQ":
-            nested = _copied_sequence(item, tag)
+            nested = _copy_sequence(item, tag)
             if nested is not None:
                 yield nested
         elif vr in TEXT_VRS:

@@ -59,7 +59,7 @@ def build_measurement_report(
     """
     report = MeasurementReport(
         title=IMAGING_MEASUREMENT_REPORT,
-        observation_context=observation_context(prediction.model),
+        observation_context=build_observation_context(prediction.model),
         procedure_reported=IMAGING_PROCEDURE,
         imaging_measurements=[
             build_measurement_group(source, prediction, tracking_uid=tracking_uid)
@@ -67,12 +67,12 @@ def build_measurement_report(
     )
     root = report[0]
     children = root.ContentSequence
-    children.insert(len(children) - 1, image_library(source))  # TID 1500: before measurements
+    children.insert(len(children) - 1, build_image_library(source))  # TID 1500: before measurements
     set_separate_continuity(root)
     return root
 
 
-def observation_context(model: Model) -> ObservationContext:
+def build_observation_context(model: Model) -> ObservationContext:
     """Build TID 1001: the observer is a device, this version of Lobar with this model."""
     return ObservationContext(
         observer_device_context=ObserverContext(
@@ -88,7 +88,7 @@ def observation_context(model: Model) -> ObservationContext:
     )
 
 
-def image_library(source: Source) -> ContainerContentItem:
+def build_image_library(source: Source) -> ContainerContentItem:
     """Build TID 1600; highdicom's own class requires attributes that many sources lack."""
     image = ImageContentItem(
         name=SOURCE,

@@ -33,7 +33,7 @@ from workers.reporting.source import Source
 from workers.reporting.sr.measurement_group import algorithm_identification
 from workers.reporting.sr.measurement_report import (
     build_container,
-    observation_context,
+    build_observation_context,
     set_separate_continuity,
 )
 from workers.reporting.wording import CAUTION, basis_line, result_line
@@ -64,7 +64,7 @@ def build_not_analysed_report(source: Source, conclusion: NotAnalysed) -> Datase
     root.ContentSequence = ContentSequence(
         [
             *LanguageOfContentItemAndDescendants(ENGLISH),
-            *observation_context(conclusion.model),
+            *build_observation_context(conclusion.model),
             section,
         ],
         is_root=False,

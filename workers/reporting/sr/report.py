@@ -12,7 +12,7 @@ from workers.prediction import Conclusion, NotAnalysed
 from workers.reporting.codes import lobar_coding_scheme
 from workers.reporting.header import Kind, build_common_modules, referenced_instance, request_items
 from workers.reporting.output import Output, ReportError, as_comprehensive
-from workers.reporting.raw_elements import copied_element, sequence_element
+from workers.reporting.raw_elements import build_sequence, copy_element
 from workers.reporting.source import Source
 from workers.reporting.sr.measurement_report import build_measurement_report
 from workers.reporting.sr.not_analysed_report import build_not_analysed_report
@@ -76,9 +76,9 @@ def _add_document(report: Dataset, header: Dataset, evidence: Source) -> None:
     report.CurrentRequestedProcedureEvidenceSequence = [
         _in_study(evidence, evidence.series_instance_uid, referenced_instance(evidence))
     ]
-    requests = copied_element(header, "ReferencedRequestSequence")
+    requests = copy_element(header, "ReferencedRequestSequence")
     if requests is None and (attributes := request_items(header, evidence)):
-        requests = sequence_element("ReferencedRequestSequence", attributes)
+        requests = build_sequence("ReferencedRequestSequence", attributes)
     if requests is not None:
         report[requests.tag] = requests
 
