@@ -118,7 +118,7 @@ class LobarService:
         return wait_for(job)
 
     def balance(self) -> int:
-        """Return the difference between jobs received and jobs accounted for: zero at every moment."""
+        """Return received minus accounted-for jobs, which is zero at every moment."""
         return self._query(lambda ledger: ledger.queries.job_counts().balance)
 
     def part(self, role: str) -> int:

@@ -59,7 +59,7 @@ def find_program(name: str) -> Path | None:
 
 
 def need_program(name: str) -> Path:
-    """Return a program's absolute path; if it is missing, skip the test, or fail it when CI=true."""
+    """Return a program's absolute path; skip the test if it is missing, or fail it when CI=true."""
     found = find_program(name)
     if found is None:
         package = DEBIAN_PACKAGES.get(name, "unknown")
