@@ -57,7 +57,8 @@ def output_of(row: Row[Any]) -> OutputRecord:
 def revision_of(row: Row[Any]) -> Revision:
     """Read one row of `revisions`."""
     values = dict(row._mapping)  # noqa: SLF001 -- as above
-    return Revision(**values, predecessor=values.pop("follows"))
+    predecessor = values.pop("follows")
+    return Revision(**values, predecessor=predecessor)
 
 
 def event_of(row: Row[Any]) -> Event:
