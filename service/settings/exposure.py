@@ -1,4 +1,4 @@
-"""What other machines can reach, and the settings that must allow it."""
+"""Check what other machines can reach, and whether the settings allow it."""
 
 from service.settings.destinations import Destination, WebDestination
 from service.settings.loopback import is_loopback

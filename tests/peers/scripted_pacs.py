@@ -28,7 +28,7 @@ ABORT: Final = -1  # instead of a status
 
 @dataclass
 class ScriptedPacs:
-    """What it accepts and how it responds; records each object that it was sent."""
+    """A PACS whose behaviour a test sets; it records each object that it was sent."""
 
     takes: Sequence[tuple[str, str]] = ALL
     answer: Callable[[Dataset], int] = lambda _: 0x0000

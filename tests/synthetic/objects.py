@@ -38,7 +38,7 @@ class Wanted(TypedDict, total=False):
 
 
 def make_cr(**wanted: Unpack[Wanted]) -> Dataset:
-    """Make a Computed Radiography image (PS3.3 A.2) of a chest, postero-anterior."""
+    """Build a Computed Radiography image (PS3.3 A.2) of a chest, postero-anterior."""
     dataset = _radiograph(ComputedRadiographyImageStorage, "CR", wanted)
     dataset.BodyPartExamined = "CHEST"
     dataset.ViewPosition = "PA"
@@ -47,7 +47,7 @@ def make_cr(**wanted: Unpack[Wanted]) -> Dataset:
 
 
 def make_dx(*, for_processing: bool = False, **wanted: Unpack[Wanted]) -> Dataset:
-    """Make a Digital X-Ray image (PS3.3 A.26) of a chest, for presentation or for processing."""
+    """Build a Digital X-Ray image (PS3.3 A.26) of a chest, for presentation or for processing."""
     sop_class = (
         DigitalXRayImageStorageForProcessing
         if for_processing
@@ -80,7 +80,7 @@ def make_dx(*, for_processing: bool = False, **wanted: Unpack[Wanted]) -> Datase
 
 
 def make_sc(**wanted: Unpack[Wanted]) -> Dataset:
-    """Make a Secondary Capture image (PS3.3 A.8): a digitised film, with 8 bits by default."""
+    """Build a Secondary Capture image (PS3.3 A.8): a digitised film, with 8 bits by default."""
     defaults: Wanted = {"bits_stored": 8}
     dataset = _radiograph(SecondaryCaptureImageStorage, "CR", {**defaults, **wanted})
     dataset.ConversionType = "DF"
@@ -155,7 +155,7 @@ def _pixel_bytes(picture: Picture, *, allocated: int, signed: bool) -> bytes:
 
 
 def _code(value: str, meaning: str) -> Dataset:
-    """Make a code of SNOMED CT (PS3.3 table 8.8-1)."""
+    """Build a code of SNOMED CT (PS3.3 table 8.8-1)."""
     code = Dataset()
     code.CodeValue = value
     code.CodingSchemeDesignator = "SCT"

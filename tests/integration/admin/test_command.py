@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -254,7 +255,8 @@ def test_check_reports_a_destination_that_does_not_answer(lobar: Run) -> None:
     destination = {"name": "pacs", "ae_title": "PACS", "host": "127.0.0.1", "port": port}
     done = lobar("check", LOBAR_DESTINATIONS=json.dumps([destination]), LOBAR_DICMO__PORT="1")
     assert done.returncode == 1
-    marks = {line.split("  ")[1].strip(): line.split()[0] for line in lines_of(done.stdout)}
+    rows = [re.split(" {2,}", line) for line in lines_of(done.stdout)]
+    marks = {subject: mark.strip() for mark, subject, *_ in rows}
     assert (marks["destination pacs"], marks["LOBAR_DICMO__PORT"]) == ("error", "note")
     assert marks["bundle"] == marks["ledger"] == marks["state directory"] == "ok"
     assert f"PACS at 127.0.0.1:{port} does not answer: no connection." in done.stdout
