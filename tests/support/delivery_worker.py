@@ -41,13 +41,13 @@ class DeliverySetup:
             commitment_seconds=commitment_seconds or 1,
         )
         peer.port = self.destination.port
-        self.house = Workspace(folder, destinations=(self.destination,), deliver=deliver)
-        self.ledger, self.clock = self.house.ledger, self.house.clock
+        self.workspace = Workspace(folder, destinations=(self.destination,), deliver=deliver)
+        self.ledger, self.clock = self.workspace.ledger, self.workspace.clock
         self.stopping = threading.Event()
         context = DeliveryContext(
-            settings=self.house.settings,
+            settings=self.workspace.settings,
             ledger=self.ledger,
-            spool=self.house.spool,
+            spool=self.workspace.spool,
             holder="test/deliver/1/",
             stopping=self.stopping,
         )
@@ -55,14 +55,20 @@ class DeliverySetup:
 
     def report(self) -> str:
         """Receive an instance, predict and report it; return the job."""
-        job_id = self.house.receive(make_cr(rows=100, columns=100))
+        job_id = self.workspace.receive(make_cr(rows=100, columns=100))
         (job,) = self.ledger.jobs.lease("w/", 1, lease_seconds=60, maximum_attempts=3)
         predictor = StandInPredictor()
-        reading = read(predictor, self.house.spool.inbox(job_id))
+        reading = read(predictor, self.workspace.spool.inbox(job_id))
         (prediction,) = predictor.predict([reading.prepared.tensor])
-        house, picture = self.house, reading.prepared.picture
+        workspace, picture = self.workspace, reading.prepared.picture
         store_outputs(
-            house.settings, house.ledger, house.spool, job, reading.header, picture, prediction
+            workspace.settings,
+            workspace.ledger,
+            workspace.spool,
+            job,
+            reading.header,
+            picture,
+            prediction,
         )
         return job_id
 

@@ -66,7 +66,7 @@ def test_dcmtk_gets_every_output_and_the_job_ends(
     here = setup(receiver)
     job_id = here.report()
     here.deliver()
-    assert here.house.stands(job_id) == (JobState.DELIVERED, None)
+    assert here.workspace.stands(job_id) == (JobState.DELIVERED, None)
     assert len(receiver.received()) == 2
     for each in here.ledger.queries.deliveries(job_id):
         assert (each.state, each.status, each.holder) == (DeliveryState.DELIVERED, 0, None)
@@ -78,7 +78,7 @@ def test_everything_that_is_due_goes_over_few_associations(setup: Make) -> None:
     jobs = [here.report() for _ in range(3)]
     with peer.running():
         here.deliver()
-    assert [here.house.stands(job_id)[0] for job_id in jobs] == [JobState.DELIVERED] * 3
+    assert [here.workspace.stands(job_id)[0] for job_id in jobs] == [JobState.DELIVERED] * 3
     assert (len(peer.received), peer.associations) == (6, 2)
 
 
@@ -89,7 +89,7 @@ def test_a_warning_counts_as_delivered_and_is_kept(setup: Make) -> None:
     before = outcomes("warning")
     with peer.running():
         here.deliver()
-    assert here.house.stands(job_id) == (JobState.DELIVERED, None)
+    assert here.workspace.stands(job_id) == (JobState.DELIVERED, None)
     assert here.of(job_id).status == 0xB000
     assert outcomes("warning") == before + 2
 
@@ -111,7 +111,7 @@ def test_a_full_destination_is_tried_again_and_uses_up_no_refusal(setup: Make) -
         assert pauses[-1] > pauses[0], "it is asked less and less often"
         peer.answer = answering(0x0000)
         here.deliver()
-    assert here.house.stands(job_id) == (JobState.DELIVERED, None)
+    assert here.workspace.stands(job_id) == (JobState.DELIVERED, None)
 
 
 def test_a_refusal_is_tried_a_few_times_and_then_parked_while_the_rest_arrives(setup: Make) -> None:
@@ -126,11 +126,11 @@ def test_a_refusal_is_tried_a_few_times_and_then_parked_while_the_rest_arrives(s
                 refusals,
             )
             here.clock.pass_seconds(1000)
-        assert here.house.stands(job_id) == (JobState.REPORTED, None)
+        assert here.workspace.stands(job_id) == (JobState.REPORTED, None)
         here.deliver()
         here.clock.pass_seconds(1000)
         here.deliver()
-    assert here.house.stands(job_id) == (JobState.PARKED, Reason.DESTINATION_REFUSED)
+    assert here.workspace.stands(job_id) == (JobState.PARKED, Reason.DESTINATION_REFUSED)
     assert (here.of(job_id).reason, here.of(job_id).status) == (Reason.DESTINATION_REFUSED, 0xC000)
     assert here.of(job_id, "overlay").state is DeliveryState.DELIVERED
     assert peer.classes().count(SR_3D) == 3
@@ -142,11 +142,11 @@ def test_a_requeue_sends_what_was_refused_and_nothing_twice(setup: Make) -> None
     job_id = here.report()
     with peer.running():
         here.deliver()
-        assert here.house.stands(job_id)[0] is JobState.PARKED
+        assert here.workspace.stands(job_id)[0] is JobState.PARKED
         peer.answer = answering(0)
         here.ledger.jobs.requeue(job_id, to([NAME]))
         here.deliver()
-    assert here.house.stands(job_id) == (JobState.DELIVERED, None)
+    assert here.workspace.stands(job_id) == (JobState.DELIVERED, None)
     assert sorted(peer.classes()) == sorted([SC, SR_3D, SR_3D])
 
 
@@ -156,7 +156,7 @@ def test_an_object_that_the_destination_has_no_context_for_is_refused(setup: Mak
     job_id = here.report()
     with peer.running():
         here.deliver()
-    assert here.house.stands(job_id) == (JobState.PARKED, Reason.DESTINATION_REFUSED)
+    assert here.workspace.stands(job_id) == (JobState.PARKED, Reason.DESTINATION_REFUSED)
     assert here.of(job_id).status == 0x0122
     assert peer.classes() == [SC]
 
@@ -167,7 +167,7 @@ def test_a_destination_of_comprehensive_sr_only_gets_the_fallback(setup: Make) -
     job_id = here.report()
     with peer.running():
         here.deliver()
-    assert here.house.stands(job_id) == (JobState.DELIVERED, None)
+    assert here.workspace.stands(job_id) == (JobState.DELIVERED, None)
     assert sorted(peer.classes()) == sorted([SC, SR])
 
 
@@ -177,7 +177,7 @@ def test_outputs_are_sent_byte_for_byte(setup: Make) -> None:
     here.report()
     with peer.running():
         here.deliver()
-    for kept in here.house.outbox().values():
+    for kept in here.workspace.outbox().values():
         assert any(kept.endswith(sent) and len(sent) > 500 for _, _, sent in peer.received)
 
 
@@ -205,7 +205,7 @@ def test_an_unreachable_destination_opens_its_breaker_and_its_outputs_stay_pendi
     assert here.ledger.queries.due().deliver == {NAME: 2}
     with ScriptedPacs(port=peer.port).running():
         here.deliver()
-    assert here.house.stands(job_id) == (JobState.DELIVERED, None)
+    assert here.workspace.stands(job_id) == (JobState.DELIVERED, None)
 
 
 @contextmanager
@@ -248,8 +248,8 @@ def test_an_object_that_makes_the_destination_abort_holds_up_no_other(setup: Mak
     with peer.running():
         here.deliver()
         here.deliver()  # as at the next wake-up
-    assert here.house.stands(jobs[0]) == (JobState.REPORTED, None)
-    assert [here.house.stands(job_id)[0] for job_id in jobs[1:]] == [JobState.DELIVERED] * 2
+    assert here.workspace.stands(jobs[0]) == (JobState.REPORTED, None)
+    assert [here.workspace.stands(job_id)[0] for job_id in jobs[1:]] == [JobState.DELIVERED] * 2
     waiting = here.of(jobs[0])
     assert (waiting.sop_instance_uid, waiting.refusals, waiting.holder) == (poison, 0, None)
     assert waiting.due_at is not None
@@ -259,7 +259,7 @@ def test_an_object_that_makes_the_destination_abort_holds_up_no_other(setup: Mak
     here.clock.pass_seconds(10)
     with peer.running():
         here.deliver()
-    assert here.house.stands(jobs[0]) == (JobState.DELIVERED, None)
+    assert here.workspace.stands(jobs[0]) == (JobState.DELIVERED, None)
 
 
 @pytest.mark.parametrize("damage", ["gone", "empty", "text"])
@@ -269,15 +269,15 @@ def test_an_output_that_is_damaged_is_parked_and_holds_up_no_other(
     peer = ScriptedPacs()
     here = setup(peer)
     jobs = [here.report() for _ in range(2)]
-    file = here.house.output(jobs[0], "sr")
+    file = here.workspace.output(jobs[0], "sr")
     if damage == "gone":
         file.unlink()
     else:
         file.write_bytes(b"" if damage == "empty" else b"not what was put there")
     with peer.running():
         here.deliver()
-    assert here.house.stands(jobs[0]) == (JobState.PARKED, Reason.BYTES_MISSING)
-    assert here.house.stands(jobs[1]) == (JobState.DELIVERED, None)
+    assert here.workspace.stands(jobs[0]) == (JobState.PARKED, Reason.BYTES_MISSING)
+    assert here.workspace.stands(jobs[1]) == (JobState.DELIVERED, None)
     assert len(peer.received) == 3
 
 
@@ -285,18 +285,18 @@ def test_an_output_that_cannot_be_read_now_waits_and_holds_up_no_other(setup: Ma
     peer = ScriptedPacs()
     here = setup(peer)
     jobs = [here.report() for _ in range(2)]
-    file = here.house.output(jobs[0], "sr")
+    file = here.workspace.output(jobs[0], "sr")
     aside = file.rename(file.with_suffix(".aside"))
     file.mkdir()
     with peer.running():
         here.deliver()
-        assert here.house.stands(jobs[0]) == (JobState.REPORTED, None)
-        assert here.house.stands(jobs[1]) == (JobState.DELIVERED, None)
+        assert here.workspace.stands(jobs[0]) == (JobState.REPORTED, None)
+        assert here.workspace.stands(jobs[1]) == (JobState.DELIVERED, None)
         file.rmdir()
         aside.rename(file)
         here.clock.pass_seconds(10)
         here.deliver()
-    assert here.house.stands(jobs[0]) == (JobState.DELIVERED, None)
+    assert here.workspace.stands(jobs[0]) == (JobState.DELIVERED, None)
 
 
 def test_after_days_without_contact_outputs_are_parked_until_they_are_requeued(
@@ -308,12 +308,12 @@ def test_after_days_without_contact_outputs_are_parked_until_they_are_requeued(
     here.clock.pass_seconds(8 * DAY)
     young = here.report()
     here.deliver()
-    assert here.house.stands(old) == (JobState.PARKED, Reason.DESTINATION_UNREACHABLE)
-    assert here.house.stands(young) == (JobState.REPORTED, None)
+    assert here.workspace.stands(old) == (JobState.PARKED, Reason.DESTINATION_UNREACHABLE)
+    assert here.workspace.stands(young) == (JobState.REPORTED, None)
     here.ledger.jobs.requeue(old, to([NAME]))
     here.ledger.deliveries.close_breaker(NAME)
     here.deliver()
-    assert here.house.stands(old) == (JobState.REPORTED, None), "its time begins anew"
+    assert here.workspace.stands(old) == (JobState.REPORTED, None), "its time begins anew"
 
 
 def test_a_destination_that_stays_full_for_too_long_is_given_up(setup: Make) -> None:
@@ -324,7 +324,7 @@ def test_a_destination_that_stays_full_for_too_long_is_given_up(setup: Make) -> 
     here.clock.pass_seconds(8 * DAY)
     with peer.running():
         here.deliver()
-    assert here.house.stands(job_id) == (JobState.PARKED, Reason.DESTINATION_REFUSED)
+    assert here.workspace.stands(job_id) == (JobState.PARKED, Reason.DESTINATION_REFUSED)
     assert here.of(job_id).status == 0xA700
 
 
@@ -336,7 +336,7 @@ def test_a_worker_whose_lease_ran_out_records_no_response(setup: Make) -> None:
 
     def take_over(_: object) -> int:
         if not taken:
-            here.clock.pass_seconds(here.house.settings.deliver.lease_seconds + 1)
+            here.clock.pass_seconds(here.workspace.settings.deliver.lease_seconds + 1)
             taken.extend(here.ledger.deliveries.lease(NAME, "other/", 32, lease_seconds=60))
         return 0xC000
 
@@ -392,7 +392,7 @@ def test_a_real_worker_never_sends_to_one_destination_twice_at_once(
                 notifier.notify(DELIVER, "removed")
                 time.sleep(0.02)
             wait_for(lambda: len(peer.received) == 2 * len(jobs))
-            wait_for(lambda: here.house.stands(jobs[-1])[0] is JobState.DELIVERED)
+            wait_for(lambda: here.workspace.stands(jobs[-1])[0] is JobState.DELIVERED)
         finally:
             notifier.close()
             worker.send_signal(signal.SIGTERM)
@@ -408,11 +408,11 @@ def environment(here: DeliverySetup, south: ScriptedPacs, redis: RedisServer) ->
         f'{{"name":"{name}","ae_title":"{peer.ae_title}","host":"127.0.0.1","port":{peer.port}}}'
         for name, peer in ((NAME, here.destination), ("south", south))
     )
-    configuration = here.house.settings.state_dir / "lobar.toml"
+    configuration = here.workspace.settings.state_dir / "lobar.toml"
     configuration.touch()
     return child_environment(
         LOBAR_CONFIG=str(configuration),
-        LOBAR_STATE_DIR=str(here.house.settings.state_dir),
+        LOBAR_STATE_DIR=str(here.workspace.settings.state_dir),
         LOBAR_REDIS__URL=redis.url,
         LOBAR_DESTINATIONS=f"[{destinations}]",
         LOBAR_DELIVER__BATCH_SIZE="1",  # so that there is something left for another to take

@@ -33,17 +33,17 @@ class Senders:
     def __init__(self, folder: Path) -> None:
         self.port = free_port()
         peer = CommitmentPeer(ae_title=SENDER, host=LOOPBACK, port=self.port)
-        self.house = Workspace(
+        self.workspace = Workspace(
             folder,
             dicom=DicomSettings(commitment_peers=(peer,)),
             destinations=({**PACS, "port": free_port()},),
             deliver={"maximum_refusals": 3},
         )
-        self.ledger, self.clock = self.house.ledger, self.house.clock
+        self.ledger, self.clock = self.workspace.ledger, self.workspace.clock
         context = DeliveryContext(
-            settings=self.house.settings,
+            settings=self.workspace.settings,
             ledger=self.ledger,
-            spool=self.house.spool,
+            spool=self.workspace.spool,
             holder="test/deliver/1/",
         )
         self.responder = CommitmentResponder(context)
@@ -78,7 +78,7 @@ class Senders:
     def receive(self) -> Reference:
         """Take an instance in."""
         dataset = make_cr(rows=8, columns=8)
-        self.house.receive(dataset)
+        self.workspace.receive(dataset)
         return Reference(CR, str(dataset.SOPInstanceUID))
 
     def ask(self, transaction_uid: str, *instances: Reference, ae_title: str = SENDER) -> None:
@@ -118,7 +118,7 @@ def test_all_results_that_are_due_go_over_one_association(senders: Senders) -> N
     assert senders.is_scu == [True], "one association, and it is the SCU there too"
     assert senders.waiting() is None
     (job,) = senders.ledger.queries.find(here.sop_instance_uid)
-    assert senders.house.names(job.id).count("instance-committed") == 2
+    assert senders.workspace.names(job.id).count("instance-committed") == 2
 
 
 def test_a_request_is_evaluated_when_its_result_is_sent(senders: Senders) -> None:
@@ -127,7 +127,7 @@ def test_a_request_is_evaluated_when_its_result_is_sent(senders: Senders) -> Non
     senders.responder.respond_due()
     assert senders.waiting() == 0, "the sender was unreachable, and the request waits"
     (job,) = senders.ledger.queries.find(here.sop_instance_uid)
-    senders.house.spool.discard(job.id)
+    senders.workspace.spool.discard(job.id)
     senders.clock.pass_seconds(1000)
     with senders.listening():
         senders.responder.respond_due()

@@ -45,8 +45,8 @@ def listening(here: DeliverySetup, peer: CommittingPacs) -> Iterator[None]:
     """Run our listener on the workspace's ledger, and let the PACS know where it is."""
     dicom = DicomSettings(port=free_port())
     peer.tells = (dicom.ae_title, dicom.port)
-    settings = here.house.settings.model_copy(update={"dicom": dicom})
-    with Listener(settings, here.house.spool, here.ledger, lambda: None):
+    settings = here.workspace.settings.model_copy(update={"dicom": dicom})
+    with Listener(settings, here.workspace.spool, here.ledger, lambda: None):
         yield
 
 
@@ -84,7 +84,7 @@ def test_an_output_is_delivered_when_the_destination_has_committed_itself_to_it(
     before = counted("committed")
     with peer.running():
         here.deliver()
-    assert here.house.stands(job_id) == (JobState.DELIVERED, None)
+    assert here.workspace.stands(job_id) == (JobState.DELIVERED, None)
     assert states(here, job_id) == {DeliveryState.DELIVERED}
     (request,) = peer.asked
     outputs = here.ledger.queries.outputs(job_id)
@@ -102,7 +102,7 @@ def test_the_result_may_come_on_an_association_of_its_own(setup: Make) -> None:
     job_id = here.report()
     with peer.running(), listening(here, peer):
         here.deliver()
-        assert here.house.stands(job_id) == (JobState.DELIVERED, None)
+        assert here.workspace.stands(job_id) == (JobState.DELIVERED, None)
     assert peer.answers == [0]
 
 
@@ -112,7 +112,7 @@ def test_without_a_result_it_is_asked_again_and_the_job_stays_reported(setup: Ma
     job_id = here.report()
     with peer.running():
         here.deliver()
-        assert here.house.stands(job_id) == (JobState.REPORTED, None)
+        assert here.workspace.stands(job_id) == (JobState.REPORTED, None)
         assert here.ledger.queries.delivery_counts() == {(NAME, DeliveryState.STORED): 2}
         assert here.of(job_id).due_at == here.clock.now + HOUR
         assert here.ledger.queries.due().commit == {}
@@ -125,7 +125,7 @@ def test_without_a_result_it_is_asked_again_and_the_job_stays_reported(setup: Ma
     first, second = peer.asked
     assert first.transaction_uid != second.transaction_uid
     assert first.instances == second.instances
-    assert here.house.stands(job_id) == (JobState.DELIVERED, None)
+    assert here.workspace.stands(job_id) == (JobState.DELIVERED, None)
     assert len(peer.received) == 2, "nothing was sent twice"
 
 
@@ -146,7 +146,7 @@ def test_a_late_commitment_to_an_earlier_request_counts_and_a_late_failure_does_
         assert states(here, job_id) == {DeliveryState.STORED}
         peer.commits = lambda _: 0
         peer.tell(first)
-        assert here.house.stands(job_id) == (JobState.DELIVERED, None)
+        assert here.workspace.stands(job_id) == (JobState.DELIVERED, None)
         peer.tell(first)
     assert peer.answers == [0, 0, 0]
 
@@ -170,7 +170,7 @@ def test_what_is_not_committed_is_sent_again(setup: Make) -> None:
         peer.commits = lambda _: 0
         here.clock.pass_seconds(10)
         here.deliver()
-    assert here.house.stands(job_id) == (JobState.DELIVERED, None)
+    assert here.workspace.stands(job_id) == (JobState.DELIVERED, None)
     assert sorted(peer.classes()) == sorted([SC, SR_3D, SR_3D])
     assert "output-not-committed" in names(here, job_id)
     assert counted("failed") == before + 1
@@ -186,11 +186,11 @@ def test_what_is_never_committed_is_parked_after_some_refusals_and_a_requeue_sen
         for _ in range(2):
             here.deliver()
             here.clock.pass_seconds(1000)
-        assert here.house.stands(job_id) == (JobState.PARKED, Reason.NOT_COMMITTED)
+        assert here.workspace.stands(job_id) == (JobState.PARKED, Reason.NOT_COMMITTED)
         peer.commits = lambda _: 0
         here.ledger.jobs.requeue(job_id, to([NAME]))
         here.deliver()
-    assert here.house.stands(job_id) == (JobState.DELIVERED, None)
+    assert here.workspace.stands(job_id) == (JobState.DELIVERED, None)
     assert len(peer.received) == 6
 
 
@@ -204,8 +204,8 @@ def test_a_stored_output_without_a_result_for_days_is_parked(setup: Make) -> Non
     young = here.report()
     with peer.running():
         here.deliver()
-    assert here.house.stands(old) == (JobState.PARKED, Reason.NOT_COMMITTED)
-    assert here.house.stands(young) == (JobState.REPORTED, None)
+    assert here.workspace.stands(old) == (JobState.PARKED, Reason.NOT_COMMITTED)
+    assert here.workspace.stands(young) == (JobState.REPORTED, None)
     (request,) = peer.asked
     assert len(request.instances) == 2
 
@@ -229,7 +229,7 @@ def test_a_destination_that_does_not_take_the_request_is_asked_again_and_still_s
     with CommittingPacs(port=peer.port).running():
         here.clock.pass_seconds(1000)
         here.deliver()
-    assert here.house.stands(job_id) == (JobState.DELIVERED, None)
+    assert here.workspace.stands(job_id) == (JobState.DELIVERED, None)
 
 
 def test_an_unreachable_destination_opens_its_breaker_and_is_asked_when_it_is_back(
@@ -247,7 +247,7 @@ def test_an_unreachable_destination_opens_its_breaker_and_is_asked_when_it_is_ba
     here.clock.pass_seconds(1000)
     with peer.running():
         here.deliver()
-    assert here.house.stands(job_id) == (JobState.DELIVERED, None)
+    assert here.workspace.stands(job_id) == (JobState.DELIVERED, None)
     assert peer.received == []
 
 
@@ -257,7 +257,7 @@ def test_commitment_is_requested_for_the_fallback_where_the_fallback_was_sent(se
     job_id = here.report()
     with peer.running():
         here.deliver()
-    assert here.house.stands(job_id) == (JobState.DELIVERED, None)
+    assert here.workspace.stands(job_id) == (JobState.DELIVERED, None)
     (request,) = peer.asked
     assert sorted(sop_class for sop_class, _ in request.instances) == sorted([SR, SC])
     (fallback,) = (uid for sop_class, uid in request.instances if sop_class == SR)
@@ -292,7 +292,7 @@ def test_a_worker_that_dies_between_store_and_request_loses_nothing(setup: Make)
         assert peer.asked == [], "another worker has the lease"
         here.ledger.release("w/")
         here.deliver()
-    assert here.house.stands(job_id) == (JobState.DELIVERED, None)
+    assert here.workspace.stands(job_id) == (JobState.DELIVERED, None)
 
 
 def test_where_commitment_is_not_asked_for_any_more_what_is_stored_is_delivered(
@@ -306,7 +306,7 @@ def test_where_commitment_is_not_asked_for_any_more_what_is_stored_is_delivered(
         here.destination = here.destination.model_copy(update={"storage_commitment": False})
         here.clock.pass_seconds(HOUR + 1)
         here.deliver()
-    assert here.house.stands(job_id) == (JobState.DELIVERED, None)
+    assert here.workspace.stands(job_id) == (JobState.DELIVERED, None)
     assert len(peer.asked) == 1
 
 
@@ -317,4 +317,4 @@ def test_what_is_stored_at_a_destination_that_was_removed_is_parked(setup: Make)
     with peer.running():
         here.deliver()
     assert here.ledger.deliveries.park_unknown(["another"]) == 2
-    assert here.house.stands(job_id) == (JobState.PARKED, Reason.DESTINATION_REMOVED)
+    assert here.workspace.stands(job_id) == (JobState.PARKED, Reason.DESTINATION_REMOVED)

@@ -143,15 +143,15 @@ def test_a_token_that_is_renewed_in_its_file_is_used_without_a_restart(
         here = setup(f"{guarded.url}/dicom-web", bearer_token_file=file)
         early, late = here.report(), None
         here.deliver()
-        assert here.house.stands(early) == (JobState.DELIVERED, None)
+        assert here.workspace.stands(early) == (JobState.DELIVERED, None)
         valid[0] = "second"
         late = here.report()
         here.deliver()
-        assert here.house.stands(late) == (JobState.REPORTED, None)
+        assert here.workspace.stands(late) == (JobState.REPORTED, None)
         file.write_text("second")
-        here.house.clock.pass_seconds(1000)
+        here.workspace.clock.pass_seconds(1000)
         here.deliver()
-        assert here.house.stands(late) == (JobState.DELIVERED, None)
+        assert here.workspace.stands(late) == (JobState.DELIVERED, None)
 
 
 @pytest.mark.parametrize("content", [b"", b"two words", b"secret\r\nHost: h", "sécret".encode()])
@@ -186,7 +186,7 @@ def test_neither_log_nor_error_nor_repr_contains_the_token(setup: "Make") -> Non
             pytest.raises(DestinationUnavailableError) as raised,
             open_service(here.destination) as transport,
         ):
-            transport.send(here.house.output(here.jobs[0], "sr"))
+            transport.send(here.workspace.output(here.jobs[0], "sr"))
     structlog.reset_defaults()
     assert '"http-401"' in stream.getvalue()
     assert service.requests
@@ -440,27 +440,33 @@ class DeliverySetup:
 
     def __init__(self, folder: Path, url: str, **changes: object) -> None:
         self.destination = to(url, **changes)
-        self.house = Workspace(folder, destinations=(self.destination,))
+        self.workspace = Workspace(folder, destinations=(self.destination,))
         self.jobs: list[str] = []
         context = DeliveryContext(
-            settings=self.house.settings,
-            ledger=self.house.ledger,
-            spool=self.house.spool,
+            settings=self.workspace.settings,
+            ledger=self.workspace.ledger,
+            spool=self.workspace.spool,
             holder="test/deliver/1/",
         )
         self.worker = DeliveryWorker(context)
 
     def report(self) -> str:
         """Take an instance in, predict and report it; gives the job."""
-        house = self.house
-        job_id = house.receive(make_cr(rows=100, columns=100))
-        (job,) = house.ledger.jobs.lease("w/", 1, lease_seconds=60, maximum_attempts=3)
+        workspace = self.workspace
+        job_id = workspace.receive(make_cr(rows=100, columns=100))
+        (job,) = workspace.ledger.jobs.lease("w/", 1, lease_seconds=60, maximum_attempts=3)
         predictor = StandInPredictor()
-        reading = read(predictor, house.spool.inbox(job_id))
+        reading = read(predictor, workspace.spool.inbox(job_id))
         (prediction,) = predictor.predict([reading.prepared.tensor])
         picture = reading.prepared.picture
         store_outputs(
-            house.settings, house.ledger, house.spool, job, reading.header, picture, prediction
+            workspace.settings,
+            workspace.ledger,
+            workspace.spool,
+            job,
+            reading.header,
+            picture,
+            prediction,
         )
         self.jobs.append(job_id)
         return job_id
@@ -471,7 +477,7 @@ class DeliverySetup:
 
     def statuses(self, job_id: str) -> dict[str, tuple[DeliveryState, int | None]]:
         """Where each output of a job stands, and what was answered to it."""
-        found = self.house.ledger.queries.deliveries(job_id)
+        found = self.workspace.ledger.queries.deliveries(job_id)
         return {each.kind: (each.state, each.status) for each in found}
 
 
@@ -488,7 +494,7 @@ def setup(tmp_path: Path) -> Iterator[Make]:
 
     yield make
     for each in setups:
-        each.house.ledger.close()
+        each.workspace.ledger.close()
 
 
 def outcomes(name: str) -> float:
@@ -503,7 +509,7 @@ def test_orthanc_gets_every_output_and_the_job_ends(
     jobs = [here.report() for _ in range(3)]
     here.deliver()
     for job_id in jobs:
-        assert here.house.stands(job_id) == (JobState.DELIVERED, None)
+        assert here.workspace.stands(job_id) == (JobState.DELIVERED, None)
         assert here.statuses(job_id) == dict.fromkeys(
             ("sr", "overlay"), (DeliveryState.DELIVERED, 0)
         )
@@ -513,7 +519,7 @@ def test_orthanc_gets_every_output_and_the_job_ends(
         for study in studies
         for file in retrieve(orthanc_dicomweb.dicomweb_url, f"studies/{study}")
     ]
-    assert sorted(kept) == sorted(here.house.outbox().values())
+    assert sorted(kept) == sorted(here.workspace.outbox().values())
 
 
 @pytest.mark.orthanc
@@ -524,11 +530,11 @@ def test_an_orthanc_that_was_away_gets_everything_when_it_is_back(
     orthanc_dicomweb.kill()
     jobs = [here.report() for _ in range(2)]
     here.deliver()
-    assert {here.house.stands(job_id)[0] for job_id in jobs} == {JobState.REPORTED}
+    assert {here.workspace.stands(job_id)[0] for job_id in jobs} == {JobState.REPORTED}
     orthanc_dicomweb.start()
-    here.house.clock.pass_seconds(1000)
+    here.workspace.clock.pass_seconds(1000)
     here.deliver()
-    assert {here.house.stands(job_id)[0] for job_id in jobs} == {JobState.DELIVERED}
+    assert {here.workspace.stands(job_id)[0] for job_id in jobs} == {JobState.DELIVERED}
     assert len(orthanc_dicomweb.instances()) == 4
 
 
@@ -541,7 +547,7 @@ def test_a_warning_counts_as_delivered_and_is_kept(setup: Make) -> None:
         here = setup(service.url)
         job_id, before = here.report(), outcomes("warning")
         here.deliver()
-    assert here.house.stands(job_id) == (JobState.DELIVERED, None)
+    assert here.workspace.stands(job_id) == (JobState.DELIVERED, None)
     assert here.statuses(job_id)["sr"] == (DeliveryState.DELIVERED, 0xB006)
     assert outcomes("warning") == before + 2
 
@@ -554,7 +560,7 @@ def test_a_service_that_has_the_object_already_counts_as_having_taken_it(
         here = setup(service.url)
         job_id = here.report()
         here.deliver()
-    assert here.house.stands(job_id) == (JobState.DELIVERED, None)
+    assert here.workspace.stands(job_id) == (JobState.DELIVERED, None)
     assert here.statuses(job_id)["sr"] == (DeliveryState.DELIVERED, 0x0111)
 
 
@@ -563,10 +569,10 @@ def test_a_refusal_is_parked_in_the_end_while_the_rest_arrives(setup: Make) -> N
     with service.running():
         here = setup(service.url)
         job_id = here.report()
-        for _ in range(here.house.settings.deliver.maximum_refusals):
+        for _ in range(here.workspace.settings.deliver.maximum_refusals):
             here.deliver()
-            here.house.clock.pass_seconds(1000)
-    assert here.house.stands(job_id) == (JobState.PARKED, Reason.DESTINATION_REFUSED)
+            here.workspace.clock.pass_seconds(1000)
+    assert here.workspace.stands(job_id) == (JobState.PARKED, Reason.DESTINATION_REFUSED)
     assert here.statuses(job_id) == {
         "sr": (DeliveryState.PARKED, 0xA900),
         "overlay": (DeliveryState.DELIVERED, 0),
@@ -579,11 +585,11 @@ def test_a_service_that_is_full_is_tried_again(setup: Make) -> None:
         job_id = here.report()
         for _ in range(8):
             here.deliver()
-            here.house.clock.pass_seconds(1000)
+            here.workspace.clock.pass_seconds(1000)
         assert here.statuses(job_id)["sr"] == (DeliveryState.PENDING, 0xA700)
         service.answer = stored
         here.deliver()
-    assert here.house.stands(job_id) == (JobState.DELIVERED, None)
+    assert here.workspace.stands(job_id) == (JobState.DELIVERED, None)
 
 
 def test_a_service_that_refuses_every_request_opens_its_breaker_and_counts_against_no_report(
@@ -597,14 +603,14 @@ def test_a_service_that_refuses_every_request_opens_its_breaker_and_counts_again
     assert len(service.requests) == 1, "the breaker is open"
     assert outcomes("unreachable") == before + 1
     for job_id in jobs:
-        for each in here.house.ledger.queries.deliveries(job_id):
+        for each in here.workspace.ledger.queries.deliveries(job_id):
             assert (each.state, each.refusals, each.status) == (DeliveryState.PENDING, 0, None)
-            assert each.due_at == here.house.clock.now, "only the breaker delays it"
-    here.house.clock.pass_seconds(1000)
+            assert each.due_at == here.workspace.clock.now, "only the breaker delays it"
+    here.workspace.clock.pass_seconds(1000)
     service.answer = stored
     with service.running():
         here.deliver()
-    assert {here.house.stands(job_id)[0] for job_id in jobs} == {JobState.DELIVERED}
+    assert {here.workspace.stands(job_id)[0] for job_id in jobs} == {JobState.DELIVERED}
 
 
 def test_an_object_that_the_service_fails_on_delays_no_other(setup: Make) -> None:
@@ -614,9 +620,9 @@ def test_an_object_that_the_service_fails_on_delays_no_other(setup: Make) -> Non
     ).running() as service:
         here = setup(service.url)
         jobs = [here.report() for _ in range(3)]
-        poison.append(uid_of(here.house.output(jobs[0], "sr")).encode())
+        poison.append(uid_of(here.workspace.output(jobs[0], "sr")).encode())
         here.deliver()
-    assert [here.house.stands(job_id)[0] for job_id in jobs] == [
+    assert [here.workspace.stands(job_id)[0] for job_id in jobs] == [
         JobState.REPORTED,
         JobState.DELIVERED,
         JobState.DELIVERED,

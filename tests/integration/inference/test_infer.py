@@ -53,10 +53,10 @@ def decoders() -> Iterator[ThreadPoolExecutor]:
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[Workspace]:
-    house = Workspace(tmp_path, destinations=(PACS, SOUTH))
-    yield house
-    house.ledger.close()
+def workspace(tmp_path: Path) -> Iterator[Workspace]:
+    workspace = Workspace(tmp_path, destinations=(PACS, SOUTH))
+    yield workspace
+    workspace.ledger.close()
 
 
 @pytest.fixture
@@ -65,16 +65,16 @@ def notified() -> list[str]:
 
 
 @pytest.fixture
-def worker(house: Workspace, decoders: ThreadPoolExecutor, notified: list[str]) -> Make:
-    usual = house
+def worker(workspace: Workspace, decoders: ThreadPoolExecutor, notified: list[str]) -> Make:
+    default = workspace
 
     def make(
-        predictor: StandInPredictor | None = None, *, house: Workspace = usual, **more: object
+        predictor: StandInPredictor | None = None, *, workspace: Workspace = default, **more: object
     ) -> InferenceWorker:
         return InferenceWorker(
-            settings=house.settings,
-            ledger=house.ledger,
-            spool=house.spool,
+            settings=workspace.settings,
+            ledger=workspace.ledger,
+            spool=workspace.spool,
             predictor=predictor or StandInPredictor(),
             notify=notified.append,
             holder="test/infer/1/",
@@ -94,17 +94,17 @@ def texts(dataset: Dataset) -> str:
 
 
 def test_every_due_job_is_reported_with_its_own_number(
-    house: Workspace, worker: Make, notified: list[str]
+    workspace: Workspace, worker: Make, notified: list[str]
 ) -> None:
-    jobs = [house.receive(make_cr(rows=rows)) for rows in (200, 300, 400)]
+    jobs = [workspace.receive(make_cr(rows=rows)) for rows in (200, 300, 400)]
     predictor = StandInPredictor()
     worker(predictor).infer_due()
     assert predictor.batches == [3]
     numbers = set()
     for job_id in jobs:
-        job = house.job(job_id)
+        job = workspace.job(job_id)
         assert (job.state, job.holder, job.due_at) == (JobState.REPORTED, None, None)
-        report = dcmread(house.output(job_id, "sr"))
+        report = dcmread(workspace.output(job_id, "sr"))
         assert f"Probability of pneumonia: {job.probability!r}" in texts(report)
         numbers.add(job.probability)
     assert len(numbers) == len(jobs)
@@ -118,29 +118,29 @@ def test_without_a_due_job_the_model_is_not_run(worker: Make) -> None:
 
 
 def test_one_instance_that_breaks_the_decoder_does_not_stop_the_others(
-    house: Workspace, worker: Make
+    workspace: Workspace, worker: Make
 ) -> None:
     broken = make_cr()
-    jobs = [house.receive(each) for each in (make_cr(), broken, make_cr())]
+    jobs = [workspace.receive(each) for each in (make_cr(), broken, make_cr())]
 
     def fail_on_one(dataset: Dataset) -> None:
         if dataset.SOPInstanceUID == broken.SOPInstanceUID:
             fail()
 
     worker(StandInPredictor(on_read=fail_on_one)).infer_due()
-    assert [house.stands(job_id)[0] for job_id in jobs] == [
+    assert [workspace.stands(job_id)[0] for job_id in jobs] == [
         JobState.REPORTED,
         JobState.RECEIVED,
         JobState.REPORTED,
     ]
-    assert house.names(jobs[1]) == ["received", "leased", "postponed"]
-    assert house.job(jobs[1]).holder is None
+    assert workspace.names(jobs[1]) == ["received", "leased", "postponed"]
+    assert workspace.job(jobs[1]).holder is None
 
 
 def test_after_a_forward_pass_that_failed_each_is_tried_alone(
-    house: Workspace, worker: Make
+    workspace: Workspace, worker: Make
 ) -> None:
-    jobs = [house.receive(make_cr()) for _ in range(3)]
+    jobs = [workspace.receive(make_cr()) for _ in range(3)]
 
     def fail_on_a_batch(batch: list[object]) -> None:
         if len(batch) > 1:
@@ -148,214 +148,224 @@ def test_after_a_forward_pass_that_failed_each_is_tried_alone(
 
     predictor = StandInPredictor(on_predict=fail_on_a_batch)
     worker(predictor).infer_due()
-    assert [house.names(job_id)[-1] for job_id in jobs] == ["postponed"] * 3
-    house.clock.pass_seconds(house.settings.infer.backoff_seconds * 1.25)
+    assert [workspace.names(job_id)[-1] for job_id in jobs] == ["postponed"] * 3
+    workspace.clock.pass_seconds(workspace.settings.infer.backoff_seconds * 1.25)
     worker(predictor).infer_due()
     assert predictor.batches == [3, 1, 1, 1]
-    assert [house.stands(job_id)[0] for job_id in jobs] == [JobState.REPORTED] * 3
+    assert [workspace.stands(job_id)[0] for job_id in jobs] == [JobState.REPORTED] * 3
 
 
 def test_a_job_that_always_fails_is_parked_when_its_attempts_are_used_up(
-    house: Workspace, worker: Make
+    workspace: Workspace, worker: Make
 ) -> None:
-    job_id = house.receive(make_cr())
+    job_id = workspace.receive(make_cr())
     pauses = []
-    for _ in range(house.settings.infer.maximum_attempts):
+    for _ in range(workspace.settings.infer.maximum_attempts):
         worker(StandInPredictor(on_predict=fail)).infer_due()
-        job = house.job(job_id)
+        job = workspace.job(job_id)
         assert job.state is JobState.RECEIVED
         assert job.due_at is not None
-        pauses.append(job.due_at - house.clock.now)
-        house.clock.pass_seconds(pauses[-1])
-    first = house.settings.infer.backoff_seconds
+        pauses.append(job.due_at - workspace.clock.now)
+        workspace.clock.pass_seconds(pauses[-1])
+    first = workspace.settings.infer.backoff_seconds
     for n, pause in enumerate(pauses):
         assert 0.75 * first * 2**n <= pause <= 1.25 * first * 2**n
     worker(StandInPredictor(on_predict=fail)).infer_due()
-    assert house.stands(job_id) == (JobState.PARKED, Reason.ATTEMPTS_EXHAUSTED)
-    assert house.job(job_id).tries == house.settings.infer.maximum_attempts
-    assert house.ledger.queries.job_counts().balance == 0
+    assert workspace.stands(job_id) == (JobState.PARKED, Reason.ATTEMPTS_EXHAUSTED)
+    assert workspace.job(job_id).tries == workspace.settings.infer.maximum_attempts
+    assert workspace.ledger.queries.job_counts().balance == 0
 
 
 def test_a_parked_job_that_is_requeued_gets_all_its_attempts_again(
-    house: Workspace, worker: Make
+    workspace: Workspace, worker: Make
 ) -> None:
-    job_id = house.receive(make_cr())
-    for _ in range(house.settings.infer.maximum_attempts + 1):
+    job_id = workspace.receive(make_cr())
+    for _ in range(workspace.settings.infer.maximum_attempts + 1):
         worker(StandInPredictor(on_read=fail)).infer_due()
-        house.clock.pass_seconds(10_000)
-    assert house.stands(job_id)[0] is JobState.PARKED
-    house.ledger.jobs.requeue(job_id, to(["pacs"]))
+        workspace.clock.pass_seconds(10_000)
+    assert workspace.stands(job_id)[0] is JobState.PARKED
+    workspace.ledger.jobs.requeue(job_id, to(["pacs"]))
     worker(StandInPredictor(on_read=fail)).infer_due()
-    assert house.stands(job_id) == (JobState.RECEIVED, None)
-    house.clock.pass_seconds(10_000)
+    assert workspace.stands(job_id) == (JobState.RECEIVED, None)
+    workspace.clock.pass_seconds(10_000)
     worker().infer_due()
-    assert house.stands(job_id) == (JobState.REPORTED, None)
+    assert workspace.stands(job_id) == (JobState.REPORTED, None)
 
 
-def test_missing_bytes_park_the_job_and_no_other(house: Workspace, worker: Make) -> None:
-    jobs = [house.receive(make_cr()) for _ in range(2)]
-    house.spool.inbox(jobs[0]).unlink()
+def test_missing_bytes_park_the_job_and_no_other(workspace: Workspace, worker: Make) -> None:
+    jobs = [workspace.receive(make_cr()) for _ in range(2)]
+    workspace.spool.inbox(jobs[0]).unlink()
     worker().infer_due()
-    assert house.stands(jobs[0]) == (JobState.PARKED, Reason.BYTES_MISSING)
-    assert house.stands(jobs[1]) == (JobState.REPORTED, None)
+    assert workspace.stands(jobs[0]) == (JobState.PARKED, Reason.BYTES_MISSING)
+    assert workspace.stands(jobs[1]) == (JobState.REPORTED, None)
 
 
-def test_a_missing_outbox_is_not_mistaken_for_missing_bytes(house: Workspace, worker: Make) -> None:
-    job_id = house.receive(make_cr())
-    outbox = house.spool.root / "outbox"
-    outbox.rename(house.spool.root / "aside")
+def test_a_missing_outbox_is_not_mistaken_for_missing_bytes(
+    workspace: Workspace, worker: Make
+) -> None:
+    job_id = workspace.receive(make_cr())
+    outbox = workspace.spool.root / "outbox"
+    outbox.rename(workspace.spool.root / "aside")
     worker().infer_due()
-    assert house.stands(job_id) == (JobState.RECEIVED, None)
-    (house.spool.root / "aside").rename(outbox)
-    house.clock.pass_seconds(10_000)
+    assert workspace.stands(job_id) == (JobState.RECEIVED, None)
+    (workspace.spool.root / "aside").rename(outbox)
+    workspace.clock.pass_seconds(10_000)
     worker().infer_due()
-    assert house.stands(job_id) == (JobState.REPORTED, None)
+    assert workspace.stands(job_id) == (JobState.REPORTED, None)
 
 
 def test_an_instance_out_of_scope_is_closed_with_the_reason_and_without_outputs(
-    house: Workspace, worker: Make, notified: list[str]
+    workspace: Workspace, worker: Make, notified: list[str]
 ) -> None:
     lateral, blank = make_cr(), make_cr()
     lateral.ViewPosition = "LL"
-    jobs = [house.receive(lateral), house.receive(blank)]
+    jobs = [workspace.receive(lateral), workspace.receive(blank)]
 
     def refuse(_: Dataset) -> None:
         raise NotAnalysable(Reason.BLANK, "as the bundle says")
 
     predictor = StandInPredictor(on_read=refuse)
     worker(predictor).infer_due()
-    assert house.stands(jobs[0]) == (JobState.NOT_ANALYSED, Reason.VIEW)
-    assert house.stands(jobs[1]) == (JobState.NOT_ANALYSED, Reason.BLANK)
-    assert house.job(jobs[0]).finished_at == house.clock.now
-    assert (predictor.batches, notified, house.outbox()) == ([], [], {})
+    assert workspace.stands(jobs[0]) == (JobState.NOT_ANALYSED, Reason.VIEW)
+    assert workspace.stands(jobs[1]) == (JobState.NOT_ANALYSED, Reason.BLANK)
+    assert workspace.job(jobs[0]).finished_at == workspace.clock.now
+    assert (predictor.batches, notified, workspace.outbox()) == ([], [], {})
 
 
 def test_an_instance_refused_after_the_network_is_closed_and_the_others_are_reported(
-    house: Workspace, worker: Make, notified: list[str]
+    workspace: Workspace, worker: Make, notified: list[str]
 ) -> None:
-    jobs = [house.receive(make_cr(rows=rows)) for rows in (200, 300, 400)]
+    jobs = [workspace.receive(make_cr(rows=rows)) for rows in (200, 300, 400)]
     counted = NOT_ANALYSED.labels(reason=Reason.NOT_CHEST)._value
     reported = sum(PREDICTIONS.labels(finding=finding)._value.get() for finding in Finding)
     before = counted.get()
     worker(RefusingPredictor(refused_rows=300 // 8 + 1)).infer_due()
-    assert [house.stands(job_id) for job_id in jobs] == [
+    assert [workspace.stands(job_id) for job_id in jobs] == [
         (JobState.REPORTED, None),
         (JobState.NOT_ANALYSED, Reason.NOT_CHEST),
         (JobState.REPORTED, None),
     ]
-    refused = house.job(jobs[1])
+    refused = workspace.job(jobs[1])
     assert (refused.finding, refused.probability, refused.holder) == (None, None, None)
-    assert refused.finished_at == house.clock.now
-    assert house.names(jobs[1]) == ["received", "leased", "not_analysed"]
+    assert refused.finished_at == workspace.clock.now
+    assert workspace.names(jobs[1]) == ["received", "leased", "not_analysed"]
     assert notified == ["pacs", "south"] * 2
-    assert len(house.outbox()) == 4
+    assert len(workspace.outbox()) == 4
     assert counted.get() == before + 1
     after = sum(PREDICTIONS.labels(finding=finding)._value.get() for finding in Finding)
     assert after == reported + 2
     worker().infer_due()
-    assert house.stands(jobs[1]) == (JobState.NOT_ANALYSED, Reason.NOT_CHEST)
-    assert house.ledger.queries.job_counts().balance == 0
+    assert workspace.stands(jobs[1]) == (JobState.NOT_ANALYSED, Reason.NOT_CHEST)
+    assert workspace.ledger.queries.job_counts().balance == 0
 
 
-def test_a_number_that_is_no_probability_is_never_reported(house: Workspace, worker: Make) -> None:
-    job_id = house.receive(make_cr())
+def test_a_number_that_is_no_probability_is_never_reported(
+    workspace: Workspace, worker: Make
+) -> None:
+    job_id = workspace.receive(make_cr())
 
     def spoil(batch: list[object]) -> None:
         for each in batch:
             each.fill(float("nan"))
 
     worker(StandInPredictor(on_predict=spoil)).infer_due()
-    assert house.stands(job_id) == (JobState.RECEIVED, None)
-    assert house.outbox() == {}
+    assert workspace.stands(job_id) == (JobState.RECEIVED, None)
+    assert workspace.outbox() == {}
 
 
 def test_without_a_destination_the_result_is_kept_and_the_job_parked(
     tmp_path: Path, decoders: ThreadPoolExecutor
 ) -> None:
-    house = Workspace(tmp_path, destinations=())
-    job_id = house.receive(make_cr())
+    workspace = Workspace(tmp_path, destinations=())
+    job_id = workspace.receive(make_cr())
     InferenceWorker(
-        settings=house.settings,
-        ledger=house.ledger,
-        spool=house.spool,
+        settings=workspace.settings,
+        ledger=workspace.ledger,
+        spool=workspace.spool,
         predictor=StandInPredictor(),
         notify=lambda _: pytest.fail("there is no destination to notify"),
         holder="test/infer/1/",
         decoders=decoders,
     ).infer_due()
-    assert house.stands(job_id) == (JobState.PARKED, Reason.NO_DESTINATION)
-    assert house.job(job_id).finding is not None
-    assert len(house.outbox()) == 2
+    assert workspace.stands(job_id) == (JobState.PARKED, Reason.NO_DESTINATION)
+    assert workspace.job(job_id).finding is not None
+    assert len(workspace.outbox()) == 2
 
 
 def test_a_worker_whose_lease_ran_out_changes_nothing_in_the_ledger(
-    house: Workspace, worker: Make
+    workspace: Workspace, worker: Make
 ) -> None:
-    job_id = house.receive(make_cr())
+    job_id = workspace.receive(make_cr())
     fresh: list[Job] = []
 
     def take_long(_: object) -> None:
-        house.clock.pass_seconds(house.settings.infer.lease_seconds + 1)
-        fresh.extend(house.ledger.jobs.lease("other/", 1, lease_seconds=60, maximum_attempts=3))
+        workspace.clock.pass_seconds(workspace.settings.infer.lease_seconds + 1)
+        fresh.extend(workspace.ledger.jobs.lease("other/", 1, lease_seconds=60, maximum_attempts=3))
 
     before = STALE_LEASES._value.get()
     slow = worker(StandInPredictor(on_predict=take_long))
-    slow.infer_batch(house.ledger.jobs.lease("slow/", 1, lease_seconds=60, maximum_attempts=3))
-    job = house.job(job_id)
+    slow.infer_batch(workspace.ledger.jobs.lease("slow/", 1, lease_seconds=60, maximum_attempts=3))
+    job = workspace.job(job_id)
     assert (job.state, job.holder, job.attempt, job.finding) == (
         JobState.RECEIVED,
         "other/",
         2,
         None,
     )
-    assert house.ledger.queries.outputs(job_id) == house.ledger.queries.deliveries(job_id) == []
+    assert (
+        workspace.ledger.queries.outputs(job_id)
+        == workspace.ledger.queries.deliveries(job_id)
+        == []
+    )
     assert STALE_LEASES._value.get() == before + 1
     worker().infer_batch(fresh)
-    assert house.stands(job_id) == (JobState.REPORTED, None)
+    assert workspace.stands(job_id) == (JobState.REPORTED, None)
 
 
-def test_two_workers_with_the_same_job_make_the_same_bytes(house: Workspace, worker: Make) -> None:
-    job_id = house.receive(make_cr())
-    (stale,) = house.ledger.jobs.lease("slow/", 1, lease_seconds=60, maximum_attempts=3)
-    house.clock.pass_seconds(61)
+def test_two_workers_with_the_same_job_make_the_same_bytes(
+    workspace: Workspace, worker: Make
+) -> None:
+    job_id = workspace.receive(make_cr())
+    (stale,) = workspace.ledger.jobs.lease("slow/", 1, lease_seconds=60, maximum_attempts=3)
+    workspace.clock.pass_seconds(61)
     worker().infer_due()
-    first = house.outbox()
+    first = workspace.outbox()
     worker().infer_batch([stale])
-    assert house.outbox() == first
-    assert house.stands(job_id) == (JobState.REPORTED, None)
+    assert workspace.outbox() == first
+    assert workspace.stands(job_id) == (JobState.REPORTED, None)
 
 
 def test_a_worker_that_is_to_stop_finishes_its_batch_and_leases_no_other(
-    house: Workspace, worker: Make
+    workspace: Workspace, worker: Make
 ) -> None:
-    jobs = [house.receive(make_cr()) for _ in range(house.settings.infer.batch_size + 3)]
+    jobs = [workspace.receive(make_cr()) for _ in range(workspace.settings.infer.batch_size + 3)]
     stopping = threading.Event()
     worker(StandInPredictor(on_predict=lambda _: stopping.set()), stopping=stopping).infer_due()
-    standing = [house.job(job_id) for job_id in jobs]
+    standing = [workspace.job(job_id) for job_id in jobs]
     assert [job.state for job in standing].count(JobState.REPORTED) == 8
     waiting = [job for job in standing if job.state is JobState.RECEIVED]
     assert [(job.attempt, job.holder) for job in waiting] == [(0, None)] * 3
 
 
 def test_a_ledger_that_fails_keeps_no_half_written_job(
-    house: Workspace, worker: Make, tmp_path: Path
+    workspace: Workspace, worker: Make, tmp_path: Path
 ) -> None:
-    job_id = house.receive(make_cr())
+    job_id = workspace.receive(make_cr())
     database = tmp_path / "ledger.sqlite3"
 
     def lose_ledger(_: object) -> None:
-        house.ledger.close()
+        workspace.ledger.close()
         database.rename(tmp_path / "aside")
         database.mkdir()
 
-    leased = house.ledger.jobs.lease("w/", 1, lease_seconds=60, maximum_attempts=3)
+    leased = workspace.ledger.jobs.lease("w/", 1, lease_seconds=60, maximum_attempts=3)
     worker(StandInPredictor(on_predict=lose_ledger)).infer_batch(leased)
     database.rmdir()
     (tmp_path / "aside").rename(database)
-    assert house.stands(job_id) == (JobState.RECEIVED, None)
-    house.clock.pass_seconds(61)
+    assert workspace.stands(job_id) == (JobState.RECEIVED, None)
+    workspace.clock.pass_seconds(61)
     worker().infer_due()
-    assert house.stands(job_id) == (JobState.REPORTED, None)
+    assert workspace.stands(job_id) == (JobState.REPORTED, None)
 
 
 class FailingClock(Clock):
@@ -370,11 +380,11 @@ class FailingClock(Clock):
 
 
 @pytest.fixture
-def clock(house: Workspace) -> FailingClock:
+def clock(workspace: Workspace) -> FailingClock:
     """Have the ledger read a clock that can fail."""
-    house.ledger.close()
-    house.clock = clock = FailingClock(house.clock.now)
-    house.ledger = Ledger(house.settings.ledger_url, clock)
+    workspace.ledger.close()
+    workspace.clock = clock = FailingClock(workspace.clock.now)
+    workspace.ledger = Ledger(workspace.settings.ledger_url, clock)
     return clock
 
 
@@ -384,10 +394,10 @@ def about(logged: list[MutableMapping[str, Any]], job_id: str) -> list[str]:
 
 
 def test_an_error_while_a_job_is_postponed_is_logged_once_and_the_others_go_on(
-    house: Workspace, worker: Make, clock: FailingClock
+    workspace: Workspace, worker: Make, clock: FailingClock
 ) -> None:
     broken = make_cr()
-    jobs = [house.receive(each) for each in (make_cr(), broken, make_cr())]
+    jobs = [workspace.receive(each) for each in (make_cr(), broken, make_cr())]
 
     def fail_with_the_ledger(dataset: Dataset) -> None:
         if dataset.SOPInstanceUID == broken.SOPInstanceUID:
@@ -405,54 +415,54 @@ def test_an_error_while_a_job_is_postponed_is_logged_once_and_the_others_go_on(
         RuntimeError,
         OSError,
     ]
-    assert [house.stands(job_id)[0] for job_id in jobs] == [
+    assert [workspace.stands(job_id)[0] for job_id in jobs] == [
         JobState.REPORTED,
         JobState.RECEIVED,
         JobState.REPORTED,
     ]
-    assert house.job(jobs[1]).holder == "test/infer/1/", "its lease runs out by itself"
-    clock.pass_seconds(house.settings.infer.lease_seconds + 1)
+    assert workspace.job(jobs[1]).holder == "test/infer/1/", "its lease runs out by itself"
+    clock.pass_seconds(workspace.settings.infer.lease_seconds + 1)
     worker().infer_due()
-    assert house.stands(jobs[1]) == (JobState.REPORTED, None)
+    assert workspace.stands(jobs[1]) == (JobState.REPORTED, None)
 
 
 def test_an_error_while_a_whole_batch_is_postponed_is_logged_once_for_each_job(
-    house: Workspace, worker: Make, clock: FailingClock
+    workspace: Workspace, worker: Make, clock: FailingClock
 ) -> None:
-    jobs = [house.receive(make_cr()) for _ in range(3)]
+    jobs = [workspace.receive(make_cr()) for _ in range(3)]
 
     def fail_with_the_ledger(_: object) -> None:
         clock.fails = True
         fail()
 
-    leased = house.ledger.jobs.lease("w/", 3, lease_seconds=60, maximum_attempts=3)
+    leased = workspace.ledger.jobs.lease("w/", 3, lease_seconds=60, maximum_attempts=3)
     with capture_logs() as logged:
         worker(StandInPredictor(on_predict=fail_with_the_ledger)).infer_batch(leased)
     clock.fails = False
     assert [each["event"] for each in logged] == ["prediction_failed", *["job_failed"] * 3]
     assert [about(logged, job_id) for job_id in jobs] == [["job_failed"]] * 3
-    assert {house.job(job_id).holder for job_id in jobs} == {"w/"}
+    assert {workspace.job(job_id).holder for job_id in jobs} == {"w/"}
 
 
 def test_a_database_that_is_gone_while_a_job_is_postponed_is_logged_once(
-    house: Workspace, worker: Make, tmp_path: Path
+    workspace: Workspace, worker: Make, tmp_path: Path
 ) -> None:
-    job_id = house.receive(make_cr())
+    job_id = workspace.receive(make_cr())
     database = tmp_path / "ledger.sqlite3"
 
     def fail_with_the_database(_: object) -> None:
-        house.ledger.close()
+        workspace.ledger.close()
         database.rename(tmp_path / "aside")
         database.mkdir()
         fail()
 
-    leased = house.ledger.jobs.lease("w/", 1, lease_seconds=60, maximum_attempts=3)
+    leased = workspace.ledger.jobs.lease("w/", 1, lease_seconds=60, maximum_attempts=3)
     with capture_logs() as logged:
         worker(StandInPredictor(on_read=fail_with_the_database)).infer_batch(leased)
     database.rmdir()
     (tmp_path / "aside").rename(database)
     assert about(logged, job_id) == ["job_failed", "ledger_silent"]
-    assert house.job(job_id).holder == "w/"
+    assert workspace.job(job_id).holder == "w/"
 
 
 NOT_ANALYSED_TOO = {
@@ -465,13 +475,13 @@ NOT_ANALYSED_TOO = {
 @pytest.fixture
 def reporting(tmp_path: Path) -> Iterator[Workspace]:
     """A workspace whose first destination also wants reports of what was not analysed."""
-    house = Workspace(tmp_path / "reporting", destinations=(NOT_ANALYSED_TOO, SOUTH))
-    yield house
-    house.ledger.close()
+    workspace = Workspace(tmp_path / "reporting", destinations=(NOT_ANALYSED_TOO, SOUTH))
+    yield workspace
+    workspace.ledger.close()
 
 
-def planned(house: Workspace, job_id: str) -> set[tuple[str, str]]:
-    return {(each.kind, each.destination) for each in house.ledger.queries.deliveries(job_id)}
+def planned(workspace: Workspace, job_id: str) -> set[tuple[str, str]]:
+    return {(each.kind, each.destination) for each in workspace.ledger.queries.deliveries(job_id)}
 
 
 @pytest.mark.parametrize("where", ["header", "pixels", "network"])
@@ -485,7 +495,7 @@ def test_a_job_that_was_not_analysed_is_reported_to_destinations_that_want_it(
     if where == "pixels":
         del instance.PixelData
     job_id = reporting.receive(instance)
-    worker(RefusingPredictor(refused_rows=8), house=reporting).infer_due()
+    worker(RefusingPredictor(refused_rows=8), workspace=reporting).infer_due()
     job = reporting.job(job_id)
     assert (job.state, job.not_analysed_reason, job.outcome) == (
         JobState.REPORTED,
@@ -522,7 +532,7 @@ def test_no_report_is_made_of_a_report_or_of_our_own_result(
         returned.SOPClassUID = returned.file_meta.MediaStorageSOPClassUID = sop_class
     before = NOT_ANALYSED.labels(reason=reason)._value.get()
     job_id = reporting.receive(returned)
-    worker(house=reporting).infer_due()
+    worker(workspace=reporting).infer_due()
     assert reporting.stands(job_id) == (JobState.NOT_ANALYSED, reason)
     assert reporting.outbox() == {}
     assert NOT_ANALYSED.labels(reason=reason)._value.get() == before + 1
@@ -537,7 +547,7 @@ def test_a_refusal_that_no_report_can_be_made_of_is_closed_all_the_same(
     del instance.StudyInstanceUID
     instance.save_as(reporting.spool.inbox(job_id), enforce_file_format=True)
     with capture_logs() as logged:
-        worker(house=reporting).infer_due()
+        worker(workspace=reporting).infer_due()
     assert reporting.stands(job_id) == (JobState.NOT_ANALYSED, Reason.VIEW)
     assert about(logged, job_id) == ["refusal_unreported", "job_closed"]
 
@@ -546,7 +556,7 @@ def test_each_destination_gets_the_outputs_it_wants_for_the_outcomes_it_wants(
     tmp_path: Path, worker: Make
 ) -> None:
     """The stand-in's number is a mean: a dark picture reads absent, a bright one present."""
-    house = Workspace(
+    workspace = Workspace(
         tmp_path / "routes",
         destinations=(
             {**PACS, "outputs": ["sr"]},
@@ -556,33 +566,35 @@ def test_each_destination_gets_the_outputs_it_wants_for_the_outcomes_it_wants(
     dark, bright = make_cr(rows=64), make_cr(rows=64)
     for instance, value in ((dark, b"\0\0"), (bright, b"\xff\x0f")):
         instance.PixelData = value * (len(instance.PixelData) // 2)
-    negative, positive = house.receive(dark), house.receive(bright)
-    worker(house=house).infer_due()
-    assert [house.job(each).finding for each in (negative, positive)] == ["absent", "present"]
-    assert planned(house, negative) == {("sr", "pacs")}
-    assert planned(house, positive) == {("sr", "pacs"), ("overlay", "south")}
-    house.ledger.close()
+    negative, positive = workspace.receive(dark), workspace.receive(bright)
+    worker(workspace=workspace).infer_due()
+    assert [workspace.job(each).finding for each in (negative, positive)] == ["absent", "present"]
+    assert planned(workspace, negative) == {("sr", "pacs")}
+    assert planned(workspace, positive) == {("sr", "pacs"), ("overlay", "south")}
+    workspace.ledger.close()
 
 
 def test_a_finding_that_no_destination_wants_is_kept_in_the_ledger_and_ends_there(
     tmp_path: Path, worker: Make
 ) -> None:
-    house = Workspace(tmp_path / "quiet", destinations=({**PACS, "outcomes": ["not_analysed"]},))
-    job_id = house.receive(make_cr())
-    worker(house=house).infer_due()
-    assert house.stands(job_id) == (JobState.DELIVERED, None)
-    assert house.job(job_id).probability is not None
-    assert planned(house, job_id) == set()
-    house.ledger.close()
+    workspace = Workspace(
+        tmp_path / "quiet", destinations=({**PACS, "outcomes": ["not_analysed"]},)
+    )
+    job_id = workspace.receive(make_cr())
+    worker(workspace=workspace).infer_due()
+    assert workspace.stands(job_id) == (JobState.DELIVERED, None)
+    assert workspace.job(job_id).probability is not None
+    assert planned(workspace, job_id) == set()
+    workspace.ledger.close()
 
 
 def test_deliveries_are_planned_once_in_the_order_in_which_a_destination_names_outputs(
     tmp_path: Path, worker: Make
 ) -> None:
     wanted = {**PACS, "outputs": ["sr", "overlay", "pdf", "sr"]}
-    house = Workspace(tmp_path / "order", destinations=(wanted,))
-    job_id = house.receive(make_cr())
-    worker(house=house).infer_due()
-    kinds = [each.kind for each in house.ledger.queries.deliveries(job_id)]
+    workspace = Workspace(tmp_path / "order", destinations=(wanted,))
+    job_id = workspace.receive(make_cr())
+    worker(workspace=workspace).infer_due()
+    kinds = [each.kind for each in workspace.ledger.queries.deliveries(job_id)]
     assert kinds == ["sr", "overlay", "pdf"]
-    house.ledger.close()
+    workspace.ledger.close()
