@@ -37,7 +37,7 @@ from synthetic.report_sources import NOW, value_fields
 
 from service.domain.routing import OutputKind
 from workers.prediction import Conclusion, NotAnalysed, Prediction
-from workers.reporting.codes import NOT_ANALYSED_BECAUSE, PNEUMONIA, READING
+from workers.reporting.codes import FINDING_CODES, NOT_ANALYSED_BECAUSE, PNEUMONIA
 from workers.reporting.header import INHERITED, TYPE_2
 from workers.reporting.output import Output, as_comprehensive
 from workers.reporting.outputs import make_outputs
@@ -243,7 +243,7 @@ def test_highdicom_reads_every_tree_back_to_the_same_content(
         )
         (reading,) = group.get_qualitative_evaluations(PNEUMONIA)
         (certainty,) = group.get_measurements()
-        assert reading.value == READING[concluded.finding]
+        assert reading.value == FINDING_CODES[concluded.finding]
         assert certainty.value == round(100 * concluded.probability, 1)
         assert (group.finding_type is None) == (concluded.finding != "present")
 
@@ -264,7 +264,7 @@ def test_dcmtk_reads_every_tree_back_to_the_same_content(
 
 def expected_of(conclusion: Conclusion) -> list[str]:
     if isinstance(conclusion, Prediction):
-        reading = READING[conclusion.finding]
+        reading = FINDING_CODES[conclusion.finding]
         return [
             f'CODE:(233604007,SCT,"Pneumonia")=({reading.value},SCT,"{reading.meaning}")',
             f'"Certainty of Finding")="{100 * conclusion.probability:.1f}" (%,UCUM,"Percent")',
