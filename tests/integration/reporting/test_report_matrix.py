@@ -6,6 +6,7 @@ validator and the readers look at a report's content tree, which is the same for
 get each tree once, and the objects' bytes show that it is the same.
 """
 
+import dataclasses
 import functools
 import itertools
 import re
@@ -158,13 +159,24 @@ def inherited(case: Case) -> dict[int, bytes]:
 
 
 @functools.cache
-def trees(selection: Selection, kind: str, conclusion: str) -> tuple[bytes, ...]:
-    """Return one encoded report for each different content tree."""
+def encoded_report(case: Case) -> bytes:
+    return build_report(case.source, CONCLUSIONS[case.conclusion], now=NOW).encode()
+
+
+def trees(selection: Selection, kind: str, conclusion: str) -> list[bytes]:
+    """Return one encoded report for each different content tree.
+
+    Its header is one that every reader understands: the tree depends neither on the character set
+    nor on the Type 2 attributes, which is checked here for each case.
+    """
     found: dict[bytes, bytes] = {}
     for case in cases(selection, kind, conclusion):
-        encoded = build_report(case.source, CONCLUSIONS[conclusion], now=NOW).encode()
-        found.setdefault(value_fields(encoded)[CONTENT_SEQUENCE], encoded)
-    return tuple(found.values())
+        plain = dataclasses.replace(case, character_set="ISO_IR 6", type_2="complete")
+        encoded = encoded_report(plain)
+        tree = value_fields(encoded)[CONTENT_SEQUENCE]
+        assert value_fields(encoded_report(case))[CONTENT_SEQUENCE] == tree, str(case)
+        found.setdefault(tree, encoded)
+    return list(found.values())
 
 
 @pytest.mark.pixelmed
