@@ -251,9 +251,9 @@ def conformance() -> None:
     with _one_line_errors():
         settings = _settings()
         from service.conformance import statement
-        from workers.conformance import made
+        from workers.conformance import worker_facts
 
-        typer.echo(statement(settings, made(settings)), nl=False)
+        typer.echo(statement(settings, worker_facts(settings)), nl=False)
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
-"""What the workers add to the conformance statement: their objects, and what follows an answer.
+"""Facts from the workers for the conformance statement: outputs, and reactions to responses.
 
-The annex is not written by hand: it is read off objects that are built here from two made-up
-sources and every conclusion there is, so it can only say what is really sent.
+The annex is generated from outputs that are built here, from two synthetic sources and every
+conclusion, so that it states exactly what is sent.
 """
 
 from collections.abc import Iterable, Iterator
@@ -15,7 +15,7 @@ from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.uid import UID, DigitalXRayImageStorageForPresentation
 
-from service.conformance import Made
+from service.conformance import WorkerFacts
 from service.conformance.tables import Lines, heading, hexadecimal, paragraph, table
 from service.dicom.statuses import (
     OUT_OF_RESOURCES,
@@ -53,42 +53,46 @@ TITLES: Final = {
 }
 
 
-def made(settings: Settings) -> Made:
-    """Give what the conformance statement is to say of the workers."""
-    return Made(
-        answers=tuple(_answers(settings)),
-        web_answers=tuple(_web_answers()),
+def worker_facts(settings: Settings) -> WorkerFacts:
+    """Collect what the conformance statement says about the workers."""
+    return WorkerFacts(
+        responses=tuple(_responses(settings)),
+        web_responses=tuple(_web_responses()),
         objects=tuple(_objects()),
     )
 
 
-def _answers(settings: Settings) -> Iterator[tuple[str, str]]:
+def _responses(settings: Settings) -> Iterator[tuple[str, str]]:
     limits = settings.deliver
-    yield hexadecimal(SUCCESS), "delivered; where commitment is asked for, stored until it is given"
-    single = [hexadecimal(each) for each in sorted(WARNINGS) if each not in SERVICE_CLASS_WARNINGS]
-    yield f"{', '.join(single)}, 0xBxxx", "the same, with a warning kept and counted"
     yield (
-        f"{hexadecimal(OUT_OF_RESOURCES)[:-2]}xx, no answer, no association",
-        f"tried again, for up to {limits.give_up_days:g} days",
+        hexadecimal(SUCCESS),
+        "delivered; if commitment is requested, stored until confirmed",
     )
-    yield "any other", f"tried again up to {limits.maximum_refusals} times, then parked"
+    single = [hexadecimal(each) for each in sorted(WARNINGS) if each not in SERVICE_CLASS_WARNINGS]
+    yield f"{', '.join(single)}, 0xBxxx", "the same, and the warning is recorded and counted"
+    yield (
+        f"{hexadecimal(OUT_OF_RESOURCES.start)[:-2]}xx, no response, no association",
+        f"retried for up to {limits.give_up_days:g} days",
+    )
+    yield "any other", f"retried up to {limits.maximum_refusals} times, then parked"
 
 
-def _web_answers() -> Iterator[tuple[str, str]]:
-    yield ", ".join(map(str, sorted(STORED))), "as 0x0000, unless the body says otherwise"
-    yield "202", "as the body says of the instance: its Warning Reason or Failure Reason"
+def _web_responses() -> Iterator[tuple[str, str]]:
+    yield ", ".join(map(str, sorted(STORED))), "as 0x0000, unless the body has a warning or failure"
+    yield "202", "by the Warning Reason or Failure Reason of the instance in the body"
     for status, meaning in REFUSED.items():
-        yield str(status), f"as {hexadecimal(meaning)}, unless the body gives a Failure Reason"
-    yield "any other, no answer, TLS that fails", "tried again, as when there is no association"
+        yield str(status), f"as {hexadecimal(meaning)}, unless the body has a Failure Reason"
+    yield "any other, no response, TLS failure", "retried, as when there is no association"
 
 
 def _objects() -> Lines:
-    yield from heading(2, "8 Annexes: the objects that are made, their codes and templates")
+    yield from heading(2, "8 Annexes: IOD contents, codes and templates")
     yield from heading(3, "8.1 IOD contents")
     yield from paragraph(
-        "Read off objects about made-up sources, for every conclusion. Sequences are given by the",
-        "number of their items; (where it applies) marks what not every object of the kind has.",
-        "Patient and study attributes are those of the source; absent ones of Type 2 are empty.",
+        "Generated from the outputs about synthetic sources, for every conclusion. Sequences are",
+        "listed with the number of their items; (where it applies) marks attributes that not every",
+        "object of the kind has. Patient and study attributes are those of the source; absent ones",
+        "of Type 2 are empty.",
     )
     samples = list(_samples())
     for kind in OutputKind:
@@ -101,13 +105,13 @@ def _objects() -> Lines:
     yield from _codes(samples)
     yield from heading(3, "8.4 Greyscale image consistency")
     yield from paragraph(
-        "Lobar displays nothing. Overlays are RGB; presentation states repeat the source's own",
-        "greyscale transformations, with Presentation LUT Shape INVERSE for MONOCHROME1.",
+        "Lobar has no display. Overlays are RGB; presentation states repeat the greyscale",
+        "transformations of the source, with Presentation LUT Shape INVERSE for MONOCHROME1.",
     )
 
 
 def _samples() -> Iterator[Output]:
-    """Build everything that can be built, twice from different sources at different times."""
+    """Build every output of every conclusion, about two sources at different times."""
     for number in (1, 2):
         for place, conclusion in enumerate(_conclusions()):
             outputs = make_outputs(
@@ -153,7 +157,7 @@ def _predecessor() -> Predecessor:
 
 
 def _source(number: int) -> Dataset:
-    """Make up the header of a radiograph that has what a header may have."""
+    """Build the header of a synthetic radiograph that has every attribute outputs depend on."""
     source = Dataset()
     source.SOPClassUID = DigitalXRayImageStorageForPresentation
     source.SOPInstanceUID = f"1.2.3.{number}"
@@ -209,7 +213,7 @@ def _written(element: DataElement) -> str:
 
 
 def _inherited() -> Lines:
-    yield from heading(4, "Of every object: what is carried from the source")
+    yield from heading(4, "Of every object: attributes copied from the source")
     names = ", ".join(sorted(dictionary_description(each) for each in (*TYPE_2, *INHERITED)))
     yield from paragraph(f"As in the source, byte for byte: {names}.")
 
@@ -218,7 +222,7 @@ def _templates(samples: Iterable[Output]) -> Lines:
     used = {
         (str(item.MappingResource), str(item.TemplateIdentifier))
         for output in samples
-        for item in _everywhere(output.dataset)
+        for item in _items_below(output.dataset)
         if "TemplateIdentifier" in item
     }
     meanings = {
@@ -234,7 +238,7 @@ def _templates(samples: Iterable[Output]) -> Lines:
 def _codes(samples: Iterable[Output]) -> Lines:
     used: dict[tuple[str, str], tuple[str, set[str]]] = {}
     for output in samples:
-        for item in _everywhere(output.dataset):
+        for item in _items_below(output.dataset):
             value = item.get("CodeValue") or item.get("LongCodeValue")
             if value is None:
                 continue
@@ -248,9 +252,10 @@ def _codes(samples: Iterable[Output]) -> Lines:
     yield from table(("Code", "In"), rows)
 
 
-def _everywhere(dataset: Dataset) -> Iterator[Any]:
+def _items_below(dataset: Dataset) -> Iterator[Any]:
+    """Yield a data set and the items of its sequences at every depth."""
     yield dataset
     for element in dataset:
         if element.VR == "SQ":
             for item in element.value:
-                yield from _everywhere(item)
+                yield from _items_below(item)

@@ -1,10 +1,10 @@
-"""What the listener takes, from whom, and what it answers (PS3.2 4.2)."""
+"""The listener as SCP: what it accepts and how it responds (PS3.2 annex A, 4.2)."""
 
 from collections.abc import Iterator
 
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from service.conformance.tables import Lines, heading, hexadecimal, named, paragraph, table
+from service.conformance.tables import Lines, heading, hexadecimal, name_and_uid, paragraph, table
 from service.dicom.implementation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from service.dicom.sop_classes import VERIFICATION, transfer_syntaxes
 from service.dicom.statuses import REJECTION_STATUSES
@@ -30,7 +30,7 @@ IMPLEMENTATION = (
 
 
 def listener(settings: Settings) -> Lines:
-    """Give section 4.2.1."""
+    """Write section 4.2.1."""
     yield from heading(4, "4.2.1 LISTENER")
     yield from heading(5, "4.2.1.1 Association policies")
     yield from table(("Association", "Value"), [*IMPLEMENTATION, *_policies(settings.dicom)])
@@ -39,11 +39,11 @@ def listener(settings: Settings) -> Lines:
     yield from heading(5, "4.2.1.3 Accepted presentation contexts")
     yield from table(("Abstract syntax", "UID", "Transfer syntaxes", "Role"), _contexts(settings))
     yield from table(
-        ("List", "Transfer syntaxes, the preferred first"),
+        ("List", "Transfer syntaxes in order of preference"),
         [(letter, "; ".join(map(_both, syntaxes))) for syntaxes, letter in _lists(settings)],
     )
     yield from paragraph(
-        "Of a presentation context's transfer syntaxes the listener accepts the one that it",
+        "Of the transfer syntaxes of a presentation context the listener accepts the one that it",
         "prefers. Extended negotiation is not supported.",
     )
     yield from _storage(settings)
@@ -62,12 +62,14 @@ def _policies(dicom: DicomSettings) -> Iterator[tuple[str, str]]:
 def _contexts(settings: Settings) -> list[tuple[str, ...]]:
     lists = dict(_lists(settings))
     rows: list[tuple[str, ...]] = [
-        (*named(uid), f"list {lists[transfer_syntaxes(uid)]}", "SCP")
+        (*name_and_uid(uid), f"list {lists[transfer_syntaxes(uid)]}", "SCP")
         for uid in settings.dicom.sop_classes
     ]
-    rows.append((*named(STORAGE_COMMITMENT), _names(SYNTAXES), "SCP, and SCU by role selection"))
+    rows.append(
+        (*name_and_uid(STORAGE_COMMITMENT), _names(SYNTAXES), "SCP, and SCU by role selection")
+    )
     both = (ImplicitVRLittleEndian, ExplicitVRLittleEndian)
-    rows.append((*named(VERIFICATION), _names(both), "SCP"))
+    rows.append((*name_and_uid(VERIFICATION), _names(both), "SCP"))
     return rows
 
 
@@ -81,24 +83,24 @@ def _storage(settings: Settings) -> Lines:
     yield from heading(5, "4.2.1.4 SOP specific conformance: Storage")
     yield from paragraph(
         "Level 2 (full) storage: the data set is kept byte for byte as received, private",
-        "attributes included. Success is answered when it and its row in the ledger are on the",
-        "disk. The same SOP Instance UID with the same bytes is answered Success and is one",
-        "instance; with other bytes it is a corrected instance, which is analysed by itself, and",
-        "whose report names the earlier report as its predecessor. After any other answer than",
-        "Success nothing is kept.",
+        "attributes included. Success is returned when the data set and its row in the ledger are",
+        "on the disk. The same SOP Instance UID with the same bytes is answered with Success and",
+        "is one instance; with other bytes it is a corrected instance, which is analysed",
+        "separately, and whose report names the earlier report as its predecessor. After any other",
+        "response than Success nothing is kept.",
     )
-    answers = [
+    rejections = [
         (hexadecimal(status), reason, EXPLANATIONS[reason])
         for reason, status in REJECTION_STATUSES.items()
     ]
     yield from table(
         ("Status", "Reason", "Meaning"),
-        [("0x0000", "", "Success"), *sorted(answers)],
+        [("0x0000", "", "Success"), *sorted(rejections)],
     )
     yield from paragraph(
-        f"Bytes are removed {settings.spool.keep_days:g} days after all reports about an instance",
-        "were delivered. Which instances are analysed is decided after they were accepted; those",
-        "that are not end with one of these reasons, which a report can tell:",
+        f"An instance is removed {settings.spool.keep_days:g} days after all its outputs were",
+        "delivered. Whether an instance is analysed is decided after it was accepted; one that is",
+        "not analysed has one of these reasons, which its report states:",
     )
     yield from table(
         ("Reason", "Meaning"),
@@ -109,19 +111,19 @@ def _storage(settings: Settings) -> Lines:
 def _commitment(settings: Settings) -> Lines:
     yield from heading(5, "4.2.1.5 SOP specific conformance: Storage Commitment Push Model")
     yield from paragraph(
-        "As SCP: an instance is committed when it was received with this SOP Class and its bytes",
-        f"are still in the spool, that is up to {settings.spool.keep_days:g} days after its end.",
+        "As SCP: an instance is committed if it was received with this SOP Class and its bytes are",
+        f"still in the spool, that is up to {settings.spool.keep_days:g} days after its end.",
         f"A request may name up to {MOST_INSTANCES} instances in {LONGEST_DATA_SET} bytes, and a",
-        f"sender may have {MOST_OPEN} requests without a result yet. Lobar is no archive: what it",
-        "commits itself to cannot be retrieved from it. The N-EVENT-REPORT goes out on an",
+        f"sender may have {MOST_OPEN} requests that await a result. Lobar is no archive: committed",
+        "instances cannot be retrieved from it. The N-EVENT-REPORT is sent on an",
         "association of its own to the calling AE title's address",
-        "where that is configured (a destination, or `dicom.commitment_peers`), and is tried for",
-        f"{settings.deliver.give_up_days:g} days; to any other on the association of the request.",
+        "if that is configured (a destination, or `dicom.commitment_peers`), and is retried for",
+        f"{settings.deliver.give_up_days:g} days; otherwise on the association of the request.",
         "Storage media file-set attributes and Retrieve AE Title are not used. Any other DIMSE-N",
         "request aborts the association.",
     )
     yield from table(
-        ("N-ACTION answered", "Meaning"),
+        ("N-ACTION response", "Meaning"),
         [(hexadecimal(status), meaning) for status, meaning in ACTION_STATUSES.items()],
     )
     yield from table(
@@ -129,18 +131,18 @@ def _commitment(settings: Settings) -> Lines:
         [(hexadecimal(status), meaning) for status, meaning in FAILURE_REASONS.items()],
     )
     yield from paragraph(
-        "As SCU, for the results that a destination brings (it proposes the SCP role by role",
+        "As SCU, for the results that a destination sends (it proposes the SCP role by role",
         "selection):",
     )
     yield from table(
-        ("N-EVENT-REPORT answered", "Meaning"),
+        ("N-EVENT-REPORT response", "Meaning"),
         [(hexadecimal(status), meaning) for status, meaning in EVENT_STATUSES.items()],
     )
 
 
 def _names(syntaxes: tuple[str, ...]) -> str:
-    return ", ".join(named(uid)[0] for uid in syntaxes)
+    return ", ".join(name_and_uid(uid)[0] for uid in syntaxes)
 
 
 def _both(uid: str) -> str:
-    return " ".join(named(uid))
+    return " ".join(name_and_uid(uid))

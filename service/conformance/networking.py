@@ -1,4 +1,4 @@
-"""The implementation model, the network interfaces and what can be configured (PS3.2 4.1, 4.3)."""
+"""The implementation model, network interfaces and configuration (PS3.2 annex A, 4.1, 4.3, 4.4)."""
 
 from typing import Final
 
@@ -6,17 +6,17 @@ from service.conformance.tables import Lines, heading, paragraph, table
 from service.settings import Settings
 
 _LISTENER: Final = (
-    "Takes instances, says that it is there, takes requests for commitment and the results of "
-    "those that Lobar made."
+    "Receives instances, answers C-ECHO, receives storage commitment requests, and the results of "
+    "the requests that Lobar made."
 )
 _DELIVERER: Final = (
-    "Sends reports and what goes with them, asks for commitment to them, and tells senders what "
-    "Lobar commits itself to."
+    "Sends reports and the other outputs, requests storage commitment of them, and sends the "
+    "results of storage commitment requests to senders."
 )
 
 
 def implementation_model(settings: Settings) -> Lines:
-    """Give section 4.1."""
+    """Write section 4.1."""
     yield from heading(2, "4 Networking")
     yield from heading(3, "4.1 Implementation model")
     yield from heading(4, "4.1.1 Application data flow")
@@ -32,7 +32,7 @@ def implementation_model(settings: Settings) -> Lines:
     yield ""
     yield from heading(4, "4.1.2 Functional definition of AEs")
     yield from table(
-        ("Application entity", "Does"),
+        ("Application entity", "Function"),
         (
             ("LISTENER", f"{_LISTENER} Runs as `lobar listener`."),
             ("DELIVERER", f"{_DELIVERER} Runs as `lobar worker deliver`."),
@@ -43,25 +43,25 @@ def implementation_model(settings: Settings) -> Lines:
         "`calling_ae_title` of its own.",
     )
     yield from heading(4, "4.1.3 Sequencing of real-world activities")
-    yield "1. An instance is stored. Success is answered when it is on the disk and in the ledger."
-    yield "2. It is analysed: at once, or when what came before it is done."
-    yield "3. Report and overlay are sent to each destination that wants them for this outcome."
-    yield "4. Where a destination is to commit itself, it is asked to, and sent again what it"
-    yield "   does not commit itself to."
+    yield "1. An instance is stored. Success is returned when it is on the disk and in the ledger."
+    yield "2. It is analysed after the instances that were received before it."
+    yield "3. Its outputs are sent to each destination that is configured for this outcome."
+    yield "4. Where a destination is configured for storage commitment, commitment is requested; an"
+    yield "   output that the destination does not commit to is sent again."
     yield ""
 
 
 def interfaces(settings: Settings) -> Lines:
-    """Give section 4.3."""
+    """Write section 4.3."""
     yield from heading(3, "4.3 Network interfaces")
     yield from paragraph(
-        "TCP/IP, IPv4 or IPv6, by what the host provides. DNS names are resolved by the host.",
+        "TCP/IP, IPv4 or IPv6, as provided by the host. DNS names are resolved by the host.",
         f"The listener is at {settings.dicom.host}, port {settings.dicom.port}.",
     )
 
 
 def configuration(settings: Settings) -> Lines:
-    """Give section 4.4."""
+    """Write section 4.4."""
     yield from heading(3, "4.4 Configuration")
     yield from table(
         ("Parameter", "Value"),
@@ -71,9 +71,9 @@ def configuration(settings: Settings) -> Lines:
             ("Maximum PDU received", f"{settings.dicom.maximum_pdu_bytes} bytes"),
             ("Largest instance", f"{settings.dicom.maximum_instance_bytes} bytes"),
             ("ARTIM and negotiation time-out", f"{settings.dicom.acse_seconds:g} s"),
-            ("Silence on an association", f"{settings.dicom.network_seconds:g} s"),
-            ("A destination is tried for", f"{settings.deliver.give_up_days:g} days"),
-            ("Bytes of ended jobs are kept for", f"{settings.spool.keep_days:g} days"),
+            ("Inactivity on an association", f"{settings.dicom.network_seconds:g} s"),
+            ("Retries to a destination, at most", f"{settings.deliver.give_up_days:g} days"),
+            ("Instances of finished jobs are kept for", f"{settings.spool.keep_days:g} days"),
         ),
     )
     yield from paragraph("All parameters: docs/configuration.md.")

@@ -1,4 +1,4 @@
-"""How a conformance statement is written: lines of Markdown, and what the workers put in."""
+"""The parts of a conformance statement: lines of Markdown, and the facts from the workers."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,28 +10,28 @@ Rows = Iterable[Sequence[str]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Made:
-    """What only the workers know of themselves."""
+class WorkerFacts:
+    """What the statement says about the workers, which the service does not import."""
 
-    answers: tuple[tuple[str, str], ...]  # DIMSE status and what follows it
-    web_answers: tuple[tuple[str, str], ...]  # the same for what a DICOMweb service answers
-    objects: tuple[str, ...]  # lines: the annex about the objects that are made
+    responses: tuple[tuple[str, str], ...]  # DIMSE status and the reaction to it
+    web_responses: tuple[tuple[str, str], ...]  # HTTP status and the reaction to it
+    objects: tuple[str, ...]  # lines of the annex about the outputs
 
 
 def heading(level: int, text: str) -> Lines:
-    """Give a heading."""
+    """Write a heading."""
     yield f"{'#' * level} {text}"
     yield ""
 
 
 def paragraph(*sentences: str) -> Lines:
-    """Give a paragraph."""
+    """Write a paragraph."""
     yield " ".join(sentences)
     yield ""
 
 
 def table(head: Sequence[str], rows: Rows) -> Lines:
-    """Give a table; a bar within a cell would end it."""
+    """Write a table; a bar within a cell is replaced, because it would end the cell."""
     yield f"| {' | '.join(head)} |"
     yield f"|{' --- |' * len(head)}"
     for row in rows:
@@ -39,11 +39,11 @@ def table(head: Sequence[str], rows: Rows) -> Lines:
     yield ""
 
 
-def named(uid: str) -> tuple[str, str]:
-    """Give a UID's name in PS3.6, and the UID."""
+def name_and_uid(uid: str) -> tuple[str, str]:
+    """Return a UID's name in PS3.6, and the UID."""
     return UID(uid).name, f"`{uid}`"
 
 
 def hexadecimal(status: int) -> str:
-    """Give a DIMSE status as people write it."""
+    """Format a DIMSE status as the standard does."""
     return f"0x{status:04X}"

@@ -69,12 +69,12 @@ NAMES: Final = {
 
 
 def predicted(finding: Finding = Finding.PRESENT, *, model: Model = MODEL) -> Prediction:
-    """Build a prediction with this finding."""
+    """Return a prediction with this finding."""
     return Prediction(finding=finding, probability=PROBABILITIES[finding], model=model)
 
 
 def element(keyword: str, value: bytes, transfer_syntax: str = ExplicitVRLittleEndian) -> bytes:
-    """Encode a data element with any value."""
+    """Encode a data element; its value may be invalid."""
     tag, vr = tag_for_keyword(keyword), dictionary_VR(keyword)
     assert tag is not None
     order = ">" if transfer_syntax == ExplicitVRBigEndian else "<"
@@ -129,7 +129,7 @@ def values(
 
 
 def received(header: dict[str, bytes], transfer_syntax: str = ExplicitVRLittleEndian) -> Dataset:
-    """Return a header as the infer worker has it: read from bytes, its elements undecoded."""
+    """Read a header from bytes, its elements undecoded, as the infer worker does."""
     swapped = dict(header)
     if transfer_syntax == ExplicitVRBigEndian:
         for keyword in ("Rows", "Columns"):
@@ -150,7 +150,7 @@ def received(header: dict[str, bytes], transfer_syntax: str = ExplicitVRLittleEn
 
 
 def radiograph(kind: str = "CR", *, names: str = "Latin", **changes: bytes | None) -> Dataset:
-    """Return a plain header with these value fields replaced; None leaves an element out."""
+    """Read a plain header with these value fields changed; None leaves an element out."""
     header = values(kind, names)
     for keyword, value in changes.items():
         if value is None:
@@ -161,7 +161,7 @@ def radiograph(kind: str = "CR", *, names: str = "Latin", **changes: bytes | Non
 
 
 def value_fields(file: bytes) -> dict[int, bytes]:
-    """Return the value fields of a DICOM file of Lobar (explicit VR little endian), by tag."""
+    """Return the value fields of a DICOM file in explicit VR little endian, by tag."""
     assert file[128:132] == b"DICM"
     fields, position = {}, 132
     while position < len(file):

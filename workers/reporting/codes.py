@@ -17,7 +17,7 @@ from workers.prediction import Finding
 from workers.reporting.uids import derive_uid
 
 PNEUMONIA: Final = Code("233604007", "SCT", "Pneumonia")
-READING: Final = {
+FINDING_CODES: Final = {
     Finding.PRESENT: Code("52101004", "SCT", "Present"),
     Finding.ABSENT: Code("272519000", "SCT", "Absent"),
     Finding.INDETERMINATE: Code("373068000", "SCT", "Undetermined"),

@@ -1,4 +1,4 @@
-"""What other people's programs say of presentation states and pages: dciodvfy and DCMTK."""
+"""Presentation states and PDFs, checked by dciodvfy and DCMTK."""
 
 import dataclasses
 import itertools
@@ -88,9 +88,9 @@ def both(source: Dataset, conclusion: Conclusion) -> Iterator[Output]:
     yield build_pdf(source, pixels, conclusion, now=NOW)
 
 
-def errors(said: str) -> list[str]:
-    assert said.splitlines(), "dciodvfy names at least the IOD"
-    return [line for line in said.splitlines() if line.startswith("Error")]
+def errors(printed: str) -> list[str]:
+    assert printed.splitlines(), "dciodvfy names at least the IOD"
+    return [line for line in printed.splitlines() if line.startswith("Error")]
 
 
 @pytest.mark.dciodvfy
@@ -105,8 +105,8 @@ def test_dciodvfy_finds_no_error_about_any_kind_of_source(
         for keyword in () if type_2 else TYPE_2:
             header.pop(keyword, None)
         for output in both(received(header), CONCLUSIONS[conclusion]):
-            said = errors(dciodvfy(saved(output, tmp_path)))
-            assert said == [], f"{output.kind}, {photometric}, Type 2 {type_2}"
+            found = errors(dciodvfy(saved(output, tmp_path)))
+            assert found == [], f"{output.kind}, {photometric}, Type 2 {type_2}"
 
 
 @pytest.mark.dciodvfy
@@ -182,9 +182,9 @@ def test_dcmtks_checker_passes_a_presentation_state(
             errors="replace",
             check=True,
         )
-        said = done.stdout + done.stderr
-        assert "Test passed" in said
-        assert not re.findall(r"^[EF]: .*", said, re.MULTILINE)
+        printed = done.stdout + done.stderr
+        assert "Test passed" in printed
+        assert not re.findall(r"^[EF]: .*", printed, re.MULTILINE)
 
 
 @pytest.mark.dcmtk
@@ -239,7 +239,7 @@ def stored_image(path: Path, photometric: str, **shown: float | str) -> npt.NDAr
 
 
 def rendered(program: Program, image: Path, state: Path) -> npt.NDArray[np.float64]:
-    """Give the image as DCMTK shows it under a presentation state, 0 black to 1 white."""
+    """Render the image with a presentation state by DCMTK, 0 black to 1 white."""
     grey = state.with_suffix(".pgm")
     subprocess.run([program("dcmp2pgm"), "--pstate", state, image, grey], check=True)
     return np.asarray(Image.open(grey), dtype=np.float64) / 255

@@ -6,6 +6,7 @@ validator and the readers look at a report's content tree, which is the same for
 get each tree once, and the objects' bytes show that it is the same.
 """
 
+import dataclasses
 import functools
 import itertools
 import re
@@ -37,7 +38,7 @@ from synthetic.report_sources import NOW, value_fields
 
 from service.domain.routing import OutputKind
 from workers.prediction import Conclusion, NotAnalysed, Prediction
-from workers.reporting.codes import NOT_ANALYSED_BECAUSE, PNEUMONIA, READING
+from workers.reporting.codes import FINDING_CODES, NOT_ANALYSED_BECAUSE, PNEUMONIA
 from workers.reporting.header import INHERITED, TYPE_2
 from workers.reporting.output import Output, as_comprehensive
 from workers.reporting.outputs import make_outputs
@@ -158,13 +159,24 @@ def inherited(case: Case) -> dict[int, bytes]:
 
 
 @functools.cache
-def trees(selection: Selection, kind: str, conclusion: str) -> tuple[bytes, ...]:
-    """Return one encoded report for each different content tree."""
+def encoded_report(case: Case) -> bytes:
+    return build_report(case.source, CONCLUSIONS[case.conclusion], now=NOW).encode()
+
+
+def trees(selection: Selection, kind: str, conclusion: str) -> list[bytes]:
+    """Return one encoded report for each different content tree.
+
+    Its header is one that every reader understands: the tree depends neither on the character set
+    nor on the Type 2 attributes, which is checked here for each case.
+    """
     found: dict[bytes, bytes] = {}
     for case in cases(selection, kind, conclusion):
-        encoded = build_report(case.source, CONCLUSIONS[conclusion], now=NOW).encode()
-        found.setdefault(value_fields(encoded)[CONTENT_SEQUENCE], encoded)
-    return tuple(found.values())
+        plain = dataclasses.replace(case, character_set="ISO_IR 6", type_2="complete")
+        encoded = encoded_report(plain)
+        tree = value_fields(encoded)[CONTENT_SEQUENCE]
+        assert value_fields(encoded_report(case))[CONTENT_SEQUENCE] == tree, str(case)
+        found.setdefault(tree, encoded)
+    return list(found.values())
 
 
 @pytest.mark.pixelmed
@@ -243,7 +255,7 @@ def test_highdicom_reads_every_tree_back_to_the_same_content(
         )
         (reading,) = group.get_qualitative_evaluations(PNEUMONIA)
         (certainty,) = group.get_measurements()
-        assert reading.value == READING[concluded.finding]
+        assert reading.value == FINDING_CODES[concluded.finding]
         assert certainty.value == round(100 * concluded.probability, 1)
         assert (group.finding_type is None) == (concluded.finding != "present")
 
@@ -264,7 +276,7 @@ def test_dcmtk_reads_every_tree_back_to_the_same_content(
 
 def expected_of(conclusion: Conclusion) -> list[str]:
     if isinstance(conclusion, Prediction):
-        reading = READING[conclusion.finding]
+        reading = FINDING_CODES[conclusion.finding]
         return [
             f'CODE:(233604007,SCT,"Pneumonia")=({reading.value},SCT,"{reading.meaning}")',
             f'"Certainty of Finding")="{100 * conclusion.probability:.1f}" (%,UCUM,"Percent")',

@@ -1,4 +1,4 @@
-"""What dciodvfy and dsrdump say of single objects; `test_report_matrix.py` has the whole matrix."""
+"""Single reports, checked by dciodvfy and dsrdump; `test_report_matrix.py` has the matrix."""
 
 import re
 import subprocess
@@ -43,8 +43,8 @@ def all_objects(source: Dataset, finding: Finding) -> list[Output]:
     return [*made, as_comprehensive(made[0])]
 
 
-def errors(said: str) -> list[str]:
-    return [line for line in said.splitlines() if line.startswith("Error")]
+def errors(printed: str) -> list[str]:
+    return [line for line in printed.splitlines() if line.startswith("Error")]
 
 
 @pytest.mark.dciodvfy
@@ -98,7 +98,7 @@ def test_dciodvfy_finds_no_error_in_objects_about_a_real_radiograph(
 
 
 def dumped(dsrdump: Path, path: Path) -> str:
-    """Give a report as DCMTK prints it, in UTF-8, with codes and whole values."""
+    """Return a report as DCMTK prints it, in UTF-8, with codes and whole values."""
     return subprocess.run(
         [dsrdump, "--print-all-codes", "--print-long-values", "--convert-to-utf8", path],
         capture_output=True,

@@ -94,7 +94,7 @@ def draw_page(picture: Image.Image | None, conclusion: Conclusion, *, source_uid
         _draw_picture(page, picture, conclusion, top - GAP),
         _draw_facts(page, conclusion, top - GAP),
     )
-    _draw_reading(page, conclusion, top - GAP)
+    _draw_explanation(page, conclusion, top - GAP)
     _draw_foot(page, conclusion, source_uid)
     page.showPage()
     page.save()
@@ -185,13 +185,13 @@ def _facts(conclusion: Conclusion) -> Iterator[tuple[str, str]]:
     yield "Calibrated", "yes" if model.calibrated else "no"
 
 
-def _draw_reading(page: Canvas, conclusion: Conclusion, top: float) -> None:
+def _draw_explanation(page: Canvas, conclusion: Conclusion, top: float) -> None:
     top = write_text(page, "How to read this", SUBHEADING, (MARGIN, top), CONTENT_WIDTH) - 2
-    for paragraph in _reading(conclusion):
+    for paragraph in _explanation(conclusion):
         top = write_text(page, paragraph, BODY, (MARGIN, top), CONTENT_WIDTH) - 3
 
 
-def _reading(conclusion: Conclusion) -> Iterator[str]:
+def _explanation(conclusion: Conclusion) -> Iterator[str]:
     """Yield the paragraphs that explain what the result means and what it does not mean."""
     if isinstance(conclusion, NotAnalysed):
         yield (

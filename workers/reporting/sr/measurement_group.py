@@ -32,10 +32,10 @@ from workers.reporting.codes import (
     BOUNDED_BY,
     CERTAINTY_OF_FINDING,
     CLASS_ACTIVATION,
+    FINDING_CODES,
     MEASUREMENT_METHOD,
     PERCENT,
     PNEUMONIA,
-    READING,
 )
 from workers.reporting.geometry import pixel_box
 from workers.reporting.source import Source
@@ -79,7 +79,7 @@ def _whole_image_group(
         finding_type=_finding(prediction),
         algorithm_id=algorithm,
         measurements=[_certainty(prediction, _around_image(source))],
-        qualitative_evaluations=[_reading(prediction)],
+        qualitative_evaluations=[_evaluation(prediction)],
         source_images=[_source_of_group(source)],
     )
 
@@ -97,7 +97,7 @@ def _region_group(
         finding_type=_finding(prediction),
         algorithm_id=algorithm,
         measurements=[_certainty(prediction, None)],
-        qualitative_evaluations=[_reading(prediction)],
+        qualitative_evaluations=[_evaluation(prediction)],
         geometric_purpose=BOUNDED_BY,
     )
     _add_method(group)
@@ -109,8 +109,8 @@ def _finding(prediction: Prediction) -> Code | None:
     return PNEUMONIA if prediction.finding is Finding.PRESENT else None
 
 
-def _reading(prediction: Prediction) -> QualitativeEvaluation:
-    return QualitativeEvaluation(name=PNEUMONIA, value=READING[prediction.finding])
+def _evaluation(prediction: Prediction) -> QualitativeEvaluation:
+    return QualitativeEvaluation(name=PNEUMONIA, value=FINDING_CODES[prediction.finding])
 
 
 def _certainty(

@@ -1,4 +1,4 @@
-"""The conformance statement says what is really negotiated, whatever the configuration."""
+"""The conformance statement agrees with what is negotiated, for any configuration."""
 
 import re
 
@@ -14,13 +14,13 @@ from service.dicom.storage_commitment import STORAGE_COMMITMENT
 from service.domain.reasons import EXPLANATIONS, NOT_ANALYSED
 from service.receiving.listener.application_entity import application_entity
 from service.settings import DimseDestination, Settings
-from workers.conformance import made
+from workers.conformance import worker_facts
 from workers.delivery.dimse import _propose, entity_for
 
 
 def page(**settings: object) -> str:
     chosen = Settings(**settings)
-    return statement(chosen, made(chosen))
+    return statement(chosen, worker_facts(chosen))
 
 
 @pytest.fixture(scope="module")
@@ -57,19 +57,19 @@ def test_the_accepted_contexts_are_those_that_the_listener_accepts(
     dicom: dict[str, object],
 ) -> None:
     settings = Settings(dicom={"allow_any_calling_ae_title": True, **dicom})
-    text = section(statement(settings, made(settings)), "4.2.1.3 Accepted")
+    text = section(statement(settings, worker_facts(settings)), "4.2.1.3 Accepted")
     lists = {
         letter: set(re.findall(r"`([\d.]+)`", syntaxes))
         for letter, syntaxes in (row for row in rows(text) if len(row) == 2)
     }
-    said = {
+    stated = {
         row[1].strip("`"): lists.get(row[2].removeprefix("list "), row[2])
         for row in rows(text)
         if row[1].startswith("`")
     }
     real = listener_contexts(application_entity(settings.dicom))
-    assert said.keys() == real.keys()
-    for uid, syntaxes in said.items():
+    assert stated.keys() == real.keys()
+    for uid, syntaxes in stated.items():
         names = {UID(each).name for each in real[uid]}
         assert syntaxes in (real[uid], None) or set(str(syntaxes).split(", ")) == names
 
@@ -85,14 +85,14 @@ def test_the_proposed_contexts_are_those_that_are_proposed(usual: str) -> None:
         uid = row[1].strip("`")
         if uid == STORAGE_COMMITMENT:
             continue
-        said = set(row[2].removesuffix(", a context each").split(", "))
-        assert said == {UID(each).name for each in real[uid]}, row[0]
+        stated = set(row[2].removesuffix(", one context each").split(", "))
+        assert stated == {UID(each).name for each in real[uid]}, row[0]
 
 
 def test_every_reason_for_not_analysing_is_explained(usual: str) -> None:
     text = section(usual, "4.2.1.4 SOP specific conformance: Storage")
-    said = {row[0]: row[1] for row in rows(text) if len(row) == 2}
-    assert {reason: EXPLANATIONS[reason] for reason in NOT_ANALYSED}.items() <= said.items()
+    stated = {row[0]: row[1] for row in rows(text) if len(row) == 2}
+    assert {reason: EXPLANATIONS[reason] for reason in NOT_ANALYSED}.items() <= stated.items()
 
 
 def test_what_is_configured_is_what_is_said() -> None:

@@ -1,4 +1,4 @@
-"""One box for every output: as a report's SCOORD and a presentation state's graphics count."""
+"""The box of a region, in the coordinates of SCOORD and of a presentation state's graphics."""
 
 import pytest
 

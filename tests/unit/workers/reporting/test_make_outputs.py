@@ -1,4 +1,4 @@
-"""Which objects are made for which kinds."""
+"""The objects that are built for each kind."""
 
 import numpy as np
 import pytest
@@ -31,7 +31,7 @@ def test_each_kind_gives_one_object_of_its_class(conclusion: Conclusion) -> None
 
 
 @pytest.mark.parametrize("kind", OutputKind)
-def test_nothing_is_made_that_was_not_asked_for(kind: OutputKind) -> None:
+def test_only_the_requested_kind_is_built(kind: OutputKind) -> None:
     (made,) = make_outputs(radiograph(), PIXELS, predicted(), kinds={kind}, now=NOW)
     assert made.kind is kind
 

@@ -34,7 +34,7 @@ Raster = npt.NDArray[np.uint8]
 
 
 def chest(rows: int = 600, columns: int = 550) -> Pixels:
-    """Give something like a chest: two dark lungs in grey, a bright spine between them."""
+    """Draw something like a chest: two dark lungs in grey, a bright spine between them."""
     y, x = np.mgrid[0:rows, 0:columns].astype(np.float32)
     y, x = y / rows - 0.5, x / columns - 0.5
     lungs = np.exp(-(((abs(x) - 0.22) / 0.14) ** 2) - (y / 0.32) ** 2)
@@ -79,7 +79,7 @@ def test_a_negative_has_no_colour(finding: Finding, coloured: bool) -> None:  # 
     assert is_grey(raster(overlay_of(chest(), finding))) != coloured
 
 
-def test_findings_are_told_apart_without_colour() -> None:
+def test_findings_are_distinguishable_without_colour() -> None:
     """By their words and the shapes of their symbols, as a grey viewer shows them."""
     shapes = []
     for finding in ALL_FINDINGS:
@@ -155,7 +155,7 @@ def test_long_names_are_cut_to_the_strip() -> None:
     assert (strip[:, -4:] == STRIP).all()
 
 
-def test_spacings_are_carried_for_the_pixels_as_they_are_now() -> None:
+def test_spacings_are_scaled_to_the_pixels_of_the_overlay() -> None:
     source = radiograph(PixelSpacing=b"0.2\\0.1")
     overlay = overlay_of(np.ones((2500, 2048), np.float32), source=source)
     shown = overlay.Rows - (64 + overlay.Columns // 16)
@@ -168,7 +168,7 @@ def test_spacings_are_carried_for_the_pixels_as_they_are_now() -> None:
 
 
 @pytest.mark.parametrize("spacing", [None, b"", b"0\\0", b"0.1", b"wide\\tall", b"1e999\\1"])
-def test_a_spacing_that_is_none_is_not_carried(spacing: bytes | None) -> None:
+def test_an_invalid_spacing_is_left_out(spacing: bytes | None) -> None:
     source = radiograph(PixelSpacing=spacing, ImagerPixelSpacing=spacing)
     overlay = overlay_of(chest(), source=source)
     assert "PixelSpacing" not in overlay
@@ -293,7 +293,7 @@ def test_a_region_to_the_very_edge_is_drawn_within_the_picture() -> None:
 
 
 @pytest.mark.parametrize("pixels", [chest(), None], ids=["pixels", "no pixels"])
-def test_what_was_not_analysed_says_so_in_a_strip_of_its_own(pixels: Pixels | None) -> None:
+def test_the_overlay_of_no_analysis_states_that_in_its_strip(pixels: Pixels | None) -> None:
     refusal = NotAnalysed(reason=Reason.LATERAL, model=MODEL)
     output = build_overlay(radiograph(), pixels, refusal, now=NOW)
     shown = dcmread(BytesIO(output.encode()))
@@ -318,7 +318,7 @@ def test_what_was_not_analysed_says_so_in_a_strip_of_its_own(pixels: Pixels | No
 
 # --- colours ----------------------------------------------------------------------------------
 
-# linear RGB as people who lack one kind of cone see it: Machado, Oliveira, Fernandes 2009
+# linear RGB for people who lack one kind of cone: Machado, Oliveira, Fernandes 2009
 SEEN_AS = {
     "by everybody": np.eye(3),
     "without red": np.array(
@@ -364,7 +364,7 @@ def test_every_colour_can_be_read_on_the_strip_by_everybody(outcome: str, eyes: 
 
 
 @pytest.mark.parametrize("eyes", [each for each in SEEN_AS if each != "in grey"])
-def test_present_and_undetermined_have_colours_that_nobody_takes_for_each_other(eyes: str) -> None:
+def test_present_and_undetermined_have_colours_that_differ_for_all_eyes(eyes: str) -> None:
     one, other = (
         np.clip(SEEN_AS[eyes] @ linear(COLOUR[each]), 0, 1)
         for each in (Finding.PRESENT, Finding.INDETERMINATE)

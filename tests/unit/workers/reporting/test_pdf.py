@@ -56,7 +56,7 @@ def output_of(
 
 
 def page_of(output: Output) -> bytes:
-    """Give the PDF as a reader of the file gets it, without the padding."""
+    """Return the PDF without the padding, as a reader of the DICOM file extracts it."""
     document = dcmread(BytesIO(output.encode()))
     return bytes(document.EncapsulatedDocument[: document.EncapsulatedDocumentLength])
 
@@ -71,14 +71,14 @@ def opened(pdf: bytes) -> Iterator[pypdfium2.PdfDocument]:
 
 
 def text_of(output: Output) -> str:
-    """Give the words of the one page, a line break like a space."""
+    """Return the text of the only page, each line break as a space."""
     with opened(page_of(output)) as document:
         assert len(document) == 1
         return " ".join(document[0].get_textpage().get_text_bounded().split())
 
 
 def drawn(output: Output) -> Raster:
-    """Give the page as Chromium's engine draws it: rows, columns, red green blue."""
+    """Render the page with Chromium's engine: rows x columns x RGB."""
     with opened(page_of(output)) as document:
         image = document[0].render(scale=DOTS_PER_POINT).to_pil()
     return np.asarray(image, dtype=np.float64)
@@ -91,7 +91,7 @@ def is_coloured(page: Raster) -> npt.NDArray[np.bool_]:
 
 
 def drawn_picture(output: Output) -> Raster:
-    """Give the part of the drawn page that the radiograph takes."""
+    """Return the part of the rendered page that shows the radiograph."""
     with opened(page_of(output)) as document:
         left, bottom, right, top = picture_in(document).get_bounds()
         height = document[0].get_height()
@@ -106,7 +106,7 @@ def picture_in(document: pypdfium2.PdfDocument) -> pypdfium2.PdfImage:
 
 
 def extent(shown: npt.NDArray[np.bool_]) -> tuple[int, int, int, int]:
-    """Give the left, top, right and bottom of what is shown."""
+    """Return the left, top, right and bottom of the marked pixels."""
     down, across = np.nonzero(shown)
     return across.min(), down.min(), across.max() + 1, down.max() + 1
 
@@ -175,7 +175,7 @@ def test_every_reason_fits_the_page(reason: Reason) -> None:
     assert EXPLANATIONS[reason] in text
 
 
-def test_a_box_is_said_to_be_no_outline() -> None:
+def test_the_page_says_that_the_box_is_no_outline() -> None:
     assert "The box is where the model looked, not a lesion outline." in text_of(output_of())
 
 
@@ -213,7 +213,7 @@ def test_a_negative_has_no_colour() -> None:
     assert not is_coloured(page).any()
 
 
-def test_findings_are_told_apart_without_colour() -> None:
+def test_findings_are_distinguishable_without_colour() -> None:
     shapes = []
     for conclusion in ("present", "absent", "indeterminate", "not analysed"):
         page = drawn(output_of(CONCLUSIONS[conclusion])).mean(axis=2)

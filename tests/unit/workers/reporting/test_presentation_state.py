@@ -65,7 +65,7 @@ def annotation_of(conclusion: Conclusion) -> Dataset:
 
 
 def edges(graphic_data: Iterable[float]) -> list[float]:
-    """Give the left, top, right and bottom of points in columns and rows."""
+    """Return the left, top, right and bottom of points, in columns and rows."""
     points = np.reshape(list(graphic_data), (-1, 2))
     return [*points.min(axis=0).tolist(), *points.max(axis=0).tolist()]
 
@@ -301,7 +301,7 @@ def test_a_lut_is_the_sources_in_whatever_bytes_it_came(keyword: str, transfer_s
         (found,) = state.ModalityLUTSequence
         assert found.ModalityLUTType == "US"
     assert list(found.LUTDescriptor) == [4, 100, 16]
-    stretch = 65535 / 4095 if keyword == "VOILUTSequence" else 1  # what is bright stays as bright
+    stretch = 65535 / 4095 if keyword == "VOILUTSequence" else 1  # brightness is kept
     assert list(np.frombuffer(found.LUTData, "<u2")) == [round(each * stretch) for each in entries]
 
 
@@ -412,7 +412,7 @@ def test_the_same_input_gives_the_same_bytes(conclusion: str) -> None:
     assert first == again
 
 
-def test_another_edition_is_another_object() -> None:
+def test_another_identity_is_another_object() -> None:
     other = build_presentation_state(
         radiograph(), IN_A_REGION, now=NOW, identity=OutputIdentity(digest="0" * 64)
     )
@@ -436,7 +436,7 @@ def test_dcmwrite_writes_the_bytes_that_encode_gives() -> None:
     assert written.getvalue() == output.encode()
 
 
-def test_a_header_that_somebody_decoded_gives_the_same_state() -> None:
+def test_a_header_that_is_decoded_already_has_the_same_state() -> None:
     source = radiograph(
         VOILUTSequence=lut([0, 9, 4095], 7), RescaleSlope=b"1", RescaleIntercept=b"0"
     )

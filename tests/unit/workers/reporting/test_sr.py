@@ -63,7 +63,7 @@ def the_group(output: Output) -> highdicom.sr.MeasurementsAndQualitativeEvaluati
 
 
 def texts(dataset: Dataset, meaning: str) -> list[str]:
-    """Give every TEXT value under this concept name, in the order of the tree."""
+    """Return every TEXT value with this concept name, in the order of the tree."""
     found = []
     for child in dataset.get("ContentSequence", ()):
         if child.ValueType == "TEXT" and child.ConceptNameCodeSequence[0].CodeMeaning == meaning:
@@ -77,7 +77,7 @@ def every_item(dataset: Dataset) -> list[Dataset]:
     return [dataset, *(nested for child in children for nested in every_item(child))]
 
 
-# --- what it says ---------------------------------------------------------------------------
+# --- the content tree -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -243,7 +243,7 @@ def test_a_region_of_an_image_of_unknown_size_is_left_out_and_the_rest_stays(abs
     assert group.get_measurements()[0].value == 87.3
 
 
-def test_what_was_not_analysed_is_said_with_a_coded_reason_and_nothing_about_pneumonia() -> None:
+def test_a_report_of_no_analysis_has_a_coded_reason_and_nothing_about_pneumonia() -> None:
     refusal = NotAnalysed(reason=Reason.LATERAL, model=MODEL)
     report = read_back(build_report(radiograph(), refusal, now=NOW))
     codes = {
@@ -284,7 +284,7 @@ def test_each_conclusion_about_a_source_has_a_name_of_its_own() -> None:
     assert len(uids) == len(conclusions)
 
 
-# --- whose it is ----------------------------------------------------------------------------
+# --- patient and study ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -309,7 +309,7 @@ def test_patient_and_study_elements_are_the_sources_byte_for_byte(
 
 
 @pytest.mark.parametrize("names", NAMES)
-def test_elements_that_somebody_decoded_before_are_the_same(names: str) -> None:
+def test_elements_that_are_decoded_already_are_the_same(names: str) -> None:
     header = values(names=names)
     source = received(header)
     with warnings.catch_warnings():
@@ -347,7 +347,7 @@ def test_absent_type_2_elements_become_empty() -> None:
     ],
     ids=["sex", "dates", "long", "empty", "shapes", "bytes"],
 )
-def test_odd_values_are_carried_as_they_are(changes: dict[str, bytes]) -> None:
+def test_invalid_values_are_copied_unchanged(changes: dict[str, bytes]) -> None:
     output = build_report(radiograph(**changes), predicted(), now=NOW)
     written = value_fields(output.encode())
     for keyword, value in changes.items():
@@ -361,7 +361,7 @@ def test_a_value_too_long_for_its_vr_is_left_empty() -> None:
     assert value_fields(build_report(source, predicted(), now=NOW).encode())[0x00100010] == b""
 
 
-def test_a_sequence_is_carried_with_the_bytes_of_its_elements() -> None:
+def test_a_sequence_is_copied_with_the_bytes_of_its_elements() -> None:
     name = NAMES["Japanese"][1]
     other = item(element("PatientID", b"OTHER"), element("PatientName", name))
     source = radiograph(names="Japanese", OtherPatientIDsSequence=other)
@@ -421,7 +421,7 @@ def test_a_source_that_does_not_name_itself_is_an_error_without_patient_data(
         build_report(radiograph(**{keyword: value}), predicted(), now=NOW)
 
 
-def test_our_own_text_is_ascii_whatever_the_model_is_called() -> None:
+def test_the_text_that_lobar_adds_is_ascii_for_any_name_of_a_model() -> None:
     model = dataclasses.replace(
         MODEL,
         name="Lungenentzündung\\肺炎\n" + "x" * 80,
@@ -436,7 +436,7 @@ def test_our_own_text_is_ascii_whatever_the_model_is_called() -> None:
     assert b"empfindlich fur Kinder" in fields[0x0040A730]
 
 
-# --- who made it, when, in answer to what ----------------------------------------------------
+# --- equipment, dates and requests -----------------------------------------------------------
 
 
 def test_the_report_is_complete_unverified_and_preliminary() -> None:
@@ -603,18 +603,19 @@ def test_the_output_names_its_object() -> None:
 
 
 @pytest.mark.parametrize("finding", ALL_FINDINGS)
-def test_the_comprehensive_twin_says_the_same_under_names_of_its_own(finding: Finding) -> None:
+def test_the_comprehensive_sr_has_the_same_content_and_uids_of_its_own(finding: Finding) -> None:
     output = build_report(radiograph(names="Korean"), predicted(finding), now=NOW)
-    twin = as_comprehensive(output)
-    ours, theirs = value_fields(output.encode()), value_fields(twin.encode())
-    changed = {tag for tag in ours.keys() | theirs.keys() if ours.get(tag) != theirs.get(tag)}
+    comprehensive = as_comprehensive(output)
+    before, after = value_fields(output.encode()), value_fields(comprehensive.encode())
+    changed = {tag for tag in before.keys() | after.keys() if before.get(tag) != after.get(tag)}
     assert changed - {0x00020000} == {0x00020002, 0x00020003, 0x00080016, 0x00080018, 0x0020000E}
-    assert twin.sop_class_uid == ComprehensiveSRStorage
-    assert isinstance(highdicom.sr.srread(BytesIO(twin.encode())), highdicom.sr.ComprehensiveSR)
+    assert comprehensive.sop_class_uid == ComprehensiveSRStorage
+    read = highdicom.sr.srread(BytesIO(comprehensive.encode()))
+    assert isinstance(read, highdicom.sr.ComprehensiveSR)
     assert output.dataset.SOPClassUID == Comprehensive3DSRStorage
 
 
-def test_the_twin_of_a_report_from_the_outbox_is_the_same() -> None:
+def test_the_comprehensive_sr_of_a_report_from_the_outbox_is_the_same() -> None:
     output = build_report(radiograph(names="Chinese"), predicted(), now=NOW)
     stored = dataclasses.replace(output, dataset=read_back(output))
     assert as_comprehensive(stored).encode() == as_comprehensive(output).encode()
