@@ -53,7 +53,9 @@ def test_every_exit_status_is_explained() -> None:
 
 
 def test_the_example_of_a_trace_has_events_that_happen() -> None:
-    happened = re.findall(r"^ \d{4}-\d\d-\d\d [\d:.+]+  (\S+)", section("## Status and trace"), re.MULTILINE)
+    happened = re.findall(
+        r"^ \d{4}-\d\d-\d\d [\d:.+]+  (\S+)", section("## Status and trace"), re.MULTILINE
+    )
     assert len(happened) > 5
     assert {name for name in happened if f'"{name}"' not in CODE} == set()
 
