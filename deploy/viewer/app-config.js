@@ -1,11 +1,11 @@
-// OHIF's configuration behind the gateway: one data source, the same address, nobody else.
+// OHIF's configuration behind the gateway: one data source, at the same address.
 window.config = {
   routerBasename: null,
   extensions: [],
   modes: [],
   customizationService: [
-    { 'ohif.tours': { $set: [] } }, // no tour over the picture at the first visit
-    { autoCineModalities: { $set: [] } }, // no film controls over the words of an overlay (OT)
+    { 'ohif.tours': { $set: [] } }, // no tour over the image at the first visit
+    { autoCineModalities: { $set: [] } }, // no cine controls over the text of an overlay (OT)
   ],
   showStudyList: true,
   maxNumberOfWebWorkers: 2,
@@ -13,7 +13,7 @@ window.config = {
   showWarningMessageForCrossOrigin: false,
   showCPUFallbackMessage: false,
   strictZSpacingForVolumeViewport: true,
-  // what Lobar makes says itself, in every object, that it is for research only
+  // every object made by Lobar states that it is for research only
   investigationalUseDialog: { option: 'never' },
   defaultDataSourceName: 'orthanc',
   dataSources: [

@@ -1,4 +1,4 @@
-"""An Orthanc in a folder of its own, for this machine only; what it keeps goes with the folder."""
+"""An Orthanc in a temporary folder, reachable from this machine only."""
 
 import json
 import os
@@ -18,11 +18,11 @@ from service.demo.run import free_port
 LOOPBACK: Final = "127.0.0.1"
 HERE: Final = Path(__file__).resolve().parent
 DICOMWEB_PLUGIN: Final = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")  # Debian's
-BESIDE_PATH: Final = "/usr/sbin:/usr/local/sbin"  # an ordinary user's PATH lacks them
+BESIDE_PATH: Final = "/usr/sbin:/usr/local/sbin"  # not in an ordinary user's PATH
 
 
 class Archive:
-    """An Orthanc with DICOMweb, and how Lobar reaches it."""
+    """An Orthanc with DICOMweb, and its settings as a destination of Lobar."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -31,7 +31,7 @@ class Archive:
 
     @property
     def destination(self) -> dict[str, object]:
-        """What Lobar sends here: what a viewer shows, of every outcome."""
+        """An entry of `LOBAR_DESTINATIONS`: the outputs that OHIF shows, for every outcome."""
         return {
             "name": "orthanc",
             "ae_title": "ORTHANC",
@@ -43,7 +43,7 @@ class Archive:
 
     @contextmanager
     def running(self) -> Iterator["Archive"]:
-        """Run while the block runs.
+        """Run Orthanc within the `with` block.
 
         Raises:
             StartError: Orthanc or its plugin is not installed, or does not start.
@@ -62,7 +62,7 @@ class Archive:
             yield self
 
     def keep(self, instance: Dataset) -> None:
-        """Store an instance beside what will be said of it."""
+        """Store an instance, to which Lobar will add its outputs."""
         file = BytesIO()
         instance.save_as(file)
         httpx.post(f"{self.url}/instances", content=file.getvalue()).raise_for_status()

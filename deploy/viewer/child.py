@@ -1,4 +1,4 @@
-"""A program that runs as long as it is needed, and never longer than we do."""
+"""Run a server as a child process that ends with this one."""
 
 import os
 import subprocess
@@ -13,20 +13,25 @@ import httpx
 
 from service.supervision.supervisor import die_with_parent
 
-START_SECONDS: Final = 60  # a loaded machine; who cannot start ends at once
+START_SECONDS: Final = 60  # for a loaded machine; a server that cannot start exits at once
 STOP_SECONDS: Final = 30
 
 
 class StartError(Exception):
-    """Something that is needed is not there or does not start; the message says what."""
+    """A required program is missing or does not start; the message says which."""
 
 
 @contextmanager
 def running(command: Sequence[str | Path], *, log: Path, answers_at: str) -> Iterator[None]:
-    """Run a server while the block runs, from when it answers at an address.
+    """Run a server within the `with` block, which begins when the server answers.
+
+    Args:
+        command: The program and its arguments.
+        log: The file for its output.
+        answers_at: The URL that must be answered with success.
 
     Raises:
-        StartError: it ended, or did not answer in time.
+        StartError: It exited, or did not answer in time.
     """
     with log.open("wb") as output:
         process = subprocess.Popen(

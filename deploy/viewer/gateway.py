@@ -1,9 +1,9 @@
-"""OHIF and an Orthanc's DICOMweb under one address on this machine, to look at what is stored.
+"""A gateway that serves OHIF and an Orthanc's DICOMweb under one address on this machine.
 
     python deploy/viewer/gateway.py --port 3000 --orthanc http://127.0.0.1:8042
 
-A browser lets OHIF ask only the address it came from, and Orthanc serves no viewer: this does both.
-It passes on questions only (GET), and answers nobody who calls it by another name than loopback's.
+A browser allows OHIF requests to its own origin only, and Orthanc serves no viewer. The gateway
+forwards GET requests only, and refuses requests whose Host is not a name of loopback.
 """
 
 import argparse
@@ -25,12 +25,15 @@ from starlette.routing import Route
 LOOPBACK: Final = "127.0.0.1"
 HERE: Final = Path(__file__).resolve().parent
 OHIF: Final = HERE.parent.parent / ".cache" / "ohif" / "dist"
-PASSED_ON: Final = ("accept", "host")  # Orthanc writes the host into the addresses it answers with
-PASSED_BACK: Final = ("content-type", "content-length")
+REQUEST_HEADERS: Final = (
+    "accept",
+    "host",
+)  # Orthanc builds URLs in responses from the host
+RESPONSE_HEADERS: Final = ("content-type", "content-length")
 POLICY: Final = {
-    # a browser that holds to this asks nobody else, whatever the pages are told to do
+    # a browser that applies this contacts no other host, whatever the pages are configured to do
     "Content-Security-Policy": "default-src 'self' blob: data: 'unsafe-inline' 'unsafe-eval'",
-    # OHIF shares memory between its workers, which browsers allow to isolated pages only
+    # OHIF shares memory between its workers, which browsers allow in isolated pages only
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Embedder-Policy": "require-corp",
     "Cache-Control": "no-cache",
@@ -38,7 +41,7 @@ POLICY: Final = {
 
 
 def gateway(orthanc_url: str, ohif: Path = OHIF) -> Starlette:
-    """Make the application: DICOMweb below /dicom-web, OHIF everywhere else."""
+    """Build the application: DICOMweb below /dicom-web, OHIF everywhere else."""
 
     @asynccontextmanager
     async def with_orthanc(app: Starlette) -> AsyncIterator[None]:
@@ -51,14 +54,14 @@ def gateway(orthanc_url: str, ohif: Path = OHIF) -> Starlette:
         return FileResponse(file, headers=POLICY) if file else Response(status_code=404)
 
     return Starlette(
-        routes=[Route("/dicom-web/{path:path}", _ask_orthanc), Route("/{path:path}", page)],
+        routes=[Route("/dicom-web/{path:path}", _forward_to_orthanc), Route("/{path:path}", page)],
         middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=[LOOPBACK, "localhost"])],
         lifespan=with_orthanc,
     )
 
 
 def _file(ohif: Path, path: str) -> Path | None:
-    """Give the file of OHIF at a path; its start page for its own places, as for /viewer."""
+    """Return the file of OHIF at a path, or its start page for a route of OHIF such as /viewer."""
     if path == "app-config.js":  # the one that OHIF ships names a public server
         return HERE / "app-config.js"
     file = (ohif / path).resolve()
@@ -67,25 +70,25 @@ def _file(ohif: Path, path: str) -> Path | None:
     return None if file.suffix else ohif / "index.html"
 
 
-async def _ask_orthanc(request: Request) -> Response:
+async def _forward_to_orthanc(request: Request) -> Response:
     orthanc: httpx.AsyncClient = request.app.state.orthanc
-    question = orthanc.build_request(
+    forwarded = orthanc.build_request(
         request.method,
         httpx.URL(path=request.url.path, query=request.url.query.encode()),
         headers={
-            **{name: request.headers[name] for name in PASSED_ON if name in request.headers},
-            "accept-encoding": "identity",  # the answer goes on as it comes
+            **{name: request.headers[name] for name in REQUEST_HEADERS if name in request.headers},
+            "accept-encoding": "identity",  # the response is forwarded unchanged
         },
     )
     try:
-        answer = await orthanc.send(question, stream=True)
+        response = await orthanc.send(forwarded, stream=True)
     except httpx.TransportError:
         return Response("Orthanc does not answer.", status_code=502)
     return StreamingResponse(
-        answer.aiter_raw(),
-        answer.status_code,
-        {name: answer.headers[name] for name in PASSED_BACK if name in answer.headers},
-        background=BackgroundTask(answer.aclose),
+        response.aiter_raw(),
+        response.status_code,
+        {name: response.headers[name] for name in RESPONSE_HEADERS if name in response.headers},
+        background=BackgroundTask(response.aclose),
     )
 
 
@@ -95,9 +98,12 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=3000)
     parser.add_argument("--orthanc", default="http://127.0.0.1:8042", help="Orthanc's address")
     parser.add_argument("--ohif", type=Path, default=OHIF, help="OHIF's built files")
-    wanted = parser.parse_args()
+    options = parser.parse_args()
     uvicorn.run(
-        gateway(wanted.orthanc, wanted.ohif), host=LOOPBACK, port=wanted.port, log_level="warning"
+        gateway(options.orthanc, options.ohif),
+        host=LOOPBACK,
+        port=options.port,
+        log_level="warning",
     )
 
 

@@ -1,7 +1,7 @@
-"""`make viewer`: what Lobar makes of radiographs, in an archive and a viewer that know no Lobar.
+"""`make viewer`: show Lobar's results in OHIF, in front of Orthanc.
 
-An Orthanc, OHIF and a whole Lobar run in a temporary directory, for this machine only, until
-Ctrl-C; then all of it is gone. Each file is sent to Lobar and stored in Orthanc.
+Orthanc, OHIF and Lobar run in a temporary directory, reachable from this machine only, until
+Ctrl-C; then the directory is removed. Each file is sent to Lobar and stored in Orthanc.
 """
 
 import shutil
@@ -37,9 +37,9 @@ GATEWAY = Path(__file__).with_name("gateway.py")
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Show these files, or the samples, until Ctrl-C; gives the exit status."""
+    """Show these files, or the samples, until Ctrl-C, and return the exit status."""
     console = Console()
-    for number in (signal.SIGINT, signal.SIGTERM):  # whoever ends this, it tidies up
+    for number in (signal.SIGINT, signal.SIGTERM):  # clean up after either signal
         signal.signal(number, signal.default_int_handler)
     directory = Path(tempfile.mkdtemp(prefix="lobar-viewer-"))
     try:
@@ -47,8 +47,8 @@ def main(arguments: Sequence[str]) -> int:
             console, [Path(each) for each in arguments] or sorted(SAMPLES.glob("*.dcm")), directory
         )
     except (StartError, DemoFailedError) as exc:
-        console.print(f"[red]There is nothing to look at.[/red] {exc}", highlight=False)
-        return 1  # the directory stays, because the logs are in it
+        console.print(f"[red]The viewer did not start.[/red] {exc}", highlight=False)
+        return 1  # the directory is kept for its logs
     except KeyboardInterrupt:
         pass
     shutil.rmtree(directory)
@@ -63,7 +63,7 @@ def _show(console: Console, files: Sequence[Path], directory: Path) -> None:
         _viewer_running(archive, directory) as viewer,
         service_running(directory, archive.destination, dicom_port, web_port) as process,
     ):
-        with console.status("Starting Orthanc, OHIF and the whole of Lobar"):
+        with console.status("Starting Orthanc, OHIF and Lobar"):
             wait_until_ready(f"http://{LOOPBACK}:{web_port}/", process, directory)
         sent = send(console, files, dicom_port)
         for each in sent:
@@ -72,15 +72,15 @@ def _show(console: Console, files: Sequence[Path], directory: Path) -> None:
         ledger = open_ledger(directory)
         jobs = wait_for_jobs(console, ledger, sent)
         ledger.close()
-        _tell(console, viewer, sent, jobs)
+        _print_results(console, viewer, sent, jobs)
         _wait_for_interrupt(process)
 
 
 @contextmanager
 def _viewer_running(archive: Archive, directory: Path) -> Iterator[str]:
-    """Run OHIF in front of the archive; gives its address."""
+    """Run OHIF in front of the archive, and yield its address."""
     if not OHIF.is_dir():
-        raise StartError("There is no OHIF: deploy/setup/ohif.sh fetches it.")
+        raise StartError("OHIF is missing: deploy/setup/ohif.sh fetches it.")
     port = free_port()
     address = f"http://{LOOPBACK}:{port}/"
     with running(
@@ -91,21 +91,23 @@ def _viewer_running(archive: Archive, directory: Path) -> Iterator[str]:
         yield address
 
 
-def _tell(console: Console, viewer: str, sent: Sequence[Sent], jobs: Mapping[str, Job]) -> None:
-    """Say what each file came to and where it is; an address is never broken over two lines."""
+def _print_results(
+    console: Console, viewer: str, sent: Sequence[Sent], jobs: Mapping[str, Job]
+) -> None:
+    """Print the outcome and address of each file; an address is never broken over two lines."""
     for each in sent:
         outcome = outcome_in_words(each, jobs.get(each.sop_instance_uid))
         console.print(f"\n{file_name(each.file)}: {outcome}", markup=False, highlight=False)
         if each.instance is not None:
             study = each.instance.StudyInstanceUID
             console.print(f"  {viewer}viewer?StudyInstanceUIDs={study}", soft_wrap=True)
-    console.print(f"\nAll studies: {viewer}   Ctrl-C ends it and removes everything.")
+    console.print(f"\nAll studies: {viewer}   Ctrl-C stops everything and removes the directory.")
     console.print("Not a medical device: research use only.")
 
 
 def _wait_for_interrupt(process: subprocess.Popen[bytes]) -> None:
     process.wait()
-    raise StartError("The service ended by itself.")
+    raise StartError("The service ended unexpectedly.")
 
 
 if __name__ == "__main__":

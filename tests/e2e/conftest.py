@@ -1,4 +1,4 @@
-"""One whole service with a real Orthanc behind it, shared by the tests that break nothing."""
+"""A service that delivers to a real Orthanc, shared by the tests that break nothing."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -35,7 +35,7 @@ def lobar(
 
 @pytest.fixture
 def store(lobar: LobarService, tmp_path: Path) -> Callable[..., None]:
-    """Store data sets with DCMTK's storescu, each in the syntax it has."""
+    """Store data sets with DCMTK's storescu, each in its own transfer syntax."""
     need_program("storescu")
 
     def send(*instances: Dataset) -> None:

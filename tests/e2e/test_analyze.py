@@ -35,7 +35,7 @@ def analyze(*words: object, bundle: Path = BUNDLE) -> subprocess.CompletedProces
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder as a user might have it."""
+    """A folder with files as a user might have them."""
     picture = Image.fromarray(chest(300, 280, 8).astype("uint8"))
     picture.save(tmp_path / "chest.png")
     picture.save(tmp_path / "chest.jpeg", quality=95)
@@ -90,14 +90,14 @@ def test_each_file_gets_one_line_in_order_and_a_bad_one_stops_no_other(folder: P
 
 
 def expected_endings(line: dict[str, Any]) -> list[str]:
-    """Say what there is of a file in the output folder."""
+    """Return the names of a file's outputs in the output folder."""
     if line["outcome"] == "failed":
         return ["json"]
     was_picture = line["file"].endswith((".png", ".jpeg"))
     return [*(["source.dcm"] if was_picture else []), "sr.dcm", "overlay.dcm", "pdf", "json"]
 
 
-def test_what_only_looks_like_a_radiograph_is_not_analysed_and_told_why(folder: Path) -> None:
+def test_what_only_looks_like_a_radiograph_is_not_analysed_with_a_reason(folder: Path) -> None:
     files = [folder / "chest.png", folder / "chest.jpeg"]  # drawings
     done = analyze("--json", *files)
     assert done.returncode == 0
@@ -115,7 +115,7 @@ def test_a_person_gets_a_table_and_status_0_when_nothing_failed() -> None:
     assert "Not a medical device" in done.stdout
 
 
-def test_an_unusable_bundle_is_said_in_one_line() -> None:
+def test_an_unusable_bundle_is_reported_in_one_line() -> None:
     done = subprocess.run(
         ["env", "LOBAR_BUNDLE__PATH=/nowhere", sys.executable, "-m", "service.cli", "analyze", "x"],
         check=False,

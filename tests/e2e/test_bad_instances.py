@@ -1,4 +1,4 @@
-"""Odd and broken instances through the whole service: each ends in a state someone can read."""
+"""Irregular and damaged instances: each ends in a state with a reason."""
 
 from collections.abc import Callable
 
@@ -69,7 +69,7 @@ BAD = {
 }
 
 
-def test_each_is_left_unread_with_its_reason_and_the_good_ones_beside_it_are_reported(
+def test_each_is_not_analysed_with_its_reason_and_the_good_ones_beside_it_are_reported(
     lobar: LobarService, store: Callable[..., None]
 ) -> None:
     instances = {name: make() for name, (make, _) in BAD.items()}
@@ -95,7 +95,7 @@ def test_each_is_left_unread_with_its_reason_and_the_good_ones_beside_it_are_rep
         ("ISO_IR 192", "A" * 200),
     ],
 )
-def test_a_name_in_any_character_set_goes_through(
+def test_a_name_in_any_character_set_is_carried_over(
     lobar: LobarService,
     store: Callable[..., None],
     charset: str | list[str],

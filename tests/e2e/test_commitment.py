@@ -1,4 +1,4 @@
-"""Storage commitment with a real Orthanc, as the one that is asked and as the one that asks."""
+"""Storage commitment with a real Orthanc, as SCP and as SCU."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,13 +21,13 @@ pytestmark = pytest.mark.orthanc
 
 @pytest.fixture(scope="module")
 def lobar_port() -> int:
-    """A port that Orthanc knows before Lobar listens on it."""
+    """A port that is configured in Orthanc before Lobar listens on it."""
     return free_port()
 
 
 @pytest.fixture(scope="module")
 def orthanc(tmp_path_factory: pytest.TempPathFactory, lobar_port: int) -> Iterator[OrthancServer]:
-    """An Orthanc that knows where we are: only such a sender may ask it for its commitment."""
+    """An Orthanc with Lobar's address, without which it sends no result of commitment."""
     server = OrthancServer(
         tmp_path_factory.mktemp("orthanc"),
         options={
@@ -51,7 +51,7 @@ def archive(orthanc: OrthancServer) -> OrthancServer:
 def committing(
     lobar_service: Callable[..., LobarService], archive: OrthancServer, lobar_port: int
 ) -> Callable[..., LobarService]:
-    """Start a Lobar that asks the Orthanc for its commitment."""
+    """Start a Lobar that requests commitment from Orthanc."""
 
     def start(**settings: str) -> LobarService:
         pacs = destination(archive, "archive", storage_commitment=True, commitment_seconds=3)
@@ -61,7 +61,7 @@ def committing(
 
 
 def store(archive: OrthancServer, dataset: Dataset, folder: Path) -> None:
-    """Let Orthanc have an image, and store it with us."""
+    """Store an image in Orthanc, which then stores it to Lobar."""
     path = folder / f"{dataset.SOPInstanceUID}.dcm"
     dataset.save_as(path, enforce_file_format=True)
     uploaded = httpx.post(f"{archive.http_url}/instances", content=path.read_bytes())
@@ -85,7 +85,7 @@ def states(service: LobarService, job_id: str) -> set[DeliveryState]:
 
 
 def asked_of_lobar(archive: OrthancServer, instances: list[tuple[str, str]]) -> dict[str, Any]:
-    """Have Orthanc ask us for our commitment, and give the result once it is there."""
+    """Have Orthanc request commitment from Lobar, and return the result when it is there."""
     asked = httpx.post(
         f"{archive.http_url}/modalities/lobar/storage-commitment",
         json={"DicomInstances": [list(each) for each in instances], "Timeout": 30},
@@ -141,7 +141,7 @@ def test_a_report_that_orthanc_lost_before_it_was_asked_is_sent_again(
 
 
 def run(archive: OrthancServer, script: str) -> None:
-    """Change what Orthanc does with what is stored."""
+    """Replace the Lua script that Orthanc runs for stored instances."""
     sent = httpx.post(f"{archive.http_url}/tools/execute-script", content=script)
     sent.raise_for_status()
 
@@ -152,8 +152,8 @@ def test_a_deliver_worker_killed_between_store_and_commitment_loses_nothing(
     lobar_port: int,
     tmp_path: Path,
 ) -> None:
-    # Orthanc does not know this address: it stores, and its results reach nobody
-    service = committing(LOBAR_DICOM__AE_TITLE="STRANGER")
+    # Orthanc has no address for this AE title: it stores, and sends its results nowhere
+    service = committing(LOBAR_DICOM__AE_TITLE="UNKNOWN")
     dataset = make_cr()
     store(archive, dataset, tmp_path)
 
@@ -166,13 +166,13 @@ def test_a_deliver_worker_killed_between_store_and_commitment_loses_nothing(
     service.wait_until_ready()
     (job,) = service.jobs(dataset.SOPInstanceUID)
     assert (job.state, states(service, job.id)) == (JobState.REPORTED, {DeliveryState.STORED})
-    known = {"AET": "STRANGER", "Host": LOOPBACK, "Port": lobar_port}
-    httpx.put(f"{archive.http_url}/modalities/stranger", json=known).raise_for_status()
+    known = {"AET": "UNKNOWN", "Host": LOOPBACK, "Port": lobar_port}
+    httpx.put(f"{archive.http_url}/modalities/unknown", json=known).raise_for_status()
     assert service.settled(dataset.SOPInstanceUID).state == JobState.DELIVERED
-    httpx.delete(f"{archive.http_url}/modalities/stranger").raise_for_status()
+    httpx.delete(f"{archive.http_url}/modalities/unknown").raise_for_status()
 
 
-def test_orthanc_is_told_that_we_commit_ourselves_to_what_it_sent(
+def test_orthanc_gets_the_result_that_lobar_commits_itself_to_what_it_sent(
     committing: Callable[..., LobarService], archive: OrthancServer, tmp_path: Path
 ) -> None:
     service = committing()
@@ -192,5 +192,5 @@ def test_orthanc_is_told_that_we_commit_ourselves_to_what_it_sent(
     (job,) = service.jobs(sent[0][1])
     assert names(service, job.id).count("instance-committed") == 2
     ledger = service.ledger()
-    assert ledger.queries.due().oldest_answer_at is None, "nothing is left to be told"
+    assert ledger.queries.due().oldest_answer_at is None, "no result is left to be sent"
     ledger.close()

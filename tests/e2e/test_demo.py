@@ -1,4 +1,4 @@
-"""`lobar demo`, as `make demo` runs it: a table and a status, whatever is configured here."""
+"""`lobar demo`, as `make demo` runs it: a table and a status, independent of the configuration."""
 
 import subprocess
 import sys
@@ -21,7 +21,7 @@ def demo(*files: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_samples_are_reported_and_the_reports_lie_where_the_table_says() -> None:
+def test_the_samples_are_reported_and_the_reports_are_where_the_table_says() -> None:
     done = demo()
     assert done.returncode == 0, done.stdout + done.stderr
     rows = [line.split() for line in done.stdout.splitlines() if ".dcm" in line and "/" in line]

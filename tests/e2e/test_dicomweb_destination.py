@@ -62,7 +62,7 @@ def test_a_report_reaches_orthanc_through_tls_and_a_token_that_is_renewed_meanwh
     ledger.close()
     study = f"studies/{instance.StudyInstanceUID}"
     assert sorted(retrieve(orthanc_dicomweb.dicomweb_url, study)) == sorted(outbox)
-    told = lobar.log.read_text()
-    assert "http-401" in told
-    assert OLD not in told
-    assert NEW not in told
+    log = lobar.log.read_text()
+    assert "http-401" in log
+    assert OLD not in log
+    assert NEW not in log

@@ -1,4 +1,4 @@
-"""A PACS that sends all that it is sent on to Lobar: our results come back, and that is the end."""
+"""A PACS that forwards everything to Lobar: results come back once and are not analysed."""
 
 import copy
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ end
 
 @pytest.fixture
 def router(tmp_path: Path) -> Iterator[OrthancServer]:
-    """An Orthanc that sends every instance on, whoever sent it."""
+    """An Orthanc that forwards every instance, from any sender."""
     script = tmp_path / "forward.lua"
     script.write_text(FORWARD)
     scripts = [str(tmp_path / "only-from-loopback.lua"), str(script)]
@@ -50,7 +50,7 @@ def lobar(router: OrthancServer, tmp_path: Path) -> Iterator[LobarService]:
 
 
 def somebody_elses(report: Dataset) -> Dataset:
-    """Make a report that bears no mark of ours, as another product's would be."""
+    """Return a report without Lobar's marks, like one of another product."""
     other = copy.deepcopy(report)
     for keyword in ("InstanceCreatorUID", "ContributingEquipmentSequence"):
         delattr(other, keyword)
@@ -59,7 +59,7 @@ def somebody_elses(report: Dataset) -> Dataset:
     return other
 
 
-def test_results_that_come_back_are_counted_and_left_alone_and_so_are_reports_of_others(
+def test_results_that_come_back_are_counted_and_not_analysed_and_so_are_reports_of_others(
     lobar: LobarService, router: OrthancServer
 ) -> None:
     source = make_cr()

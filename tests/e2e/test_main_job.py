@@ -37,7 +37,7 @@ UNKNOWN_TO_DCMTK = {HTJ2K, HTJ2KLossless, HTJ2KLosslessRPCL}
 
 
 def reports(archive: OrthancServer, study_instance_uid: str) -> dict[str, Dataset]:
-    """Fetch what the archive holds of a study, by modality."""
+    """Return the archive's instances of a study, by modality."""
     return {
         str(instance["Modality"]): dcmread(BytesIO(archive.dicom_file(str(instance["ID"]))))
         for instance in archive.instances()
@@ -118,7 +118,7 @@ def test_every_transfer_syntax_is_analysed_and_reported(
     instances = []
     for number, syntax in enumerate(TRANSFER_SYNTAXES):
         bits = {"bits_stored": 8} if syntax == JPEGBaseline8Bit else {}
-        # HTJ2K is there for the pictures of CR and DX alone
+        # HTJ2K codestreams exist for the pictures of CR and DX only
         make = make_cr if syntax in UNKNOWN_TO_DCMTK else makers[number % 3]
         instances.append(encode(make(**bits), syntax))
     store(*(i for i in instances if i.file_meta.TransferSyntaxUID not in UNKNOWN_TO_DCMTK))
@@ -158,7 +158,7 @@ def test_an_uploaded_picture_is_reported_too(
     assert set(reports(archive, job.study_instance_uid)) == {"SR", "OT"}
 
 
-def test_our_own_results_coming_back_are_not_analysed_again(
+def test_own_results_coming_back_are_not_analysed_again(
     lobar: LobarService, archive: OrthancServer, store: Callable[..., None]
 ) -> None:
     instance = make_dx()

@@ -1,4 +1,4 @@
-"""What `make viewer` starts: everything there to look at, and nothing left of it at the end."""
+"""`make viewer`: every study can be opened, and nothing is left at the end."""
 
 import re
 import signal
@@ -36,7 +36,7 @@ def hand(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def temporary(tmp_path: Path) -> Path:
-    """Where temporary directories are made; short, for the sockets in it."""
+    """The folder for temporary directories; a short path, for the sockets in it."""
     folder = tmp_path / "t"
     folder.mkdir()
     return folder
@@ -44,7 +44,7 @@ def temporary(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def shown(hand: Path, temporary: Path, tmp_path: Path) -> Iterator[Server]:
-    """The viewer with a chest and a hand, started from anywhere and ready to be looked at."""
+    """The viewer with a chest and a hand, started in another folder and ready."""
     need_program("Orthanc")
     need_dicomweb_plugin()
     need_ohif()
@@ -60,13 +60,13 @@ def shown(hand: Path, temporary: Path, tmp_path: Path) -> Iterator[Server]:
     server.stop()
 
 
-def test_each_file_can_be_looked_at_until_everything_is_removed(
+def test_each_file_can_be_viewed_until_everything_is_removed(
     shown: Server, temporary: Path
 ) -> None:
-    told = shown.log.read_text()
-    assert "cr_monochrome1.dcm: absent" in told
-    assert "hand.dcm: not analysed" in told
-    addresses = re.findall(r"(http://127\.0\.0\.1:\d+)/viewer\?StudyInstanceUIDs=([\d.]+)", told)
+    output = shown.log.read_text()
+    assert "cr_monochrome1.dcm: absent" in output
+    assert "hand.dcm: not analysed" in output
+    addresses = re.findall(r"(http://127\.0\.0\.1:\d+)/viewer\?StudyInstanceUIDs=([\d.]+)", output)
     assert len(addresses) == 2
     for viewer, study in addresses:
         assert "app-config.js" in httpx.get(f"{viewer}/viewer?StudyInstanceUIDs={study}").text

@@ -1,4 +1,4 @@
-"""What a person sees of Lobar's results in OHIF, a viewer that knows nothing of Lobar.
+"""How OHIF, a viewer that is not configured for Lobar, shows Lobar's results.
 
 The pictures are kept in `runs/viewer`, to be looked at.
 """
@@ -50,7 +50,7 @@ BOXES: Final = {"present": LEFT_LUNG, "absent": WHOLE, "indeterminate": WHOLE}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """What there was to see of one outcome."""
+    """What OHIF showed for one outcome."""
 
     outcome: str
     radiograph: Pixels
@@ -72,7 +72,7 @@ def seen(
     _shared_orthanc_dicomweb: OrthancServer,
     open_study: Callable[[str], OpenStudy],
 ) -> Seen:
-    """Look once at each outcome: the radiograph and all that was made of it."""
+    """Open each outcome once: the radiograph and all its outputs."""
     _shared_orthanc_dicomweb.start()
     source = make_cr(rows=ROWS, columns=COLUMNS)
     source.PatientID = request.param  # else OHIF shows the other outcomes as prior studies
@@ -83,7 +83,7 @@ def seen(
 
 
 def results(source: Dataset, conclusion: Conclusion) -> dict[OutputKind, Output]:
-    """Give all that may be made about a radiograph."""
+    """Return every output that can be made for a radiograph."""
     header = dcmread(BytesIO(encoded(source)), stop_before_pixels=True)
     pixels = (source.pixel_array / (2**source.BitsStored - 1)).astype(np.float32)
     made = make_outputs(header, pixels, conclusion, kinds=set(OutputKind), now=NOW)
@@ -133,7 +133,7 @@ def test_the_region_is_drawn_where_the_report_has_it(seen: Seen) -> None:
         return
     (line,) = seen.lines
     width, height = seen.layer_size
-    scale = min(width / COLUMNS, height / ROWS)  # OHIF shows the whole image in the middle
+    scale = min(width / COLUMNS, height / ROWS)  # OHIF centres the whole image
     left, top = (width - COLUMNS * scale) / 2, (height - ROWS * scale) / 2
     x, y = np.array(line).T
     box = BOXES[seen.outcome]
@@ -153,7 +153,7 @@ def test_nothing_is_black(seen: Seen) -> None:
     assert lit(seen.overlay) > 0.1
 
 
-def test_the_page_is_there_to_be_read(seen: Seen) -> None:
+def test_the_page_can_be_read(seen: Seen) -> None:
     assert lit(seen.page, PAPER) > 0.1
 
 
@@ -168,11 +168,11 @@ def test_the_overlay_looks_as_it_was_made(seen: Seen) -> None:
     assert np.corrcoef(made.ravel(), shown.ravel())[0, 1] > 0.95
 
 
-def test_the_viewer_neither_asks_nor_complains_about_it(seen: Seen) -> None:
+def test_the_viewer_shows_neither_question_nor_warning(seen: Seen) -> None:
     # such as whether to track the region: then OHIF takes it for its own and loses it
     assert seen.notices == []
     assert seen.complaints == []
 
 
-def test_the_browser_asks_nobody_but_the_gateway(seen: Seen) -> None:
+def test_the_browser_contacts_no_host_but_the_gateway(seen: Seen) -> None:
     assert seen.asked_elsewhere == []

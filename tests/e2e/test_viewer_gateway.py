@@ -1,4 +1,4 @@
-"""The gateway between a browser and an Orthanc: it lets look, and nothing else."""
+"""The gateway between a browser and an Orthanc: it allows reading only."""
 
 from collections.abc import Iterator
 from io import BytesIO
@@ -30,7 +30,7 @@ def gateway(orthanc_dicomweb: OrthancServer, tmp_path: Path) -> Iterator[ViewerG
     running.stop()
 
 
-def test_places_of_the_viewer_begin_at_its_start_page_and_missing_files_are_missing(
+def test_routes_of_the_viewer_get_its_start_page_and_missing_files_are_not_found(
     gateway: ViewerGateway,
 ) -> None:
     for place in ("/", "/viewer?StudyInstanceUIDs=1.2.3"):
@@ -45,13 +45,13 @@ def test_nothing_outside_the_viewer_is_served(gateway: ViewerGateway) -> None:
         assert "not to be served" not in httpx.get(url).text
 
 
-def test_the_configuration_is_ours_and_names_no_other_host(gateway: ViewerGateway) -> None:
+def test_the_configuration_is_lobar_s_and_names_no_other_host(gateway: ViewerGateway) -> None:
     configuration = httpx.get(f"{gateway.url}/app-config.js").text
     assert "dicomweb" in configuration
     assert "://" not in configuration
 
 
-def test_orthanc_s_answers_lead_back_to_the_gateway(
+def test_orthanc_s_responses_refer_to_the_gateway(
     gateway: ViewerGateway, orthanc_dicomweb: OrthancServer
 ) -> None:
     (study,) = httpx.get(f"{gateway.url}/dicom-web/studies").json()
@@ -71,13 +71,13 @@ def test_nothing_can_be_stored_or_removed(
     assert len(orthanc_dicomweb.instances()) == 1
 
 
-def test_who_calls_it_by_another_name_is_refused(gateway: ViewerGateway) -> None:
-    # a page of somebody else's whose name was made to lead here (DNS rebinding)
+def test_a_request_for_another_host_name_is_refused(gateway: ViewerGateway) -> None:
+    # another site's page whose name resolves to this address (DNS rebinding)
     answer = httpx.get(f"{gateway.url}/dicom-web/studies", headers={"Host": "evil.example"})
     assert answer.status_code == httpx.codes.BAD_REQUEST
 
 
-def test_a_silent_orthanc_is_a_bad_gateway(
+def test_an_unreachable_orthanc_is_a_bad_gateway(
     gateway: ViewerGateway, orthanc_dicomweb: OrthancServer
 ) -> None:
     orthanc_dicomweb.stop()

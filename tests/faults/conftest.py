@@ -1,4 +1,4 @@
-"""What the fault tests share: an instance on disk, and a storescu to send it."""
+"""Fixtures of the fault tests: instances on disk, and a storescu to send them."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -29,7 +29,7 @@ def instances(tmp_path: Path) -> Callable[[int], list[tuple[Path, Dataset]]]:
 
 @pytest.fixture
 def store() -> Callable[..., int]:
-    """Send files with storescu; gives its exit status."""
+    """Send files with storescu and return its exit status."""
     need_program("storescu")
 
     def send(service: LobarService, *files: Path) -> int:

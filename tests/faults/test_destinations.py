@@ -1,4 +1,4 @@
-"""Destinations that are dead, full or refuse: none delays another, each answer is kept."""
+"""Destinations that are down, full or refuse: none delays another, each response is recorded."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +15,7 @@ from service.domain.job import JobState
 pytestmark = pytest.mark.dcmtk
 
 
-def test_a_dead_destination_delays_no_other_and_gets_everything_when_it_is_back(
+def test_a_destination_that_is_down_delays_no_other_and_gets_everything_when_it_is_back(
     lobar_service: Callable[..., LobarService],
     storescp: Callable[..., StoreSCP],
     instances: Callable[[int], list[tuple[Path, Any]]],
@@ -29,7 +29,7 @@ def test_a_dead_destination_delays_no_other_and_gets_everything_when_it_is_back(
     wait_for(lambda: len(live.received()) == 2 * len(made))
     for _, dataset in made:
         (job,) = service.jobs(dataset.SOPInstanceUID)
-        assert job.state == JobState.REPORTED, "one destination is still owed"
+        assert job.state == JobState.REPORTED, "one delivery is still pending"
     dead.start()
     for _, dataset in made:
         assert service.settled(dataset.SOPInstanceUID).state == JobState.DELIVERED

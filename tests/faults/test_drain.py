@@ -1,4 +1,4 @@
-"""SIGTERM: the service finishes what it does and ends, leaving nothing half done."""
+"""SIGTERM: the service finishes its current work and exits without partial results."""
 
 import os
 import signal
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.dcmtk
 
 
 def processes_of(group_file: Path) -> list[int]:
-    """List the living processes whose environment names this state directory."""
+    """List the running processes whose environment names this state directory."""
     found = []
     for environ in Path("/proc").glob("[0-9]*/environ"):
         try:

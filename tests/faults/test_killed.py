@@ -22,7 +22,7 @@ def spooled(service: LobarService) -> list[Path]:
 
 
 def reported_sources(receiver: StoreSCP) -> list[str]:
-    """List the source of each report that arrived, one entry a report object."""
+    """List the source of each report that arrived, one entry per report object."""
     sources = []
     for path in receiver.received():
         dataset = dcmread(path, force=True)
@@ -48,7 +48,7 @@ def test_a_listener_killed_between_spool_and_commit_has_promised_nothing(
     service = lobar_service([destination(receiver, "pacs")])
     ((file, dataset),) = instances(1)
     listener = service.part("listener")
-    # whoever holds the write lock keeps the commit waiting: the bytes are spooled by then
+    # a held write lock makes the commit wait, after the bytes have been spooled
     blocker = sqlite3.connect(service.state_dir / "ledger.sqlite3", isolation_level=None)
     blocker.execute("BEGIN IMMEDIATE")
     answers: list[int] = []
@@ -59,7 +59,7 @@ def test_a_listener_killed_between_spool_and_commit_has_promised_nothing(
     sender.join()
     blocker.execute("ROLLBACK")
     blocker.close()
-    assert answers[0] != 0, "the sender was told Success for bytes that nobody remembers"
+    assert answers[0] != 0, "the sender was answered Success for bytes without a job"
     assert service.jobs(dataset.SOPInstanceUID) == []
 
     wait_for(lambda: service.part("listener") != listener)
@@ -75,7 +75,7 @@ def test_workers_killed_during_inference_and_delivery_report_everything_once(
     instances: Instances,
     store: Callable[..., int],
 ) -> None:
-    receiver = storescp("--sleep-after", "1")  # it has the object, and we have no answer yet
+    receiver = storescp("--sleep-after", "1")  # it has the object and has not answered yet
     service = lobar_service([destination(receiver, "pacs")], LOBAR_INFER__MAXIMUM_ATTEMPTS="5")
     made = instances(3)
     infer = service.part("infer")
@@ -105,7 +105,7 @@ def test_workers_killed_during_inference_and_delivery_report_everything_once(
     assert service.balance() == 0
 
 
-def test_everything_killed_at_once_goes_on_where_it_was(
+def test_everything_killed_at_once_continues_where_it_was(
     lobar_service: Callable[..., LobarService],
     storescp: Callable[..., StoreSCP],
     instances: Instances,

@@ -1,4 +1,4 @@
-"""Redis only rings: stopped, flushed or gone for a while, nothing is lost and nothing doubled."""
+"""Redis only carries notifications: without it nothing is lost and nothing is done twice."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +14,7 @@ from service.domain.job import JobState
 pytestmark = pytest.mark.dcmtk
 
 
-def test_a_redis_stopped_flushed_and_killed_loses_and_doubles_nothing(
+def test_a_redis_stopped_flushed_and_killed_loses_and_repeats_nothing(
     lobar_service: Callable[..., LobarService],
     storescp: Callable[..., StoreSCP],
     redis_server: RedisServer,
