@@ -23,11 +23,11 @@ import json, sys
 from service.errors import ExplainedError
 from service.storage.ledger import Ledger
 from service.telemetry.structured_log import configure
-from service.settings import Log, child_environment
+from service.settings import LogSettings, child_environment
 from service.supervision.supervisor import Part, Supervisor
 
 parts, url, seconds = sys.argv[1:]
-configure(Log())
+configure(LogSettings())
 supervisor = Supervisor(
     [Part(**part) for part in json.loads(parts)],
     Ledger(url),
