@@ -1,1 +1,1 @@
-"""The doors and the memory of Lobar."""
+"""Lobar: receive, remember and dispatch instances, and serve the pages and commands."""

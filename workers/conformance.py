@@ -71,7 +71,7 @@ def _responses(settings: Settings) -> Iterator[tuple[str, str]]:
     single = [hexadecimal(each) for each in sorted(WARNINGS) if each not in SERVICE_CLASS_WARNINGS]
     yield f"{', '.join(single)}, 0xBxxx", "the same, and the warning is recorded and counted"
     yield (
-        f"{hexadecimal(OUT_OF_RESOURCES.start)[:-2]}xx, no response, no association",
+        f"{hexadecimal(OUT_OF_RESOURCES)[:-2]}xx, no response, no association",
         f"retried for up to {limits.give_up_days:g} days",
     )
     yield "any other", f"retried up to {limits.maximum_refusals} times, then parked"

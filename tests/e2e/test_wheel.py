@@ -117,7 +117,7 @@ def test_evaluation_without_the_training_extra_names_what_to_install(
     environment: FreshEnvironment,
 ) -> None:
     bundle = environment.site_packages / "monai_bundle"
-    done = environment.run("python", "-m", "scripts.evaluate", at=bundle, status=1)
+    done = environment.run("python", "-m", "scripts.evaluation", at=bundle, status=1)
     assert done.stdout == ""
     assert done.stderr.splitlines() == [
         "training and evaluation need fire, ignite, matplotlib, tqdm: pip install 'lobar[train]'"

@@ -262,13 +262,13 @@ def _png(picture: Picture) -> bytes:
 
 
 def _chest(rows: int, columns: int) -> Picture:
-    """Draw bright bone around dark lungs, a heart and a spine."""
+    """Draw bright bone around dark lungs, a cardiac shadow and a spine."""
     v, u = np.mgrid[-1 : 1 : rows * 1j, -1 : 1 : columns * 1j]
     lungs = _hill((u + 0.42) / 0.38, v / 0.8) + _hill((u - 0.42) / 0.38, v / 0.8)
-    heart = _hill((u - 0.12) / 0.4, (v - 0.35) / 0.5)
+    cardiac = _hill((u - 0.12) / 0.4, (v - 0.35) / 0.5)
     body, spine = _hill(u / 1.1, (v - 0.2) / 1.6), _hill(u / 0.15, 0 * v)
     ribs = np.sin(16 * (v + 0.3 * u * u)) * body
-    brightness = 0.1 + 0.6 * body - 0.45 * lungs + 0.25 * heart + 0.12 * spine + 0.03 * ribs
+    brightness = 0.1 + 0.6 * body - 0.45 * lungs + 0.25 * cardiac + 0.12 * spine + 0.03 * ribs
     return np.asarray(np.rint(np.clip(brightness, 0, 1) * _BRIGHTEST), dtype=np.uint8)
 
 
