@@ -32,10 +32,18 @@ pip_setting() {
 [ -x .venv/bin/python ] || deploy/setup/venv.sh
 .venv/bin/python -m venv "$work/venv"
 "$work/venv/bin/python" -m pip install --quiet uv
+
+# Of a version that two indexes have, uv takes the files of the first. An extra index may hold one
+# file of it, for one Python, so the main one comes first: the lock must hold the hashes of all.
 index="$(pip_setting index-url)"
-[ -z "$index" ] || export UV_DEFAULT_INDEX="$index"
-extra="$(pip_setting extra-index-url)"
-[ -z "$extra" ] || export UV_INDEX="$extra"
+[ -n "$index" ] || index="$(.venv/bin/python -c \
+    'from pip._internal.models.index import PyPI; print(PyPI.simple_url)')"
+export UV_DEFAULT_INDEX="$index" UV_INDEX
+UV_INDEX="$index $(pip_setting extra-index-url)"
+
+# uv keeps the hashes of a version that stays, so only the versions are left for it to read
+[ ! -e requirements.lock ] || sed -i '/^ *--hash=/d; s/ \\$//' requirements.lock
+
 "$work/venv/bin/uv" pip compile pyproject.toml "$work/torch-needs.in" --extra dev --extra train \
     --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
     --index-strategy unsafe-best-match --override "$work/without-torch.txt" \

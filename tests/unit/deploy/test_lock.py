@@ -29,6 +29,11 @@ def test_every_requirement_is_pinned_and_has_a_hash() -> None:
     assert [line for line in locked() if not PINNED.fullmatch(line)] == []
 
 
+def test_the_lock_holds_more_than_the_one_file_that_fits_the_machine_that_wrote_it() -> None:
+    """An index that has one wheel of a version must not hide the files for other Pythons."""
+    assert [line for line in locked() if line.count("--hash=") < 2] == []
+
+
 def test_the_lock_names_no_address() -> None:
     assert "//" not in LOCK
     assert "--index" not in LOCK
