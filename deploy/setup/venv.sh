@@ -102,10 +102,13 @@ configure_uv() {
     [ -z "$certificates" ] || export SSL_CERT_FILE="${SSL_CERT_FILE:-$certificates}"
 }
 
-# look everywhere, as pip does: a version may be in any of the sources
+# Look everywhere, as pip does: a version may be in any of the sources. uv leaves it to the first
+# import to write bytecode; where Python may not write it, every start would compile anew.
 uv_install() {
+    local bytecode=()
+    [ -z "${PYTHONDONTWRITEBYTECODE:-}" ] || bytecode=(--compile-bytecode)
     [ -x .venv/bin/uv ] && .venv/bin/uv pip install --quiet --python .venv/bin/python \
-        --index-strategy unsafe-best-match --no-deps --only-binary :all: "$@"
+        --index-strategy unsafe-best-match "${bytecode[@]}" "$@"
 }
 
 has_nvidia_gpu() {
@@ -119,7 +122,8 @@ install_torch() {
     any="$(sed -n 's/^ *"\(torch==[^"]*\)",$/\1/p' pyproject.toml)"
     if has_nvidia_gpu; then preferred="$any,!=${any#torch==}+cpu"; else preferred="$any+cpu"; fi
     say "Installing $any"
-    ! uv_install "$preferred" 2>/dev/null || return 0
+    # with what it requires: a CUDA build needs packages of NVIDIA that the lock does not name
+    ! uv_install --only-binary :all: "$preferred" 2>/dev/null || return 0
     complaint="$(mktemp)"
     if ! .venv/bin/python -m pip install "$preferred" 2>"$complaint"; then
         if ! grep -q 'No matching distribution' "$complaint"; then
@@ -140,7 +144,7 @@ rm -f "$stamp"
 say "Installing what requirements.lock names, each file checked against its hash"
 get_uv
 configure_uv
-uv_install --require-hashes -r requirements.lock ||
+uv_install --no-deps --only-binary :all: --require-hashes -r requirements.lock ||
     .venv/bin/python -m pip install --no-deps --only-binary :all: --require-hashes \
         -r requirements.lock
 install_torch

@@ -106,6 +106,28 @@ def test_pip_does_the_work_where_uv_cannot(with_uv: Machine, trouble: str) -> No
     assert (with_uv.project / ".venv" / "bin" / "lobar").exists()
 
 
+def test_uv_installs_the_lock_without_and_torch_with_what_it_requires(with_uv: Machine) -> None:
+    with_uv.add("dev/nvidia0")
+
+    with_uv.run(SCRIPT)
+
+    _, locked, torch, *_ = with_uv.notes()
+    assert "--no-deps --only-binary :all: --require-hashes -r requirements.lock" in locked
+    assert "torch==2.13.0,!=2.13.0+cpu" in torch
+    assert "--no-deps" not in torch
+
+
+@pytest.mark.parametrize(("forbidden", "compiled"), [("", False), ("1", True)])
+def test_bytecode_is_written_now_where_python_may_not_write_it_later(
+    with_uv: Machine, forbidden: str, *, compiled: bool
+) -> None:
+    with_uv.run(SCRIPT, variables={"PYTHONDONTWRITEBYTECODE": forbidden})
+
+    _, locked, torch, *_ = with_uv.notes()
+    assert ("--compile-bytecode" in locked) == compiled
+    assert ("--compile-bytecode" in torch) == compiled
+
+
 def test_python_chooses_the_interpreter_and_changes_it(workplace: Machine) -> None:
     assert workplace.run(SCRIPT).returncode == 0
     workplace.add("bin/python3.13", PYTHON.replace("echo 3.11 ", "echo 3.13 "))
