@@ -48,6 +48,7 @@ def test_the_workflow_runs_ci_on_every_python_that_is_promised() -> None:
     promised = re.findall(r"Python :: (3\.\d+)", "\n".join(PROJECT["classifiers"]))
     assert job["strategy"]["matrix"]["python"] == promised
     assert promised[0] == PROJECT["requires-python"].removeprefix(">=")
+    assert job["container"] == "python:${{ matrix.python }}-bookworm", "has that interpreter"
     *_, run = job["steps"]
     assert run["run"] == "bash .ci/run"
     assert run["env"] == {"PYTHON": "python${{ matrix.python }}"}, "the interpreter of the matrix"
