@@ -45,6 +45,7 @@ check: setup ## The static checks: lint, format, types, who may import whom
 	$(VENV)/ruff check
 	$(VENV)/ruff format --check
 	$(VENV)/mypy
+	$(VENV)/mypy --config-file tests/mypy.ini tests
 	$(VENV)/lint-imports
 
 .PHONY: evaluate

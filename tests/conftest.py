@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Final
 
 import pytest
+from hypothesis import settings
 
 pytest_plugins = [
     # none before those it imports: pytest must be the first to import each
@@ -29,7 +30,18 @@ ONLY_IN_THE_FULL_RUN: Final = pytest.mark.skip(reason="long: runs only with pyte
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add `--full`."""
-    parser.addoption("--full", action="store_true", help="run the tests marked `full` too")
+    parser.addoption(
+        "--full",
+        action="store_true",
+        help="run the tests marked `full` too, and each property test with ten times the examples",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Set how many examples a property test has where it does not say so itself."""
+    settings.register_profile("full", max_examples=10 * settings().max_examples)
+    if config.getoption("--full"):
+        settings.load_profile("full")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: Iterable[pytest.Item]) -> None:

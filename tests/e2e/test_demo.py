@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from pydicom import dcmread
+from pydicom.uid import UID
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -41,7 +42,7 @@ def test_a_file_that_cannot_be_reported_is_named_and_the_status_says_so(tmp_path
     sample = ROOT / "service" / "demo" / "samples" / "cr_monochrome1.dcm"
     hand = dcmread(sample)
     hand.BodyPartExamined = "HAND"
-    hand.SOPInstanceUID = hand.file_meta.MediaStorageSOPInstanceUID = "2.25.4711"
+    hand.SOPInstanceUID = hand.file_meta.MediaStorageSOPInstanceUID = UID("2.25.4711")
     hand.save_as(tmp_path / "hand.dcm")
     done = demo(page, tmp_path / "hand.dcm", sample)
     assert done.returncode == 1

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import highdicom
 import httpx
@@ -56,11 +56,15 @@ def store_with_pynetdicom(lobar: LobarService, instance: Dataset) -> None:
 
 def certainty(report: Dataset) -> float:
     """Read the Certainty of Finding, in percent, from a report's tree."""
-    content = highdicom.sr.Comprehensive3DSR.from_dataset(report).content
-    (group,) = (
+    content = cast(
+        "highdicom.sr.MeasurementReport",
+        highdicom.sr.Comprehensive3DSR.from_dataset(report).content,
+    )
+    groups: list[Any] = [
         *content.get_image_measurement_groups(),
         *content.get_planar_roi_measurement_groups(),
-    )
+    ]
+    (group,) = groups
     (measurement,) = (item for item in group[0].ContentSequence if item.name.value == "111012")
     return float(measurement.value)
 
@@ -98,6 +102,7 @@ def test_a_real_radiograph_comes_back_as_a_valid_report(
     assert report.SOPClassUID == Comprehensive3DSRStorage
     for keyword in ("PatientName", "PatientID", "PatientBirthDate", "StudyID", "StudyDate"):
         assert report.get(keyword) == source.get(keyword), keyword
+    assert job.probability is not None
     assert certainty(report) == pytest.approx(100 * job.probability, abs=0.05)
 
     kept = tmp_path / "report.dcm"
@@ -117,7 +122,7 @@ def test_every_transfer_syntax_is_analysed_and_reported(
     makers = (make_cr, make_dx, make_sc)
     instances = []
     for number, syntax in enumerate(TRANSFER_SYNTAXES):
-        bits = {"bits_stored": 8} if syntax == JPEGBaseline8Bit else {}
+        bits: dict[str, Any] = {"bits_stored": 8} if syntax == JPEGBaseline8Bit else {}
         # HTJ2K codestreams exist for the pictures of CR and DX only
         make = make_cr if syntax in UNKNOWN_TO_DCMTK else makers[number % 3]
         instances.append(encode(make(**bits), syntax))

@@ -12,6 +12,7 @@ import pytest
 from peers.orthanc import need_dicomweb_plugin
 from peers.viewer import need_ohif
 from pydicom import dcmread
+from pydicom.uid import UID
 from support.lobar_process import wait_for
 from support.process import Server
 from support.programs import need_program
@@ -29,7 +30,7 @@ def hand(tmp_path: Path) -> Path:
     instance = dcmread(SAMPLE)
     instance.BodyPartExamined = "HAND"
     instance.StudyInstanceUID = "2.25.4710"
-    instance.SOPInstanceUID = instance.file_meta.MediaStorageSOPInstanceUID = "2.25.4711"
+    instance.SOPInstanceUID = instance.file_meta.MediaStorageSOPInstanceUID = UID("2.25.4711")
     instance.save_as(tmp_path / "hand.dcm")
     return tmp_path / "hand.dcm"
 

@@ -66,7 +66,16 @@ class Seen:
     asked_elsewhere: list[str]
 
 
-@pytest.fixture(scope="module", params=CONCLUSIONS)
+@pytest.fixture(
+    scope="module",
+    params=[
+        # of the ordinary run: a report with a region and a report without a number
+        "present",
+        "not-analysed",
+        pytest.param("absent", marks=pytest.mark.full),
+        pytest.param("indeterminate", marks=pytest.mark.full),
+    ],
+)
 def seen(
     request: pytest.FixtureRequest,
     _shared_orthanc_dicomweb: OrthancServer,

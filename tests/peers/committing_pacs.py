@@ -9,12 +9,13 @@ from typing import Any, Final, Literal
 from pydicom.dataset import Dataset
 from pynetdicom import AE, build_role, evt
 from pynetdicom.association import Association
-from pynetdicom.sop_class import StorageCommitmentPushModel, StorageCommitmentPushModelInstance
+from pynetdicom.sop_class import StorageCommitmentPushModelInstance, uid_to_sop_class
 from support.ports import LOOPBACK
 
 from peers.scripted_pacs import ScriptedPacs
 
-CLASS, INSTANCE = StorageCommitmentPushModel, StorageCommitmentPushModelInstance
+CLASS: Final = uid_to_sop_class("1.2.840.10008.1.20.1")
+INSTANCE: Final = StorageCommitmentPushModelInstance
 Where = Literal["here", "elsewhere", "nowhere"]
 AFTER_THE_ANSWER: Final = 0.05  # seconds
 

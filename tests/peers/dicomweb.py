@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from email import message_from_bytes, policy
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import httpx
 
@@ -25,7 +25,7 @@ def retrieve(url: str, path: str, client: httpx.Client | None = None) -> list[by
     response = _get(client, f"{url}/{path}", DICOM_FILES)
     head = f"Content-Type: {response.headers['content-type']}\r\n\r\n".encode()
     parts = message_from_bytes(head + response.content, policy=policy.HTTP).iter_parts()
-    return [part.get_payload(decode=True) for part in parts]
+    return [cast("bytes", part.get_payload(decode=True)) for part in parts]
 
 
 def _get(

@@ -24,7 +24,7 @@ class RedisServer:
         self.program = program
         self.port = free_port()
         self.url = f"redis://{LOOPBACK}:{self.port}/0"
-        command = [
+        command: list[str | Path] = [
             program,
             *("--bind", LOOPBACK, "--port", str(self.port), "--dir", str(folder)),
             *("--save", "", "--appendonly", "no", "--daemonize", "no"),

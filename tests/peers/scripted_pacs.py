@@ -17,12 +17,12 @@ from pydicom.uid import (
     SecondaryCaptureImageStorage,
 )
 from pynetdicom import AE, evt
-from pynetdicom.sop_class import Verification
 from support.ports import LOOPBACK
 
 SR_3D, SR, SC = Comprehensive3DSRStorage, ComprehensiveSRStorage, SecondaryCaptureImageStorage
 EXPLICIT, IMPLICIT = ExplicitVRLittleEndian, ImplicitVRLittleEndian
 ALL: Final = tuple((uid, syntax) for uid in (SR_3D, SR, SC) for syntax in (EXPLICIT, IMPLICIT))
+VERIFICATION: Final = "1.2.840.10008.1.1"
 ABORT: Final = -1  # instead of a status
 
 
@@ -53,7 +53,7 @@ class ScriptedPacs:
         for sop_class, syntax in self.contexts():
             ae.add_supported_context(sop_class, syntax)
         if self.echoes:
-            ae.add_supported_context(Verification)
+            ae.add_supported_context(VERIFICATION)
         server = ae.start_server(
             (LOOPBACK, self.port),
             block=False,

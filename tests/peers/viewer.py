@@ -49,7 +49,7 @@ class ViewerGateway(Server):
     def __init__(self, folder: Path, orthanc: OrthancServer, ohif: Path = OHIF) -> None:
         port = free_port()
         self.url = f"http://{LOOPBACK}:{port}"
-        behind = ["--orthanc", orthanc.http_url, "--ohif", ohif]
+        behind: list[str | Path] = ["--orthanc", orthanc.http_url, "--ohif", ohif]
         super().__init__(
             [sys.executable, GATEWAY, "--port", str(port), *behind],
             log=folder / "gateway.log",

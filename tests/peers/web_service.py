@@ -69,11 +69,14 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     tls: ssl.SSLContext | None = None
 
-    def finish_request(self, request: socket.socket, client_address: object) -> None:
+    def finish_request(
+        self, request: socket.socket | tuple[bytes, socket.socket], client_address: object
+    ) -> None:
         """Do the TLS handshake in the connection's own thread."""
         if self.tls is None:
             super().finish_request(request, client_address)
             return
+        assert isinstance(request, socket.socket)
         with contextlib.suppress(OSError), self.tls.wrap_socket(request, server_side=True) as safe:
             super().finish_request(safe, client_address)
 

@@ -31,7 +31,7 @@ class Certificate:
     def locked_key(self, password: str) -> Path:
         """The key once more, behind a password."""
         locked = self.key.with_suffix(".locked")
-        arguments = ["pkcs8", "-topk8", "-in", self.key, "-out", locked]
+        arguments: list[str | Path] = ["pkcs8", "-topk8", "-in", self.key, "-out", locked]
         subprocess.run(
             [need_program("openssl"), *arguments, "-passout", f"pass:{password}"], check=True
         )

@@ -2,6 +2,7 @@
 
 import threading
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 from peers.dcmtk import StoreSCP
 from peers.scripted_pacs import ScriptedPacs
@@ -14,7 +15,11 @@ from support.ports import free_port
 from workers.delivery.context import DeliveryContext
 from workers.delivery.worker import DeliveryWorker
 from workers.inference.loading import read
+from workers.prediction import Prediction
 from workers.reporting.outputs import store_outputs
+
+if TYPE_CHECKING:
+    from workers.inference.predictor import Predictor
 
 NAME = "pacs"
 
@@ -57,9 +62,10 @@ class DeliverySetup:
         """Receive an instance, predict and report it; return the job."""
         job_id = self.workspace.receive(make_cr(rows=100, columns=100))
         (job,) = self.ledger.jobs.lease("w/", 1, lease_seconds=60, maximum_attempts=3)
-        predictor = StandInPredictor()
+        predictor = cast("Predictor", StandInPredictor())
         reading = read(predictor, self.workspace.spool.inbox(job_id))
         (prediction,) = predictor.predict([reading.prepared.tensor])
+        assert isinstance(prediction, Prediction)
         workspace, picture = self.workspace, reading.prepared.picture
         store_outputs(
             workspace.settings,

@@ -13,7 +13,7 @@ import torch
 from monai.networks.nets import DenseNet
 
 Change = Callable[[dict[str, Any]], object]
-NETWORK: Final = {
+NETWORK: Final[dict[str, Any]] = {
     "spatial_dims": 2,
     "in_channels": 1,
     "out_channels": 1,
@@ -80,8 +80,9 @@ def make_bundle(
     network = DenseNet(**NETWORK)
     with torch.no_grad():
         out = network.class_layers.out
-        out.weight *= 40  # else every probability is nearly one half
-        out.bias -= network.eval()(torch.full((1, 1, 48, 48), 0.5))[0]
+        assert isinstance(out, torch.nn.Linear)
+        out.weight.mul_(40)  # else every probability is nearly one half
+        out.bias.sub_(network.eval()(torch.full((1, 1, 48, 48), 0.5))[0])
     (folder / "models").mkdir(parents=True)
     torch.save(network.state_dict(), folder / "models" / "model.pt")
     described, configured = _metadata(folder / "models" / "model.pt"), _configuration()

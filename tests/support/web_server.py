@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import httpx
 import numpy as np
@@ -31,14 +31,13 @@ class Web:
 
     def __init__(self, folder: Path, *, reserve_bytes: int = 0, **settings: object) -> None:
         self.port = free_port()
-        self.settings = Settings(
-            **{
-                "state_dir": folder,
-                "web": {"port": self.port, "maximum_upload_bytes": 4 << 20},
-                "destinations": (PACS,),
-                **settings,
-            }
-        )
+        tree: dict[str, Any] = {
+            "state_dir": folder,
+            "web": {"port": self.port, "maximum_upload_bytes": 4 << 20},
+            "destinations": (PACS,),
+            **settings,
+        }
+        self.settings = Settings(**tree)
         self.spool = Spool(self.settings.spool_dir, reserve_bytes=reserve_bytes)
         self.spool.prepare()
         self.ledger = Ledger(self.settings.ledger_url)
@@ -69,7 +68,12 @@ class Web:
             thread.join()
             self.ledger.close()
 
-    def send(self, *contents: bytes, name: str = "sent", **options: object) -> httpx.Response:
+    def send(
+        self,
+        *contents: bytes,
+        name: str = "sent",
+        **options: Any,  # noqa: ANN401 -- whatever httpx takes
+    ) -> httpx.Response:
         files = [("files", (name, content, "application/octet-stream")) for content in contents]
         return self.client.post("/api/instances", files=files, **options)
 

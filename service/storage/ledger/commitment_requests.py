@@ -104,7 +104,7 @@ class CommitmentRequests:
             ]
         return sorted(map(_request_of, leased), key=lambda each: each.id)
 
-    def told(self, request: OpenRequest, job_ids: Iterable[str]) -> None:
+    def close(self, request: OpenRequest, job_ids: Iterable[str]) -> None:
         """Close a request whose result the sender received.
 
         Args:
@@ -127,7 +127,7 @@ class CommitmentRequests:
                     transaction_uid=request.transaction_uid,
                 )
 
-    def put_off(self, request: OpenRequest, *, again_in: float, refused: bool = False) -> None:
+    def postpone(self, request: OpenRequest, *, again_in: float, refused: bool = False) -> None:
         """Release a request, due again in `again_in` seconds; count a refusal by the sender.
 
         Raises:

@@ -78,7 +78,7 @@ class Commitments:
                     )
             close_breakers(connection, {each.destination for each in deliveries})
 
-    def put_off(self, deliveries: Sequence[Delivery], *, again_in: float, why: str) -> None:
+    def postpone(self, deliveries: Sequence[Delivery], *, again_in: float, why: str) -> None:
         """Record that the request failed; `why` is a fixed word, never text from the wire."""
         now = self._clock()
         with self._database.write() as connection:

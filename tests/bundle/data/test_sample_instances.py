@@ -23,7 +23,7 @@ from scripts.data.synthetic_radiographs import (
 from support.programs import need_program
 
 from workers.inference.predictor import Predictor
-from workers.prediction import Finding
+from workers.prediction import Finding, Prediction
 
 FOLDER = Path(__file__).resolve().parents[3] / "service" / "demo" / "samples"
 PATHS = sorted(FOLDER.glob("*.dcm"))
@@ -58,7 +58,9 @@ def test_a_sample_is_a_valid_dicom_object(path: Path) -> None:
 def test_the_samples_have_both_findings(bundle: Path) -> None:
     predictor = Predictor(bundle, device="cpu")
     found = predictor.predict([predictor.prepare(path) for path in PATHS])
-    assert {Finding.PRESENT, Finding.ABSENT} <= {prediction.finding for prediction in found}
+    predictions = [each for each in found if isinstance(each, Prediction)]
+    assert len(predictions) == len(found)
+    assert {Finding.PRESENT, Finding.ABSENT} <= {each.finding for each in predictions}
 
 
 def test_too_few_images_are_refused_because_a_component_could_show_an_individual() -> None:

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import cast
 
 import pytest
 import torch
@@ -43,7 +44,7 @@ def bundle_of(
     return benchmark.BenchmarkedBundle(
         network=network,
         is_trained=is_trained,
-        preprocessing=lambda row: row,
+        preprocessing=lambda row: cast("dict[str, Tensor]", row),
         calibration=PlattScaled("pred", temperature=2.0, bias=0.0),
         shape=(1, side, side),
         seconds=0.0,

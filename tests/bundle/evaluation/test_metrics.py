@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scripts.evaluation.calibrate import calibrate
 from scripts.evaluation.comparison import delong, metric_difference, paired
-from scripts.evaluation.confidence_intervals import resamplings, wilson, with_intervals
+from scripts.evaluation.confidence_intervals import Interval, resamplings, wilson, with_intervals
 from scripts.evaluation.metrics import (
     Results,
     at_point,
@@ -38,6 +38,21 @@ def results_of(
         logits=logits,
         probabilities=1 / (1 + np.exp(-logits)) if probabilities is None else probabilities,
     )
+
+
+def value(figure: Interval) -> float:
+    found = figure["value"]
+    assert isinstance(found, float)
+    return found
+
+
+def bounds(figure: Interval) -> tuple[float, float]:
+    found = figure["ci95"]
+    assert isinstance(found, list)
+    low, high = found
+    assert low is not None
+    assert high is not None
+    return low, high
 
 
 @pytest.fixture
@@ -162,8 +177,9 @@ def test_intervals_contain_their_value_and_are_wider_for_fewer_patients(results:
     wide = with_intervals(few, overall_by_draw, draws=200, seed=1)["auc"]
     narrow = with_intervals(results, overall_by_draw, draws=200, seed=1)["auc"]
     for figure in (wide, narrow):
-        assert figure["ci95"][0] < figure["value"] < figure["ci95"][1]
-    assert np.ptp(wide["ci95"]) > np.ptp(narrow["ci95"])
+        low, high = bounds(figure)
+        assert low < value(figure) < high
+    assert np.ptp(bounds(wide)) > np.ptp(bounds(narrow))
     assert narrow == with_intervals(results, overall_by_draw, draws=200, seed=1)["auc"]
 
 
@@ -196,6 +212,9 @@ def test_delongs_standard_error_is_that_of_its_definition() -> None:
     found = delong(labels, one, other)
     assert found["difference"] == pytest.approx(auc(labels, one) - auc(labels, other), abs=1e-6)
     assert found["standard_error"] == pytest.approx(math.sqrt(variance), abs=1e-6)
+    assert found["difference"] is not None
+    assert found["standard_error"] is not None
+    assert found["z"] is not None
     assert found["z"] == pytest.approx(found["difference"] / found["standard_error"], abs=1e-3)
     assert found["p"] == pytest.approx(2 * NormalDist().cdf(-found["z"]), rel=0.01)
     assert delong(labels, one, one) == {"difference": 0, "standard_error": 0, "z": 0, "p": 1}
@@ -223,7 +242,7 @@ def test_the_interval_of_a_paired_difference_is_narrower_than_those_of_its_metri
         auc(results.labels, results.logits) - auc(worse.labels, worse.logits), abs=1e-6
     )
     assert found["ci95"][0] < found["value"] < found["ci95"][1]
-    assert np.ptp(found["ci95"]) < np.ptp(alone["ci95"])
+    assert np.ptp(found["ci95"]) < np.ptp(bounds(alone))
     same = metric_difference((results, area), (results, area), draws=300, seed=1)
     assert same == {"value": 0, "ci95": [0, 0], "p": 1}
 

@@ -124,8 +124,8 @@ def bundle_with_tables(bundle: Path) -> Inputs:
     }
     for name, rows in tables.items():
         write_predictions(bundle / "docs" / "predictions" / f"{name}.csv", rows)
-    for name, rows in EXTRA.items():
-        write_table(bundle / "docs" / "predictions" / f"{name}.csv", rows)
+    for name, extra in EXTRA.items():
+        write_table(bundle / "docs" / "predictions" / f"{name}.csv", extra)
     return Inputs(bundle=bundle, draws=DRAWS)
 
 

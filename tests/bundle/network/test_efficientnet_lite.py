@@ -111,6 +111,8 @@ def test_the_gradient_of_a_bfloat16_depthwise_convolution_is_that_of_float32(
             out = convolution(given)
         assert out.dtype == dtype
         out.float().square().sum().backward()
+        assert given.grad is not None
+        assert convolution.weight.grad is not None
         gradients.append((given.grad.float(), convolution.weight.grad.clone()))
     for exact, half in zip(*gradients, strict=True):
         assert (half - exact).norm() < 0.01 * exact.norm()

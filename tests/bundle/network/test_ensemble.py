@@ -19,7 +19,7 @@ def trained(seed: int) -> EfficientNetLite:
     torch.manual_seed(4)
     network = EfficientNetLite()
     torch.manual_seed(seed)
-    for part in [*network.blocks[3:], network.head, network.classifier]:
+    for part in [*list(network.blocks)[3:], network.head, network.classifier]:
         for tensor in part.parameters():
             tensor.data.mul_(1 + 0.1 * torch.randn_like(tensor))
     return network.eval()
@@ -117,6 +117,7 @@ def test_the_folded_ensemble_has_the_same_outputs(ensemble: Ensemble, images: to
     with torch.inference_mode():
         outputs, plain = inferer(images, ensemble), ensemble(images)
         again = inferer(images[:1], ensemble)
+    assert inferer._folded is not None
     assert not any(isinstance(part, torch.nn.BatchNorm2d) for part in inferer._folded.modules())
     for key, value in plain.items():
         torch.testing.assert_close(outputs[key], value, atol=1e-4, rtol=1e-4)

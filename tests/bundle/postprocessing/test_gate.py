@@ -1,5 +1,7 @@
 """The gate passes images in scope and refuses others with the reason."""
 
+from collections.abc import Hashable
+
 import pytest
 import torch
 from scripts.network.ensemble import SCOPE_CLASSES
@@ -9,7 +11,7 @@ from scripts.refusal import RadiographRefusedError, RefusalCode
 GATE = RefuseOutOfScope(least_in_scope=0.6, largest_distance=3.0)
 
 
-def outputs(*logits: float, distance: float = 1.0) -> dict[str, torch.Tensor]:
+def outputs(*logits: float, distance: float = 1.0) -> dict[Hashable, torch.Tensor]:
     return {"scope": torch.tensor(logits).float(), "distance": torch.tensor([distance])}
 
 

@@ -1,12 +1,14 @@
 """Saturated images are refused, and a batch is scaled as single images are."""
 
+from collections.abc import Hashable
+
 import pytest
 import torch
 from scripts.preprocessing.intensity import RefuseSaturatedd, scale_batch
 from scripts.refusal import RadiographRefusedError, RefusalCode
 
 
-def image_of(*, white: float = 0, black: float = 0) -> dict[str, torch.Tensor]:
+def image_of(*, white: float = 0, black: float = 0) -> dict[Hashable, torch.Tensor]:
     values = torch.linspace(0.2, 0.8, 10_000)
     values[: round(white * 10_000)] = 1
     values[len(values) - round(black * 10_000) :] = 0

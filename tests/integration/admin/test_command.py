@@ -4,10 +4,10 @@ import json
 import os
 import re
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Protocol
 
-import click
 import pytest
 import typer.main
 from support.inference_worker import Workspace
@@ -61,7 +61,22 @@ def house(tmp_path: Path) -> Workspace:
     return Workspace(tmp_path / "state")
 
 
-def verbs(command: click.Command, *path: str) -> dict[tuple[str, ...], click.Command]:
+class Parameter(Protocol):
+    @property
+    def name(self) -> str | None: ...
+
+
+class Verb(Protocol):
+    """What typer's own copy of click has for a command."""
+
+    @property
+    def help(self) -> str | None: ...
+
+    @property
+    def params(self) -> Sequence[Parameter]: ...
+
+
+def verbs(command: Verb, *path: str) -> dict[tuple[str, ...], Verb]:
     found = {path: command}
     for name, verb in getattr(command, "commands", {}).items():
         found |= verbs(verb, *path, name)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -37,7 +38,7 @@ STRICT = {
     "UnknownSopClassAccepted": False,
     "DicomModalities": {"lobar": {"AET": CALLING, "Host": "127.0.0.1", "Port": 1}},
 }
-CONFIGURATIONS = {
+CONFIGURATIONS: dict[str, dict[str, Any]] = {
     "keeps the first": {"OverwriteInstances": False},
     "keeps the last": {"OverwriteInstances": True},
     "strict": STRICT,
@@ -62,7 +63,7 @@ def source(names: str) -> Dataset:
     """A radiograph of a patient and in a study of its own."""
     number = list(NAMES).index(names)
     own = {"StudyInstanceUID": f"1.2.826.0.1.{number}", "SOPInstanceUID": f"1.2.826.0.2.{number}"}
-    with_own = {keyword: value.encode() for keyword, value in own.items()}
+    with_own: dict[str, Any] = {keyword: value.encode() for keyword, value in own.items()}
     return radiograph(names=names, PatientID=f"PID-{number}".encode(), **with_own)
 
 

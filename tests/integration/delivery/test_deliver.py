@@ -37,8 +37,14 @@ DAY = 86_400
 def setup(tmp_path: Path) -> Iterator[Callable[..., DeliverySetup]]:
     setups: list[DeliverySetup] = []
 
-    def make(peer: ScriptedPacs | StoreSCP, **deliver: object) -> DeliverySetup:
-        setups.append(DeliverySetup(tmp_path, peer, **deliver))
+    def make(
+        peer: ScriptedPacs | StoreSCP,
+        *,
+        commitment_seconds: float | None = None,
+        **deliver: object,
+    ) -> DeliverySetup:
+        made = DeliverySetup(tmp_path, peer, commitment_seconds=commitment_seconds, **deliver)
+        setups.append(made)
         return setups[-1]
 
     yield make

@@ -54,8 +54,9 @@ class Senders:
     @contextmanager
     def listening(self, *, as_scu: bool = True) -> Iterator[None]:
         ae = AE(ae_title=SENDER)
-        roles = {"scu_role": True, "scp_role": True} if as_scu else {}
-        ae.add_supported_context(CLASS if as_scu else "1.2.840.10008.1.1", **roles)
+        role = True if as_scu else None
+        abstract_syntax = CLASS if as_scu else "1.2.840.10008.1.1"
+        ae.add_supported_context(abstract_syntax, scu_role=role, scp_role=role)
         server = ae.start_server(
             (LOOPBACK, self.port),
             block=False,

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from peers.committing_pacs import Asked, CommittingPacs, send_result, telling
@@ -31,7 +32,7 @@ Make = Callable[..., DeliverySetup]
 def setup(tmp_path: Path) -> Iterator[Make]:
     setups: list[DeliverySetup] = []
 
-    def make(peer: ScriptedPacs, **options: object) -> DeliverySetup:
+    def make(peer: ScriptedPacs, **options: Any) -> DeliverySetup:  # noqa: ANN401 -- of `DeliverySetup`
         setups.append(DeliverySetup(tmp_path, peer, **{"commitment_seconds": HOUR, **options}))
         return setups[-1]
 

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 import structlog
@@ -16,7 +17,7 @@ from peers.web_service import Request, Response, WebService, gateway
 from pydicom import dcmread
 from pydicom.uid import Comprehensive3DSRStorage, ComprehensiveSRStorage
 from support.certificates import Authority, Certificate
-from support.inference_worker import StandInPredictor, Workspace
+from support.inference_worker import Pixels, StandInPredictor, Workspace
 from support.ports import LOOPBACK, free_port
 from synthetic.objects import make_cr
 
@@ -37,6 +38,9 @@ from workers.delivery.stow_rs import open_service
 from workers.delivery.worker import DeliveryWorker
 from workers.inference.loading import read
 from workers.reporting.outputs import store_outputs
+
+if TYPE_CHECKING:
+    from workers.inference.predictor import Predictor
 
 NAME = "web"
 TOKEN = "secret.Token-1"
@@ -212,7 +216,7 @@ def test_a_client_with_a_certificate_is_let_through_to_orthanc(
 ) -> None:
     context = authority.server_context(authority.issue("server"))
     two_files = {"client_certificate_file": client.certificate, "client_key_file": client.key}
-    one_file = {"client_certificate_file": client.with_key()}
+    one_file: dict[str, Any] = {"client_certificate_file": client.with_key()}
     with WebService(gateway(orthanc_dicomweb.http_url), tls=context).running() as service:
         url = f"{service.url}/dicom-web"
         assert send(url, report, ca_file=authority.certificate, **two_files)[0].status == 0
@@ -228,7 +232,10 @@ def test_a_server_of_another_name_or_without_tls_is_not_spoken_to(
     authority: Authority, client: Certificate, report: Path
 ) -> None:
     context = authority.server_context(authority.issue("elsewhere", address="192.0.2.1"))
-    trusting = {"ca_file": authority.certificate, "client_certificate_file": client.with_key()}
+    trusting: dict[str, Any] = {
+        "ca_file": authority.certificate,
+        "client_certificate_file": client.with_key(),
+    }
     with WebService(lambda _: Response(200), tls=context).running() as service:
         assert why_not(service.url, report, **trusting) == "tls-failed"
     assert service.requests == []
@@ -260,7 +267,10 @@ def test_certificates_that_cannot_be_read_have_distinct_causes(
         assert word == "client-certificate-unreadable"
     another = authority.issue("another")
     for key in (another.key, client.locked_key("password")):
-        pair = {"client_certificate_file": client.certificate, "client_key_file": key}
+        pair: dict[str, Any] = {
+            "client_certificate_file": client.certificate,
+            "client_key_file": key,
+        }
         assert why_not("https://127.0.0.1:1", report, **pair) == "client-certificate-unreadable"
 
 
@@ -275,7 +285,7 @@ def stored(request: Request) -> Response:
 def named(request: Request, **more: int) -> dict[str, object]:
     """Name the instance of a request as responses do, with more numbers."""
     dataset = dcmread(io.BytesIO(request.body.split(b"\r\n\r\n", 1)[1]), stop_before_pixels=True)
-    item = {
+    item: dict[str, object] = {
         SOP_CLASS: {"vr": "UI", "Value": [dataset.SOPClassUID]},
         SOP_INSTANCE: {"vr": "UI", "Value": [dataset.SOPInstanceUID]},
     }
@@ -456,8 +466,8 @@ class DeliverySetup:
         job_id = workspace.receive(make_cr(rows=100, columns=100))
         (job,) = workspace.ledger.jobs.lease("w/", 1, lease_seconds=60, maximum_attempts=3)
         predictor = StandInPredictor()
-        reading = read(predictor, workspace.spool.inbox(job_id))
-        (prediction,) = predictor.predict([reading.prepared.tensor])
+        reading = read(cast("Predictor", predictor), workspace.spool.inbox(job_id))
+        (prediction,) = predictor.predict([cast("Pixels", reading.prepared.tensor)])
         picture = reading.prepared.picture
         store_outputs(
             workspace.settings,

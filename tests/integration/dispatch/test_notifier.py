@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -103,6 +104,10 @@ def sent(queue: str) -> float:
     return float(NOTIFICATIONS.labels(queue=queue)._value.get())
 
 
+def wait_until_sent(queue: str, number: float) -> None:
+    wait_for(lambda: sent(queue) >= number)
+
+
 def failed(queue: str) -> float:
     return float(NOTIFICATIONS_FAILED.labels(queue=queue)._value.get())
 
@@ -133,7 +138,7 @@ def test_notifications_do_not_pile_up_without_a_worker(
     before = sent(INFER)
     for number in range(30):
         notifier.notify(INFER)
-        wait_for(lambda expected=before + number + 1: sent(INFER) >= expected)
+        wait_until_sent(INFER, before + number + 1)
     assert client.llen(INFER) == 16
 
 
@@ -191,7 +196,8 @@ def test_what_was_requested_before_closing_is_still_sent(
 
 def test_a_connection_that_vanishes_is_noticed_soon(redis_server: RedisServer) -> None:
     with celery_app(redis_server.url).connection() as connection:
-        pool = connection.default_channel.client.connection_pool
+        channel: Any = connection.default_channel  # kombu's base class has no client
+        pool = channel.client.connection_pool
         plug = pool.get_connection()
         try:
             idle = plug._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE)
@@ -234,7 +240,9 @@ def test_a_worker_survives_foreign_messages_in_its_queue(
 ) -> None:
     notifier.notify(DELIVER, "template")
     wait_for(lambda: client.llen(DELIVER) == 1)
-    good = json.loads(client.lpop(DELIVER))
+    template = client.lpop(DELIVER)
+    assert isinstance(template, bytes)
+    good = json.loads(template)
     canary = tmp_path / "unpickled"
     poison = base64.b64encode(pickle.dumps(Canary(canary))).decode()
     unknown = {**good, "headers": {**good["headers"], "task": "os.system"}}

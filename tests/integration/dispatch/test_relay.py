@@ -98,7 +98,7 @@ def test_it_notifies_of_commitments_to_request_and_results_to_report(
     )
     workspace.ledger.commitments.asked(asked, again_in=HOUR)
     (request,) = workspace.ledger.commitment_requests.lease("d/", 1, lease_seconds=60)
-    workspace.ledger.commitment_requests.told(request, [])
+    workspace.ledger.commitment_requests.close(request, [])
     assert notified() == []
     workspace.clock.pass_seconds(HOUR + 1)
     assert notified() == ["deliver south"]

@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.uid import BasicTextSRStorage, Comprehensive3DSRStorage, EncapsulatedPDFStorage
+from pydicom.uid import UID, BasicTextSRStorage, Comprehensive3DSRStorage, EncapsulatedPDFStorage
 from structlog.testing import capture_logs
 from support.clock import Clock
 from support.inference_worker import PACS, Pixels, StandInPredictor, Workspace
@@ -25,8 +25,11 @@ from service.domain.job import Job, JobState
 from service.domain.reasons import Reason
 from service.storage.ledger import Ledger
 from service.telemetry.metrics import NOT_ANALYSED, PREDICTIONS, STALE_LEASES
-from workers.prediction import Finding, NotAnalysable, Prediction
+from workers.prediction import Finding, NotAnalysable
 from workers.tasks.infer import InferenceWorker
+
+if TYPE_CHECKING:
+    from workers.inference.predictor import Predictor
 
 SOUTH = {**PACS, "name": "south"}
 Make = Callable[..., InferenceWorker]
@@ -38,7 +41,7 @@ class RefusingPredictor(StandInPredictor):
 
     refused_rows: int = 0
 
-    def predict(self, prepared: list[Pixels]) -> list[Prediction | NotAnalysable]:
+    def predict(self, prepared: list[Pixels]) -> list[Any]:  # predictions and refusals
         found = super().predict(prepared)
         return [
             NotAnalysable(Reason.NOT_CHEST) if each.shape[1] == self.refused_rows else prediction
@@ -69,13 +72,16 @@ def worker(workspace: Workspace, decoders: ThreadPoolExecutor, notified: list[st
     default = workspace
 
     def make(
-        predictor: StandInPredictor | None = None, *, workspace: Workspace = default, **more: object
+        predictor: StandInPredictor | None = None,
+        *,
+        workspace: Workspace = default,
+        **more: Any,  # noqa: ANN401 -- any field of the worker
     ) -> InferenceWorker:
         return InferenceWorker(
             settings=workspace.settings,
             ledger=workspace.ledger,
             spool=workspace.spool,
-            predictor=predictor or StandInPredictor(),
+            predictor=cast("Predictor", predictor or StandInPredictor()),
             notify=notified.append,
             holder="test/infer/1/",
             decoders=decoders,
@@ -142,7 +148,7 @@ def test_after_a_forward_pass_that_failed_each_is_tried_alone(
 ) -> None:
     jobs = [workspace.receive(make_cr()) for _ in range(3)]
 
-    def fail_on_a_batch(batch: list[object]) -> None:
+    def fail_on_a_batch(batch: list[Pixels]) -> None:
         if len(batch) > 1:
             fail()
 
@@ -264,7 +270,7 @@ def test_a_number_that_is_no_probability_is_never_reported(
 ) -> None:
     job_id = workspace.receive(make_cr())
 
-    def spoil(batch: list[object]) -> None:
+    def spoil(batch: list[Pixels]) -> None:
         for each in batch:
             each.fill(float("nan"))
 
@@ -282,7 +288,7 @@ def test_without_a_destination_the_result_is_kept_and_the_job_parked(
         settings=workspace.settings,
         ledger=workspace.ledger,
         spool=workspace.spool,
-        predictor=StandInPredictor(),
+        predictor=cast("Predictor", StandInPredictor()),
         notify=lambda _: pytest.fail("there is no destination to notify"),
         holder="test/infer/1/",
         decoders=decoders,
@@ -523,7 +529,7 @@ def test_a_job_that_was_not_analysed_is_reported_to_destinations_that_want_it(
     ],
 )
 def test_no_report_is_made_of_a_report_or_of_our_own_result(
-    reporting: Workspace, worker: Make, sop_class: str | None, reason: Reason
+    reporting: Workspace, worker: Make, sop_class: UID | None, reason: Reason
 ) -> None:
     returned = make_cr()
     if sop_class is None:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from pydicom import dcmread
@@ -17,6 +18,7 @@ from service.domain.delivery import DeliveryState
 from service.domain.job import JobState, TransitionError
 from service.domain.reasons import Reason
 from service.storage.ledger import StaleLeaseError
+from workers.inference.predictor import Predictor
 from workers.prediction import Model, NotAnalysable
 from workers.reporting.output import Output, as_comprehensive
 from workers.reporting.outputs import OutputKind
@@ -33,13 +35,17 @@ def workspace(tmp_path: Path) -> Iterator[Workspace]:
     workspace.ledger.close()
 
 
-def analyse(workspace: Workspace, model: Model = MODEL, **predictor: object) -> None:
+def analyse(
+    workspace: Workspace,
+    model: Model = MODEL,
+    **predictor: Any,  # noqa: ANN401 -- any field of the stand-in
+) -> None:
     with ThreadPoolExecutor(1) as decoders:
         InferenceWorker(
             settings=workspace.settings,
             ledger=workspace.ledger,
             spool=workspace.spool,
-            predictor=StandInPredictor(model=model, **predictor),
+            predictor=cast("Predictor", StandInPredictor(model=model, **predictor)),
             notify=lambda _: None,
             holder="test/infer/1/",
             decoders=decoders,

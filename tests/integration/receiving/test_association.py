@@ -118,7 +118,12 @@ def test_dcmtk_gets_the_reason_that_its_title_is_not_recognised(
     listen: Listen, program: Callable[[str], Path]
 ) -> None:
     with listen(allowed_calling_ae_titles=("PACS",)) as listener:
-        command = [program("echoscu"), "127.0.0.1", str(listener.port), "--aetitle"]
+        command: list[str | Path] = [
+            program("echoscu"),
+            "127.0.0.1",
+            str(listener.port),
+            "--aetitle",
+        ]
         refused = subprocess.run([*command, "OTHER"], check=False, capture_output=True, text=True)
         taken = subprocess.run([*command, "PACS"], check=False, capture_output=True, text=True)
     assert refused.returncode != 0

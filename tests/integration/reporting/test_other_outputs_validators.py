@@ -7,6 +7,7 @@ import struct
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -50,7 +51,7 @@ CONCLUSIONS: dict[str, Conclusion] = {
     "not analysed": NotAnalysed(reason=Reason.LATERAL, model=MODEL),
 }
 IN_A_REGION = CONCLUSIONS["present, in a region"]
-GREYS: dict[str, dict[str, bytes]] = {
+GREYS: dict[str, dict[str, Any]] = {
     "nothing": {},
     "a window": {"WindowCenter": b"2048\\900", "WindowWidth": b"4096\\300"},
     "a rescaling": {"RescaleSlope": b"1", "RescaleIntercept": b"-5", "RescaleType": b"US"},
@@ -132,8 +133,9 @@ def test_dciodvfy_finds_no_error_however_the_source_is_shown(
 def test_dciodvfy_finds_no_error_where_the_source_lacks_all_that_may_be_absent(
     dciodvfy: Judge, tmp_path: Path
 ) -> None:
-    absent = (*TYPE_2, "PatientOrientation", "ImagerPixelSpacing", "BodyPartExamined")
-    source = radiograph(**dict.fromkeys((*absent, "PatientAge", "Modality")))
+    optional = ("PatientOrientation", "ImagerPixelSpacing", "BodyPartExamined")
+    absent: dict[str, Any] = dict.fromkeys((*TYPE_2, *optional, "PatientAge", "Modality"))
+    source = radiograph(**absent)
     for conclusion in CONCLUSIONS.values():
         for output in both(source, conclusion):
             assert errors(dciodvfy(saved(output, tmp_path))) == []
@@ -143,7 +145,7 @@ def test_dciodvfy_finds_no_error_where_the_source_lacks_all_that_may_be_absent(
 def test_what_dciodvfy_finds_wrong_is_only_what_was_wrong_in_the_source(
     dciodvfy: Judge, tmp_path: Path
 ) -> None:
-    wrong = {
+    wrong: dict[str, Any] = {
         "PatientSex": b"X",
         "PatientBirthDate": b"1970-01-02",
         "StudyDate": b"yesterday",

@@ -20,7 +20,7 @@ from typing import Final
 
 import numpy as np
 import pytest
-from highdicom.sr import srread
+from highdicom.sr import MeasurementReport, srread
 from highdicom.sr.utils import find_content_items
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from support.report_matrix import (
@@ -249,10 +249,12 @@ def test_highdicom_reads_every_tree_back_to_the_same_content(
             assert find_content_items(report, PNEUMONIA, recursive=True) == []
             assert find_content_items(report, value_type="NUM", recursive=True) == []
             continue
-        (group,) = (
+        assert isinstance(report.content, MeasurementReport)
+        groups = [
             *report.content.get_image_measurement_groups(),
             *report.content.get_planar_roi_measurement_groups(),
-        )
+        ]
+        (group,) = groups
         (reading,) = group.get_qualitative_evaluations(PNEUMONIA)
         (certainty,) = group.get_measurements()
         assert reading.value == FINDING_CODES[concluded.finding]

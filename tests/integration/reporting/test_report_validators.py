@@ -4,6 +4,7 @@ import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -76,7 +77,7 @@ def test_dciodvfy_finds_no_error_in_requests_and_sequences_that_are_carried(
     ids=["sex", "dates", "long", "age"],
 )
 def test_what_dciodvfy_finds_wrong_is_only_what_was_wrong_in_the_source(
-    wrong: dict[str, bytes], dciodvfy: Callable[[Path], str], tmp_path: Path
+    wrong: dict[str, Any], dciodvfy: Callable[[Path], str], tmp_path: Path
 ) -> None:
     tags = {f"{tag_for_keyword(keyword):08x}" for keyword in wrong}
     for output in all_objects(radiograph(**wrong), Finding.ABSENT):

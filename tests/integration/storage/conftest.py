@@ -1,6 +1,7 @@
 """One ledger per test, on SQLite and on PostgreSQL, with a clock that the test sets."""
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from support.clock import Clock
@@ -27,7 +28,7 @@ def instance() -> Callable[..., Instance]:
     """Make an accepted instance: number n, with bytes of one kind or another."""
 
     def make(n: int = 1, *, copy: int = 0, bytes_: str = "a", **changes: str) -> Instance:
-        values = {
+        values: dict[str, Any] = {
             "job_id": f"{n:028x}{copy:04x}",
             "sop_instance_uid": f"1.2.3.{n}",
             "sop_class_uid": "1.2.840.10008.5.1.4.1.1.1",

@@ -129,7 +129,7 @@ def test_an_answer_that_comes_before_the_request_is_known_to_have_got_through_wi
     answer(ledger, sent(leased))
     before = ledger.queries.deliveries(job_id)
     ledger.commitments.asked(leased, again_in=3600)
-    ledger.commitments.put_off(leased, again_in=5, why="no-answer")
+    ledger.commitments.postpone(leased, again_in=5, why="no-answer")
     with pytest.raises(StaleLeaseError):
         ledger.deliveries.park(leased[0], Reason.NOT_COMMITTED)
     assert ledger.queries.deliveries(job_id) == before
@@ -237,8 +237,8 @@ def test_a_request_is_kept_until_its_result_is_reported(
     assert first.instances == (A, B)
     assert ledger.queries.due().answer == 0
     assert ledger.commitment_requests.lease("d/", 9, lease_seconds=60) == []
-    ledger.commitment_requests.put_off(second, again_in=30, refused=True)
-    ledger.commitment_requests.told(first, [job_id])
+    ledger.commitment_requests.postpone(second, again_in=30, refused=True)
+    ledger.commitment_requests.close(first, [job_id])
     (event,) = (e for e in ledger.queries.trace(job_id) if e.name == "instance-committed")
     assert event.detail == {"to": "MODALITY", "transaction_uid": "1.2.1"}
     clock.pass_seconds(31)
@@ -246,7 +246,7 @@ def test_a_request_is_kept_until_its_result_is_reported(
     assert (again.id, again.attempt, again.refusals) == (second.id, 2, 1)
     for write in (
         ledger.commitment_requests.give_up,
-        lambda each: ledger.commitment_requests.told(each, []),
+        lambda each: ledger.commitment_requests.close(each, []),
     ):
         with pytest.raises(StaleLeaseError):
             write(second)

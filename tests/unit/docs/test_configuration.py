@@ -121,7 +121,8 @@ def test_every_setting_that_is_named_anywhere_is_one() -> None:
 def test_the_example_can_be_used(read: Callable[[str], Settings]) -> None:
     settings = read(EXAMPLE.read_text())
     kinds = [type(each) for each in settings.destinations]
-    assert kinds == [DimseDestination, DimseDestination, WebDestination]
+    expected: list[type] = [DimseDestination, DimseDestination, WebDestination]
+    assert kinds == expected
     assert application_entity(settings.dicom).require_calling_aet == ["ARCHIVE", "ROUTER"]
 
 

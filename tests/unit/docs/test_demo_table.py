@@ -7,6 +7,7 @@ import pytest
 from service.demo.run import SAMPLES
 from service.settings import SHIPPED_BUNDLE
 from workers.inference.predictor import Predictor
+from workers.prediction import Prediction
 
 README: Final = Path(__file__).resolve().parents[3] / "README.md"
 
@@ -16,7 +17,9 @@ def test_the_readme_shows_the_table_that_the_demonstration_ends_with() -> None:
     files = sorted(SAMPLES.glob("*.dcm"))
     assert [name for name, *_ in rows] == [file.name for file in files]
     predictor = Predictor(SHIPPED_BUNDLE, device="cpu")
-    predictions = predictor.predict([predictor.prepare(file) for file in files])
+    answers = predictor.predict([predictor.prepare(file) for file in files])
+    predictions = [each for each in answers if isinstance(each, Prediction)]
+    assert len(predictions) == len(answers)
     assert [finding for _, finding, _ in rows] == [each.finding for each in predictions]
     # other processors and threads add in another order
     shown = [float(probability) for *_, probability in rows]

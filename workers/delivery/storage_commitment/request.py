@@ -148,7 +148,7 @@ class CommitmentRequester:
     def _postpone(self, deliveries: Sequence[Delivery], why: str) -> None:
         """Make a request due again later each time."""
         again_in = self._context.pause_seconds(deliveries[0].attempt)
-        self._ledger.commitments.put_off(deliveries, again_in=again_in, why=why)
+        self._ledger.commitments.postpone(deliveries, again_in=again_in, why=why)
 
     def _await_result(self, association: RequestAssociation, transaction_uid: str) -> None:
         """Keep the association for a while, until the result came on it or by another."""

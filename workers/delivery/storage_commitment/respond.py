@@ -72,7 +72,7 @@ class CommitmentResponder:
             return
         for request in waiting:
             with write_if_current():
-                self._requests.put_off(request, again_in=0)
+                self._requests.postpone(request, again_in=0)
 
     def _try_to_report(self, association: ReportAssociation, request: OpenRequest) -> None:
         try:
@@ -109,7 +109,7 @@ class CommitmentResponder:
             instances=len(request.instances),
         )
         with write_if_current():
-            self._requests.told(request, evaluation.job_ids)
+            self._requests.close(request, evaluation.job_ids)
 
     def _postpone(self, request: OpenRequest, *, refused: bool = False) -> None:
         """Make a request due again later, or give it up after too many refusals or days."""
@@ -121,7 +121,7 @@ class CommitmentResponder:
             return
         again_in = context.pause_seconds(request.attempt)
         with write_if_current():
-            self._requests.put_off(request, again_in=again_in, refused=refused)
+            self._requests.postpone(request, again_in=again_in, refused=refused)
 
     def _give_up(self, request: OpenRequest, why: str) -> None:
         """Close a request whose result its sender never took."""

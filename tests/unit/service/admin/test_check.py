@@ -2,8 +2,9 @@
 
 import errno
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from peers.redis_server import RedisServer
@@ -40,7 +41,7 @@ def load_bundle(settings: Settings) -> list[CheckResult]:
 
 @pytest.fixture
 def ask(tmp_path: Path) -> Ask:
-    def run(**settings: object) -> dict[str, CheckResult]:
+    def run(**settings: Any) -> dict[str, CheckResult]:  # noqa: ANN401 -- any of the tree
         chosen = Settings(**{"state_dir": tmp_path / "state", **settings})
         found = list(checks(chosen, echo=echo, load_bundle=load_bundle))
         return {each.subject: each for each in found}
@@ -49,9 +50,8 @@ def ask(tmp_path: Path) -> Ask:
 
 
 @pytest.fixture(autouse=True)
-def _no_variables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+def _no_variables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    return
 
 
 def test_on_one_machine_only_the_destinations_must_be_set(ask: Ask) -> None:

@@ -44,7 +44,7 @@ def jobs(house: Workspace) -> list[str]:
 
 def status(house: Workspace, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
     print_status(house.ledger, as_json=True)
-    return json.loads(capsys.readouterr().out)  # type: ignore[no-any-return]
+    return json.loads(capsys.readouterr().out)
 
 
 @pytest.mark.usefixtures("jobs")

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import (
+    UID,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
@@ -87,7 +88,7 @@ def test_the_identifiers_are_those_that_pydicom_reads(make, syntax) -> None:  # 
 
 
 @pytest.mark.parametrize("syntax", NATIVE, ids=lambda uid: uid.keyword)
-def test_sequences_are_gone_past_whatever_they_hold(syntax: str) -> None:
+def test_sequences_are_gone_past_whatever_they_hold(syntax: UID) -> None:
     dataset = nested(20)
     dataset.file_meta.TransferSyntaxUID = syntax
     assert found(read_file(part10(dataset))) == stated(dataset)
@@ -101,7 +102,7 @@ def test_big_endian_is_read() -> None:
 
 @pytest.mark.parametrize("said", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
 @pytest.mark.parametrize("done", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
-def test_the_bytes_are_believed_rather_than_the_transfer_syntax(said: str, done: str) -> None:
+def test_the_bytes_are_believed_rather_than_the_transfer_syntax(said: UID, done: UID) -> None:
     dataset = make_cr(rows=8, columns=8)
     dataset.file_meta.TransferSyntaxUID = done
     file = io.BytesIO(part10(dataset))

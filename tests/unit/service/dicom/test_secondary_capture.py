@@ -91,7 +91,8 @@ def test_the_same_picture_is_the_same_instance_byte_for_byte(tmp_path: Path) -> 
     path = tmp_path / "radiograph.png"
     path.write_bytes(PICTURES["grey png"])
     streams = [io.BytesIO(), io.BytesIO()]
-    for stream, picture in zip(streams, [PICTURES["grey png"], path], strict=True):
+    pictures: list[bytes | Path] = [PICTURES["grey png"], path]
+    for stream, picture in zip(streams, pictures, strict=True):
         dcmwrite(stream, wrap(picture), enforce_file_format=True)
     assert streams[0].getvalue() == streams[1].getvalue()
 

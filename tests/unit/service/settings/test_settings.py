@@ -302,9 +302,9 @@ def test_the_ledger_is_a_file_in_the_state_directory_unless_a_url_says_otherwise
 def test_what_was_read_cannot_be_changed() -> None:
     settings = read_settings()
     with pytest.raises(ValueError, match="frozen"):
-        settings.dicom.port = 1
+        settings.dicom.port = 1  # type: ignore[misc]  # frozen, which is what is tested
     with pytest.raises(ValueError, match="frozen"):
-        settings.state_dir = Path()
+        settings.state_dir = Path()  # type: ignore[misc]  # the same
 
 
 def test_a_child_gets_this_environment_and_what_is_set_for_it(variables: Variables) -> None:

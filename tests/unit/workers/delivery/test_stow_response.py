@@ -1,6 +1,7 @@
 """DIMSE statuses of a DICOMweb service's responses to one object."""
 
 import json
+from collections.abc import Mapping, Sequence
 
 import pytest
 from hypothesis import given
@@ -29,12 +30,12 @@ JSON = st.recursive(
 )
 
 
-def item(uid: str = UID, **numbers: object) -> dict[str, object]:
+def item(uid: str = UID, /, **numbers: object) -> dict[str, object]:
     named = {"00081155": {"vr": "UI", "Value": [uid]}}
     return named | {tag: {"vr": "US", "Value": [value]} for tag, value in numbers.items()}
 
 
-def body(**sequences: list[dict[str, object]]) -> bytes:
+def body(**sequences: Sequence[Mapping[str, object]]) -> bytes:
     found = {tag: {"vr": "SQ", "Value": items} for tag, items in sequences.items()}
     return json.dumps(found).encode()
 

@@ -1,17 +1,21 @@
 """Loading of an instance: its header and pixels, or the reason for which it is not analysed."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.uid import ImplicitVRLittleEndian
+from pydicom.uid import UID, ImplicitVRLittleEndian
 from support.inference_worker import StandInPredictor
 from synthetic.objects import make_cr
 
 from service.domain.reasons import Reason
-from workers.inference.loading import read
+from workers.inference.loading import LoadedInstance, read
 from workers.prediction import NotAnalysable
+
+if TYPE_CHECKING:
+    from workers.inference.predictor import Predictor
 
 
 def saved(dataset: Dataset, folder: Path) -> Path:
@@ -20,15 +24,19 @@ def saved(dataset: Dataset, folder: Path) -> Path:
     return path
 
 
+def load(predictor: StandInPredictor, path: Path) -> LoadedInstance:
+    return read(cast("Predictor", predictor), path)
+
+
 def reason(predictor: StandInPredictor, path: Path) -> Reason:
     with pytest.raises(NotAnalysable) as raised:
-        read(predictor, path)
+        load(predictor, path)
     return raised.value.reason
 
 
 def test_a_reading_holds_the_header_undecoded_and_the_pixels(tmp_path: Path) -> None:
     path = saved(make_cr(charset="ISO_IR 100", patient_name="Müller"), tmp_path)
-    reading = read(StandInPredictor(), path)
+    reading = load(StandInPredictor(), path)
     assert reading.header.get_item("PatientName").value == "Müller".encode("latin-1")
     assert "PixelData" not in reading.header
     assert reading.prepared.picture.shape == (384, 320)
@@ -65,7 +73,7 @@ def test_a_character_set_that_pydicom_stumbles_over_makes_it_undecodable(
 @pytest.mark.parametrize("cut", [133, 200, 400, 700, 1000])
 @pytest.mark.parametrize("syntax", [None, ImplicitVRLittleEndian])
 def test_bytes_that_end_too_early_get_a_reason(
-    tmp_path: Path, cut: int, syntax: str | None
+    tmp_path: Path, cut: int, syntax: UID | None
 ) -> None:
     dataset = make_cr()
     if syntax:
@@ -77,6 +85,6 @@ def test_bytes_that_end_too_early_get_a_reason(
 
 def test_missing_bytes_are_an_error_and_no_reason(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        read(StandInPredictor(), tmp_path / "gone.dcm")
+        load(StandInPredictor(), tmp_path / "gone.dcm")
     with pytest.raises(IsADirectoryError):
-        read(StandInPredictor(), tmp_path)
+        load(StandInPredictor(), tmp_path)

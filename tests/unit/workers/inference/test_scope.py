@@ -1,6 +1,7 @@
 """Headers in and out of scope: a table, and arbitrary headers."""
 
 from io import BytesIO
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -165,9 +166,10 @@ def test_a_value_of_the_wrong_form_is_read_as_far_as_it_can_be(
 def test_the_view_codes_are_the_same_in_both_snomeds_and_name_no_frontal_view() -> None:
     old = {code for code in OTHER_VIEW_CODES if "-" in code}
     assert {snomed["SRT"][code] for code in old} == OTHER_VIEW_CODES - old
+    snomed_ct: dict[str, Any] = concepts["SCT"]
     meanings = {
         code: meaning.lower()
-        for named in concepts["SCT"].values()
+        for named in snomed_ct.values()
         for code, (meaning, _) in named.items()
         if code in OTHER_VIEW_CODES
     }
@@ -191,7 +193,7 @@ VALUES = st.dictionaries(
 VRS = st.sampled_from([None, "LO", "UN", "US", "DS", "SQ", "AT", "FD", "PN", "ZZ"])
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=3 * settings().max_examples, deadline=None)
 @given(VALUES, VRS)
 def test_any_header_is_in_scope_or_has_a_reason(values: Values, vr: str | None) -> None:
     conclusion = out_of_scope(header(values, vr))

@@ -3,9 +3,11 @@
 import json
 import os
 import zipfile
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from PIL import Image
@@ -20,7 +22,8 @@ from synthetic.report_sources import MODEL
 from service.dicom.implementation import IMPLEMENTATION_CLASS_UID
 from service.dicom.secondary_capture import wrap
 from service.domain.reasons import Reason
-from service.settings import Settings
+from service.settings import BundleSettings, Settings
+from workers.inference.predictor import Predictor
 from workers.offline.analyze import (
     Analysis,
     OutputDirectoryError,
@@ -29,7 +32,7 @@ from workers.offline.analyze import (
     run_analyze,
 )
 from workers.offline.output_folder import OutputFolder
-from workers.prediction import NotAnalysable, Prediction, Region
+from workers.prediction import NotAnalysable, Region
 
 SETTINGS = Settings()
 
@@ -52,16 +55,22 @@ def to(folder: Path) -> OutputFolder:
     return OutputFolder(folder, now=datetime.now(tz=UTC))
 
 
+def analyse_with(
+    predictor: StandInPredictor, files: Sequence[Path], folder: OutputFolder | None = None
+) -> Iterator[Analysis]:
+    return analyse(SETTINGS, cast("Predictor", predictor), files, folder)
+
+
 def one(file: Path, predictor: StandInPredictor | None = None, out: Path | None = None) -> Analysis:
     folder = None if out is None else to(out)
-    (analysis,) = analyse(SETTINGS, predictor or PicturePredictor(), [file], folder)
+    (analysis,) = analyse_with(predictor or PicturePredictor(), [file], folder)
     return analysis
 
 
 def test_many_files_share_forward_passes_and_come_back_in_order(tmp_path: Path) -> None:
     files = [saved(tmp_path / f"{number}.dcm") for number in range(10)]
     predictor = StandInPredictor()
-    analyses = list(analyse(SETTINGS, predictor, files))
+    analyses = list(analyse_with(predictor, files))
     assert [each.file for each in analyses] == [str(file) for file in files]
     assert {each.outcome for each in analyses} == {"analysed"}
     assert predictor.batches == [8, 2]
@@ -71,17 +80,17 @@ def test_a_file_that_breaks_the_forward_pass_fails_alone(tmp_path: Path) -> None
     files = [saved(tmp_path / f"{n}.dcm") for n in range(3)]
     saved(files[1], make_cr(rows=160, columns=80))
 
-    def fail_on_the_tall(batch: list[object]) -> None:
+    def fail_on_the_tall(batch: list[Pixels]) -> None:
         if any(each.shape[1] == 20 for each in batch):
             raise RuntimeError
 
-    analyses = list(analyse(SETTINGS, StandInPredictor(on_predict=fail_on_the_tall), files))
+    analyses = list(analyse_with(StandInPredictor(on_predict=fail_on_the_tall), files))
     assert [each.outcome for each in analyses] == ["analysed", "failed", "analysed"]
     assert analyses[1].reason == "The model failed (RuntimeError)."
 
 
 def test_a_number_that_is_no_probability_is_a_failure_and_not_an_absence(tmp_path: Path) -> None:
-    def spoil(batch: list[object]) -> None:
+    def spoil(batch: list[Pixels]) -> None:
         for each in batch:
             each.fill(float("nan"))
 
@@ -94,7 +103,7 @@ def test_a_header_that_no_report_can_be_made_of_fails_alone(tmp_path: Path) -> N
     broken = make_cr(rows=100, columns=90)
     del broken.StudyInstanceUID
     files = [saved(tmp_path / "broken.dcm", broken), saved(tmp_path / "good.dcm")]
-    analyses = list(analyse(SETTINGS, StandInPredictor(), files, to(tmp_path)))
+    analyses = list(analyse_with(StandInPredictor(), files, to(tmp_path)))
     assert [each.outcome for each in analyses] == ["failed", "analysed"]
     assert analyses[0].reason
 
@@ -144,7 +153,7 @@ def test_an_instance_out_of_scope_is_not_analysed_for_a_coded_reason(tmp_path: P
 class JudgingPredictor(PicturePredictor):
     """The stand-in, refusing what is tall after the network and naming a region of the rest."""
 
-    def predict(self, prepared: list[Pixels]) -> list[Prediction | NotAnalysable]:
+    def predict(self, prepared: list[Pixels]) -> list[Any]:  # refusals too, as `Predictor`'s
         region = Region(top=1 / 3, left=0, bottom=0.5, right=2 / 3)
         return [
             NotAnalysable(Reason.LATERAL)
@@ -160,7 +169,7 @@ def test_an_instance_refused_after_the_network_is_not_analysed_and_the_others_ar
     files = [saved(tmp_path / f"{n}.dcm") for n in range(3)]
     saved(files[1], make_cr(rows=160, columns=80))
     predictor = JudgingPredictor()
-    analyses = list(analyse(SETTINGS, predictor, files, to(tmp_path)))
+    analyses = list(analyse_with(predictor, files, to(tmp_path)))
     assert [each.outcome for each in analyses] == ["analysed", "not_analysed", "analysed"]
     assert predictor.batches == [3]  # a refusal is no failure: nothing is predicted again
     refused = analyses[1]
@@ -183,9 +192,11 @@ def test_a_region_is_printed_as_four_fractions_and_none_as_null(
         (JudgingPredictor(), [0.3333, 0, 0.5, 0.6667]),
         (PicturePredictor(), None),
     ):
-        status = run_analyze(
-            SETTINGS, files, output=None, as_json=True, load=lambda _, given=predictor: given
-        )
+
+        def load(_: BundleSettings, given: StandInPredictor = predictor) -> Predictor:
+            return cast("Predictor", given)
+
+        status = run_analyze(SETTINGS, files, output=None, as_json=True, load=load)
         assert status == 0
         assert json.loads(capsys.readouterr().out)["region"] == region
 
@@ -197,7 +208,7 @@ def test_the_outputs_of_files_of_one_name_stand_side_by_side(tmp_path: Path) -> 
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
         files.append(saved(tmp_path / folder / "chest.dcm"))
-    analyses = list(analyse(SETTINGS, StandInPredictor(), files, to(out)))
+    analyses = list(analyse_with(StandInPredictor(), files, to(out)))
     written = [path for each in analyses for path in each.outputs]
     assert sorted(written) == sorted(str(path) for path in out.iterdir())
     assert len(set(written)) == 8
@@ -309,6 +320,6 @@ def test_an_error_while_a_refusal_is_written_fails_its_file_and_no_other(
     assert unwritable.reason == "The output cannot be written: No such file or directory."
 
     failing = FailingFolder(tmp_path, now=datetime.now(tz=UTC))
-    analyses = list(analyse(SETTINGS, StandInPredictor(), files, failing))
+    analyses = list(analyse_with(StandInPredictor(), files, failing))
     assert [each.outcome for each in analyses] == ["failed", "analysed"]
     assert analyses[0].reason == "No report could be made (KeyError)."

@@ -3,10 +3,11 @@
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import pytest
 from pydicom import dcmread
-from support.inference_worker import StandInPredictor, Workspace
+from support.inference_worker import Pixels, StandInPredictor, Workspace
 from synthetic.objects import make_cr
 
 from service.domain.job import Job, JobState
@@ -17,6 +18,9 @@ from workers.prediction import Conclusion, Prediction
 from workers.reporting.output import ReportError
 from workers.reporting.outputs import make_outputs, store_outputs
 
+if TYPE_CHECKING:
+    from workers.inference.predictor import Predictor
+
 
 @pytest.fixture
 def house(tmp_path: Path) -> Workspace:
@@ -25,8 +29,8 @@ def house(tmp_path: Path) -> Workspace:
 
 def predicted(house: Workspace, job_id: str) -> tuple[LoadedInstance, Prediction]:
     predictor = StandInPredictor()
-    reading = read(predictor, house.spool.inbox(job_id))
-    (prediction,) = predictor.predict([reading.prepared.tensor])
+    reading = read(cast("Predictor", predictor), house.spool.inbox(job_id))
+    (prediction,) = predictor.predict([cast("Pixels", reading.prepared.tensor)])
     return reading, prediction
 
 

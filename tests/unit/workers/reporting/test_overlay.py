@@ -1,5 +1,6 @@
 import dataclasses
 from io import BytesIO
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,7 @@ from synthetic.report_sources import (
 
 from service.dicom.implementation import is_own_result
 from service.domain.reasons import Reason
+from service.domain.routing import Outcome
 from workers.prediction import Finding, NotAnalysed, Region
 from workers.reporting.output import Output
 from workers.reporting.overlay.drawing import COLOUR, STRIP
@@ -130,7 +132,8 @@ def test_pixels_that_are_no_picture_are_an_error(shape: tuple[int, ...]) -> None
 @pytest.mark.parametrize("keyword", ["PatientName", "PatientID", "AccessionNumber", "StudyDate"])
 def test_nothing_about_the_patient_is_burned_in(keyword: str) -> None:
     plain = overlay_of(chest())
-    other = overlay_of(chest(), source=radiograph(**{keyword: b"20200202"}))
+    change: dict[str, Any] = {keyword: b"20200202"}
+    other = overlay_of(chest(), source=radiograph(**change))
     assert plain.PixelData == other.PixelData
 
 
@@ -357,7 +360,7 @@ def luminance(colour: npt.NDArray[np.float64]) -> float:
 
 @pytest.mark.parametrize("eyes", SEEN_AS)
 @pytest.mark.parametrize("outcome", COLOUR)
-def test_every_colour_can_be_read_on_the_strip_by_everybody(outcome: str, eyes: str) -> None:
+def test_every_colour_can_be_read_on_the_strip_by_everybody(outcome: Outcome, eyes: str) -> None:
     """WCAG 2.2 asks for a contrast of 4.5 to 1 for text."""
     front, back = (luminance(SEEN_AS[eyes] @ linear(each)) for each in (COLOUR[outcome], STRIP))
     assert (front + 0.05) / (back + 0.05) >= 4.5
@@ -367,6 +370,6 @@ def test_every_colour_can_be_read_on_the_strip_by_everybody(outcome: str, eyes: 
 def test_present_and_undetermined_have_colours_that_differ_for_all_eyes(eyes: str) -> None:
     one, other = (
         np.clip(SEEN_AS[eyes] @ linear(COLOUR[each]), 0, 1)
-        for each in (Finding.PRESENT, Finding.INDETERMINATE)
+        for each in (Outcome.PRESENT, Outcome.INDETERMINATE)
     )
     assert np.linalg.norm(one - other) > 0.3

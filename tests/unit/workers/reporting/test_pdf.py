@@ -3,6 +3,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -276,7 +277,8 @@ def test_long_names_stay_within_the_margins_and_off_what_follows() -> None:
 
 @pytest.mark.parametrize("keyword", ["PatientName", "PatientID", "AccessionNumber", "StudyDate"])
 def test_nothing_about_the_patient_is_on_the_page(keyword: str) -> None:
-    other = output_of(source=radiograph(**{keyword: b"20200202"}))
+    change: dict[str, Any] = {keyword: b"20200202"}
+    other = output_of(source=radiograph(**change))
     assert page_of(output_of()) == page_of(other)
 
 

@@ -2,6 +2,7 @@ import dataclasses
 import struct
 from collections.abc import Iterable
 from io import BytesIO
+from typing import Any
 
 import numpy as np
 import pydicom
@@ -201,7 +202,7 @@ def test_what_the_source_shows_white_the_state_shows_white(
     ids=["colour", "palette", "unsaid", "no rows", "no columns"],
 )
 def test_there_is_no_state_where_no_grayscale_state_can_be(
-    changes: dict[str, bytes | None],
+    changes: dict[str, Any],
 ) -> None:
     assert build_presentation_state(radiograph(**changes), IN_A_REGION, now=NOW) is None
 
@@ -257,7 +258,7 @@ def test_a_rescaling_is_the_sources() -> None:
         {"RescaleSlope": b"1e400", "RescaleIntercept": b"0"},
     ],
 )
-def test_a_rescaling_that_is_none_is_left_out(rescaling: dict[str, bytes]) -> None:
+def test_a_rescaling_that_is_none_is_left_out(rescaling: dict[str, Any]) -> None:
     state = state_of(radiograph(**rescaling))
     for keyword in ("RescaleSlope", "RescaleIntercept", "RescaleType"):
         assert keyword not in state
@@ -401,7 +402,8 @@ def test_patient_and_study_elements_are_the_sources_byte_for_byte(names: str) ->
 
 @pytest.mark.parametrize("keyword", ["PatientName", "PatientID", "AccessionNumber", "StudyDate"])
 def test_nothing_about_the_patient_is_drawn(keyword: str) -> None:
-    plain, other = state_of(), state_of(radiograph(**{keyword: b"20200202"}))
+    changed: dict[str, Any] = {keyword: b"20200202"}
+    plain, other = state_of(), state_of(radiograph(**changed))
     assert plain.GraphicAnnotationSequence == other.GraphicAnnotationSequence
     assert plain.GraphicLayerSequence == other.GraphicLayerSequence
 

@@ -44,6 +44,7 @@ def test_a_request_is_read_as_it_was_sent() -> None:
 
 def test_what_a_request_leaves_out_is_blank() -> None:
     request = decode(command_set(None, C_ECHO_RQ, 1, has_data_set=False))
+    assert isinstance(request, Request)
     assert request.command == StoreCommand(sop_class_uid="", sop_instance_uid="")
     assert not request.has_data_set
 
