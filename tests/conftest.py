@@ -11,17 +11,17 @@ from hypothesis import settings
 
 pytest_plugins = [
     # none before those it imports: pytest must be the first to import each
-    "support.ports",
-    "support.programs",
-    "support.radiographs",
+    "support.system.ports",
+    "support.system.programs",
+    "support.system.radiographs",
     "peers.redis_server",
     "peers.postgresql",
     "peers.orthanc",
-    "support.certificates",
+    "support.system.certificates",
     "peers.dcmtk",
     "peers.validators",
     "support.lobar_process",
-    "support.machine",
+    "support.system.machine",
     "peers.viewer",
 ]
 

@@ -8,7 +8,7 @@ from peers.dcmtk import dcmtk_store
 from peers.orthanc import OrthancServer
 from pydicom.dataset import Dataset
 from support.lobar_process import LobarService, destination
-from support.programs import need_program
+from support.system.programs import need_program
 
 
 @pytest.fixture(scope="package")

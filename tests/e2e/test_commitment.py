@@ -10,7 +10,7 @@ from peers.orthanc import OrthancServer
 from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 from support.lobar_process import LobarService, destination, wait_for
-from support.ports import LOOPBACK, free_port
+from support.system.ports import LOOPBACK, free_port
 from synthetic.objects import make_cr
 
 from service.domain.delivery import DeliveryState

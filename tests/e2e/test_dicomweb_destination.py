@@ -8,8 +8,8 @@ from peers.dcmtk import dcmtk_store
 from peers.dicomweb import retrieve
 from peers.orthanc import OrthancServer
 from peers.web_service import WebService, gateway
-from support.certificates import Authority
 from support.lobar_process import LobarService, wait_for
+from support.system.certificates import Authority
 from synthetic.objects import make_cr
 
 from service.domain.job import JobState

@@ -14,8 +14,8 @@ from peers.viewer import need_ohif
 from pydicom import dcmread
 from pydicom.uid import UID
 from support.lobar_process import wait_for
-from support.process import Server
-from support.programs import need_program
+from support.system.process import Server
+from support.system.programs import need_program
 
 pytestmark = [pytest.mark.orthanc, pytest.mark.ohif]
 

@@ -7,7 +7,7 @@ import pytest
 from peers.dcmtk import dcmtk_store
 from pydicom.dataset import Dataset
 from support.lobar_process import LobarService
-from support.programs import need_program
+from support.system.programs import need_program
 from synthetic.objects import make_cr
 
 

@@ -10,7 +10,7 @@ from pydicom.dataset import Dataset
 from pynetdicom import AE, build_role, evt
 from pynetdicom.association import Association
 from pynetdicom.sop_class import StorageCommitmentPushModelInstance, uid_to_sop_class
-from support.ports import LOOPBACK
+from support.system.ports import LOOPBACK
 
 from peers.scripted_pacs import ScriptedPacs
 

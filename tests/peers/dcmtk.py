@@ -9,9 +9,9 @@ from typing import Final
 import pydicom
 import pytest
 from pydicom.dataset import Dataset
-from support.ports import LOOPBACK, accepts_connections, free_port
-from support.process import Server
-from support.programs import need_program
+from support.system.ports import LOOPBACK, accepts_connections, free_port
+from support.system.process import Server
+from support.system.programs import need_program
 
 STORE_SECONDS: Final = 120
 

@@ -7,9 +7,9 @@ from typing import Any, Final
 
 import httpx
 import pytest
-from support.ports import LOOPBACK, accepts_connections, free_port
-from support.process import Server
-from support.programs import missing, need_program
+from support.system.ports import LOOPBACK, accepts_connections, free_port
+from support.system.process import Server
+from support.system.programs import missing, need_program
 
 # Orthanc 1.10 cannot bind to one address. It refuses HTTP from elsewhere (RemoteAccessAllowed) and
 # C-FIND, C-MOVE and C-GET from every host; this refuses instances from elsewhere. STOW-RS answers

@@ -13,8 +13,8 @@ from pathlib import Path
 import psycopg
 import pytest
 from psycopg import sql
-from support.process import Server
-from support.programs import need_program
+from support.system.process import Server
+from support.system.programs import need_program
 
 
 class PostgreSQLServer:

@@ -11,7 +11,7 @@ from typing import Final, Self
 import pydicom
 from pydicom.dataset import Dataset
 from pydicom.uid import ImplicitVRLittleEndian
-from support.ports import LOOPBACK
+from support.system.ports import LOOPBACK
 
 VERIFICATION: Final = "1.2.840.10008.1.1"
 APPLICATION_CONTEXT: Final = "1.2.840.10008.3.1.1.1"

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 import redis
-from support.ports import LOOPBACK, accepts_connections, free_port
-from support.process import Server
-from support.programs import find_program
+from support.system.ports import LOOPBACK, accepts_connections, free_port
+from support.system.process import Server
+from support.system.programs import find_program
 
 from service.dispatch.embedded_redis import redis_program
 

@@ -17,7 +17,7 @@ from pydicom.uid import (
     SecondaryCaptureImageStorage,
 )
 from pynetdicom import AE, evt
-from support.ports import LOOPBACK
+from support.system.ports import LOOPBACK
 
 SR_3D, SR, SC = Comprehensive3DSRStorage, ComprehensiveSRStorage, SecondaryCaptureImageStorage
 EXPLICIT, IMPLICIT = ExplicitVRLittleEndian, ImplicitVRLittleEndian

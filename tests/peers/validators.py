@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from support.programs import missing, need_program
+from support.system.programs import missing, need_program
 
 PIXELMED_JAR: Final = Path("/usr/share/java/pixelmed.jar")  # where Debian's libpixelmed-java has it
 PIXELMED_PROGRAM: Final = Path(__file__).with_name("pixelmed.py")

@@ -13,9 +13,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 from playwright.sync_api import Browser, ConsoleMessage, Page, Response, sync_playwright
-from support.ports import LOOPBACK, accepts_connections, free_port
-from support.process import Server
-from support.programs import missing, need_program
+from support.system.ports import LOOPBACK, accepts_connections, free_port
+from support.system.process import Server
+from support.system.programs import missing, need_program
 
 from peers.orthanc import OrthancServer
 

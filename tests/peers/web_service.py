@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Final
 
 import httpx
-from support.ports import LOOPBACK, free_port
+from support.system.ports import LOOPBACK, free_port
 
 FORWARDED: Final = ("accept", "content-type")
 

@@ -11,7 +11,7 @@ from synthetic.objects import make_cr
 from service.domain.delivery import Delivery
 from service.settings import DimseDestination
 from support.inference_worker import StandInPredictor, Workspace
-from support.ports import free_port
+from support.system.ports import free_port
 from workers.delivery.context import DeliveryContext
 from workers.delivery.worker import DeliveryWorker
 from workers.inference.loading import read

@@ -20,7 +20,7 @@ from service.receiving.ingest import Ingest
 from service.settings import Settings
 from service.storage.ledger import Ledger
 from service.storage.spool import Spool
-from support.clock import Clock
+from support.system.clock import Clock
 from workers.prediction import Model, NotAnalysable, Prediction
 
 Pixels = NDArray[np.float32]

@@ -22,7 +22,7 @@ from service.receiving.listener.association import StoreAssociation
 from service.settings import DicomSettings, Settings
 from service.storage.ledger import Ledger
 from service.storage.spool import Spool
-from support.ports import LOOPBACK, free_port
+from support.system.ports import LOOPBACK, free_port
 
 CR = str(ComputedRadiographyImageStorage)
 CR_EXPLICIT = ((CR, str(ExplicitVRLittleEndian)),)

@@ -15,8 +15,8 @@ import pytest
 from service.domain.job import Job, JobState
 from service.storage.ledger import Ledger
 from support.open_gate import bundle_with_open_gate
-from support.ports import LOOPBACK, free_port
-from support.process import Server
+from support.system.ports import LOOPBACK, free_port
+from support.system.process import Server
 
 AE_TITLE: Final = "LOBAR"
 SETTLED: Final = frozenset({JobState.DELIVERED, JobState.NOT_ANALYSED, JobState.PARKED})

@@ -21,7 +21,7 @@ from service.settings import Settings
 from service.storage.ledger import Ledger
 from service.storage.spool import Spool
 from service.web.app import create_app
-from support.ports import LOOPBACK, free_port
+from support.system.ports import LOOPBACK, free_port
 
 PACS = {"name": "pacs", "ae_title": "PACS", "host": LOOPBACK, "port": 104}
 

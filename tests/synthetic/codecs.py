@@ -32,7 +32,7 @@ from pydicom.uid import (
     JPEGLSNearLossless,
     RLELossless,
 )
-from support.programs import need_program
+from support.system.programs import need_program
 
 CODESTREAMS: Final = Path(__file__).parent / "htj2k"
 NATIVE: Final = (ExplicitVRLittleEndian, ImplicitVRLittleEndian, DeflatedExplicitVRLittleEndian)

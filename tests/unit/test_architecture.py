@@ -34,6 +34,7 @@ def imported_by(module: str) -> set[str]:
     return set(done.stdout.split())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "module", ["service.supervision.processes", "service.supervision.up", "workers.tasks.deliver"]
 )
@@ -42,6 +43,7 @@ def test_receiving_and_delivering_never_load_the_model_s_libraries(module: str) 
     assert loaded.isdisjoint({"torch", "monai", "ignite", "scripts"})
 
 
+@pytest.mark.slow
 def test_delivering_does_not_load_the_report_s_library() -> None:
     assert "highdicom" not in imported_by("workers.tasks.deliver")
 

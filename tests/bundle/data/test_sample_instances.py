@@ -20,7 +20,7 @@ from scripts.data.synthetic_radiographs import (
     fit_statistics,
     generate,
 )
-from support.programs import need_program
+from support.system.programs import need_program
 
 from workers.inference.predictor import Predictor
 from workers.prediction import Finding, Prediction

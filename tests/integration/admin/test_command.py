@@ -11,8 +11,8 @@ from typing import Protocol
 import pytest
 import typer.main
 from support.inference_worker import Workspace
-from support.ports import free_port
 from support.routes import to
+from support.system.ports import free_port
 from synthetic.objects import make_cr
 from typer.testing import CliRunner
 

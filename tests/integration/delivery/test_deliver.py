@@ -14,8 +14,8 @@ from peers.scripted_pacs import ABORT, EXPLICIT, SC, SR, SR_3D, ScriptedPacs
 from pydicom.dataset import Dataset
 from support.delivery_worker import NAME, DeliverySetup
 from support.lobar_process import wait_for
-from support.ports import free_port
 from support.routes import to
+from support.system.ports import free_port
 
 from service.dispatch.notifier import Notifier
 from service.domain.delivery import Delivery, DeliveryState

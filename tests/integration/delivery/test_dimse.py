@@ -10,7 +10,7 @@ import pytest
 from peers.dcmtk import StoreSCP
 from peers.scripted_pacs import ABORT, ALL, EXPLICIT, IMPLICIT, SC, SR, SR_3D, ScriptedPacs
 from pydicom import dcmread
-from support.ports import LOOPBACK, free_port
+from support.system.ports import LOOPBACK, free_port
 
 from service.settings import DimseDestination
 from workers.delivery.dimse import associate

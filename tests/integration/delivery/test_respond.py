@@ -10,7 +10,7 @@ from peers.committing_pacs import CLASS
 from pydicom.dataset import Dataset
 from pynetdicom import AE, evt
 from support.inference_worker import PACS, Workspace
-from support.ports import LOOPBACK, free_port
+from support.system.ports import LOOPBACK, free_port
 from synthetic.objects import make_cr
 
 from service.domain.delivery import Reference

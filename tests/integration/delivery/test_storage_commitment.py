@@ -9,8 +9,8 @@ import pytest
 from peers.committing_pacs import Asked, CommittingPacs, send_result, telling
 from peers.scripted_pacs import EXPLICIT, SC, SR, SR_3D, ScriptedPacs
 from support.delivery_worker import NAME, DeliverySetup
-from support.ports import free_port
 from support.routes import to
+from support.system.ports import free_port
 
 from service.dicom.storage_commitment import new_transaction_uid
 from service.domain.delivery import DeliveryState, Reference

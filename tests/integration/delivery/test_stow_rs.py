@@ -16,9 +16,9 @@ from peers.orthanc import OrthancServer
 from peers.web_service import Request, Response, WebService, gateway
 from pydicom import dcmread
 from pydicom.uid import Comprehensive3DSRStorage, ComprehensiveSRStorage
-from support.certificates import Authority, Certificate
 from support.inference_worker import Pixels, StandInPredictor, Workspace
-from support.ports import LOOPBACK, free_port
+from support.system.certificates import Authority, Certificate
+from support.system.ports import LOOPBACK, free_port
 from synthetic.objects import make_cr
 
 from service.domain.delivery import DeliveryState

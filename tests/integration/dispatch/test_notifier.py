@@ -15,7 +15,7 @@ import pytest
 import redis
 from peers.redis_server import RedisServer
 from support.lobar_process import wait_for
-from support.ports import LOOPBACK
+from support.system.ports import LOOPBACK
 
 from service.dispatch.notifier import Notifier, celery_app
 from service.domain.queues import DELIVER, INFER

@@ -15,9 +15,9 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import UID, BasicTextSRStorage, Comprehensive3DSRStorage, EncapsulatedPDFStorage
 from structlog.testing import capture_logs
-from support.clock import Clock
 from support.inference_worker import PACS, Pixels, StandInPredictor, Workspace
 from support.routes import to
+from support.system.clock import Clock
 from synthetic.objects import make_cr
 
 from service.dicom.implementation import IMPLEMENTATION_CLASS_UID

@@ -21,8 +21,8 @@ from peers.postgresql import PostgreSQLServer
 from peers.redis_server import RedisServer
 from pydicom.uid import UID, ComprehensiveSRStorage, JPEG2000Lossless
 from support import programs
-from support.ports import LOOPBACK
-from support.programs import find_program
+from support.system.ports import LOOPBACK
+from support.system.programs import find_program
 from synthetic.objects import encode, make_cr, make_dx, make_sc
 
 from service.dicom.sop_classes import TRANSFER_SYNTAXES

@@ -14,7 +14,7 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, evt
 from pynetdicom.association import Association
 from support.listener import CR, RunningListener, Stores
-from support.ports import LOOPBACK, free_port
+from support.system.ports import LOOPBACK, free_port
 from synthetic.objects import make_cr
 
 from service.dicom.statuses import SUCCESS

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from support.clock import Clock
+from support.system.clock import Clock
 
 from service.domain.job import Instance
 from service.storage.ledger import Ledger

@@ -5,8 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from pydicom.uid import Comprehensive3DSRStorage, SecondaryCaptureImageStorage
-from support.clock import Clock
 from support.routes import to
+from support.system.clock import Clock
 
 from service.domain.delivery import Delivery, DeliveryState, OutputRecord, Reference
 from service.domain.job import ConclusionRecord, Instance, JobState

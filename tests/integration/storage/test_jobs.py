@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 from pydicom.uid import Comprehensive3DSRStorage
-from support.clock import Clock
 from support.routes import to
+from support.system.clock import Clock
 
 from service.domain.delivery import OutputRecord
 from service.domain.job import ConclusionRecord, Instance, Job, JobState, TransitionError

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from support.ports import LOOPBACK, free_port
+from support.system.ports import LOOPBACK, free_port
 from support.web_server import Web
 
 from service.settings import ConfigurationError, Settings

@@ -11,7 +11,7 @@ from pydicom.uid import (
     ExplicitVRBigEndian,
     SecondaryCaptureImageStorage,
 )
-from support.ports import LOOPBACK
+from support.system.ports import LOOPBACK
 from support.web_server import Web, part10, picture
 from synthetic.objects import make_cr, make_dx
 

@@ -1,7 +1,7 @@
 """`deploy/setup/lock.sh` asks uv for a lock with hashes, from where pip looks, without torch."""
 
 import pytest
-from support.machine import Machine
+from support.system.machine import Machine
 
 SCRIPT = "deploy/setup/lock.sh"
 PIP_CONFIGURATION = r"""

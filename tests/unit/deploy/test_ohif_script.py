@@ -1,7 +1,7 @@
 """`deploy/setup/ohif.sh` fetches OHIF once, and only what was reviewed."""
 
 import pytest
-from support.machine import Machine
+from support.system.machine import Machine
 
 SCRIPT = "deploy/setup/ohif.sh"
 FOLDER = "project/.cache/ohif"

@@ -1,7 +1,7 @@
 """`deploy/setup/peers.sh` installs what tests need where it may, and starts nothing."""
 
 import pytest
-from support.machine import Machine
+from support.system.machine import Machine
 
 SCRIPT = "deploy/setup/peers.sh"
 POLICY = "usr/sbin/policy-rc.d"

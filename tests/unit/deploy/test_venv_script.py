@@ -1,7 +1,7 @@
 """`deploy/setup/venv.sh` makes .venv once, from the lock, and says in a line what it lacks."""
 
 import pytest
-from support.machine import Machine
+from support.system.machine import Machine
 
 SCRIPT = "deploy/setup/venv.sh"
 # A Python that is new enough. As `-m venv` it makes an environment of itself; as `-m pip` it takes

@@ -47,6 +47,7 @@ def test_every_verb_that_is_named_on_a_page_exists() -> None:
         assert set(named) - {"worker"} <= VERBS.keys(), page.name
 
 
+@pytest.mark.slow
 def test_the_conformance_statement_is_what_the_command_says(tmp_path: Path) -> None:
     configuration = tmp_path / "lobar.toml"
     configuration.touch()

@@ -7,8 +7,8 @@ import pytest
 from peers.committing_pacs import CommittingPacs
 from peers.scripted_pacs import EXPLICIT, IMPLICIT, SC, SR, ScriptedPacs
 from peers.web_service import Response, WebService
-from support.certificates import Authority
-from support.ports import free_port
+from support.system.certificates import Authority
+from support.system.ports import free_port
 
 from service.settings import Settings
 from workers.checks import DestinationError, echo, load_bundle

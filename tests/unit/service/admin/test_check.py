@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from peers.redis_server import RedisServer
-from support.ports import free_port
+from support.system.ports import free_port
 
 from service.admin.check import checks, run_check
 from service.domain.check_result import CheckResult

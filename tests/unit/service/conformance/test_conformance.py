@@ -18,6 +18,8 @@ from service.settings import DimseDestination, Settings
 from workers.conformance import worker_facts
 from workers.delivery.dimse import _propose, entity_for
 
+pytestmark = pytest.mark.slow
+
 
 def page(**settings: Any) -> str:  # noqa: ANN401 -- any of the tree
     chosen = Settings(**settings)

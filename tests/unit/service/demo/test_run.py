@@ -69,6 +69,7 @@ def test_an_instance_with_invalid_uids_is_refused_with_a_sentence(tmp_path: Path
         assert _send_one(whole, listener.port).refusal == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("signal", ["TERM", "KILL"])
 def test_nothing_outlives_a_demonstration_that_is_killed(tmp_path: Path, signal: str) -> None:
     demonstration = subprocess.Popen(

@@ -4,10 +4,13 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 from pydicom import dcmwrite
 
 from service.dicom.secondary_capture import wrap
+
+pytestmark = pytest.mark.slow
 
 BUNDLE = Path(__file__).resolve().parents[4] / "monai_bundle"
 COMPARING = """

@@ -406,6 +406,7 @@ READ_BY_US = (
 )
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(
     changes=st.dictionaries(

@@ -25,8 +25,8 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from support.clock import Clock
 from support.routes import to
+from support.system.clock import Clock
 
 from service.domain.delivery import IN_FLIGHT, Delivery, DeliveryState, OutputRecord, Reference
 from service.domain.job import (
@@ -404,6 +404,7 @@ def test_a_stale_worker_does_not_finish_another_delivery_with_the_same_row_id(
     ledger.close()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)  # seconds when it passes, minutes to minimise a failure
 def test_whatever_happens_the_ledger_keeps_its_promises(
     tmp_path_factory: pytest.TempPathFactory,

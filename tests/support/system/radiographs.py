@@ -5,7 +5,7 @@ from typing import Final
 
 import pytest
 
-FOLDER: Final = Path(__file__).resolve().parents[3] / "shared" / "data"
+FOLDER: Final = Path(__file__).resolve().parents[4] / "shared" / "data"
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 ORDINARY_PROGRAMS = (
     *("bash", "cat", "chmod", "cp", "cut", "dirname", "env", "grep", "gzip", "head", "mkdir"),
     *("mktemp", "mv", "rm", "sed", "sha256sum", "sort", "tail", "tar", "tee", "touch", "tr"),

@@ -8,8 +8,8 @@ from typing import Final
 
 import pytest
 
-from support.ports import LOOPBACK
-from support.programs import need_program
+from support.system.ports import LOOPBACK
+from support.system.programs import need_program
 
 _NEW_KEY: Final = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-noenc")
 _NO_DEFAULTS: Final = "[req]\ndistinguished_name = name\n[name]\n"  # they make all authorities

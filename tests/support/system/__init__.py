@@ -1,0 +1,1 @@
+"""The machine as tests see it: ports, processes, programs, folders and a clock."""
