@@ -20,7 +20,7 @@ from peers.orthanc import OrthancServer
 from peers.postgresql import PostgreSQLServer
 from peers.redis_server import RedisServer
 from pydicom.uid import UID, ComprehensiveSRStorage, JPEG2000Lossless
-from support import programs
+from support.system import programs
 from support.system.ports import LOOPBACK
 from support.system.programs import find_program
 from synthetic.objects import encode, make_cr, make_dx, make_sc
