@@ -62,20 +62,18 @@ def connect(listener: RunningListener) -> socket.socket:
     return socket.create_connection(("127.0.0.1", listener.port), timeout=PATIENCE)
 
 
-def is_closed(connection: socket.socket) -> bool:
-    """Read until the peer closes the connection; time out if it does not."""
+def wait_until_closed(connection: socket.socket) -> None:
+    """Read until the peer closes the connection; raise TimeoutError if it does not."""
     try:
         while connection.recv(4096):
             pass
     except ConnectionError:
         pass
-    return True
 
 
-def ended(listener: RunningListener) -> bool:
-    """Wait until no association and no connection occupies the listener."""
+def wait_until_free(listener: RunningListener) -> None:
+    """Wait until no association and no connection occupies the listener; fail if one stays."""
     wait_until(lambda: not listener.associations())
-    return True
 
 
 def open_now() -> float | None:
@@ -104,7 +102,7 @@ def test_a_calling_ae_title_that_is_not_listed_is_rejected(listen: Listen) -> No
     with listen(allowed_calling_ae_titles=("PACS", "CR ROOM 2")) as listener:
         with capture_logs() as logs:
             assert rejection_of(listener, calling="STRANGER") == CALLING_AE_TITLE
-            assert ended(listener)
+            wait_until_free(listener)
         (event,) = [each for each in logs if each["event"] == "association_rejected"]
         assert event["reason"] == "calling-ae-title-not-recognised"
         assert "STRANGER" not in str(logs)
@@ -194,7 +192,7 @@ def test_an_association_beyond_the_limit_is_rejected_as_transient(listen: Listen
             assert rejection_of(listener) == LOCAL_LIMIT
             first.release()
             second.release()
-        assert ended(listener)
+        wait_until_free(listener)
         listener.require_working()
 
 
@@ -206,8 +204,8 @@ def test_connections_far_beyond_the_limit_are_closed_at_once(listen: Listen) -> 
                 connections.enter_context(connect(listener))
                 wait_until(lambda: len(server.associations()) == number)  # noqa: B023
             one_more = connections.enter_context(connect(listener))
-            assert is_closed(one_more)
-        assert ended(listener)
+            wait_until_closed(one_more)
+        wait_until_free(listener)
         listener.require_working()
 
 
@@ -225,8 +223,8 @@ def test_connections_far_beyond_the_limit_are_closed_at_once(listen: Listen) -> 
 def test_a_silent_connection_is_closed(impatient: RunningListener, said: bytes) -> None:
     with connect(impatient) as connection:
         connection.sendall(said)
-        assert is_closed(connection)
-    assert ended(impatient)
+        wait_until_closed(connection)
+    wait_until_free(impatient)
     impatient.require_working()
 
 
@@ -246,10 +244,10 @@ def test_a_connection_that_sends_too_slowly_is_closed(impatient: RunningListener
 
         dripping = threading.Thread(target=drip)
         dripping.start()
-        assert is_closed(connection)
+        wait_until_closed(connection)
         stopped.set()
         dripping.join()
-    assert ended(impatient)
+    wait_until_free(impatient)
 
 
 @pytest.mark.parametrize(
@@ -284,8 +282,8 @@ def test_garbage_ends_the_connection_and_nothing_else(
     with connect(impatient) as connection:
         connection.sendall(said)
         connection.shutdown(socket.SHUT_WR)
-        assert is_closed(connection)
-    assert ended(impatient)
+        wait_until_closed(connection)
+    wait_until_free(impatient)
     impatient.require_working()
 
 
@@ -293,14 +291,14 @@ def test_a_load_balancers_probe_occupies_nothing(listen: Listen) -> None:
     with listen() as listener:
         for _ in range(20):
             connect(listener).close()
-        assert ended(listener)
+        wait_until_free(listener)
         listener.require_working()
 
 
 def test_a_silent_association_is_aborted(impatient: RunningListener) -> None:
     with impatient.sender() as sender:
         assert sender.is_closed_upon()
-    assert ended(impatient)
+    wait_until_free(impatient)
     impatient.require_working()
 
 
@@ -349,7 +347,7 @@ def test_an_association_that_ends_in_mid_transfer_leaves_nothing(
             sender.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
         elif how == "silence":
             assert sender.is_closed_upon()
-    assert ended(impatient)
+    wait_until_free(impatient)
     assert impatient.stores.incoming() == []
     assert impatient.stores.inbox() == inbox
     impatient.require_working()
@@ -361,7 +359,7 @@ def test_a_release_in_mid_transfer_leaves_nothing(listener: RunningListener) -> 
         sender.say(pdu(RELEASE_RQ, b"\0" * 4))
         with suppress(Closed):
             sender.read_pdu()
-    assert ended(listener)
+    wait_until_free(listener)
     assert listener.stores.incoming() == []
     listener.require_working()
 
@@ -369,7 +367,7 @@ def test_a_release_in_mid_transfer_leaves_nothing(listener: RunningListener) -> 
 def test_associations_are_counted_by_how_they_ended(
     listener: RunningListener, listen: Listen
 ) -> None:
-    assert ended(listener)
+    wait_until_free(listener)
     before = {outcome: counted(outcome) for outcome in ("released", "aborted", "rejected")}
     with listen(require_called_ae_title=True) as counting:
         with counting.sender() as sender:
@@ -379,7 +377,7 @@ def test_associations_are_counted_by_how_they_ended(
             sender.abort()
         rejection_of(counting, called="OTHER")
         connect(counting).close()
-        assert ended(counting)
+        wait_until_free(counting)
     assert open_now() == 0
     assert {outcome: counted(outcome) - was for outcome, was in before.items()} == {
         "released": 1,
@@ -401,12 +399,12 @@ def test_the_listeners_socket_sends_at_once(listener: RunningListener) -> None:
 def test_associations_leave_no_thread_and_no_descriptor(listen: Listen) -> None:
     with listen() as listener:
         listener.require_working()
-        assert ended(listener)
+        wait_until_free(listener)
         threads, descriptors = threading.active_count(), open_descriptors()
         for _ in range(5):
             listener.require_working()
             connect(listener).close()
-        assert ended(listener)
+        wait_until_free(listener)
         wait_until(lambda: threading.active_count() <= threads)
         wait_until(lambda: open_descriptors() <= descriptors)
 
