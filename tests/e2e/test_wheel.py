@@ -71,8 +71,9 @@ def test_the_wheel_holds_all_that_runs_and_nothing_else(wheel: Path) -> None:
         *("monai_bundle/LICENSE", "monai_bundle/docs/README.md", "monai_bundle/models/model.pt"),
         f"lobar-{version}.data/data/share/lobar/lobar.example.toml",
     }
-    metadata = ("METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE")
-    described = {f"lobar-{version}.dist-info/{name}" for name in (*metadata, "top_level.txt")}
+    metadata = ("METADATA", "RECORD", "WHEEL", "entry_points.txt", "top_level.txt")
+    licences = ("licenses/LICENSE", "licenses/monai_bundle/LICENSE")
+    described = {f"lobar-{version}.dist-info/{name}" for name in (*metadata, *licences)}
     assert names == modules | data | described
     assert len([name for name in names if name.endswith(".dcm")]) == 3
     assert str(ROOT).encode() not in text
