@@ -32,20 +32,27 @@ test-fast: setup ## The unit tests that need no peer and no training: about a mi
 test: setup ## Check everything: the peers' packages, the static checks, every test
 	@deploy/setup/peers.sh
 	@deploy/setup/ohif.sh
-	@$(MAKE) check
+	@$(MAKE) -j2 --output-sync=target check
 	OMP_NUM_THREADS=1 $(VENV)/pytest $(FULL) -n 2 --dist loadfile tests/unit tests/integration
-	$(VENV)/pytest $(FULL) tests/bundle tests/e2e tests/faults
+	OMP_NUM_THREADS=1 $(VENV)/pytest $(FULL) -n 2 --dist loadfile tests/bundle
+	OMP_NUM_THREADS=1 $(VENV)/pytest $(FULL) -n 2 --dist loadfile tests/e2e tests/faults
 
 .PHONY: test-full
 test-full: ## The same with the whole report matrix, every viewer case and long property runs
 	@$(MAKE) test FULL=--full
 
-.PHONY: check
-check: setup ## The static checks: lint, format, types, who may import whom
+.PHONY: check types types-of-tests lint
+check: types types-of-tests lint ## The static checks: lint, format, types, who may import whom
+
+types: setup
+	$(VENV)/mypy
+
+types-of-tests: setup
+	$(VENV)/mypy --config-file tests/mypy.ini tests
+
+lint: setup
 	$(VENV)/ruff check
 	$(VENV)/ruff format --check
-	$(VENV)/mypy
-	$(VENV)/mypy --config-file tests/mypy.ini tests
 	$(VENV)/lint-imports
 
 .PHONY: evaluate

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 from pydicom.uid import JPEG2000Lossless
+from support.module_process import run_module
 from support.open_gate import bundle_with_open_gate
 from synthetic.objects import encode, make_cr, make_dx
 from synthetic.pictures import chest
@@ -19,16 +20,12 @@ from workers.prediction import NotAnalysable, Prediction
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
+RUN = ("monai.bundle", "run", "--config_file", "configs/inference.yaml")
+
+
 def run_bundle(bundle: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the bundle as its documentation says: from its folder, without the service."""
-    command = [sys.executable, "-m", "monai.bundle", "run", "--config_file"]
-    return subprocess.run(
-        [*command, "configs/inference.yaml", *arguments],
-        cwd=bundle,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return run_module(bundle, *RUN, *arguments)
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +82,14 @@ def test_bundle_and_service_give_the_same_numbers(
 def test_a_single_input_needs_no_list_and_is_written_to_standard_output(
     bundle: Path, inputs: list[Path]
 ) -> None:
-    done = run_bundle(bundle, "--input", str(inputs[-2]), "--operating_point", "screening")
+    command = [sys.executable, "-m", *RUN, "--input", str(inputs[-2])]
+    done = subprocess.run(  # with a new interpreter, as a user starts it
+        [*command, "--operating_point", "screening"],
+        cwd=bundle,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     [reading] = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     assert reading.keys() == {"input", "probability", "finding", "region"}

@@ -4,8 +4,6 @@ import csv
 import json
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ from scripts.checksum import sha256_of
 from scripts.data.predictions import COLUMNS
 from scripts.evaluation.inputs import Inputs
 from scripts.evaluation.shipped_predictions import update_predictions
+from support.module_process import run_module
 
 SIDE = 64
 SETS = {
@@ -88,9 +87,7 @@ def ship(folder: Path, seed: int) -> None:
 
 
 def run(folder: Path, *command: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", *command], cwd=folder, capture_output=True, text=True, check=False
-    )
+    done = run_module(folder, *command)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
 

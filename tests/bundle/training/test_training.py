@@ -3,10 +3,9 @@
 import csv
 import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import numpy as np
 import pytest
@@ -15,6 +14,7 @@ from PIL import Image
 from pydicom.dataset import Dataset
 from scripts.data.manifest import public_sets
 from scripts.network.efficientnet_lite import EfficientNetLite
+from support.module_process import run_module
 from synthetic.objects import make_cr, make_dx
 
 SIDE = 64  # of the files, the smallest that is accepted
@@ -66,15 +66,13 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return copied
 
 
-def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [sys.executable, "-m", *command], cwd=folder, capture_output=True, text=True, check=False
-    )
+def run(folder: Path, *command: str) -> CompletedProcess[str]:
+    done = run_module(folder, *command)
     assert done.returncode == 0, done.stdout + done.stderr
     return done
 
 
-def train(folder: Path, **options: object) -> subprocess.CompletedProcess[str]:
+def train(folder: Path, **options: object) -> CompletedProcess[str]:
     said = [text for name, value in options.items() for text in (f"--{name}", str(value))]
     return run(folder, "monai.bundle", "run", "--config_file", "configs/train.yaml", *said)
 

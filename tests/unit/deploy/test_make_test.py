@@ -1,4 +1,4 @@
-"""`make test` runs every folder of tests: two at once what only computes, the rest one by one."""
+"""`make test` runs every folder of tests, each in two processes at once."""
 
 import re
 import tomllib
@@ -35,4 +35,4 @@ def test_the_full_target_is_the_ordinary_one_with_more() -> None:
     recipe = re.search(r"^test-full: .*\n\t(.*)\n", makefile, re.MULTILINE)
     assert recipe is not None
     assert recipe[1] == "@$(MAKE) test FULL=--full"
-    assert makefile.count("pytest $(FULL) ") == 2
+    assert makefile.count("pytest $(FULL) -n 2 ") == 3

@@ -1,0 +1,49 @@
+"""Run a Python module as a program, in a process in which MONAI is imported already.
+
+`python -m monai.bundle` imports torch and MONAI for seconds before it does anything. Here a server
+process imports them once for a whole test run, and each program runs in a fork of that process.
+What does depend on a new interpreter (start-up time, which modules are loaded) needs a real one.
+"""
+
+import multiprocessing
+import os
+import runpy
+import sys
+from pathlib import Path
+from subprocess import CompletedProcess
+from tempfile import TemporaryDirectory
+from typing import Final
+
+_SECONDS: Final = 280  # less than the time limit of a test
+_PROCESSES: Final = multiprocessing.get_context("forkserver")
+_PROCESSES.set_forkserver_preload(["monai.bundle", "pydicom"])
+
+
+def run_module(folder: Path, module: str, *arguments: str) -> CompletedProcess[str]:
+    """Run `python -m module arguments` in `folder`.
+
+    Returns:
+        The exit status and what the program wrote.
+
+    Raises:
+        TimeoutError: the program did not end.
+    """
+    with TemporaryDirectory() as written:
+        streams = (Path(written) / "stdout", Path(written) / "stderr")
+        process = _PROCESSES.Process(target=_run, args=(folder, module, arguments, streams))
+        process.start()
+        process.join(_SECONDS)
+        if process.exitcode is None:
+            process.kill()
+            raise TimeoutError(f"{module} {' '.join(arguments)}")
+        output, errors = (stream.read_text() for stream in streams)
+    return CompletedProcess([module, *arguments], process.exitcode, output, errors)
+
+
+def _run(folder: Path, module: str, arguments: tuple[str, ...], streams: tuple[Path, Path]) -> None:
+    for stream, descriptor in zip(streams, (1, 2), strict=True):
+        os.dup2(os.open(stream, os.O_WRONLY | os.O_CREAT), descriptor)
+    os.chdir(folder)
+    sys.path.insert(0, str(folder))
+    sys.argv = [module, *arguments]
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
