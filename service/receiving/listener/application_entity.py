@@ -2,6 +2,7 @@
 
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, _config
+from pynetdicom.presentation import PresentationContext
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from service.dicom.implementation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
@@ -11,6 +12,16 @@ from service.settings import ConfigurationError, DicomSettings
 from service.settings.exposure import listener_fault
 
 _config.LOG_HANDLER_LEVEL = "none"  # its handlers would format each PDU for a log that is silenced
+
+
+def _set_context_id(context: PresentationContext, value: int | None) -> None:
+    context._context_id = value  # noqa: SLF001 -- its setter refuses what DCMTK accepts
+
+
+PresentationContext.context_id = (  # type: ignore[method-assign,assignment] -- for all contexts
+    PresentationContext.context_id.setter(_set_context_id)  # type: ignore[attr-defined] -- as above
+)
+"""Ids are to be odd (PS3.8 9.3.2.2), but some senders use others, and nothing depends on it."""
 
 
 def application_entity(dicom: DicomSettings) -> AE:
