@@ -244,7 +244,7 @@ def _send_at_once(event: Any, connected: threading.Event) -> None:  # noqa: ANN4
     connected.set()
     layer = event.assoc.dul
     decode = layer._decode_pdu  # noqa: SLF001 -- there is no public way
-    layer._decode_pdu = lambda encoded: decode(strict_form(bytes(encoded)))  # noqa: SLF001 -- as above
+    layer._decode_pdu = lambda pdu: decode(strict_form(bytes(pdu)))  # noqa: SLF001 -- as above
     connection = event.assoc.dul.socket.socket
     if connection is not None:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
