@@ -25,7 +25,7 @@ _DICOM: Final = b"1.2.840.10008.3.1.1.1"  # PS3.7 A.2.1
 _IMPLICIT: Final = b"1.2.840.10008.1.2"
 _UNSUPPORTED: Final = b"0.0"  # for what is not a UID: no one supports it
 _ACCEPTED, _SYNTAX_NOT_SUPPORTED = 0, 4  # PS3.8 table 9-18
-_UID: Final = re.compile(rb"[0-9.]{1,64}")
+_UID: Final = re.compile(rb"(?=[0-9.]{1,64}\Z)(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))*")  # PS3.5 9.1
 _ODD: Final = re.compile(rb"[^ -\[\]-~]")  # not in an AE title, PS3.5 6.2
 _NAME_BYTES: Final = 16  # of a version name, PS3.7 D.3.3.2
 

@@ -240,7 +240,10 @@ def _how_it_failed(association: Association) -> str:
 
 
 def _send_at_once(event: Any, connected: threading.Event) -> None:  # noqa: ANN401 -- pynetdicom's events are made at run time
-    """Note the connection, accept odd answers, and turn Nagle's algorithm off: a delayed ACK costs 44 ms an object."""
+    """Note the connection, prepare for odd answers, and turn Nagle's algorithm off.
+
+    With it a delayed ACK costs 44 ms an object.
+    """
     connected.set()
     layer = event.assoc.dul
     decode = layer._decode_pdu  # noqa: SLF001 -- there is no public way

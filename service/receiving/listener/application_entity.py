@@ -14,14 +14,18 @@ from service.settings.exposure import listener_fault
 _config.LOG_HANDLER_LEVEL = "none"  # its handlers would format each PDU for a log that is silenced
 
 
+def _context_id(context: PresentationContext) -> int | None:
+    return context._context_id  # noqa: SLF001 -- as below
+
+
 def _set_context_id(context: PresentationContext, value: int | None) -> None:
     context._context_id = value  # noqa: SLF001 -- its setter refuses what DCMTK accepts
 
 
-PresentationContext.context_id = (  # type: ignore[method-assign,assignment] -- for all contexts
-    PresentationContext.context_id.setter(_set_context_id)  # type: ignore[attr-defined] -- as above
+# ids are to be odd (PS3.8 9.3.2.2), but some senders use others, and nothing depends on it
+PresentationContext.context_id = property(  # type: ignore[method-assign,assignment]  # for all
+    _context_id, _set_context_id
 )
-"""Ids are to be odd (PS3.8 9.3.2.2), but some senders use others, and nothing depends on it."""
 
 
 def application_entity(dicom: DicomSettings) -> AE:

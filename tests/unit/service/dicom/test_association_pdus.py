@@ -66,7 +66,7 @@ def test_an_ae_title_ends_at_nul_and_has_no_odd_character(calling: bytes, read: 
     ],
 )
 def test_what_is_refused_has_a_reason(changed: dict[str, bytes], reason: str) -> None:
-    why = refusal(request(**changed))  # type: ignore[arg-type] -- of several kinds
+    why = refusal(request(**changed))  # type: ignore[arg-type]  # of several kinds
     assert why is not None
     assert why.reason == reason
 
