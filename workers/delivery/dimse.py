@@ -19,6 +19,7 @@ from pynetdicom.association import Association
 from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
+from service.dicom.association_pdus import strict_form
 from service.dicom.implementation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from service.dicom.sop_classes import RESULT_SOP_CLASSES, RESULT_SYNTAXES
 from service.dicom.statuses import (
@@ -239,8 +240,14 @@ def _how_it_failed(association: Association) -> str:
 
 
 def _send_at_once(event: Any, connected: threading.Event) -> None:  # noqa: ANN401 -- pynetdicom's events are made at run time
-    """Note the connection and turn Nagle's algorithm off: a delayed ACK costs 44 ms an object."""
+    """Note the connection, prepare for odd answers, and turn Nagle's algorithm off.
+
+    With it a delayed ACK costs 44 ms an object.
+    """
     connected.set()
+    layer = event.assoc.dul
+    decode = layer._decode_pdu  # noqa: SLF001 -- there is no public way
+    layer._decode_pdu = lambda pdu: decode(strict_form(bytes(pdu)))  # noqa: SLF001 -- as above
     connection = event.assoc.dul.socket.socket
     if connection is not None:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -74,7 +74,7 @@ class StoreResponse:
 
     @property
     def transient(self) -> bool:
-        """Whether the same object may well be taken later, without anybody's doing."""
+        """Whether the destination may take the same object later, although nothing is changed."""
         return self.status in OUT_OF_RESOURCES_CODES
 
 

@@ -15,9 +15,11 @@ from pydicom.uid import Comprehensive3DSRStorage
 from service.dicom.implementation import IMPLEMENTATION_VERSION_NAME
 from service.dicom.statuses import (
     SOP_CLASS_NOT_SUPPORTED,
+    SUCCESS,
 )
 from service.domain.delivery import Reference
 from service.settings import WebDestination, is_bearer_token
+from workers.delivery.response_body import MAXIMUM_BYTES, UnreadableError, inflate
 from workers.delivery.stored_output import (
     NO_CONNECTION,
     UNKNOWN_HOST,
@@ -28,7 +30,7 @@ from workers.delivery.stored_output import (
     read_dataset,
     read_names,
 )
-from workers.delivery.stow_response import dimse_status, is_about_the_object
+from workers.delivery.stow_response import dimse_status, is_about_the_object, names_instance
 
 TLS_FAILED: Final = "tls-failed"
 CONNECTION_LOST: Final = "connection-lost"
@@ -37,8 +39,15 @@ TOKEN_UNREADABLE: Final = "token-unreadable"  # noqa: S105 -- the name of a faul
 CA_UNREADABLE: Final = "ca-unreadable"
 CERTIFICATE_UNREADABLE: Final = "client-certificate-unreadable"
 DICOM_JSON: Final = "application/dicom+json"
-MAXIMUM_RESPONSE_BYTES: Final = 1 << 20  # about one object; a longer one is not read
+NOT_CONFIRMED: Final = "not-confirmed"
 _REQUEST_TIMEOUT, _SERVICE_UNAVAILABLE = 408, 503  # RFC 9110 15.5.9, 15.6.4
+
+
+class NotConfirmedError(NoResponseError):
+    """The service may have the object: its response cannot be read, and no search found it."""
+
+    def __init__(self) -> None:
+        super().__init__(NOT_CONFIRMED)
 
 
 class WebSender:
@@ -47,6 +56,7 @@ class WebSender:
     def __init__(self, client: httpx.Client, destination: WebDestination) -> None:
         self._client = client
         self._studies = f"{destination.url}/studies"
+        self._instances = f"{destination.url}/instances"
         self._seconds = destination.response_seconds
         self._takes_3d_reports = True
         self._unanswered = 0  # objects in a row
@@ -86,7 +96,11 @@ class WebSender:
             NoResponseError: no response came.
         """
         status, _ = self._exchange(
-            "GET", headers={"Accept": DICOM_JSON}, params={"limit": 1}, read_body=False
+            "GET",
+            self._studies,
+            headers={"Accept": DICOM_JSON},
+            params={"limit": 1},
+            read_body=False,
         )
         return status
 
@@ -94,7 +108,7 @@ class WebSender:
         """Store one instance; the second in a row without a response counts against the service."""
         try:
             response = self._post(instance, sent)
-        except DestinationUnavailableError:
+        except (DestinationUnavailableError, NotConfirmedError):
             raise
         except NoResponseError as exc:
             self._unanswered += 1
@@ -108,41 +122,64 @@ class WebSender:
         boundary = uuid.uuid4().hex
         status, body = self._exchange(
             "POST",
+            self._studies,
             content=_multipart(instance, boundary),
             headers={
                 "Accept": DICOM_JSON,
                 "Content-Type": f'multipart/related; type="application/dicom"; boundary={boundary}',
             },
         )
-        if is_about_the_object(status):
-            return StoreResponse(
-                status=dimse_status(status, body, sent.sop_instance_uid), sent=sent
-            )
-        raise _refused(status)
+        if not is_about_the_object(status):
+            raise _refused(status)
+        meaning = dimse_status(status, body, sent.sop_instance_uid)
+        if meaning is None:
+            self._require_stored(sent.sop_instance_uid)
+            meaning = SUCCESS
+        return StoreResponse(status=meaning, sent=sent)
+
+    def _require_stored(self, sop_instance_uid: str) -> None:
+        """Search for an instance (QIDO-RS) that the service may have taken (PS3.18 10.6).
+
+        Raises:
+            NotConfirmedError: it is not found, or the service has no search.
+            NoResponseError: no response came.
+        """
+        status, body = self._exchange(
+            "GET",
+            self._instances,
+            headers={"Accept": DICOM_JSON},
+            params={"SOPInstanceUID": sop_instance_uid},
+        )
+        if status != httpx.codes.OK or not names_instance(body, sop_instance_uid):
+            raise NotConfirmedError
 
     def _exchange(
         self,
         method: str,
+        url: str,
         *,
         read_body: bool = True,
         **request: Any,  # noqa: ANN401 -- httpx' own
-    ) -> tuple[int, bytes]:
+    ) -> tuple[int, bytes | None]:
         try:
-            with self._client.stream(method, self._studies, **request) as response:
+            with self._client.stream(method, url, **request) as response:
                 return response.status_code, self._body(response) if read_body else b""
         except httpx.TransportError as exc:
             raise _unreachable(exc) from exc
 
-    def _body(self, response: httpx.Response) -> bytes:
-        """Read the body of a response; return nothing if it is too long."""
+    def _body(self, response: httpx.Response) -> bytes | None:
+        """Read and inflate the body of a response; return None if it is too long or damaged."""
         body, until = bytearray(), time.monotonic() + self._seconds
-        for piece in response.iter_raw():  # not decompressed: it may become very long
+        for piece in response.iter_raw():  # inflated below, within a bound
             body += piece
-            if len(body) > MAXIMUM_RESPONSE_BYTES:
-                return b""
+            if len(body) > MAXIMUM_BYTES:
+                return None
             if time.monotonic() > until:  # each piece came in time, but there is no end
                 raise NoResponseError(NO_ANSWER)
-        return bytes(body)
+        try:
+            return inflate(bytes(body), response.headers.get("content-encoding", ""))
+        except UnreadableError:
+            return None
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, _config
+from pynetdicom.presentation import PresentationContext
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from service.dicom.implementation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
@@ -11,6 +12,20 @@ from service.settings import ConfigurationError, DicomSettings
 from service.settings.exposure import listener_fault
 
 _config.LOG_HANDLER_LEVEL = "none"  # its handlers would format each PDU for a log that is silenced
+
+
+def _context_id(context: PresentationContext) -> int | None:
+    return context._context_id  # noqa: SLF001 -- as below
+
+
+def _set_context_id(context: PresentationContext, value: int | None) -> None:
+    context._context_id = value  # noqa: SLF001 -- its setter refuses what DCMTK accepts
+
+
+# ids are to be odd (PS3.8 9.3.2.2), but some senders use others, and nothing depends on it
+PresentationContext.context_id = property(  # type: ignore[method-assign,assignment]  # for all
+    _context_id, _set_context_id
+)
 
 
 def application_entity(dicom: DicomSettings) -> AE:

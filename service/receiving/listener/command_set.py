@@ -172,7 +172,7 @@ def _command_set(values: list[tuple[int, bytes]]) -> bytes:
 
 def fragments(encoded: bytes, longest_pdu: int, *, is_command: bool = True) -> Iterator[bytes]:
     """Split a message to fit the peer's PDUs (0: of any length), each with its control header."""
-    longest = max(1, longest_pdu - _PDV_BYTES) if longest_pdu else len(encoded)
+    longest = max(2, (longest_pdu - _PDV_BYTES) & ~1) if longest_pdu else len(encoded)
     for start in range(0, len(encoded), longest):
         is_last = start + longest >= len(encoded)
         control = (FRAGMENT_OF_COMMAND if is_command else 0) | (LAST_FRAGMENT if is_last else 0)

@@ -24,9 +24,11 @@ import structlog
 from pynetdicom.dul import DULServiceProvider
 from pynetdicom.pdu_primitives import A_ASSOCIATE
 
+from service.dicom.association_pdus import ASSOCIATE_RQ, MalformedError, refusal, strict_form
 from service.receiving.listener.command_set import LAST_FRAGMENT, ProtocolError
 from service.receiving.listener.dimse_provider import DimseProvider
 from service.receiving.listener.socket_options import acknowledge_at_once
+from service.telemetry.metrics import ASSOCIATIONS
 
 if TYPE_CHECKING:
     from pynetdicom.association import Association
@@ -156,16 +158,38 @@ class UpperLayer(DULServiceProvider):
         except OSError:
             self.event_queue.put("Evt17")  # transport connection closed
         except Exception as exc:  # pynetdicom raises many kinds on a malformed PDU
-            address = self.assoc.requestor.address_info
-            log.info("association_aborted", host=address.address if address else None, exc_info=exc)
+            log.info("association_aborted", reason=_reason(exc), host=self._host(), exc_info=exc)
             self.event_queue.put("Evt19")  # unrecognised or invalid PDU
 
     def _read_other(self, kind: int, length: int) -> None:
         if kind not in _PDU_TYPES or length > LONGEST_PDU:
             raise ProtocolError
-        pdu, event = self._decode_pdu(bytearray(_PDU_HEAD.pack(kind, length) + self._read(length)))
+        encoded = _PDU_HEAD.pack(kind, length) + self._read(length)
+        if kind == ASSOCIATE_RQ:
+            self._reject_if_impossible(encoded)
+        pdu, event = self._decode_pdu(bytearray(strict_form(encoded)))
         self._recv_pdu.put(pdu)
         self.event_queue.put(event)
+
+    def _reject_if_impossible(self, encoded: bytes) -> None:
+        """Reject a request that pynetdicom would abort, or reject without a record of it.
+
+        Raises:
+            ConnectionError: it is rejected; the connection is closed.
+        """
+        why = refusal(encoded)
+        connection = self._connection()
+        if why is None or connection is None or self.state_machine.current_state != "Sta2":
+            return
+        log.warning("association_rejected", reason=why.reason, host=self._host())
+        ASSOCIATIONS.labels(outcome="rejected").inc()
+        connection.sendall(why.pdu)
+        self.disconnect()
+        raise ConnectionError
+
+    def _host(self) -> str | None:
+        address = self.assoc.requestor.address_info
+        return address.address if address else None
 
     def _read_p_data(self, left: int) -> None:
         """Read the fragments of a P-DATA-TF PDU (PS3.8 9.3.5) and pass each on as it arrives."""
@@ -222,3 +246,10 @@ class UpperLayer(DULServiceProvider):
             piece = piece[count:]
             if piece and time.monotonic() > until:
                 raise TimeoutError
+
+
+def _reason(error: Exception) -> str:
+    """Return the reason code of an abort."""
+    if isinstance(error, MalformedError):
+        return "malformed-association-pdu"
+    return "protocol-error" if isinstance(error, ProtocolError) else "undecodable-pdu"

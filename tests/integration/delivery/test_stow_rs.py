@@ -3,6 +3,8 @@
 import io
 import json
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,7 +20,7 @@ from pydicom import dcmread
 from pydicom.uid import Comprehensive3DSRStorage, ComprehensiveSRStorage
 from support.inference_worker import Pixels, StandInPredictor, Workspace
 from support.system.certificates import Authority, Certificate
-from support.system.ports import LOOPBACK, free_port
+from support.system.ports import LOOPBACK, accepts_connections, free_port
 from synthetic.objects import make_cr
 
 from service.domain.delivery import DeliveryState
@@ -638,3 +640,68 @@ def test_an_object_that_the_service_fails_on_delays_no_other(setup: Make) -> Non
         JobState.DELIVERED,
     ]
     assert here.statuses(jobs[0])["overlay"] == (DeliveryState.DELIVERED, 0)
+
+
+# What a response that cannot be read means
+
+
+@pytest.mark.parametrize("status", [200, 202])
+@pytest.mark.parametrize("there", [True, False])
+def test_a_yes_that_cannot_be_read_counts_once_the_object_is_found(
+    report: Path, status: int, *, there: bool
+) -> None:
+    uid = str(dcmread(report).SOPInstanceUID)
+    found = [{"00080018": {"vr": "UI", "Value": [uid if there else "1.2.3"]}}]
+
+    def answer(request: Request) -> Response:
+        if request.method == "GET":
+            assert request.path == f"/instances?SOPInstanceUID={uid}"
+            return Response(200, json.dumps(found).encode())
+        return Response(status, b"" if status == 202 else b"{broken")
+
+    with WebService(answer).running() as service, open_service(to(service.url)) as sender:
+        if there:
+            assert sender.send(report).status == 0x0000
+        else:
+            with pytest.raises(NoResponseError, match=r"^not-confirmed$"):
+                sender.send(report)
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(
+    ("manner", "status"),
+    [
+        ("xml-200-ok", 0x0000),
+        ("xml-200-failed", 0xA900),
+        ("xml-202-warning", 0xB000),
+        ("xml-409-duplicate", 0x0111),
+        ("gzip-200-failed", 0xA900),
+        ("gzip-202-warning", 0xB000),
+        ("json-200-failed", 0xA900),
+        ("json-409-272", 0x0110),
+        ("json-202-lower", 0xB000),
+        ("json-207", 0xB000),
+        ("json-200-coerced-uid", 0x0110),
+        ("json-202-empty-body", "not-confirmed"),
+        ("redirect-307", "http-307"),
+    ],
+)
+def test_an_odd_service_is_understood(
+    report: Path, radiographs: Path, manner: str, status: int | str
+) -> None:
+    port = free_port()
+    script = radiographs / "cases" / "wire" / "stow.py"
+    service = subprocess.Popen([sys.executable, script, str(port), manner], stdout=subprocess.PIPE)
+    try:
+        until = time.monotonic() + 20
+        while not accepts_connections(port) and time.monotonic() < until:
+            time.sleep(0.02)
+        with open_service(to(f"http://{LOOPBACK}:{port}")) as sender:
+            if isinstance(status, int):
+                assert sender.send(report).status == status
+            else:
+                with pytest.raises(NoResponseError, match=f"^{status}$"):
+                    sender.send(report)
+    finally:
+        service.kill()
+        service.communicate()
