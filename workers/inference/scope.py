@@ -86,7 +86,7 @@ def _has_frames(header: Dataset) -> bool:
 def _is_other_modality(header: Dataset) -> bool:
     """Return whether Modality and SOP class together name no projection radiograph.
 
-    A list such as CR\\DX is radiographic if one of its words is. A class of radiographs says more
+    A list, of CR and DX for example, is radiographic if one of its words is. A class of radiographs says more
     than a word that names nothing; a Secondary Capture may hold anything, so its word counts.
     """
     words = _words(header, "Modality")

@@ -56,14 +56,16 @@ def test_the_first_file_meta_information_counts() -> None:
 
 
 def test_a_text_that_mentions_deflate_is_no_deflate() -> None:
-    text = struct.pack("<HH2sH", 0x0010, 0x4000, b"LT", 22) + DeflatedExplicitVRLittleEndian.encode()
+    text = (
+        struct.pack("<HH2sH", 0x0010, 0x4000, b"LT", 22) + DeflatedExplicitVRLittleEndian.encode()
+    )
     np.testing.assert_array_equal(
         read_dicom(with_inserted(text)), read_dicom(b"".join(file_and_data_set()))
     )
 
 
 def test_what_inflates_without_bounds_is_refused() -> None:
-    meta, data_set = file_and_data_set()
+    meta, _ = file_and_data_set()
     meta = meta.replace(
         struct.pack("<H", 20) + ExplicitVRLittleEndian.encode() + b"\0",
         struct.pack("<H", 22) + DeflatedExplicitVRLittleEndian.encode(),

@@ -118,7 +118,6 @@ def test_a_header_that_names_a_frontal_chest_or_nothing_known_passes(values: Val
         ({"Modality": b"CT"}, Reason.MODALITY),
         ({"Modality": b"XA"}, Reason.MODALITY),
         ({"Modality": b"SR"}, Reason.MODALITY),
-        ({"Modality": b"OT", "SOPClassUID": CR}, Reason.MODALITY),
         ({"Modality": b"CT", "SOPClassUID": SC}, Reason.MODALITY),
         ({"BodyPartExamined": b"HAND"}, Reason.BODY_PART),
         ({"BodyPartExamined": b"hand "}, Reason.BODY_PART),
