@@ -87,7 +87,8 @@ def _is_other_modality(header: Dataset) -> bool:
     """Return whether Modality and SOP class together name no projection radiograph.
 
     A list, of CR and DX for example, is radiographic if one of its words is. A class of
-    radiographs says more than a word that names nothing; a Secondary Capture may hold anything, so its word counts.
+    radiographs says more than a word that names nothing; a Secondary Capture may
+    hold anything, so its word counts.
     """
     words = _words(header, "Modality")
     if words & RADIOGRAPHIC:
