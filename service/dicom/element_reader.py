@@ -39,6 +39,9 @@ class Part10File:
 def read_file_meta(stream: BinaryIO) -> Part10File:
     """Read a Part 10 file's meta information (PS3.10 7.1); the stream is left at its data set.
 
+    The first one counts. Its elements ascend (PS3.5 7.1), so one of group 0002 that does not is of
+    a second one, which some writers leave in the data set.
+
     Raises:
         UndecodableError: this is not a Part 10 file.
     """
@@ -55,8 +58,10 @@ def read_file_meta(stream: BinaryIO) -> Part10File:
             longest_value=LONGEST_VALUE,
             last_tags=_FILE_META_TAGS,  # one element, then look again whether there is another
         )
-        for _, element, value in walker.elements():
-            meta[BaseTag(element.tag)] = _raw(element, value)
+        (_, element, value), *_ = walker.elements()
+        if meta and element.tag <= max(meta):
+            break
+        meta[BaseTag(element.tag)] = _raw(element, value)
         offset = stream.tell()
     stream.seek(offset)
     return Part10File(meta=Dataset(meta), offset=offset, size_bytes=size - offset)

@@ -17,6 +17,7 @@ MOST_ELEMENTS: Final = 500_000  # nested ones included; a radiograph has a few h
 _ITEM_DELIMITATION: Final = 0xFFFEE00D
 _SEQUENCE_DELIMITATION: Final = 0xFFFEE0DD
 _DELIMITERS: Final = 0xFFFE  # their group
+_FILE_META: Final = 0x0002  # as above, PS3.10 7.1
 _UNDEFINED: Final = 0xFFFFFFFF  # PS3.5 7.1.1
 _HEAD_BYTES: Final = 8
 _LENGTH_BYTES: Final = 4
@@ -33,12 +34,12 @@ class Element(NamedTuple):
     length: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Level:
     """A sequence or an item that has begun and not ended."""
 
     is_sequence: bool
-    implicit: bool  # its elements have no VR
+    implicit: bool | None  # its elements have no VR; None: its first element decides
     stop: int | None  # the position at its end; None: a delimiter ends it
     limit: int | None  # nothing in it extends beyond this position
 
@@ -51,7 +52,8 @@ class ElementWalker:
         order: the byte order, as `struct` writes it.
         implicit: whether elements have no VR. None believes the bytes more than the transfer
             syntax, as pydicom does: the first element decides, any later one may lack its VR, and
-            a misplaced delimiter in an item is passed over.
+            the first element of an item decides for the item, and a misplaced delimiter is passed
+            over.
         sequences: walk into sequences and items of defined length too, and yield what is in them;
             in implicit VR, where a sequence of defined length looks like any other element, these
             tags are sequences. None skips them, and yields nothing of any item.
@@ -123,10 +125,7 @@ class ElementWalker:
         group, number, length = self._tag_and_length.unpack(head)
         tag = group << 16 | number
         vr = head[4:6]
-        if self._implicit is None:
-            self._implicit = not _is_vr(vr)
-        implicit = self._implicit if level is None else level.is_sequence or level.implicit
-        if implicit or group == _DELIMITERS:
+        if group == _DELIMITERS or self._is_implicit(group, vr, level):
             return Element(tag, None, length)
         if self._is_lenient and not _is_vr(vr):  # some writers change to implicit VR midway
             return Element(tag, None, length)
@@ -134,6 +133,20 @@ class ElementWalker:
             self._require(_LENGTH_BYTES, level)
             return Element(tag, vr, self._length.unpack(self._source.take(_LENGTH_BYTES))[0])
         return Element(tag, vr, self._tag_vr_and_length.unpack(head)[3])
+
+    def _is_implicit(self, group: int, vr: bytes, level: _Level | None) -> bool:
+        """Return whether elements here have no VR; the first one decides where that is open."""
+        if level is not None:
+            if level.is_sequence:
+                return True
+            if level.implicit is None:
+                level.implicit = not _is_vr(vr)
+            return level.implicit
+        if group == _FILE_META and self._is_lenient:
+            return not _is_vr(vr)  # of a second file meta information: it decides for nothing else
+        if self._implicit is None:
+            self._implicit = not _is_vr(vr)
+        return self._implicit
 
     def _is_boundary(self, element: Element, level: _Level | None) -> bool:
         """Return whether this stands where an item or a delimiter must, or is one."""
@@ -146,6 +159,8 @@ class ElementWalker:
     def _begin_or_end_item(self, element: Element, level: _Level | None) -> bool:
         """Enter or skip an item (then True), or leave an item or sequence of undefined length."""
         if level is None:
+            if self._is_lenient and element.tag != ITEM:
+                return False  # a stray delimiter ends nothing
             raise UndecodableError
         if level.is_sequence and element.tag == ITEM:
             if element.length != _UNDEFINED and self._sequences is None:
@@ -180,7 +195,12 @@ class ElementWalker:
         return element.vr == b"SQ" or (element.vr is None and element.tag in self._sequences)
 
     def _begin(self, element: Element, level: _Level | None, *, is_sequence: bool) -> None:
-        implicit = bool(self._implicit) if level is None else level.implicit
+        implicit = bool(self._implicit if level is None else level.implicit)
+        if not self._is_lenient:
+            # PS3.5 6.2.2: the content of a UN of undefined length is in implicit VR
+            inner: bool | None = implicit or element.vr == b"UN"
+        else:  # some writers leave it in explicit VR
+            inner = True if implicit else None
         limit = None if level is None else level.limit
         stop = None
         if element.length != _UNDEFINED:
@@ -189,8 +209,7 @@ class ElementWalker:
         self._levels.append(
             _Level(
                 is_sequence,
-                # PS3.5 6.2.2: the content of a UN of undefined length is in implicit VR
-                implicit or element.vr == b"UN",
+                inner,
                 stop,
                 limit,
             )

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from service.domain.reasons import Reason
+from workers.inference.header import parse_header
 from workers.inference.scope import out_of_scope
 from workers.prediction import NotAnalysable
 
@@ -45,9 +45,10 @@ def read_header(path: Path) -> Dataset:
         NotAnalysable: it cannot be read as DICOM.
         OSError: the file cannot be read.
     """
+    content = path.read_bytes()  # before parsing: pydicom raises OSError for content too
     try:
-        return dcmread(path, stop_before_pixels=True, force=True)
-    except (OSError, MemoryError):
+        return parse_header(content)
+    except MemoryError:
         raise
     except Exception as exc:  # a broken element makes pydicom raise many kinds, each time
         raise NotAnalysable(Reason.UNDECODABLE) from exc

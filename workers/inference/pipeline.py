@@ -10,6 +10,7 @@ import torch
 from monai.bundle.config_parser import ConfigParser
 from numpy.typing import NDArray
 
+from service.domain.reasons import Reason
 from workers.inference.bundle import BundleError, fit, refusal_behind, root
 from workers.prediction import NotAnalysable, Region
 
@@ -65,8 +66,12 @@ class Pipeline:
             if refusal := refusal_behind(error):
                 raise refusal from error
             cause = root(error)
-            if isinstance(cause, OSError | MemoryError):
+            if isinstance(cause, MemoryError):
                 raise cause from error
+            if isinstance(cause, OSError):
+                if cause.errno is not None:  # of the operating system: the disk, not the content
+                    raise cause from error
+                raise NotAnalysable(Reason.PIXELS_UNREADABLE) from error
             raise
         tensor = torch.as_tensor(prepared, dtype=torch.float32).contiguous()
         return ModelInput(tensor=tensor, picture=picture)

@@ -8,14 +8,39 @@ from collections.abc import Callable
 from typing import Final
 
 from pydicom.dataset import Dataset
-from pydicom.uid import SecondaryCaptureImageStorage
+from pydicom.uid import (
+    ComputedRadiographyImageStorage,
+    DigitalXRayImageStorageForPresentation,
+    DigitalXRayImageStorageForProcessing,
+    SecondaryCaptureImageStorage,
+)
 
 from service.dicom.implementation import is_own_result
 from service.dicom.sop_classes import DOCUMENT_SOP_CLASSES
 from service.domain.reasons import Reason
 
-RADIOGRAPHIC: Final = frozenset({"CR", "DX", "RG"})  # PS3.3 C.7.3.1.1.1
+# PS3.3 C.7.3.1.1.1 has CR, DX and RG; the others are what people and consoles write instead,
+# compared without spaces and signs: "X-RAY", "X RAY"
+RADIOGRAPHIC: Final = frozenset(
+    "CR DX RG DR DXR XR RX RAD XRAY CXR CRX DDR CHESTXRAY RADIOGRAPHY RADIOGRAPH".split()  # noqa: SIM905 -- a table of words reads better than a list of literals
+)
 UNSPECIFIC: Final = frozenset({"", "OT", "SC"})  # modalities that a Secondary Capture may name
+RADIOGRAPHIC_SOP_CLASSES: Final = frozenset(
+    {
+        ComputedRadiographyImageStorage,
+        DigitalXRayImageStorageForPresentation,
+        DigitalXRayImageStorageForProcessing,
+    }
+)
+"""An object of these classes is a projection radiograph, whatever free word it names."""
+
+# The defined terms of PS3.3 C.7.3.1.1.1 that name another kind of image: a word of these is meant
+OTHER_MODALITIES: Final = frozenset(
+    """
+    BI BMD CS CT DG DMS DS EC ECG EM EPS ES FA FS FUNDUS GM IO IVOCT IVUS KER LEN LP LS MA MG MR MS
+    NM OAM OCT OP OPM OPR OPT OPTBSV OPTENF OPV OSS PT PX RF RTIMAGE SM SRF ST TG US VA VF XA XC
+    """.split()  # noqa: SIM905 -- as above
+)
 
 # PS3.16 annex L: the parts that a projection radiograph without the chest may name
 OTHER_BODY_PARTS: Final = frozenset(
@@ -59,11 +84,19 @@ def _has_frames(header: Dataset) -> bool:
 
 
 def _is_other_modality(header: Dataset) -> bool:
-    modality = _text(header, "Modality")
+    """Return whether Modality and SOP class together name no projection radiograph.
+
+    A list, of CR and DX for example, is radiographic if one of its words is. A class of
+    radiographs says more than a word that names nothing; a Secondary Capture may
+    hold anything, so its word counts.
+    """
+    words = _words(header, "Modality")
+    if words & RADIOGRAPHIC:
+        return False
+    if _text(header, "SOPClassUID") in RADIOGRAPHIC_SOP_CLASSES:
+        return bool(words & OTHER_MODALITIES)
     captured = _text(header, "SOPClassUID") == SecondaryCaptureImageStorage
-    return modality not in RADIOGRAPHIC and not (
-        modality in UNSPECIFIC and (captured or not modality)
-    )
+    return bool(words) and not (captured and words <= UNSPECIFIC)
 
 
 def _is_other_body_part(header: Dataset) -> bool:
@@ -95,6 +128,17 @@ def out_of_scope(header: Dataset) -> Reason | None:
 def _word(header: Dataset, keyword: str) -> str:
     """Read a value as the tables spell it: `C-SPINE` and `L SPINE` without the separator."""
     return "".join(filter(str.isalnum, _text(header, keyword)))
+
+
+def _words(header: Dataset, keyword: str) -> set[str]:
+    """Read the values of a list as the tables spell them; empty values are left out."""
+    try:
+        value = header.get(keyword)
+        values = [value] if isinstance(value, str) else list(value or [])
+        words = {"".join(filter(str.isalnum, str(each).upper())) for each in values}
+    except Exception:  # noqa: BLE001 -- a broken value makes pydicom raise many kinds
+        return set()
+    return words - {""}
 
 
 def _text(header: Dataset, keyword: str) -> str:

@@ -1,15 +1,13 @@
 """Decode a DICOM radiograph to its luminance, for every transfer syntax and greyscale pipeline."""
 
-import zlib
-from io import BytesIO
 from typing import Final
 
 import numpy as np
-import pydicom
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 
+from scripts.preprocessing.data_set import read_data_set
 from scripts.preprocessing.decode import decode
 from scripts.preprocessing.greyscale import LUMA, luminance_table
 from scripts.preprocessing.pixel_header import GREYSCALE, PixelHeader, read_pixel_header
@@ -18,8 +16,6 @@ from scripts.refusal import RadiographRefusedError, RefusalCode
 
 _PREAMBLE_LENGTH: Final = 128
 _FIRST_GROUPS: Final = (b"\x02\x00", b"\x08\x00", b"\x00\x08")  # little and big endian
-_DEFLATED: Final = b"1.2.840.10008.1.2.1.99"
-_LARGEST_INFLATED: Final = 320 << 20  # bytes; 100 Mpixel in three colours and a header fit
 _SAMPLING_STEP: Final = 8  # pixels
 
 # Only these are parsed: patient data and the rest of the header are not looked at.
@@ -60,9 +56,7 @@ def read_dicom(content: bytes) -> NDArray[np.float32]:
 
 
 def _luminance(content: bytes) -> NDArray[np.float32]:
-    if _DEFLATED in content[:1024]:
-        _refuse_deflate_bomb(content)
-    dataset = pydicom.dcmread(BytesIO(content), force=True, specific_tags=_TAGS)
+    dataset = read_data_set(content, _TAGS)
     header = read_pixel_header(dataset)
     values, photometric = decode(header, dataset.PixelData)
     if header.photometric_interpretation in GREYSCALE:
@@ -83,12 +77,3 @@ def _greyscale(
     table = luminance_table(header, dataset, words[::_SAMPLING_STEP, ::_SAMPLING_STEP])
     luminance: NDArray[np.float32] = table[words]
     return luminance
-
-
-def _refuse_deflate_bomb(content: bytes) -> None:
-    """Inflate up to the limit and no further; pydicom itself has no limit."""
-    meta_length = int.from_bytes(content[140:144], "little")  # (0002,0000), PS3.10 7.1
-    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    inflated = inflater.decompress(content[144 + meta_length :], _LARGEST_INFLATED + 1)
-    if len(inflated) > _LARGEST_INFLATED:
-        raise RadiographRefusedError(RefusalCode.SIZE, "inflates beyond any radiograph")

@@ -123,6 +123,37 @@ def test_unknown_vr_of_undefined_length_holds_implicit_vr() -> None:
     assert identifier(read(unknown + item + inside + ends + LAST + PIXELS), 0x0020000E) == "1.2"
 
 
+@pytest.mark.parametrize("number", [0xE00D, 0xE0DD], ids=["item", "sequence"])
+def test_a_stray_delimiter_at_the_top_level_is_passed_over(number: int) -> None:
+    stray = struct.pack("<HHL", 0xFFFE, number, 0)
+    for data_set in (stray + LAST + PIXELS, LAST + stray + PIXELS):
+        assert identifier(read(data_set), 0x0020000E) == "1.2"
+
+
+def test_unknown_vr_of_undefined_length_may_hold_explicit_vr() -> None:
+    unknown = struct.pack("<HH2s2xL", 0x0010, 0x2202, b"UN", 0xFFFFFFFF)
+    item = struct.pack("<HHL", 0xFFFE, 0xE000, 0xFFFFFFFF)
+    inside = struct.pack("<HH2sH", 0x0008, 0x0100, b"SH", 4) + b"D2  "
+    ends = struct.pack("<HHLHHL", 0xFFFE, 0xE00D, 0, 0xFFFE, 0xE0DD, 0)
+    nested = unknown + item + inside + ends
+    for content in (inside, nested):
+        data_set = unknown + item + content + ends + LAST + PIXELS
+        assert identifier(read(data_set), 0x0020000E) == "1.2"
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+def test_the_first_file_meta_information_counts(syntax: UID) -> None:
+    dataset = make_cr(rows=8, columns=8)
+    dataset.file_meta.TransferSyntaxUID = syntax
+    file = part10(dataset)
+    offset = read_file_meta(io.BytesIO(file)).offset
+    second = struct.pack("<HH2sH", 0x0002, 0x0010, b"UI", 22) + b"1.2.840.10008.1.2.4.70"
+    changed = file[:offset] + second + file[offset:]
+    meta = read_file_meta(io.BytesIO(changed))
+    assert (identifier(meta.meta, 0x00020010), meta.offset) == (syntax, offset)
+    assert found(read_file(changed)) == stated(dataset)
+
+
 def test_a_data_set_that_holds_none_of_them_is_not_taken_for_an_empty_one() -> None:
     assert len(read(struct.pack("<HH2sH", 0x0010, 0x0010, b"PN", 2) + b"A ")) == 1
     assert len(read(b"")) == 0

@@ -1,0 +1,89 @@
+"""Read a data set whose structure is not quite that of PS3.5 and PS3.10."""
+
+import zlib
+from collections.abc import Collection
+from io import BytesIO
+from typing import Final
+
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.filereader import _is_implicit_vr, data_element_generator, dcmread
+from pydicom.tag import BaseTag
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian
+
+from scripts.refusal import RadiographRefusedError, RefusalCode
+
+_PREFIX_END: Final = 132  # PS3.10 7.1
+_META_GROUP: Final = 2
+_DELIMITERS: Final = 0xFFFE  # their group
+_PIXEL_DATA: Final = 0x7FE00010
+_LARGEST_INFLATED: Final = 320 << 20  # bytes; 100 Mpixel in three colours and a header fit
+
+
+def read_data_set(content: bytes, tags: Collection[int]) -> Dataset:
+    """Read elements of a DICOM file, or of a data set without file meta information.
+
+    The first file meta information counts where another one follows it. Delimiters outside of any
+    sequence are passed over, and what follows Pixel Data is not read.
+
+    Raises:
+        RadiographRefusedError: it inflates beyond any radiograph. A parser's own errors pass.
+    """
+    stream = BytesIO(content)
+    if content[128:_PREFIX_END] != b"DICM":  # pydicom finds the encoding by itself
+        return dcmread(stream, force=True, specific_tags=list(tags))
+    stream.seek(_PREFIX_END)
+    meta, offset = _first_meta(stream)
+    stream.seek(offset)
+    syntax = meta.get("TransferSyntaxUID")
+    if syntax == DeflatedExplicitVRLittleEndian:
+        stream = BytesIO(_inflate(content[offset:]))
+    is_little_endian = syntax != ExplicitVRBigEndian
+    assumed = UID(syntax).is_implicit_VR if syntax and UID(syntax).is_transfer_syntax else False
+    is_implicit = _is_implicit_vr(stream, assumed, is_little_endian, None, False)  # noqa: FBT003 -- pydicom's signature: not a sequence
+    stream.seek(0 if syntax == DeflatedExplicitVRLittleEndian else offset)
+    dataset = _elements(stream, tags, is_implicit=is_implicit, is_little_endian=is_little_endian)
+    dataset.file_meta = meta
+    dataset.set_original_encoding(is_implicit, is_little_endian)
+    return dataset
+
+
+def _first_meta(stream: BytesIO) -> tuple[FileMetaDataset, int]:
+    """Read the first file meta information; return the offset of what follows it.
+
+    Its elements ascend (PS3.5 7.1), so one that does not begins the data set.
+    """
+    meta, last, offset = FileMetaDataset(), 0, stream.tell()
+
+    def ends(tag: BaseTag, _vr: str | None, _length: int) -> bool:
+        return tag.group != _META_GROUP or tag <= last
+
+    for element in data_element_generator(stream, False, True, ends):  # noqa: FBT003 -- explicit VR, little endian
+        last = int(element.tag)
+        offset = stream.tell()
+        meta[element.tag] = element
+    return meta, offset
+
+
+def _elements(
+    stream: BytesIO, tags: Collection[int], *, is_implicit: bool, is_little_endian: bool
+) -> Dataset:
+    found = Dataset()
+    size = len(stream.getbuffer())
+    while stream.tell() < size:  # a stray item delimiter ends a generator, not the data set
+        for element in data_element_generator(
+            stream, is_implicit, is_little_endian, specific_tags=[BaseTag(tag) for tag in tags]
+        ):
+            if element.tag.group != _DELIMITERS:
+                found[element.tag] = element
+            if element.tag == _PIXEL_DATA:
+                return found
+    return found
+
+
+def _inflate(deflated: bytes) -> bytes:
+    """Inflate up to the limit and no further (PS3.5 A.5); pydicom itself has no limit."""
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    inflated = inflater.decompress(deflated, _LARGEST_INFLATED + 1)
+    if len(inflated) > _LARGEST_INFLATED:
+        raise RadiographRefusedError(RefusalCode.SIZE, "inflates beyond any radiograph")
+    return inflated

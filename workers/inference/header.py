@@ -1,0 +1,93 @@
+"""Parse the header of an instance from bytes in memory, tolerant of an odd structure.
+
+All input is read before anything is parsed: pydicom raises OSError for content too, which would
+otherwise pass for a fault of the disk.
+"""
+
+import zlib
+from io import BytesIO
+from typing import Final
+
+from pydicom import dcmread
+from pydicom.charset import convert_encodings
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.filereader import _at_pixel_data, _is_implicit_vr, data_element_generator
+from pydicom.tag import BaseTag
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ImplicitVRLittleEndian,
+)
+
+_PREFIX_END: Final = 132  # PS3.10 7.1
+_META_GROUP: Final = 2
+_DELIMITERS: Final = 0xFFFE  # their group
+_CHARACTER_SET: Final = 0x00080005
+_LARGEST_INFLATED: Final = 320 << 20  # bytes; 100 Mpixel in three colours and a header fit
+
+
+def parse_header(content: bytes) -> Dataset:
+    """Parse the data set before the pixels, its elements undecoded.
+
+    The first file meta information counts where another one follows it, and delimiters outside of
+    any sequence are passed over. Raises whatever pydicom raises on a broken element.
+    """
+    stream = BytesIO(content)
+    if content[128:_PREFIX_END] != b"DICM":  # pydicom finds the encoding by itself
+        return dcmread(stream, force=True, stop_before_pixels=True)
+    stream.seek(_PREFIX_END)
+    meta, offset = _first_meta(stream)
+    syntax = UID(str(meta.get("TransferSyntaxUID", "")))
+    if syntax == DeflatedExplicitVRLittleEndian:
+        inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+        stream, offset = BytesIO(inflater.decompress(content[offset:], _LARGEST_INFLATED)), 0
+    stream.seek(offset)
+    is_little_endian = syntax != ExplicitVRBigEndian
+    is_implicit = _is_implicit_vr(
+        stream, syntax == ImplicitVRLittleEndian, is_little_endian, None, is_sequence=False
+    )
+    stream.seek(offset)
+    header = _elements(stream, is_implicit=is_implicit, is_little_endian=is_little_endian)
+    header.file_meta = meta
+    header.set_original_encoding(
+        is_implicit,
+        is_little_endian,
+        convert_encodings(header[_CHARACTER_SET].value if _CHARACTER_SET in header else None),
+    )
+    return header
+
+
+def _first_meta(stream: BytesIO) -> tuple[FileMetaDataset, int]:
+    """Read the first file meta information; return the offset of what follows it.
+
+    Its elements ascend (PS3.5 7.1), so one that does not begins the data set.
+    """
+    meta, last, offset = FileMetaDataset(), 0, stream.tell()
+
+    def ends(tag: BaseTag, _vr: str | None, _length: int) -> bool:
+        return tag.group != _META_GROUP or tag <= last
+
+    for element in data_element_generator(
+        stream, is_implicit_VR=False, is_little_endian=True, stop_when=ends
+    ):
+        last = int(element.tag)
+        offset = stream.tell()
+        meta[element.tag] = element
+    return meta, offset
+
+
+def _elements(stream: BytesIO, *, is_implicit: bool, is_little_endian: bool) -> Dataset:
+    header = Dataset()
+    size, is_done = len(stream.getbuffer()), False
+
+    def ends(tag: BaseTag, vr: str | None, length: int) -> bool:
+        nonlocal is_done
+        is_done = is_done or _at_pixel_data(tag, vr, length)
+        return is_done
+
+    while not is_done and stream.tell() < size:  # a stray item delimiter ends a generator only
+        for element in data_element_generator(stream, is_implicit, is_little_endian, ends):
+            if element.tag.group not in {_META_GROUP, _DELIMITERS}:
+                header[element.tag] = element
+    return header
