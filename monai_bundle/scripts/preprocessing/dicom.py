@@ -64,7 +64,7 @@ def _luminance(content: bytes) -> NDArray[np.float32]:
         _refuse_deflate_bomb(content)
     dataset = pydicom.dcmread(BytesIO(content), force=True, specific_tags=_TAGS)
     header = read_pixel_header(dataset)
-    values, photometric = decode(header, dataset.PixelData)
+    header, values, photometric = decode(header, dataset.PixelData)
     if header.photometric_interpretation in GREYSCALE:
         return _greyscale(header, dataset, values)
     if photometric != "RGB":
