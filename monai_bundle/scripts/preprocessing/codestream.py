@@ -93,7 +93,7 @@ def check_codestream(codestream: Codestream, header: PixelHeader, frame: bytes) 
     if codestream.tiles > MOST_TILES:
         raise RadiographRefusedError(RefusalCode.SIZE, f"{codestream.tiles} tiles")
     if codestream.coding is Coding.JPEG_2000:
-        if not _has_every_tile_part(frame):
+        if _end_of_tile_parts(frame) is None:
             raise RadiographRefusedError(RefusalCode.PIXELS_UNREADABLE, "truncated")
         return
     scans = _count_scans(frame, codestream.scans_from)
@@ -188,15 +188,24 @@ def _count_scans(frame: bytes, at: int) -> int:
     return scans
 
 
-def _has_every_tile_part(frame: bytes) -> bool:
-    """Return whether the bytes of every tile-part are there, with or without EOC (A.4.2)."""
+def _end_of_tile_parts(frame: bytes) -> int | None:
+    """Return where the last tile-part ends (A.4.2), or None where bytes of one are missing."""
     at = frame.find(_START_OF_TILE_PART)
     if at < 0:
-        return False
+        return None
     while frame.startswith(_START_OF_TILE_PART, at):
         length = int.from_bytes(frame[at + 6 : at + 10])
-        if length == 0:  # the last tile-part, to the end
-            return frame.find(_END, at) >= 0
+        if length == 0:  # the last tile-part, up to EOC
+            end = frame.rfind(_END, at)
+            return end if end >= 0 else None
         at += max(length, 12)
-    # an even length may have cost the last byte of an odd one, or added one
-    return at <= len(frame)
+    return at if at <= len(frame) else None
+
+
+def with_end_marker(frame: bytes) -> bytes:
+    """Return a JPEG 2000 codestream with EOC right behind its tile-parts, where decoders want it.
+
+    A JP2 file is returned as it is.
+    """
+    end = _end_of_tile_parts(frame)
+    return frame if end is None or frame.startswith(_JP2) else frame[:end] + _END

@@ -30,12 +30,14 @@ from scripts.preprocessing.codestream import (
     Coding,
     check_codestream,
     read_codestream,
+    with_end_marker,
 )
 from scripts.preprocessing.fragments import single_frame
 from scripts.preprocessing.pixel_header import PixelHeader
 from scripts.refusal import RadiographRefusedError, RefusalCode
 
 _Words = NDArray[np.generic]
+_BYTE: Final = 8  # bits
 _RLE_HEADER_LENGTH: Final = 64  # bytes, PS3.5 G.5
 
 
@@ -108,8 +110,10 @@ def _decode_codestream(header: PixelHeader, frame: bytes) -> tuple[PixelHeader, 
     if header.samples_per_pixel > 1:
         as_coded = replace(header, bits_stored=codestream.precision, pixel_representation=0)
         return as_coded, values, _colour_space(codestream, header)
-    allocated = 8 if max(codestream.precision, header.bits_allocated) <= 8 else 16  # noqa: PLR2004 -- bits in a byte
-    words = values.astype(f"i{allocated // 8}" if values.dtype.kind == "i" else f"u{allocated // 8}")
+    allocated = 16 if max(codestream.precision, header.bits_allocated) > _BYTE else 8
+    words = values.astype(
+        f"i{allocated // 8}" if values.dtype.kind == "i" else f"u{allocated // 8}"
+    )
     words = words.view(f"u{allocated // 8}")
     header = replace(header, bits_allocated=allocated)
     return _header_of_values(codestream, header, words), words, header.photometric_interpretation
@@ -129,15 +133,15 @@ def _header_of_values(codestream: Codestream, header: PixelHeader, words: _Words
     A codestream's precision and sign count where they are stated. Encoders are known to write
     whole words, signed ones as unsigned, and overlays in the high bits. So where the two headers
     read the words differently, that reading is taken in which neighbouring pixels differ least:
-    bits that are cut off, and a sign that is lost, tear a radiograph where its values wrap.
+    bits that are cut off, and a sign that is lost, tear a radiograph where its values wrap. The header's reading counts where all are the same.
     """
     stated = int(codestream.is_signed) if codestream.is_signed is not None else None
     if header.bits_allocated == codestream.precision and header.high_bit >= header.bits_stored:
         return header  # whole words, with the stored bits above others
     signs = dict.fromkeys(
-        [header.pixel_representation if stated is None else stated, header.pixel_representation]
+        [header.pixel_representation, header.pixel_representation if stated is None else stated]
     )
-    depths = dict.fromkeys([codestream.precision, header.bits_stored])
+    depths = dict.fromkeys([header.bits_stored, codestream.precision])
     readings = [
         replace(header, bits_stored=bits, high_bit=bits - 1, pixel_representation=sign)
         for bits, sign in product(depths, signs)
@@ -174,6 +178,7 @@ def _decode_jpeg_ls(codestream: Codestream, header: PixelHeader, frame: bytes) -
 
 
 def _decode_jpeg_2000(codestream: Codestream, header: PixelHeader, frame: bytes) -> _Words:
+    frame = with_end_marker(frame)
     if header.samples_per_pixel > 1:
         return np.asarray(openjpeg.decode(frame))
     with Image.open(io.BytesIO(frame), formats=("JPEG2000",)) as image:
