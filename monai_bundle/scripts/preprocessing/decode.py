@@ -133,7 +133,8 @@ def _header_of_values(codestream: Codestream, header: PixelHeader, words: _Words
     A codestream's precision and sign count where they are stated. Encoders are known to write
     whole words, signed ones as unsigned, and overlays in the high bits. So where the two headers
     read the words differently, that reading is taken in which neighbouring pixels differ least:
-    bits that are cut off, and a sign that is lost, tear a radiograph where its values wrap. The header's reading counts where all are the same.
+    bits that are cut off, and a sign that is lost, tear a radiograph where its values wrap. The
+    header's reading counts where all are the same.
     """
     stated = int(codestream.is_signed) if codestream.is_signed is not None else None
     if header.bits_allocated == codestream.precision and header.high_bit >= header.bits_stored:
