@@ -11,6 +11,7 @@ class RefusalCode(StrEnum):
     SIZE = "size-out-of-range"
     PIXEL_FORMAT = "pixel-format-unsupported"
     PIXELS_UNREADABLE = "pixels-unreadable"
+    CODESTREAM = "codestream-contradicts-header"
     BLANK = "blank-image"
     SATURATED = "saturated-image"
 

@@ -32,6 +32,7 @@ class Reason(StrEnum):
     SIZE = "size-out-of-range"
     PIXEL_FORMAT = "pixel-format-unsupported"
     PIXELS_UNREADABLE = "pixels-unreadable"
+    CODESTREAM = "codestream-contradicts-header"
     BLANK = "blank-image"
     SATURATED = "saturated-image"
     NOT_CHEST = "not-a-chest-radiograph"
@@ -80,6 +81,7 @@ EXPLANATIONS: Final[dict[Reason, str]] = {
     Reason.SIZE: "The image is too small or too large to be a radiograph.",
     Reason.PIXEL_FORMAT: "The pixel format is not one that the model can read.",
     Reason.PIXELS_UNREADABLE: "The pixel data cannot be decoded.",
+    Reason.CODESTREAM: "The compressed pixels contradict the header: size, grey or colour.",
     Reason.BLANK: "Every pixel has the same value.",
     Reason.SATURATED: "The pixels are burnt out: too many have the darkest or brightest value.",
     Reason.NOT_CHEST: "The pixels do not show a radiograph of a chest.",

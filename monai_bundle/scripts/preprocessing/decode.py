@@ -1,54 +1,76 @@
-"""Decode Pixel Data of any supported transfer syntax to an array of stored values."""
+"""Decode Pixel Data of any supported transfer syntax to an array of stored values.
 
-from typing import Any
+| What the codestream is | Decoder | Why |
+|---|---|---|
+| none, native | numpy, as pydicom reads it | no decoder |
+| RLE | pydicom's own | Python: it raises an exception where GDCM aborts the process |
+| JPEG with DCT, 8 and 12 bits | libjpeg-turbo, in imagecodecs | the one library for 8 and 12 bits |
+| JPEG lossless, 2 to 16 bits | libjpeg-turbo, in imagecodecs | the fastest, and raises |
+| JPEG-LS | CharLS, in imagecodecs | raises where an entropy-coded segment ends early |
+| JPEG 2000 and HTJ2K, grey | OpenJPEG, in Pillow | kept up to date, reads both |
+| JPEG 2000 and HTJ2K, colour | OpenJPEG, in pylibjpeg-openjpeg | Pillow reduces colours to 8 bits |
+"""
 
-import gdcm
+import io
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import product
+from typing import Any, Final
+
+import imagecodecs
 import numpy as np
+import openjpeg
 from numpy.typing import NDArray
-from pydicom.encaps import get_frame
+from PIL import Image
 from pydicom.pixels.decoders.base import get_decoder
-from pydicom.uid import JPEGExtended12Bit, RLELossless
+from pydicom.uid import RLELossless
 
-from scripts.preprocessing.codestream import check_codestream
+from scripts.preprocessing.codestream import (
+    Codestream,
+    Coding,
+    check_codestream,
+    read_codestream,
+    with_end_marker,
+)
+from scripts.preprocessing.fragments import single_frame
 from scripts.preprocessing.pixel_header import PixelHeader
 from scripts.refusal import RadiographRefusedError, RefusalCode
 
-gdcm.Trace.WarningOff()
-gdcm.Trace.ErrorOff()
+_Words = NDArray[np.generic]
+_BYTE: Final = 8  # bits
+_RLE_HEADER_LENGTH: Final = 64  # bytes, PS3.5 G.5
 
 
-def decode(header: PixelHeader, pixel_data: bytes) -> tuple[NDArray[np.generic], str]:
+def decode(header: PixelHeader, pixel_data: bytes) -> tuple[PixelHeader, _Words, str]:
     """Decode the single frame of Pixel Data.
 
     Returns:
-        The stored values, rows x columns for greyscale and rows x columns x 3 for colour, and the
-        photometric interpretation that they are in: colour is RGB or still YBR. Overlay bits are
-        not masked, and signed values may have an unsigned type.
+        The header, with the bits and the sign that the values have where a codestream states
+        others; the stored values, rows x columns for greyscale and rows x columns x 3 for colour;
+        and the photometric interpretation that they are in: colour is RGB or still YBR. Overlay
+        bits are not masked, and signed values may have an unsigned type.
 
     Raises:
-        RadiographRefusedError: the transfer syntax is not supported, or the codestream
-            contradicts the header. A decoder may raise any other exception.
+        RadiographRefusedError: the transfer syntax is not supported, the codestream contradicts
+            the header, or it is not complete. A decoder may raise any other exception.
     """
     try:
         decoder = get_decoder(header.transfer_syntax)
     except NotImplementedError as error:
         raise RadiographRefusedError(RefusalCode.PIXEL_FORMAT, "transfer syntax") from error
-    if header.transfer_syntax.is_encapsulated:
-        frame = get_frame(pixel_data, 0, number_of_frames=1)
-        if header.transfer_syntax != RLELossless:
-            check_codestream(frame, header.rows, header.columns)
-        if (
-            header.transfer_syntax == JPEGExtended12Bit
-            and header.bits_stored > np.iinfo(np.uint8).bits
-        ):
-            return _decode_extended(header, frame), header.photometric_interpretation
-    values, properties = decoder.as_array(
-        pixel_data,
-        index=0,
-        raw=True,
-        **_decoder_options(header),
-    )
-    return values, str(properties["photometric_interpretation"])
+    if header.transfer_syntax.is_encapsulated and header.transfer_syntax != RLELossless:
+        return _decode_codestream(header, single_frame(pixel_data))
+    options = _decoder_options(header)
+    if header.transfer_syntax == RLELossless:
+        frame = single_frame(pixel_data)
+        _check_rle(header, frame)
+        pixel_data = _ITEMS + len(frame).to_bytes(4, "little") + frame
+        options["decoding_plugin"] = "pydicom"
+    values, properties = decoder.as_array(pixel_data, index=0, raw=True, **options)
+    return header, values, str(properties["photometric_interpretation"])
+
+
+_ITEMS: Final = b"\xfe\xff\x00\xe0" + bytes(4) + b"\xfe\xff\x00\xe0"  # an empty offset table first
 
 
 def _decoder_options(header: PixelHeader) -> dict[str, Any]:
@@ -70,22 +92,109 @@ def _decoder_options(header: PixelHeader) -> dict[str, Any]:
     }
 
 
-def _decode_extended(header: PixelHeader, frame: bytes) -> NDArray[np.generic]:
-    """Decode 12-bit JPEG Extended, which pydicom's plugins decline, with GDCM."""
-    fragment = gdcm.Fragment()
-    fragment.SetByteStringValue(frame)
-    fragments = gdcm.SequenceOfFragments.New()
-    fragments.AddFragment(fragment)
-    element = gdcm.DataElement(gdcm.Tag(0x7FE0, 0x0010))
-    element.SetValue(fragments.__ref__())
-    image = gdcm.Image()
-    image.SetNumberOfDimensions(2)
-    image.SetDimensions((header.columns, header.rows, 1))
-    image.SetDataElement(element)
-    image.SetPhotometricInterpretation(
-        gdcm.PhotometricInterpretation(gdcm.PhotometricInterpretation.MONOCHROME2)
+def _check_rle(header: PixelHeader, frame: bytes) -> None:
+    """Refuse RLE of another number of segments than the header's bytes per pixel (PS3.5 G.2)."""
+    segments = int.from_bytes(frame[:4], "little")
+    wanted = header.samples_per_pixel * header.bits_allocated // 8
+    if len(frame) < _RLE_HEADER_LENGTH:
+        raise RadiographRefusedError(RefusalCode.PIXELS_UNREADABLE, "truncated")
+    if segments != wanted:
+        detail = f"{segments} RLE segments, not {wanted}"
+        raise RadiographRefusedError(RefusalCode.CODESTREAM, detail)
+
+
+def _decode_codestream(header: PixelHeader, frame: bytes) -> tuple[PixelHeader, _Words, str]:
+    codestream = read_codestream(frame)
+    check_codestream(codestream, header, frame)
+    values = _DECODERS[codestream.coding](codestream, header, frame)
+    if header.samples_per_pixel > 1:
+        as_coded = replace(header, bits_stored=codestream.precision, pixel_representation=0)
+        return as_coded, values, _colour_space(codestream, header)
+    allocated = 16 if max(codestream.precision, header.bits_allocated) > _BYTE else 8
+    words = values.astype(
+        f"i{allocated // 8}" if values.dtype.kind == "i" else f"u{allocated // 8}"
     )
-    image.SetTransferSyntax(gdcm.TransferSyntax(gdcm.TransferSyntax.JPEGExtendedProcess2_4))
-    image.SetPixelFormat(gdcm.PixelFormat(1, 16, header.bits_stored, header.bits_stored - 1, 0))
-    content = image.GetBuffer().encode("utf-8", "surrogateescape")
-    return np.frombuffer(content, dtype="<u2").reshape(header.rows, header.columns)
+    words = words.view(f"u{allocated // 8}")
+    header = replace(header, bits_allocated=allocated)
+    return _header_of_values(codestream, header, words), words, header.photometric_interpretation
+
+
+def _colour_space(codestream: Codestream, header: PixelHeader) -> str:
+    """Return the colour space of the decoded values: the codestream's, else the header's."""
+    photometric = header.photometric_interpretation
+    if codestream.is_rgb or photometric in {"YBR_RCT", "YBR_ICT"}:
+        return "RGB"
+    return "YBR_FULL" if codestream.is_rgb is False else photometric
+
+
+def _header_of_values(codestream: Codestream, header: PixelHeader, words: _Words) -> PixelHeader:
+    """Return the header with the bits and the sign in which the words are to be read.
+
+    A codestream's precision and sign count where they are stated. Encoders are known to write
+    whole words, signed ones as unsigned, and overlays in the high bits. So where the two headers
+    read the words differently, that reading is taken in which neighbouring pixels differ least:
+    bits that are cut off, and a sign that is lost, tear a radiograph where its values wrap. The
+    header's reading counts where all are the same.
+    """
+    stated = int(codestream.is_signed) if codestream.is_signed is not None else None
+    if header.bits_allocated == codestream.precision and header.high_bit >= header.bits_stored:
+        return header  # whole words, with the stored bits above others
+    signs = dict.fromkeys(
+        [header.pixel_representation, header.pixel_representation if stated is None else stated]
+    )
+    depths = dict.fromkeys([header.bits_stored, codestream.precision])
+    readings = [
+        replace(header, bits_stored=bits, high_bit=bits - 1, pixel_representation=sign)
+        for bits, sign in product(depths, signs)
+    ]
+    if len(readings) == 1:
+        return readings[0]
+    return min(readings, key=lambda reading: _roughness(_read(words, reading)))
+
+
+def _read(words: _Words, header: PixelHeader) -> NDArray[np.int32]:
+    values = words.astype(np.int32) & ((1 << header.bits_stored) - 1)
+    if header.pixel_representation:
+        sign = 1 << (header.bits_stored - 1)
+        values = (values ^ sign) - sign
+    return values
+
+
+def _roughness(values: NDArray[np.int32]) -> float:
+    """Return the mean difference between neighbours in a row."""
+    return float(np.abs(np.diff(values, axis=1)).mean())
+
+
+def _decode_jpeg(codestream: Codestream, header: PixelHeader, frame: bytes) -> _Words:
+    if header.samples_per_pixel == 1:
+        return np.asarray(imagecodecs.jpeg8_decode(frame))
+    # the components as they are coded: which colours they are is told by `_colour_space`
+    space = "YCBCR" if _colour_space(codestream, header) != "RGB" else "RGB"
+    return np.asarray(imagecodecs.jpeg8_decode(frame, colorspace=space, outcolorspace=space))
+
+
+def _decode_jpeg_ls(codestream: Codestream, header: PixelHeader, frame: bytes) -> _Words:
+    del codestream, header
+    return np.asarray(imagecodecs.jpegls_decode(frame))
+
+
+def _decode_jpeg_2000(codestream: Codestream, header: PixelHeader, frame: bytes) -> _Words:
+    frame = with_end_marker(frame)
+    if header.samples_per_pixel > 1:
+        return np.asarray(openjpeg.decode(frame))
+    with Image.open(io.BytesIO(frame), formats=("JPEG2000",)) as image:
+        scaled = np.asarray(image)
+    depth = 8 * scaled.dtype.itemsize
+    # Pillow shifts the values to the top of the word and makes signed ones unsigned
+    values = (scaled >> (depth - codestream.precision)).astype(np.int32)
+    if not codestream.is_signed:
+        return values.astype(np.uint16)
+    return (values - (1 << (codestream.precision - 1))).astype(np.int16)
+
+
+_DECODERS: Final[dict[Coding, Callable[[Codestream, PixelHeader, bytes], _Words]]] = {
+    Coding.JPEG_DCT: _decode_jpeg,
+    Coding.JPEG_LOSSLESS: _decode_jpeg,
+    Coding.JPEG_LS: _decode_jpeg_ls,
+    Coding.JPEG_2000: _decode_jpeg_2000,
+}

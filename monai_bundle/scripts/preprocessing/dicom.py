@@ -58,7 +58,7 @@ def read_dicom(content: bytes) -> NDArray[np.float32]:
 def _luminance(content: bytes) -> NDArray[np.float32]:
     dataset = read_data_set(content, _TAGS)
     header = read_pixel_header(dataset)
-    values, photometric = decode(header, dataset.PixelData)
+    header, values, photometric = decode(header, dataset.PixelData)
     if header.photometric_interpretation in GREYSCALE:
         return _greyscale(header, dataset, values)
     if photometric != "RGB":

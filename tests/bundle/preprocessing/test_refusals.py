@@ -22,7 +22,8 @@ from pydicom.uid import (
     JPEGLSLossless,
     RLELossless,
 )
-from scripts.preprocessing.codestream import check_codestream
+from scripts.preprocessing.codestream import check_codestream, read_codestream
+from scripts.preprocessing.pixel_header import read_pixel_header
 from scripts.refusal import RadiographRefusedError, RefusalCode, find_refusal
 from synthetic.objects import encode, make_cr, make_sc
 
@@ -153,15 +154,17 @@ def test_a_truncated_codestream_is_unreadable(prepare: Prepare, uid: UID, kept: 
 def test_a_codestream_of_another_size_is_never_decoded(prepare: Prepare, uid: UID) -> None:
     dataset = encode(make_sc(rows=128, columns=128), uid)
     dataset.Rows, dataset.Columns = 64, 256
-    assert code_of(prepare, dataset) == "pixels-unreadable"
+    assert code_of(prepare, dataset) == "codestream-contradicts-header"
 
 
 def test_a_codestream_that_asks_for_more_than_the_header_is_never_decoded() -> None:
-    frame = bytearray(encode_frame(encode(make_cr(), JPEG2000Lossless)))
+    dataset = encode(make_cr(), JPEG2000Lossless)
+    frame = bytearray(encode_frame(dataset))
     at = frame.index(b"\xff\x51") + 6  # Xsiz and Ysiz follow Lsiz and Rsiz
     frame[at : at + 8] = struct.pack(">II", 60000, 60000)
-    with pytest.raises(RadiographRefusedError, match="size"):
-        check_codestream(bytes(frame), 384, 320)
+    codestream = read_codestream(bytes(frame))
+    with pytest.raises(RadiographRefusedError, match="60000x60000"):
+        check_codestream(codestream, read_pixel_header(dataset), bytes(frame))
 
 
 def of_fixed_name(dataset: Dataset) -> Dataset:
@@ -213,6 +216,7 @@ def test_every_code_is_a_reason_of_the_service() -> None:
         Reason.SIZE,
         Reason.PIXEL_FORMAT,
         Reason.PIXELS_UNREADABLE,
+        Reason.CODESTREAM,
         Reason.BLANK,
         Reason.SATURATED,
         Reason.NOT_CHEST,
