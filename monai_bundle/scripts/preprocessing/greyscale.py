@@ -22,6 +22,7 @@ _Values = NDArray[np.float64]
 LEAST_SHARE_INSIDE: Final = 0.25  # of the image; a VOI transform that keeps less is ignored
 LUMA: Final = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601
 _MOST: Final = (2, 98)  # percentiles between which most of the anatomy lies
+_BORDER: Final = 0.02  # of the image: as many pixels at one end of the range are a border
 _FENCE: Final = 0.5  # of their distance: what is further away is no anatomy
 _FILLED: Final = 0.5  # of the range of the values; an image that fills more is shown as it is
 _LARGEST: Final = 1e12  # rescale parameters beyond it are ignored as invalid
@@ -48,7 +49,8 @@ def luminance_table(
     padding = padding_mask(header, dataset, stored, sample)
     anatomy = sample[~(padding[sample] | _hidden(header, dataset, sample))]
     values = _modality(header, dataset, stored, anatomy)
-    bright = _voi(header, dataset, values, values[anatomy])
+    is_part = anatomy.size < sample.size
+    bright = _voi(header, dataset, values, values[anatomy], is_part=is_part)
     bright = _presentation(header, dataset, bright)
     bright[padding] = 0
     return bright.astype(np.float32)
@@ -100,51 +102,58 @@ def _modality(
     return stored.astype(np.float64) * slope + intercept
 
 
-def _voi(header: PixelHeader, dataset: Dataset, values: _Values, sample: _Values) -> _Values:
+def _voi(
+    header: PixelHeader, dataset: Dataset, values: _Values, sample: _Values, *, is_part: bool
+) -> _Values:
     """Apply the first VOI LUT, else the first window (C.11.2), else automatic levels."""
     bright = _voi_lut(header, dataset, values, sample)
     if bright is None:
         bright = _window(dataset, values, sample)
     if bright is None:
-        low, high = automatic_levels(header, values, sample)
+        low, high = automatic_levels(header, values, sample, is_part=is_part)
         bright = np.clip((values - low) / (high - low), 0, 1)
     return bright
 
 
-def automatic_levels(header: PixelHeader, values: _Values, sample: _Values) -> tuple[float, float]:
+def automatic_levels(
+    header: PixelHeader, values: _Values, sample: _Values, *, is_part: bool = False
+) -> tuple[float, float]:
     """Return the values that become black and white where no VOI transform says it.
 
-    The whole range of the values, as long as the image fills half of it or has 8 bits. Otherwise
-    the least and the largest value of the image, but none that is further from most of the image
-    than half its width: a hot pixel, a marker or a border is.
+    The whole range of the values where the image has 8 bits, or fills half of it and has no border.
+    Otherwise the least and the largest value of the image, but none that is further from most of
+    it than half its width: a hot pixel and a marker are. A border of one value does not count, as
+    padding and what a shutter hides do not: all three give the same levels.
 
     Args:
         header: the image's pixel header.
         values: all values that a pixel can have.
         sample: values of the anatomy: without padding, and without what a shutter hides.
+        is_part: whether something of the image is left out of the sample.
     """
     low, high = float(values.min()), float(values.max())
     eight = np.iinfo(np.uint8).bits
     if header.bits_stored <= eight or not sample.size or not high > low:
         return low, high if high > low else low + 1
-    first, last = _width_of_most(sample)
+    rest = _without_border(sample)
+    first, last = (float(each) for each in np.percentile(rest, _MOST))
     reach = (last - first) * _FENCE
-    least = max(float(sample.min()), first - reach)
-    largest = min(float(sample.max()), last + reach)
-    if not largest > least or largest - least >= (high - low) * _FILLED:
-        return low, high
-    return least, largest
+    least = max(float(rest.min()), first - reach)
+    largest = min(float(rest.max()), last + reach)
+    is_whole = not is_part and rest.size == sample.size
+    fills = largest - least >= (high - low) * _FILLED
+    return (low, high) if not largest > least or (is_whole and fills) else (least, largest)
 
 
-def _width_of_most(sample: _Values) -> tuple[float, float]:
-    """Return two percentiles of a sample, without values at its ends that are a border."""
+def _without_border(sample: _Values) -> _Values:
+    """Leave the least or the largest value out where so many pixels have it that it is a border."""
     rest = sample
     for end in (sample.min(), sample.max()):
         without = rest[rest != end]
-        if without.size >= LEAST_SHARE_INSIDE * sample.size:
+        is_border = (rest.size - without.size) >= _BORDER * sample.size
+        if is_border and without.size >= LEAST_SHARE_INSIDE * sample.size:
             rest = without
-    first, last = np.percentile(rest, _MOST)
-    return float(first), float(last)
+    return rest
 
 
 def _voi_lut(

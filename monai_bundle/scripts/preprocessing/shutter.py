@@ -109,13 +109,11 @@ def _polygon(dataset: Dataset, rows: int, columns: int) -> _Shape | None:
 
 def _overlay(dataset: Dataset, rows: int, columns: int) -> _Shape | None:
     """Read the overlay that Shutter Overlay Group names; its bits of 1 hide (C.7.6.15)."""
-    group = next(iter(_numbers(dataset, "ShutterOverlayGroup")), 0)
+    group = int(next(iter(_numbers(dataset, "ShutterOverlayGroup")), 0))
     if group not in _OVERLAY_GROUPS:
         return None
-    element = dataset.get((int(group), 0x3000))
-    size = [
-        int(dataset[int(group), each].value) for each in (0x10, 0x11) if (group, each) in dataset
-    ]
+    element = dataset.get((group, 0x3000))
+    size = [int(dataset[group, each].value) for each in (0x10, 0x11) if (group, each) in dataset]
     data = element.value if element is not None else None
     if size != [rows, columns] or not isinstance(data, bytes) or len(data) * 8 < rows * columns:
         return None
