@@ -54,9 +54,18 @@ def plain(as_file: AsFile) -> NDArray[np.float32]:
         instance(bordered(30, 9000), PixelPaddingValue=50, PixelPaddingRangeLimit=0),
         instance(bordered(0, 30000)),
     ],
-    ids="signed,as unsigned,offset,negative,white,14 bits,upper bits,masked,reversed,unsaid".split(
-        ","
-    ),
+    ids=[
+        "signed",
+        "as unsigned",
+        "offset",
+        "negative",
+        "white",
+        "14 bits",
+        "upper bits",
+        "masked",
+        "reversed",
+        "unsaid",
+    ],
 )
 def test_padding_is_black_and_counts_in_no_level(
     dataset: Dataset, plain: NDArray[np.float32], as_file: AsFile
