@@ -12,6 +12,7 @@ from scripts.preprocessing.decode import decode
 from scripts.preprocessing.greyscale import LUMA, luminance_table
 from scripts.preprocessing.pixel_header import GREYSCALE, PixelHeader, read_pixel_header
 from scripts.preprocessing.quiet_decoders import suppress_warnings
+from scripts.preprocessing.shutter import read_shutter
 from scripts.refusal import RadiographRefusedError, RefusalCode
 
 _PREAMBLE_LENGTH: Final = 128
@@ -26,13 +27,17 @@ _TAGS: Final[list[int]] = [
         *("Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"),
         *("PixelPaddingValue", "PixelPaddingRangeLimit", "RescaleIntercept", "RescaleSlope"),
         *("ModalityLUTSequence", "VOILUTSequence", "WindowCenter", "WindowWidth"),
-        *("VOILUTFunction", "PresentationLUTShape", "PixelData"),
+        *("VOILUTFunction", "PresentationLUTShape", "PresentationLUTSequence", "PixelData"),
+        *("ShutterShape", "ShutterOverlayGroup"),
+        *(f"Shutter{side}VerticalEdge" for side in ("Left", "Right")),
+        *(f"Shutter{side}HorizontalEdge" for side in ("Upper", "Lower")),
+        *("CenterOfCircularShutter", "RadiusOfCircularShutter", "VerticesOfThePolygonalShutter"),
         *("FloatPixelData", "DoubleFloatPixelData"),
         *(f"{c}PaletteColorLookupTableDescriptor" for c in ("Red", "Green", "Blue")),
         *(f"{c}PaletteColorLookupTableData" for c in ("Red", "Green", "Blue")),
         *(f"Segmented{c}PaletteColorLookupTableData" for c in ("Red", "Green", "Blue")),
     )
-]
+] + [Tag(group, each) for group in range(0x6000, 0x6020, 2) for each in (0x10, 0x11, 0x3000)]
 
 
 def read_dicom(content: bytes) -> NDArray[np.float32]:
@@ -76,4 +81,6 @@ def _greyscale(
     words = words.astype(f"u{header.bits_allocated // 8}", copy=False)
     table = luminance_table(header, dataset, words[::_SAMPLING_STEP, ::_SAMPLING_STEP])
     luminance: NDArray[np.float32] = table[words]
+    if (shutter := read_shutter(dataset, header.rows, header.columns)) is not None:
+        luminance[shutter.hidden(*luminance.shape)] = 0
     return luminance

@@ -4,7 +4,6 @@ An image of 8 or 16 bits has at most 65,536 stored values, so masking, sign, mod
 VOI transform, padding and inversion are applied to a table of those, and the image is one look-up.
 """
 
-from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -12,13 +11,20 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.pixels.processing import apply_color_lut
 
-from scripts.preprocessing.pixel_header import PixelHeader, decimal, integer
+from scripts.preprocessing.lookup_table import read_tables
+from scripts.preprocessing.padding import padding_mask
+from scripts.preprocessing.pixel_header import PixelHeader, decimal
+from scripts.preprocessing.shutter import read_shutter
 
 FloatArray = NDArray[np.float32]
 _Values = NDArray[np.float64]
 
 LEAST_SHARE_INSIDE: Final = 0.25  # of the image; a VOI transform that keeps less is ignored
 LUMA: Final = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601
+_MOST: Final = (2, 98)  # percentiles between which most of the anatomy lies
+_BORDER: Final = 0.02  # of the image: as many pixels at one end of the range are a border
+_FENCE: Final = 0.5  # of their distance: what is further away is no anatomy
+_FILLED: Final = 0.5  # of the range of the values; an image that fills more is shown as it is
 _LARGEST: Final = 1e12  # rescale parameters beyond it are ignored as invalid
 
 
@@ -32,19 +38,32 @@ def luminance_table(
     Args:
         header: the image's pixel header.
         dataset: the elements of the modality and VOI transforms.
-        sample: some of the image's words, of any shape; a VOI transform that would clip most of
-            them is ignored.
+        sample: some of the image's words. Two-dimensional, it covers the whole image evenly, and
+            what a shutter hides of it is left out. A VOI transform that would clip most of the
+            anatomy is ignored.
     """
     words = np.arange(1 << header.bits_allocated)
     stored = _stored_values(header, words)
     if header.photometric_interpretation == "PALETTE COLOR":
         return _palette(dataset, stored)
-    values = _modality(header, dataset, stored)
-    bright = _voi(dataset, values, values[sample.ravel()])
-    if _is_inverted(header, dataset):
-        bright = 1 - bright
-    bright[_is_padding(dataset, stored)] = 0
+    padding = padding_mask(header, dataset, stored, sample)
+    anatomy = sample[~(padding[sample] | _hidden(header, dataset, sample))]
+    values = _modality(header, dataset, stored, anatomy)
+    is_part = anatomy.size < sample.size
+    bright = _voi(header, dataset, values, values[anatomy], is_part=is_part)
+    bright = _presentation(header, dataset, bright)
+    bright[padding] = 0
     return bright.astype(np.float32)
+
+
+def _hidden(
+    header: PixelHeader, dataset: Dataset, sample: NDArray[np.generic]
+) -> NDArray[np.bool_]:
+    """Return which words of the sample are behind the shutter."""
+    shutter = read_shutter(dataset, header.rows, header.columns)
+    if shutter is None or sample.ndim != 2:  # noqa: PLR2004 -- else it is no picture
+        return np.zeros(sample.shape, dtype=bool)
+    return shutter.hidden(*sample.shape)
 
 
 def _stored_values(header: PixelHeader, words: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -63,11 +82,18 @@ def _palette(dataset: Dataset, stored: NDArray[np.int64]) -> FloatArray:
     return (colours / np.float32(np.iinfo(colours.dtype).max)).astype(np.float32) @ LUMA
 
 
-def _modality(header: PixelHeader, dataset: Dataset, stored: NDArray[np.int64]) -> _Values:
+def _modality(
+    header: PixelHeader,
+    dataset: Dataset,
+    stored: NDArray[np.int64],
+    anatomy: NDArray[np.generic],
+) -> _Values:
     """Apply the Modality LUT Sequence, else a valid Rescale Slope and Intercept (C.11.1)."""
-    if table := _lut(dataset, "ModalityLUTSequence", is_signed=bool(header.pixel_representation)):
-        first, entries = table
-        return entries[np.clip(stored - first, 0, len(entries) - 1)]
+    for table in read_tables(
+        header, dataset, "ModalityLUTSequence", is_signed=bool(header.pixel_representation)
+    ):
+        if (looked_up := table.look_up(stored, stored[anatomy])) is not None:
+            return looked_up
     slope, intercept = decimal(dataset, "RescaleSlope"), decimal(dataset, "RescaleIntercept")
     if slope is None or intercept is None or not 0 < abs(slope) < _LARGEST:
         return stored.astype(np.float64)
@@ -76,26 +102,74 @@ def _modality(header: PixelHeader, dataset: Dataset, stored: NDArray[np.int64]) 
     return stored.astype(np.float64) * slope + intercept
 
 
-def _voi(dataset: Dataset, values: _Values, sample: _Values) -> _Values:
-    """Apply the first VOI LUT, else the first window (C.11.2), else scale the whole range."""
-    for transform in (_voi_lut, _window):
-        if (bright := transform(dataset, values, sample)) is not None:
-            return bright
-    scaled: _Values = (values - values.min()) / np.ptp(values)
-    return scaled
-
-
-def _voi_lut(dataset: Dataset, values: _Values, sample: _Values) -> _Values | None:
-    table = _lut(dataset, "VOILUTSequence", is_signed=bool(values.min() < 0))
-    if table is None:
-        return None
-    first, entries = table
-    last = first + len(entries) - 1
-    if not np.ptp(entries) > 0 or not _is_mostly_inside(sample, first, last):
-        return None
-    looked_up: _Values = entries[np.clip(values - first, 0, len(entries) - 1).astype(np.int64)]
-    bright: _Values = (looked_up - entries.min()) / np.ptp(entries)
+def _voi(
+    header: PixelHeader, dataset: Dataset, values: _Values, sample: _Values, *, is_part: bool
+) -> _Values:
+    """Apply the first VOI LUT, else the first window (C.11.2), else automatic levels."""
+    bright = _voi_lut(header, dataset, values, sample)
+    if bright is None:
+        bright = _window(dataset, values, sample)
+    if bright is None:
+        low, high = automatic_levels(header, values, sample, is_part=is_part)
+        bright = np.clip((values - low) / (high - low), 0, 1)
     return bright
+
+
+def automatic_levels(
+    header: PixelHeader, values: _Values, sample: _Values, *, is_part: bool = False
+) -> tuple[float, float]:
+    """Return the values that become black and white where no VOI transform says it.
+
+    The whole range of the values where the image has 8 bits, or fills half of it and has no border.
+    Otherwise the least and the largest value of the image, but none that is further from most of
+    it than half its width: a hot pixel and a marker are. A border of one value does not count, as
+    padding and what a shutter hides do not: all three give the same levels.
+
+    Args:
+        header: the image's pixel header.
+        values: all values that a pixel can have.
+        sample: values of the anatomy: without padding, and without what a shutter hides.
+        is_part: whether something of the image is left out of the sample.
+    """
+    low, high = float(values.min()), float(values.max())
+    eight = np.iinfo(np.uint8).bits
+    if header.bits_stored <= eight or not sample.size or not high > low:
+        return low, high if high > low else low + 1
+    rest = _without_border(sample)
+    first, last = (float(each) for each in np.percentile(rest, _MOST))
+    reach = (last - first) * _FENCE
+    least = max(float(rest.min()), first - reach)
+    largest = min(float(rest.max()), last + reach)
+    is_whole = not is_part and rest.size == sample.size
+    fills = largest - least >= (high - low) * _FILLED
+    return (low, high) if not largest > least or (is_whole and fills) else (least, largest)
+
+
+def _without_border(sample: _Values) -> _Values:
+    """Leave the least or the largest value out where so many pixels have it that it is a border."""
+    rest = sample
+    for end in (sample.min(), sample.max()):
+        without = rest[rest != end]
+        is_border = (rest.size - without.size) >= _BORDER * sample.size
+        if is_border and without.size >= LEAST_SHARE_INSIDE * sample.size:
+            rest = without
+    return rest
+
+
+def _voi_lut(
+    header: PixelHeader, dataset: Dataset, values: _Values, sample: _Values
+) -> _Values | None:
+    """Apply the first VOI LUT that keeps enough of the image apart, stretched to its own range."""
+    for table in read_tables(header, dataset, "VOILUTSequence", is_signed=bool(values.min() < 0)):
+        looked_up, shown = table.look_up(values, sample), table.look_up(sample, sample)
+        if looked_up is None or shown is None or not np.ptp(looked_up) > 0:
+            continue
+        least, largest = table.entries.min(), table.entries.max()
+        inside = (shown > least) & (shown < largest)
+        if not shown.size or inside.mean() >= LEAST_SHARE_INSIDE:
+            bright: _Values = (looked_up - least) / (largest - least)
+            return bright
+    return None
 
 
 def _window(dataset: Dataset, values: _Values, sample: _Values) -> _Values | None:
@@ -115,7 +189,9 @@ def _window(dataset: Dataset, values: _Values, sample: _Values) -> _Values | Non
 
 def _is_mostly_inside(sample: _Values, low: float, high: float) -> bool:
     """Return whether enough of the image lies between `low` and `high`; False for NaN."""
-    return float(((sample >= low) & (sample <= high)).mean()) >= LEAST_SHARE_INSIDE
+    return (
+        not sample.size or float(((sample >= low) & (sample <= high)).mean()) >= LEAST_SHARE_INSIDE
+    )
 
 
 def _is_inverted(header: PixelHeader, dataset: Dataset) -> bool:
@@ -124,35 +200,12 @@ def _is_inverted(header: PixelHeader, dataset: Dataset) -> bool:
     return header.photometric_interpretation == "MONOCHROME1" or shape == "INVERSE"
 
 
-def _is_padding(dataset: Dataset, stored: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Return which stored values are padding (C.7.5.1.1.2), which is displayed black."""
-    value = integer(dataset, "PixelPaddingValue")
-    if value is None:
-        return np.zeros(stored.shape, dtype=bool)
-    limit = integer(dataset, "PixelPaddingRangeLimit")
-    low, high = sorted((value, value if limit is None else limit))
-    return (stored >= low) & (stored <= high)
-
-
-def _lut(dataset: Dataset, keyword: str, *, is_signed: bool) -> tuple[int, _Values] | None:
-    """Return the first mapped value and the entries of a sequence's first LUT (C.11.1.1)."""
-    items = dataset.get(keyword)
-    if not isinstance(items, Sequence) or len(items) == 0:
-        return None
-    descriptor, data = items[0].get("LUTDescriptor"), items[0].get("LUTData")
-    if descriptor is None or data is None or len(descriptor) != 3:  # noqa: PLR2004 -- C.11.1.1
-        return None
-    count, first = (int(value) & 0xFFFF for value in descriptor[:2])
-    count = count or 1 << 16
-    if is_signed and first >= 1 << 15:
-        first -= 1 << 16
-    entries = _lut_entries(data, count)
-    return None if len(entries) != count else (first, entries)
-
-
-def _lut_entries(data: object, count: int) -> _Values:
-    """Return LUT Data as numbers; it holds US values, or bytes of 8 or 16 bits per entry."""
-    if isinstance(data, bytes):
-        kind = "<u2" if len(data) >= 2 * count else "u1"
-        return np.frombuffer(data, dtype=kind)[:count].astype(np.float64)
-    return np.asarray(data, dtype=np.float64).ravel()[:count] % (1 << 16)
+def _presentation(header: PixelHeader, dataset: Dataset, bright: _Values) -> _Values:
+    """Apply the Presentation LUT Sequence (C.11.4), else invert where the image says so."""
+    for table in read_tables(header, dataset, "PresentationLUTSequence", is_signed=False):
+        least, largest = table.entries.min(), table.entries.max()
+        if largest > least:
+            at = np.rint(bright * (len(table.entries) - 1)).astype(np.int64)
+            shown: _Values = (table.entries[at] - least) / (largest - least)
+            return shown
+    return 1 - bright if _is_inverted(header, dataset) else bright

@@ -47,9 +47,15 @@ class _Table:
     largest: int
 
     def stretched(self) -> "_Table":
-        """Scale the entries to 16 bits, so that each keeps its brightness."""
+        """Scale the entries that are there to 16 bits, as the picture for the model does.
+
+        A table that declares 16 bits may hold 12: its own range counts, not the declared one.
+        """
+        least, largest = min(self.entries), max(self.entries)
+        if largest == least:
+            return self
         entries = tuple(
-            round(min(entry, self.largest) * LARGEST_SHORT / self.largest) for entry in self.entries
+            round((entry - least) * LARGEST_SHORT / (largest - least)) for entry in self.entries
         )
         return _Table(first=self.first, entries=entries, largest=LARGEST_SHORT)
 
