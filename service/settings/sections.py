@@ -129,6 +129,15 @@ class InferSettings(Section):
     maximum_backoff_seconds: Seconds = 300
 
 
+class DecodingSettings(Section):
+    """The limits of the processes that decode instances and pictures."""
+
+    quick_seconds: Seconds = 0.5
+    seconds: Seconds = 20
+    memory_bytes: Annotated[int, Field(ge=1 << 26)] = 1 << 30
+    picture_processes: Annotated[int, Field(ge=1, le=64)] = 2
+
+
 class DeliverSettings(Section):
     """How outputs are sent, and for how long an unavailable destination is retried."""
 
