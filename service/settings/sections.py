@@ -130,12 +130,11 @@ class InferSettings(Section):
 
 
 class DecodingSettings(Section):
-    """The limits of the processes that decode instances and pictures."""
+    """The limits of the processes that decode instances."""
 
     quick_seconds: Seconds = 0.5
     seconds: Seconds = 20
     memory_bytes: Annotated[int, Field(ge=1 << 26)] = 1 << 30
-    picture_processes: Annotated[int, Field(ge=1, le=64)] = 2
 
 
 class DeliverSettings(Section):

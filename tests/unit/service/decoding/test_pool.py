@@ -67,6 +67,14 @@ def pool(template: Template) -> Iterator[DecoderPool]:
     pool.close()
 
 
+def wait_until_ended(pid: int) -> None:
+    """Wait until a process is gone, or a zombie that nobody has collected."""
+    stat, until = Path(f"/proc/{pid}/stat"), time.monotonic() + 5
+    while stat.exists() and stat.read_text().rpartition(")")[2].split()[0] not in {"Z", "X"}:
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
 def well(pool: DecoderPool) -> Answer:
     return pool.ask({"do": "well"})
 
@@ -136,7 +144,7 @@ def test_an_error_of_a_handler_arrives_without_its_words(pool: DecoderPool) -> N
 def test_a_decoder_that_was_killed_while_idle_is_replaced(pool: DecoderPool) -> None:
     first = int(well(pool).values["pid"])
     os.kill(first, signal.SIGKILL)
-    time.sleep(0.05)
+    wait_until_ended(first)
     assert well(pool).values["pid"] != first
 
 
@@ -145,10 +153,7 @@ def test_decoders_end_with_their_template() -> None:
     pool = DecoderPool(template, LIMITS, 1)
     pid = well(pool).values["pid"]
     template.close()
-    until = time.monotonic() + 2
-    while Path(f"/proc/{pid}").exists() and time.monotonic() < until:
-        time.sleep(0.01)
-    assert not Path(f"/proc/{pid}").exists()
+    wait_until_ended(int(pid))
     with pytest.raises(DecodersLostError):
         template.fork()
     pool.close()
