@@ -62,7 +62,7 @@ def receive(peer: socket.socket) -> Answer | None:
 def _memory(array: NDArray[Any]) -> int:
     """Write an array to anonymous memory, not mapped here, so that it can be sealed."""
     memory = os.memfd_create("decoded", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    with open(memory, "wb", closefd=False, buffering=0) as stream:  # noqa: PTH123 -- a descriptor
+    with open(memory, "wb", closefd=False, buffering=0) as stream:
         left = memoryview(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
         while left:
             left = left[stream.write(left) :]
