@@ -41,6 +41,9 @@ class Reason(StrEnum):
     INVERTED = "inverted-tones"
     CUT_OFF = "lungs-cut-off"
     UNFAMILIAR = "unlike-training-images"
+    DECODER_CRASHED = "decoder-crashed"
+    DECODER_TIMEOUT = "decoder-timeout"
+    DECODER_OUT_OF_MEMORY = "decoder-out-of-memory"
 
     # failed too often: the job is PARKED until a person requeues it
     ATTEMPTS_EXHAUSTED = "attempts-exhausted"
@@ -90,6 +93,9 @@ EXPLANATIONS: Final[dict[Reason, str]] = {
     Reason.INVERTED: "The pixels show dark bone on bright lungs: the tones are inverted.",
     Reason.CUT_OFF: "The pixels show lungs that are cut off by the edge of the picture.",
     Reason.UNFAMILIAR: "The pixels look unlike every image that the model was trained on.",
+    Reason.DECODER_CRASHED: "The pixel data made its decoder end; no other instance is affected.",
+    Reason.DECODER_TIMEOUT: "Decoding took longer than decoding.seconds allows.",
+    Reason.DECODER_OUT_OF_MEMORY: "Decoding needed more memory than decoding.memory_bytes allows.",
     Reason.ATTEMPTS_EXHAUSTED: "The work failed or was interrupted too often.",
     Reason.BYTES_MISSING: "The spooled bytes are gone or damaged.",
     Reason.REPORT_FAILED: "No valid report could be built for this instance.",

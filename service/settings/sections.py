@@ -129,6 +129,14 @@ class InferSettings(Section):
     maximum_backoff_seconds: Seconds = 300
 
 
+class DecodingSettings(Section):
+    """The limits of the processes that decode instances."""
+
+    quick_seconds: Seconds = 0.5
+    seconds: Seconds = 20
+    memory_bytes: Annotated[int, Field(ge=1 << 26)] = 1 << 30
+
+
 class DeliverSettings(Section):
     """How outputs are sent, and for how long an unavailable destination is retried."""
 

@@ -31,6 +31,7 @@ from service.settings.destinations import (
 from service.settings.sections import (
     BundleSettings,
     CommitmentPeer,
+    DecodingSettings,
     DeliverSettings,
     DicomSettings,
     InferSettings,
@@ -74,6 +75,7 @@ class Settings(BaseSettings):
     relay: RelaySettings = RelaySettings()
     bundle: BundleSettings = BundleSettings()
     infer: InferSettings = InferSettings()
+    decoding: DecodingSettings = DecodingSettings()
     deliver: DeliverSettings = DeliverSettings()
     web: WebSettings = WebSettings()
     log: LogSettings = LogSettings()

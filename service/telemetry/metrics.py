@@ -84,6 +84,11 @@ BATCH_SIZE: Final = Histogram(
     "Instances predicted together in one batch.",
     buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024),
 )
+DECODER_FAILURES: Final = Counter(
+    "lobar_decoder_failures_total",
+    "Decoding processes that were ended or ended by themselves, by coded reason.",
+    ["reason"],
+)
 PREDICTIONS: Final = Counter(
     "lobar_predictions_total",
     "Predictions by finding: present, absent or indeterminate.",
@@ -171,6 +176,7 @@ _KNOWN_FROM_THE_START: Final = {
     STAGE_SECONDS: ("decode", "predict", "report", "deliver"),
     END_TO_END_SECONDS: ("reported", "delivered"),
     PREDICTIONS: ("present", "absent", "indeterminate"),
+    DECODER_FAILURES: ("decoder-crashed", "decoder-timeout", "decoder-out-of-memory"),
     COMMITMENT_REQUESTS: ("accepted", "rejected"),
     COMMITMENT_RESULTS: ("told", "refused", "unreachable", "given-up"),
     COMMITTED_INSTANCES: ("committed", "failed"),

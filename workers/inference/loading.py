@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from pydicom.dataset import Dataset
 
@@ -12,7 +12,14 @@ from workers.inference.scope import out_of_scope
 from workers.prediction import NotAnalysable
 
 if TYPE_CHECKING:
-    from workers.inference.predictor import ModelInput, Predictor
+    from workers.inference.pipeline import ModelInput
+
+
+class Reader(Protocol):
+    """What reads the pixels: a predictor, or decoders."""
+
+    def read(self, path: Path, /) -> "ModelInput":
+        """Read one radiograph for the network and for a viewer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +30,7 @@ class LoadedInstance:
     prepared: "ModelInput"
 
 
-def read(predictor: "Predictor", path: Path) -> LoadedInstance:
+def read(reader: Reader, path: Path) -> LoadedInstance:
     """Load an instance of the spool.
 
     Raises:
@@ -35,7 +42,7 @@ def read(predictor: "Predictor", path: Path) -> LoadedInstance:
     reason = out_of_scope(Dataset({tag: header.get_item(tag) for tag in header.keys()}))  # noqa: SIM118 -- iterating a Dataset decodes
     if reason is not None:
         raise NotAnalysable(reason)
-    return LoadedInstance(header=header, prepared=predictor.read(path))
+    return LoadedInstance(header=header, prepared=reader.read(path))
 
 
 def read_header(path: Path) -> Dataset:

@@ -57,24 +57,7 @@ class Pipeline:
             NotAnalysable: the bundle refuses the radiograph.
             OSError: the file cannot be read.
         """
-        path.open("rb").close()  # MONAI's readers would hide why a file cannot be read
-        try:
-            opened = self.preprocessing({"image": str(path)}, end=1)
-            picture = _shrunk(torch.as_tensor(opened["image"], dtype=torch.float32))
-            prepared = self.preprocessing(opened, start=1)["image"]
-        except Exception as error:
-            if refusal := refusal_behind(error):
-                raise refusal from error
-            cause = root(error)
-            if isinstance(cause, MemoryError):
-                raise cause from error
-            if isinstance(cause, OSError):
-                if cause.errno is not None:  # of the operating system: the disk, not the content
-                    raise cause from error
-                raise NotAnalysable(Reason.PIXELS_UNREADABLE) from error
-            raise
-        tensor = torch.as_tensor(prepared, dtype=torch.float32).contiguous()
-        return ModelInput(tensor=tensor, picture=picture)
+        return read_radiograph(self.preprocessing, path)
 
     def answer(self, prepared: Sequence[torch.Tensor]) -> list[ModelOutput | NotAnalysable]:
         """Return an output or a refusal for each input CxHxW, in their order.
@@ -113,6 +96,28 @@ class Pipeline:
                 return refusal  # of this radiograph alone: the others of the batch go on
             raise
         return ModelOutput(probability=float(found["pred"]), region=_region(found.get("region")))
+
+
+def read_radiograph(preprocessing: Callable[..., dict[str, Any]], path: Path) -> ModelInput:
+    """Read one radiograph with a bundle's preprocessing; see `Pipeline.read`."""
+    path.open("rb").close()  # MONAI's readers would hide why a file cannot be read
+    try:
+        opened = preprocessing({"image": str(path)}, end=1)
+        picture = _shrunk(torch.as_tensor(opened["image"], dtype=torch.float32))
+        prepared = preprocessing(opened, start=1)["image"]
+    except Exception as error:
+        if refusal := refusal_behind(error):
+            raise refusal from error
+        cause = root(error)
+        if isinstance(cause, MemoryError):
+            raise cause from error
+        if isinstance(cause, OSError):
+            if cause.errno is not None:  # of the operating system: the disk, not the content
+                raise cause from error
+            raise NotAnalysable(Reason.PIXELS_UNREADABLE) from error
+        raise
+    tensor = torch.as_tensor(prepared, dtype=torch.float32).contiguous()
+    return ModelInput(tensor=tensor, picture=picture)
 
 
 def assemble(config: ConfigParser, weights: bytes, device: torch.device) -> Pipeline:

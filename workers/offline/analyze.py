@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
@@ -16,13 +17,15 @@ from rich.table import Table
 from rich.text import Text
 
 from service.console import file_name
+from service.decoding import DecoderPool, Template
 from service.dicom.byte_sources import TooLargeError, TruncatedError, UndecodableError
 from service.dicom.element_reader import read_file_meta, read_header
 from service.dicom.secondary_capture import SNIFFED_BYTES, PictureError, kind_of, wrap
 from service.domain.reasons import EXPLANATIONS, Reason
 from service.errors import ExplainedError
 from service.settings import BundleSettings, Settings
-from workers.inference.loading import LoadedInstance, read
+from workers.inference.decoders import DecodingReader, RadiographHandler
+from workers.inference.loading import LoadedInstance, Reader, read
 from workers.inference.predictor import Predictor, load_predictor
 from workers.offline.analysis import Analysis, analysed
 from workers.offline.output_folder import OutputFolder
@@ -65,12 +68,17 @@ def run_analyze(
         _make_directory(output)
         folder = OutputFolder(output, now=datetime.now(tz=UTC))
     console = Console(stderr=True)
+    template = Template(RadiographHandler(settings.bundle.path))  # before the first thread
     with console.status("Loading the model"):
         predictor = load(settings.bundle)
     analyses = []
-    with Progress(console=console, transient=True) as progress:
+    with (
+        closing(template),
+        closing(DecoderPool(template, settings.decoding, settings.infer.decode_threads)) as pool,
+        Progress(console=console, transient=True) as progress,
+    ):
         task = progress.add_task("Analysing", total=len(files))
-        for analysis in analyse(settings, predictor, files, folder):
+        for analysis in analyse(settings, predictor, files, folder, DecodingReader(pool)):
             analyses.append(analysis)
             progress.advance(task)
             if as_json:
@@ -92,13 +100,17 @@ def analyse(
     predictor: Predictor,
     files: Sequence[Path],
     folder: OutputFolder | None = None,
+    reader: Reader | None = None,
 ) -> Iterator[Analysis]:
-    """Yield one analysis per file, in their order; the files of a batch share a forward pass."""
+    """Yield one analysis per file, in their order; the files of a batch share a forward pass.
+
+    The pixels are read by `reader`, or by the predictor itself where there is none.
+    """
     size = settings.infer.batch_size
     with ThreadPoolExecutor(settings.infer.decode_threads, "decoder") as decoders:
         for first in range(0, len(files), size):
             batch = files[first : first + size]
-            loaded = list(decoders.map(partial(_load, predictor), batch))
+            loaded = list(decoders.map(partial(_load, reader or predictor), batch))
             instances = [each for each in loaded if isinstance(each, LoadedInstance)]
             predictions = iter(_predict(predictor, instances))
             for file, each in zip(batch, loaded, strict=True):
@@ -109,16 +121,16 @@ def analyse(
                 yield _with_json(folder, analysis)
 
 
-def _load(predictor: Predictor, file: Path) -> LoadedInstance | Exception:
+def _load(reader: Reader, file: Path) -> LoadedInstance | Exception:
     """Load a file, or return the error; no content of a file raises here."""
     try:
         kind = _kind_of(file)
         if kind in {"png", "jpeg"}:
-            return LoadedInstance(header=wrap(file), prepared=predictor.read(file))
+            return LoadedInstance(header=wrap(file), prepared=reader.read(file))
         if kind is None and not _is_bare_data_set(file):
             return PictureError("The file is neither DICOM nor PNG nor JPEG.")
         _require_whole(file)
-        return read(predictor, file)
+        return read(reader, file)
     except Exception as exc:  # noqa: BLE001 -- one bad file must not stop the others
         return exc
 

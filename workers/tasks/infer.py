@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 import structlog
 from pydicom.dataset import Dataset
 
+from service.decoding import DecoderPool, Template
 from service.dispatch.notifier import Notifier
 from service.domain.backoff import backoff_seconds
 from service.domain.job import Job, JobState
@@ -31,7 +33,7 @@ from service.telemetry.metrics import (
     STAGE_SECONDS,
     STALE_LEASES,
 )
-from workers.inference.loading import LoadedInstance, read, read_header
+from workers.inference.loading import LoadedInstance, Reader, read, read_header
 from workers.prediction import Conclusion, NotAnalysable, NotAnalysed, Prediction
 from workers.reporting.output import ReportError
 from workers.reporting.outputs import store_outputs
@@ -51,8 +53,17 @@ def run(settings: Settings, ledger: Ledger, spool: Spool, redis_url: str) -> Non
     Raises:
         BundleError: the bundle cannot be used; the message says why.
     """
+    from workers.inference.decoders import (  # noqa: PLC0415 -- torch and monai cost seconds
+        DecodingReader,
+        RadiographHandler,
+    )
+
     stopping, ready = threading.Event(), threading.Event()
+    # before the first thread, and before the weights: decoders are forked from this state
+    template = Template(RadiographHandler(settings.bundle.path))
     with (
+        closing(template),
+        closing(DecoderPool(template, settings.decoding, settings.infer.decode_threads)) as pool,
         HeartbeatSender(ledger, "infer", ready=ready.is_set) as heartbeat,
         ThreadPoolExecutor(settings.infer.decode_threads, "decoder") as decoders,
     ):
@@ -69,6 +80,7 @@ def run(settings: Settings, ledger: Ledger, spool: Spool, redis_url: str) -> Non
             notify=lambda destination: notifier.notify(DELIVER, destination),
             holder=heartbeat.holder,
             decoders=decoders,
+            reader=DecodingReader(pool),
             stopping=stopping,
         )
         work(redis_url, INFER, partial(_wake, worker), ready=ready, stopping=stopping)
@@ -105,6 +117,7 @@ class InferenceWorker:
     notify: Callable[[str], None]  # wakes the deliver worker for the destination of this name
     holder: str  # of the leases
     decoders: ThreadPoolExecutor  # in which instances are read
+    reader: Reader | None = None  # reads the pixels; the predictor itself does if it is None
     stopping: threading.Event = field(default_factory=threading.Event)  # set: lease no more
 
     def infer_due(self) -> None:
@@ -141,7 +154,7 @@ class InferenceWorker:
         """Load a job's instance; close or park the job and return None if there is none to read."""
         began = time.monotonic()
         try:
-            instance = read(self.predictor, self.spool.inbox(job.id))
+            instance = read(self.reader or self.predictor, self.spool.inbox(job.id))
         except FileNotFoundError:
             self._park(job, Reason.BYTES_MISSING)
             return None

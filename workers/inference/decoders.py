@@ -1,0 +1,60 @@
+"""Read the pixels of instances in decoders, with the preprocessing of a bundle."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from service.decoding import Answer, DecoderPool, DecodingError
+from service.domain.reasons import Reason
+from workers.inference.bundle import parse_configuration, read_metadata
+from workers.inference.pipeline import ModelInput, read_radiograph
+from workers.prediction import NotAnalysable
+
+
+class RadiographHandler:
+    """What a decoder does: read one radiograph. The bundle is parsed once, in the template."""
+
+    def __init__(self, bundle: Path) -> None:
+        self._bundle = bundle.resolve()
+        self._preprocessing: Any = None  # the bundle's own
+
+    def prepare(self) -> None:
+        """Parse the bundle's configuration, which is code and may raise anything."""
+        torch.set_num_threads(1)  # a decoder is one of several, and the threads of a fork are gone
+        config = parse_configuration(self._bundle, read_metadata(self._bundle))
+        self._preprocessing = config.get_parsed_content("preprocessing")
+
+    def __call__(self, request: Mapping[str, Any]) -> Answer:
+        """Return the tensor and the picture of the radiograph, or why the bundle refuses it."""
+        if self._preprocessing is None:
+            self.prepare()
+        try:
+            read = read_radiograph(self._preprocessing, Path(request["path"]))
+        except NotAnalysable as refusal:
+            return Answer(values={"refused": str(refusal.reason), "detail": refusal.detail})
+        return Answer(arrays={"tensor": read.tensor.numpy(), "picture": read.picture})
+
+
+class DecodingReader:
+    """Reads radiographs as `Predictor.read` does, in decoders; from several threads at once."""
+
+    def __init__(self, pool: DecoderPool) -> None:
+        self._pool = pool
+
+    def read(self, path: Path) -> ModelInput:
+        """Read one radiograph for the network and for a viewer.
+
+        Raises:
+            NotAnalysable: the bundle refuses the radiograph, or its decoder failed.
+            OSError: the file cannot be read.
+        """
+        try:
+            answer = self._pool.ask({"path": str(path.absolute())})
+        except DecodingError as failure:
+            raise NotAnalysable(failure.reason) from failure
+        if refused := answer.values.get("refused"):
+            raise NotAnalysable(Reason(refused), str(answer.values["detail"]))
+        tensor = torch.from_numpy(answer.arrays["tensor"])
+        return ModelInput(tensor=tensor, picture=answer.arrays["picture"])
