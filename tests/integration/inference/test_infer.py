@@ -480,8 +480,12 @@ def test_an_error_while_a_whole_batch_is_postponed_is_logged_once_for_each_job(
     with capture_logs() as logged:
         worker(StandInPredictor(on_predict=fail_with_the_ledger)).infer_batch(leased)
     clock.fails = False
-    assert [each["event"] for each in logged] == ["prediction_failed", *["job_failed"] * 3]
-    assert [about(logged, job_id) for job_id in jobs] == [["job_failed"]] * 3
+    assert [each["event"] for each in logged] == [
+        *["prediction_failed"] * 4,  # the batch, then each alone
+        "predictor_failed",
+        *["job_failed"] * 3,
+    ]
+    assert [about(logged, job_id) for job_id in jobs] == [["prediction_failed", "job_failed"]] * 3
     assert {workspace.job(job_id).holder for job_id in jobs} == {"w/"}
 
 
