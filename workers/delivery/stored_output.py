@@ -135,7 +135,7 @@ def _names(path: Path) -> Names:
 def _read(parse: Callable[[Path], Content], path: Path) -> Content:
     try:
         return parse(path)
-    except OSError:
+    except (OSError, MemoryError):  # not a fault of the file: it is sent later
         raise
     except Exception as exc:  # damaged bytes make pydicom raise many kinds
         raise CorruptOutputError(type(exc).__name__) from exc

@@ -20,6 +20,7 @@ from service.domain.queues import DELIVER, INFER
 from service.domain.reasons import LEFT_ALONE, Reason
 from service.domain.routing import Outcome
 from service.settings import Settings
+from service.storage.faults import Fault, fault_of
 from service.storage.ledger import Ledger, LedgerError, StaleLeaseError
 from service.storage.spool import Spool
 from service.telemetry.heartbeat import HeartbeatSender
@@ -144,11 +145,42 @@ class InferenceWorker:
             predictions = self._predict([instance for _, instance in batch])
         except Exception:
             log.exception("prediction_failed", batch=len(batch))
-            for job, _ in batch:
-                self._settle(job, partial(self._postpone, job, "prediction-failed"))
+            self._infer_one_by_one(batch)
             return
         for (job, instance), prediction in zip(batch, predictions, strict=True):
             self._attempt(job, partial(self._conclude, job, instance, prediction))
+
+    def _infer_one_by_one(self, batch: Sequence[tuple[Job, LoadedInstance]]) -> None:
+        """Predict each instance of a failed batch alone; count a failure only where it is its own.
+
+        Where all fail, the predictor is asked for a blank input: if it fails on that too, it is
+        the predictor's fault and uses up no try of any job.
+        """
+        failed: list[tuple[Job, Fault | None]] = []
+        for job, instance in batch:
+            try:
+                (prediction,) = self._predict([instance])
+            except Exception as error:  # a bundle's code may raise anything
+                log.exception("prediction_failed", batch=1, job_id=job.id)
+                failed.append((job, fault_of(error)))
+            else:
+                self._attempt(job, partial(self._conclude, job, instance, prediction))
+        is_predictors = len(failed) == len(batch) and not self._predicts_blank(batch[0][1])
+        for job, fault in failed:
+            if is_predictors:
+                wait = partial(self._wait, job, fault or Fault.PREDICTOR_FAILED)
+                self._settle(job, wait)
+            else:
+                self._settle(job, partial(self._postpone, job, "prediction-failed"))
+
+    def _predicts_blank(self, instance: LoadedInstance) -> bool:
+        """Return whether the predictor works at all: on a blank input of this instance's shape."""
+        try:
+            self.predictor.predict([instance.prepared.tensor * 0])
+        except Exception:
+            log.exception("predictor_failed")
+            return False
+        return True
 
     def _load(self, job: Job) -> LoadedInstance | None:
         """Load a job's instance; close or park the job and return None if there is none to read."""
@@ -241,6 +273,10 @@ class InferenceWorker:
         if isinstance(error, ReportError):
             log.error("report_failed", job_id=job.id, exc_info=error)
             return partial(self._park, job, Reason.REPORT_FAILED)
+        fault = fault_of(error)
+        if fault is not None:
+            log.error("environment_failed", job_id=job.id, fault=fault, exc_info=error)
+            return partial(self._wait, job, fault)
         log.error("job_failed", job_id=job.id, attempt=job.attempt, exc_info=error)
         return partial(self._postpone, job, "error")
 
@@ -255,3 +291,11 @@ class InferenceWorker:
             job.tries, first=limits.backoff_seconds, longest=limits.maximum_backoff_seconds
         )
         self.ledger.jobs.postpone(job, pause, why)
+
+    def _wait(self, job: Job, fault: Fault) -> None:
+        """Postpone a job for a fault of the environment: it uses up no try."""
+        limits = self.settings.infer
+        pause = backoff_seconds(
+            job.attempt, first=limits.backoff_seconds, longest=limits.maximum_backoff_seconds
+        )
+        self.ledger.jobs.postpone(job, pause, fault, counts=False)

@@ -38,6 +38,16 @@ class Deliveries:
                 connection, destination, DeliveryState.PENDING, holder, limit, now, lease_seconds
             )
 
+    def renew(self, delivery: Delivery, lease_seconds: float) -> None:
+        """Let the lease of a delivery expire `lease_seconds` from now: its work has made progress.
+
+        Raises:
+            StaleLeaseError: The lease is no longer current; nothing was changed.
+        """
+        until = self._clock() + lease_seconds
+        with self._database.write() as connection:
+            LEASED_DELIVERIES.renew(connection, delivery, until)
+
     def delivered(
         self, delivery: Delivery, *, status: int | None, sent: Reference | None = None
     ) -> None:

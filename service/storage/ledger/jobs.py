@@ -180,16 +180,44 @@ class Jobs:
         with self._database.write() as connection:
             self._move(connection, job, JobState.PARKED, reason=reason)
 
-    def postpone(self, job: Job, seconds: float, why: str) -> None:
-        """Release a leased job, due again in `seconds`; `why` is a fixed word, never wire text.
+    def renew(self, job: Job, lease_seconds: float) -> None:
+        """Let the lease of a job expire `lease_seconds` from now; its work has made progress.
+
+        Raises:
+            StaleLeaseError: The lease is no longer current; nothing was changed.
+        """
+        until = self._clock() + lease_seconds
+        with self._database.write() as connection:
+            LEASED_JOBS.renew(connection, job, until)
+
+    def postpone(self, job: Job, seconds: float, why: str, *, counts: bool = True) -> None:
+        """Release a leased job, due again in `seconds`.
+
+        Args:
+            job: The job as leased.
+            seconds: The pause.
+            why: A fixed word for the trace, never text from the wire.
+            counts: Whether the lease stays counted as a try. False where the job is not the cause:
+                its tries are then what they were before the lease. Its attempt stays, being the
+                fence.
 
         Raises:
             StaleLeaseError: The lease is no longer current; nothing was changed.
         """
         now = self._clock()
+        # written as a value and not as an increment, so that a repeat changes nothing more
+        given_back = {} if counts else {"attempt_base": job.attempt - job.tries + 1}
         with self._database.write() as connection:
-            LEASED_JOBS.write_if_current(connection, job, due_at=now + seconds)
-            append_event(connection, job.id, now, "postponed", seconds=round(seconds, 1), why=why)
+            LEASED_JOBS.write_if_current(connection, job, due_at=now + seconds, **given_back)
+            append_event(
+                connection,
+                job.id,
+                now,
+                "postponed",
+                seconds=round(seconds, 1),
+                why=why,
+                counts=None if counts else False,
+            )
 
     def release(self, holder: str) -> int:
         """End the leases of processes whose name begins with `holder`; return how many."""

@@ -33,6 +33,14 @@ class Leased(Protocol):
         """The attempt number of the lease."""
 
 
+class Held(Leased, Protocol):
+    """A leased row whose value names its holder as well."""
+
+    @property
+    def holder(self) -> str | None:
+        """The process that holds the lease."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeasedTable:
     """A table whose rows are leased.
@@ -100,6 +108,23 @@ class LeasedTable:
             leased,
             connection.execute(
                 update(self.table).where(*self._fence(leased)).values({"holder": None, **values})
+            ).rowcount,
+        )
+
+    def renew(self, connection: Connection, leased: Held, until: float) -> None:
+        """Let a lease expire later; the attempt stays the same.
+
+        A lease that expired is renewed too, as long as nobody has leased the row since.
+
+        Raises:
+            StaleLeaseError: The lease is no longer current, or was ended; nothing was changed.
+        """
+        self._require_current(
+            leased,
+            connection.execute(
+                update(self.table)
+                .where(*self._fence(leased), self.table.c.holder == leased.holder)
+                .values(due_at=until)
             ).rowcount,
         )
 

@@ -3,6 +3,8 @@
 Ledger, spool and reports are the real ones; the predictor is a stand-in, whose number is a mean.
 """
 
+import errno
+import os
 import threading
 from collections.abc import Callable, Iterator, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
@@ -154,11 +156,39 @@ def test_after_a_forward_pass_that_failed_each_is_tried_alone(
 
     predictor = StandInPredictor(on_predict=fail_on_a_batch)
     worker(predictor).infer_due()
-    assert [workspace.names(job_id)[-1] for job_id in jobs] == ["postponed"] * 3
-    workspace.clock.pass_seconds(workspace.settings.infer.backoff_seconds * 1.25)
-    worker(predictor).infer_due()
     assert predictor.batches == [3, 1, 1, 1]
     assert [workspace.stands(job_id)[0] for job_id in jobs] == [JobState.REPORTED] * 3
+
+
+def test_a_predictor_that_fails_for_everyone_uses_up_no_try_until_it_is_healed(
+    workspace: Workspace, worker: Make
+) -> None:
+    jobs = [workspace.receive(make_cr()) for _ in range(2)]
+    for _ in range(2 * workspace.settings.infer.maximum_attempts):
+        worker(StandInPredictor(on_predict=fail)).infer_due()
+        assert [workspace.job(job_id).tries for job_id in jobs] == [0, 0]
+        workspace.clock.pass_seconds(10_000)
+    worker().infer_due()
+    assert [workspace.stands(job_id)[0] for job_id in jobs] == [JobState.REPORTED] * 2
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EMFILE, errno.ENOMEM])
+def test_a_fault_of_the_disk_uses_up_no_try_until_it_is_gone(
+    workspace: Workspace, worker: Make, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    job_id = workspace.receive(make_cr())
+    with monkeypatch.context() as broken:
+
+        def refuse(*_: object) -> None:
+            raise OSError(number, os.strerror(number))
+
+        broken.setattr(os, "fsync", refuse)
+        for _ in range(2 * workspace.settings.infer.maximum_attempts):
+            worker().infer_due()
+            assert workspace.job(job_id).tries == 0
+            workspace.clock.pass_seconds(10_000)
+    worker().infer_due()
+    assert workspace.stands(job_id) == (JobState.REPORTED, None)
 
 
 def test_a_job_that_always_fails_is_parked_when_its_attempts_are_used_up(
@@ -166,8 +196,13 @@ def test_a_job_that_always_fails_is_parked_when_its_attempts_are_used_up(
 ) -> None:
     job_id = workspace.receive(make_cr())
     pauses = []
+
+    def fail_on_it(batch: list[Pixels]) -> None:
+        if any(each.any() for each in batch):  # not on a blank input
+            fail()
+
     for _ in range(workspace.settings.infer.maximum_attempts):
-        worker(StandInPredictor(on_predict=fail)).infer_due()
+        worker(StandInPredictor(on_predict=fail_on_it)).infer_due()
         job = workspace.job(job_id)
         assert job.state is JobState.RECEIVED
         assert job.due_at is not None
@@ -176,7 +211,7 @@ def test_a_job_that_always_fails_is_parked_when_its_attempts_are_used_up(
     first = workspace.settings.infer.backoff_seconds
     for n, pause in enumerate(pauses):
         assert 0.75 * first * 2**n <= pause <= 1.25 * first * 2**n
-    worker(StandInPredictor(on_predict=fail)).infer_due()
+    worker(StandInPredictor(on_predict=fail_on_it)).infer_due()
     assert workspace.stands(job_id) == (JobState.PARKED, Reason.ATTEMPTS_EXHAUSTED)
     assert workspace.job(job_id).tries == workspace.settings.infer.maximum_attempts
     assert workspace.ledger.queries.job_counts().balance == 0
@@ -445,8 +480,12 @@ def test_an_error_while_a_whole_batch_is_postponed_is_logged_once_for_each_job(
     with capture_logs() as logged:
         worker(StandInPredictor(on_predict=fail_with_the_ledger)).infer_batch(leased)
     clock.fails = False
-    assert [each["event"] for each in logged] == ["prediction_failed", *["job_failed"] * 3]
-    assert [about(logged, job_id) for job_id in jobs] == [["job_failed"]] * 3
+    assert [each["event"] for each in logged] == [
+        *["prediction_failed"] * 4,  # the batch, then each alone
+        "predictor_failed",
+        *["job_failed"] * 3,
+    ]
+    assert [about(logged, job_id) for job_id in jobs] == [["prediction_failed", "job_failed"]] * 3
     assert {workspace.job(job_id).holder for job_id in jobs} == {"w/"}
 
 

@@ -57,6 +57,21 @@ def test_a_job_is_delivered_when_every_destination_has_every_output(
     assert [each.status for each in ledger.queries.deliveries(job_id)] == [0, 0, 0, 0xB000]
 
 
+def test_a_renewed_delivery_is_not_taken_over(
+    ledger: Ledger, instance: Maker, clock: Clock
+) -> None:
+    report(ledger, instance(), "pacs")
+    first, second = lease(ledger, "pacs", "slow/")
+    clock.pass_seconds(50)
+    ledger.deliveries.renew(first, 60)
+    clock.pass_seconds(50)
+    (taken_over,) = lease(ledger, "pacs", "fast/")
+    assert taken_over.id == second.id
+    ledger.deliveries.delivered(first, status=0)
+    with pytest.raises(StaleLeaseError):
+        ledger.deliveries.renew(second, 60)
+
+
 def test_the_last_two_deliveries_finished_at_once_still_close_the_job(
     ledger: Ledger, instance: Maker
 ) -> None:

@@ -106,7 +106,7 @@ def test_a_job_that_kills_its_worker_is_parked_when_its_attempts_are_used_up(
     assert (job.state, job.reason) == (JobState.PARKED, Reason.ATTEMPTS_EXHAUSTED)
 
 
-@pytest.mark.parametrize("write", ["report", "not_analysed", "park", "postpone"])
+@pytest.mark.parametrize("write", ["report", "not_analysed", "park", "postpone", "renew"])
 def test_a_stale_worker_changes_nothing(
     ledger: Ledger, instance: Maker, clock: Clock, write: str
 ) -> None:
@@ -119,6 +119,7 @@ def test_a_stale_worker_changes_nothing(
         "not_analysed": lambda: ledger.jobs.not_analysed(stale, Reason.MODALITY),
         "park": lambda: ledger.jobs.park(stale, Reason.REPORT_FAILED),
         "postpone": lambda: ledger.jobs.postpone(stale, 1, "error"),
+        "renew": lambda: ledger.jobs.renew(stale, 60),
     }
     before = ledger.queries.job(job_id), names(ledger, job_id)
     with pytest.raises(StaleLeaseError):
@@ -149,6 +150,48 @@ def test_a_postponed_job_is_due_again_after_its_time(
     assert lease(ledger) == []
     clock.pass_seconds(2)
     assert len(lease(ledger)) == 1
+
+
+def test_a_renewed_lease_lasts_longer_and_counts_once(
+    ledger: Ledger, instance: Maker, clock: Clock
+) -> None:
+    job_id = ledger.jobs.receive(instance()).job_id
+    (job,) = lease(ledger, "slow/")
+    for _ in range(3):
+        clock.pass_seconds(50)
+        ledger.jobs.renew(job, 60)
+        assert lease(ledger, "fast/") == []
+    ledger.jobs.report(job, CONCLUSION, [SR], to(["pacs"]))
+    reported = ledger.queries.job(job_id)
+    assert reported is not None
+    assert (reported.attempt, reported.tries) == (1, 1)
+
+
+def test_a_lease_that_was_ended_is_not_renewed(ledger: Ledger, instance: Maker) -> None:
+    ledger.jobs.receive(instance())
+    (job,) = lease(ledger)
+    ledger.jobs.postpone(job, 0, "error")
+    with pytest.raises(StaleLeaseError):
+        ledger.jobs.renew(job, 60)
+    assert ledger.queries.due().infer == 1
+
+
+def test_a_postponement_that_is_not_the_jobs_doing_uses_up_no_attempt(
+    ledger: Ledger, instance: Maker, clock: Clock
+) -> None:
+    job_id = ledger.jobs.receive(instance()).job_id
+    ledger.jobs.postpone(lease(ledger)[0], 0, "error")
+    for _ in range(5):
+        (job,) = lease(ledger, attempts=3)
+        assert job.tries == 2
+        ledger.jobs.postpone(job, 1, "disk-full", counts=False)
+        ledger.jobs.postpone(job, 1, "disk-full", counts=False)  # a repeat gives back no more
+        clock.pass_seconds(1)
+        waiting = ledger.queries.job(job_id)
+        assert waiting is not None
+        assert (waiting.state, waiting.tries) == (JobState.RECEIVED, 1)
+    assert waiting.attempt == 6, "every lease counts as an attempt, which is the fence"
+    assert ledger.queries.trace(job_id)[-1].detail["counts"] is False
 
 
 def test_what_a_dead_worker_held_is_due_at_once_and_its_attempt_stays_counted(
