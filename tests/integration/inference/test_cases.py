@@ -1,0 +1,68 @@
+"""Odd radiographs that people reported in public are read as their plain reference, or refused.
+
+The files of `../shared/data/cases` and their right outcomes are listed in its `index.csv`. No
+probability is compared with a number: weights change, and only the reference is given.
+"""
+
+import csv
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+import pytest
+from support.open_gate import BUNDLE
+from support.system.radiographs import FOLDER
+
+from service.domain.reasons import Reason
+from workers.inference.loading import read
+from workers.inference.predictor import Predictor
+from workers.prediction import NotAnalysable, Prediction
+
+CASES: Final = FOLDER / "cases"
+NEAR: Final = 0.02  # of a probability, as the cases' README says
+MISLEADING: Final = frozenset(  # reasons of the picture or the header's scope, not of the pixel data
+    {*list(Reason)[list(Reason).index(Reason.BLANK) :], Reason.NO_PIXELS, Reason.MODALITY}
+)
+
+pytestmark = pytest.mark.data
+
+
+def rows() -> list[dict[str, str]]:
+    index = CASES / "index.csv"
+    if not index.is_file():
+        return []
+    with index.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def predictor() -> Predictor:
+    return Predictor(BUNDLE, device="cpu")
+
+
+@cache
+def outcome(predictor: Predictor, path: Path) -> float | Reason:
+    """Return the probability of a file, or the reason why there is none."""
+    try:
+        instance = read(predictor, path)
+        [found] = predictor.predict([instance.prepared.tensor])
+    except NotAnalysable as refusal:
+        return refusal.reason
+    return found.probability if isinstance(found, Prediction) else found.reason
+
+
+@pytest.mark.parametrize("row", rows(), ids=lambda row: row["file"])
+def test_an_odd_file_is_read_as_its_reference_or_refused_by_name(
+    predictor: Predictor, radiographs: Path, row: dict[str, str]
+) -> None:
+    found = outcome(predictor, radiographs / "cases" / row["file"])
+    allowed = row["expected"].split(" or ")
+    if isinstance(found, Reason):
+        assert any(each.startswith("refused") for each in allowed), found
+        assert found not in MISLEADING
+        return
+    assert allowed != ["refused"], f"analysed: {found}"
+    if row["reference"]:
+        assert found == pytest.approx(
+            outcome(predictor, radiographs / "cases" / row["reference"]), abs=NEAR
+        )
