@@ -130,6 +130,13 @@ def values(
 
 def received(header: dict[str, bytes], transfer_syntax: str = ExplicitVRLittleEndian) -> Dataset:
     """Read a header from bytes, its elements undecoded, as the infer worker does."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of pydicom, about unknown character sets
+        return dcmread(BytesIO(part10(header, transfer_syntax)))
+
+
+def part10(header: dict[str, bytes], transfer_syntax: str = ExplicitVRLittleEndian) -> bytes:
+    """Encode a header as a DICOM file (PS3.10)."""
     swapped = dict(header)
     if transfer_syntax == ExplicitVRBigEndian:
         for keyword in ("Rows", "Columns"):
@@ -144,9 +151,7 @@ def received(header: dict[str, bytes], transfer_syntax: str = ExplicitVRLittleEn
     group_length = struct.pack("<HH2sHL", 2, 0, b"UL", 4, len(meta))
     in_order = sorted(swapped.items(), key=lambda entry: tag_for_keyword(entry[0]) or 0)
     body = b"".join(element(keyword, value, transfer_syntax) for keyword, value in in_order)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of pydicom, about unknown character sets
-        return dcmread(BytesIO(bytes(128) + b"DICM" + group_length + meta + body))
+    return bytes(128) + b"DICM" + group_length + meta + body
 
 
 def radiograph(kind: str = "CR", *, names: str = "Latin", **changes: bytes | None) -> Dataset:

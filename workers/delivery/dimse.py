@@ -6,13 +6,14 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any, Final, Protocol
 
-from pydicom.dataset import Dataset
 from pydicom.uid import (
     UID,
     Comprehensive3DSRStorage,
     ComprehensiveSRStorage,
+    ExplicitVRLittleEndian,
 )
 from pynetdicom import AE, _config, evt
 from pynetdicom.association import Association
@@ -22,10 +23,7 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 from service.dicom.association_pdus import strict_form
 from service.dicom.implementation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from service.dicom.sop_classes import RESULT_SOP_CLASSES, RESULT_SYNTAXES
-from service.dicom.statuses import (
-    CANNOT_UNDERSTAND,
-    SOP_CLASS_NOT_SUPPORTED,
-)
+from service.dicom.statuses import SOP_CLASS_NOT_SUPPORTED
 from service.domain.delivery import Reference
 from service.settings import DimseDestination
 from workers.delivery.reactor_pause import held, install
@@ -35,6 +33,7 @@ from workers.delivery.stored_output import (
     NoResponseError,
     StoreResponse,
     comprehensive_fallback,
+    encode_converted,
     read_dataset,
     read_names,
 )
@@ -90,12 +89,13 @@ class Sender:
         """Send one object with C-STORE and return the response.
 
         The object is sent byte for byte if its transfer syntax was accepted. A Comprehensive 3D SR
-        is sent as its Comprehensive SR fallback if only that was accepted.
+        is sent as its Comprehensive SR fallback if only that was accepted. A conversion to Implicit
+        VR Little Endian keeps each value byte for byte.
 
         Raises:
             NoResponseError: no response came.
             CorruptOutputError: the file in the outbox is not a DICOM object.
-            OSError: the file cannot be read.
+            OSError: the file cannot be read, or its conversion not be written.
         """
         names = read_names(path)
         if self.takes(names.sop_class_uid, names.transfer_syntax_uid):
@@ -106,18 +106,21 @@ class Sender:
         sent = Reference(str(dataset.SOPClassUID), str(dataset.SOPInstanceUID))
         if not self.takes(sent.sop_class_uid):
             return StoreResponse(status=SOP_CLASS_NOT_SUPPORTED, sent=sent)
-        return self._store(dataset, sent)
+        implicit = not self.takes(sent.sop_class_uid, ExplicitVRLittleEndian)
+        with NamedTemporaryFile(prefix="lobar-", suffix=".dcm") as converted:
+            # a data set would be decoded and encoded again by pydicom; a file goes as it is
+            converted.write(encode_converted(dataset, implicit=implicit))
+            converted.flush()
+            return self._store(Path(converted.name), sent)
 
-    def _store(self, subject: Path | Dataset, sent: Reference) -> StoreResponse:
+    def _store(self, path: Path, sent: Reference) -> StoreResponse:
         if not self.is_open:  # pynetdicom would wait for a response that cannot come
             raise NoResponseError("association-lost")
         try:
             with held(self._association):
-                response = self._association.send_c_store(subject)
+                response = self._association.send_c_store(path)
         except RuntimeError as exc:  # the association ended meanwhile
             raise NoResponseError("association-lost") from exc
-        except ValueError:  # an invalid value of the source that only a conversion decodes
-            return StoreResponse(status=CANNOT_UNDERSTAND, sent=sent)
         if "Status" not in response:  # no response in time, or an abort that shows a little later
             self._answers = False
             raise NoResponseError("no-answer")

@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
 
-from pydicom import dcmread
+from pydicom.charset import default_encoding
 from pydicom.dataset import Dataset
-from pydicom.filereader import read_file_meta_info
+from pydicom.filereader import data_element_generator, read_file_meta_info
+from pydicom.tag import BaseTag
 
+from service.dicom.element_reader import read_file_meta
 from service.dicom.statuses import (
     ATTRIBUTE_LIST_ERROR,
     ATTRIBUTE_VALUE_OUT_OF_RANGE,
@@ -20,7 +22,7 @@ from service.dicom.statuses import (
 )
 from service.domain.delivery import Reference
 from service.domain.routing import OutputKind
-from workers.reporting.output import Output, as_comprehensive
+from workers.reporting.output import Output, as_comprehensive, encode_file
 
 WARNINGS: Final = frozenset(
     {
@@ -36,6 +38,7 @@ WARNINGS: Final = frozenset(
 NO_CONNECTION: Final = "no-connection"
 UNKNOWN_HOST: Final = "unknown-host"
 Content = TypeVar("Content")
+Stored = TypeVar("Stored", Path, Dataset)
 
 
 class NoResponseError(Exception):
@@ -109,7 +112,7 @@ def read_dataset(path: Path) -> Dataset:
         CorruptOutputError: the file is not a DICOM object.
         OSError: the file cannot be read.
     """
-    return _read(dcmread, path)
+    return _read(_undecoded, path)
 
 
 def comprehensive_fallback(dataset: Dataset, names: Names) -> Output:
@@ -123,6 +126,15 @@ def comprehensive_fallback(dataset: Dataset, names: Names) -> Output:
     return as_comprehensive(original)
 
 
+def encode_converted(dataset: Dataset, *, implicit: bool) -> bytes:
+    """Encode an object as a DICOM file for a destination that does not take its file as it is.
+
+    Raises:
+        CorruptOutputError: it has a sequence that cannot be read.
+    """
+    return _read(lambda content: encode_file(content, implicit=implicit), dataset)
+
+
 def _names(path: Path) -> Names:
     meta = read_file_meta_info(path)
     return Names(
@@ -132,9 +144,23 @@ def _names(path: Path) -> Names:
     )
 
 
-def _read(parse: Callable[[Path], Content], path: Path) -> Content:
+def _undecoded(path: Path) -> Dataset:
+    """Read what `Output.encode` wrote; dcmread would decode Specific Character Set."""
+    with path.open("rb") as file:
+        meta = read_file_meta_info(path)
+        file.seek(read_file_meta(file).offset)
+        elements = data_element_generator(file, is_implicit_VR=False, is_little_endian=True)
+        dataset = Dataset({BaseTag(element.tag): element for element in elements})
+    dataset.file_meta = meta
+    dataset.set_original_encoding(
+        is_implicit_vr=False, is_little_endian=True, character_encoding=[default_encoding]
+    )
+    return dataset
+
+
+def _read(parse: Callable[[Stored], Content], stored: Stored) -> Content:
     try:
-        return parse(path)
+        return parse(stored)
     except (OSError, MemoryError):  # not a fault of the file: it is sent later
         raise
     except Exception as exc:  # damaged bytes make pydicom raise many kinds

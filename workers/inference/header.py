@@ -5,11 +5,13 @@ otherwise pass for a fault of the disk.
 """
 
 import zlib
+from collections.abc import MutableSequence
 from io import BytesIO
 from typing import Final
 
 from pydicom import dcmread
 from pydicom.charset import convert_encodings
+from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filereader import _at_pixel_data, _is_implicit_vr, data_element_generator
 from pydicom.tag import BaseTag
@@ -19,6 +21,7 @@ from pydicom.uid import (
     ExplicitVRBigEndian,
     ImplicitVRLittleEndian,
 )
+from pydicom.values import convert_string
 
 _PREFIX_END: Final = 132  # PS3.10 7.1
 _META_GROUP: Final = 2
@@ -53,7 +56,7 @@ def parse_header(content: bytes) -> Dataset:
     header.set_original_encoding(
         is_implicit,
         is_little_endian,
-        convert_encodings(header[_CHARACTER_SET].value if _CHARACTER_SET in header else None),
+        _character_encoding(header),
     )
     return header
 
@@ -78,7 +81,7 @@ def _first_meta(stream: BytesIO) -> tuple[FileMetaDataset, int]:
 
 
 def _elements(stream: BytesIO, *, is_implicit: bool, is_little_endian: bool) -> Dataset:
-    header = Dataset()
+    found: dict[BaseTag, DataElement | RawDataElement] = {}
     size, is_done = len(stream.getbuffer()), False
 
     def ends(tag: BaseTag, vr: str | None, length: int) -> bool:
@@ -89,5 +92,13 @@ def _elements(stream: BytesIO, *, is_implicit: bool, is_little_endian: bool) -> 
     while not is_done and stream.tell() < size:  # a stray item delimiter ends a generator only
         for element in data_element_generator(stream, is_implicit, is_little_endian, ends):
             if element.tag.group not in {_META_GROUP, _DELIMITERS}:
-                header[element.tag] = element
-    return header
+                found[element.tag] = element
+    return Dataset(found)
+
+
+def _character_encoding(header: Dataset) -> MutableSequence[str]:
+    """Return the encoding of text for pydicom, which then never decodes the element in place."""
+    element = header.get_item(_CHARACTER_SET)
+    if not isinstance(element, RawDataElement) or not element.value:
+        return convert_encodings(None)
+    return convert_encodings(convert_string(element.value, element.is_little_endian))

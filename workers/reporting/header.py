@@ -18,6 +18,7 @@ from workers.reporting.raw_elements import (
     raw_element,
     sequence_items,
     tag_of,
+    text_values,
 )
 from workers.reporting.source import Source
 from workers.reporting.uids import OutputIdentity, device_uid, result_uids
@@ -92,6 +93,18 @@ INHERITED: Final = (  # text attributes of the modules that all instances of a s
     "ServiceEpisodeDescription",
     "PatientState",
 )
+
+CLINICAL_TRIAL_SUBJECT: Final = (  # PS3.3 C.7.1.3
+    "ClinicalTrialSponsorName",
+    "ClinicalTrialProtocolID",
+    "ClinicalTrialProtocolName",
+    "ClinicalTrialSiteID",
+    "ClinicalTrialSiteName",
+    "ClinicalTrialSubjectID",
+    "ClinicalTrialSubjectReadingID",
+)
+CLINICAL_TRIAL_SUBJECT_TYPE_2: Final = CLINICAL_TRIAL_SUBJECT[2:5]
+METHOD_NOT_STATED: Final = b"Not stated in the source image"  # of de-identification
 
 REQUEST: Final = (  # Referenced Request Sequence, PS3.3 C.17.2; all Type 2 in its items
     "ReferencedStudySequence",
@@ -235,6 +248,7 @@ def _inherit(output: Dataset, header: Dataset) -> None:
             element = raw_element(tag_of(keyword), b"")
         if element is not None:
             output[element.tag] = element
+    _complete(output)
     terms = known_character_set(header)
     if terms is not None:  # lets dcmwrite take the raw elements as they are
         output.set_original_encoding(
@@ -242,3 +256,30 @@ def _inherit(output: Dataset, header: Dataset) -> None:
             is_little_endian=True,
             character_encoding=convert_encodings(list(terms)),
         )
+
+
+def _complete(output: Dataset) -> None:
+    """Add what the standard requires beside an optional attribute that was copied.
+
+    Nothing is invented: an absent Type 2 attribute is left empty, and a De-identification Method
+    that the source does not state is said to be so (docs/adr/0020-report.md).
+    """
+    if text_values(output, "PatientIdentityRemoved") == ("YES",) and not (
+        text_values(output, "DeidentificationMethod")
+        or sequence_items(output, "DeidentificationMethodCodeSequence")
+    ):  # PS3.3 C.7.1.1: one of the two is required
+        _add(output, "DeidentificationMethod", METHOD_NOT_STATED)
+    if any(keyword in output for keyword in CLINICAL_TRIAL_SUBJECT):
+        for keyword in CLINICAL_TRIAL_SUBJECT_TYPE_2:
+            _add_if_absent(output, keyword)
+    if "ClinicalTrialTimePointDescription" in output:  # PS3.3 C.7.2.3
+        _add_if_absent(output, "ClinicalTrialTimePointID")
+
+
+def _add_if_absent(output: Dataset, keyword: str) -> None:
+    if keyword not in output:
+        _add(output, keyword, b"")
+
+
+def _add(output: Dataset, keyword: str, value: bytes) -> None:
+    output[keyword] = raw_element(tag_of(keyword), value)

@@ -7,11 +7,11 @@ from typing import Final, Self
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_file_meta_info
-from pydicom.uid import UID, ComprehensiveSRStorage, ExplicitVRLittleEndian
+from pydicom.uid import UID, ComprehensiveSRStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from service.dicom.implementation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from service.domain.routing import OutputKind
-from workers.reporting.raw_elements import encode_elements, raw_element, tag_of
+from workers.reporting.raw_elements import encode_elements, encode_implicit, raw_element, tag_of
 from workers.reporting.uids import derive_uid
 
 PREAMBLE: Final = bytes(128) + b"DICM"  # PS3.10 7.1
@@ -47,11 +47,24 @@ class Output:
         The same output always has the same bytes. `dcmwrite(enforce_file_format=True)` writes
         them too, but warns where the source names a character set that pydicom does not know.
         """
-        buffer = DicomBytesIO()
-        buffer.write(PREAMBLE)
-        write_file_meta_info(buffer, self.dataset.file_meta, enforce_standard=True)
-        elements = (self.dataset.get_item(tag) for tag in self.dataset.keys())  # noqa: SIM118 -- iterating a Dataset decodes
-        return buffer.getvalue() + encode_elements(elements)
+        return encode_file(self.dataset)
+
+
+def encode_file(dataset: Dataset, *, implicit: bool = False) -> bytes:
+    """Encode a data set and its file meta information as a DICOM file, no value decoded.
+
+    Args:
+        dataset: an output as built, or as read from the outbox.
+        implicit: encode in Implicit VR Little Endian instead of Explicit; for one that was read.
+    """
+    meta = FileMetaDataset(dataset.file_meta)
+    meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
+    buffer = DicomBytesIO()
+    buffer.write(PREAMBLE)
+    write_file_meta_info(buffer, meta, enforce_standard=True)
+    elements = (dataset.get_item(tag) for tag in dataset.keys())  # noqa: SIM118 -- iterating a Dataset decodes
+    encode = encode_implicit if implicit else encode_elements
+    return buffer.getvalue() + encode(elements)
 
 
 def file_meta(*, sop_class_uid: str, sop_instance_uid: str) -> FileMetaDataset:

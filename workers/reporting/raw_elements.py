@@ -129,6 +129,28 @@ def encode_elements(elements: Iterable[DataElement | RawDataElement]) -> bytes:
     return buffer.getvalue()
 
 
+def encode_implicit(elements: Iterable[DataElement | RawDataElement]) -> bytes:
+    """Encode elements in implicit VR little endian (PS3.5 7.1.3), by ascending tag, undecoded.
+
+    Args:
+        elements: read from a file in explicit VR little endian, whose values are the same bytes.
+
+    Raises:
+        Exception: a sequence is damaged; pydicom raises many kinds.
+    """
+    encoded = bytearray()
+    for element in sorted(elements, key=lambda element: element.tag):
+        if element.VR == "SQ":
+            items = (encode_implicit(item.elements()) for item in _parse_items(element))
+            value = b"".join(_item(body) for body in items)
+        elif isinstance(element, RawDataElement):
+            value = element.value or b""
+        else:
+            value = _encode_value(Dataset(), element)
+        encoded += struct.pack("<HHL", element.tag.group, element.tag.element, len(value)) + value
+    return bytes(encoded)
+
+
 def known_character_set(header: Dataset) -> tuple[str, ...] | None:
     """Return the defined terms of Specific Character Set; None if pydicom does not know one."""
     terms = text_values(header, "SpecificCharacterSet") or ("",)
@@ -155,16 +177,16 @@ def _items(header: Dataset, tag: BaseTag) -> list[Dataset]:
     """Parse a sequence; no items if it is damaged."""
     try:
         element = header.get_item(tag, keep_deferred=True)
-        if element is None:
-            return []
-        if isinstance(element, RawDataElement):
-            implicit = element.is_implicit_VR or element.VR == "UN"  # PS3.5 6.2.2, note 2
-            sequence = convert_SQ(element.value or b"", implicit, element.is_little_endian)
-        else:
-            sequence = element.value
-        return list(sequence)
+        return [] if element is None else _parse_items(element)
     except Exception:  # noqa: BLE001 -- damaged sequences raise many kinds of error, RecursionError too
         return []
+
+
+def _parse_items(element: DataElement | RawDataElement) -> list[Dataset]:
+    if isinstance(element, RawDataElement):
+        implicit = element.is_implicit_VR or element.VR == "UN"  # PS3.5 6.2.2, note 2
+        return list(convert_SQ(element.value or b"", implicit, element.is_little_endian))
+    return list(element.value)
 
 
 def _copy_sequence(header: Dataset, tag: BaseTag) -> RawDataElement | None:

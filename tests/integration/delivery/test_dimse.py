@@ -4,17 +4,32 @@ import socket
 import struct
 import threading
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
+from typing import Final
 
+import numpy as np
 import pytest
 from peers.dcmtk import StoreSCP
 from peers.scripted_pacs import ABORT, ALL, EXPLICIT, IMPLICIT, SC, SR, SR_3D, ScriptedPacs
 from pydicom import dcmread
+from pydicom.datadict import dictionary_VR
+from pydicom.dataelem import RawDataElement
+from pydicom.dataset import Dataset
+from pydicom.filereader import data_element_generator
+from pydicom.tag import BaseTag
 from support.system.ports import LOOPBACK, free_port
+from synthetic.report_sources import NOW, element, item, part10, predicted, values
 
 from service.settings import DimseDestination
 from workers.delivery.dimse import associate
 from workers.delivery.stored_output import CorruptOutputError, NoResponseError, StoreResponse
+from workers.inference.header import parse_header
+from workers.reporting.overlay.secondary_capture import build_overlay
+from workers.reporting.raw_elements import tag_of
+from workers.reporting.sr.report import build_report
+
+PICTURE: Final = np.linspace(0, 1, 30 * 20, dtype=np.float32).reshape(30, 20)
 
 # pynetdicom forgets the socket of a connection that failed
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
@@ -119,6 +134,109 @@ def test_a_receiver_of_implicit_vr_only_gets_a_conversion(
     original = dcmread(file)
     assert original.get_item("PatientName").value in sent
     assert original.get_item("PatientID").value in sent
+
+
+ODD: Final[dict[str, bytes]] = {
+    "SpecificCharacterSet": b"\\ISO 2022 IR 87\0",
+    "PatientID": b" PID 0007  \0",
+    "PatientSex": b"female",
+    "PatientBirthDate": b"1970-13-32",
+    "PatientBirthTime": b"noon",
+    "PatientAge": b"fifty",
+    "PatientSize": b"1,75",
+    "PatientWeight": b"heavy\\\\heavier",
+    "StudyDate": b"yesterday ",
+    "StudyTime": b"101112.5\0",
+    "AccessionNumber": b"A" * 90,
+    "StudyID": b"",
+    "StudyDescription": b"Thorax \x1b$B;3ED\x1b(B  ",
+    "PatientComments": b"long " * 4000,
+    "EthnicGroup": b"\xff\xfe\x80",
+    "StudyInstanceUID": b"1.2.826.0.1.3680043.8.498.02 \0",
+    "PatientIdentityRemoved": b"YES ",
+    "DeidentificationMethod": b"by hand\0",
+    "OtherPatientIDsSequence": item(
+        element("PatientID", b"  other\0"),
+        element("IssuerOfPatientID", b"\x1b$B;3ED\x1b(B "),
+        element("TypeOfPatientID", b"word of mouth"),
+    ),
+    "ProcedureCodeSequence": item(
+        element("CodeValue", b"a code of more than sixteen characters"),
+        element("CodingSchemeVersion", b" 1 "),
+    ),
+}
+UNKNOWN_VR: Final = ("PatientAge", "StudyDescription", "EthnicGroup", "AccessionNumber")
+WRONG_VR: Final = {"PatientSize": "LT", "PatientBirthDate": "US", "StudyDate": "FD"}
+
+
+def odd_source() -> Dataset:
+    """Read a header whose values break the standard in many ways, some under another VR."""
+    source = parse_header(part10(values(names="Japanese") | ODD))
+    for keyword, vr in {**dict.fromkeys(UNKNOWN_VR, "UN"), **WRONG_VR}.items():
+        raw = source.get_item(keyword)
+        assert isinstance(raw, RawDataElement)
+        source[keyword] = raw._replace(VR=vr)
+    return source
+
+
+def undecoded(data_set: bytes, syntax: str) -> Dataset:
+    """Read a data set; dcmread would decode Specific Character Set."""
+    elements = data_element_generator(BytesIO(data_set), syntax == IMPLICIT, is_little_endian=True)
+    return Dataset({BaseTag(each.tag): each for each in elements})
+
+
+def every_value(dataset: Dataset) -> dict[tuple[int, ...], bytes]:
+    """Return each element's value field, undecoded, by the tags and item numbers on its path."""
+    fields: dict[tuple[int, ...], bytes] = {}
+    for each in list(dataset.elements()):
+        if dictionary_VR(each.tag) == "SQ":
+            for number, nested in enumerate(dataset[each.tag].value):
+                inner = every_value(nested)
+                fields |= {(each.tag, number, *path): value for path, value in inner.items()}
+        else:
+            assert isinstance(each, RawDataElement) or each.is_empty
+            fields[(each.tag,)] = each.value or b""
+    return fields
+
+
+@pytest.mark.dcmtk
+def test_every_value_reaches_a_receiver_of_implicit_vr_byte_for_byte(
+    storescp: Callable[..., StoreSCP], tmp_path: Path
+) -> None:
+    source = odd_source()
+    files = []
+    for kind, output in (
+        ("report", build_report(source, predicted(), now=NOW)),
+        ("overlay", build_overlay(source, PICTURE, predicted(), now=NOW)),
+    ):
+        files.append(tmp_path / f"{kind}.dcm")
+        files[-1].write_bytes(output.encode())
+    receiver = storescp("+xi")
+    assert [answer.status for answer in send(receiver, *files)] == [0, 0]
+    arrived = {dcmread(each).SOPInstanceUID: each for each in receiver.received()}
+    for file in files:
+        other = dcmread(arrived[dcmread(file).SOPInstanceUID])
+        assert other.file_meta.TransferSyntaxUID == IMPLICIT
+        arrived_values = every_value(undecoded(data_set(arrived[other.SOPInstanceUID]), IMPLICIT))
+        assert arrived_values == every_value(undecoded(data_set(file), EXPLICIT))
+        texts = {keyword: value for keyword, value in ODD.items() if "Sequence" not in keyword}
+        assert {keyword: arrived_values[(tag_of(keyword),)] for keyword in texts} == {
+            keyword: value + b" " * (len(value) % 2) for keyword, value in texts.items()
+        }
+
+
+@pytest.mark.parametrize("syntax", [EXPLICIT, IMPLICIT])
+def test_every_value_of_the_twin_is_that_of_the_report(tmp_path: Path, syntax: str) -> None:
+    file = tmp_path / "report.dcm"
+    file.write_bytes(build_report(odd_source(), predicted(), now=NOW).encode())
+    with ScriptedPacs(takes=[(SR, syntax)]).running() as peer:
+        send(peer, file)
+    ((_, _, sent),) = peer.received
+    theirs = every_value(undecoded(sent, syntax))
+    ours = every_value(undecoded(data_set(file), EXPLICIT))
+    differing = {path for path in theirs | ours if theirs.get(path) != ours.get(path)}
+    own = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID")
+    assert differing == {(tag_of(keyword),) for keyword in own}
 
 
 def test_explicit_vr_and_the_original_are_preferred_where_all_is_taken(report: Path) -> None:
