@@ -9,7 +9,7 @@ Run this where imagecodecs (which has OpenJPH) is installed beside numpy:
 import hashlib
 from pathlib import Path
 
-import imagecodecs  # type: ignore[import-not-found]
+import imagecodecs
 import numpy as np
 
 from synthetic.pictures import chest

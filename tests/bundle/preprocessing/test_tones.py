@@ -1,6 +1,7 @@
 """What the header says about tones, with invented pixels, against the picture given plainly."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -113,14 +114,14 @@ def rectangle(left: int, right: int, top: int, bottom: int) -> dict[str, object]
     ids=["rectangle", "reversed", "white", "polygon", "other winding"],
 )
 def test_what_a_shutter_hides_is_black_and_counts_in_no_level(
-    shutter: dict[str, object], plain: NDArray[np.float32], as_file: AsFile
+    shutter: dict[str, Any], plain: NDArray[np.float32], as_file: AsFile
 ) -> None:
     shown = read_radiograph(as_file(instance(bordered(4095), bits=12, **shutter)))
     np.testing.assert_allclose(shown, plain, atol=2 / 255)
 
 
 def test_a_circle_partly_outside_hides_what_is_beyond_its_radius(as_file: AsFile) -> None:
-    circle = {
+    circle: dict[str, Any] = {
         "ShutterShape": "CIRCULAR",
         "CenterOfCircularShutter": [100, 160],
         "RadiusOfCircularShutter": 180,
@@ -147,7 +148,7 @@ def test_an_overlay_hides_where_its_bits_are_set(
     "shutter", [rectangle(1, 320, 1, 384), rectangle(5, 6, 5, 6), rectangle(900, 990, 0, 9)]
 )
 def test_a_shutter_that_hides_nothing_or_all_changes_nothing(
-    shutter: dict[str, object], as_file: AsFile
+    shutter: dict[str, Any], as_file: AsFile
 ) -> None:
     expected = read_radiograph(as_file(instance(ANATOMY, bits=12)))
     shown = read_radiograph(as_file(instance(ANATOMY, bits=12, **shutter)))
@@ -178,7 +179,7 @@ RAMP = np.arange(4096)
     ids=["one less", "half", "more", "more than said", "0 said", "16 said", "clips"],
 )
 def test_a_damaged_voi_lut_shows_what_the_whole_one_does(table: Sequence, as_file: AsFile) -> None:
-    window = {"WindowCenter": 2048, "WindowWidth": 4096}
+    window: dict[str, Any] = {"WindowCenter": 2048, "WindowWidth": 4096}
     whole = read_radiograph(as_file(instance(ANATOMY, bits=12, **window)))
     shown = read_radiograph(as_file(instance(ANATOMY, bits=12, VOILUTSequence=table, **window)))
     np.testing.assert_allclose(shown, whole, atol=0.01 if len(table[0].LUTData) < 10000 else 0.25)

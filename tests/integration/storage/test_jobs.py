@@ -190,7 +190,8 @@ def test_a_postponement_that_is_not_the_jobs_doing_uses_up_no_attempt(
         waiting = ledger.queries.job(job_id)
         assert waiting is not None
         assert (waiting.state, waiting.tries) == (JobState.RECEIVED, 1)
-    assert waiting.attempt == 6, "every lease counts as an attempt, which is the fence"
+        attempts = waiting.attempt
+    assert attempts == 6, "every lease counts as an attempt, which is the fence"
     assert ledger.queries.trace(job_id)[-1].detail["counts"] is False
 
 

@@ -99,6 +99,9 @@ def test_acceptance_that_names_nothing_is_not_known(response: bytes) -> None:
     assert dimse_status(202, response, UID) is None
 
 
+WITHOUT_ATTRIBUTES: list[dict[str, object]] = [{}]
+
+
 def native(tag: str, *numbers: tuple[str, int]) -> bytes:
     inner = f'<DicomAttribute tag="00081155" vr="UI"><Value number="1">{UID}</Value>'
     inner += "</DicomAttribute>" + "".join(
@@ -119,7 +122,7 @@ def native(tag: str, *numbers: tuple[str, int]) -> bytes:
         (200, native(FAILED, (FAILURE, 0xA900)), 0xA900),
         (409, native(FAILED, (FAILURE, 0x0111)), 0x0111),
         (200, b"\xef\xbb\xbf" + body(**{STORED: [item()]}), 0x0000),
-        (207, body(**{OTHER_FAILURES.lower(): [{}], STORED: [item()]}), 0x0000),
+        (207, body(**{OTHER_FAILURES.lower(): WITHOUT_ATTRIBUTES, STORED: [item()]}), 0x0000),
     ],
 )
 def test_xml_and_multipart_are_read_as_json_is(
