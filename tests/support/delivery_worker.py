@@ -66,14 +66,14 @@ class DeliverySetup:
         reading = read(predictor, self.workspace.spool.inbox(job_id))
         (prediction,) = predictor.predict([reading.prepared.tensor])
         assert isinstance(prediction, Prediction)
-        workspace, picture = self.workspace, reading.prepared.picture
+        workspace = self.workspace
         store_outputs(
             workspace.settings,
             workspace.ledger,
             workspace.spool,
             job,
             reading.header,
-            picture,
+            reading.prepared,
             prediction,
         )
         return job_id

@@ -33,6 +33,7 @@ class StandInModelInput:
 
     tensor: Pixels
     picture: Pixels
+    tones: None = None
 
 
 @dataclass

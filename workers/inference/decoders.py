@@ -11,6 +11,7 @@ from service.domain.reasons import Reason
 from workers.inference.bundle import parse_configuration, read_metadata
 from workers.inference.pipeline import ModelInput, read_radiograph
 from workers.prediction import NotAnalysable
+from workers.tones import Tones
 
 
 class RadiographHandler:
@@ -34,7 +35,15 @@ class RadiographHandler:
             read = read_radiograph(self._preprocessing, Path(request["path"]))
         except NotAnalysable as refusal:
             return Answer(values={"refused": str(refusal.reason), "detail": refusal.detail})
-        return Answer(arrays={"tensor": read.tensor.numpy(), "picture": read.picture})
+        tones = read.tones
+        return Answer(
+            values={"tones": tones.values if tones else {}},
+            arrays={
+                "tensor": read.tensor.numpy(),
+                "picture": read.picture,
+                **(tones.entries if tones else {}),
+            },
+        )
 
 
 class DecodingReader:
@@ -57,4 +66,8 @@ class DecodingReader:
         if refused := answer.values.get("refused"):
             raise NotAnalysable(Reason(refused), str(answer.values["detail"]))
         tensor = torch.from_numpy(answer.arrays["tensor"])
-        return ModelInput(tensor=tensor, picture=answer.arrays["picture"])
+        return ModelInput(
+            tensor=tensor,
+            picture=answer.arrays["picture"],
+            tones=Tones.read(answer.values["tones"], answer.arrays),
+        )

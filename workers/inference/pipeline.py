@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from service.domain.reasons import Reason
 from workers.inference.bundle import BundleError, fit, refusal_behind, root
 from workers.prediction import NotAnalysable, Region
+from workers.tones import Tones
 
 PICTURE_SIDE: Final = 1024
 Outputs = dict[str, torch.Tensor]  # of the inferer by name, float32 on the CPU, the batch first
@@ -24,6 +25,7 @@ class ModelInput:
 
     tensor: torch.Tensor  # CxHxW float32 on the CPU
     picture: NDArray[np.float32]  # rows x columns, 0 black to 1 white, at most PICTURE_SIDE a side
+    tones: Tones | None = None  # how the picture was made, if the bundle says so
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +104,8 @@ def read_radiograph(preprocessing: Callable[..., dict[str, Any]], path: Path) ->
     """Read one radiograph with a bundle's preprocessing; see `Pipeline.read`."""
     path.open("rb").close()  # MONAI's readers would hide why a file cannot be read
     try:
-        opened = preprocessing({"image": str(path)}, end=1)
+        opened = preprocessing({"image": str(path), "image_tones": None}, end=1)
+        tones = opened.pop("image_tones", None) or {}
         picture = _shrunk(torch.as_tensor(opened["image"], dtype=torch.float32))
         prepared = preprocessing(opened, start=1)["image"]
     except Exception as error:
@@ -117,7 +120,8 @@ def read_radiograph(preprocessing: Callable[..., dict[str, Any]], path: Path) ->
             raise NotAnalysable(Reason.PIXELS_UNREADABLE) from error
         raise
     tensor = torch.as_tensor(prepared, dtype=torch.float32).contiguous()
-    return ModelInput(tensor=tensor, picture=picture)
+    tones = Tones.read(tones, tones.get("entries", {}))
+    return ModelInput(tensor=tensor, picture=picture, tones=tones)
 
 
 def assemble(config: ConfigParser, weights: bytes, device: torch.device) -> Pipeline:

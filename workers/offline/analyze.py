@@ -219,8 +219,8 @@ def _write(
     folder: OutputFolder,
 ) -> list[str]:
     if isinstance(result, NotAnalysable):
-        picture = None if instance is None else instance.prepared.picture
-        return folder.write_not_analysed(file, result, model, picture)
+        prepared = None if instance is None else instance.prepared
+        return folder.write_not_analysed(file, result, model, prepared)
     return [] if instance is None else folder.write_prediction(file, instance, result)
 
 

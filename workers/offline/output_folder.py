@@ -24,7 +24,7 @@ from workers.offline.analysis import Analysis
 from workers.prediction import Model, NotAnalysable, NotAnalysed, Prediction
 from workers.reporting.output import Output, ReportError
 from workers.reporting.outputs import make_outputs
-from workers.reporting.picture import Pixels
+from workers.reporting.picture import Shown
 
 KINDS: Final = (OutputKind.SR, OutputKind.OVERLAY, OutputKind.PDF)
 _NAME_DIGITS: Final = 8
@@ -47,12 +47,17 @@ class OutputFolder:
             OSError: the folder cannot be written.
         """
         outputs = make_outputs(
-            instance.header, instance.prepared.picture, prediction, kinds=KINDS, now=self._now
+            instance.header,
+            instance.prepared.picture,
+            prediction,
+            kinds=KINDS,
+            now=self._now,
+            tones=instance.prepared.tones,
         )
         return [*self._source(file), *self._write(file, outputs)]
 
     def write_not_analysed(
-        self, file: Path, refusal: NotAnalysable, model: Model, picture: Pixels | None
+        self, file: Path, refusal: NotAnalysable, model: Model, shown: Shown | None
     ) -> list[str]:
         """Write the outputs of a file that was not analysed, as far as its header allows.
 
@@ -60,7 +65,7 @@ class OutputFolder:
             file: the source.
             refusal: why it was not analysed.
             model: the model that did not analyse it.
-            picture: rows x columns, 0 black to 1 white; None if it could not be decoded.
+            shown: the pixels and how they are shown; None if they could not be decoded.
 
         Returns:
             The paths written; none for reports, our own results and unusable headers.
@@ -73,7 +78,14 @@ class OutputFolder:
         conclusion = NotAnalysed(reason=refusal.reason, model=model)
         with contextlib.suppress(NotAnalysable, ReportError):
             header = wrap(file) if _is_picture(file) else read_header(file)
-            outputs = make_outputs(header, picture, conclusion, kinds=KINDS, now=self._now)
+            outputs = make_outputs(
+                header,
+                shown.picture if shown else None,
+                conclusion,
+                kinds=KINDS,
+                now=self._now,
+                tones=shown.tones if shown else None,
+            )
             return [*self._source(file), *self._write(file, outputs)]
         return []
 

@@ -16,12 +16,13 @@ from workers.prediction import Conclusion, Prediction
 from workers.reporting.output import Output
 from workers.reporting.overlay.secondary_capture import build_overlay
 from workers.reporting.pdf.document import build_pdf
-from workers.reporting.picture import Pixels
+from workers.reporting.picture import Pixels, Shown
 from workers.reporting.presentation_state.build import build_presentation_state
 from workers.reporting.revision import plan_revision
 from workers.reporting.source import Source
 from workers.reporting.sr.report import build_report
 from workers.reporting.uids import FIRST, OutputIdentity, result_uids
+from workers.tones import Tones
 
 DEFAULT_KINDS: Final = frozenset(
     {OutputKind.SR, OutputKind.OVERLAY}
@@ -36,6 +37,7 @@ def make_outputs(
     kinds: Collection[OutputKind],
     now: datetime,
     identity: OutputIdentity = FIRST,
+    tones: Tones | None = None,
 ) -> Iterator[Output]:
     """Build the outputs of these kinds, one at a time.
 
@@ -46,6 +48,7 @@ def make_outputs(
         kinds: The kinds to build. A presentation state is left out for a source in colour.
         now: When the outputs are dated.
         identity: Which outputs about the source these are.
+        tones: How the picture was made, if that is known.
 
     Raises:
         ReportError: no valid object can be built for this source.
@@ -55,7 +58,9 @@ def make_outputs(
     if OutputKind.OVERLAY in kinds:
         yield build_overlay(header, picture, conclusion, now=now, identity=identity)
     if OutputKind.GSPS in kinds:
-        state = build_presentation_state(header, conclusion, now=now, identity=identity)
+        state = build_presentation_state(
+            header, conclusion, now=now, identity=identity, tones=tones
+        )
         if state is not None:  # None for a source in colour
             yield state
     if OutputKind.PDF in kinds:
@@ -68,7 +73,7 @@ def store_outputs(
     spool: Spool,
     job: Job,
     header: Dataset,
-    picture: Pixels | None,
+    shown: Shown | None,
     conclusion: Conclusion,
 ) -> None:
     """Write the outputs to the outbox, then report the job and plan its deliveries in the ledger.
@@ -96,11 +101,12 @@ def store_outputs(
     kinds = routes.kinds(conclusion.outcome) if routes.has_destinations else DEFAULT_KINDS
     outputs = make_outputs(
         header,
-        picture,
+        shown.picture if shown else None,
         conclusion,
         kinds=kinds | {OutputKind.SR},
         now=datetime.fromtimestamp(plan.at, tz=UTC),
         identity=plan.identity,
+        tones=shown.tones if shown else None,
     )
     records, revision = [], None
     for output in outputs:

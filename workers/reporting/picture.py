@@ -1,12 +1,13 @@
 """The radiograph as a grey image and the colours, shared by the overlay and the PDF."""
 
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
 from workers.reporting.output import ReportError
+from workers.tones import Tones
 
 LONGEST_SIDE: Final = 1024
 
@@ -17,6 +18,18 @@ GREY: Final = (200, 200, 200)
 
 Colour = tuple[int, int, int]
 Pixels = npt.NDArray[np.float32]
+
+
+class Shown(Protocol):
+    """The pixels of a source for a viewer, and the tones in which they are shown."""
+
+    @property
+    def picture(self) -> Pixels:
+        """The displayed brightness, rows x columns, 0 black to 1 white."""
+
+    @property
+    def tones(self) -> Tones | None:
+        """How the picture was made, if the bundle says so."""
 
 
 def require_two_dimensions(pixels: Pixels | None) -> None:

@@ -38,7 +38,7 @@ from workers.inference.loading import LoadedInstance, Reader, read, read_header
 from workers.prediction import Conclusion, NotAnalysable, NotAnalysed, Prediction
 from workers.reporting.output import ReportError
 from workers.reporting.outputs import store_outputs
-from workers.reporting.picture import Pixels
+from workers.reporting.picture import Shown
 from workers.tasks.celery_worker import work
 
 if TYPE_CHECKING:
@@ -206,38 +206,37 @@ class InferenceWorker:
     def _conclude(
         self, job: Job, instance: LoadedInstance, prediction: Prediction | NotAnalysable
     ) -> None:
-        picture = instance.prepared.picture
         if isinstance(prediction, NotAnalysable):
-            self._close_not_analysed(job, prediction.reason, picture)
+            self._close_not_analysed(job, prediction.reason, instance.prepared)
             return
-        self._report(job, instance.header, picture, prediction)
+        self._report(job, instance.header, instance.prepared, prediction)
         PREDICTIONS.labels(finding=prediction.finding).inc()
         log.info("job_reported", job_id=job.id, finding=prediction.finding)
 
-    def _close_not_analysed(self, job: Job, reason: Reason, picture: Pixels | None = None) -> None:
+    def _close_not_analysed(self, job: Job, reason: Reason, shown: Shown | None = None) -> None:
         """Close a job as not analysed, with a report of the reason if a destination wants it."""
         wanted = self.settings.routes.kinds(Outcome.NOT_ANALYSED)
-        if not wanted or reason in LEFT_ALONE or not self._report_reason(job, reason, picture):
+        if not wanted or reason in LEFT_ALONE or not self._report_reason(job, reason, shown):
             self.ledger.jobs.not_analysed(job, reason)
         NOT_ANALYSED.labels(reason=reason).inc()
         log.info("job_closed", job_id=job.id, state=JobState.NOT_ANALYSED, reason=reason)
 
-    def _report_reason(self, job: Job, reason: Reason, picture: Pixels | None) -> bool:
+    def _report_reason(self, job: Job, reason: Reason, shown: Shown | None) -> bool:
         """Report why a job was not analysed; return False if its header allows no report."""
         conclusion = NotAnalysed(reason=reason, model=self.predictor.model)
         try:
             header = read_header(self.spool.inbox(job.id))
-            self._report(job, header, picture, conclusion)
+            self._report(job, header, shown, conclusion)
         except (NotAnalysable, ReportError) as exc:
             log.warning("refusal_unreported", job_id=job.id, exc_info=exc)
             return False
         return True
 
     def _report(
-        self, job: Job, header: Dataset, picture: Pixels | None, conclusion: Conclusion
+        self, job: Job, header: Dataset, shown: Shown | None, conclusion: Conclusion
     ) -> None:
         began = time.monotonic()
-        store_outputs(self.settings, self.ledger, self.spool, job, header, picture, conclusion)
+        store_outputs(self.settings, self.ledger, self.spool, job, header, shown, conclusion)
         STAGE_SECONDS.labels(stage="report").observe(time.monotonic() - began)
         END_TO_END_SECONDS.labels(until="reported").observe(max(0.0, time.time() - job.asked_at))
         for destination in self.settings.destinations:

@@ -9,7 +9,7 @@ from pydicom.tag import Tag
 
 from scripts.preprocessing.data_set import read_data_set
 from scripts.preprocessing.decode import decode
-from scripts.preprocessing.greyscale import LUMA, luminance_table
+from scripts.preprocessing.greyscale import LUMA, Tones, luminance_table
 from scripts.preprocessing.pixel_header import GREYSCALE, PixelHeader, read_pixel_header
 from scripts.preprocessing.quiet_decoders import suppress_warnings
 from scripts.preprocessing.shutter import read_shutter
@@ -41,7 +41,15 @@ _TAGS: Final[list[int]] = [
 
 
 def read_dicom(content: bytes) -> NDArray[np.float32]:
+    """Decode the single frame of a DICOM object to its luminance; see `read_dicom_with_tones`."""
+    return read_dicom_with_tones(content)[0]
+
+
+def read_dicom_with_tones(content: bytes) -> tuple[NDArray[np.float32], Tones | None]:
     """Decode the single frame of a DICOM object to its luminance, HxW in [0, 1], bone bright.
+
+    Returns:
+        The luminance, and the transforms that made it; None for a palette or colours.
 
     Raises:
         RadiographRefusedError: the bytes are not such an object, or are damaged. No other
@@ -60,7 +68,7 @@ def read_dicom(content: bytes) -> NDArray[np.float32]:
         raise RadiographRefusedError(RefusalCode.PIXELS_UNREADABLE, detail) from error
 
 
-def _luminance(content: bytes) -> NDArray[np.float32]:
+def _luminance(content: bytes) -> tuple[NDArray[np.float32], Tones | None]:
     dataset = read_data_set(content, _TAGS)
     header = read_pixel_header(dataset)
     header, values, photometric = decode(header, dataset.PixelData)
@@ -71,16 +79,16 @@ def _luminance(content: bytes) -> NDArray[np.float32]:
     largest = np.float32((1 << header.bits_stored) - 1)
     weights = LUMA if photometric == "RGB" else np.ones(1, dtype=np.float32)
     luminance: NDArray[np.float32] = np.clip((values.astype(np.float32) @ weights) / largest, 0, 1)
-    return luminance
+    return luminance, None
 
 
 def _greyscale(
     header: PixelHeader, dataset: Dataset, values: NDArray[np.generic]
-) -> NDArray[np.float32]:
+) -> tuple[NDArray[np.float32], Tones | None]:
     words = np.asarray(values).view(values.dtype.str.replace("i", "u"))
     words = words.astype(f"u{header.bits_allocated // 8}", copy=False)
-    table = luminance_table(header, dataset, words[::_SAMPLING_STEP, ::_SAMPLING_STEP])
+    table, tones = luminance_table(header, dataset, words[::_SAMPLING_STEP, ::_SAMPLING_STEP])
     luminance: NDArray[np.float32] = table[words]
     if (shutter := read_shutter(dataset, header.rows, header.columns)) is not None:
         luminance[shutter.hidden(*luminance.shape)] = 0
-    return luminance
+    return luminance, tones

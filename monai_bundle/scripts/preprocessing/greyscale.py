@@ -4,17 +4,18 @@ An image of 8 or 16 bits has at most 65,536 stored values, so masking, sign, mod
 VOI transform, padding and inversion are applied to a table of those, and the image is one look-up.
 """
 
-from typing import Final
+from dataclasses import asdict, dataclass
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.pixels.processing import apply_color_lut
 
-from scripts.preprocessing.lookup_table import read_tables
+from scripts.preprocessing.lookup_table import LookUpTable, read_tables
 from scripts.preprocessing.padding import padding_mask
 from scripts.preprocessing.pixel_header import PixelHeader, decimal
-from scripts.preprocessing.shutter import read_shutter
+from scripts.preprocessing.shutter import Shutter, read_shutter
 
 FloatArray = NDArray[np.float32]
 _Values = NDArray[np.float64]
@@ -26,12 +27,66 @@ _BORDER: Final = 0.02  # of the image: as many pixels at one end of the range ar
 _FENCE: Final = 0.5  # of their distance: what is further away is no anatomy
 _FILLED: Final = 0.5  # of the range of the values; an image that fills more is shown as it is
 _LARGEST: Final = 1e12  # rescale parameters beyond it are ignored as invalid
+_WHITE: Final = np.iinfo(np.uint16).max
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """A window (PS3.3 C.11.2.1.2), in the values that the modality transform gives."""
+
+    centre: float
+    width: float
+    function: str  # a VOI LUT Function; empty if none is said, which is LINEAR
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """A look-up table: the first value that it maps, and entries of 16 bits."""
+
+    first: int
+    entries: NDArray[np.uint16]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tones:
+    """The transforms with which a greyscale image is shown: for a presentation state of it.
+
+    Attributes:
+        modality: the table of the modality transform; None where it is a rescaling, or nothing.
+        voi: the VOI transform. The entries of a table run from 0, black, to 65535.
+        presentation: the Presentation LUT, from 0 to 65535; None if there is none.
+        shutters: the shapes of the shutter that are applied.
+        hidden: the share of the image that is padding or behind the shutter, 0 to 1.
+    """
+
+    modality: Table | None
+    voi: Window | Table
+    presentation: Table | None
+    shutters: tuple[str, ...]
+    hidden: float
+
+    def described(self) -> dict[str, Any]:
+        """Return the tones in mappings and lists of plain values.
+
+        Returns:
+            `window`: centre, width and function, or None; `first`: the first value that each table
+            maps, under modality, voi and presentation; `entries`: those of the tables, as arrays,
+            under the same names; `shutters`: the names of the shapes.
+        """
+        tables = {"modality": self.modality, "voi": self.voi, "presentation": self.presentation}
+        found = {name: each for name, each in tables.items() if isinstance(each, Table)}
+        return {
+            "window": asdict(self.voi) if isinstance(self.voi, Window) else None,
+            "first": {name: table.first for name, table in found.items()},
+            "entries": {name: table.entries for name, table in found.items()},
+            "shutters": list(self.shutters),
+        }
 
 
 def luminance_table(
     header: PixelHeader, dataset: Dataset, sample: NDArray[np.generic]
-) -> FloatArray:
-    """Return the luminance in [0, 1] of each of the 2**bits_allocated stored words.
+) -> tuple[FloatArray, Tones | None]:
+    """Return the luminance in [0, 1] of each of the 2**bits_allocated stored words, and the tones.
 
     MONOCHROME1, and MONOCHROME2 with a Presentation LUT Shape of INVERSE, are inverted.
 
@@ -41,26 +96,34 @@ def luminance_table(
         sample: some of the image's words. Two-dimensional, it covers the whole image evenly, and
             what a shutter hides of it is left out. A VOI transform that would clip most of the
             anatomy is ignored.
+
+    Returns:
+        The table, and the transforms that made it; None for a palette.
     """
     words = np.arange(1 << header.bits_allocated)
     stored = _stored_values(header, words)
     if header.photometric_interpretation == "PALETTE COLOR":
-        return _palette(dataset, stored)
+        return _palette(dataset, stored), None
     padding = padding_mask(header, dataset, stored, sample)
-    anatomy = sample[~(padding[sample] | _hidden(header, dataset, sample))]
-    values = _modality(header, dataset, stored, anatomy)
-    is_part = anatomy.size < sample.size
-    bright = _voi(header, dataset, values, values[anatomy], is_part=is_part)
-    bright = _presentation(header, dataset, bright)
-    bright[padding] = 0
-    return bright.astype(np.float32)
-
-
-def _hidden(
-    header: PixelHeader, dataset: Dataset, sample: NDArray[np.generic]
-) -> NDArray[np.bool_]:
-    """Return which words of the sample are behind the shutter."""
     shutter = read_shutter(dataset, header.rows, header.columns)
+    anatomy = sample[~(padding[sample] | _hidden(shutter, sample))]
+    values, modality = _modality(header, dataset, stored, anatomy)
+    is_part = anatomy.size < sample.size
+    bright, voi = _voi(header, dataset, values, values[anatomy], is_part=is_part)
+    bright, presentation = _presentation(header, dataset, bright)
+    bright[padding] = 0
+    tones = Tones(
+        modality=modality,
+        voi=voi,
+        presentation=presentation,
+        shutters=() if shutter is None else shutter.names,
+        hidden=1 - anatomy.size / sample.size if sample.size else 0.0,
+    )
+    return bright.astype(np.float32), tones
+
+
+def _hidden(shutter: Shutter | None, sample: NDArray[np.generic]) -> NDArray[np.bool_]:
+    """Return which words of the sample are behind the shutter."""
     if shutter is None or sample.ndim != 2:  # noqa: PLR2004 -- else it is no picture
         return np.zeros(sample.shape, dtype=bool)
     return shutter.hidden(*sample.shape)
@@ -87,32 +150,33 @@ def _modality(
     dataset: Dataset,
     stored: NDArray[np.int64],
     anatomy: NDArray[np.generic],
-) -> _Values:
+) -> tuple[_Values, Table | None]:
     """Apply the Modality LUT Sequence, else a valid Rescale Slope and Intercept (C.11.1)."""
     for table in read_tables(
         header, dataset, "ModalityLUTSequence", is_signed=bool(header.pixel_representation)
     ):
-        if (looked_up := table.look_up(stored, stored[anatomy])) is not None:
-            return looked_up
+        if (repaired := table.repaired(stored[anatomy])) is not None:
+            entries = repaired.entries.astype(np.uint16)
+            return repaired.look_up(stored), Table(first=repaired.first, entries=entries)
     slope, intercept = decimal(dataset, "RescaleSlope"), decimal(dataset, "RescaleIntercept")
     if slope is None or intercept is None or not 0 < abs(slope) < _LARGEST:
-        return stored.astype(np.float64)
+        return stored.astype(np.float64), None
     if not abs(intercept) < _LARGEST:
-        return stored.astype(np.float64)
-    return stored.astype(np.float64) * slope + intercept
+        return stored.astype(np.float64), None
+    return stored.astype(np.float64) * slope + intercept, None
 
 
 def _voi(
     header: PixelHeader, dataset: Dataset, values: _Values, sample: _Values, *, is_part: bool
-) -> _Values:
+) -> tuple[_Values, Window | Table]:
     """Apply the first VOI LUT, else the first window (C.11.2), else automatic levels."""
-    bright = _voi_lut(header, dataset, values, sample)
-    if bright is None:
-        bright = _window(dataset, values, sample)
-    if bright is None:
-        low, high = automatic_levels(header, values, sample, is_part=is_part)
-        bright = np.clip((values - low) / (high - low), 0, 1)
-    return bright
+    if (by_table := _voi_lut(header, dataset, values, sample)) is not None:
+        return by_table
+    if (by_window := _window(dataset, values, sample)) is not None:
+        return by_window
+    low, high = automatic_levels(header, values, sample, is_part=is_part)
+    levels = Window(centre=(low + high) / 2 + 0.5, width=high - low + 1, function="")
+    return np.clip((values - low) / (high - low), 0, 1), levels
 
 
 def automatic_levels(
@@ -158,33 +222,44 @@ def _without_border(sample: _Values) -> _Values:
 
 def _voi_lut(
     header: PixelHeader, dataset: Dataset, values: _Values, sample: _Values
-) -> _Values | None:
+) -> tuple[_Values, Table] | None:
     """Apply the first VOI LUT that keeps enough of the image apart, stretched to its own range."""
     for table in read_tables(header, dataset, "VOILUTSequence", is_signed=bool(values.min() < 0)):
-        looked_up, shown = table.look_up(values, sample), table.look_up(sample, sample)
-        if looked_up is None or shown is None or not np.ptp(looked_up) > 0:
+        repaired = table.repaired(sample)
+        if repaired is None or not np.ptp(looked_up := repaired.look_up(values)) > 0:
             continue
-        least, largest = table.entries.min(), table.entries.max()
+        shown = repaired.look_up(sample)
+        least, largest = repaired.entries.min(), repaired.entries.max()
         inside = (shown > least) & (shown < largest)
         if not shown.size or inside.mean() >= LEAST_SHARE_INSIDE:
-            bright: _Values = (looked_up - least) / (largest - least)
-            return bright
+            return (looked_up - least) / (largest - least), _stretched(repaired)
     return None
 
 
-def _window(dataset: Dataset, values: _Values, sample: _Values) -> _Values | None:
+def _stretched(table: LookUpTable) -> Table:
+    """Return a table with its own range of entries stretched to 16 bits."""
+    least, largest = table.entries.min(), table.entries.max()
+    entries = np.rint((table.entries - least) * _WHITE / (largest - least)).astype(np.uint16)
+    return Table(first=table.first, entries=entries)
+
+
+def _window(dataset: Dataset, values: _Values, sample: _Values) -> tuple[_Values, Window] | None:
     centre, width = decimal(dataset, "WindowCenter"), decimal(dataset, "WindowWidth")
     if centre is None or width is None or not 0 < width < _LARGEST:
         return None
-    function = str(dataset.get("VOILUTFunction") or "LINEAR").strip().upper()
-    if function == "LINEAR" and width > 1:  # C.11.2.1.2.1
+    function = str(dataset.get("VOILUTFunction") or "").strip().upper()
+    is_linear = function in {"", "LINEAR"} and width > 1
+    if not is_linear and function != "SIGMOID":
+        function = "LINEAR_EXACT"
+    window = Window(centre=centre, width=width, function=function)
+    if is_linear:  # C.11.2.1.2.1
         centre, width = centre - 0.5, width - 1
     if not _is_mostly_inside(sample, centre - width / 2, centre + width / 2):
         return None
     position = (values - centre) / width
     if function == "SIGMOID":  # C.11.2.1.3.1
-        return 1 / (1 + np.exp(-4 * np.clip(position, -100, 100)))
-    return np.clip(position + 0.5, 0, 1)
+        return 1 / (1 + np.exp(-4 * np.clip(position, -100, 100))), window
+    return np.clip(position + 0.5, 0, 1), window
 
 
 def _is_mostly_inside(sample: _Values, low: float, high: float) -> bool:
@@ -200,12 +275,13 @@ def _is_inverted(header: PixelHeader, dataset: Dataset) -> bool:
     return header.photometric_interpretation == "MONOCHROME1" or shape == "INVERSE"
 
 
-def _presentation(header: PixelHeader, dataset: Dataset, bright: _Values) -> _Values:
+def _presentation(
+    header: PixelHeader, dataset: Dataset, bright: _Values
+) -> tuple[_Values, Table | None]:
     """Apply the Presentation LUT Sequence (C.11.4), else invert where the image says so."""
     for table in read_tables(header, dataset, "PresentationLUTSequence", is_signed=False):
         least, largest = table.entries.min(), table.entries.max()
         if largest > least:
             at = np.rint(bright * (len(table.entries) - 1)).astype(np.int64)
-            shown: _Values = (table.entries[at] - least) / (largest - least)
-            return shown
-    return 1 - bright if _is_inverted(header, dataset) else bright
+            return (table.entries[at] - least) / (largest - least), _stretched(table)
+    return 1 - bright if _is_inverted(header, dataset) else bright, None

@@ -46,6 +46,7 @@ class RefuseSaturatedd(MapTransform):
 
     Of the available radiographs none is pure white over more than 4 % of its area, nor pure white
     or black over more than 46 %, black borders included; the limits leave room for bright borders.
+    What is padding or behind a shutter does not count: `LoadRadiographd` says how much that is.
 
     Args:
         keys: the items to check.
@@ -70,6 +71,9 @@ class RefuseSaturatedd(MapTransform):
             margin = (high - low) / 256
             white = float((image >= high - margin).float().mean())
             black = float((image <= low + margin).float().mean())
+            hidden = min(float(data.get(f"{key}_hidden", 0.0)), black)
+            if hidden < 1:
+                white, black = white / (1 - hidden), (black - hidden) / (1 - hidden)
             if max(white, black) > _BLANK:
                 continue  # blank, which `IntensityPercentilesd` refuses
             if white > self.most_white or white + black > self.most_pure:

@@ -1,7 +1,7 @@
 """Read look-up tables (PS3.3 C.11.1.1) that hold more, fewer or smaller entries than they say."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -25,23 +25,26 @@ class LookUpTable:
     entries: _Values
     declared: int
 
-    def look_up(self, values: NDArray[np.generic], sample: NDArray[np.generic]) -> _Values | None:
-        """Look values up; those before and after the entries have the first and the last one.
+    def look_up(self, values: NDArray[np.generic]) -> _Values:
+        """Look values up; those before and after the entries have the first and the last one."""
+        at = np.clip(values.astype(np.float64) - self.first, 0, len(self.entries) - 1)
+        found: _Values = self.entries[at.astype(np.int64)]
+        return found
+
+    def repaired(self, sample: NDArray[np.generic]) -> "LookUpTable | None":
+        """Return the table with as many entries as the image needs, of those that are there.
 
         Args:
-            values: the values, of any shape.
             sample: values of the image, most of which the entries must cover.
 
         Returns:
-            The entries; None if the table is damaged: too few are there for the image.
+            The table; None if it is damaged: too few entries are there for the image.
         """
         for count in sorted({min(self.declared, len(self.entries)), len(self.entries)}):
             inside = (sample >= self.first) & (sample <= self.first + count - 1)
             is_whole = count == self.declared and count == len(self.entries)
             if is_whole or not sample.size or inside.mean() >= LEAST_SHARE_COVERED:
-                at = np.clip(values.astype(np.float64) - self.first, 0, count - 1)
-                found: _Values = self.entries[at.astype(np.int64)]
-                return found
+                return replace(self, entries=self.entries[:count], declared=count)
         return None
 
 

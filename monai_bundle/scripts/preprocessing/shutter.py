@@ -23,11 +23,13 @@ class Shutter:
     Attributes:
         rows: of the image.
         columns: of the image.
+        names: of the shapes, as Shutter Shape has them.
         shapes: functions from row and column, counted from 1, to whether each is hidden.
     """
 
     rows: int
     columns: int
+    names: tuple[str, ...]
     shapes: tuple[Callable[[NDArray[np.float64], NDArray[np.float64]], Mask], ...]
 
     def hidden(self, rows: int, columns: int) -> Mask:
@@ -49,21 +51,21 @@ def read_shutter(dataset: Dataset, rows: int, columns: int) -> Shutter | None:
     if not names:
         return None
     named = [names] if isinstance(names, str) else list(names)
-    shapes = []
+    shapes = {}
     for name in dict.fromkeys(str(each).strip().upper() for each in named):
         shape = _READERS[name](dataset, rows, columns) if name in _READERS else None
         if shape is not None and _leaves_enough(rows, columns, (shape,)):
-            shapes.append(shape)
-    if not shapes or not _leaves_enough(rows, columns, tuple(shapes)):
+            shapes[name] = shape
+    if not shapes or not _leaves_enough(rows, columns, tuple(shapes.values())):
         return None
-    return Shutter(rows=rows, columns=columns, shapes=tuple(shapes))
+    return Shutter(rows=rows, columns=columns, names=tuple(shapes), shapes=tuple(shapes.values()))
 
 
 _Shape = Callable[[NDArray[np.float64], NDArray[np.float64]], Mask]
 
 
 def _leaves_enough(rows: int, columns: int, shapes: tuple[_Shape, ...]) -> bool:
-    hidden = Shutter(rows=rows, columns=columns, shapes=shapes).hidden(_TRIED, _TRIED)
+    hidden = Shutter(rows=rows, columns=columns, names=(), shapes=shapes).hidden(_TRIED, _TRIED)
     return float(1 - hidden.mean()) >= LEAST_SHARE_OPEN
 
 

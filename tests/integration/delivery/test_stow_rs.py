@@ -470,14 +470,13 @@ class DeliverySetup:
         predictor = StandInPredictor()
         reading = read(cast("Predictor", predictor), workspace.spool.inbox(job_id))
         (prediction,) = predictor.predict([cast("Pixels", reading.prepared.tensor)])
-        picture = reading.prepared.picture
         store_outputs(
             workspace.settings,
             workspace.ledger,
             workspace.spool,
             job,
             reading.header,
-            picture,
+            reading.prepared,
             prediction,
         )
         self.jobs.append(job_id)

@@ -33,7 +33,7 @@ from workers.reporting.picture import ORANGE
 from workers.reporting.presentation_state.greyscale import (
     is_grey,
     modality_transformation,
-    presentation_lut_shape,
+    presentation_transformation,
     voi_transformation,
 )
 from workers.reporting.presentation_state.shutter import display_shutter
@@ -41,6 +41,7 @@ from workers.reporting.raw_elements import decimals
 from workers.reporting.source import Source
 from workers.reporting.uids import FIRST, OutputIdentity, tracking_uid
 from workers.reporting.wording import OF_A_REGION, basis_line, result_line
+from workers.tones import Tones
 
 KIND: Final = Kind(
     output=OutputKind.GSPS,
@@ -56,11 +57,17 @@ LINE_BOX: Final = (0.02, 0.01, 0.98, 0.06)  # left, top, right, bottom as shares
 
 
 def build_presentation_state(
-    source: Dataset, conclusion: Conclusion, *, now: datetime, identity: OutputIdentity = FIRST
+    source: Dataset,
+    conclusion: Conclusion,
+    *,
+    now: datetime,
+    identity: OutputIdentity = FIRST,
+    tones: Tones | None = None,
 ) -> Output | None:
     """Build the Grayscale Softcopy Presentation State (PS3.3 A.33.1) that shows a conclusion.
 
-    It shows the whole radiograph in the grey levels of its own header, one line of text and, if
+    It shows the whole radiograph in the tones in which the bundle saw it, or in the grey levels of
+    its own header if these are not known, one line of text and, if
     the finding is present and the prediction has a region, a box around the region. Other outcomes
     have no box: viewers choose its colour, and it would look like a positive. The arguments are
     those of `workers.reporting.sr.report.build_report`.
@@ -80,8 +87,8 @@ def build_presentation_state(
         state = build_common_modules(KIND, source, evidence, conclusion, now=now, identity=identity)
         _add_identification(state, source, evidence)
         _add_displayed_area(state, source, evidence)
-        state.update(display_shutter(source))
-        _add_grey(state, source)
+        state.update(display_shutter(source, tones))
+        _add_grey(state, source, tones)
         _add_graphics(state, evidence, conclusion, identity)
     return Output.of(KIND.output, state)
 
@@ -125,13 +132,13 @@ def _aspect_ratio(header: Dataset) -> tuple[int, int]:
     return 1, 1
 
 
-def _add_grey(state: Dataset, header: Dataset) -> None:
+def _add_grey(state: Dataset, header: Dataset, tones: Tones | None) -> None:
     """Add Modality LUT, Softcopy VOI LUT and Softcopy Presentation LUT (PS3.3 C.11)."""
-    state.update(modality_transformation(header))
-    voi = voi_transformation(header)
+    state.update(modality_transformation(header, tones))
+    voi = voi_transformation(header, tones)
     if voi is not None:
         state.SoftcopyVOILUTSequence = [voi]
-    state.PresentationLUTShape = presentation_lut_shape(header)
+    state.update(presentation_transformation(header, tones))
 
 
 def _add_graphics(

@@ -1,9 +1,9 @@
 """The greyscale transformations of a source, which its presentation state has to repeat.
 
 A presentation state replaces the transformations of the image that it references (PS3.4 N.2): what
-it leaves out is not applied. So the source's valid transformations are repeated; invalid ones count
-as absent, as where the bundle reads the pixels. Only the first of several windows or VOI LUTs is
-repeated: it is the one that the model's input was made with.
+it leaves out is not applied. So the transformations are repeated with which the bundle made the
+model's input. Where a bundle does not describe them, the source's valid ones are repeated, and of
+several windows or VOI LUTs the first; invalid ones count as absent.
 """
 
 import math
@@ -24,6 +24,7 @@ from workers.reporting.raw_elements import (
     text_values,
     unsigned_short,
 )
+from workers.tones import Table, Tones
 
 GREY: Final = frozenset({"MONOCHROME1", "MONOCHROME2"})
 VOI_FUNCTIONS: Final = frozenset({"LINEAR", "LINEAR_EXACT", "SIGMOID"})  # PS3.3 C.11.2.1.3
@@ -66,6 +67,17 @@ def is_grey(header: Dataset) -> bool:
     return len(photometric) == 1 and photometric[0] in GREY
 
 
+def presentation_transformation(header: Dataset, tones: Tones | None = None) -> Dataset:
+    """Build the Softcopy Presentation LUT module (PS3.3 C.11.6): the bundle's LUT, else a shape."""
+    result = Dataset()
+    if tones is not None and "presentation" in tones.tables:
+        table = _known(tones.tables["presentation"])
+        result.PresentationLUTSequence = [_lut_item(table, is_signed=False)]
+    else:
+        result.PresentationLUTShape = presentation_lut_shape(header)
+    return result
+
+
 def presentation_lut_shape(header: Dataset) -> str:
     """Return INVERSE where the lowest value is white, else IDENTITY (PS3.3 C.11.6).
 
@@ -78,10 +90,13 @@ def presentation_lut_shape(header: Dataset) -> str:
     return "INVERSE" if starts_white or says_inverse else "IDENTITY"
 
 
-def modality_transformation(header: Dataset) -> Dataset:
+def modality_transformation(header: Dataset, tones: Tones | None = None) -> Dataset:
     """Build the Modality LUT module (PS3.3 C.11.1); empty if the source has no valid one."""
     result = Dataset()
-    table = _table(header, "ModalityLUTSequence")
+    if tones is None:
+        table = _table(header, "ModalityLUTSequence")
+    else:
+        table = _known(tones.tables["modality"]) if "modality" in tones.tables else None
     if table is not None:
         item = _lut_item(table, is_signed=_is_signed(header))
         kinds = (
@@ -98,12 +113,36 @@ def modality_transformation(header: Dataset) -> Dataset:
     return result
 
 
-def voi_transformation(header: Dataset) -> Dataset | None:
-    """Build an item of Softcopy VOI LUT Sequence (PS3.3 C.11.8) from the first LUT or window.
+def voi_transformation(header: Dataset, tones: Tones | None = None) -> Dataset | None:
+    """Build an item of Softcopy VOI LUT Sequence (PS3.3 C.11.8).
 
     Returns:
-        The item; None if the source has neither.
+        The item: what the bundle used, else the source's first LUT or window; None if it has
+        neither.
     """
+    if tones is None:
+        return _stated_voi(header)
+    item = Dataset()
+    if tones.window is None:
+        table = tones.tables["voi"]
+        is_signed = _may_be_negative(header) or table.first < 0
+        item.VOILUTSequence = [_lut_item(_known(table), is_signed=is_signed)]
+        return item
+    if tones.window.function:
+        item.VOILUTFunction = tones.window.function
+    item.WindowCenter = format_number_as_ds(tones.window.centre)
+    item.WindowWidth = format_number_as_ds(tones.window.width)
+    return item
+
+
+def _known(table: Table) -> _Table:
+    """Convert a table that a bundle used."""
+    entries = tuple(int(entry) for entry in table.entries)
+    return _Table(first=table.first % MOST_ENTRIES, entries=entries, largest=LARGEST_SHORT)
+
+
+def _stated_voi(header: Dataset) -> Dataset | None:
+    """Build the item from the source's first LUT or window."""
     item = Dataset()
     table = _table(header, "VOILUTSequence")
     if table is not None:

@@ -41,7 +41,7 @@ def keep(house: Workspace, job: Job, reading: LoadedInstance, conclusion: Conclu
         house.spool,
         job,
         reading.header,
-        reading.prepared.picture,
+        reading.prepared,
         conclusion,
     )
 
