@@ -63,7 +63,7 @@ def _memory(array: NDArray[Any]) -> int:
     """Write an array to anonymous memory, not mapped here, so that it can be sealed."""
     memory = os.memfd_create("decoded", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     with open(memory, "wb", closefd=False, buffering=0) as stream:
-        left = memoryview(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+        left = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
         while left:
             left = left[stream.write(left) :]
     return memory

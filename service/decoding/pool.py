@@ -52,12 +52,19 @@ class DecoderPool:
         self._idle: list[_Decoder] = []
         self._lock = threading.Lock()
 
-    def ask(self, request: Mapping[str, Any], *, patience: float | None = None) -> Answer:
+    def ask(
+        self,
+        request: Mapping[str, Any],
+        *,
+        patience: float | None = None,
+        slow_patience: float | None = None,
+    ) -> Answer:
         """Have a decoder answer a request.
 
         Args:
             request: for the handler.
             patience: how many seconds to wait for a free decoder; None waits for as long as needed.
+            slow_patience: likewise, once the request has turned out to take long.
 
         Raises:
             DecodingError: the decoder crashed, took too long or needed too much memory.
@@ -74,7 +81,7 @@ class DecoderPool:
             if not continues:
                 self._end(decoder)
         if not continues:
-            if not self._slow.acquire(timeout=patience):
+            if not self._slow.acquire(timeout=slow_patience):
                 raise DecodersBusyError
             decoder = self._begin(request)
         try:

@@ -49,18 +49,22 @@ class RadiographHandler:
 class DecodingReader:
     """Reads radiographs as `Predictor.read` does, in decoders; from several threads at once."""
 
-    def __init__(self, pool: DecoderPool) -> None:
+    def __init__(self, pool: DecoderPool, *, slow_patience: float | None = None) -> None:
         self._pool = pool
+        self._slow_patience = slow_patience
 
     def read(self, path: Path) -> ModelInput:
         """Read one radiograph for the network and for a viewer.
 
         Raises:
             NotAnalysable: the bundle refuses the radiograph, or its decoder failed.
+            DecodersBusyError: the radiograph takes long to read, and so do others before it.
+            DecodersLostError: no decoder can be started.
             OSError: the file cannot be read.
         """
+        request = {"path": str(path.absolute())}
         try:
-            answer = self._pool.ask({"path": str(path.absolute())})
+            answer = self._pool.ask(request, slow_patience=self._slow_patience)
         except DecodingError as failure:
             raise NotAnalysable(failure.reason) from failure
         if refused := answer.values.get("refused"):

@@ -27,7 +27,7 @@ _PREFIX_END: Final = 132  # PS3.10 7.1
 _META_GROUP: Final = 2
 _DELIMITERS: Final = 0xFFFE  # their group
 _CHARACTER_SET: Final = 0x00080005
-_LARGEST_INFLATED: Final = 320 << 20  # bytes; 100 Mpixel in three colours and a header fit
+_LARGEST_HEADER: Final = 16 << 20  # bytes, inflated; what follows is not held in memory
 
 
 def parse_header(content: bytes) -> Dataset:
@@ -42,16 +42,20 @@ def parse_header(content: bytes) -> Dataset:
     stream.seek(_PREFIX_END)
     meta, offset = _first_meta(stream)
     syntax = UID(str(meta.get("TransferSyntaxUID", "")))
+    is_cut = False
     if syntax == DeflatedExplicitVRLittleEndian:
         inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-        stream, offset = BytesIO(inflater.decompress(content[offset:], _LARGEST_INFLATED)), 0
+        stream, offset = BytesIO(inflater.decompress(content[offset:], _LARGEST_HEADER)), 0
+        is_cut = bool(inflater.unconsumed_tail)
     stream.seek(offset)
     is_little_endian = syntax != ExplicitVRBigEndian
     is_implicit = _is_implicit_vr(
         stream, syntax == ImplicitVRLittleEndian, is_little_endian, None, is_sequence=False
     )
     stream.seek(offset)
-    header = _elements(stream, is_implicit=is_implicit, is_little_endian=is_little_endian)
+    header, is_whole = _elements(stream, is_implicit=is_implicit, is_little_endian=is_little_endian)
+    if is_cut and not is_whole:
+        raise ValueError(f"the header has more than {_LARGEST_HEADER} bytes")
     header.file_meta = meta
     header.set_original_encoding(
         is_implicit,
@@ -80,7 +84,10 @@ def _first_meta(stream: BytesIO) -> tuple[FileMetaDataset, int]:
     return meta, offset
 
 
-def _elements(stream: BytesIO, *, is_implicit: bool, is_little_endian: bool) -> Dataset:
+def _elements(
+    stream: BytesIO, *, is_implicit: bool, is_little_endian: bool
+) -> tuple[Dataset, bool]:
+    """Read the elements before the pixels; return also whether the pixels follow."""
     found: dict[BaseTag, DataElement | RawDataElement] = {}
     size, is_done = len(stream.getbuffer()), False
 
@@ -93,7 +100,7 @@ def _elements(stream: BytesIO, *, is_implicit: bool, is_little_endian: bool) -> 
         for element in data_element_generator(stream, is_implicit, is_little_endian, ends):
             if element.tag.group not in {_META_GROUP, _DELIMITERS}:
                 found[element.tag] = element
-    return Dataset(found)
+    return Dataset(found), is_done
 
 
 def _character_encoding(header: Dataset) -> MutableSequence[str]:

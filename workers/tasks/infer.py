@@ -1,18 +1,19 @@
 """The infer worker: lease due jobs, predict them as one batch, report each by itself."""
 
+import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import structlog
 from pydicom.dataset import Dataset
 
-from service.decoding import DecoderPool, Template
+from service.decoding import DecoderPool, DecodersBusyError, DecodersLostError, Template
 from service.dispatch.notifier import Notifier
 from service.domain.backoff import backoff_seconds
 from service.domain.job import Job, JobState
@@ -44,6 +45,11 @@ from workers.tasks.celery_worker import work
 if TYPE_CHECKING:
     from workers.inference.predictor import Predictor
 
+_BATCH_SECONDS: Final = 1.0  # for how long a batch waits for those of its instances that are slow
+_POLL_SECONDS: Final = 0.25  # between looks for new jobs while nothing but slow instances is there
+_SLOW_PATIENCE: Final = 5.0  # seconds; then an instance makes room, to be tried again later
+_MOST_CARRIED: Final = 24  # instances that are decoded beside the batches
+
 log = structlog.get_logger()
 Result = TypeVar("Result")
 
@@ -53,20 +59,22 @@ def run(settings: Settings, ledger: Ledger, spool: Spool, redis_url: str) -> Non
 
     Raises:
         BundleError: the bundle cannot be used; the message says why.
+        DecodersLostError: no decoder can be started: the process must start anew.
     """
     from workers.inference.decoders import (  # noqa: PLC0415 -- torch and monai cost seconds
         DecodingReader,
         RadiographHandler,
     )
 
-    stopping, ready = threading.Event(), threading.Event()
+    stopping, ready, lost = threading.Event(), threading.Event(), threading.Event()
     # before the first thread, and before the weights: decoders are forked from this state
     template = Template(RadiographHandler(settings.bundle.path))
+    waiting = settings.infer.batch_size + _MOST_CARRIED  # threads that only wait for a decoder
     with (
+        ThreadPoolExecutor(waiting, "decoder") as decoders,  # outermost: they end with the template
         closing(template),
         closing(DecoderPool(template, settings.decoding, settings.infer.decode_threads)) as pool,
         HeartbeatSender(ledger, "infer", ready=ready.is_set) as heartbeat,
-        ThreadPoolExecutor(settings.infer.decode_threads, "decoder") as decoders,
     ):
         from workers.inference.predictor import load_predictor  # noqa: PLC0415 -- torch and monai cost seconds
 
@@ -81,16 +89,21 @@ def run(settings: Settings, ledger: Ledger, spool: Spool, redis_url: str) -> Non
             notify=lambda destination: notifier.notify(DELIVER, destination),
             holder=heartbeat.holder,
             decoders=decoders,
-            reader=DecodingReader(pool),
+            reader=DecodingReader(pool, slow_patience=_SLOW_PATIENCE),
             stopping=stopping,
         )
-        work(redis_url, INFER, partial(_wake, worker), ready=ready, stopping=stopping)
+        work(redis_url, INFER, partial(_wake, worker, lost), ready=ready, stopping=stopping)
         notifier.close()
+    if lost.is_set():
+        raise DecodersLostError
 
 
-def _wake(worker: "InferenceWorker") -> None:
+def _wake(worker: "InferenceWorker", lost: threading.Event) -> None:
     try:
         worker.infer_due()
+    except DecodersLostError:
+        lost.set()
+        signal.raise_signal(signal.SIGTERM)  # Celery ends as for the supervisor
     except LedgerError as exc:  # the leases run out, and the relay wakes the queue again
         log.warning("inference_interrupted", exc_info=exc)
 
@@ -107,6 +120,20 @@ def _publish_model(predictor: "Predictor") -> None:
     log.info("model_loaded", model=f"{model.name} {model.version}", device=predictor.device)
 
 
+@dataclass(slots=True, kw_only=True)
+class _Decoding:
+    """A leased job whose instance is being decoded."""
+
+    job: Job
+    future: Future[LoadedInstance | None]  # None: the job was closed, parked or postponed
+    renew_at: float  # by the monotonic clock
+
+    @property
+    def is_settled(self) -> bool:
+        """Return whether nothing is left to do with the job."""
+        return self.future.done() and not self.future.exception() and self.future.result() is None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InferenceWorker:
     """Leases due jobs and takes each of them one state further."""
@@ -120,25 +147,40 @@ class InferenceWorker:
     decoders: ThreadPoolExecutor  # in which instances are read
     reader: Reader | None = None  # reads the pixels; the predictor itself does if it is None
     stopping: threading.Event = field(default_factory=threading.Event)  # set: lease no more
+    decoding: list[_Decoding] = field(default_factory=list)
 
     def infer_due(self) -> None:
-        """Infer every due job, a batch at a time."""
+        """Infer every due job, a batch at a time, until none is due or being decoded.
+
+        Raises:
+            DecodersLostError: no decoder can be started; the jobs are due again, no try used up.
+        """
         limits = self.settings.infer
         while not self.stopping.is_set():
-            jobs = self.ledger.jobs.lease(
-                self.holder,
-                limits.batch_size,
-                lease_seconds=limits.lease_seconds,
-                maximum_attempts=limits.maximum_attempts,
-            )
-            if not jobs:
+            room = min(limits.batch_size, limits.batch_size + _MOST_CARRIED - len(self.decoding))
+            jobs: Sequence[Job] = ()
+            if room > 0:
+                jobs = self.ledger.jobs.lease(
+                    self.holder,
+                    room,
+                    lease_seconds=limits.lease_seconds,
+                    maximum_attempts=limits.maximum_attempts,
+                )
+            if not jobs and not self.decoding:
                 return
             self.infer_batch(jobs)
+        self._hand_back("stopping")
 
     def infer_batch(self, jobs: Sequence[Job]) -> None:
-        """Take each job of a batch one state further; a failure in one does not affect others."""
-        loaded = self.decoders.map(lambda job: self._attempt(job, partial(self._load, job)), jobs)
-        batch = [(job, instance) for job, instance in zip(jobs, loaded, strict=True) if instance]
+        """Take each job of a batch one state further; a failure in one does not affect others.
+
+        A job whose instance is still being decoded after a second joins a later batch.
+
+        Raises:
+            DecodersLostError: no decoder can be started; the jobs are due again, no try used up.
+        """
+        self._begin(jobs)
+        batch = self._decoded()
         if not batch:
             return
         try:
@@ -149,6 +191,56 @@ class InferenceWorker:
             return
         for (job, instance), prediction in zip(batch, predictions, strict=True):
             self._attempt(job, partial(self._conclude, job, instance, prediction))
+
+    def _begin(self, jobs: Sequence[Job]) -> None:
+        """Begin to decode the instances of leased jobs, and wait until some are decoded."""
+        renew_at = time.monotonic() + self.settings.infer.lease_seconds / 3
+        begun = [
+            _Decoding(job=job, future=self.decoders.submit(self._decode, job), renew_at=renew_at)
+            for job in jobs
+        ]
+        self.decoding.extend(begun)
+        if begun:
+            wait([each.future for each in begun], _BATCH_SECONDS)
+        else:
+            wait([each.future for each in self.decoding], _POLL_SECONDS, FIRST_COMPLETED)
+
+    def _decode(self, job: Job) -> LoadedInstance | None:
+        return self._attempt(job, partial(self._load, job))
+
+    def _decoded(self) -> list[tuple[Job, LoadedInstance]]:
+        """Take out what is decoded, a batch at most; renew the leases of the others."""
+        done = [each for each in self.decoding if each.future.done()]
+        if any(isinstance(each.future.exception(), DecodersLostError) for each in done):
+            self._hand_back("decoders-lost")
+            raise DecodersLostError
+        done = done[: self.settings.infer.batch_size]
+        self.decoding[:] = [each for each in self.decoding if each not in done]
+        self.decoding[:] = [each for each in self.decoding if self._keep(each)]
+        results = ((each.job, each.future.result()) for each in done)
+        return [(job, instance) for job, instance in results if instance]
+
+    def _keep(self, decoding: _Decoding) -> bool:
+        """Renew a lease a third of which has passed; return False if it is no longer current."""
+        if time.monotonic() < decoding.renew_at:
+            return True
+        lease_seconds = self.settings.infer.lease_seconds
+        decoding.renew_at = time.monotonic() + lease_seconds / 3
+        try:
+            self.ledger.jobs.renew(decoding.job, lease_seconds)
+        except (LedgerError, StaleLeaseError) as error:
+            self._settlement(decoding.job, error)
+            return not isinstance(error, StaleLeaseError)
+        return True
+
+    def _hand_back(self, why: str) -> None:
+        """Make the jobs that are being decoded due again; no try of theirs is used up."""
+        for each in self.decoding:
+            each.future.cancel()
+            if each.future.cancelled() or not each.is_settled:
+                postpone = partial(self.ledger.jobs.postpone, each.job, 0, why, counts=False)
+                self._settle(each.job, postpone)
+        self.decoding.clear()
 
     def _infer_one_by_one(self, batch: Sequence[tuple[Job, LoadedInstance]]) -> None:
         """Predict each instance of a failed batch alone; count a failure only where it is its own.
@@ -247,6 +339,8 @@ class InferenceWorker:
         """Take one step with one job; if it fails, settle that job and return None."""
         try:
             return step()
+        except DecodersLostError:
+            raise  # of no job: this process must start anew
         except Exception as error:  # noqa: BLE001 -- one job must not end the batch
             settlement = self._settlement(job, error)
         if settlement is not None:
@@ -272,6 +366,9 @@ class InferenceWorker:
         if isinstance(error, ReportError):
             log.error("report_failed", job_id=job.id, exc_info=error)
             return partial(self._park, job, Reason.REPORT_FAILED)
+        if isinstance(error, DecodersBusyError):  # with instances as slow as this one
+            log.info("decoders_busy", job_id=job.id)
+            return partial(self._wait, job, "decoders-busy")
         fault = fault_of(error)
         if fault is not None:
             log.error("environment_failed", job_id=job.id, fault=fault, exc_info=error)
@@ -291,10 +388,10 @@ class InferenceWorker:
         )
         self.ledger.jobs.postpone(job, pause, why)
 
-    def _wait(self, job: Job, fault: Fault) -> None:
-        """Postpone a job for a fault of the environment: it uses up no try."""
+    def _wait(self, job: Job, why: str) -> None:
+        """Postpone a job for what is not its own fault: it uses up no try."""
         limits = self.settings.infer
         pause = backoff_seconds(
             job.attempt, first=limits.backoff_seconds, longest=limits.maximum_backoff_seconds
         )
-        self.ledger.jobs.postpone(job, pause, fault, counts=False)
+        self.ledger.jobs.postpone(job, pause, why, counts=False)
