@@ -47,9 +47,7 @@ class PictureConverter:
         """
         request = {"picture": str(picture.absolute()), "instance": str(instance.absolute())}
         try:
-            answer = self._pool.ask(
-                request, patience=self._patience, slow_patience=self._patience
-            )
+            answer = self._pool.ask(request, patience=self._patience, slow_patience=self._patience)
         except DecodingError as failure:
             raise PictureError(EXPLANATIONS[failure.reason], failure.reason) from failure
         if refused := answer.values.get("refused"):
