@@ -22,6 +22,7 @@ from service.dicom.implementation import (
     IMPLEMENTATION_VERSION_NAME,
     MANUFACTURER,
 )
+from service.domain.reasons import Reason
 
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 
@@ -39,6 +40,10 @@ Image.MAX_IMAGE_PIXELS = LARGEST_PIXELS  # beyond it Pillow warns, beyond twice 
 
 class PictureError(Exception):
     """The picture cannot be converted; the message says why in one line."""
+
+    def __init__(self, message: str, reason: Reason | None = None) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 def kind_of(first_bytes: bytes) -> Literal["dicom", "png", "jpeg"] | None:
@@ -75,7 +80,7 @@ def wrap(picture: Path | bytes) -> Dataset:
 def _luminance(content: bytes) -> Pixels:
     try:
         return _decode(content)
-    except PictureError:
+    except (PictureError, MemoryError):
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as exc:
         raise PictureError("The picture has more than 100 million pixels.") from exc

@@ -3,7 +3,10 @@
 import signal
 import threading
 from contextlib import closing
+from typing import Final
 
+from service.decoding import DecoderPool, Template
+from service.decoding.pictures import PictureConverter, PictureHandler
 from service.dispatch.notifier import Notifier
 from service.dispatch.relay import Relay
 from service.domain.queues import INFER
@@ -13,6 +16,9 @@ from service.settings import Settings
 from service.storage.opening import open_stores, redis_url
 from service.telemetry.heartbeat import HeartbeatSender
 from service.web.serve import serve
+
+_CONVERTERS: Final = 2  # pictures that are converted at once, and one more that takes long
+_PATIENCE: Final = 5.0  # seconds that a picture waits for one of them
 
 
 def run_listener(settings: Settings) -> None:
@@ -43,12 +49,15 @@ def run_relay(settings: Settings) -> None:
 def run_web(settings: Settings) -> None:
     """Serve pages, API, health and metrics until SIGTERM."""
     with (
+        closing(Template(PictureHandler())) as template,  # before the first thread
+        closing(DecoderPool(template, settings.decoding, _CONVERTERS)) as pool,
         closing(Notifier(redis_url(settings))) as notifier,
         open_stores(settings) as (ledger, spool),
     ):
         ingest = Ingest(spool, ledger, lambda: notifier.notify(INFER))
+        pictures = PictureConverter(pool, patience=_PATIENCE)
         with HeartbeatSender(ledger, "web", ready=lambda: True):
-            serve(settings, ledger, spool, ingest)
+            serve(settings, ledger, spool, ingest, pictures)
 
 
 def _stop_event() -> threading.Event:

@@ -7,6 +7,7 @@ from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
+from service.decoding.pictures import PictureConverter
 from service.dicom.implementation import VERSION
 from service.receiving.ingest import Ingest
 from service.settings import Settings
@@ -20,9 +21,11 @@ from service.web.upload import Uploads
 _STATIC: Final = Path(__file__).parent / "static"
 
 
-def create_app(settings: Settings, ledger: Ledger, spool: Spool, ingest: Ingest) -> ASGIApp:
-    """Build the application; the caller opens ledger and spool before, and closes them after."""
-    uploads = Uploads(settings, spool, ingest)
+def create_app(
+    settings: Settings, ledger: Ledger, spool: Spool, ingest: Ingest, pictures: PictureConverter
+) -> ASGIApp:
+    """Build the application; the caller opens what it is given before, and closes it after."""
+    uploads = Uploads(settings, spool, ingest, pictures)
     app = FastAPI(
         title="Lobar",
         version=VERSION,

@@ -18,11 +18,19 @@ MEDIA_TYPE = "application/problem+json"
 class Problem(Exception):  # noqa: N818 -- RFC 9457 calls it so
     """An error response: a status, one sentence for a person, and a coded reason if any."""
 
-    def __init__(self, status: HTTPStatus, detail: str, reason: Reason | None = None) -> None:
+    def __init__(
+        self,
+        status: HTTPStatus,
+        detail: str,
+        reason: Reason | None = None,
+        *,
+        retry_after: int | None = None,
+    ) -> None:
         super().__init__(detail)
         self.status = status
         self.detail = detail
         self.reason = reason
+        self.retry_after = retry_after  # seconds, RFC 9110, section 10.2.3
 
     def members(self) -> dict[str, Any]:
         """Return the members of RFC 9457, section 3.1, and `reason`."""
@@ -43,8 +51,14 @@ def not_found(what: str) -> Problem:
 def problem_response(request: Request, problem: Problem) -> Response:
     """Build the response: JSON for a program, a page for a person."""
     if is_for_program(request):
-        return JSONResponse(problem.members(), int(problem.status), media_type=MEDIA_TYPE)
-    return render(request, "problem.html", {"problem": problem}, int(problem.status))
+        response: Response = JSONResponse(
+            problem.members(), int(problem.status), media_type=MEDIA_TYPE
+        )
+    else:
+        response = render(request, "problem.html", {"problem": problem}, int(problem.status))
+    if problem.retry_after is not None:
+        response.headers["Retry-After"] = str(problem.retry_after)
+    return response
 
 
 def is_for_program(request: Request) -> bool:

@@ -7,6 +7,7 @@ from typing import Final
 import structlog
 import uvicorn
 
+from service.decoding.pictures import PictureConverter
 from service.receiving.ingest import Ingest
 from service.settings import ConfigurationError, Settings
 from service.settings.exposure import web_fault
@@ -20,7 +21,9 @@ _DRAINED_SHARE: Final = 0.8  # of drain_seconds; the rest is for the caller's cl
 log = structlog.get_logger()
 
 
-def serve(settings: Settings, ledger: Ledger, spool: Spool, ingest: Ingest) -> None:
+def serve(
+    settings: Settings, ledger: Ledger, spool: Spool, ingest: Ingest, pictures: PictureConverter
+) -> None:
     """Serve until SIGTERM or SIGINT; restores the caller's handlers of both.
 
     Raises:
@@ -30,7 +33,7 @@ def serve(settings: Settings, ledger: Ledger, spool: Spool, ingest: Ingest) -> N
     with _listen(settings) as listening:
         server = uvicorn.Server(
             uvicorn.Config(
-                create_app(settings, ledger, spool, ingest),
+                create_app(settings, ledger, spool, ingest, pictures),
                 log_config=None,
                 access_log=False,
                 server_header=False,

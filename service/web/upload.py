@@ -1,21 +1,25 @@
 """Receive instances by upload: DICOM as it is, pictures converted to Secondary Capture first."""
 
+import os
+import signal
 from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import structlog
 from anyio import CapacityLimiter, to_thread
 from fastapi import Request
-from pydicom import dcmwrite
 from python_multipart.exceptions import FormParserError
 from starlette.requests import ClientDisconnect
 
+from service.decoding import DecodersBusyError, DecodersLostError
+from service.decoding.pictures import PictureConverter
+from service.decoding.pool import HandlerError
 from service.dicom.byte_sources import UndecodableError
 from service.dicom.element_reader import read_file_meta
-from service.dicom.secondary_capture import SNIFFED_BYTES, PictureError, kind_of, wrap
+from service.dicom.secondary_capture import SNIFFED_BYTES, PictureError, kind_of
 from service.dicom.sop_classes import TRANSFER_SYNTAXES
 from service.dicom.uids import identifier
 from service.domain.job import Receipt, Source
@@ -28,7 +32,9 @@ from service.telemetry.metrics import UPLOADS
 from service.web.multipart import Parts, boundary_of
 from service.web.problem import Problem
 
-_AT_ONCE: Final = 2  # decoding a large picture takes several hundred megabytes
+_INSTANCES_AT_ONCE: Final = 2
+_PICTURES_AT_ONCE: Final = 64  # which mostly wait for a decoder, apart from the instances
+_RETRY_SECONDS: Final = 10
 _ACCEPTED: Final = "DICOM Part 10, PNG and JPEG are taken."
 _MEDIA_STORAGE_SOP_CLASS_UID: Final = 0x00020002  # PS3.10 table 7.1-1
 _TRANSFER_SYNTAX_UID: Final = 0x00020010
@@ -47,11 +53,15 @@ class Uploaded:
 class Uploads:
     """Receives uploads and ingests each instance in them."""
 
-    def __init__(self, settings: Settings, spool: Spool, ingest: Ingest) -> None:
+    def __init__(
+        self, settings: Settings, spool: Spool, ingest: Ingest, pictures: PictureConverter
+    ) -> None:
         self._sop_classes = settings.dicom.sop_classes
         self._spool = spool
         self._ingest = ingest
-        self._limiter = CapacityLimiter(_AT_ONCE)
+        self._pictures = pictures
+        self._instances_limiter = CapacityLimiter(_INSTANCES_AT_ONCE)
+        self._pictures_limiter = CapacityLimiter(_PICTURES_AT_ONCE)
 
     async def receive(self, request: Request) -> list[Uploaded]:
         """Read the body and ingest each file in it; there is at least one.
@@ -70,11 +80,7 @@ class Uploads:
             if not parts.files:
                 raise Problem(HTTPStatus.BAD_REQUEST, f"There is no file in it. {_ACCEPTED}")
             return [
-                Uploaded(
-                    name=name,
-                    result=await to_thread.run_sync(self._handle, path, limiter=self._limiter),
-                )
-                for name, path in parts.files
+                Uploaded(name=name, result=await self._take(path)) for name, path in parts.files
             ]
 
     async def _read(self, request: Request, parts: Parts) -> None:
@@ -87,6 +93,11 @@ class Uploads:
         except OSError as exc:
             raise self._no_room() from exc
 
+    async def _take(self, upload: Path) -> Receipt | Problem:
+        is_dicom = await to_thread.run_sync(_kind_of, upload) == "dicom"
+        limiter = self._instances_limiter if is_dicom else self._pictures_limiter
+        return await to_thread.run_sync(self._handle, upload, limiter=limiter)
+
     def _handle(self, upload: Path) -> Receipt | Problem:
         instance = upload.with_suffix(".instance")
         try:
@@ -94,7 +105,7 @@ class Uploads:
             self._require_negotiable(instance)
             result = self._ingest_instance(instance)
         except PictureError as exc:
-            result = Problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(exc))
+            result = Problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(exc), exc.reason)
         except OSError:
             result = self._no_room()
         except Problem as exc:
@@ -106,16 +117,28 @@ class Uploads:
         log.info("upload_taken", outcome=outcome)
         return result
 
-    @staticmethod
-    def _make_instance(upload: Path, instance: Path) -> None:
-        with upload.open("rb") as stream:
-            kind = kind_of(stream.read(SNIFFED_BYTES))
+    def _make_instance(self, upload: Path, instance: Path) -> None:
+        kind = _kind_of(upload)
         if kind is None:
             raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, _ACCEPTED)
         if kind == "dicom":
             upload.rename(instance)
         else:
-            dcmwrite(instance, wrap(upload), enforce_file_format=True)
+            self._convert(upload, instance)
+
+    def _convert(self, picture: Path, instance: Path) -> None:
+        try:
+            self._pictures.convert(picture, instance)
+        except DecodersBusyError as exc:
+            raise _busy() from exc
+        except DecodersLostError as exc:
+            log.critical("decoders_lost")
+            os.kill(os.getpid(), signal.SIGTERM)  # drain, and be started anew
+            raise _busy() from exc
+        except HandlerError as exc:
+            log.exception("conversion_failed")
+            sentence = "The picture cannot be converted; the log has the event."
+            raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, sentence) from exc
 
     def _require_negotiable(self, instance: Path) -> None:
         with instance.open("rb") as stream, suppress(UndecodableError):  # the ingest rejects it
@@ -142,6 +165,19 @@ class Uploads:
     def _no_room(self) -> Problem:
         reason = Reason.OUT_OF_RESOURCES
         return Problem(HTTPStatus.INSUFFICIENT_STORAGE, EXPLANATIONS[reason], reason)
+
+
+def _kind_of(upload: Path) -> Literal["dicom", "png", "jpeg"] | None:
+    with upload.open("rb") as stream:
+        return kind_of(stream.read(SNIFFED_BYTES))
+
+
+def _busy() -> Problem:
+    return Problem(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "Other pictures are being converted; send it again later.",
+        retry_after=_RETRY_SECONDS,
+    )
 
 
 def _not_accepted(what: str) -> Problem:

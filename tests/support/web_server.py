@@ -5,7 +5,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,6 +15,8 @@ import uvicorn
 from PIL import Image
 from pydicom import Dataset, dcmwrite
 
+from service.decoding import DecoderPool, Handler, Template
+from service.decoding.pictures import PictureConverter, PictureHandler
 from service.domain.job import Instance
 from service.receiving.ingest import Ingest
 from service.settings import Settings
@@ -49,9 +51,18 @@ class Web:
         self.notifications += 1
 
     @contextmanager
-    def running(self) -> Iterator[Self]:
+    def running(self, handler: Handler | None = None) -> Iterator[Self]:
+        with (
+            closing(Template(handler or PictureHandler())) as template,
+            closing(DecoderPool(template, self.settings.decoding, 2)) as pool,
+            self._serving(PictureConverter(pool, patience=self.settings.decoding.quick_seconds)),
+        ):
+            yield self
+
+    @contextmanager
+    def _serving(self, pictures: PictureConverter) -> Iterator[Self]:
         ingest = Ingest(self.spool, self.ledger, self.notify)
-        app = create_app(self.settings, self.ledger, self.spool, ingest)
+        app = create_app(self.settings, self.ledger, self.spool, ingest, pictures)
         server = uvicorn.Server(
             uvicorn.Config(app, host=LOOPBACK, port=self.port, log_config=None, access_log=False)
         )

@@ -1,13 +1,18 @@
 """Read the pixels of instances in decoders, with the preprocessing of a bundle."""
 
 from collections.abc import Mapping
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from pydicom import dcmread, dcmwrite
+from pydicom.dataset import Dataset
 
 from service.decoding import Answer, DecoderPool, DecodingError
-from service.domain.reasons import Reason
+from service.dicom.secondary_capture import PictureError, wrap
+from service.domain.reasons import EXPLANATIONS, Reason
 from workers.inference.bundle import parse_configuration, read_metadata
 from workers.inference.pipeline import ModelInput, read_radiograph
 from workers.prediction import NotAnalysable
@@ -29,6 +34,8 @@ class RadiographHandler:
 
     def __call__(self, request: Mapping[str, Any]) -> Answer:
         """Return the tensor and the picture of the radiograph, or why the bundle refuses it."""
+        if "picture" in request:
+            return _picture_header(Path(request["picture"]))
         if self._preprocessing is None:
             self.prepare()
         try:
@@ -44,6 +51,18 @@ class RadiographHandler:
                 **(tones.entries if tones else {}),
             },
         )
+
+
+def _picture_header(picture: Path) -> Answer:
+    """Return the header of a PNG or JPEG as an instance, encoded, or why it cannot be one."""
+    try:
+        instance = wrap(picture)
+    except PictureError as error:
+        return Answer(values={"unconverted": str(error)})
+    del instance.PixelData
+    encoded = BytesIO()
+    dcmwrite(encoded, instance, enforce_file_format=True)
+    return Answer(arrays={"header": np.frombuffer(encoded.getvalue(), np.uint8)})
 
 
 class DecodingReader:
@@ -75,3 +94,19 @@ class DecodingReader:
             picture=answer.arrays["picture"],
             tones=Tones.read(answer.values["tones"], answer.arrays),
         )
+
+    def picture_header(self, picture: Path) -> Dataset:
+        """Build the header that a PNG or JPEG has as an instance.
+
+        Raises:
+            PictureError: it cannot be converted, or its decoder failed.
+            DecodersLostError: no decoder can be started.
+            OSError: the file cannot be read.
+        """
+        try:
+            answer = self._pool.ask({"picture": str(picture.absolute())})
+        except DecodingError as failure:
+            raise PictureError(EXPLANATIONS[failure.reason], failure.reason) from failure
+        if refused := answer.values.get("unconverted"):
+            raise PictureError(str(refused))
+        return dcmread(BytesIO(answer.arrays["header"].tobytes()))

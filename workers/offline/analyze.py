@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from pydicom import dcmread
+from pydicom.dataset import Dataset
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
@@ -78,7 +79,8 @@ def run_analyze(
         Progress(console=console, transient=True) as progress,
     ):
         task = progress.add_task("Analysing", total=len(files))
-        for analysis in analyse(settings, predictor, files, folder, DecodingReader(pool)):
+        reader = DecodingReader(pool)
+        for analysis in analyse(settings, predictor, files, folder, reader):
             analyses.append(analysis)
             progress.advance(task)
             if as_json:
@@ -100,17 +102,21 @@ def analyse(
     predictor: Predictor,
     files: Sequence[Path],
     folder: OutputFolder | None = None,
-    reader: Reader | None = None,
+    reader: DecodingReader | None = None,
 ) -> Iterator[Analysis]:
     """Yield one analysis per file, in their order; the files of a batch share a forward pass.
 
-    The pixels are read by `reader`, or by the predictor itself where there is none.
+    Pixels and pictures are read by `reader`, or in this process where there is none.
     """
     size = settings.infer.batch_size
+    if reader is None:
+        load = partial(_load, predictor, wrap)
+    else:
+        load = partial(_load, reader, reader.picture_header)
     with ThreadPoolExecutor(settings.infer.decode_threads, "decoder") as decoders:
         for first in range(0, len(files), size):
             batch = files[first : first + size]
-            loaded = list(decoders.map(partial(_load, reader or predictor), batch))
+            loaded = list(decoders.map(load, batch))
             instances = [each for each in loaded if isinstance(each, LoadedInstance)]
             predictions = iter(_predict(predictor, instances))
             for file, each in zip(batch, loaded, strict=True):
@@ -121,12 +127,14 @@ def analyse(
                 yield _with_json(folder, analysis)
 
 
-def _load(reader: Reader, file: Path) -> LoadedInstance | Exception:
+def _load(
+    reader: Reader, picture_header: Callable[[Path], Dataset], file: Path
+) -> LoadedInstance | Exception:
     """Load a file, or return the error; no content of a file raises here."""
     try:
         kind = _kind_of(file)
         if kind in {"png", "jpeg"}:
-            return LoadedInstance(header=wrap(file), prepared=reader.read(file))
+            return LoadedInstance(header=picture_header(file), prepared=reader.read(file))
         if kind is None and not _is_bare_data_set(file):
             return PictureError("The file is neither DICOM nor PNG nor JPEG.")
         _require_whole(file)

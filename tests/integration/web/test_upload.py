@@ -1,9 +1,15 @@
 import io
+import os
 import socket
+import time
 import zipfile
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
+from PIL import Image
 from pydicom import dcmread
 from pydicom.uid import (
     ComputedRadiographyImageStorage,
@@ -15,7 +21,10 @@ from support.system.ports import LOOPBACK
 from support.web_server import Web, part10, picture
 from synthetic.objects import make_cr, make_dx
 
+from service.decoding import Answer
+from service.decoding.pictures import PictureHandler
 from service.domain.job import JobState, Source
+from service.domain.reasons import Reason
 
 
 def zipped() -> bytes:
@@ -227,3 +236,47 @@ def test_a_form_with_one_refused_file_says_why(empty_web: Web) -> None:
     assert answer.status_code == 415
     assert "DICOM Part 10, PNG and JPEG are taken." in answer.text
     assert answer.headers["content-type"].startswith("text/html")
+
+
+class SlowHandler(PictureHandler):
+    """Converts as ever, but takes long where a picture is wide, and aborts where it is narrow."""
+
+    def __call__(self, request: Mapping[str, Any]) -> Answer:
+        with Image.open(request["picture"]) as image:
+            if image.width > WIDE:
+                time.sleep(20)
+            if image.width < NARROW:
+                os.abort()
+        return super().__call__(request)
+
+
+WIDE, NARROW = 200, 20
+
+
+def png(width: int) -> bytes:
+    stream = io.BytesIO()
+    Image.new("L", (width, 30), 128).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def test_slow_pictures_hold_up_no_other_upload_and_are_refused_when_all_are_busy(
+    tmp_path: Path,
+) -> None:
+    limits = {"quick_seconds": 0.2, "seconds": 1.5}
+    with (
+        Web(tmp_path / "state", decoding=limits).running(SlowHandler()) as web,
+        ThreadPoolExecutor(3) as senders,
+    ):
+        slow = [senders.submit(web.send, png(WIDE + 1)) for _ in range(3)]
+        time.sleep(0.1)
+        assert web.send(part10(make_cr(), tmp_path)).status_code == 201
+        assert not any(each.done() for each in slow)
+        answers = [each.result() for each in slow]
+        refused = [each for each in answers if each.status_code == 503]
+        (ended,) = [each for each in answers if each.status_code == 422]
+        assert [each.headers["Retry-After"] for each in refused] == ["10", "10"]
+        assert ended.json()["reason"] == Reason.DECODER_TIMEOUT
+        crashed = web.send(png(NARROW - 1))
+        assert (crashed.status_code, crashed.json()["reason"]) == (422, Reason.DECODER_CRASHED)
+        assert web.send(png(100)).status_code == 201
+        assert web.left_in_incoming() == []
