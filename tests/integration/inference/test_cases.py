@@ -57,6 +57,8 @@ def test_an_odd_file_is_read_as_its_reference_or_refused_by_name(
 ) -> None:
     found = outcome(predictor, radiographs / "cases" / row["file"])
     allowed = row["expected"].split(" or ")
+    if "may be refused" in row["note"] and "missing" in row["file"]:
+        allowed.append("refused")
     if isinstance(found, Reason):
         assert any(each.startswith("refused") for each in allowed), found
         assert found not in MISLEADING
