@@ -9,7 +9,12 @@ from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from service.dicom.byte_sources import InflatedBytes, PlainBytes, UndecodableError
+from service.dicom.byte_sources import (
+    InflatedBytes,
+    PlainBytes,
+    TruncatedError,
+    UndecodableError,
+)
 
 ITEM: Final = 0xFFFEE000  # PS3.5 7.5
 MOST_ELEMENTS: Final = 500_000  # nested ones included; a radiograph has a few hundred
@@ -170,6 +175,8 @@ class ElementWalker:
             return True
         end = _SEQUENCE_DELIMITATION if level.is_sequence else _ITEM_DELIMITATION
         if element.tag != end or level.stop is not None:
+            if self._is_past_last:  # fragments of the pixel data, without a delimiter behind them
+                raise TruncatedError
             raise UndecodableError
         self._levels.pop()
         return False

@@ -24,12 +24,14 @@ _MARKER: Final = 0xFF
 _NOT_FRAMES: Final = {0xC4, 0xC8, 0xCC}  # DHT, JPG, DAC lie between the SOF markers
 _FRAMES: Final = {*range(0xC0, 0xD0)} - _NOT_FRAMES  # SOF0 to SOF15
 _LOSSLESS: Final = 0xC3
-_HUFFMAN_DCT: Final = {0xC0, 0xC1, 0xC2}  # baseline, extended, progressive
+_SEQUENTIAL_DCT: Final = {0xC0, 0xC1}  # baseline, extended
+_HUFFMAN_DCT: Final = _SEQUENTIAL_DCT | {0xC2}  # and progressive
 _JPEG_LS: Final = 0xF7  # SOF55, ISO/IEC 14495-1 C.1.1
 _STANDALONE: Final = {0x01, *range(0xD0, 0xD8)}
 _START_OF_SCAN: Final = 0xDA
 _APP14: Final = 0xEE
 _APP0: Final = 0xE0
+_FILLING: Final = b"\x55\x2b" * 32  # bits that stand for no flat picture in any Huffman table
 
 
 class Coding(StrEnum):
@@ -54,6 +56,7 @@ class Codestream:
     is_rgb: bool | None = None  # None: it does not state the colour space
     tiles: int = 1
     scans_from: int = 0  # of JPEG: where the first scan begins
+    repeats_when_cut: bool = False  # of JPEG: its decoder repeats a value where bytes are missing
     is_uniform: bool = True  # its components have one size, precision and sign
 
 
@@ -123,13 +126,18 @@ def _read_jpeg(frame: bytes) -> Codestream:
         elif marker == _APP14 and segment.startswith(b"Adobe") and len(segment) > 11:  # noqa: PLR2004 -- where the transform is
             is_rgb = segment[11] == 0
         elif marker == _START_OF_SCAN:
-            return _jpeg_frame(found, is_rgb, at)
+            return _jpeg_frame(found, is_rgb, frame, at)
         at += 2 + max(length, 2)
     raise RadiographRefusedError(RefusalCode.PIXELS_UNREADABLE, "ends before its first scan")
 
 
-def _jpeg_frame(found: tuple[int, bytes] | None, is_rgb: bool | None, at: int) -> Codestream:  # noqa: FBT001 -- as stated
-    """Read a frame header (ISO/IEC 10918-1 B.2.2)."""
+def _jpeg_frame(
+    found: tuple[int, bytes] | None,
+    is_rgb: bool | None,  # noqa: FBT001 -- as stated
+    frame: bytes,
+    at: int,
+) -> Codestream:
+    """Read a frame header and the scan header at `at` (ISO/IEC 10918-1 B.2.2, B.2.3)."""
     if found is None or len(found[1]) < 6:  # noqa: PLR2004 -- up to Nf
         raise RadiographRefusedError(RefusalCode.PIXELS_UNREADABLE, "no frame header")
     marker, segment = found
@@ -139,6 +147,10 @@ def _jpeg_frame(found: tuple[int, bytes] | None, is_rgb: bool | None, at: int) -
         detail = f"JPEG of kind SOF{marker - 0xC0}"  # hierarchical or arithmetic
         raise RadiographRefusedError(RefusalCode.PIXEL_FORMAT, detail)
     names = segment[6:].__getitem__(slice(0, None, 3))
+    first = at + 5 + 2 * frame[at + 4]  # Ss: of a lossless scan, its predictor
+    repeats = marker in _SEQUENTIAL_DCT or (
+        marker == _LOSSLESS and frame[first : first + 1] == b"\1"
+    )
     return Codestream(
         coding=coding,
         rows=int.from_bytes(segment[1:3]),
@@ -147,6 +159,7 @@ def _jpeg_frame(found: tuple[int, bytes] | None, is_rgb: bool | None, at: int) -
         precision=segment[0],
         is_rgb=True if is_rgb is None and names == b"RGB" else is_rgb,
         scans_from=at,
+        repeats_when_cut=repeats,
     )
 
 
@@ -200,6 +213,15 @@ def _end_of_tile_parts(frame: bytes) -> int | None:
             return end if end >= 0 else None
         at += max(length, 12)
     return at if at <= len(frame) else None
+
+
+def with_filling(frame: bytes) -> bytes:
+    """Return a JPEG with bytes inserted behind its last entropy-coded segment.
+
+    A decoder passes over them where that segment is whole, and decodes them where it was cut.
+    """
+    end = frame.find(_END, frame.rfind(b"\xff\xda"))
+    return frame[:end] + _FILLING + frame[end:]
 
 
 def with_end_marker(frame: bytes) -> bytes:

@@ -31,6 +31,7 @@ from scripts.preprocessing.codestream import (
     check_codestream,
     read_codestream,
     with_end_marker,
+    with_filling,
 )
 from scripts.preprocessing.fragments import single_frame
 from scripts.preprocessing.pixel_header import PixelHeader
@@ -166,11 +167,22 @@ def _roughness(values: NDArray[np.int32]) -> float:
 
 
 def _decode_jpeg(codestream: Codestream, header: PixelHeader, frame: bytes) -> _Words:
-    if header.samples_per_pixel == 1:
-        return np.asarray(imagecodecs.jpeg8_decode(frame))
+    """Decode a JPEG, and refuse one whose entropy-coded data ends before its last pixel.
+
+    libjpeg-turbo reports that as a warning only and repeats the last value, or fills with grey,
+    as long as an end marker follows. So where the last values are flat, the frame is decoded again
+    with further bytes before that marker: only missing pixels can change.
+    """
     # the components as they are coded: which colours they are is told by `_colour_space`
     space = "YCBCR" if _colour_space(codestream, header) != "RGB" else "RGB"
-    return np.asarray(imagecodecs.jpeg8_decode(frame, colorspace=space, outcolorspace=space))
+    spaces = {"colorspace": space, "outcolorspace": space} if header.samples_per_pixel > 1 else {}
+    values = np.asarray(imagecodecs.jpeg8_decode(frame, **spaces))
+    may_be_cut = not codestream.repeats_when_cut or (values[-1, -1] == values[-1, -2]).any()
+    if may_be_cut:
+        filled = imagecodecs.jpeg8_decode(with_filling(frame), **spaces)
+        if not np.array_equal(values, filled):
+            raise RadiographRefusedError(RefusalCode.PIXELS_UNREADABLE, "truncated")
+    return values
 
 
 def _decode_jpeg_ls(codestream: Codestream, header: PixelHeader, frame: bytes) -> _Words:

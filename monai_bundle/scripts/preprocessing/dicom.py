@@ -17,7 +17,7 @@ from scripts.refusal import RadiographRefusedError, RefusalCode
 
 _PREAMBLE_LENGTH: Final = 128
 _FIRST_GROUPS: Final = (b"\x02\x00", b"\x08\x00", b"\x00\x08")  # little and big endian
-_SAMPLING_STEP: Final = 8  # pixels
+_SAMPLING_STEP: Final = 7  # pixels; odd, so that it meets both halves of a checkerboard
 
 # Only these are parsed: patient data and the rest of the header are not looked at.
 _TAGS: Final[list[int]] = [

@@ -2,12 +2,15 @@
 
 import time
 from collections.abc import Callable
+from functools import cache
+from io import BytesIO
 
 import imagecodecs
 import numpy as np
 import pytest
 import torch
 from openjpeg.utils import encode_array
+from PIL import Image
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import (
@@ -19,12 +22,14 @@ from pydicom.uid import (
     JPEGLSLossless,
     JPEGLSNearLossless,
 )
+from scripts.preprocessing.dicom import read_dicom
 from scripts.refusal import find_refusal
 from synthetic.objects import make_cr
 from synthetic.pictures import chest
 
 Prepare = Callable[[bytes | Dataset], torch.Tensor]
 Coder = Callable[[np.ndarray, int], bytes]
+SEQUENCE_END = b"\xfe\xff\xdd\xe0" + bytes(4)
 
 
 def jpeg_2000(values: np.ndarray, bits: int) -> bytes:
@@ -62,6 +67,7 @@ def code_of(prepare: Prepare, dataset: Dataset) -> str | None:
     return None
 
 
+@cache
 def picture(bits: int = 12) -> np.ndarray:
     return chest(384, 320, bits).astype("<u2" if bits > 8 else "u1")
 
@@ -170,6 +176,40 @@ def test_a_cut_codestream_is_refused(prepare: Prepare, coder: Coder, uid: UID, k
     assert code_of(prepare, cut) == "pixels-unreadable"
 
 
+def jpeg_baseline(values: np.ndarray, bits: int) -> bytes:
+    del bits
+    return bytes(imagecodecs.jpeg8_encode((values >> 4).astype("u1")))
+
+
+def jpeg_extended(values: np.ndarray, bits: int) -> bytes:
+    return bytes(imagecodecs.jpeg8_encode(values, bitspersample=bits))
+
+
+def jpeg_progressive(values: np.ndarray, bits: int) -> bytes:
+    del bits
+    file = BytesIO()
+    Image.fromarray((values >> 4).astype("u1")).save(file, format="JPEG", progressive=True)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("coder", "bits"),
+    [(jpeg_baseline, 8), (jpeg_progressive, 8), (jpeg_extended, 12), (jpeg_lossless, 12)],
+)
+@pytest.mark.parametrize("black", [0, 160], ids=["", "black below"])
+@pytest.mark.parametrize("kept", [0.3, 0.7, 0.97, 1])
+def test_a_jpeg_cut_before_an_end_marker_is_refused(
+    prepare: Prepare, coder: Coder, bits: int, black: int, kept: float
+) -> None:
+    values = picture().copy()
+    values[len(values) - black :] = 0
+    whole = coder(values, 12)
+    scan = whole.rindex(b"\xff\xda")
+    cut = whole[: scan + int((len(whole) - scan) * kept)].removesuffix(b"\xff\xd9").rstrip(b"\xff")
+    odd = given(cut + b"\xff\xd9", JPEGExtended12Bit, BitsStored=bits, HighBit=bits - 1)
+    assert code_of(prepare, odd) == (None if kept == 1 else "pixels-unreadable")
+
+
 def test_jpeg_2000_without_its_end_marker_is_read_where_nothing_else_is_missing(
     prepare: Prepare,
 ) -> None:
@@ -193,13 +233,16 @@ def test_a_jpeg_of_many_scans_is_refused_before_it_is_decoded(prepare: Prepare, 
 
 @pytest.mark.parametrize("table", [b"", b"\x08\0\0\0", b"\xff\xff\xff\xff", bytes(6), bytes(12)])
 @pytest.mark.parametrize("pieces", [1, 3])
-def test_a_single_frame_needs_no_offset_table(prepare: Prepare, table: bytes, pieces: int) -> None:
+@pytest.mark.parametrize("behind", [b"", bytes(8), SEQUENCE_END, SEQUENCE_END + bytes(64)])
+def test_a_single_frame_needs_no_offset_table_and_no_delimiter(
+    as_file: Callable[[Dataset], bytes], table: bytes, pieces: int, behind: bytes
+) -> None:
     frame = jpeg_2000(picture(), 12)
     frame += bytes(len(frame) % 2)
     size = -(-len(frame) // pieces) // 2 * 2 + 2
     parts = [table, *(frame[at : at + size] for at in range(0, len(frame), size))]
-    odd = given(frame, JPEG2000Lossless)
-    odd.PixelData = b"".join(
-        b"\xfe\xff\x00\xe0" + len(part).to_bytes(4, "little") + part for part in parts
-    )
-    assert torch.equal(prepare(odd), prepare(make_cr()))
+    plain = given(frame, JPEG2000Lossless)
+    content = as_file(plain)
+    before = content[: content.index(b"\xe0\x7f\x10\x00OB") + 12]
+    items = b"".join(b"\xfe\xff\x00\xe0" + len(part).to_bytes(4, "little") + part for part in parts)
+    np.testing.assert_array_equal(read_dicom(before + items + behind), read_dicom(content))

@@ -64,14 +64,15 @@ def test_a_text_that_mentions_deflate_is_no_deflate() -> None:
     )
 
 
-def test_what_inflates_without_bounds_is_refused() -> None:
+def test_what_inflates_without_bounds_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("scripts.preprocessing.data_set._LARGEST_INFLATED", 1 << 24)
     meta, _ = file_and_data_set()
     meta = meta.replace(
         struct.pack("<H", 20) + ExplicitVRLittleEndian.encode() + b"\0",
         struct.pack("<H", 22) + DeflatedExplicitVRLittleEndian.encode(),
     )
     deflator = zlib.compressobj(wbits=-zlib.MAX_WBITS)
-    deflated = b"".join(deflator.compress(bytes(1 << 24)) for _ in range(21)) + deflator.flush()
+    deflated = b"".join(deflator.compress(bytes(1 << 24)) for _ in range(2)) + deflator.flush()
     with pytest.raises(RadiographRefusedError) as raised:
         read_dicom(meta + deflated)
     assert raised.value.code == RefusalCode.SIZE

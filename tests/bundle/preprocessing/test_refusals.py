@@ -168,7 +168,7 @@ def test_a_codestream_that_asks_for_more_than_the_header_is_never_decoded() -> N
 
 
 def of_fixed_name(dataset: Dataset) -> Dataset:
-    """Fix the UIDs, so that the damage is the same each time: GDCM may abort on some damage."""
+    """Fix the UIDs, so that the damage is the same each time."""
     for number, level in enumerate(("SOP", "Series", "Study"), 1):
         setattr(dataset, f"{level}InstanceUID", f"1.2.826.0.1.3680043.8.498.{number}")
     dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
