@@ -34,7 +34,7 @@ class RadiographHandler:
     def __call__(self, request: Mapping[str, Any]) -> Answer:
         """Return the tensor and the picture of the radiograph, or why the bundle refuses it."""
         if "picture" in request:
-            return _picture_header(Path(request["picture"]))
+            return _convert(Path(request["picture"]))
         if self._preprocessing is None:
             self.prepare()
         try:
@@ -44,16 +44,15 @@ class RadiographHandler:
         return Answer(arrays={"tensor": read.tensor.numpy(), "picture": read.picture})
 
 
-def _picture_header(picture: Path) -> Answer:
-    """Return the header of a PNG or JPEG as an instance, encoded, or why it cannot be one."""
+def _convert(picture: Path) -> Answer:
+    """Return a PNG or JPEG as an instance, encoded, or why it cannot be one."""
     try:
         instance = wrap(picture)
     except PictureError as error:
         return Answer(values={"unconverted": str(error)})
-    del instance.PixelData
     encoded = BytesIO()
     dcmwrite(encoded, instance, enforce_file_format=True)
-    return Answer(arrays={"header": np.frombuffer(encoded.getvalue(), np.uint8)})
+    return Answer(arrays={"instance": np.frombuffer(encoded.getvalue(), np.uint8)})
 
 
 class DecodingReader:
@@ -82,8 +81,8 @@ class DecodingReader:
         tensor = torch.from_numpy(answer.arrays["tensor"])
         return ModelInput(tensor=tensor, picture=answer.arrays["picture"])
 
-    def picture_header(self, picture: Path) -> Dataset:
-        """Build the header that a PNG or JPEG has as an instance.
+    def convert(self, picture: Path) -> Dataset:
+        """Build the instance of a PNG or JPEG.
 
         Raises:
             PictureError: it cannot be converted, or its decoder failed.
@@ -96,4 +95,4 @@ class DecodingReader:
             raise PictureError(EXPLANATIONS[failure.reason], failure.reason) from failure
         if refused := answer.values.get("unconverted"):
             raise PictureError(str(refused))
-        return dcmread(BytesIO(answer.arrays["header"].tobytes()))
+        return dcmread(BytesIO(answer.arrays["instance"].tobytes()))
