@@ -35,7 +35,7 @@ class RadiographHandler:
     def __call__(self, request: Mapping[str, Any]) -> Answer:
         """Return the tensor and the picture of the radiograph, or why the bundle refuses it."""
         if "picture" in request:
-            return _picture_header(Path(request["picture"]))
+            return _convert(Path(request["picture"]))
         if self._preprocessing is None:
             self.prepare()
         try:
@@ -53,16 +53,15 @@ class RadiographHandler:
         )
 
 
-def _picture_header(picture: Path) -> Answer:
-    """Return the header of a PNG or JPEG as an instance, encoded, or why it cannot be one."""
+def _convert(picture: Path) -> Answer:
+    """Return a PNG or JPEG as an instance, encoded, or why it cannot be one."""
     try:
         instance = wrap(picture)
     except PictureError as error:
         return Answer(values={"unconverted": str(error)})
-    del instance.PixelData
     encoded = BytesIO()
     dcmwrite(encoded, instance, enforce_file_format=True)
-    return Answer(arrays={"header": np.frombuffer(encoded.getvalue(), np.uint8)})
+    return Answer(arrays={"instance": np.frombuffer(encoded.getvalue(), np.uint8)})
 
 
 class DecodingReader:
@@ -95,8 +94,8 @@ class DecodingReader:
             tones=Tones.read(answer.values["tones"], answer.arrays),
         )
 
-    def picture_header(self, picture: Path) -> Dataset:
-        """Build the header that a PNG or JPEG has as an instance.
+    def convert(self, picture: Path) -> Dataset:
+        """Build the instance of a PNG or JPEG.
 
         Raises:
             PictureError: it cannot be converted, or its decoder failed.
@@ -109,4 +108,4 @@ class DecodingReader:
             raise PictureError(EXPLANATIONS[failure.reason], failure.reason) from failure
         if refused := answer.values.get("unconverted"):
             raise PictureError(str(refused))
-        return dcmread(BytesIO(answer.arrays["header"].tobytes()))
+        return dcmread(BytesIO(answer.arrays["instance"].tobytes()))

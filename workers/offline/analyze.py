@@ -112,7 +112,7 @@ def analyse(
     if reader is None:
         load = partial(_load, predictor, wrap)
     else:
-        load = partial(_load, reader, reader.picture_header)
+        load = partial(_load, reader, reader.convert)
     with ThreadPoolExecutor(settings.infer.decode_threads, "decoder") as decoders:
         for first in range(0, len(files), size):
             batch = files[first : first + size]
@@ -128,13 +128,13 @@ def analyse(
 
 
 def _load(
-    reader: Reader, picture_header: Callable[[Path], Dataset], file: Path
+    reader: Reader, convert: Callable[[Path], Dataset], file: Path
 ) -> LoadedInstance | Exception:
     """Load a file, or return the error; no content of a file raises here."""
     try:
         kind = _kind_of(file)
         if kind in {"png", "jpeg"}:
-            return LoadedInstance(header=picture_header(file), prepared=reader.read(file))
+            return LoadedInstance(header=convert(file), prepared=reader.read(file))
         if kind is None and not _is_bare_data_set(file):
             return PictureError("The file is neither DICOM nor PNG nor JPEG.")
         _require_whole(file)
