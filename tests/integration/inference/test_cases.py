@@ -21,7 +21,7 @@ from workers.prediction import NotAnalysable, Prediction
 
 CASES: Final = FOLDER / "cases"
 NEAR: Final = 0.02  # of a probability, as the cases' README says
-MISLEADING: Final = frozenset(  # reasons of the picture or the header's scope, not of the pixel data
+MISLEADING: Final = frozenset(  # reasons of the picture or the scope, not of the pixel data
     {*list(Reason)[list(Reason).index(Reason.BLANK) :], Reason.NO_PIXELS, Reason.MODALITY}
 )
 
