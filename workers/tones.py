@@ -1,4 +1,4 @@
-"""The transforms with which a bundle shows a radiograph, for whoever has to repeat them."""
+"""The transforms with which a bundle shows a radiograph, for a presentation state to repeat."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass

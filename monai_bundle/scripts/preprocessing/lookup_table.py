@@ -31,7 +31,7 @@ class LookUpTable:
         found: _Values = self.entries[at.astype(np.int64)]
         return found
 
-    def repaired(self, sample: NDArray[np.generic]) -> "LookUpTable | None":
+    def repaired(self, sample: NDArray[np.int64] | _Values) -> "LookUpTable | None":
         """Return the table with as many entries as the image needs, of those that are there.
 
         Args:

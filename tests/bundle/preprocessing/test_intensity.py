@@ -29,6 +29,16 @@ def test_a_saturated_image_is_refused(white: float, black: float) -> None:
     assert refused.value.code == RefusalCode.SATURATED
 
 
+@pytest.mark.parametrize(("black", "is_refused"), [(0.85, False), (0.97, True)])
+def test_what_is_hidden_is_not_saturation(black: float, is_refused: bool) -> None:  # noqa: FBT001 -- a parameter
+    given = {**image_of(black=black), "image_hidden": 0.8}
+    if is_refused:
+        with pytest.raises(RadiographRefusedError):
+            RefuseSaturatedd("image")(given)
+    else:
+        assert RefuseSaturatedd("image")(given) == given
+
+
 def test_a_blank_image_of_a_batch_stays_as_it_is_while_the_others_are_scaled() -> None:
     images = torch.stack([torch.zeros(1, 8, 8), torch.linspace(0, 0.1, 64).view(1, 8, 8)])
     scaled = scale_batch(images)
