@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 import pytest
-from synthetic.report_sources import NOW, element, item, predicted, radiograph, value_fields
+from synthetic.report_sources import NOW, element, item, predicted, received, value_fields, values
 
 from service.domain.routing import OutputKind
 from workers.reporting.output import as_comprehensive
@@ -53,10 +53,12 @@ SOURCES: Final[dict[str, tuple[dict[str, bytes], dict[str, bytes | None]]]] = {
     ),
     "a trial's Type 1 only": (
         TRIAL,
-        TRIAL
-        | dict.fromkeys(
-            ("ClinicalTrialProtocolName", "ClinicalTrialSiteID", "ClinicalTrialSiteName"), b""
-        ),
+        {
+            **TRIAL,
+            "ClinicalTrialProtocolName": b"",
+            "ClinicalTrialSiteID": b"",
+            "ClinicalTrialSiteName": b"",
+        },
     ),
     "a time point without its identifier": (
         TRIAL | {"ClinicalTrialTimePointDescription": b"week 6"},
@@ -77,7 +79,7 @@ def test_a_copied_attribute_takes_along_what_it_requires(
     dciodvfy: Callable[[Path], str],
     tmp_path: Path,
 ) -> None:
-    header = radiograph(**source)
+    header = received(values() | source)
     outputs = list(make_outputs(header, PIXELS, predicted(), kinds=list(OutputKind), now=NOW))
     for output in (*outputs, as_comprehensive(outputs[0])):
         path = tmp_path / f"{output.sop_instance_uid}.dcm"
