@@ -3,6 +3,7 @@
 import signal
 import threading
 from contextlib import closing
+from functools import partial
 
 from service.dispatch.notifier import Notifier
 from service.dispatch.relay import Relay
@@ -12,6 +13,7 @@ from service.receiving.listener import Listener
 from service.settings import Settings
 from service.storage.opening import open_stores, redis_url
 from service.telemetry.heartbeat import HeartbeatSender
+from service.telemetry.progress import Progress
 from service.web.serve import serve
 
 
@@ -22,22 +24,31 @@ def run_listener(settings: Settings) -> None:
         closing(Notifier(redis_url(settings))) as notifier,
         open_stores(settings) as (ledger, spool),
     ):
-        listener = Listener(settings, spool, ledger, lambda: notifier.notify(INFER))
+        progress = Progress()
+        listener = Listener(
+            settings,
+            spool,
+            ledger,
+            lambda: notifier.notify(INFER),
+            touch=partial(progress.touch, "accept"),
+        )
         listener.start()
-        with HeartbeatSender(ledger, "listener", ready=lambda: not stopping.is_set()):
-            stopping.wait()
+        with HeartbeatSender(ledger, "listener", lambda: not stopping.is_set(), progress):
+            with progress.working("accept", settings.stuck_seconds):
+                stopping.wait()
             listener.drain(settings.drain_seconds)
 
 
 def run_relay(settings: Settings) -> None:
     """Notify the workers of due work until SIGTERM."""
     stopping = _stop_event()
+    progress = Progress()
     with (
         closing(Notifier(redis_url(settings))) as notifier,
         open_stores(settings) as (ledger, spool),
-        HeartbeatSender(ledger, "relay", ready=lambda: not stopping.is_set()),
+        HeartbeatSender(ledger, "relay", lambda: not stopping.is_set(), progress),
     ):
-        Relay(settings, ledger, spool, notifier).run(stopping)
+        Relay(settings, ledger, spool, notifier, progress).run(stopping)
 
 
 def run_web(settings: Settings) -> None:
@@ -47,8 +58,9 @@ def run_web(settings: Settings) -> None:
         open_stores(settings) as (ledger, spool),
     ):
         ingest = Ingest(spool, ledger, lambda: notifier.notify(INFER))
-        with HeartbeatSender(ledger, "web", ready=lambda: True):
-            serve(settings, ledger, spool, ingest)
+        progress = Progress()
+        with HeartbeatSender(ledger, "web", lambda: True, progress):
+            serve(settings, ledger, spool, ingest, progress)
 
 
 def _stop_event() -> threading.Event:

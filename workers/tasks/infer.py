@@ -34,6 +34,7 @@ from service.telemetry.metrics import (
     STAGE_SECONDS,
     STALE_LEASES,
 )
+from service.telemetry.progress import Progress
 from workers.inference.loading import LoadedInstance, Reader, read, read_header
 from workers.prediction import Conclusion, NotAnalysable, NotAnalysed, Prediction
 from workers.reporting.output import ReportError
@@ -59,18 +60,19 @@ def run(settings: Settings, ledger: Ledger, spool: Spool, redis_url: str) -> Non
         RadiographHandler,
     )
 
-    stopping, ready = threading.Event(), threading.Event()
+    stopping, ready, progress = threading.Event(), threading.Event(), Progress()
     # before the first thread, and before the weights: decoders are forked from this state
     template = Template(RadiographHandler(settings.bundle.path))
     with (
         closing(template),
         closing(DecoderPool(template, settings.decoding, settings.infer.decode_threads)) as pool,
-        HeartbeatSender(ledger, "infer", ready=ready.is_set) as heartbeat,
+        HeartbeatSender(ledger, "infer", ready.is_set, progress) as heartbeat,
         ThreadPoolExecutor(settings.infer.decode_threads, "decoder") as decoders,
     ):
         from workers.inference.predictor import load_predictor  # noqa: PLC0415 -- torch and monai cost seconds
 
-        predictor = load_predictor(settings.bundle)
+        with progress.working("loading", settings.start_seconds):
+            predictor = load_predictor(settings.bundle)
         _publish_model(predictor)
         notifier = Notifier(redis_url)
         worker = InferenceWorker(
@@ -83,14 +85,18 @@ def run(settings: Settings, ledger: Ledger, spool: Spool, redis_url: str) -> Non
             decoders=decoders,
             reader=DecodingReader(pool),
             stopping=stopping,
+            progress=progress,
         )
         work(redis_url, INFER, partial(_wake, worker), ready=ready, stopping=stopping)
         notifier.close()
 
 
 def _wake(worker: "InferenceWorker") -> None:
+    # a step is the decoding of one instance or the prediction of one batch
+    seconds = worker.settings.stuck_seconds + worker.settings.decoding.seconds
     try:
-        worker.infer_due()
+        with worker.progress.working(INFER, seconds):
+            worker.infer_due()
     except LedgerError as exc:  # the leases run out, and the relay wakes the queue again
         log.warning("inference_interrupted", exc_info=exc)
 
@@ -120,6 +126,7 @@ class InferenceWorker:
     decoders: ThreadPoolExecutor  # in which instances are read
     reader: Reader | None = None  # reads the pixels; the predictor itself does if it is None
     stopping: threading.Event = field(default_factory=threading.Event)  # set: lease no more
+    progress: Progress = field(default_factory=Progress)
 
     def infer_due(self) -> None:
         """Infer every due job, a batch at a time."""
@@ -200,6 +207,7 @@ class InferenceWorker:
         began = time.monotonic()
         predictions = self.predictor.predict([each.prepared.tensor for each in instances])
         STAGE_SECONDS.labels(stage="predict").observe(time.monotonic() - began)
+        self.progress.touch(INFER)
         BATCH_SIZE.observe(len(instances))
         return predictions
 
@@ -250,6 +258,8 @@ class InferenceWorker:
             return step()
         except Exception as error:  # noqa: BLE001 -- one job must not end the batch
             settlement = self._settlement(job, error)
+        finally:
+            self.progress.touch(INFER)
         if settlement is not None:
             self._settle(job, settlement)
         return None
