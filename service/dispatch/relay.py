@@ -15,6 +15,7 @@ from service.settings import Settings
 from service.storage.ledger import Ledger, LedgerError
 from service.storage.retention import purge
 from service.storage.spool import Spool
+from service.telemetry.progress import Progress
 
 _ORPHAN_SECONDS: Final = 3_600  # no C-STORE takes that long between spool and commit
 
@@ -25,23 +26,30 @@ class Relay:
     """The loop over the ledger."""
 
     def __init__(
-        self, settings: Settings, ledger: Ledger, spool: Spool, notifier: Notifier
+        self,
+        settings: Settings,
+        ledger: Ledger,
+        spool: Spool,
+        notifier: Notifier,
+        progress: Progress | None = None,
     ) -> None:
         self._settings = settings
         self._ledger = ledger
         self._spool = spool
         self._notifier = notifier
+        self._progress = progress or Progress()
         self._swept_at = -float("inf")
 
     def run(self, stopping: threading.Event) -> None:
         """Notify and sweep until `stopping` is set; log errors of ledger or disk and go on."""
         while not stopping.is_set():
             try:
-                self.notify_due()
+                with self._progress.working("notify", self._settings.stuck_seconds):
+                    self.notify_due()
                 if time.monotonic() - self._swept_at >= self._settings.relay.sweep_seconds:
                     # also when it fails, because it reads whole directories
                     self._swept_at = time.monotonic()
-                    self.sweep()
+                    self._sweep_watched()
             except (LedgerError, OSError) as exc:
                 log.warning("relay_failed", exc_info=exc)
             stopping.wait(self._settings.relay.interval_seconds)
@@ -55,6 +63,11 @@ class Relay:
             self._notifier.notify(DELIVER, destination)
         if due.answer:
             self._notifier.notify(DELIVER, COMMITMENTS)
+
+    def _sweep_watched(self) -> None:
+        relay, stuck_seconds = self._settings.relay, self._settings.stuck_seconds
+        with self._progress.working("sweep", stuck_seconds + relay.sweep_seconds):
+            self.sweep()
 
     def sweep(self) -> None:
         """Park deliveries to removed destinations, remove orphaned files, and apply retention."""

@@ -12,6 +12,7 @@ from service.settings.destinations import (
 from service.settings.environment import (
     child_environment,
     environment_without_settings,
+    notify_socket,
     read_settings,
     unknown_variables,
 )
@@ -71,6 +72,7 @@ __all__ = [
     "config_file",
     "environment_without_settings",
     "is_bearer_token",
+    "notify_socket",
     "read_settings",
     "unknown_variables",
 ]

@@ -44,6 +44,11 @@ def child_environment(**settings: str) -> dict[str, str]:
     return {**os.environ, **settings}  # noqa: TID251 -- this package is the one reader
 
 
+def notify_socket() -> str | None:
+    """Return the address at which the service manager takes notifications (sd_notify(3))."""
+    return os.environ.get("NOTIFY_SOCKET") or None  # noqa: TID251 -- this package is the one reader
+
+
 def environment_without_settings() -> dict[str, str]:
     """Return this process' environment without Lobar's variables, the bundle's excepted."""
     return {

@@ -68,6 +68,8 @@ class Settings(BaseSettings):
 
     state_dir: Path = Path("state")
     drain_seconds: Seconds = 30
+    start_seconds: Seconds = 600
+    stuck_seconds: Seconds = 120
     dicom: DicomSettings = DicomSettings()
     spool: SpoolSettings = SpoolSettings()
     ledger: LedgerSettings = LedgerSettings()

@@ -3,6 +3,7 @@
 import signal
 import threading
 from contextlib import closing
+from functools import partial
 from typing import Final
 
 from service.decoding import DecoderPool, Template
@@ -15,6 +16,7 @@ from service.receiving.listener import Listener
 from service.settings import Settings
 from service.storage.opening import open_stores, redis_url
 from service.telemetry.heartbeat import HeartbeatSender
+from service.telemetry.progress import Progress
 from service.web.serve import serve
 
 _CONVERTERS: Final = 2  # pictures that are converted at once, and one more that takes long
@@ -28,22 +30,31 @@ def run_listener(settings: Settings) -> None:
         closing(Notifier(redis_url(settings))) as notifier,
         open_stores(settings) as (ledger, spool),
     ):
-        listener = Listener(settings, spool, ledger, lambda: notifier.notify(INFER))
+        progress = Progress()
+        listener = Listener(
+            settings,
+            spool,
+            ledger,
+            lambda: notifier.notify(INFER),
+            touch=partial(progress.touch, "accept"),
+        )
         listener.start()
-        with HeartbeatSender(ledger, "listener", ready=lambda: not stopping.is_set()):
-            stopping.wait()
+        with HeartbeatSender(ledger, "listener", lambda: not stopping.is_set(), progress):
+            with progress.working("accept", settings.stuck_seconds):
+                stopping.wait()
             listener.drain(settings.drain_seconds)
 
 
 def run_relay(settings: Settings) -> None:
     """Notify the workers of due work until SIGTERM."""
     stopping = _stop_event()
+    progress = Progress()
     with (
         closing(Notifier(redis_url(settings))) as notifier,
         open_stores(settings) as (ledger, spool),
-        HeartbeatSender(ledger, "relay", ready=lambda: not stopping.is_set()),
+        HeartbeatSender(ledger, "relay", lambda: not stopping.is_set(), progress),
     ):
-        Relay(settings, ledger, spool, notifier).run(stopping)
+        Relay(settings, ledger, spool, notifier, progress).run(stopping)
 
 
 def run_web(settings: Settings) -> None:
@@ -56,8 +67,9 @@ def run_web(settings: Settings) -> None:
     ):
         ingest = Ingest(spool, ledger, lambda: notifier.notify(INFER))
         pictures = PictureConverter(pool, patience=_PATIENCE)
-        with HeartbeatSender(ledger, "web", ready=lambda: True):
-            serve(settings, ledger, spool, ingest, pictures)
+        progress = Progress()
+        with HeartbeatSender(ledger, "web", lambda: True, progress):
+            serve(settings, ledger, spool, ingest, pictures, progress)
 
 
 def _stop_event() -> threading.Event:

@@ -20,11 +20,15 @@ import structlog
 from service.domain.backoff import backoff_seconds
 from service.errors import EX_CONFIG, EX_TEMPFAIL, ExplainedError
 from service.storage.ledger import Ledger, LedgerError
+from service.supervision.notifications import Notifications
 from service.telemetry.heartbeat import holder_name
+from service.telemetry.progress import AwakeClock
+from service.telemetry.watchdog import ServiceManager
 
 _STEADY_SECONDS: Final = 60  # a part that ran longer restarts without a pause
 _LONGEST_PAUSE_SECONDS: Final = 30
 _POLL_SECONDS: Final = 0.2
+_GRACE_SECONDS: Final = 5  # between SIGTERM and SIGKILL of a part that is stuck
 _PR_SET_PDEATHSIG: Final = 1  # prctl(2)
 
 log = structlog.get_logger()
@@ -49,10 +53,15 @@ class Part:
     role: str
     command: Sequence[str]
     is_needed_by_others: bool = False  # it is stopped after them
+    is_watched: bool = True  # it reports its progress, see `service.telemetry.watchdog`
     process: subprocess.Popen[bytes] | None = None
     started_at: float = 0.0
     failures: int = 0  # exits in a row, none of them after a steady run
     start_at: float = field(default_factory=time.monotonic)
+    # by the supervisor's awake clock:
+    progress_at: float = 0.0  # its start, or its last message that it makes progress
+    silent_seconds: float = 0.0  # how long no such message may come
+    kill_at: float | None = None  # it is stuck and was sent SIGTERM
 
     def schedule_restart(self) -> float:
         """Count an exit, set when to start again, and return the pause until then in seconds."""
@@ -95,12 +104,19 @@ class Supervisor:
         *,
         environment: Mapping[str, str],
         drain_seconds: float,
+        start_seconds: float,
+        stuck_seconds: float,
     ) -> None:
         self._parts = parts
         self._ledger = ledger
         self._environment = dict(environment)
         self._drain_seconds = drain_seconds
+        self._start_seconds = start_seconds
+        self._stuck_seconds = stuck_seconds
         self._stopping = False
+        self._clock = AwakeClock()
+        self._notifications = Notifications()
+        self._manager = ServiceManager()  # of the supervisor itself
 
     def run(self) -> None:
         """Start every part and restart those that exit, until SIGTERM or SIGINT; then drain.
@@ -112,12 +128,17 @@ class Supervisor:
             signal.signal(number, self._stop)
         try:
             while not self._stopping:
+                self._clock.read()
+                self._receive_progress()
                 for part in self._parts:
                     self._watch(part)
+                self._manager.send(READY="1", WATCHDOG="1")
                 time.sleep(_POLL_SECONDS)
         finally:
             log.info("stopping")
+            self._manager.send(STOPPING="1")
             self._drain()
+            self._notifications.close()
 
     def _stop(self, _number: int, _frame: object) -> None:
         # log nothing here: the interrupted statement may hold the lock of the log
@@ -129,11 +150,41 @@ class Supervisor:
                 self._start(part)
         elif part.process.poll() is not None:
             self._handle_exit(part, part.process)
+        elif part.kill_at is not None:
+            if self._clock.now >= part.kill_at:
+                part.process.kill()
+        elif part.is_watched:
+            silent = self._clock.now - part.progress_at
+            if silent > part.silent_seconds:
+                self._end_stuck(part, part.process, silent)
+
+    def _receive_progress(self) -> None:
+        """Note which parts make progress, and end those that report that their work is stuck."""
+        parts = {part.process.pid: part for part in self._parts if part.process is not None}
+        for pid, notification in self._notifications.receive():
+            part = parts.get(pid)
+            if part is None or part.process is None or not part.is_watched:
+                continue
+            if notification.stuck_seconds is not None:
+                self._end_stuck(part, part.process, notification.stuck_seconds)
+            elif notification.is_progress:
+                part.progress_at = self._clock.now
+                part.silent_seconds = self._stuck_seconds
+
+    def _end_stuck(self, part: Part, process: subprocess.Popen[bytes], seconds: float) -> None:
+        """Request a part that makes no progress to end, and have it killed if it does not."""
+        if part.kill_at is not None:
+            return
+        log.error("part_stuck", role=part.role, pid=process.pid, seconds=round(seconds))
+        process.terminate()
+        part.kill_at = self._clock.now + _GRACE_SECONDS
 
     def _start(self, part: Part) -> None:
+        part.progress_at, part.silent_seconds = self._clock.now, self._start_seconds
+        part.kill_at = None
         part.process = subprocess.Popen(
             part.command,
-            env=self._environment,
+            env=self._environment | {"NOTIFY_SOCKET": self._notifications.address},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,  # parts write to standard error only
             # a group of its own, so that Ctrl-C in a terminal does not stop all parts at once:

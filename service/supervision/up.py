@@ -42,6 +42,8 @@ def run_up(settings: Settings) -> None:
             ledger,
             environment=environment,
             drain_seconds=settings.drain_seconds,
+            start_seconds=settings.start_seconds,
+            stuck_seconds=settings.stuck_seconds,
         ).run()
 
 
@@ -58,5 +60,8 @@ def _parts(redis: EmbeddedRedis | None) -> list[Part]:
         Part(role="web", command=lobar_command("web")),
     ]
     if redis is not None:
-        parts.insert(0, Part(role="redis", command=redis.command(), is_needed_by_others=True))
+        redis_part = Part(
+            role="redis", command=redis.command(), is_needed_by_others=True, is_watched=False
+        )
+        parts.insert(0, redis_part)
     return parts

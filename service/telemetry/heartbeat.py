@@ -11,6 +11,8 @@ from typing import Final, Self
 import structlog
 
 from service.storage.ledger import Ledger, LedgerError
+from service.telemetry.progress import Progress
+from service.telemetry.watchdog import Watchdog
 
 HEARTBEAT_SECONDS: Final = 2.0
 FRESH_SECONDS: Final = 20.0  # a process whose heartbeat is older is not counted as running
@@ -32,17 +34,25 @@ def holder_name(role: str, pid: int | None = None) -> str:
 
 
 class HeartbeatSender:
-    """Sends heartbeats while the process runs; on exit, releases the leases it still holds."""
+    """Sends heartbeats while the process runs; on exit, releases the leases it still holds.
 
-    def __init__(self, ledger: Ledger, role: str, ready: Callable[[], bool]) -> None:
+    A heartbeat says whether the process is ready and whether its work makes progress. The
+    watchdog says the same to the service manager, also while the ledger does not answer.
+    """
+
+    def __init__(
+        self, ledger: Ledger, role: str, ready: Callable[[], bool], progress: Progress
+    ) -> None:
         self.holder = holder_name(role)
         self._ledger = ledger
         self._role = role
         self._ready = ready
+        self._watchdog = Watchdog(role, ready, progress)
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
     def __enter__(self) -> Self:
+        self._watchdog.start()
         self._beat()
         self._thread.start()
         return self
@@ -54,6 +64,7 @@ class HeartbeatSender:
         traceback: TracebackType | None,
     ) -> None:
         self._stopped.set()
+        self._watchdog.stop()
         self._thread.join(timeout=2 * HEARTBEAT_SECONDS)
         try:
             self._ledger.release(self.holder)
@@ -61,11 +72,21 @@ class HeartbeatSender:
             log.warning("leases_not_released", exc_info=exc)
 
     def _run(self) -> None:
-        while not self._stopped.wait(HEARTBEAT_SECONDS if self._ready() else HEARTBEAT_SECONDS / 8):
+        while not self._stopped.wait(
+            HEARTBEAT_SECONDS if self._is_ready() else HEARTBEAT_SECONDS / 8
+        ):
             self._beat()
+
+    def _is_ready(self) -> bool:
+        return self._ready() and self._watchdog.stuck is None
 
     def _beat(self) -> None:
         try:
-            self._ledger.heartbeats.beat(self._role, self.holder, ready=self._ready())
+            self._ledger.heartbeats.beat(
+                self._role,
+                self.holder,
+                ready=self._is_ready(),
+                progress=self._watchdog.stuck is None,
+            )
         except LedgerError as exc:
             log.warning("heartbeat_failed", exc_info=exc)

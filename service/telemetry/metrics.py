@@ -89,6 +89,11 @@ DECODER_FAILURES: Final = Counter(
     "Decoding processes that were ended or ended by themselves, by coded reason.",
     ["reason"],
 )
+STUCK: Final = Counter(
+    "lobar_parts_stuck_total",
+    "Times that the work of a part made no progress for longer than its limit, by role.",
+    ["role"],
+)
 PREDICTIONS: Final = Counter(
     "lobar_predictions_total",
     "Predictions by finding: present, absent or indeterminate.",
@@ -177,6 +182,7 @@ _KNOWN_FROM_THE_START: Final = {
     END_TO_END_SECONDS: ("reported", "delivered"),
     PREDICTIONS: ("present", "absent", "indeterminate"),
     DECODER_FAILURES: ("decoder-crashed", "decoder-timeout", "decoder-out-of-memory"),
+    STUCK: ("infer", "listener", "deliver", "relay", "web"),
     COMMITMENT_REQUESTS: ("accepted", "rejected"),
     COMMITMENT_RESULTS: ("told", "refused", "unreachable", "given-up"),
     COMMITTED_INSTANCES: ("committed", "failed"),

@@ -57,5 +57,10 @@ def _missing_roles(ledger: Ledger) -> list[str]:
         beats = call_with_timeout(_LEDGER_SECONDS, lambda: ledger.heartbeats.alive(FRESH_SECONDS))
     except (LedgerError, TimeoutError):
         return ["ledger: does not answer"]
-    ready = {beat.role for beat in beats if beat.ready}
-    return [f"{role}: no process is ready" for role in NEEDED_ROLES if role not in ready]
+    ready = {beat.role for beat in beats if beat.ready and beat.progress}
+    stuck = {beat.role for beat in beats if not beat.progress}
+    return [
+        f"{role}: makes no progress" if role in stuck else f"{role}: no process is ready"
+        for role in NEEDED_ROLES
+        if role not in ready
+    ]

@@ -13,24 +13,40 @@ from service.settings import ConfigurationError, Settings
 from service.settings.exposure import web_fault
 from service.storage.ledger import Ledger
 from service.storage.spool import Spool
+from service.telemetry.progress import Progress
 from service.web.app import create_app
 
 _MOST_REQUESTS: Final = 200  # at the same time; more get a 503
+_EVENT_LOOP: Final = "event-loop"
 _DRAINED_SHARE: Final = 0.8  # of drain_seconds; the rest is for the caller's clean-up
 
 log = structlog.get_logger()
 
 
 def serve(
-    settings: Settings, ledger: Ledger, spool: Spool, ingest: Ingest, pictures: PictureConverter
+    settings: Settings,
+    ledger: Ledger,
+    spool: Spool,
+    ingest: Ingest,
+    pictures: PictureConverter,
+    progress: Progress | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT; restores the caller's handlers of both.
+
+    The event loop touches `progress` every second.
 
     Raises:
         ConfigurationError: the address is open to the network and that was not allowed, or it
             cannot be listened on.
     """
-    with _listen(settings) as listening:
+    progress = progress or Progress()
+
+    async def touch() -> None:
+        progress.touch(_EVENT_LOOP)
+
+    # the event loop does not call back while it drains
+    seconds = settings.stuck_seconds + settings.drain_seconds
+    with _listen(settings) as listening, progress.working(_EVENT_LOOP, seconds):
         server = uvicorn.Server(
             uvicorn.Config(
                 create_app(settings, ledger, spool, ingest, pictures),
@@ -39,6 +55,8 @@ def serve(
                 server_header=False,
                 proxy_headers=False,
                 limit_concurrency=_MOST_REQUESTS,
+                callback_notify=touch,
+                timeout_notify=1,
                 timeout_graceful_shutdown=max(1, int(settings.drain_seconds * _DRAINED_SHARE)),
             )
         )

@@ -16,6 +16,7 @@ from service.settings import Destination, Settings
 from service.storage.ledger import Ledger, StaleLeaseError
 from service.storage.spool import Spool
 from service.telemetry.metrics import PARKED, STALE_LEASES
+from service.telemetry.progress import Progress
 
 DAY_SECONDS: Final = 86_400
 
@@ -54,6 +55,7 @@ class DeliveryContext:
     spool: Spool
     holder: str  # of the leases
     stopping: threading.Event = field(default_factory=threading.Event)  # set: send no more
+    progress: Progress = field(default_factory=Progress)
 
     def open_breaker(self, destination: Destination, why: str) -> None:
         """Open the breaker of a destination that cannot be reached, for longer each time."""

@@ -47,6 +47,7 @@ class DeliveryWorker:
         for _ in range(_LEASES_IN_A_ROW):
             if context.stopping.is_set():
                 return False
+            context.progress.touch(destination.name)
             deliveries = self._deliveries.lease(
                 destination.name,
                 context.holder,
@@ -66,6 +67,7 @@ class DeliveryWorker:
             with open_transport(destination, ae_title, classes) as transport:
                 while waiting and not self._context.stopping.is_set() and transport.is_open:
                     self._send(transport, waiting[0])
+                    self._context.progress.touch(destination.name)
                     waiting.pop(0)
         except NoResponseError as exc:
             DELIVERIES.labels(destination=destination.name, outcome="unreachable").inc()

@@ -10,26 +10,31 @@ from service.settings import Settings
 from service.storage.ledger import Ledger, LedgerError
 from service.storage.spool import Spool
 from service.telemetry.heartbeat import HeartbeatSender
+from service.telemetry.progress import Progress
 from workers.delivery.context import DeliveryContext
 from workers.delivery.storage_commitment.respond import CommitmentResponder
 from workers.delivery.worker import DeliveryWorker
 from workers.tasks.celery_worker import work
 
 _SPARE_THREADS: Final = 1  # so that a superfluous wake-up never waits behind a slow destination
+# to an object and, where that response cannot be read, to a search; each may take twice the limit,
+# once until it begins and once until its last byte
+_RESPONSES_IN_A_STEP: Final = 4
 
 log = structlog.get_logger()
 
 
 def run(settings: Settings, ledger: Ledger, spool: Spool, redis_url: str) -> None:
     """Serve destination queues at every wake-up until SIGTERM."""
-    stopping, ready = threading.Event(), threading.Event()
-    with HeartbeatSender(ledger, "deliver", ready=ready.is_set) as heartbeat:
+    stopping, ready, progress = threading.Event(), threading.Event(), Progress()
+    with HeartbeatSender(ledger, "deliver", ready.is_set, progress) as heartbeat:
         context = DeliveryContext(
             settings=settings,
             ledger=ledger,
             spool=spool,
             holder=heartbeat.holder,
             stopping=stopping,
+            progress=progress,
         )
         queues = _DestinationQueues(context)
         work(
@@ -50,6 +55,8 @@ class _DestinationQueues:
         names = [*(each.name for each in context.settings.destinations), COMMITMENTS]
         self._locks = {name: threading.Lock() for name in names}
         self._settings = context.settings
+        self._progress = context.progress
+        self._step_seconds = _step_seconds(context.settings)
         self._worker = DeliveryWorker(context)
         self._responder = CommitmentResponder(context)
 
@@ -61,12 +68,23 @@ class _DestinationQueues:
         if name not in self._locks or not self._locks[name].acquire(blocking=False):
             return  # removed since the wake-up, or being served: that thread finds all that is due
         try:
-            destination = self._settings.destination(name)
-            if destination is None:
-                self._responder.respond_due()
-            else:
-                self._worker.deliver_due(destination)
+            with self._progress.working(name, self._step_seconds):
+                self._serve(name)
         except LedgerError as exc:  # the leases run out, and the relay wakes the queue again
             log.warning("delivery_interrupted", destination=name, exc_info=exc)
         finally:
             self._locks[name].release()
+
+    def _serve(self, name: str) -> None:
+        destination = self._settings.destination(name)
+        if destination is None:
+            self._responder.respond_due()
+        else:
+            self._worker.deliver_due(destination)
+
+
+def _step_seconds(settings: Settings) -> float:
+    """Return how long one step of a delivery may take, by the time limits of the slowest peer."""
+    peers = (*settings.destinations, *settings.dicom.commitment_peers)
+    limits = (each.connect_seconds + _RESPONSES_IN_A_STEP * each.response_seconds for each in peers)
+    return settings.stuck_seconds + max(limits, default=0)

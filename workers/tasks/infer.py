@@ -35,6 +35,7 @@ from service.telemetry.metrics import (
     STAGE_SECONDS,
     STALE_LEASES,
 )
+from service.telemetry.progress import Progress
 from workers.inference.loading import LoadedInstance, Reader, read, read_header
 from workers.prediction import Conclusion, NotAnalysable, NotAnalysed, Prediction
 from workers.reporting.output import ReportError
@@ -67,6 +68,7 @@ def run(settings: Settings, ledger: Ledger, spool: Spool, redis_url: str) -> Non
     )
 
     stopping, ready, lost = threading.Event(), threading.Event(), threading.Event()
+    progress = Progress()
     # before the first thread, and before the weights: decoders are forked from this state
     template = Template(RadiographHandler(settings.bundle.path))
     waiting = settings.infer.batch_size + _MOST_CARRIED  # threads that only wait for a decoder
@@ -74,11 +76,12 @@ def run(settings: Settings, ledger: Ledger, spool: Spool, redis_url: str) -> Non
         ThreadPoolExecutor(waiting, "decoder") as decoders,  # outermost: they end with the template
         closing(template),
         closing(DecoderPool(template, settings.decoding, settings.infer.decode_threads)) as pool,
-        HeartbeatSender(ledger, "infer", ready=ready.is_set) as heartbeat,
+        HeartbeatSender(ledger, "infer", ready.is_set, progress) as heartbeat,
     ):
         from workers.inference.predictor import load_predictor  # noqa: PLC0415 -- torch and monai cost seconds
 
-        predictor = load_predictor(settings.bundle)
+        with progress.working("loading", settings.start_seconds):
+            predictor = load_predictor(settings.bundle)
         _publish_model(predictor)
         notifier = Notifier(redis_url)
         worker = InferenceWorker(
@@ -91,6 +94,7 @@ def run(settings: Settings, ledger: Ledger, spool: Spool, redis_url: str) -> Non
             decoders=decoders,
             reader=DecodingReader(pool, slow_patience=_SLOW_PATIENCE),
             stopping=stopping,
+            progress=progress,
         )
         work(redis_url, INFER, partial(_wake, worker, lost), ready=ready, stopping=stopping)
         notifier.close()
@@ -99,8 +103,11 @@ def run(settings: Settings, ledger: Ledger, spool: Spool, redis_url: str) -> Non
 
 
 def _wake(worker: "InferenceWorker", lost: threading.Event) -> None:
+    # a step is the decoding of one instance or the prediction of one batch
+    seconds = worker.settings.stuck_seconds + worker.settings.decoding.seconds
     try:
-        worker.infer_due()
+        with worker.progress.working(INFER, seconds):
+            worker.infer_due()
     except DecodersLostError:
         lost.set()
         signal.raise_signal(signal.SIGTERM)  # Celery ends as for the supervisor
@@ -148,6 +155,7 @@ class InferenceWorker:
     reader: Reader | None = None  # reads the pixels; the predictor itself does if it is None
     stopping: threading.Event = field(default_factory=threading.Event)  # set: lease no more
     decoding: list[_Decoding] = field(default_factory=list)
+    progress: Progress = field(default_factory=Progress)
 
     def infer_due(self) -> None:
         """Infer every due job, a batch at a time, until none is due or being decoded.
@@ -292,6 +300,7 @@ class InferenceWorker:
         began = time.monotonic()
         predictions = self.predictor.predict([each.prepared.tensor for each in instances])
         STAGE_SECONDS.labels(stage="predict").observe(time.monotonic() - began)
+        self.progress.touch(INFER)
         BATCH_SIZE.observe(len(instances))
         return predictions
 
@@ -343,6 +352,8 @@ class InferenceWorker:
             raise  # of no job: this process must start anew
         except Exception as error:  # noqa: BLE001 -- one job must not end the batch
             settlement = self._settlement(job, error)
+        finally:
+            self.progress.touch(INFER)
         if settlement is not None:
             self._settle(job, settlement)
         return None

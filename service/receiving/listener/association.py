@@ -2,6 +2,7 @@
 
 import sys
 import threading
+from collections.abc import Callable
 from socketserver import BaseServer
 from typing import Any, Final, cast
 
@@ -122,9 +123,16 @@ class Server(ThreadedAssociationServer):
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, entity: AE, address: tuple[str, int], handlers: ServiceHandlers) -> None:
+    def __init__(
+        self,
+        entity: AE,
+        address: tuple[str, int],
+        handlers: ServiceHandlers,
+        touch: Callable[[], None],
+    ) -> None:
         self.handlers = handlers
         self.stopping = threading.Event()
+        self.touch = touch
         super().__init__(
             entity,
             address,
@@ -132,6 +140,11 @@ class Server(ThreadedAssociationServer):
             entity.supported_contexts,
             request_handler=Connection,
         )
+
+    def service_actions(self) -> None:
+        """Record that the loop which accepts connections goes round."""
+        super().service_actions()
+        self.touch()
 
     def get_request(self) -> tuple[Any, Any]:
         """Accept a connection and set its socket options."""

@@ -29,14 +29,21 @@ class Listener:
     """A DICOM server (C-ECHO, C-STORE, storage commitment) in threads of this process.
 
     The response to a C-STORE is Success only once the instance is durable in spool and ledger;
-    `notify` is called then, and must return at once.
+    `notify` is called then, and must return at once. `touch` is called whenever the loop which
+    accepts connections goes round.
 
     Raises:
         ConfigurationError: any machine could store, and no setting allows that.
     """
 
     def __init__(
-        self, settings: Settings, spool: Spool, ledger: Ledger, notify: Callable[[], None]
+        self,
+        settings: Settings,
+        spool: Spool,
+        ledger: Ledger,
+        notify: Callable[[], None],
+        *,
+        touch: Callable[[], None] = lambda: None,
     ) -> None:
         self._dicom = settings.dicom
         self._entity = application_entity(settings.dicom)
@@ -55,6 +62,7 @@ class Listener:
         self._handlers = ServiceHandlers(
             store=store, commitment=StorageCommitmentHandler(settings, spool, ledger)
         )
+        self._touch = touch
         self._server: Server | None = None
 
     def __enter__(self) -> Self:
@@ -83,7 +91,7 @@ class Listener:
         silence_pynetdicom()
         address = (self._dicom.host, self._dicom.port)
         try:
-            self._server = Server(self._entity, address, self._handlers)
+            self._server = Server(self._entity, address, self._handlers, self._touch)
         except OSError as exc:
             raise ConfigurationError(
                 f"The listener cannot use dicom.host {address[0]} and dicom.port {address[1]}: "

@@ -17,6 +17,7 @@ class Heartbeat:
     role: str  # listener, relay, infer, deliver or web
     holder: str
     ready: bool
+    progress: bool  # False: its work is stuck
     at: float  # seconds since the epoch
 
 
@@ -27,12 +28,14 @@ class Heartbeats:
         self._database = database
         self._clock = clock
 
-    def beat(self, role: str, holder: str, *, ready: bool) -> None:
-        """Record that this process runs, and whether it is ready."""
+    def beat(self, role: str, holder: str, *, ready: bool, progress: bool = True) -> None:
+        """Record that this process runs, whether it is ready and whether it makes progress."""
         with self._database.write() as connection:
             connection.execute(delete(HEARTBEATS).where(HEARTBEATS.c.holder == holder))
             connection.execute(
-                insert(HEARTBEATS).values(holder=holder, role=role, ready=ready, at=self._clock())
+                insert(HEARTBEATS).values(
+                    holder=holder, role=role, ready=ready, progress=progress, at=self._clock()
+                )
             )
 
     def alive(self, within_seconds: float) -> list[Heartbeat]:
@@ -45,7 +48,13 @@ class Heartbeats:
         )
         with self._database.read() as connection:
             return [
-                Heartbeat(role=row.role, holder=row.holder, ready=row.ready, at=row.at)
+                Heartbeat(
+                    role=row.role,
+                    holder=row.holder,
+                    ready=row.ready,
+                    progress=row.progress,
+                    at=row.at,
+                )
                 for row in connection.execute(query)
             ]
 

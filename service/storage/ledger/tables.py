@@ -181,4 +181,5 @@ HEARTBEATS: Final = Table(
     Column("role", String(32), nullable=False),
     Column("ready", Boolean, nullable=False),
     Column("at", Double, nullable=False),
+    Column("progress", Boolean, nullable=False),
 )

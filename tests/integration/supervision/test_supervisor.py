@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,30 @@ from service.settings import child_environment
 from service.supervision.supervisor import AlreadyRunningError, lobar_command, sole_supervisor
 from service.telemetry.heartbeat import holder_name
 
+WORKING = """
+import signal, sys, time
+import structlog
+from service.settings import LogSettings
+from service.telemetry.structured_log import configure
+from service.telemetry.progress import Progress
+from service.telemetry.watchdog import Watchdog
+
+step, steps, ignored = float(sys.argv[1]), int(sys.argv[2]), sys.argv[3] == "ignore"
+if ignored:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+configure(LogSettings())
+progress = Progress()
+Watchdog("infer", lambda: True, progress).start()
+time.sleep(0.5)
+structlog.get_logger().info("part_reports")
+with progress.working("infer", 2.0):
+    for _ in range(steps):
+        time.sleep(step)
+        progress.touch("infer")
+time.sleep(1000)
+"""
+"""A part whose work is so many steps of so many seconds, each of which may take two."""
+
 SUPERVISOR = """
 import json, sys
 from service.errors import ExplainedError
@@ -27,13 +52,15 @@ from service.telemetry.structured_log import configure
 from service.settings import LogSettings, child_environment
 from service.supervision.supervisor import Part, Supervisor
 
-parts, url, seconds = sys.argv[1:]
+parts, url, drain_seconds, start_seconds, stuck_seconds = sys.argv[1:]
 configure(LogSettings())
 supervisor = Supervisor(
     [Part(**part) for part in json.loads(parts)],
     Ledger(url),
     environment=child_environment(),
-    drain_seconds=float(seconds),
+    drain_seconds=float(drain_seconds),
+    start_seconds=float(start_seconds),
+    stuck_seconds=float(stuck_seconds),
 )
 try:
     supervisor.run()
@@ -46,7 +73,9 @@ except ExplainedError as exc:
 class Supervised:
     """A supervisor in a process of its own, whose parts write to a file what they do."""
 
-    def __init__(self, folder: Path, ledger_url: str, parts: dict[str, str], drain: float) -> None:
+    def __init__(
+        self, folder: Path, ledger_url: str, parts: dict[str, str], seconds: tuple[float, ...]
+    ) -> None:
         self._notes, self._log = folder / "notes", folder / "log"
         self._notes.touch()
         listed = [
@@ -59,7 +88,10 @@ class Supervised:
         ]
         with self._log.open("w") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", SUPERVISOR, json.dumps(listed), ledger_url, str(drain)],
+                [
+                    *(sys.executable, "-c", SUPERVISOR, json.dumps(listed), ledger_url),
+                    *map(str, seconds),
+                ],
                 stderr=log,
             )
 
@@ -92,9 +124,15 @@ def house(tmp_path: Path) -> Iterator[Workspace]:
 def supervise(house: Workspace, tmp_path: Path) -> Iterator[Supervise]:
     started: list[Supervised] = []
 
-    def start(drain_seconds: float = 30, **parts: str) -> Supervised:
+    def start(
+        drain_seconds: float = 30,
+        start_seconds: float = 600,
+        stuck_seconds: float = 120,
+        **parts: str,
+    ) -> Supervised:
         url = house.settings.ledger_url
-        started.append(Supervised(tmp_path, url, parts, drain_seconds))
+        seconds = (drain_seconds, start_seconds, stuck_seconds)
+        started.append(Supervised(tmp_path, url, parts, seconds))
         return started[-1]
 
     yield start
@@ -115,6 +153,74 @@ def leased_by(house: Workspace, holder: str) -> str:
     (job,) = house.ledger.jobs.lease(holder, 1, lease_seconds=60, maximum_attempts=3)
     assert job.id == job_id
     return job_id
+
+
+def working(step: float, steps: int, *, ignores_sigterm: bool = False) -> str:
+    """Return the script of a part that notes its process number, then works."""
+    ignored = "ignore" if ignores_sigterm else "heed"
+    return f"echo $$ >> NOTES; exec {sys.executable} -c '{WORKING}' {step} {steps} {ignored}"
+
+
+def test_a_part_that_hangs_is_replaced_and_no_other_is(supervise: Supervise) -> None:
+    here = supervise(infer=working(1000, 1), web=working(1.0, 1000))
+    wait_for(lambda: len(here.notes()) >= 2)
+    wait_for(lambda: here.events("part_stuck"), seconds=30)
+    (stuck, *_) = here.events("part_stuck")
+    assert (stuck["role"], 2 <= stuck["seconds"] <= 6) == ("infer", True)
+    wait_for(lambda: len(here.notes()) >= 3)
+    assert str(stuck["pid"]) in here.notes()
+    assert has_exited(stuck["pid"])
+    assert {event["role"] for event in here.events("part_died")} == {"infer"}
+    assert here.events("work_stuck")[0]["queue"] == "infer"
+    assert here.stop() == 0
+
+
+def test_a_part_that_hangs_and_ignores_sigterm_is_killed_and_its_lease_released(
+    supervise: Supervise, house: Workspace
+) -> None:
+    here = supervise(infer=working(1000, 1, ignores_sigterm=True))
+    pid = wait_for(here.notes)[0]
+    mine = leased_by(house, holder_name("infer", int(pid)))
+    wait_for(lambda: house.job(mine).holder is None, seconds=30)
+    assert has_exited(int(pid))
+    assert here.events("part_died")[0]["returncode"] == -signal.SIGKILL
+
+
+def test_a_part_that_is_stopped_is_replaced(supervise: Supervise) -> None:
+    here = supervise(stuck_seconds=3, infer=working(0.2, 1000))
+    (pid,) = wait_for(here.notes)
+    wait_for(lambda: here.events("part_reports"))
+    os.kill(int(pid), signal.SIGSTOP)
+    wait_for(lambda: len(here.notes()) == 2, seconds=30)
+    assert has_exited(int(pid))
+    assert [event["role"] for event in here.events("part_stuck")] == ["infer"]
+    assert here.stop() == 0
+
+
+def test_a_part_that_never_reports_is_replaced_after_start_seconds(supervise: Supervise) -> None:
+    here = supervise(start_seconds=0.5, infer="echo $$ >> NOTES; exec sleep 1000")
+    wait_for(lambda: len(here.notes()) >= 2)
+    assert here.events("part_stuck")[0]["role"] == "infer"
+    assert here.stop() == 0
+
+
+def test_a_part_that_is_slow_or_idle_is_left_alone(supervise: Supervise) -> None:
+    here = supervise(stuck_seconds=3, infer=working(1.0, 1000), web=working(0.0, 0))
+    wait_for(lambda: len(here.notes()) == 2)
+    time.sleep(5)
+    assert here.events("part_stuck") == []
+    assert here.stop() == 0
+
+
+def test_a_supervisor_that_was_frozen_ends_no_part(supervise: Supervise) -> None:
+    here = supervise(stuck_seconds=6, infer=working(0.2, 1000))
+    wait_for(lambda: here.events("part_reports"))
+    here.process.send_signal(signal.SIGSTOP)
+    time.sleep(8)
+    here.process.send_signal(signal.SIGCONT)
+    time.sleep(1)
+    assert here.events("part_stuck") == []
+    assert here.stop() == 0
 
 
 def test_a_part_that_dies_is_restarted_and_its_leased_job_is_due_at_once(

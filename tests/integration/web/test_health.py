@@ -36,6 +36,14 @@ def test_it_is_not_ready_while_one_role_is_missing(web: Web, role: str) -> None:
     assert answer.json()["missing"] == [f"{role}: no process is ready"]
 
 
+@pytest.mark.parametrize("role", ROLES)
+def test_a_part_that_makes_no_progress_is_not_ready_and_is_named(web: Web, role: str) -> None:
+    beat(web, *(each for each in ROLES if each != role))
+    web.ledger.heartbeats.beat(role, f"test/{role}/", ready=True, progress=False)
+    answer = web.client.get("/health/ready")
+    assert (answer.status_code, answer.json()["missing"]) == (503, [f"{role}: makes no progress"])
+
+
 def test_a_disk_at_its_reserve_is_not_ready(tmp_path: Path) -> None:
     with Web(tmp_path / "state", reserve_bytes=1 << 60).running() as full:
         beat(full, *ROLES)

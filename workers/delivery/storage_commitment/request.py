@@ -52,6 +52,7 @@ class CommitmentRequester:
         """Request the commitment that is due at a destination, one request at a time."""
         context = self._context
         while not context.stopping.is_set():
+            context.progress.touch(destination.name)
             transaction_uid = new_transaction_uid()
             deliveries = self._ledger.commitments.lease(
                 destination.name,

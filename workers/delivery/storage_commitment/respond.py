@@ -10,6 +10,7 @@ from service.commitment.evaluation import evaluate
 from service.dicom.statuses import (
     SUCCESS,
 )
+from service.domain.queues import COMMITMENTS
 from service.storage.ledger import LedgerError
 from service.storage.ledger.commitment_requests import OpenRequest
 from service.telemetry.metrics import COMMITMENT_RESULTS, COMMITTED_INSTANCES
@@ -36,6 +37,7 @@ class CommitmentResponder:
         """Report all results that are due, over one association for each sender."""
         context = self._context
         while not context.stopping.is_set():
+            context.progress.touch(COMMITMENTS)
             requests = self._requests.lease(
                 context.holder, AT_ONCE, lease_seconds=context.settings.deliver.lease_seconds
             )
@@ -54,10 +56,12 @@ class CommitmentResponder:
                 self._give_up(request, "unknown-address")
             return
         waiting = list(requests)
+        self._context.progress.touch(COMMITMENTS)
         try:
             with open_report_association(peer, settings.dicom.ae_title) as association:
                 while waiting and not self._context.stopping.is_set():
                     self._try_to_report(association, waiting[0])
+                    self._context.progress.touch(COMMITMENTS)
                     waiting.pop(0)
         except NoResponseError as exc:
             log.warning(
