@@ -19,8 +19,8 @@ from typing import Any, Final
 
 import imagecodecs
 import numpy as np
-import openjpeg
 from numpy.typing import NDArray
+from openjpeg.utils import decode as decode_openjpeg
 from PIL import Image
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import RLELossless
@@ -175,11 +175,13 @@ def _decode_jpeg(codestream: Codestream, header: PixelHeader, frame: bytes) -> _
     """
     # the components as they are coded: which colours they are is told by `_colour_space`
     space = "YCBCR" if _colour_space(codestream, header) != "RGB" else "RGB"
-    spaces = {"colorspace": space, "outcolorspace": space} if header.samples_per_pixel > 1 else {}
-    values = np.asarray(imagecodecs.jpeg8_decode(frame, **spaces))
+    given = space if header.samples_per_pixel > 1 else None
+    values = np.asarray(imagecodecs.jpeg8_decode(frame, colorspace=given, outcolorspace=given))
     may_be_cut = not codestream.repeats_when_cut or (values[-1, -1] == values[-1, -2]).any()
     if may_be_cut:
-        filled = imagecodecs.jpeg8_decode(with_filling(frame), **spaces)
+        filled = imagecodecs.jpeg8_decode(
+            with_filling(frame), colorspace=given, outcolorspace=given
+        )
         if not np.array_equal(values, filled):
             raise RadiographRefusedError(RefusalCode.PIXELS_UNREADABLE, "truncated")
     return values
@@ -193,7 +195,7 @@ def _decode_jpeg_ls(codestream: Codestream, header: PixelHeader, frame: bytes) -
 def _decode_jpeg_2000(codestream: Codestream, header: PixelHeader, frame: bytes) -> _Words:
     frame = with_end_marker(frame)
     if header.samples_per_pixel > 1:
-        return np.asarray(openjpeg.decode(frame))
+        return np.asarray(decode_openjpeg(frame))
     with Image.open(io.BytesIO(frame), formats=("JPEG2000",)) as image:
         scaled = np.asarray(image)
     depth = 8 * scaled.dtype.itemsize

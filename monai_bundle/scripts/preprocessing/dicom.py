@@ -21,7 +21,7 @@ _SAMPLING_STEP: Final = 7  # pixels; odd, so that it meets both halves of a chec
 
 # Only these are parsed: patient data and the rest of the header are not looked at.
 _TAGS: Final[list[int]] = [
-    Tag(keyword)
+    int(Tag(keyword))
     for keyword in (
         *("SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames"),
         *("Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"),

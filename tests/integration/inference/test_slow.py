@@ -91,7 +91,12 @@ def test_the_result_of_a_slow_instance_that_is_leased_to_another_is_dropped(
     assert len(working.decoding) == 1
     workspace.clock.pass_seconds(4)
     lease("other/", 1, lease_seconds=60, maximum_attempts=3)
-    wait_until(lambda: working.infer_batch(()) is None and not working.decoding)
+
+    def is_dropped() -> bool:
+        working.infer_batch(())
+        return not working.decoding
+
+    wait_until(is_dropped)
     decoded.set()
     assert (workspace.job(slow).holder, workspace.job(slow).finding) == ("other/", None)
 
