@@ -68,6 +68,7 @@ FIELDS: Final[dict[str, re.Pattern[str]]] = {
     "logger": _WORD,
     "error": _WORD,
     "cause": _WORD,
+    "fault": _WORD,
     "place": _TEXT,
     "message": _TEXT,
 }

@@ -61,7 +61,8 @@ class StandInPredictor:
     def predict(self, prepared: list[Pixels]) -> list[Prediction]:
         self.batches.append(len(prepared))
         self.on_predict(prepared)
-        means = [float(each.mean()) for each in prepared]
+        # a bundle's decoders give inputs from -1 to 1
+        means = [float(np.maximum(0, float(each.mean()))) for each in prepared]
         point = self.model.operating_point
         return [
             Prediction(finding=point.read(mean), probability=mean, model=self.model)
