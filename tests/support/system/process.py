@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 START_SECONDS: Final = (
-    60  # generous, for two loaded cores: a server that cannot start exits at once
+    120  # generous, for two loaded cores and services that start side by side: a server that cannot start exits at once
 )
 STOP_SECONDS: Final = 30
 
