@@ -8,9 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-START_SECONDS: Final = (
-    120  # generous, for two loaded cores and services that start side by side: a server that cannot start exits at once
-)
+START_SECONDS: Final = 120  # generous, for two loaded cores: one that cannot start exits at once
 STOP_SECONDS: Final = 30
 
 
