@@ -268,8 +268,7 @@ class InferenceWorker:
         is_predictors = len(failed) == len(batch) and not self._predicts_blank(batch[0][1])
         for job, fault in failed:
             if is_predictors:
-                wait = partial(self._wait, job, fault or Fault.PREDICTOR_FAILED)
-                self._settle(job, wait)
+                self._settle(job, partial(self._wait, job, fault or Fault.PREDICTOR_FAILED))
             else:
                 self._settle(job, partial(self._postpone, job, "prediction-failed"))
 

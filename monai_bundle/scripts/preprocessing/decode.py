@@ -173,7 +173,7 @@ def _decode_jpeg(codestream: Codestream, header: PixelHeader, frame: bytes) -> _
     as long as an end marker follows. So where the last values are flat, the frame is decoded again
     with further bytes before that marker: only missing pixels can change.
     """
-    # the components as they are coded: which colours they are is told by `_colour_space`
+    # the components as they are coded: `_colour_space` says which colours they are
     space = "YCBCR" if _colour_space(codestream, header) != "RGB" else "RGB"
     given = space if header.samples_per_pixel > 1 else None
     values = np.asarray(imagecodecs.jpeg8_decode(frame, colorspace=given, outcolorspace=given))
