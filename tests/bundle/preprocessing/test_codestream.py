@@ -23,7 +23,7 @@ from pydicom.uid import (
     JPEGLSNearLossless,
 )
 from scripts.preprocessing.dicom import read_dicom
-from scripts.refusal import find_refusal
+from support.refusal_code import code_of
 from synthetic.objects import make_cr
 from synthetic.pictures import chest
 
@@ -54,17 +54,6 @@ def given(frame: bytes, uid: UID, **changes: object) -> Dataset:
     for keyword, value in changes.items():
         setattr(dataset, keyword, value)
     return dataset
-
-
-def code_of(prepare: Prepare, dataset: Dataset) -> str | None:
-    try:
-        prepare(dataset)
-    except Exception as error:
-        refusal = find_refusal(error)
-        if refusal is None:
-            raise
-        return refusal.code
-    return None
 
 
 @cache

@@ -24,25 +24,14 @@ from pydicom.uid import (
 )
 from scripts.preprocessing.codestream import check_codestream, read_codestream
 from scripts.preprocessing.pixel_header import read_pixel_header
-from scripts.refusal import RadiographRefusedError, RefusalCode, find_refusal
+from scripts.refusal import RadiographRefusedError, RefusalCode
+from support.refusal_code import code_of
 from synthetic.objects import encode, make_cr, make_sc
 
 from service.domain.reasons import Reason
 
 Prepare = Callable[[bytes | Dataset], torch.Tensor]
 AsFile = Callable[[Dataset], bytes]
-
-
-def code_of(prepare: Prepare, given: bytes | Dataset) -> str | None:
-    """The code of the refusal, or None; any other exception fails the test."""
-    try:
-        prepare(given)
-    except Exception as error:
-        refusal = find_refusal(error)
-        if refusal is None:
-            raise
-        return refusal.code
-    return None
 
 
 def changed(**values: object) -> Dataset:
