@@ -7,7 +7,7 @@ recurse into sequences, quote the values in question in its warnings, and take a
 bytes for an end of the data set (docs/adr/0030-listener.md).
 """
 
-from collections.abc import Container
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import BinaryIO, Final
 
@@ -16,11 +16,17 @@ from pydicom.dataset import Dataset
 from pydicom.tag import BaseTag
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian
 
-from service.dicom.byte_sources import InflatedBytes, PlainBytes, UndecodableError
+from service.dicom.byte_sources import (
+    InflatedBytes,
+    PlainBytes,
+    TooLargeError,
+    UndecodableError,
+)
 from service.dicom.element_walker import Element, ElementWalker
 
 PREAMBLE_BYTES: Final = 128  # PS3.10 7.1
 LONGEST_VALUE: Final = 256  # bytes, the rest is cut off; an identifier has at most 64
+LARGEST_INFLATED: Final = 320 << 20  # bytes; the bundle's preprocessing reads no more either
 
 _FILE_META: Final = b"\x02\x00"  # group 0002, PS3.10 7.1
 _FILE_META_TAGS: Final = range(0x00020000, 0x00030000)
@@ -72,10 +78,13 @@ def read_header(
     transfer_syntax_uid: str,
     *,
     size_bytes: int,
-    tags: Container[int],
+    tags: Collection[int],
     most_bytes: int,
 ) -> Dataset:
     """Find elements by their tags, undecoded, and check that the data set is whole.
+
+    Of a deflated one that inflates beyond `LARGEST_INFLATED` only that much is checked: a few
+    hundred kilobytes would otherwise cost seconds, and no more than that is ever read.
 
     Args:
         stream: its next `size_bytes` are the data set.
@@ -91,11 +100,13 @@ def read_header(
 
     Raises:
         TruncatedError: the bytes end within an element, the pixel data being the last one needed.
-        UndecodableError: they are not a data set in this transfer syntax.
+        UndecodableError: they are not a data set in this transfer syntax, or one of the elements
+            is not among the first `LARGEST_INFLATED` bytes.
         TooLargeError: they inflate to more than `most_bytes`.
     """
     if transfer_syntax_uid == DeflatedExplicitVRLittleEndian:
-        source: PlainBytes | InflatedBytes = InflatedBytes(stream, most_bytes)
+        limit = min(most_bytes, LARGEST_INFLATED)
+        source: PlainBytes | InflatedBytes = InflatedBytes(stream, limit)
     else:
         source = PlainBytes(stream, size_bytes)
     walker = ElementWalker(
@@ -105,9 +116,15 @@ def read_header(
         last_tags=(_PIXEL_DATA,),
     )
     found: dict[BaseTag, DataElement | RawDataElement] = {}
-    for _, element, value in walker.elements():
-        if element.tag in tags or not found:
-            found[BaseTag(element.tag)] = _raw(element, value)
+    try:
+        for _, element, value in walker.elements():
+            if element.tag in tags or not found:
+                found[BaseTag(element.tag)] = _raw(element, value)
+    except TooLargeError as exc:
+        if most_bytes <= LARGEST_INFLATED:
+            raise
+        if not found.keys() >= set(tags):
+            raise UndecodableError from exc
     return Dataset(found)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 from pydicom.dataset import Dataset
 
 from service.domain.reasons import Reason
-from workers.inference.header import parse_header
+from workers.inference.header import HeaderTooLargeError, UnreadableFileError, parse_header
 from workers.inference.scope import out_of_scope
 from workers.prediction import NotAnalysable
 
@@ -39,7 +39,8 @@ def read(reader: Reader, path: Path) -> LoadedInstance:
     """
     header = read_header(path)
     # checked in a copy: the report is written from elements that are still undecoded
-    reason = out_of_scope(Dataset({tag: header.get_item(tag) for tag in header.keys()}))  # noqa: SIM118 -- iterating a Dataset decodes
+    tags = tuple(header.keys())  # iterating a Dataset decodes
+    reason = out_of_scope(Dataset({tag: header.get_item(tag, keep_deferred=True) for tag in tags}))
     if reason is not None:
         raise NotAnalysable(reason)
     return LoadedInstance(header=header, prepared=reader.read(path))
@@ -52,10 +53,14 @@ def read_header(path: Path) -> Dataset:
         NotAnalysable: it cannot be read as DICOM.
         OSError: the file cannot be read.
     """
-    content = path.read_bytes()  # before parsing: pydicom raises OSError for content too
-    try:
-        return parse_header(content)
-    except MemoryError:
-        raise
-    except Exception as exc:  # a broken element makes pydicom raise many kinds, each time
-        raise NotAnalysable(Reason.UNDECODABLE) from exc
+    with path.open("rb") as file:
+        try:
+            return parse_header(file)
+        except UnreadableFileError as exc:
+            raise exc.__cause__ or exc from None
+        except HeaderTooLargeError as exc:
+            raise NotAnalysable(Reason.SIZE) from exc
+        except MemoryError:
+            raise
+        except Exception as exc:  # a broken element makes pydicom raise many kinds, each time
+            raise NotAnalysable(Reason.UNDECODABLE) from exc

@@ -171,7 +171,7 @@ WRONG_VR: Final = {"PatientSize": "LT", "PatientBirthDate": "US", "StudyDate": "
 
 def odd_source() -> Dataset:
     """Read a header whose values break the standard in many ways, some under another VR."""
-    source = parse_header(part10(values(names="Japanese") | ODD))
+    source = parse_header(BytesIO(part10(values(names="Japanese") | ODD)))
     for keyword, vr in {**dict.fromkeys(UNKNOWN_VR, "UN"), **WRONG_VR}.items():
         raw = source.get_item(keyword)
         assert isinstance(raw, RawDataElement)

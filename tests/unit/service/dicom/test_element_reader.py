@@ -1,5 +1,6 @@
 import contextlib
 import io
+import re
 import struct
 import zlib
 
@@ -16,10 +17,11 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
     RLELossless,
 )
+from support.open_gate import BUNDLE
 from synthetic.objects import encode, make_cr, make_dx
 
 from service.dicom.byte_sources import TooLargeError, TruncatedError, UndecodableError
-from service.dicom.element_reader import read_file_meta, read_header
+from service.dicom.element_reader import LARGEST_INFLATED, read_file_meta, read_header
 from service.dicom.element_walker import MOST_ELEMENTS
 from service.dicom.uids import identifier
 from service.receiving.acceptance import IDENTIFIERS, SOP_INSTANCE_UID
@@ -27,6 +29,10 @@ from service.receiving.acceptance import IDENTIFIERS, SOP_INSTANCE_UID
 NATIVE = [ExplicitVRLittleEndian, ImplicitVRLittleEndian, DeflatedExplicitVRLittleEndian]
 PLENTY = 1 << 24
 LAST = struct.pack("<HH2sH", 0x0020, 0x000E, b"UI", 4) + b"1.2\0"
+IDENTIFIED = b"".join(
+    struct.pack("<HH2sH", tag >> 16, tag & 0xFFFF, b"UI", 4) + b"1.2\0"
+    for tag in sorted(IDENTIFIERS)
+)
 PIXELS = struct.pack("<HH2s2xL", 0x7FE0, 0x0010, b"OW", 6) + b"pixels"
 
 
@@ -227,6 +233,33 @@ def test_a_deflated_data_set_may_not_inflate_without_bounds() -> None:
     with pytest.raises(TooLargeError):
         read(deflated, DeflatedExplicitVRLittleEndian, most=PLENTY // 2)
     read(deflated, DeflatedExplicitVRLittleEndian, most=2 * PLENTY)
+
+
+def deflated_beyond_any_limit(before: bytes, tag: tuple[int, int], behind: bytes) -> bytes:
+    """Deflate a data set with an element of zeros that inflates beyond what is read."""
+    deflator = zlib.compressobj(1, wbits=-zlib.MAX_WBITS)
+    zeros = struct.pack("<HH2s2xL", *tag, b"OB", LARGEST_INFLATED)
+    parts = [deflator.compress(before + zeros)]
+    parts += [deflator.compress(bytes(1 << 20)) for _ in range(LARGEST_INFLATED >> 20)]
+    return b"".join([*parts, deflator.compress(behind), deflator.flush()])
+
+
+@pytest.mark.slow
+def test_a_data_set_that_inflates_beyond_what_is_read_needs_its_identifiers_before_that() -> None:
+    deflated = deflated_beyond_any_limit(IDENTIFIED, (0x7FE0, 0x0010), b"")
+    read_ = read(deflated, DeflatedExplicitVRLittleEndian, most=2 * LARGEST_INFLATED)
+    assert found(read_) == ["1.2"] * 4
+    with pytest.raises(TooLargeError):  # a lower limit of the configuration counts
+        read(deflated, DeflatedExplicitVRLittleEndian, most=LARGEST_INFLATED)
+    deflated = deflated_beyond_any_limit(b"", (0x0007, 0x1001), IDENTIFIED)
+    with pytest.raises(UndecodableError):
+        read(deflated, DeflatedExplicitVRLittleEndian, most=2 * LARGEST_INFLATED)
+
+
+def test_the_bundle_reads_no_more_of_a_deflated_data_set() -> None:
+    source = (BUNDLE / "scripts" / "preprocessing" / "data_set.py").read_text()
+    (shift,) = re.findall(r"^_LARGEST_INFLATED: Final = (\d+) << 20", source, re.MULTILINE)
+    assert int(shift) << 20 == LARGEST_INFLATED
 
 
 def test_sequences_nested_without_end_exhaust_no_stack() -> None:

@@ -1,16 +1,19 @@
 """Loading of an instance: its header and pixels, or the reason for which it is not analysed."""
 
+import errno
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.uid import UID, ImplicitVRLittleEndian
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian
 from support.inference_worker import StandInPredictor
-from synthetic.objects import make_cr
+from synthetic.objects import encode, make_cr
 
 from service.domain.reasons import Reason
+from workers.inference.header import UnreadableFileError, parse_header
 from workers.inference.loading import LoadedInstance, read
 from workers.prediction import NotAnalysable
 
@@ -88,3 +91,59 @@ def test_missing_bytes_are_an_error_and_no_reason(tmp_path: Path) -> None:
         load(StandInPredictor(), tmp_path / "gone.dcm")
     with pytest.raises(IsADirectoryError):
         load(StandInPredictor(), tmp_path)
+
+
+def test_an_element_of_an_unknown_vr_is_read_as_its_tag_says(tmp_path: Path) -> None:
+    dataset = make_cr()
+    dataset.AccessionNumber = ""
+    dataset.StudyDescription = "Chest"
+    path = saved(dataset, tmp_path)
+    content = path.read_bytes()
+    for head in (b"\x08\x00\x50\x00", b"\x08\x00\x30\x10"):
+        assert content.count(head) == 1
+        place = content.index(head) + 4
+        content = content[:place] + b"CH" + content[place + 2 :]
+    path.write_bytes(content)
+    header = load(StandInPredictor(), path).header
+    assert header.StudyDescription == "Chest"
+    assert header.AccessionNumber == ""
+
+
+@pytest.mark.parametrize("syntax", [None, DeflatedExplicitVRLittleEndian])
+def test_a_large_value_is_passed_over_and_what_follows_it_read(
+    tmp_path: Path, syntax: UID | None
+) -> None:
+    dataset = make_cr()
+    dataset.private_block(0x0009, "TEST", create=True).add_new(1, "OB", bytes(2 << 20))
+    if syntax:
+        dataset = encode(dataset, syntax)
+    header = load(StandInPredictor(), saved(dataset, tmp_path)).header
+    assert (0x0009, 0x1001) not in header
+    assert header.StudyInstanceUID == dataset.StudyInstanceUID
+
+
+@pytest.mark.parametrize("syntax", [None, DeflatedExplicitVRLittleEndian])
+def test_a_header_without_end_is_out_of_range(tmp_path: Path, syntax: UID | None) -> None:
+    dataset = make_cr()
+    block = dataset.private_block(0x0009, "TEST", create=True)
+    for number in range(40):
+        block.add_new(number, "OB", bytes(1 << 19))
+    if syntax:
+        dataset = encode(dataset, syntax)
+    assert reason(StandInPredictor(), saved(dataset, tmp_path)) is Reason.SIZE
+
+
+class DamagedDisk(io.BytesIO):
+    """A double of a file on a disk that fails from a position on."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if self.tell() > 500:
+            raise OSError(errno.EIO, "broken")
+        return super().read(size)
+
+
+def test_a_fault_of_the_disk_is_told_from_one_of_the_content(tmp_path: Path) -> None:
+    content = saved(make_cr(), tmp_path).read_bytes()
+    with pytest.raises(UnreadableFileError) as raised:
+        parse_header(DamagedDisk(content))
+    assert isinstance(raised.value.__cause__, OSError)
