@@ -13,7 +13,7 @@ from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 
@@ -34,6 +34,7 @@ _JPEG: Final = b"\xff\xd8\xff"
 _FIRST_GROUPS: Final = (b"\x02\x00", b"\x08\x00")  # DICOM without its preamble, little endian
 _NAMESPACE: Final = uuid.UUID("6f1d6b0e-6a3c-5b70-9d53-0c1c1b0a7c11")
 _LARGEST_16_BIT_VALUE: Final = 0xFFFF
+_STRIP_ROWS: Final = 256  # converted at once: the largest picture alone takes 400 MB in colours
 
 Image.MAX_IMAGE_PIXELS = LARGEST_PIXELS  # beyond it Pillow warns, beyond twice it raises
 
@@ -97,10 +98,22 @@ def _decode(content: bytes) -> Pixels:
         if getattr(image, "n_frames", 1) > 1:
             raise PictureError("The picture holds more than one frame.")
         image.load()
-        return _grey(ImageOps.exif_transpose(image))
+        grey = _grey(image)
+        orientation = image.getexif().get(ExifTags.Base.Orientation)
+    return grey if orientation is None else _upright(grey, orientation)
 
 
 def _grey(image: Image.Image) -> Pixels:
+    """Convert to grey in strips, so that no second picture in colours is held in memory."""
+    kind = np.uint16 if image.mode.startswith("I") else np.uint8
+    grey = np.empty((image.height, image.width), kind)
+    for top in range(0, image.height, _STRIP_ROWS):
+        rows = grey[top : top + _STRIP_ROWS]
+        rows[:] = _grey_strip(image.crop((0, top, image.width, top + len(rows))))
+    return grey
+
+
+def _grey_strip(image: Image.Image) -> Pixels:
     """Convert to grey as the bundle does: transparency on black, then ITU-R 601-2 luma."""
     if image.mode.startswith("I"):  # grey of more than 8 bits
         return np.asarray(np.clip(np.asarray(image), 0, _LARGEST_16_BIT_VALUE), dtype=np.uint16)
@@ -108,6 +121,13 @@ def _grey(image: Image.Image) -> Pixels:
         black = Image.new("RGBA", image.size, (0, 0, 0, 255))
         image = Image.alpha_composite(black, image.convert("RGBA")).convert("RGB")
     return np.asarray(image.convert("L"), dtype=np.uint8)
+
+
+def _upright(grey: Pixels, orientation: int) -> Pixels:
+    """Turn and mirror as an EXIF orientation says; one that is none changes nothing."""
+    turned = Image.fromarray(grey)
+    turned.getexif()[ExifTags.Base.Orientation] = orientation
+    return np.asarray(ImageOps.exif_transpose(turned))
 
 
 def _header(digest: str) -> Dataset:
