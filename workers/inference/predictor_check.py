@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from service.storage.faults import Fault, fault_of
+
 if TYPE_CHECKING:
     import torch
 
@@ -25,6 +27,7 @@ class PredictorCheck:
         self._predictor = predictor
         self._known: torch.Tensor | None = None  # in memory only, one at a time
         self._failed_on: set[str] = set()  # jobs, until one was predicted well
+        self.fault: Fault | None = None  # met when it was last asked
 
     def passed(self, inputs: Sequence["torch.Tensor"]) -> None:
         """Note that these inputs were predicted well."""
@@ -53,9 +56,11 @@ class PredictorCheck:
         return True if is_evidence else None
 
     def _predicts(self, tensor: "torch.Tensor") -> bool:
+        self.fault = None
         try:
             self._predictor.predict([tensor])
-        except Exception:
-            log.exception("predictor_failed")
+        except Exception as error:  # a bundle's code may raise anything
+            self.fault = fault_of(error) or Fault.PREDICTOR_FAILED
+            log.exception("predictor_failed", fault=self.fault)
             return False
         return True

@@ -66,7 +66,6 @@ def run(settings: Settings, ledger: Ledger, spool: Spool, redis_url: str) -> Non
     )
 
     stopping, ready = threading.Event(), threading.Event()
-    ends: list[RestartNeededError] = []
     progress = Progress()
     # before the first thread, and before the weights: decoders are forked from this state
     template = Template(RadiographHandler(settings.bundle.path))
@@ -94,10 +93,10 @@ def run(settings: Settings, ledger: Ledger, spool: Spool, redis_url: str) -> Non
             stopping=stopping,
             progress=progress,
         )
-        work(redis_url, INFER, partial(_wake, worker, ends), ready=ready, stopping=stopping)
+        work(redis_url, INFER, partial(_wake, worker), ready=ready, stopping=stopping)
         notifier.close()
-    if ends:
-        raise ends[0]
+    if worker.breaker.restart_for is not None:
+        raise RestartNeededError(worker.breaker.restart_for)
 
 
 def _load_predictor(settings: Settings, breaker: WorkerBreaker) -> "Predictor":
@@ -113,9 +112,9 @@ def _load_predictor(settings: Settings, breaker: WorkerBreaker) -> "Predictor":
     try:
         return load_predictor(settings.bundle)
     except (BundleError, RuntimeError, MemoryError) as error:
-        met, before = fault_of(error), breaker.look()
-        fault = met if met in {Fault.DEVICE_FAILED, Fault.OUT_OF_MEMORY} else None
-        fault = fault or (before.fault if before else None)
+        fault, before = fault_of(error), breaker.look()
+        if fault not in {Fault.DEVICE_FAILED, Fault.OUT_OF_MEMORY}:  # as a wrong path may look
+            fault = before.fault if before else None
         if fault is None:
             raise
         breaker.open(fault)
@@ -123,19 +122,19 @@ def _load_predictor(settings: Settings, breaker: WorkerBreaker) -> "Predictor":
         raise RestartNeededError(fault) from error
 
 
-def _wake(worker: "InferenceWorker", ends: list[RestartNeededError]) -> None:
+def _wake(worker: "InferenceWorker") -> None:
     # a step is the decoding of one instance or the prediction of one batch
     seconds = worker.settings.stuck_seconds + worker.settings.decoding.seconds
     try:
         with worker.progress.working(INFER, seconds):
             worker.infer_due()
-    except (DecodersLostError, RestartNeededError) as error:
-        is_named = isinstance(error, RestartNeededError)
-        ends.append(error if is_named else RestartNeededError(Fault.DECODERS_LOST))
-        log.error("restart_needed", fault=ends[-1].fault)  # noqa: TRY400 -- it is no error of this code
-        signal.raise_signal(signal.SIGTERM)  # Celery ends as for the supervisor
+    except DecodersLostError:
+        worker.breaker.restart_for = Fault.DECODERS_LOST
     except LedgerError as exc:  # the leases run out, and the relay wakes the queue again
         log.warning("inference_interrupted", exc_info=exc)
+    if worker.breaker.restart_for is not None:
+        log.warning("restart_needed", fault=worker.breaker.restart_for)
+        signal.raise_signal(signal.SIGTERM)  # Celery ends as for the supervisor
 
 
 def _publish_model(predictor: "Predictor") -> None:
@@ -195,16 +194,18 @@ class InferenceWorker:
     def infer_due(self) -> None:
         """Infer every due job, a batch at a time, until none is due or being decoded.
 
+        It ends early where this process must end, as `breaker.restart_for` then says: the jobs are
+        due again, no try used up.
+
         Raises:
             DecodersLostError: no decoder can be started; the jobs are due again, no try used up.
-            RestartNeededError: the same, for another fault that this process cannot get over.
         """
-        while not self.stopping.is_set():
+        while not self.stopping.is_set() and self.breaker.restart_for is None:
             jobs = self._lease()
             if not jobs and not self.decoding:
                 return
             self.infer_batch(jobs)
-        self._hand_back("stopping")
+        self._hand_back("restart" if self.breaker.restart_for else "stopping")
 
     def _lease(self) -> Sequence[Job]:
         """Lease due jobs: none while the breaker is open, and one while it is half-open."""
@@ -230,13 +231,9 @@ class InferenceWorker:
 
         Raises:
             DecodersLostError: no decoder can be started; the jobs are due again, no try used up.
-            RestartNeededError: the same, for another fault that this process cannot get over.
         """
         self._begin(jobs)
         self._predictions.infer(self._decoded())
-        if self.breaker.restart_for is not None:
-            self._hand_back("restart")
-            raise RestartNeededError(self.breaker.restart_for)
 
     def _begin(self, jobs: Sequence[Job]) -> None:
         """Begin to decode the instances of leased jobs, and wait until some are decoded."""

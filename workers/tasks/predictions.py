@@ -1,4 +1,4 @@
-"""Predict the instances of leased jobs, and tell a predictor that fails from one that fails on one."""
+"""Predict the instances of leased jobs, and find out whose fault a failed prediction is."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -60,18 +60,18 @@ class Predictions:
         except Exception as error:  # a bundle's code may raise anything
             log.exception("prediction_failed", batch=len(batch))
             if fault_of(error) is Fault.DEVICE_FAILED and not self._works(batch[0][1]):
-                self._lose_device(batch)
+                self._lose_device([job for job, _ in batch])
             else:
                 self._infer_one_by_one(batch)
             return
         for (job, instance), prediction in zip(batch, predictions, strict=True):
             self._jobs.conclude(job, partial(self._conclude, job, instance, prediction))
 
-    def _lose_device(self, batch: Batch) -> None:
+    def _lose_device(self, jobs: Sequence[Job]) -> None:
         """Give up on the device, which fails on every input once one has corrupted its context."""
         self._breaker.open(Fault.DEVICE_FAILED, ends_process=True)
-        for job, _ in batch:
-            self._jobs.write(job, partial(self._jobs.meet_fault, job, Fault.DEVICE_FAILED))
+        for job in jobs:
+            self._settle(job, Fault.DEVICE_FAILED, works=False)
 
     def _infer_one_by_one(self, batch: Batch) -> None:
         """Predict each instance of a failed batch alone; blame an instance only by evidence.
@@ -91,6 +91,9 @@ class Predictions:
             return
         self._check.failed([job.id for job, _, _ in failed])
         works = len(failed) < len(batch) or self._works(failed[0][1])
+        if not works and any(fault is Fault.DEVICE_FAILED for _, _, fault in failed):
+            self._lose_device([job for job, _, _ in failed])
+            return
         for job, _, fault in failed:
             self._settle(job, fault, works=works)
 
@@ -101,7 +104,10 @@ class Predictions:
         """
         works = self._works(instance)
         if works is False:
-            self._settle(job, Fault.PREDICTOR_FAILED, works=False)
+            if self._check.fault is Fault.DEVICE_FAILED:
+                self._lose_device([job])
+            else:
+                self._settle(job, self._check.fault, works=False)
             return
         try:
             (prediction,) = self._predict([instance])
