@@ -21,9 +21,9 @@ class RestartNeededError(ExplainedError):
 
     exit_status = EX_TEMPFAIL
 
-    def __init__(self, fault: Fault) -> None:
-        super().__init__(f"the infer worker must start anew: {fault}")
-        self.fault = fault
+    def __init__(self, fault: Fault, detail: str = "") -> None:
+        why = f"{fault}: {detail}" if detail else str(fault)
+        super().__init__(f"The infer worker must start anew ({why}).")
 
 
 class WorkerBreaker:

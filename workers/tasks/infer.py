@@ -104,8 +104,8 @@ def _load_predictor(settings: Settings, breaker: WorkerBreaker) -> "Predictor":
 
     Raises:
         BundleError: it cannot be used.
-        RestartNeededError: it cannot be used now. That is so where memory or the device fails, and
-            where it has been used: the breaker is of a process that had loaded it.
+        RestartNeededError: it cannot be used now: memory or the device fails, or something else
+            has failed since an earlier process loaded it.
     """
     from workers.inference.predictor import BundleError, load_predictor  # noqa: PLC0415 -- torch and monai cost seconds
 
@@ -113,13 +113,13 @@ def _load_predictor(settings: Settings, breaker: WorkerBreaker) -> "Predictor":
         return load_predictor(settings.bundle)
     except (BundleError, RuntimeError, MemoryError) as error:
         fault, before = fault_of(error), breaker.look()
-        if fault not in {Fault.DEVICE_FAILED, Fault.OUT_OF_MEMORY}:  # as a wrong path may look
+        if fault not in {Fault.DEVICE_FAILED, Fault.OUT_OF_MEMORY}:  # a wrong path looks so too
             fault = before.fault if before else None
-        if fault is None:
+        if fault is None or fault is Fault.PREDICTOR_FAILED:  # perhaps another bundle by now
             raise
         breaker.open(fault)
         log.exception("model_not_loaded", fault=fault)
-        raise RestartNeededError(fault) from error
+        raise RestartNeededError(fault, str(error)) from error
 
 
 def _wake(worker: "InferenceWorker") -> None:
