@@ -152,8 +152,8 @@ class LedgerMetrics(Collector):
     def _breakers(self) -> Metric:
         family = GaugeMetricFamily(
             "lobar_breaker_open",
-            "Breakers that are open or being tried: of destinations (deliver), of the infer workers "
-            "of each machine (infer).",
+            "Breakers not closed: of destinations (deliver), of the infer workers of each machine "
+            "(infer).",
             labels=["stage", "destination"],
         )
         breakers = self._ledger.breakers.not_closed(FRESH_SECONDS)
