@@ -1,6 +1,7 @@
 """Whether a predictor works at all, asked with an input that it is known to predict."""
 
 from collections.abc import Sequence
+from copy import deepcopy
 from typing import TYPE_CHECKING
 
 import structlog
@@ -50,8 +51,8 @@ class PredictorCheck:
         """
         if self._known is not None:
             return self._predicts(self._known)
-        blank = like * 0
-        blank[...] = 0  # 0 times infinity or NaN is NaN
+        blank = deepcopy(like)
+        blank[...] = 0  # not by arithmetic: 0 times NaN is NaN
         is_evidence = self._predicts(blank) and trusts_blank and len(self._failed_on) <= 1
         return True if is_evidence else None
 

@@ -517,7 +517,7 @@ def test_a_ledger_that_cannot_be_written_for_a_while_uses_up_no_try(
 def test_a_bundle_that_cannot_be_used_is_an_error_of_the_configuration_unless_it_was_before(
     workspace: Workspace, tmp_path: Path
 ) -> None:
-    from workers.inference.predictor import BundleError  # torch costs seconds
+    from workers.inference.predictor import BundleError  # noqa: PLC0415 -- torch and monai cost seconds
 
     settings = Settings(state_dir=tmp_path, bundle={"path": tmp_path / "none"})
     mine = WorkerBreaker(workspace.ledger, f"{NAME}1/", settings.infer)
