@@ -1,6 +1,7 @@
 """Print the contents of the ledger: for a person as tables, for a program as JSON."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
@@ -10,7 +11,7 @@ from rich.table import Table
 
 from service.domain.delivery import DeliveryState
 from service.domain.job import Job, JobState
-from service.storage.ledger import EVERYTHING, Ledger
+from service.storage.ledger import EVERYTHING, Breaker, Ledger
 from service.telemetry.heartbeat import FRESH_SECONDS
 from service.web.schemas import (
     DeliveryResponse,
@@ -26,6 +27,7 @@ def print_status(ledger: Ledger, *, as_json: bool) -> None:
     job_counts, due = ledger.queries.job_counts(), ledger.queries.due()
     parts = ledger.heartbeats.alive(FRESH_SECONDS)
     deliveries = ledger.queries.delivery_counts()
+    breakers = ledger.breakers.not_closed()
     if as_json:
         facts = {
             "received": job_counts.received,
@@ -39,6 +41,7 @@ def print_status(ledger: Ledger, *, as_json: bool) -> None:
                 {"destination": name, "state": state, "count": count}
                 for (name, state), count in sorted(deliveries.items())
             ],
+            "breakers": [asdict(breaker) for breaker in breakers],
             "parts": [asdict(part) for part in parts],
         }
         _print_json(facts)
@@ -65,10 +68,22 @@ def print_status(ledger: Ledger, *, as_json: bool) -> None:
     for name in sorted({name for name, _ in deliveries}):
         sent.add_row(name, *(str(deliveries.get((name, state), 0)) for state in DeliveryState))
     console.print(sent)
+    if breakers:
+        console.print(_breaker_table(breakers))
     alive = Table("part", "ready", "last heartbeat", title="Parts", title_justify="left")
     for part in parts:
         alive.add_row(part.role, "yes" if part.ready else "no", _time(part.at))
     console.print(alive)
+
+
+def _breaker_table(breakers: Sequence[Breaker]) -> Table:
+    columns = ("breaker of", "state", "fault", "failures", "open until")
+    table = Table(*columns, title="Breakers", title_justify="left")
+    for each in breakers:
+        state = "open" if each.is_open else "half-open"
+        row = (each.name, state, each.fault or "", str(each.failures), _time(each.open_until))
+        table.add_row(*row)
+    return table
 
 
 def print_trace(ledger: Ledger, text: str, *, as_json: bool) -> bool:

@@ -87,6 +87,7 @@ class Job:
     reason: Reason | None
     attempt: int  # counts every lease, never reset: fences the writes of a worker
     tries: int  # leases since received or requeued: compared with the limit
+    faults: int  # the same that ended by a fault of the environment, given back or not
     holder: str | None
     due_at: float | None  # None when there is nothing to do
     received_at: float

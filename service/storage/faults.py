@@ -1,4 +1,4 @@
-"""Errors of the environment: of the disk, the memory or the device, and of no job."""
+"""Errors of the environment: of the disk, the memory, the device or the predictor."""
 
 import errno
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from typing import Final
 
 
 class Fault(StrEnum):
-    """A fault of the environment. It uses up no try of a job: work waits until it is gone."""
+    """A fault of the environment: work waits until it is gone."""
 
     DISK_FULL = "disk-full"
     DISK_BROKEN = "disk-broken"
@@ -15,6 +15,17 @@ class Fault(StrEnum):
     OUT_OF_FILE_DESCRIPTORS = "out-of-file-descriptors"
     DEVICE_FAILED = "device-failed"
     PREDICTOR_FAILED = "predictor-failed"
+    DECODERS_LOST = "decoders-lost"
+
+    @property
+    def may_end_with_process(self) -> bool:
+        """Whether another process may work: this one may have leaked, or lost its device."""
+        return self not in {Fault.DISK_FULL, Fault.DISK_BROKEN}
+
+    @property
+    def may_be_of_job(self) -> bool:
+        """Whether one instance can cause it: by what the predictor makes of it, or its size."""
+        return self in {Fault.OUT_OF_MEMORY, Fault.DEVICE_FAILED, Fault.PREDICTOR_FAILED}
 
 
 _BY_ERRNO: Final = {
@@ -33,7 +44,12 @@ _BY_ERRNO: Final = {
         Fault.DISK_BROKEN,
     ),
 }
-_DEVICE_MESSAGES: Final = ("CUDA error", "cuDNN error", "CUBLAS_STATUS")
+# of a RuntimeError: torch has no type of its own for most of them
+_MEMORY_MESSAGES: Final = (
+    *("out of memory", "can't allocate memory", "bad_alloc", "CUBLAS_STATUS_ALLOC_FAILED"),
+    "can't start new thread",
+)
+_DEVICE_MESSAGES: Final = ("CUDA error", "cuDNN error", "CUBLAS_STATUS", "device-side assert")
 
 
 def fault_of(error: BaseException) -> Fault | None:
@@ -49,11 +65,15 @@ def _fault(error: BaseException) -> Fault | None:
         return _BY_ERRNO.get(error.errno or 0)
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's
         return Fault.OUT_OF_MEMORY
+    return _of_torch(error) if isinstance(error, RuntimeError) else None
+
+
+def _of_torch(error: RuntimeError) -> Fault | None:
+    if any(each in str(error) for each in _MEMORY_MESSAGES):
+        return Fault.OUT_OF_MEMORY
     if type(error).__name__ == "AcceleratorError":  # torch's; its module is not imported here
         return Fault.DEVICE_FAILED
-    if isinstance(error, RuntimeError) and any(each in str(error) for each in _DEVICE_MESSAGES):
-        return Fault.DEVICE_FAILED
-    return None
+    return Fault.DEVICE_FAILED if any(each in str(error) for each in _DEVICE_MESSAGES) else None
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

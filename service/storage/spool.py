@@ -24,13 +24,17 @@ class SpoolFullError(OSError):
 
 
 class Spool:
-    """The inbox of received bytes and the outbox of outputs, on one disk."""
+    """The inbox of received bytes and the outbox of outputs.
+
+    The outbox may be a file system of its own: what is written to it never crosses to another.
+    """
 
     def __init__(self, root: Path, *, reserve_bytes: int = 0) -> None:
         self.root = root
         self.incoming = root / "incoming"  # incomplete files; swept, never read
         self._inbox = root / "inbox"
         self._outbox = root / "outbox"
+        self._incomplete = self._outbox / "incomplete"  # outputs; swept, never read
         self._reserve_bytes = reserve_bytes
 
     def prepare(self) -> None:
@@ -46,6 +50,7 @@ class Spool:
             for shard in _SHARDS:
                 (directory / shard).mkdir(exist_ok=True)
             _fsync_directory(directory)
+        self._incomplete.mkdir(exist_ok=True)
         _fsync_directory(self.root)
 
     def free_bytes(self) -> int:
@@ -101,7 +106,7 @@ class Spool:
             OSError: It could not be written; an earlier file is unchanged.
         """
         path = self.outbox(job_id, kind, sop_instance_uid)
-        aside = self.incoming / f"{path.name}.{os.getpid()}"
+        aside = self._incomplete / f"{path.name}.{os.getpid()}"
         try:
             with aside.open("wb") as stream:
                 stream.write(encoded)
@@ -135,10 +140,12 @@ class Spool:
         """
         before = time.time() - older_than_seconds
         removed = 0
-        for path in (*self.incoming.iterdir(), *self._inbox.glob("??/*.dcm")):
+        incomplete = (self.incoming, self._incomplete)
+        candidates = [path for folder in incomplete for path in folder.iterdir()]
+        for path in (*candidates, *self._inbox.glob("??/*.dcm")):
             try:
                 orphaned = path.stat().st_mtime < before and (
-                    path.parent == self.incoming or not is_known(path.stem)
+                    path.parent in incomplete or not is_known(path.stem)
                 )
             except FileNotFoundError:  # renamed by its writer in the meantime
                 continue

@@ -64,7 +64,10 @@ class LedgerMetrics(Collector):
         try:
             families = call_with_timeout(
                 _LEDGER_SECONDS,
-                lambda: [*self._jobs(), *self._due(), *self._deliveries(), self._processes()],
+                lambda: [
+                    *(*self._jobs(), *self._due(), *self._deliveries()),
+                    *(self._breakers(), self._processes()),
+                ],
             )
         except (LedgerError, TimeoutError):
             log.exception("ledger_not_answering")
@@ -145,6 +148,20 @@ class LedgerMetrics(Collector):
         for (name, state), count in sorted(self._ledger.queries.delivery_counts().items()):
             family.add_metric([name, state], count)
         yield family
+
+    def _breakers(self) -> Metric:
+        family = GaugeMetricFamily(
+            "lobar_breaker_open",
+            "Breakers not closed: of destinations (deliver), of the infer workers of each machine "
+            "(infer).",
+            labels=["stage", "destination"],
+        )
+        breakers = self._ledger.breakers.not_closed(FRESH_SECONDS)
+        of_destinations = {each.name for each in breakers if each.fault is None}
+        family.add_metric(["infer", ""], len(breakers) - len(of_destinations))
+        for name in sorted({*self._destinations, *of_destinations}):
+            family.add_metric(["deliver", name], float(name in of_destinations))
+        return family
 
     def _processes(self) -> Metric:
         family = GaugeMetricFamily(

@@ -9,6 +9,7 @@ from typing import Final
 
 from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics, values
 
+from service.storage.faults import Fault
 from service.telemetry.metrics_directory import metrics_dir, process_identity
 from service.telemetry.metrics_files import allocate_before_counting
 
@@ -93,6 +94,11 @@ STUCK: Final = Counter(
     "lobar_parts_stuck_total",
     "Times that the work of a part made no progress for longer than its limit, by role.",
     ["role"],
+)
+BREAKER_OPENINGS: Final = Counter(
+    "lobar_breaker_openings_total",
+    "Times that the breaker of the infer workers opened, by fault.",
+    ["fault"],
 )
 PREDICTIONS: Final = Counter(
     "lobar_predictions_total",
@@ -182,6 +188,7 @@ _KNOWN_FROM_THE_START: Final = {
     END_TO_END_SECONDS: ("reported", "delivered"),
     PREDICTIONS: ("present", "absent", "indeterminate"),
     DECODER_FAILURES: ("decoder-crashed", "decoder-timeout", "decoder-out-of-memory"),
+    BREAKER_OPENINGS: tuple(Fault),
     STUCK: ("infer", "listener", "deliver", "relay", "web"),
     COMMITMENT_REQUESTS: ("accepted", "rejected"),
     COMMITMENT_RESULTS: ("told", "refused", "unreachable", "given-up"),

@@ -1,6 +1,7 @@
 """Liveness, readiness and metrics."""
 
 import tempfile
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Final
 
@@ -8,7 +9,8 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
 from service.settings import Settings
-from service.storage.ledger import Ledger, LedgerError
+from service.storage.faults import Fault
+from service.storage.ledger import Heartbeat, Ledger, LedgerError
 from service.storage.spool import Spool
 from service.telemetry.heartbeat import FRESH_SECONDS
 from service.telemetry.ledger_collector import LedgerMetrics
@@ -54,13 +56,33 @@ def _missing_on_disk(spool: Spool) -> list[str]:
 
 def _missing_roles(ledger: Ledger) -> list[str]:
     try:
-        beats = call_with_timeout(_LEDGER_SECONDS, lambda: ledger.heartbeats.alive(FRESH_SECONDS))
+        beats, breakers = call_with_timeout(
+            _LEDGER_SECONDS,
+            lambda: (
+                ledger.heartbeats.alive(FRESH_SECONDS),
+                ledger.breakers.not_closed(FRESH_SECONDS),
+            ),
+        )
     except (LedgerError, TimeoutError):
         return ["ledger: does not answer"]
-    ready = {beat.role for beat in beats if beat.ready and beat.progress}
-    stuck = {beat.role for beat in beats if not beat.progress}
-    return [
-        f"{role}: makes no progress" if role in stuck else f"{role}: no process is ready"
-        for role in NEEDED_ROLES
-        if role not in ready
-    ]
+    faults = {each.name: each.fault for each in breakers if each.fault is not None}
+    missing = [_missing_role(role, beats, faults) for role in NEEDED_ROLES]
+    return [each for each in missing if each is not None]
+
+
+def _missing_role(role: str, beats: Sequence[Heartbeat], faults: Mapping[str, Fault]) -> str | None:
+    """Return what prevents the processes of a role from working; None if one works.
+
+    A breaker of workers has the beginning of their names, and so says which of them wait.
+    """
+    beats = [beat for beat in beats if beat.role == role]
+    working = [beat for beat in beats if beat.ready and beat.progress]
+    waiting = [beat for beat in working if beat.holder.startswith(tuple(faults))]
+    if len(working) > len(waiting):
+        return None
+    named = ", ".join(sorted({str(fault) for name, fault in faults.items() if f"/{role}/" in name}))
+    if waiting:
+        return f"{role}: breaker open, {named}"
+    if any(not beat.progress for beat in beats):
+        return f"{role}: makes no progress"
+    return f"{role}: no process is ready" + (f", {named}" if named else "")

@@ -8,14 +8,13 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 
 import structlog
 from pydicom.dataset import Dataset
 
-from service.decoding import DecoderPool, DecodersBusyError, DecodersLostError, Template
+from service.decoding import DecoderPool, DecodersLostError, Template
 from service.dispatch.notifier import Notifier
-from service.domain.backoff import backoff_seconds
 from service.domain.job import Job, JobState
 from service.domain.queues import DELIVER, INFER
 from service.domain.reasons import LEFT_ALONE, Reason
@@ -26,14 +25,11 @@ from service.storage.ledger import Ledger, LedgerError, StaleLeaseError
 from service.storage.spool import Spool
 from service.telemetry.heartbeat import HeartbeatSender
 from service.telemetry.metrics import (
-    BATCH_SIZE,
     END_TO_END_SECONDS,
     MODEL_INFO,
     NOT_ANALYSED,
-    PARKED,
     PREDICTIONS,
     STAGE_SECONDS,
-    STALE_LEASES,
 )
 from service.telemetry.progress import Progress
 from workers.inference.loading import LoadedInstance, Reader, read, read_header
@@ -41,7 +37,10 @@ from workers.prediction import Conclusion, NotAnalysable, NotAnalysed, Predictio
 from workers.reporting.output import ReportError
 from workers.reporting.outputs import store_outputs
 from workers.reporting.picture import Shown
+from workers.tasks.breaker import RestartNeededError, WorkerBreaker
 from workers.tasks.celery_worker import work
+from workers.tasks.predictions import Predictions
+from workers.tasks.settlement import Settlement
 
 if TYPE_CHECKING:
     from workers.inference.predictor import Predictor
@@ -52,7 +51,6 @@ _SLOW_PATIENCE: Final = 5.0  # seconds; then an instance makes room, to be tried
 _MOST_CARRIED: Final = 24  # instances that are decoded beside the batches
 
 log = structlog.get_logger()
-Result = TypeVar("Result")
 
 
 def run(settings: Settings, ledger: Ledger, spool: Spool, redis_url: str) -> None:
@@ -60,14 +58,14 @@ def run(settings: Settings, ledger: Ledger, spool: Spool, redis_url: str) -> Non
 
     Raises:
         BundleError: the bundle cannot be used; the message says why.
-        DecodersLostError: no decoder can be started: the process must start anew.
+        RestartNeededError: the process must start anew, because of a fault of the environment.
     """
     from workers.inference.decoders import (  # noqa: PLC0415 -- torch and monai cost seconds
         DecodingReader,
         RadiographHandler,
     )
 
-    stopping, ready, lost = threading.Event(), threading.Event(), threading.Event()
+    stopping, ready = threading.Event(), threading.Event()
     progress = Progress()
     # before the first thread, and before the weights: decoders are forked from this state
     template = Template(RadiographHandler(settings.bundle.path))
@@ -78,10 +76,9 @@ def run(settings: Settings, ledger: Ledger, spool: Spool, redis_url: str) -> Non
         closing(DecoderPool(template, settings.decoding, settings.infer.decode_threads)) as pool,
         HeartbeatSender(ledger, "infer", ready.is_set, progress) as heartbeat,
     ):
-        from workers.inference.predictor import load_predictor  # noqa: PLC0415 -- torch and monai cost seconds
-
         with progress.working("loading", settings.start_seconds):
-            predictor = load_predictor(settings.bundle)
+            breaker = WorkerBreaker(ledger, heartbeat.holder, settings.infer)
+            predictor = _load_predictor(settings, breaker)
         _publish_model(predictor)
         notifier = Notifier(redis_url)
         worker = InferenceWorker(
@@ -96,23 +93,48 @@ def run(settings: Settings, ledger: Ledger, spool: Spool, redis_url: str) -> Non
             stopping=stopping,
             progress=progress,
         )
-        work(redis_url, INFER, partial(_wake, worker, lost), ready=ready, stopping=stopping)
+        work(redis_url, INFER, partial(_wake, worker), ready=ready, stopping=stopping)
         notifier.close()
-    if lost.is_set():
-        raise DecodersLostError
+    if worker.breaker.restart_for is not None:
+        raise RestartNeededError(worker.breaker.restart_for)
 
 
-def _wake(worker: "InferenceWorker", lost: threading.Event) -> None:
+def _load_predictor(settings: Settings, breaker: WorkerBreaker) -> "Predictor":
+    """Load the bundle.
+
+    Raises:
+        BundleError: it cannot be used.
+        RestartNeededError: it cannot be used now: memory or the device fails, or something else
+            has failed since an earlier process loaded it.
+    """
+    from workers.inference.predictor import BundleError, load_predictor  # noqa: PLC0415 -- torch and monai cost seconds
+
+    try:
+        return load_predictor(settings.bundle)
+    except (BundleError, RuntimeError, MemoryError) as error:
+        fault, before = fault_of(error), breaker.look()
+        if fault not in {Fault.DEVICE_FAILED, Fault.OUT_OF_MEMORY}:  # a wrong path looks so too
+            fault = before.fault if before else None
+        if fault is None or fault is Fault.PREDICTOR_FAILED:  # perhaps another bundle by now
+            raise
+        breaker.open(fault)
+        log.exception("model_not_loaded", fault=fault)
+        raise RestartNeededError(fault, str(error)) from error
+
+
+def _wake(worker: "InferenceWorker") -> None:
     # a step is the decoding of one instance or the prediction of one batch
     seconds = worker.settings.stuck_seconds + worker.settings.decoding.seconds
     try:
         with worker.progress.working(INFER, seconds):
             worker.infer_due()
     except DecodersLostError:
-        lost.set()
-        signal.raise_signal(signal.SIGTERM)  # Celery ends as for the supervisor
+        worker.breaker.restart_for = Fault.DECODERS_LOST
     except LedgerError as exc:  # the leases run out, and the relay wakes the queue again
         log.warning("inference_interrupted", exc_info=exc)
+    if worker.breaker.restart_for is not None:
+        log.warning("restart_needed", fault=worker.breaker.restart_for)
+        signal.raise_signal(signal.SIGTERM)  # Celery ends as for the supervisor
 
 
 def _publish_model(predictor: "Predictor") -> None:
@@ -141,7 +163,7 @@ class _Decoding:
         return self.future.done() and not self.future.exception() and self.future.result() is None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class InferenceWorker:
     """Leases due jobs and takes each of them one state further."""
 
@@ -157,48 +179,61 @@ class InferenceWorker:
     decoding: list[_Decoding] = field(default_factory=list)
     progress: Progress = field(default_factory=Progress)
 
+    breaker: WorkerBreaker = field(init=False)
+    _jobs: Settlement = field(init=False)
+    _predictions: Predictions = field(init=False)
+
+    def __post_init__(self) -> None:
+        limits = self.settings.infer
+        self.breaker = WorkerBreaker(self.ledger, self.holder, limits)
+        self._jobs = Settlement(self.ledger, limits, self.breaker, self.progress)
+        self._predictions = Predictions(
+            self.predictor, self._jobs, self.breaker, self.progress, self._conclude
+        )
+
     def infer_due(self) -> None:
         """Infer every due job, a batch at a time, until none is due or being decoded.
+
+        It ends early where this process must end, as `breaker.restart_for` then says: the jobs are
+        due again, no try used up.
 
         Raises:
             DecodersLostError: no decoder can be started; the jobs are due again, no try used up.
         """
-        limits = self.settings.infer
-        while not self.stopping.is_set():
-            room = min(limits.batch_size, limits.batch_size + _MOST_CARRIED - len(self.decoding))
-            jobs: Sequence[Job] = ()
-            if room > 0:
-                jobs = self.ledger.jobs.lease(
-                    self.holder,
-                    room,
-                    lease_seconds=limits.lease_seconds,
-                    maximum_attempts=limits.maximum_attempts,
-                )
+        while not self.stopping.is_set() and self.breaker.restart_for is None:
+            jobs = self._lease()
             if not jobs and not self.decoding:
                 return
             self.infer_batch(jobs)
-        self._hand_back("stopping")
+        self._hand_back("restart" if self.breaker.restart_for else "stopping")
+
+    def _lease(self) -> Sequence[Job]:
+        """Lease due jobs: none while the breaker is open, and one while it is half-open."""
+        limits = self.settings.infer
+        self._jobs.write_rest()
+        breaker = self.breaker.look()
+        room = min(limits.batch_size, limits.batch_size + _MOST_CARRIED - len(self.decoding))
+        if room <= 0 or (breaker is not None and breaker.is_open):
+            return ()
+        return self.ledger.jobs.lease(
+            self.holder,
+            1 if breaker else room,
+            lease_seconds=limits.lease_seconds,
+            maximum_attempts=limits.maximum_attempts,
+            probes=breaker is not None,
+        )
 
     def infer_batch(self, jobs: Sequence[Job]) -> None:
         """Take each job of a batch one state further; a failure in one does not affect others.
 
-        A job whose instance is still being decoded after a second joins a later batch.
+        A job whose instance is still being decoded after a second joins a later batch. One that
+        met a fault before is predicted alone.
 
         Raises:
             DecodersLostError: no decoder can be started; the jobs are due again, no try used up.
         """
         self._begin(jobs)
-        batch = self._decoded()
-        if not batch:
-            return
-        try:
-            predictions = self._predict([instance for _, instance in batch])
-        except Exception:
-            log.exception("prediction_failed", batch=len(batch))
-            self._infer_one_by_one(batch)
-            return
-        for (job, instance), prediction in zip(batch, predictions, strict=True):
-            self._attempt(job, partial(self._conclude, job, instance, prediction))
+        self._predictions.infer(self._decoded())
 
     def _begin(self, jobs: Sequence[Job]) -> None:
         """Begin to decode the instances of leased jobs, and wait until some are decoded."""
@@ -214,13 +249,14 @@ class InferenceWorker:
             wait([each.future for each in self.decoding], _POLL_SECONDS, FIRST_COMPLETED)
 
     def _decode(self, job: Job) -> LoadedInstance | None:
-        return self._attempt(job, partial(self._load, job))
+        return self._jobs.attempt(job, partial(self._load, job))
 
     def _decoded(self) -> list[tuple[Job, LoadedInstance]]:
         """Take out what is decoded, a batch at most; renew the leases of the others."""
         done = [each for each in self.decoding if each.future.done()]
         if any(isinstance(each.future.exception(), DecodersLostError) for each in done):
-            self._hand_back("decoders-lost")
+            self.breaker.open(Fault.DECODERS_LOST)
+            self._hand_back(Fault.DECODERS_LOST)
             raise DecodersLostError
         done = done[: self.settings.infer.batch_size]
         self.decoding[:] = [each for each in self.decoding if each not in done]
@@ -237,7 +273,7 @@ class InferenceWorker:
         try:
             self.ledger.jobs.renew(decoding.job, lease_seconds)
         except (LedgerError, StaleLeaseError) as error:
-            self._settlement(decoding.job, error)
+            self._jobs.settlement(decoding.job, error)
             return not isinstance(error, StaleLeaseError)
         return True
 
@@ -246,40 +282,9 @@ class InferenceWorker:
         for each in self.decoding:
             each.future.cancel()
             if each.future.cancelled() or not each.is_settled:
-                postpone = partial(self.ledger.jobs.postpone, each.job, 0, why, counts=False)
-                self._settle(each.job, postpone)
+                postpone = partial(self._jobs.postpone, each.job, 0, why, counts=False)
+                self._jobs.write(each.job, postpone)
         self.decoding.clear()
-
-    def _infer_one_by_one(self, batch: Sequence[tuple[Job, LoadedInstance]]) -> None:
-        """Predict each instance of a failed batch alone; count a failure only where it is its own.
-
-        Where all fail, the predictor is asked for a blank input: if it fails on that too, it is
-        the predictor's fault and uses up no try of any job.
-        """
-        failed: list[tuple[Job, Fault | None]] = []
-        for job, instance in batch:
-            try:
-                (prediction,) = self._predict([instance])
-            except Exception as error:  # a bundle's code may raise anything
-                log.exception("prediction_failed", batch=1, job_id=job.id)
-                failed.append((job, fault_of(error)))
-            else:
-                self._attempt(job, partial(self._conclude, job, instance, prediction))
-        is_predictors = len(failed) == len(batch) and not self._predicts_blank(batch[0][1])
-        for job, fault in failed:
-            if is_predictors:
-                self._settle(job, partial(self._wait, job, fault or Fault.PREDICTOR_FAILED))
-            else:
-                self._settle(job, partial(self._postpone, job, "prediction-failed"))
-
-    def _predicts_blank(self, instance: LoadedInstance) -> bool:
-        """Return whether the predictor works at all: on a blank input of this instance's shape."""
-        try:
-            self.predictor.predict([instance.prepared.tensor * 0])
-        except Exception:
-            log.exception("predictor_failed")
-            return False
-        return True
 
     def _load(self, job: Job) -> LoadedInstance | None:
         """Load a job's instance; close or park the job and return None if there is none to read."""
@@ -287,21 +292,13 @@ class InferenceWorker:
         try:
             instance = read(self.reader or self.predictor, self.spool.inbox(job.id))
         except FileNotFoundError:
-            self._park(job, Reason.BYTES_MISSING)
+            self._jobs.park(job, Reason.BYTES_MISSING)
             return None
         except NotAnalysable as exc:
             self._close_not_analysed(job, exc.reason)
             return None
         STAGE_SECONDS.labels(stage="decode").observe(time.monotonic() - began)
         return instance
-
-    def _predict(self, instances: Sequence[LoadedInstance]) -> list[Prediction | NotAnalysable]:
-        began = time.monotonic()
-        predictions = self.predictor.predict([each.prepared.tensor for each in instances])
-        STAGE_SECONDS.labels(stage="predict").observe(time.monotonic() - began)
-        self.progress.touch(INFER)
-        BATCH_SIZE.observe(len(instances))
-        return predictions
 
     def _conclude(
         self, job: Job, instance: LoadedInstance, prediction: Prediction | NotAnalysable
@@ -342,66 +339,3 @@ class InferenceWorker:
         for destination in self.settings.destinations:
             if conclusion.outcome in destination.outcomes:
                 self.notify(destination.name)
-
-    def _attempt(self, job: Job, step: Callable[[], Result]) -> Result | None:
-        """Take one step with one job; if it fails, settle that job and return None."""
-        try:
-            return step()
-        except DecodersLostError:
-            raise  # of no job: this process must start anew
-        except Exception as error:  # noqa: BLE001 -- one job must not end the batch
-            settlement = self._settlement(job, error)
-        finally:
-            self.progress.touch(INFER)
-        if settlement is not None:
-            self._settle(job, settlement)
-        return None
-
-    def _settle(self, job: Job, settlement: Callable[[], None]) -> None:
-        """Write the state of a failed job; if that fails too, log it and let the lease run out."""
-        try:
-            settlement()
-        except Exception as error:  # noqa: BLE001 -- as above
-            self._settlement(job, error)
-
-    def _settlement(self, job: Job, error: Exception) -> Callable[[], None] | None:
-        """Log an error of one job and return the write that it calls for, if any."""
-        if isinstance(error, StaleLeaseError):
-            STALE_LEASES.inc()
-            log.warning("stale_lease", job_id=job.id, attempt=job.attempt)
-            return None
-        if isinstance(error, LedgerError):  # nothing can be written: the lease runs out by itself
-            log.warning("ledger_silent", job_id=job.id, exc_info=error)
-            return None
-        if isinstance(error, ReportError):
-            log.error("report_failed", job_id=job.id, exc_info=error)
-            return partial(self._park, job, Reason.REPORT_FAILED)
-        if isinstance(error, DecodersBusyError):  # with instances as slow as this one
-            log.info("decoders_busy", job_id=job.id)
-            return partial(self._wait, job, "decoders-busy")
-        fault = fault_of(error)
-        if fault is not None:
-            log.error("environment_failed", job_id=job.id, fault=fault, exc_info=error)
-            return partial(self._wait, job, fault)
-        log.error("job_failed", job_id=job.id, attempt=job.attempt, exc_info=error)
-        return partial(self._postpone, job, "error")
-
-    def _park(self, job: Job, reason: Reason) -> None:
-        self.ledger.jobs.park(job, reason)
-        PARKED.labels(reason=reason).inc()
-        log.info("job_closed", job_id=job.id, state=JobState.PARKED, reason=reason)
-
-    def _postpone(self, job: Job, why: str) -> None:
-        limits = self.settings.infer
-        pause = backoff_seconds(
-            job.tries, first=limits.backoff_seconds, longest=limits.maximum_backoff_seconds
-        )
-        self.ledger.jobs.postpone(job, pause, why)
-
-    def _wait(self, job: Job, why: str) -> None:
-        """Postpone a job for what is not its own fault: it uses up no try."""
-        limits = self.settings.infer
-        pause = backoff_seconds(
-            job.attempt, first=limits.backoff_seconds, longest=limits.maximum_backoff_seconds
-        )
-        self.ledger.jobs.postpone(job, pause, why, counts=False)

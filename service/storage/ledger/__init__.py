@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 
+from service.storage.ledger.breakers import Breaker, Breakers
 from service.storage.ledger.commitment_requests import CommitmentRequests
 from service.storage.ledger.commitments import Commitments
 from service.storage.ledger.database import Database, LedgerError
@@ -14,6 +15,7 @@ from service.storage.ledger.queries import EVERYTHING, Due, JobCounts, Queries
 
 __all__ = [
     "EVERYTHING",
+    "Breaker",
     "Due",
     "Heartbeat",
     "JobCounts",
@@ -32,6 +34,7 @@ class Ledger:
         self.deliveries = Deliveries(self._database, clock)
         self.commitments = Commitments(self._database, clock)
         self.commitment_requests = CommitmentRequests(self._database, clock)
+        self.breakers = Breakers(self._database, clock)
         self.heartbeats = Heartbeats(self._database, clock)
         self.queries = Queries(self._database, clock)
 

@@ -75,23 +75,39 @@ class Jobs:
             return bool(connection.execute(select(exists().where(JOBS.c.id == job_id))).scalar())
 
     def lease(
-        self, holder: str, limit: int, *, lease_seconds: float, maximum_attempts: int
+        self,
+        holder: str,
+        limit: int,
+        *,
+        lease_seconds: float,
+        maximum_attempts: int,
+        probes: bool = False,
     ) -> list[Job]:
         """Lease up to `limit` due jobs for prediction.
 
-        A job that was tried before is leased alone, so that a job that kills its worker does not
-        fail others with it. A job that was tried `maximum_attempts` times is parked instead.
+        A job that was tried before, or met a fault, is leased alone, so that a job that kills its
+        worker does not fail others with it. A job that was tried `maximum_attempts` times is parked
+        instead.
+
+        Args:
+            holder: Name of the worker.
+            limit: At most so many.
+            lease_seconds: How long the worker has for them.
+            maximum_attempts: Tries after which a job is parked.
+            probes: Whether they show if a breaker may close: those come first that met the fewest
+                faults, because a fault may be of one job.
         """
         now = self._clock()
+        due = select(JOBS).where(JOBS.c.state == JobState.RECEIVED)
         with self._database.write() as connection:
             rows = LEASED_JOBS.lock_due(
-                connection, select(JOBS).where(JOBS.c.state == JobState.RECEIVED), now, limit
+                connection, due.order_by(JOBS.c.faults) if probes else due, now, limit
             )
             taken: list[Job] = []
             for job in map(job_of, rows):
                 if job.tries >= maximum_attempts:
                     self._move(connection, job, JobState.PARKED, reason=Reason.ATTEMPTS_EXHAUSTED)
-                elif job.tries == 0:
+                elif job.tries == job.faults == 0:
                     taken.append(job)
                 elif not taken:
                     taken.append(job)
@@ -190,7 +206,9 @@ class Jobs:
         with self._database.write() as connection:
             LEASED_JOBS.renew(connection, job, until)
 
-    def postpone(self, job: Job, seconds: float, why: str, *, counts: bool = True) -> None:
+    def postpone(
+        self, job: Job, seconds: float, why: str, *, counts: bool = True, is_fault: bool = False
+    ) -> None:
         """Release a leased job, due again in `seconds`.
 
         Args:
@@ -200,6 +218,7 @@ class Jobs:
             counts: Whether the lease stays counted as a try. False where the job is not the cause:
                 its tries are then what they were before the lease. Its attempt stays, being the
                 fence.
+            is_fault: Whether a fault of the environment ended the lease.
 
         Raises:
             StaleLeaseError: The lease is no longer current; nothing was changed.
@@ -208,7 +227,13 @@ class Jobs:
         # written as a value and not as an increment, so that a repeat changes nothing more
         given_back = {} if counts else {"attempt_base": job.attempt - job.tries + 1}
         with self._database.write() as connection:
-            LEASED_JOBS.write_if_current(connection, job, due_at=now + seconds, **given_back)
+            LEASED_JOBS.write_if_current(
+                connection,
+                job,
+                due_at=now + seconds,
+                faults=job.faults + is_fault,
+                **given_back,
+            )
             append_event(
                 connection,
                 job.id,
@@ -291,6 +316,7 @@ class Jobs:
             "state": state,
             "reason": None,
             "attempt_base": job.attempt,
+            "faults": 0,
             "due_at": now if state is JobState.RECEIVED else None,
             "holder": None,
         }

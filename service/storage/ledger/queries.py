@@ -208,7 +208,7 @@ class Queries:
             ).one()
             paused = set(
                 connection.execute(
-                    select(BREAKERS.c.destination).where(BREAKERS.c.open_until > now)
+                    select(BREAKERS.c.name).where(BREAKERS.c.open_until > now)
                 ).scalars()
             )
         return Due(

@@ -62,6 +62,7 @@ JOBS: Final = Table(
     Column("operating_point", String(64)),
     Column("model", String(128)),
     Column("refusal", String(64)),
+    Column("faults", Integer, nullable=False, default=0),
     UniqueConstraint("sop_instance_uid", "sha256"),
     CheckConstraint(
         "state IN ('received', 'reported', 'delivered', 'not_analysed', 'parked')", name="state"
@@ -162,9 +163,10 @@ EVENTS: Final = Table(
 BREAKERS: Final = Table(
     "breakers",
     METADATA,
-    Column("destination", String(64), primary_key=True),
+    Column("name", String(128), primary_key=True),  # of a destination, or `HOST/infer/`
     Column("failures", Integer, nullable=False),
     Column("open_until", Double, nullable=False),
+    Column("fault", String(32)),
 )
 
 TALLIES: Final = Table(

@@ -1,6 +1,5 @@
 """Tests of a full disk: instances are refused, nothing is kept, and reception resumes."""
 
-import os
 import subprocess
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +9,7 @@ import pytest
 from pydicom.dataset import Dataset
 from structlog.testing import capture_logs
 from support.listener import RunningListener, Stores, listening
+from support.system.small_disk import SmallDisk, small_disk
 from synthetic.objects import make_cr
 
 from service.storage.spool import Spool
@@ -18,45 +18,14 @@ OUT_OF_RESOURCES = 0xA700
 DISK_BYTES = 4 << 20
 
 
-class Disk:
-    """A file system of a few MiB, which can be filled to the last byte."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._filler = folder / "filler"
-
-    def free_bytes(self) -> int:
-        state = os.statvfs(self.folder)
-        return state.f_bavail * state.f_frsize
-
-    def fill(self, *, but: int = 0) -> None:
-        with self._filler.open("ab") as filler:
-            filler.write(bytes(max(0, self.free_bytes() - but)))
-
-    def make_room(self) -> None:
-        self._filler.unlink()
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[SmallDisk]:
+    with small_disk(tmp_path / "disk", DISK_BYTES) as disk:
+        yield disk
 
 
 @pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Disk]:
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    if os.geteuid() != 0:
-        pytest.skip("only root may mount a small disk")
-    options = f"size={DISK_BYTES},mode=700"
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], check=False, capture_output=True
-    )
-    if mounted.returncode != 0:
-        pytest.skip("this machine does not let root mount a small disk")
-    try:
-        yield Disk(folder)
-    finally:
-        subprocess.run(["umount", "--lazy", folder], check=True)
-
-
-@pytest.fixture
-def listener(disk: Disk, tmp_path: Path) -> Iterator[RunningListener]:
+def listener(disk: SmallDisk, tmp_path: Path) -> Iterator[RunningListener]:
     """A listener whose spool is on the small disk, and whose ledger is not."""
     stores = Stores(disk.folder, f"sqlite:///{tmp_path / 'ledger.sqlite3'}")
     with listening(stores) as listener:
@@ -73,7 +42,7 @@ def large() -> Dataset:
 
 
 def test_a_disk_that_fills_while_an_instance_comes_in_refuses_it(
-    listener: RunningListener, disk: Disk
+    listener: RunningListener, disk: SmallDisk
 ) -> None:
     free = disk.free_bytes()
     with capture_logs() as logs:
@@ -88,7 +57,7 @@ def test_a_disk_that_fills_while_an_instance_comes_in_refuses_it(
 
 
 def test_a_disk_that_is_full_to_the_last_byte_refuses_and_takes_again_when_there_is_room(
-    listener: RunningListener, disk: Disk
+    listener: RunningListener, disk: SmallDisk
 ) -> None:
     disk.fill()
     for _ in range(3):
@@ -100,7 +69,7 @@ def test_a_disk_that_is_full_to_the_last_byte_refuses_and_takes_again_when_there
 
 @pytest.mark.parametrize("room", [100, 4096, 8192])
 def test_a_disk_with_room_for_the_beginning_only_refuses(
-    listener: RunningListener, disk: Disk, room: int
+    listener: RunningListener, disk: SmallDisk, room: int
 ) -> None:
     disk.fill(but=room)
     assert listener.store(small()) == OUT_OF_RESOURCES
@@ -109,7 +78,9 @@ def test_a_disk_with_room_for_the_beginning_only_refuses(
     listener.require_working()
 
 
-def test_an_association_goes_on_past_a_full_disk(listener: RunningListener, disk: Disk) -> None:
+def test_an_association_goes_on_past_a_full_disk(
+    listener: RunningListener, disk: SmallDisk
+) -> None:
     first, second = small(), small()
     disk.fill()
     with ThreadPoolExecutor(4) as senders:

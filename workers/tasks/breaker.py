@@ -1,0 +1,91 @@
+"""The breaker of an infer worker: no job is leased while the environment fails for all of them."""
+
+from typing import Final
+
+import structlog
+
+from service.domain.backoff import backoff_seconds
+from service.errors import EX_TEMPFAIL, ExplainedError
+from service.settings import InferSettings
+from service.storage.faults import Fault
+from service.storage.ledger import Breaker, Ledger, LedgerError
+from service.telemetry.metrics import BREAKER_OPENINGS
+
+OPENINGS_PER_RESTART: Final = 4  # in a row
+
+log = structlog.get_logger()
+
+
+class RestartNeededError(ExplainedError):
+    """This worker cannot go on: another process of the same configuration may."""
+
+    exit_status = EX_TEMPFAIL
+
+    def __init__(self, fault: Fault, detail: str = "") -> None:
+        why = f"{fault}: {detail}" if detail else str(fault)
+        super().__init__(f"The infer worker must start anew ({why}).")
+
+
+class WorkerBreaker:
+    """The breaker that the infer workers of one machine share: also one that starts later.
+
+    Closed: jobs are leased. Open: none is, during a pause that doubles each time. Half-open: one
+    at a time, until a report closes the breaker or a fault opens it again.
+    """
+
+    def __init__(self, ledger: Ledger, holder: str, limits: InferSettings) -> None:
+        self._breakers = ledger.breakers
+        self._name = holder.rstrip("/").rpartition("/")[0] + "/"  # HOST/infer/PID/ without the PID
+        self._limits = limits
+        self._seen: Breaker | None = None
+        self.restart_for: Fault | None = None  # set: this process must end
+
+    def look(self) -> Breaker | None:
+        """Return the breaker as it is in the ledger; None if it is closed."""
+        self._seen = self._breakers.get(self._name)
+        return self._seen
+
+    def is_half_open_for(self, fault: Fault) -> bool:
+        """Return whether the next job shows if this fault is gone, as of the last look."""
+        return self._seen is not None and self._seen.fault is fault
+
+    def open(self, fault: Fault, *, ends_process: bool = False) -> None:
+        """Open the breaker, unless it is open already.
+
+        Args:
+            fault: Why.
+            ends_process: Whether this process cannot get over the fault.
+        """
+        if ends_process:
+            self.restart_for = fault
+        try:
+            opened = self._breakers.open(self._name, self._pause_seconds, fault)
+        except LedgerError as error:  # then nothing can be leased either
+            log.warning("ledger_silent", exc_info=error)
+            return
+        if opened is None:
+            return
+        self._seen = opened
+        BREAKER_OPENINGS.labels(fault=fault).inc()
+        log.error("breaker_opened", fault=fault, count=opened.failures)
+        if opened.failures % OPENINGS_PER_RESTART == 0 and fault.may_end_with_process:
+            self.restart_for = fault
+
+    def close(self) -> None:
+        """Close the breaker if it was not closed as of the last look."""
+        if self._seen is None:
+            return
+        try:
+            self._breakers.close(self._name)
+        except LedgerError as error:  # the next report closes it
+            log.warning("ledger_silent", exc_info=error)
+            return
+        log.info("breaker_closed", fault=self._seen.fault)
+        self._seen = None
+
+    def _pause_seconds(self, failures: int) -> float:
+        return backoff_seconds(
+            failures,
+            first=self._limits.backoff_seconds,
+            longest=self._limits.maximum_backoff_seconds,
+        )
