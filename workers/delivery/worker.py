@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
 import structlog
@@ -63,11 +64,12 @@ class DeliveryWorker:
         waiting = list(deliveries)
         classes = sorted({each.sop_class_uid for each in deliveries})
         ae_title = self._context.settings.dicom.ae_title
+        touch = partial(self._context.progress.touch, destination.name)
         try:
-            with open_transport(destination, ae_title, classes) as transport:
+            with open_transport(destination, ae_title, classes, touch) as transport:
                 while waiting and not self._context.stopping.is_set() and transport.is_open:
                     self._send(transport, waiting[0])
-                    self._context.progress.touch(destination.name)
+                    touch()
                     waiting.pop(0)
         except NoResponseError as exc:
             DELIVERIES.labels(destination=destination.name, outcome="unreachable").inc()
