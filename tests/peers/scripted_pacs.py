@@ -66,7 +66,7 @@ class ScriptedPacs:
         )
         assert server is not None
         if self.pdu_read is not None:
-            server.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16 * 1024)
+            server.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 128 * 1024)
         self.port = server.server_address[1]
         try:
             yield self

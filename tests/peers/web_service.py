@@ -14,6 +14,7 @@ import httpx
 from support.system.ports import LOOPBACK, free_port
 
 PIECE_BYTES: Final = 16 * 1024
+TAKEN_IN_BYTES: Final = 128 * 1024  # by the kernel; with less, loopback waits between segments
 FORWARDED: Final = ("accept", "content-type")
 
 
@@ -61,7 +62,7 @@ class WebService:
         """Listen on loopback while the block runs."""
         server = _Server((LOOPBACK, self.port), _handler(self))
         if self.piece_read is not None:
-            server.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, PIECE_BYTES)
+            server.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, TAKEN_IN_BYTES)
         server.tls = self.tls
         thread = threading.Thread(target=server.serve_forever, args=(0.02,))
         thread.start()

@@ -3,7 +3,6 @@
 Where a clock matters it is one that goes on by a second for each piece that the peer reads.
 """
 
-import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -23,8 +22,8 @@ from service.telemetry.progress import Progress, StuckWork
 from workers.delivery.stored_output import NoResponseError
 from workers.delivery.transport import open_transport
 
-LIMIT_SECONDS = 60  # the kernel takes in some 20 pieces before the peer reads
-PIECES = 300  # of an object, at least
+LIMIT_SECONDS = 70  # the kernel takes in some 30 pieces before the peer reads
+PIECES = 150  # of an object, at least
 Peer = WebService | ScriptedPacs
 
 
@@ -139,9 +138,7 @@ def test_a_peer_that_stops_reading_is_given_up_on(large: Path, silent: Peer) -> 
     ):
         transport.send(large)
     assert 0 < touched < PIECES
-    ours = [each for each in set(threading.enumerate()) - before if "Requestor" in each.name]
-    for each in ours:
-        each.join(10)
-        assert not each.is_alive()
-    with contextlib.suppress(NoResponseError):
-        pytest.fail("unreached") if transport.is_open and isinstance(silent, ScriptedPacs) else None
+    for each in set(threading.enumerate()) - before:
+        if "Requestor" in each.name:  # of our association
+            each.join(10)
+            assert not each.is_alive()
