@@ -16,6 +16,7 @@ from pydicom.dataset import Dataset
 from support.delivery_worker import NAME, DeliverySetup
 from synthetic.objects import make_sc
 
+from service.domain.delivery import Delivery
 from service.domain.job import JobState
 from service.settings import DimseDestination, WebDestination
 from service.telemetry.progress import Progress, StuckWork
@@ -98,6 +99,26 @@ def test_the_worker_hands_its_progress_to_the_transport(tmp_path: Path) -> None:
         setup.ledger.close()
     assert slow.pieces > PIECES
     assert slow.stuck == []
+
+
+def test_the_lease_of_what_moves_slowly_is_renewed(tmp_path: Path) -> None:
+    leased: list[Delivery] = []
+    setups: list[DeliverySetup] = []
+
+    def piece_read() -> None:
+        time.sleep(0.01)
+        for setup in setups:
+            setup.clock.pass_seconds(0.005)  # 150 times: more than a lease
+            leased.extend(setup.ledger.deliveries.lease(NAME, "other/", 1, lease_seconds=60))
+
+    with pacs(piece_read).running() as peer:
+        setup = DeliverySetup(tmp_path / "state", peer, lease_seconds=0.3)
+        job_id = setup.report(side=2400)
+        setups.append(setup)
+        setup.deliver()
+        assert leased == []
+        assert setup.ledger.queries.job(job_id).state is JobState.DELIVERED
+        setup.ledger.close()
 
 
 def test_an_object_may_take_longer_than_a_response(large: Path) -> None:
