@@ -28,10 +28,15 @@ ABORT: Final = -1  # instead of a status
 
 @dataclass
 class ScriptedPacs:
-    """A PACS whose behaviour a test sets; it records each object that it was sent."""
+    """A PACS whose behaviour a test sets; it records each object that it was sent.
+
+    Where `pdu_read` is set, it takes in little at once, and calls it after each PDU: it may wait
+    there.
+    """
 
     takes: Sequence[tuple[str, str]] = ALL
     answer: Callable[[Dataset], int] = lambda _: 0x0000
+    pdu_read: Callable[[], None] | None = None
     echoes: bool = True
     calling: str | None = None  # the only calling AE title that it accepts
     ae_title: str = "SCRIPTED"
@@ -60,6 +65,8 @@ class ScriptedPacs:
             evt_handlers=self.handlers(),
         )
         assert server is not None
+        if self.pdu_read is not None:
+            server.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 128 * 1024)
         self.port = server.server_address[1]
         try:
             yield self
@@ -76,6 +83,7 @@ class ScriptedPacs:
             (evt.EVT_C_STORE, self._store),
             (evt.EVT_ESTABLISHED, self._count),
             (evt.EVT_CONN_CLOSE, self._uncount),
+            (evt.EVT_PDU_RECV, self._read),
         ]
 
     def classes(self) -> list[str]:
@@ -91,6 +99,10 @@ class ScriptedPacs:
             event.assoc.abort()
             return 0x0000
         return status
+
+    def _read(self, _: Any) -> None:  # noqa: ANN401 -- as above
+        if self.pdu_read is not None:
+            self.pdu_read()
 
     def _count(self, _: Any) -> None:  # noqa: ANN401 -- as above
         with self._lock:

@@ -13,6 +13,8 @@ from typing import Final
 import httpx
 from support.system.ports import LOOPBACK, free_port
 
+PIECE_BYTES: Final = 16 * 1024
+TAKEN_IN_BYTES: Final = 128 * 1024  # by the kernel; with less, loopback waits between segments
 FORWARDED: Final = ("accept", "content-type")
 
 
@@ -37,9 +39,14 @@ class Response:
 
 @dataclass
 class WebService:
-    """A service; `answer` returns the response to a request, or None to close without one."""
+    """A service; `answer` returns the response to a request, or None to close without one.
+
+    Where `piece_read` is set, the service takes in little at once, and calls it after each piece of
+    a body: it may wait there.
+    """
 
     answer: Callable[[Request], Response | None]
+    piece_read: Callable[[], None] | None = None
     tls: ssl.SSLContext | None = None
     port: int = field(default_factory=free_port)
     requests: list[Request] = field(default_factory=list)
@@ -54,6 +61,8 @@ class WebService:
     def running(self) -> Iterator["WebService"]:
         """Listen on loopback while the block runs."""
         server = _Server((LOOPBACK, self.port), _handler(self))
+        if self.piece_read is not None:
+            server.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, TAKEN_IN_BYTES)
         server.tls = self.tls
         thread = threading.Thread(target=server.serve_forever, args=(0.02,))
         thread.start()
@@ -94,7 +103,7 @@ def _handler(service: WebService) -> type[BaseHTTPRequestHandler]:
 
         def answer(self) -> None:
             headers = {name.lower(): value for name, value in self.headers.items()}
-            body = self.rfile.read(int(headers.get("content-length", 0)))
+            body = self.body(int(headers.get("content-length", 0)))
             request = Request(self.command, self.path, headers, body)
             service.requests.append(request)
             response = service.answer(request)
@@ -108,6 +117,15 @@ def _handler(service: WebService) -> type[BaseHTTPRequestHandler]:
             self.end_headers()
             with contextlib.suppress(OSError):  # the client may have closed
                 self.wfile.write(response.body)
+
+        def body(self, count: int) -> bytes:
+            if service.piece_read is None:
+                return self.rfile.read(count)
+            body = b""
+            while piece := self.rfile.read(min(PIECE_BYTES, count - len(body))):
+                service.piece_read()
+                body += piece
+            return body
 
         do_GET = do_POST = answer  # noqa: N815 -- what http.server calls them
 

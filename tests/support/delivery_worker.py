@@ -10,6 +10,7 @@ from synthetic.objects import make_cr
 
 from service.domain.delivery import Delivery
 from service.settings import DimseDestination
+from service.telemetry.progress import Progress
 from support.inference_worker import StandInPredictor, Workspace
 from support.system.ports import free_port
 from workers.delivery.context import DeliveryContext
@@ -32,6 +33,7 @@ class DeliverySetup:
         folder: Path,
         peer: ScriptedPacs | StoreSCP,
         *,
+        progress: Progress | None = None,
         commitment_seconds: float | None = None,
         **deliver: object,
     ) -> None:
@@ -55,12 +57,13 @@ class DeliverySetup:
             spool=self.workspace.spool,
             holder="test/deliver/1/",
             stopping=self.stopping,
+            progress=progress or Progress(),
         )
         self.worker = DeliveryWorker(context)
 
-    def report(self) -> str:
-        """Receive an instance, predict and report it; return the job."""
-        job_id = self.workspace.receive(make_cr(rows=100, columns=100))
+    def report(self, side: int = 100) -> str:
+        """Receive an instance of so many rows and columns, predict and report it; return the job."""
+        job_id = self.workspace.receive(make_cr(rows=side, columns=side))
         (job,) = self.ledger.jobs.lease("w/", 1, lease_seconds=60, maximum_attempts=3)
         predictor = cast("Predictor", StandInPredictor())
         reading = read(predictor, self.workspace.spool.inbox(job_id))

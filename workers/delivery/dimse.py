@@ -27,6 +27,7 @@ from service.dicom.statuses import SOP_CLASS_NOT_SUPPORTED
 from service.domain.delivery import Reference
 from service.settings import DimseDestination
 from workers.delivery.reactor_pause import held, install
+from workers.delivery.sending import SOCKET_OPTIONS, Touch, no_touch, watch
 from workers.delivery.stored_output import (
     NO_CONNECTION,
     UNKNOWN_HOST,
@@ -152,9 +153,14 @@ class Sender:
 
 @contextmanager
 def associate(
-    destination: DimseDestination, calling_ae_title: str, sop_classes: Sequence[str]
+    destination: DimseDestination,
+    calling_ae_title: str,
+    sop_classes: Sequence[str],
+    touch: Touch = no_touch,
 ) -> Iterator[Sender]:
     """Open an association for objects of these SOP classes, and release it at the end.
+
+    Each PDU calls `touch`. A response is awaited from the last PDU of its request on.
 
     Raises:
         NoResponseError: the destination could not be reached or refused the association.
@@ -162,6 +168,7 @@ def associate(
     entity = entity_for(destination, calling_ae_title)
     _propose(entity, sop_classes)
     association = reach(entity, destination)
+    watch(association, touch)
     sender = Sender(association)
     try:
         yield sender
@@ -202,7 +209,7 @@ def reach(
             max_pdu=MAXIMUM_PDU_BYTES,
             ext_neg=list(roles),
             evt_handlers=[
-                (evt.EVT_CONN_OPEN, _send_at_once, [connected]),
+                (evt.EVT_CONN_OPEN, _prepare, [connected, peer.response_seconds]),
                 (evt.EVT_DATA_SENT, _acknowledge_at_once),
                 (evt.EVT_DATA_RECV, _acknowledge_at_once),
                 *handlers,
@@ -242,10 +249,11 @@ def _how_it_failed(association: Association) -> str:
     return "association-aborted"  # or without a response, upon which pynetdicom aborts it
 
 
-def _send_at_once(event: Any, connected: threading.Event) -> None:  # noqa: ANN401 -- pynetdicom's events are made at run time
-    """Note the connection, prepare for odd answers, and turn Nagle's algorithm off.
+def _prepare(event: Any, connected: threading.Event, silence_seconds: float) -> None:  # noqa: ANN401 -- pynetdicom's events are made at run time
+    """Note the connection, prepare for odd answers and silent peers, and send at once.
 
-    With it a delayed ACK costs 44 ms an object.
+    With Nagle's algorithm a delayed ACK costs 44 ms an object. A peer that takes no byte for the
+    time of a response is given up.
     """
     connected.set()
     layer = event.assoc.dul
@@ -254,6 +262,9 @@ def _send_at_once(event: Any, connected: threading.Event) -> None:  # noqa: ANN4
     connection = event.assoc.dul.socket.socket
     if connection is not None:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection.settimeout(silence_seconds)
+        for option in SOCKET_OPTIONS:
+            connection.setsockopt(*option)
 
 
 def _acknowledge_at_once(event: Any) -> None:  # noqa: ANN401 -- as above

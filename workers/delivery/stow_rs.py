@@ -20,6 +20,7 @@ from service.dicom.statuses import (
 from service.domain.delivery import Reference
 from service.settings import WebDestination, is_bearer_token
 from workers.delivery.response_body import MAXIMUM_BYTES, UnreadableError, inflate
+from workers.delivery.sending import SOCKET_OPTIONS, Touch, no_touch
 from workers.delivery.stored_output import (
     NO_CONNECTION,
     UNKNOWN_HOST,
@@ -40,6 +41,7 @@ CA_UNREADABLE: Final = "ca-unreadable"
 CERTIFICATE_UNREADABLE: Final = "client-certificate-unreadable"
 DICOM_JSON: Final = "application/dicom+json"
 NOT_CONFIRMED: Final = "not-confirmed"
+_PIECE_BYTES: Final = 16 * 1024  # of a payload, each of which may take as long as a response
 _REQUEST_TIMEOUT, _SERVICE_UNAVAILABLE = 408, 503  # RFC 9110 15.5.9, 15.6.4
 
 
@@ -53,8 +55,11 @@ class NotConfirmedError(NoResponseError):
 class WebSender:
     """A DICOMweb service, over one kept-alive connection."""
 
-    def __init__(self, client: httpx.Client, destination: WebDestination) -> None:
+    def __init__(
+        self, client: httpx.Client, destination: WebDestination, touch: Touch = no_touch
+    ) -> None:
         self._client = client
+        self._touch = touch
         self._studies = f"{destination.url}/studies"
         self._instances = f"{destination.url}/instances"
         self._seconds = destination.response_seconds
@@ -120,12 +125,14 @@ class WebSender:
 
     def _post(self, instance: bytes, sent: Reference) -> StoreResponse:
         boundary = uuid.uuid4().hex
+        content = _multipart(instance, boundary)
         status, body = self._exchange(
             "POST",
             self._studies,
-            content=_multipart(instance, boundary),
+            content=self._pieces(content),
             headers={
                 "Accept": DICOM_JSON,
+                "Content-Length": str(len(content)),
                 "Content-Type": f'multipart/related; type="application/dicom"; boundary={boundary}',
             },
         )
@@ -136,6 +143,13 @@ class WebSender:
             self._require_stored(sent.sop_instance_uid)
             meaning = SUCCESS
         return StoreResponse(status=meaning, sent=sent)
+
+    def _pieces(self, content: bytes) -> Iterator[bytes]:
+        """Cut a payload into pieces; each is asked for when the one before was sent."""
+        for start in range(0, len(content), _PIECE_BYTES):
+            self._touch()
+            yield content[start : start + _PIECE_BYTES]
+        self._touch()
 
     def _require_stored(self, sop_instance_uid: str) -> None:
         """Search for an instance (QIDO-RS) that the service may have taken (PS3.18 10.6).
@@ -172,6 +186,7 @@ class WebSender:
         body, until = bytearray(), time.monotonic() + self._seconds
         for piece in response.iter_raw():  # inflated below, within a bound
             body += piece
+            self._touch()
             if len(body) > MAXIMUM_BYTES:
                 return None
             if time.monotonic() > until:  # each piece came in time, but there is no end
@@ -183,8 +198,12 @@ class WebSender:
 
 
 @contextmanager
-def open_service(destination: WebDestination) -> Iterator[WebSender]:
+def open_service(
+    destination: WebDestination, touch: Touch = no_touch
+) -> Iterator[WebSender]:
     """Open a client of a DICOMweb service, which connects when something is sent.
+
+    Each piece that is sent or received calls `touch`.
 
     Token and certificates are read each time, so that renewing them needs no restart. Nothing is
     taken from the environment (proxies, .netrc), and no redirect is followed: the token is for this
@@ -195,12 +214,14 @@ def open_service(destination: WebDestination) -> Iterator[WebSender]:
     """
     with httpx.Client(
         headers=_headers(destination),
-        verify=_tls(destination),
+        transport=httpx.HTTPTransport(
+            verify=_tls(destination), trust_env=False, socket_options=SOCKET_OPTIONS
+        ),
         timeout=httpx.Timeout(destination.response_seconds, connect=destination.connect_seconds),
         follow_redirects=False,
         trust_env=False,
     ) as client:
-        yield WebSender(client, destination)
+        yield WebSender(client, destination, touch)
 
 
 def _headers(destination: WebDestination) -> dict[str, str]:

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from service.settings import Destination, DimseDestination, WebDestination
 from workers.delivery import dimse, stow_rs
+from workers.delivery.sending import Touch, no_touch
 from workers.delivery.stored_output import StoreResponse
 
 
@@ -25,14 +26,17 @@ def open_transport(
     destination: Destination,
     calling_ae_title: str,
     sop_classes: Sequence[str],
+    touch: Touch = no_touch,
 ) -> AbstractContextManager[Transport]:
     """Return the transport to a destination, for objects of these SOP classes.
+
+    It calls `touch` for each piece that is sent or received.
 
     Entering it raises NoResponseError if the destination cannot be reached. Over DICOMweb that may
     show only when something is sent; `send` then raises DestinationUnavailableError.
     """
     if isinstance(destination, DimseDestination):
-        return dimse.associate(destination, calling_ae_title, sop_classes)
+        return dimse.associate(destination, calling_ae_title, sop_classes, touch)
     if isinstance(destination, WebDestination):
-        return stow_rs.open_service(destination)
+        return stow_rs.open_service(destination, touch)
     raise TypeError(f"no transport is known for a {type(destination).__name__}")

@@ -12,6 +12,7 @@ from service.settings import Destination
 from service.telemetry.completion import record_completion
 from service.telemetry.metrics import DELIVERIES, DELIVERY_STATUS, STAGE_SECONDS, status_label
 from workers.delivery.context import DeliveryContext, write_if_current
+from workers.delivery.lease import BatchLease
 from workers.delivery.storage_commitment.request import CommitmentRequester, uses_commitment
 from workers.delivery.stored_output import (
     CorruptOutputError,
@@ -60,22 +61,22 @@ class DeliveryWorker:
 
     def _send_batch(self, destination: Destination, deliveries: Sequence[Delivery]) -> bool:
         """Send one lease's deliveries over one association; return whether all were tried."""
-        waiting = list(deliveries)
+        lease = BatchLease(self._context, destination, deliveries)
         classes = sorted({each.sop_class_uid for each in deliveries})
         ae_title = self._context.settings.dicom.ae_title
         try:
-            with open_transport(destination, ae_title, classes) as transport:
-                while waiting and not self._context.stopping.is_set() and transport.is_open:
-                    self._send(transport, waiting[0])
-                    self._context.progress.touch(destination.name)
-                    waiting.pop(0)
+            with open_transport(destination, ae_title, classes, lease.touch) as transport:
+                while lease.waiting and not self._context.stopping.is_set() and transport.is_open:
+                    self._send(transport, lease.waiting[0])
+                    lease.touch()
+                    lease.waiting.pop(0)
         except NoResponseError as exc:
             DELIVERIES.labels(destination=destination.name, outcome="unreachable").inc()
             self._context.open_breaker(destination, str(exc))
-            self._release(waiting, str(exc))
+            self._release(lease.waiting, str(exc))
             return False
-        self._release(waiting, "interrupted")
-        return not waiting
+        self._release(lease.waiting, "interrupted")
+        return not lease.waiting
 
     def _send(self, transport: Transport, delivery: Delivery) -> None:
         """Send one output and record the response.
