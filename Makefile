@@ -28,14 +28,18 @@ PEERS := orthanc or ohif or dcmtk or postgresql or dciodvfy or pixelmed or data
 test-fast: setup ## The unit tests that need no peer and no training: about a minute
 	OMP_NUM_THREADS=1 $(VENV)/pytest -n 2 --dist worksteal -m "not slow and not ($(PEERS))" tests/unit
 
+# A file of tests goes to one process, in the order of collection (tests/conftest.py).
+PYTEST = OMP_NUM_THREADS=1 $(VENV)/pytest $(FULL) --dist loadfile --no-loadscope-reorder
+
+# Three processes for two cores, as most of these tests wait for their peers half of the time; the
+# bundle's only compute.
 .PHONY: test
 test: setup ## Check everything: the peers' packages, the static checks, every test
 	@deploy/setup/peers.sh
 	@deploy/setup/ohif.sh
 	@$(MAKE) -j2 --output-sync=target check
-	OMP_NUM_THREADS=1 $(VENV)/pytest $(FULL) -n 2 --dist loadfile tests/unit tests/integration
-	OMP_NUM_THREADS=1 $(VENV)/pytest $(FULL) -n 2 --dist loadfile tests/bundle
-	OMP_NUM_THREADS=1 $(VENV)/pytest $(FULL) -n 2 --dist loadfile tests/e2e tests/faults
+	$(PYTEST) -n 3 tests/e2e tests/faults tests/integration tests/unit
+	$(PYTEST) -n 2 tests/bundle
 
 .PHONY: test-full
 test-full: ## The same with the whole report matrix, every viewer case and long property runs

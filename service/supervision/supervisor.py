@@ -106,6 +106,7 @@ class Supervisor:
         drain_seconds: float,
         start_seconds: float,
         stuck_seconds: float,
+        grace_seconds: float = _GRACE_SECONDS,
     ) -> None:
         self._parts = parts
         self._ledger = ledger
@@ -113,6 +114,7 @@ class Supervisor:
         self._drain_seconds = drain_seconds
         self._start_seconds = start_seconds
         self._stuck_seconds = stuck_seconds
+        self._grace_seconds = grace_seconds
         self._stopping = False
         self._clock = AwakeClock()
         self._notifications = Notifications()
@@ -177,7 +179,7 @@ class Supervisor:
             return
         log.error("part_stuck", role=part.role, pid=process.pid, seconds=round(seconds))
         process.terminate()
-        part.kill_at = self._clock.now + _GRACE_SECONDS
+        part.kill_at = self._clock.now + self._grace_seconds
 
     def _start(self, part: Part) -> None:
         part.progress_at, part.silent_seconds = self._clock.now, self._start_seconds

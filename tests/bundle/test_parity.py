@@ -17,6 +17,8 @@ from synthetic.pictures import chest
 from workers.inference.predictor import Predictor
 from workers.prediction import NotAnalysable, Prediction
 
+pytestmark = pytest.mark.slow
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 

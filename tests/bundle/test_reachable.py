@@ -4,6 +4,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.slow
+
 SAMPLES = Path(__file__).resolve().parents[2] / "service" / "demo" / "samples"
 PACKAGES = ("preprocessing", "network", "postprocessing")
 MODULES = ("inference", "refusal", "checksum")

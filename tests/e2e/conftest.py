@@ -1,4 +1,4 @@
-"""A service that delivers to a real Orthanc, shared by the tests that break nothing."""
+"""A service that delivers to a real Orthanc, shared by the tests of a file that break nothing."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,7 +11,7 @@ from support.lobar_process import LobarService, destination
 from support.system.programs import need_program
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OrthancServer]:
     server = OrthancServer(tmp_path_factory.mktemp("archive"))
     server.start()
@@ -19,7 +19,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OrthancServer]
     server.kill()
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def lobar(
     archive: OrthancServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[LobarService]:
@@ -30,7 +30,7 @@ def lobar(
     )
     service.start()
     yield service
-    service.stop()
+    service.kill()
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
+from peers.dcmtk import dcmtk_store
 from peers.orthanc import OrthancServer
 from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
@@ -47,17 +48,32 @@ def archive(orthanc: OrthancServer) -> OrthancServer:
     return orthanc
 
 
+@pytest.fixture(scope="module")
+def service(
+    orthanc: OrthancServer, lobar_port: int, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[LobarService]:
+    """A Lobar that requests commitment from Orthanc; one for all tests here."""
+    pacs = destination(orthanc, "archive", storage_commitment=True, commitment_seconds=3)
+    running = LobarService(
+        tmp_path_factory.mktemp("lobar"), [pacs], LOBAR_DICOM__PORT=str(lobar_port)
+    )
+    running.start()
+    yield running
+    running.kill()
+
+
 @pytest.fixture
-def committing(
-    lobar_service: Callable[..., LobarService], archive: OrthancServer, lobar_port: int
-) -> Callable[..., LobarService]:
-    """Start a Lobar that requests commitment from Orthanc."""
+def stranger(archive: OrthancServer, service: LobarService) -> Iterator[Callable[[], None]]:
+    """Take Lobar's address from Orthanc, which then sends it no result; called, give it back."""
+    modality = f"{archive.http_url}/modalities/lobar"
+    httpx.delete(modality).raise_for_status()
 
-    def start(**settings: str) -> LobarService:
-        pacs = destination(archive, "archive", storage_commitment=True, commitment_seconds=3)
-        return lobar_service([pacs], **{"LOBAR_DICOM__PORT": str(lobar_port), **settings})
+    def introduce() -> None:
+        known = {"AET": service.ae_title, "Host": service.host, "Port": service.dicom_port}
+        httpx.put(modality, json=known).raise_for_status()
 
-    return start
+    yield introduce
+    introduce()
 
 
 def store(archive: OrthancServer, dataset: Dataset, folder: Path) -> None:
@@ -102,9 +118,9 @@ def asked_of_lobar(archive: OrthancServer, instances: list[tuple[str, str]]) -> 
 
 
 def test_a_job_is_delivered_after_orthanc_has_committed_itself(
-    committing: Callable[..., LobarService], archive: OrthancServer, tmp_path: Path
+    service: LobarService, archive: OrthancServer, tmp_path: Path
 ) -> None:
-    service = committing()
+    before = service.metrics()
     dataset = make_cr()
     store(archive, dataset, tmp_path)
     job = service.settled(dataset.SOPInstanceUID)
@@ -112,16 +128,18 @@ def test_a_job_is_delivered_after_orthanc_has_committed_itself(
     trace = names(service, job.id)
     assert trace.count("output-stored") == trace.count("output-committed") == 2
     assert "output-delivered" not in trace
-    metrics = service.metrics()
-    assert metrics['lobar_commitments_total{destination="archive",outcome="committed"}'] == 2
-    assert metrics['lobar_deliveries{destination="archive",state="delivered"}'] == 2
+    after = service.metrics()
+    for counted in (
+        'lobar_commitments_total{destination="archive",outcome="committed"}',
+        'lobar_deliveries{destination="archive",state="delivered"}',
+    ):
+        assert after[counted] - before.get(counted, 0) == 2
     assert service.balance() == 0
 
 
 def test_a_report_that_orthanc_lost_before_it_was_asked_is_sent_again(
-    committing: Callable[..., LobarService], archive: OrthancServer, tmp_path: Path
+    service: LobarService, archive: OrthancServer, tmp_path: Path
 ) -> None:
-    service = committing()
     dataset = make_cr()
     script = "function OnStoredInstance(id, tags, metadata, origin)\n"
     script += "  if tags['Modality'] == 'SR' then Delete(id) end\nend\n"
@@ -146,16 +164,14 @@ def run(archive: OrthancServer, script: str) -> None:
     sent.raise_for_status()
 
 
+@pytest.mark.dcmtk
 def test_a_deliver_worker_killed_between_store_and_commitment_loses_nothing(
-    committing: Callable[..., LobarService],
-    archive: OrthancServer,
-    lobar_port: int,
-    tmp_path: Path,
+    service: LobarService, stranger: Callable[[], None], tmp_path: Path
 ) -> None:
-    # Orthanc has no address for this AE title: it stores, and sends its results nowhere
-    service = committing(LOBAR_DICOM__AE_TITLE="UNKNOWN")
     dataset = make_cr()
-    store(archive, dataset, tmp_path)
+    file = tmp_path / "chest.dcm"
+    dataset.save_as(file, enforce_file_format=True)
+    assert dcmtk_store(service.dicom_port, service.ae_title, [file]).returncode == 0
 
     def stored() -> bool:
         jobs = service.jobs(dataset.SOPInstanceUID)
@@ -166,16 +182,13 @@ def test_a_deliver_worker_killed_between_store_and_commitment_loses_nothing(
     service.wait_until_ready()
     (job,) = service.jobs(dataset.SOPInstanceUID)
     assert (job.state, states(service, job.id)) == (JobState.REPORTED, {DeliveryState.STORED})
-    known = {"AET": "UNKNOWN", "Host": LOOPBACK, "Port": lobar_port}
-    httpx.put(f"{archive.http_url}/modalities/unknown", json=known).raise_for_status()
+    stranger()
     assert service.settled(dataset.SOPInstanceUID).state == JobState.DELIVERED
-    httpx.delete(f"{archive.http_url}/modalities/unknown").raise_for_status()
 
 
 def test_orthanc_gets_the_result_that_lobar_commits_itself_to_what_it_sent(
-    committing: Callable[..., LobarService], archive: OrthancServer, tmp_path: Path
+    service: LobarService, archive: OrthancServer, tmp_path: Path
 ) -> None:
-    service = committing()
     datasets = [make_cr(), make_cr()]
     for each in datasets:
         store(archive, each, tmp_path)

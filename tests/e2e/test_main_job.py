@@ -1,12 +1,14 @@
-"""The main job: DCMTK stores an image, and a real Orthanc ends up with its report."""
+"""The main job: DCMTK stores an image, and a real Orthanc ends up with its report.
+
+An irregular or damaged image ends in a state with a reason.
+"""
 
 import json
 import subprocess
-import sys
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import highdicom
 import httpx
@@ -25,6 +27,8 @@ from pydicom.uid import (
 )
 from pynetdicom import AE
 from support.lobar_process import LobarService
+from support.module_process import run_module
+from synthetic.bad_instances import BAD
 from synthetic.codecs import encode
 from synthetic.objects import make_cr, make_dx, make_sc
 from synthetic.pictures import chest
@@ -33,6 +37,13 @@ from service.dicom.sop_classes import TRANSFER_SYNTAXES
 from service.domain.job import JobState
 
 pytestmark = [pytest.mark.orthanc, pytest.mark.dcmtk]
+NAMES: Final[list[tuple[str | list[str], str]]] = [
+    (["", "ISO 2022 IR 87"], "Yamada^Tarou=山田^太郎=やまだ^たろう"),
+    (["", "ISO 2022 IR 149"], "Hong^Gildong=洪^吉洞=홍^길동"),
+    ("GB18030", "Wang^XiaoDong=王^小东"),
+    ("ISO_IR 144", "Люксембург"),
+    ("ISO_IR 192", "A" * 200),
+]
 UNKNOWN_TO_DCMTK = {HTJ2K, HTJ2KLossless, HTJ2KLosslessRPCL}
 
 
@@ -70,13 +81,10 @@ def certainty(report: Dataset) -> float:
 
 
 def analysed_offline(file: Path, lobar: LobarService) -> dict[str, Any]:
-    command = [sys.executable, "-m", "service.cli", "analyze", "--json", str(file)]
-    done = subprocess.run(
-        [*lobar.command_prefix(), *command],
-        check=True,
-        capture_output=True,
-        text=True,
+    done = run_module(
+        Path(), "service.cli", "analyze", "--json", str(file), environment=lobar.environment
     )
+    assert done.returncode == 0, done.stderr
     return dict(json.loads(done.stdout))
 
 
@@ -173,6 +181,33 @@ def test_own_results_coming_back_are_not_analysed_again(
     store(overlay)
     job = lobar.settled(overlay.SOPInstanceUID)
     assert (job.state, job.reason) == (JobState.NOT_ANALYSED, "own-result")
+
+
+def test_a_bad_instance_is_not_analysed_with_its_reason_and_good_ones_beside_it_are_reported(
+    lobar: LobarService, store: Callable[..., None]
+) -> None:
+    instances = {name: make() for name, (make, _) in BAD.items()}
+    good = [make_cr() for _ in range(3)]
+    store(*instances.values(), *good)
+    for name, (_, reasons) in BAD.items():
+        job = lobar.settled(instances[name].SOPInstanceUID)
+        assert job.state == JobState.NOT_ANALYSED, (name, job)
+        assert job.reason in reasons, name
+    for instance in good:
+        assert lobar.settled(instance.SOPInstanceUID).state == JobState.DELIVERED
+
+
+@pytest.mark.filterwarnings("ignore")  # pydicom warns while these are made, as it should
+def test_a_name_in_any_character_set_is_carried_over(
+    lobar: LobarService, store: Callable[..., None]
+) -> None:
+    instances = [make_cr(charset=charset, patient_name=name) for charset, name in NAMES]
+    unknown = make_cr(charset="ISO_IR 6", patient_name="Broken^Character^Set")
+    unknown.add_new(0x00080005, "CS", "ISO_IR 999")
+    store(*instances, unknown)
+    for instance in (*instances, unknown):
+        job = lobar.settled(instance.SOPInstanceUID)
+        assert job.state == JobState.DELIVERED, instance.SpecificCharacterSet
 
 
 def test_received_equals_delivered_and_the_rest_on_the_metrics_page(

@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -12,23 +12,37 @@ from support.system.programs import missing, need_program
 
 PIXELMED_JAR: Final = Path("/usr/share/java/pixelmed.jar")  # where Debian's libpixelmed-java has it
 PIXELMED_PROGRAM: Final = Path(__file__).with_name("pixelmed.py")
-PIXELMED_SECONDS: Final = 280
 
 
-def pixelmed_sr_validator(paths: Sequence[Path]) -> dict[Path, str]:
-    """Return PixelMed's DicomSRValidator output per report; "Error:" lines are the faults."""
-    java = need_program("java")
-    if not PIXELMED_JAR.is_file():
-        missing(f"no {PIXELMED_JAR}: install the Debian package pixelmed-apps")
-    done = subprocess.run(
-        [sys.executable, PIXELMED_PROGRAM, java, PIXELMED_JAR],
-        input="".join(f"{path}\n" for path in paths),
-        check=True,
-        stdout=subprocess.PIPE,
-        text=True,
-        timeout=PIXELMED_SECONDS,
-    )
-    return dict(zip(paths, map(json.loads, done.stdout.splitlines()), strict=True))
+class PixelMed:
+    """PixelMed's DicomSRValidator, in one Java for a whole run: starting one takes seconds."""
+
+    def __init__(self) -> None:
+        java = need_program("java")
+        if not PIXELMED_JAR.is_file():
+            missing(f"no {PIXELMED_JAR}: install the Debian package pixelmed-apps")
+        self._process = subprocess.Popen(
+            [sys.executable, PIXELMED_PROGRAM, java, PIXELMED_JAR],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def __call__(self, paths: Sequence[Path]) -> dict[Path, str]:
+        """Return the validator's output per report; "Error:" lines are the faults."""
+        return {path: self._output_for(path) for path in paths}
+
+    def _output_for(self, path: Path) -> str:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        print(path, file=self._process.stdin, flush=True)
+        line = self._process.stdout.readline()
+        assert line, f"Java ended with status {self._process.wait()}"
+        return str(json.loads(line))
+
+    def stop(self) -> None:
+        """End the process, which has nothing left to read."""
+        self._process.communicate()
 
 
 def dciodvfy(path: Path) -> str:
@@ -45,9 +59,12 @@ def dciodvfy(path: Path) -> str:
     return done.stdout
 
 
-@pytest.fixture(name="pixelmed_sr_validator", scope="session")
-def _pixelmed_sr_validator() -> Callable[[Sequence[Path]], dict[Path, str]]:
-    return pixelmed_sr_validator
+@pytest.fixture(scope="session")
+def pixelmed_sr_validator() -> Iterator[PixelMed]:
+    """PixelMed's validator, called with the paths of reports. Mark the test `pixelmed`."""
+    validator = PixelMed()
+    yield validator
+    validator.stop()
 
 
 @pytest.fixture(name="dciodvfy", scope="session")

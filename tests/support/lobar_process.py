@@ -21,6 +21,9 @@ from support.system.process import Server
 AE_TITLE: Final = "LOBAR"
 SETTLED: Final = frozenset({JobState.DELIVERED, JobState.NOT_ANALYSED, JobState.PARKED})
 SETTLE_SECONDS: Final = 120  # a bound against hanging, not a promise
+# What training and tests need. An installed Lobar lacks them; where they are there, MONAI imports
+# them, which takes a process longer than all the rest of MONAI.
+NOT_REQUIRED: Final = ("ignite", "matplotlib", "scipy", "skimage")
 
 
 class LobarService:
@@ -37,7 +40,8 @@ class LobarService:
     ) -> None:
         self.folder = folder
         self.state_dir = folder / "state"
-        self.dicom_port, self.web_port = free_port(), free_port()
+        self.dicom_port = int(settings.get("LOBAR_DICOM__PORT") or free_port())
+        self.web_port = free_port()
         self.url = f"http://{LOOPBACK}:{self.web_port}"
         configuration = folder / "lobar.toml"
         configuration.touch()
@@ -47,6 +51,7 @@ class LobarService:
             "LOBAR_DICOM__PORT": str(self.dicom_port),
             "LOBAR_WEB__PORT": str(self.web_port),
             "LOBAR_BUNDLE__PATH": str(bundle_with_open_gate(folder)),
+            "PYTHONPATH": str(folder_that_hides(NOT_REQUIRED, folder)),
             "LOBAR_SPOOL__RESERVE_BYTES": "0",
             "LOBAR_DELIVER__BACKOFF_SECONDS": "0.5",
             "LOBAR_DELIVER__MAXIMUM_BACKOFF_SECONDS": "2",
@@ -157,6 +162,27 @@ def wait_for(question: Callable[[], Any], seconds: float = SETTLE_SECONDS) -> An
             return answer
         time.sleep(0.02)
     pytest.fail(f"still false after {seconds} s", pytrace=True)
+
+
+def folder_that_hides(packages: Sequence[str], folder: Path) -> Path:
+    """Make a folder for PYTHONPATH in which these packages are modules that cannot be imported."""
+    hiding = folder / "hiding"
+    hiding.mkdir()
+    for name in packages:
+        (hiding / f"{name}.py").write_text("raise ImportError('not a requirement of Lobar')")
+    return hiding
+
+
+def processes_of(state_dir: Path) -> list[int]:
+    """List the running processes whose environment names this state directory."""
+    found = []
+    for environ in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if str(state_dir).encode() in environ.read_bytes():
+                found.append(int(environ.parent.name))
+        except OSError:
+            continue
+    return found
 
 
 def _is_running(pid: int) -> bool:

@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import runpy
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from subprocess import CompletedProcess
 from tempfile import TemporaryDirectory
@@ -19,8 +20,10 @@ _PROCESSES: Final = multiprocessing.get_context("forkserver")
 _PROCESSES.set_forkserver_preload(["monai.bundle", "pydicom"])
 
 
-def run_module(folder: Path, module: str, *arguments: str) -> CompletedProcess[str]:
-    """Run `python -m module arguments` in `folder`.
+def run_module(
+    folder: Path, module: str, *arguments: str, environment: Mapping[str, str] | None = None
+) -> CompletedProcess[str]:
+    """Run `python -m module arguments` in `folder`, with these variables as well.
 
     Returns:
         The exit status and what the program wrote.
@@ -30,7 +33,9 @@ def run_module(folder: Path, module: str, *arguments: str) -> CompletedProcess[s
     """
     with TemporaryDirectory() as written:
         streams = (Path(written) / "stdout", Path(written) / "stderr")
-        process = _PROCESSES.Process(target=_run, args=(folder, module, arguments, streams))
+        process = _PROCESSES.Process(
+            target=_run, args=(folder, module, arguments, environment, streams)
+        )
         process.start()
         process.join(_SECONDS)
         if process.exitcode is None:
@@ -40,9 +45,16 @@ def run_module(folder: Path, module: str, *arguments: str) -> CompletedProcess[s
     return CompletedProcess([module, *arguments], process.exitcode, output, errors)
 
 
-def _run(folder: Path, module: str, arguments: tuple[str, ...], streams: tuple[Path, Path]) -> None:
+def _run(
+    folder: Path,
+    module: str,
+    arguments: tuple[str, ...],
+    environment: Mapping[str, str] | None,
+    streams: tuple[Path, Path],
+) -> None:
     for stream, descriptor in zip(streams, (1, 2), strict=True):
         os.dup2(os.open(stream, os.O_WRONLY | os.O_CREAT), descriptor)
+    os.environ.update(environment or {})  # noqa: TID251 -- what the program will read
     os.chdir(folder)
     sys.path.insert(0, str(folder))
     sys.argv = [module, *arguments]

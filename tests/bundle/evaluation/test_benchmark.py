@@ -14,6 +14,8 @@ from scripts.postprocessing.calibration import PlattScaled
 from synthetic.pictures import chest
 from torch import Tensor, nn
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def network() -> EfficientNetLite:

@@ -18,6 +18,8 @@ from scripts.evaluation.inputs import Inputs
 from scripts.evaluation.shipped_predictions import update_predictions
 from support.module_process import run_module
 
+pytestmark = pytest.mark.slow
+
 SIDE = 64
 SETS = {
     "pediatric/train/NORMAL/IM-{:04}-0001.jpeg": 20,

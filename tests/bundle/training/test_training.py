@@ -17,6 +17,8 @@ from scripts.network.efficientnet_lite import EfficientNetLite
 from support.module_process import run_module
 from synthetic.objects import make_cr, make_dx
 
+pytestmark = pytest.mark.slow
+
 SIDE = 64  # of the files, the smallest that is accepted
 NETWORK_SIDE = 32  # of the network's input, so that the trainings are short
 PATTERN = 90 * (np.arange(SIDE) % 32 > 15)  # stripes stand for pneumonia

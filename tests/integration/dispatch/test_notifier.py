@@ -228,7 +228,7 @@ def test_a_worker_receives_every_destination_whatever_happens_to_redis_in_betwee
         notifier.notify(DELIVER, "restarted")
         return "end restarted" in worker.lines()
 
-    wait_for(receives_again, seconds=60)
+    wait_for(receives_again)
     assert worker.stop() == 0
 
 

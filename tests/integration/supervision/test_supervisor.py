@@ -61,6 +61,7 @@ supervisor = Supervisor(
     drain_seconds=float(drain_seconds),
     start_seconds=float(start_seconds),
     stuck_seconds=float(stuck_seconds),
+    grace_seconds=1,
 )
 try:
     supervisor.run()
@@ -213,10 +214,10 @@ def test_a_part_that_is_slow_or_idle_is_left_alone(supervise: Supervise) -> None
 
 
 def test_a_supervisor_that_was_frozen_ends_no_part(supervise: Supervise) -> None:
-    here = supervise(stuck_seconds=6, infer=working(0.2, 1000))
+    here = supervise(stuck_seconds=5.5, infer=working(0.2, 1000))
     wait_for(lambda: here.events("part_reports"))
     here.process.send_signal(signal.SIGSTOP)
-    time.sleep(8)
+    time.sleep(6.5)
     here.process.send_signal(signal.SIGCONT)
     time.sleep(1)
     assert here.events("part_stuck") == []

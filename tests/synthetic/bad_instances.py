@@ -1,19 +1,15 @@
-"""Irregular and damaged instances: each ends in a state with a reason."""
+"""Irregular and damaged instances, each with the reasons for which it is not analysed."""
 
 from collections.abc import Callable
+from typing import Final
 
-import pytest
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import JPEG2000Lossless
-from support.lobar_process import LobarService
+
+from service.domain.reasons import Reason
 from synthetic.codecs import encode
 from synthetic.objects import make_cr, make_dx, make_sc
-
-from service.domain.job import JobState
-from service.domain.reasons import Reason
-
-pytestmark = [pytest.mark.orthanc, pytest.mark.dcmtk]
 
 
 def with_(dataset: Dataset, **elements: object) -> Dataset:
@@ -48,7 +44,7 @@ def thirty_two_bits() -> Dataset:
     return dataset
 
 
-BAD = {
+BAD: Final[dict[str, tuple[Callable[[], Dataset], set[Reason]]]] = {
     "a lateral view": (lambda: with_(make_dx(), ViewPosition="LL"), {Reason.VIEW}),
     "a hand": (lambda: with_(make_cr(), BodyPartExamined="HAND"), {Reason.BODY_PART}),
     "a mammogram": (lambda: with_(make_dx(), Modality="MG"), {Reason.MODALITY}),
@@ -67,43 +63,3 @@ BAD = {
     "a corrupt JPEG 2000": (corrupt_jpeg_2000, {Reason.PIXELS_UNREADABLE}),
     "a blank image": (lambda: with_(make_cr(), PixelData=bytes(2 * 384 * 320)), {Reason.BLANK}),
 }
-
-
-def test_each_is_not_analysed_with_its_reason_and_the_good_ones_beside_it_are_reported(
-    lobar: LobarService, store: Callable[..., None]
-) -> None:
-    instances = {name: make() for name, (make, _) in BAD.items()}
-    good = [make_cr() for _ in range(3)]
-    store(*instances.values(), *good)
-    for name, (_, reasons) in BAD.items():
-        job = lobar.settled(instances[name].SOPInstanceUID)
-        assert job.state == JobState.NOT_ANALYSED, (name, job)
-        assert job.reason in reasons, name
-    for instance in good:
-        assert lobar.settled(instance.SOPInstanceUID).state == JobState.DELIVERED
-
-
-@pytest.mark.filterwarnings("ignore")  # pydicom warns while these are made, as it should
-@pytest.mark.parametrize(
-    ("charset", "name"),
-    [
-        (["", "ISO 2022 IR 87"], "Yamada^Tarou=山田^太郎=やまだ^たろう"),
-        (["", "ISO 2022 IR 149"], "Hong^Gildong=洪^吉洞=홍^길동"),
-        ("GB18030", "Wang^XiaoDong=王^小东"),
-        ("ISO_IR 144", "Люксембург"),
-        ("ISO_IR 999", "Broken^Character^Set"),
-        ("ISO_IR 192", "A" * 200),
-    ],
-)
-def test_a_name_in_any_character_set_is_carried_over(
-    lobar: LobarService,
-    store: Callable[..., None],
-    charset: str | list[str],
-    name: str,
-) -> None:
-    known = charset != "ISO_IR 999"
-    instance = make_cr(charset=charset if known else "ISO_IR 6", patient_name=name)
-    if not known:
-        instance.add_new(0x00080005, "CS", charset)
-    store(instance)
-    assert lobar.settled(instance.SOPInstanceUID).state == JobState.DELIVERED
