@@ -61,23 +61,22 @@ def read_indexed_sets(data_dir: Path) -> list[Radiograph]:
 
 
 def described(row: Radiograph) -> Radiograph:
-    """Return a radiograph of a set of folders with source, category, film, view and age group."""
-    if row.get("cohort") == "pediatric":
-        rule = CHILD_PNEUMONIA if row["label"] else CHILD_NORMAL
-        known = {"film": "", "view": "AP", "age_group": CHILDREN_AGED}
-    else:
-        rule = SELECTED_NIH
-        known = {"film": Path(row["image"]).stem, "view": "", "age_group": UNKNOWN}
+    """Return a radiograph of a set of folders with what the sets with an index have."""
+    is_child = row["cohort"] == "pediatric"
+    child = CHILD_PNEUMONIA if row["label"] else CHILD_NORMAL
+    rule = child if is_child else SELECTED_NIH
     return Radiograph(
         **{
             **row,
-            **known,
             "source": rule.source,
             "category": rule.category.value,
             "basis": rule.basis.value,
             "findings": row.get("kind", ""),
+            "film": "" if is_child else Path(row["image"]).stem,
+            "view": "AP" if is_child else "",
             "sex": "",
             "age": "",
+            "age_group": CHILDREN_AGED if is_child else UNKNOWN,
         }
     )
 
@@ -166,9 +165,7 @@ def group_films(rows: Sequence[Radiograph]) -> list[list[int]]:
     return groups.listed()
 
 
-def one_number_each(
-    rows: Sequence[Radiograph], films: Iterable[Sequence[int]]
-) -> list[Radiograph]:
+def one_number_each(rows: Sequence[Radiograph], films: Iterable[Sequence[int]]) -> list[Radiograph]:
     """Give all patients who share a film the first of their numbers."""
     groups = _Groups(len(rows))
     groups.join_equal([row["patient"] for row in rows])
@@ -181,8 +178,7 @@ def one_number_each(
         for place in places:
             numbers[place] = first_number
     return [
-        Radiograph(**{**row, "patient": number})
-        for row, number in zip(rows, numbers, strict=True)
+        Radiograph(**{**row, "patient": number}) for row, number in zip(rows, numbers, strict=True)
     ]
 
 

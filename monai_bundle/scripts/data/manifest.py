@@ -17,7 +17,7 @@ import random
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, cast
 
 from scripts.checksum import sha256_of
 from scripts.data.datasets import (
@@ -146,19 +146,15 @@ def read_manifest(path: str | Path) -> list[Radiograph]:
         reader = csv.DictReader(file)
         if missing := set(COLUMNS) - set(reader.fieldnames or ()):
             raise ValueError(f"{path} is not a manifest: it has no column {min(missing)}")
-        return [
-            Radiograph(
-                image=str(root / row["image"]),
-                label=float(row["label"]) if row["label"] else math.nan,
-                patient=row["patient"],
-                cohort=row["cohort"],
-                kind=row["kind"],
-                sha256=row["sha256"],
-                part=row["part"],
-                **{name: row[name] for name in DETAILS if row.get(name)},
-            )
-            for row in reader
-        ]
+        return [_read_row(row, root) for row in reader]
+
+
+def _read_row(row: dict[str, str], root: Path) -> Radiograph:
+    found: dict[str, Any] = {name: row[name] for name in COLUMNS}
+    found |= {name: row[name] for name in DETAILS if row.get(name)}
+    found["image"] = str(root / row["image"])
+    found["label"] = float(row["label"]) if row["label"] else math.nan
+    return cast("Radiograph", found)
 
 
 def is_labelled(row: Radiograph) -> bool:
@@ -261,7 +257,8 @@ def _run(options: argparse.Namespace) -> None:
         left_out = len(listed) - len(rows)
         print(f"{left_out} of {len(listed)} left out: copies, or copies with different labels")
     else:
-        rows = all_sets(options.data_dir, seed=options.seed)
+        list_sets = public_sets if options.shipped else all_sets
+        rows = list_sets(options.data_dir, seed=options.seed)
     if lacking := parts_with_one_label(rows):
         raise ValueError(f"too few patients: {', '.join(lacking)} would lack one of the labels")
     write_manifest(rows, options.output)
@@ -274,6 +271,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("output", type=Path)
     parser.add_argument("--data_dir", type=Path, default=Path("../../shared/data"))
     parser.add_argument("--list", type=Path, help="a CSV of image,label[,patient,cohort] instead")
+    parser.add_argument("--shipped", action="store_true", help="the sets of the shipped weights")
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--check", action="store_true", help="write nothing, compare the hashes")
     try:
