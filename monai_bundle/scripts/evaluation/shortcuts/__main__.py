@@ -11,8 +11,6 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from scripts.bundle.loaded import load_bundle
 from scripts.data.manifest import all_sets
 from scripts.evaluation.inputs import Inputs
@@ -26,7 +24,7 @@ from scripts.evaluation.shortcuts.audit import (
 )
 from scripts.evaluation.shortcuts.films import audited, gather, unseen_logits
 from scripts.evaluation.shortcuts.no_lung import describe_all, header_facts
-from scripts.evaluation.shortcuts.thorax import share_inside
+from scripts.evaluation.shortcuts.thorax import inside_thorax
 from scripts.evaluation.shortcuts.tones import sample_sets, tones
 from scripts.training.film_features import extract, read_features
 
@@ -59,12 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "file facts": described.file_facts,
         "view, sex, age": header_facts(kept),
     }
-    pairs = [
-        share_inside(own, layout)
-        for own, layout in zip(films.attention, described.layout, strict=True)
-    ]
-    shares = np.array([share for share, _ in pairs])
-    is_measured = np.array([measured for _, measured in pairs])
+    thorax = inside_thorax(films.attention, described.layout)
     point = inputs.points[inputs.default_point]
     found = {
         "weights_sha256": inputs.metadata["weights"]["sha256"],
@@ -74,8 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "descriptions": {name: each.shape[1] for name, each in features.items()},
         "tasks": tasks(films, features),
         "findings": findings(films, point["threshold"]),
-        "attention": attention(films, shares, is_measured),
-        "subgroups": subgroups(films, features, shares),
+        "attention": attention(films, thorax),
+        "subgroups": subgroups(films, features, thorax.shares),
         "tones": tones(bundle, sample_sets(kept)),
     }
     options.output.write_text(json.dumps(found, indent=2, allow_nan=False) + "\n")

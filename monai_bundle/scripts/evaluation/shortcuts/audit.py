@@ -9,8 +9,10 @@ from numpy.typing import NDArray
 from scripts.data.predictions import FloatArray
 from scripts.evaluation.confidence_intervals import Interval, interval, resamplings, wilson
 from scripts.evaluation.metrics import ranking
-from scripts.evaluation.shortcuts.films import NAMES, OPACITY, SEEN, TASKS, Films
+from scripts.evaluation.shortcuts.films import OPACITY, SEEN, TASKS, Films
+from scripts.evaluation.shortcuts.page import NAMES
 from scripts.evaluation.shortcuts.probe import ridge_scores, within
+from scripts.evaluation.shortcuts.thorax import InsideThorax
 
 DRAWS: Final = 500
 SEED: Final = 20240611
@@ -136,15 +138,17 @@ def mean_of(values: FloatArray, patients: NDArray[np.str_]) -> dict[str, Any]:
     return {"images": len(values), **interval(float(values.mean()), np.concatenate(drawn))}
 
 
-def attention(films: Films, shares: FloatArray, is_measured: NDArray[np.bool_]) -> dict[str, Any]:
+def attention(films: Films, found: InsideThorax) -> dict[str, Any]:
     """Return each set's mean share of the attention inside the thorax."""
-    return {
-        name: {
-            **mean_of(shares[films.sets == name], films.patients[films.sets == name]),
-            "measured": wilson(
-                int(is_measured[films.sets == name].sum()), int((films.sets == name).sum())
-            ),
+    sets = {}
+    for name in NAMES:
+        here = films.sets == name
+        if not here.any():
+            continue
+        measured = found.measured[here][~np.isnan(found.measured[here])]
+        sets[name] = {
+            **mean_of(found.shares[here], films.patients[here]),
+            "area": mean_of(found.areas[here], films.patients[here])["value"],
+            "measured": wilson(int(measured.sum()), len(measured)),
         }
-        for name in NAMES
-        if (films.sets == name).any()
-    }
+    return sets

@@ -18,16 +18,6 @@ from scripts.data.predictions import FloatArray, image_id
 from scripts.evaluation.inputs import Inputs
 
 SEEN: Final = ("pediatric", "adult")  # the sets that the shipped weights were trained on
-NAMES: Final = {
-    "pediatric": "children (`pediatric/train`)",
-    "adult": "first adults (`adult`)",
-    "rsna2018": "RSNA without its test split",
-    "nih_ashok133": "NIH, `nih_ashok133`",
-    "nih_emily": "NIH, `nih_emily` and `nih_misc`",
-    "nlm_shenzhen": "Shenzhen",
-    "nlm_montgomery": "Montgomery",
-    "adult_covid": "Hannover (COVID-19)",
-}
 _JOINED: Final = {"nih_misc": "nih_emily"}  # eleven films are no set of their own
 _LEFT: Final = frozenset({"lateral"})
 
