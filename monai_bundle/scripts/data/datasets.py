@@ -26,12 +26,21 @@ class Radiograph(TypedDict, total=False):
     """One row of a set."""
 
     image: Required[str]  # path of the file
-    label: Required[float]  # 1.0 for pneumonia, 0.0 for no finding
+    label: Required[float]  # 1.0 for pneumonia, 0.0 for none, NaN where that is not known
     patient: Required[str]
     cohort: str
     kind: str  # normal, bacteria, virus or pneumonia, as far as it is published
     sha256: str
-    part: str  # validation, test, or the fold that holds it out
+    part: str  # validation, test, the fold that holds it out, or one of `scripts.data.all_sets`
+    source: str  # the set, e.g. rsna2018; of the sets of folders the name of the folder
+    category: str  # of `scripts.data.categories`
+    basis: str  # of the category
+    findings: str  # as published, joined by "|"
+    film: str  # NIH's number of the film, which another source may have too
+    view: str  # PA, AP or LATERAL; empty where it is not published
+    sex: str  # M or F; empty where it is not published
+    age: str  # in years; empty where it is not published
+    age_group: str
 
 
 def patient_of(name: str) -> str:

@@ -1,20 +1,23 @@
 """Assign every radiograph to training, validation or test, and write the list as CSV.
 
-Run `python -m scripts.data.manifest OUTPUT.CSV` from the bundle's folder. Every radiograph of the
-public sets (or of a hospital's own CSV) is listed with its SHA-256 and its part. Copies count once;
+Run `python -m scripts.data.manifest OUTPUT.CSV` from the bundle's folder. Every radiograph of all
+sets (or of a hospital's own CSV) is listed with its SHA-256 and its part. Copies count once;
 each patient is in one part only; each part has its share of every kind. The validation part
 chooses epochs, weights, calibration and thresholds; the rest is five folds, each held out in turn;
-nothing is chosen on the official test set.
+nothing is chosen on the official test set, nor on the test split of RSNA. What else there is in
+the sets of adults with an index: `scripts.data.joined_sets`. The shipped weights were trained on
+`public_sets`, which a training without a manifest uses.
 """
 
 import argparse
 import csv
+import math
 import os
 import random
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, cast
 
 from scripts.checksum import sha256_of
 from scripts.data.datasets import (
@@ -26,12 +29,17 @@ from scripts.data.datasets import (
     read_folder,
     read_list,
 )
+from scripts.data.joined_sets import EXCLUDED, MEASURING, join_sets, read_indexed_sets
 
 SEED: Final = 20240611
 VALIDATION_SHARE: Final = 0.15
 FOLDS: Final = 5
+UNTRAINED: Final = frozenset({EXCLUDED, MEASURING})  # parts that need not have both labels
 PARTS: Final = ("validation", *(f"fold-{fold}" for fold in range(FOLDS)))
 COLUMNS: Final = ("image", "label", "patient", "cohort", "kind", "sha256", "part")
+DETAILS: Final = (
+    *("source", "category", "basis", "findings", "film", "view", "sex", "age", "age_group"),
+)
 
 
 def assign_parts(
@@ -103,16 +111,28 @@ def public_sets(data_dir: str | Path, *, seed: int = SEED) -> list[Radiograph]:
     ]
 
 
+def all_sets(data_dir: str | Path, *, seed: int = SEED) -> list[Radiograph]:
+    """Return the radiographs of every set below `data_dir`, see `scripts.data.joined_sets`.
+
+    The radiographs of `public_sets` are among them, the children with the same parts.
+    """
+    indexed = read_indexed_sets(Path(data_dir))
+    return join_sets(
+        public_sets(data_dir, seed=seed), indexed, lambda rows: assign_parts(rows, seed=seed)
+    )
+
+
 def write_manifest(rows: Iterable[Radiograph], path: str | Path) -> None:
     """Write `rows` as CSV, with paths relative to the CSV's folder."""
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     with target.open("w", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=COLUMNS)
+        writer = csv.DictWriter(file, fieldnames=(*COLUMNS, *DETAILS))
         writer.writeheader()
         for row in rows:
             image = os.path.relpath(row["image"], target.parent)
-            writer.writerow({**row, "image": image, "label": int(row["label"])})
+            label = int(row["label"]) if is_labelled(row) else ""
+            writer.writerow({**row, "image": image, "label": label})
 
 
 def read_manifest(path: str | Path) -> list[Radiograph]:
@@ -126,18 +146,20 @@ def read_manifest(path: str | Path) -> list[Radiograph]:
         reader = csv.DictReader(file)
         if missing := set(COLUMNS) - set(reader.fieldnames or ()):
             raise ValueError(f"{path} is not a manifest: it has no column {min(missing)}")
-        return [
-            Radiograph(
-                image=str(root / row["image"]),
-                label=float(row["label"]),
-                patient=row["patient"],
-                cohort=row["cohort"],
-                kind=row["kind"],
-                sha256=row["sha256"],
-                part=row["part"],
-            )
-            for row in reader
-        ]
+        return [_read_row(row, root) for row in reader]
+
+
+def _read_row(row: dict[str, str], root: Path) -> Radiograph:
+    found: dict[str, Any] = {name: row[name] for name in COLUMNS}
+    found |= {name: row[name] for name in DETAILS if row.get(name)}
+    found["image"] = str(root / row["image"])
+    found["label"] = float(row["label"]) if row["label"] else math.nan
+    return cast("Radiograph", found)
+
+
+def is_labelled(row: Radiograph) -> bool:
+    """Return whether it is known if a radiograph shows pneumonia, or an opacity that may be one."""
+    return not math.isnan(row["label"])
 
 
 def changed_files(rows: Iterable[Radiograph]) -> list[str]:
@@ -177,7 +199,9 @@ def training_rows(
     folds = [
         row
         for row in rows
-        if row["part"].startswith("fold-") and (not cohorts or row["cohort"] in cohorts)
+        if row["part"].startswith("fold-")
+        and is_labelled(row)
+        and (not cohorts or row["cohort"] in cohorts)
     ]
     if held_out is not None and held_out not in {row["part"] for row in folds}:
         raise ValueError(f"no radiograph is in {held_out}: it would hold nothing out")
@@ -190,9 +214,11 @@ def training_rows(
 def rows_of_part(
     rows: Iterable[Radiograph], part: str, *, cohorts: Sequence[str] = ()
 ) -> list[Radiograph]:
-    """Return the radiographs of one part, of the cohorts named or of all."""
+    """Return the labelled radiographs of one part, of the cohorts named or of all."""
     return [
-        row for row in rows if row["part"] == part and (not cohorts or row["cohort"] in cohorts)
+        row
+        for row in rows
+        if row["part"] == part and is_labelled(row) and (not cohorts or row["cohort"] in cohorts)
     ]
 
 
@@ -202,7 +228,7 @@ def count_parts(rows: Iterable[Radiograph]) -> list[str]:
     for row in rows:
         groups[row["part"], row["cohort"]].append(row)
     return [
-        f"{part} {cohort}: {len(group)} images, {sum(row['label'] for row in group):.0f} with "
+        f"{part} {cohort}: {len(group)} images, {sum(row['label'] == 1 for row in group)} with "
         f"pneumonia, {len({row['patient'] for row in group})} patients"
         for (part, cohort), group in sorted(groups.items())
     ]
@@ -212,7 +238,8 @@ def parts_with_one_label(rows: Iterable[Radiograph]) -> list[str]:
     """Return the parts that lack one of the two labels."""
     labels: dict[str, set[float]] = {part: set() for part in PARTS}
     for row in rows:
-        labels.setdefault(row["part"], set()).add(row["label"])
+        if row["part"] not in UNTRAINED and is_labelled(row):
+            labels.setdefault(row["part"], set()).add(row["label"])
     return [part for part, found in labels.items() if len(found) < len(LABELS)]
 
 
@@ -230,7 +257,8 @@ def _run(options: argparse.Namespace) -> None:
         left_out = len(listed) - len(rows)
         print(f"{left_out} of {len(listed)} left out: copies, or copies with different labels")
     else:
-        rows = public_sets(options.data_dir, seed=options.seed)
+        list_sets = public_sets if options.shipped else all_sets
+        rows = list_sets(options.data_dir, seed=options.seed)
     if lacking := parts_with_one_label(rows):
         raise ValueError(f"too few patients: {', '.join(lacking)} would lack one of the labels")
     write_manifest(rows, options.output)
@@ -243,6 +271,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("output", type=Path)
     parser.add_argument("--data_dir", type=Path, default=Path("../../shared/data"))
     parser.add_argument("--list", type=Path, help="a CSV of image,label[,patient,cohort] instead")
+    parser.add_argument("--shipped", action="store_true", help="the sets of the shipped weights")
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--check", action="store_true", help="write nothing, compare the hashes")
     try:

@@ -13,6 +13,7 @@ from PIL import Image
 from scripts.data.datasets import COHORTS, Radiograph, read_folder
 from scripts.data.manifest import (
     PARTS,
+    all_sets,
     assign_parts,
     changed_files,
     load_rows,
@@ -216,8 +217,12 @@ def test_the_command_writes_the_parts_of_a_folder_and_detects_changed_files(
     done = manifest(bundle, output, "--data_dir", pictures)
     assert done.returncode == 0, done.stderr
     assert "test pediatric: 4 images, 2 with pneumonia, 4 patients" in done.stdout
+    listed = {row["image"]: row["part"] for row in read_manifest(output)}
+    assert listed == {row["image"]: row["part"] for row in all_sets(pictures)}
+    assert manifest(bundle, output, "--data_dir", pictures, "--shipped").returncode == 0
     wanted = {row["image"]: row["part"] for row in public_sets(pictures)}
     assert {row["image"]: row["part"] for row in read_manifest(output)} == wanted
+    assert listed.keys() == wanted.keys()
 
     assert "unchanged" in manifest(bundle, output, "--check").stdout
     one, other = (Path(image) for image in list(wanted)[:2])

@@ -10,6 +10,7 @@ from scripts.evaluation.report.cohorts import adults, children, coverage, worst_
 from scripts.evaluation.report.robustness import attention, gate, robustness, shortcuts
 from scripts.evaluation.report.sets import against_first_model, folds, sets, subgroups
 from scripts.evaluation.report.targets import targets
+from scripts.evaluation.shortcuts.page import read_figures
 
 SECTIONS: Final[dict[str, Callable[[Inputs], Any]]] = {
     "sets": sets,
@@ -23,6 +24,7 @@ SECTIONS: Final[dict[str, Callable[[Inputs], Any]]] = {
     "gate": gate,
     "attention": attention,
     "shortcuts": shortcuts,
+    "shortcut_audit": lambda inputs: read_figures(inputs.bundle),
     "worst_errors": worst_errors,
 }
 

@@ -64,7 +64,8 @@ def age_groups(metrics: dict[str, Any]) -> str:
 One model for both age groups is justified only if neither loses accuracy. `joint` was trained on
 both, `alone` only on the age group that it is measured on, `from pediatric` only on adults,
 starting from the children's network. The joint figure of validation is that of the five networks
-together.
+together. The figures on adults are within one set whose classes differ by selection: they show how
+well training finds that difference, not how well it reads adults.
 
 {table(header, rows)}"""
     return f"{text}\n\nNot run for this release: {', '.join(missing)}." if missing else text

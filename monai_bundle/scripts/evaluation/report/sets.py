@@ -21,7 +21,7 @@ from scripts.evaluation.metrics import (
 # Each set: the table, the cohort within it (all if None), and how the page names it.
 SETS: Final = {
     "cross_validation_pediatric": ("cross_validation", "pediatric", "cross-validation, children"),
-    "cross_validation_adult": ("cross_validation", "adult", "cross-validation, adults"),
+    "cross_validation_adult": ("cross_validation", "adult", "cross-validation, adults (shortcut)"),
     "validation": ("validation", None, "validation (chosen on)"),
     "validation_pediatric": ("validation", "pediatric", "of these, children"),
     "validation_adult": ("validation", "adult", "of these, adults"),

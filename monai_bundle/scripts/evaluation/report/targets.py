@@ -68,7 +68,7 @@ _TARGETS: Final = (
         0.998,
     ),
     (
-        "adults: AUC in cross-validation, with interval",
+        "adults: AUC in cross-validation (a shortcut, not evidence)",
         "sets.cross_validation_adult.overall.auc.value",
         "reported",
         None,

@@ -1,0 +1,1 @@
+"""Measure how well each set can be told apart without its lungs, and whether the model does so."""

@@ -1,0 +1,122 @@
+"""Keep the shipped network's pooled features of radiographs, so that heads can be tried in seconds.
+
+The features of a radiograph are the spatial means of each member's last maps, one row of 6,400
+numbers. Beside them are its logit and its attention map. They are stored in shards of NumPy files
+in a run folder, by the SHA-256 of the radiograph; an interrupted extraction continues.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from tqdm import tqdm
+
+from scripts.bundle.loaded import LoadedBundle
+from scripts.network.batchnorm_folding import fold_batchnorm, to_channels_last
+from scripts.network.ensemble import class_activation_map
+from scripts.refusal import find_refusal
+
+SHARD: Final = 64  # radiographs in one file, and in one batch of the network
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilmFeatures:
+    """What the shipped network computes for radiographs, as parallel arrays."""
+
+    sha256: NDArray[np.str_]
+    pooled: NDArray[np.float32]  # N x features
+    logits: NDArray[np.float64]
+    attention: NDArray[np.float32]  # N x 7 x 7
+
+
+def extract(bundle: LoadedBundle, rows: Iterable[Mapping[str, Any]], folder: Path) -> int:
+    """Store the features of those rows that `folder` lacks; return how many were refused.
+
+    Rows whose image the preprocessing refuses have no features.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    known = set(_known(folder))
+    waiting = [row for row in rows if row["sha256"] not in known]
+    network = to_channels_last(fold_batchnorm(bundle.network))
+    refused = 0
+    for chunk in tqdm(list(_chunks(waiting)), desc="features", mininterval=10, ncols=80):
+        prepared = [(row["sha256"], _prepare(bundle, row["image"])) for row in chunk]
+        usable = [(sha256, image) for sha256, image in prepared if image is not None]
+        refused += len(prepared) - len(usable)
+        if usable:
+            _write_shard(folder, [sha256 for sha256, _ in usable], network, usable)
+    return refused
+
+
+def _chunks(rows: Sequence[Mapping[str, Any]]) -> Iterator[Sequence[Mapping[str, Any]]]:
+    for start in range(0, len(rows), SHARD):
+        yield rows[start : start + SHARD]
+
+
+def _prepare(bundle: LoadedBundle, path: str) -> Tensor | None:
+    try:
+        return bundle.preprocess(path)
+    except Exception as error:
+        if find_refusal(error):
+            return None
+        raise
+
+
+def _write_shard(
+    folder: Path, names: list[str], network: torch.nn.Module, usable: list[tuple[str, Tensor]]
+) -> None:
+    pooled, attention = run_members(network, torch.stack([image for _, image in usable]))
+    number = sum(1 for _ in folder.glob("*.npz"))
+    temporary = folder / "shard.tmp"
+    with temporary.open("wb") as file:
+        np.savez(
+            file,
+            sha256=np.array(names),
+            pooled=pooled.numpy().astype(np.float16),
+            attention=attention.numpy(),
+        )
+    temporary.replace(folder / f"{number:05}.npz")  # a shard is complete or absent
+
+
+def run_members(network: torch.nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the pooled features of all members, BxF, and the mean attention map, Bxhxw."""
+    ensemble: Any = network
+    pooled, maps = [], []
+    with torch.inference_mode():
+        lower = ensemble.trunk(images.contiguous(memory_format=torch.channels_last))
+        for middle, last, classifier in zip(
+            ensemble.middles, ensemble.lasts, ensemble.classifiers, strict=True
+        ):
+            found = last(middle(lower))
+            pooled.append(found.mean((2, 3)))
+            maps.append(class_activation_map(found, classifier)[:, 0])
+    return torch.cat(pooled, dim=1).float(), torch.stack(maps).mean(0).float()
+
+
+def _known(folder: Path) -> Iterator[str]:
+    for path in sorted(folder.glob("*.npz")):
+        with np.load(path) as shard:
+            yield from map(str, shard["sha256"])
+
+
+def read_features(folder: Path) -> FilmFeatures:
+    """Read all shards of `folder`.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    shards = [np.load(path) for path in sorted(folder.glob("*.npz"))]
+    if not shards:
+        raise FileNotFoundError(f"no features in {folder}: extract them first")
+    attention = np.concatenate([shard["attention"] for shard in shards])
+    return FilmFeatures(
+        sha256=np.concatenate([shard["sha256"] for shard in shards]),
+        pooled=np.concatenate([shard["pooled"] for shard in shards]).astype(np.float32),
+        logits=attention.mean((1, 2)).astype(np.float64),
+        attention=attention,
+    )
