@@ -1,6 +1,7 @@
 """The shortcut audit: descriptions without lungs, the probe, tones, thorax, and its page."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,7 +16,14 @@ from scripts.evaluation.metrics import auc
 from scripts.evaluation.report.page import page
 from scripts.evaluation.run_log import read_runs
 from scripts.evaluation.shortcuts.audit import attention, findings, subgroups, tasks
-from scripts.evaluation.shortcuts.films import ABNORMAL, OPACITY, Films, audited, gather, shown
+from scripts.evaluation.shortcuts.films import (
+    ABNORMAL,
+    Films,
+    audited,
+    gather,
+    shared_patients,
+    shown,
+)
 from scripts.evaluation.shortcuts.no_lung import (
     border_mask,
     describe,
@@ -23,7 +31,7 @@ from scripts.evaluation.shortcuts.no_lung import (
     file_facts,
     header_facts,
 )
-from scripts.evaluation.shortcuts.page import FIGURES, audit, read_figures
+from scripts.evaluation.shortcuts.page import FIGURES, OPACITY, audit, read_figures
 from scripts.evaluation.shortcuts.probe import folds_of, ridge_scores, within
 from scripts.evaluation.shortcuts.thorax import InsideThorax, inside_thorax, measure_thorax
 from scripts.evaluation.shortcuts.tones import sample_sets, tone_curve, with_tones
@@ -249,6 +257,13 @@ def test_findings_are_counted_in_sets_that_the_model_never_saw(films: Films) -> 
     assert found["rsna2018"]["normal"]["value"] == pytest.approx(present, abs=1e-6)
     assert found["rsna2018"]["normal"]["images"] == normal.sum()
     assert set(found["nlm_shenzhen"]) == {"normal", "abnormal"}
+
+
+def test_patients_of_both_sides_are_counted(films: Films) -> None:
+    assert shared_patients(films) == 0
+    patients = films.patients.copy()
+    patients[films.sets == "rsna2018"] = patients[films.sets == "adult"]
+    assert shared_patients(replace(films, patients=patients)) == 120
 
 
 def test_subgroups_are_those_of_rsna(films: Films) -> None:
