@@ -384,5 +384,9 @@ def test_the_page_says_first_what_the_figures_on_adults_are_worth(bundle: Path) 
     assert "0.51" in readme
 
 
-def test_a_bundle_without_an_audit_has_no_figures(tmp_path: Path) -> None:
-    assert read_figures(tmp_path) is None
+def test_an_audit_of_other_weights_is_not_shown(tmp_path: Path) -> None:
+    assert read_figures(tmp_path, "a") is None
+    (tmp_path / "docs").mkdir()
+    (tmp_path / FIGURES).write_text(json.dumps({"weights_sha256": "a"}))
+    assert read_figures(tmp_path, "a") == {"weights_sha256": "a"}
+    assert read_figures(tmp_path, "b") is None

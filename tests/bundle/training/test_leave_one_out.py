@@ -212,8 +212,10 @@ def test_a_command_without_features_says_so(bundle: Path, tmp_path: Path) -> Non
         path.parent.mkdir(parents=True)
         Image.effect_noise((16, 16), 50).save(path)
     done = subprocess.run(
-        [sys.executable, "-m", "scripts.training.leave_one_out"]
-        + ["--data_dir", str(tmp_path), "--features", str(tmp_path / "none")],
+        [
+            *(sys.executable, "-m", "scripts.training.leave_one_out"),
+            *("--data_dir", str(tmp_path), "--features", str(tmp_path / "none")),
+        ],
         cwd=bundle,
         capture_output=True,
         text=True,

@@ -31,13 +31,13 @@ _CATEGORIES: Final = {
 }
 
 
-def read_figures(bundle: Path) -> dict[str, Any] | None:
-    """Return the content of docs/shortcuts.json of a bundle, or None if it has none."""
+def read_figures(bundle: Path, weights_sha256: str) -> dict[str, Any] | None:
+    """Return the content of docs/shortcuts.json of a bundle, or None without one of the weights."""
     path = bundle / FIGURES
     if not path.exists():
         return None
     found: dict[str, Any] = json.loads(path.read_text())
-    return found
+    return found if found["weights_sha256"] == weights_sha256 else None
 
 
 def audit(metrics: Mapping[str, Any]) -> str:
