@@ -28,7 +28,7 @@ class Basis(StrEnum):
 
     READING = "reading"  # physicians looked at the film
     REPORT = "report"  # mined from the text of a report
-    DIAGNOSIS = "diagnosis"  # of the patient, by a laboratory test
+    DIAGNOSIS = "diagnosis"  # of the patient, not of the film
     NONE = "none"
 
 

@@ -47,9 +47,9 @@ def picture(seed: int, size: int = 96) -> Image.Image:
     return Image.fromarray(levels).resize((size, size), Image.Resampling.BICUBIC)
 
 
-def save(path: Path, image: Image.Image, **options: int) -> None:
+def save(path: Path, image: Image.Image, quality: int = 75) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    image.save(path, **options)
+    image.save(path, quality=quality)
 
 
 def write_index(folder: Path, columns: Sequence[str], lines: Sequence[Mapping[str, str]]) -> None:

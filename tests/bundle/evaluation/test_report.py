@@ -16,6 +16,7 @@ from scripts.evaluation.report.model_card import BEGIN, END
 from scripts.evaluation.report.page import page
 from scripts.evaluation.report.robustness import EVERY_RENDERING
 from scripts.evaluation.report.write import write_report
+from scripts.evaluation.shortcuts.page import FIGURES, OPACITY
 
 POINTS = {
     "screening": {"threshold": 0.2, "indeterminate": [0.1, 0.3]},
@@ -71,6 +72,35 @@ EXTRA: Mapping[str, Sequence[Mapping[str, Any]]] = {
         for k in range(10)
     ],
 }
+FIGURE: Mapping[str, Any] = {"value": 0.7, "ci95": [0.6, 0.8], "images": 40}
+TOLD: Mapping[str, Any] = {
+    "images": 40,
+    "positive": 20,
+    "within": {"16x16 thumbnail": FIGURE, "view, sex, age": FIGURE},
+    "across": {"16x16 thumbnail": FIGURE, "view, sex, age": FIGURE},
+    "model": FIGURE,
+    "inside_thorax": FIGURE,
+}
+MOVED: Mapping[str, Any] = {
+    "images": 30,
+    "renderings": 60,
+    "median": FIGURE,
+    "percentile_95": 0.3,
+    "findings_changed": FIGURE,
+}
+AUDIT: Mapping[str, Any] = {
+    "weights_sha256": "f" * 64,
+    "images": 40,
+    "shared_patients": 3,
+    "draws": 500,
+    "seed": 1,
+    "descriptions": {"16x16 thumbnail": 256, "view, sex, age": 7},
+    "tasks": {OPACITY: {"rsna2018": TOLD, "all sets, pooled": {**TOLD, "across": {}}}},
+    "findings": {"nlm_shenzhen": {"normal": FIGURE}},
+    "tones": {"target": 0.05, "all": MOVED, "sets": {"rsna2018": MOVED}},
+    "attention": {"rsna2018": {**FIGURE, "area": 0.5, "measured": FIGURE}},
+    "subgroups": {"AP": TOLD},
+}
 
 
 def synthetic_predictions(
@@ -124,6 +154,7 @@ def bundle_with_tables(bundle: Path) -> Inputs:
     }
     for name, rows in tables.items():
         write_predictions(bundle / "docs" / "predictions" / f"{name}.csv", rows)
+    (bundle / FIGURES).write_text(json.dumps(AUDIT))
     for name, extra in EXTRA.items():
         write_table(bundle / "docs" / "predictions" / f"{name}.csv", extra)
     return Inputs(bundle=bundle, draws=DRAWS)
@@ -183,9 +214,10 @@ def test_a_missing_table_is_reported_as_not_measured(inputs: Inputs, tmp_path: P
     for path in inputs.tables.glob("*.csv"):
         if path.name != "validation.csv":
             path.unlink()
+    (inputs.bundle / FIGURES).unlink()
     metrics = write_report(inputs, tmp_path)
     text = (tmp_path / "evaluation.md").read_text()
-    for section in ("robustness", "gate", "attention", "shortcuts", "adults"):
+    for section in ("robustness", "gate", "attention", "shortcuts", "adults", "shortcut_audit"):
         assert metrics[section] is None
     assert metrics["sets"]["test"] is None
     assert all(target["reached"] is None for target in metrics["targets"])

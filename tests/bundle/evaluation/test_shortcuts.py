@@ -1,8 +1,9 @@
 """The shortcut audit: descriptions without lungs, the probe, tones, thorax, and its page."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -15,7 +16,14 @@ from scripts.evaluation.metrics import auc
 from scripts.evaluation.report.page import page
 from scripts.evaluation.run_log import read_runs
 from scripts.evaluation.shortcuts.audit import attention, findings, subgroups, tasks
-from scripts.evaluation.shortcuts.films import ABNORMAL, OPACITY, Films, audited, gather, shown
+from scripts.evaluation.shortcuts.films import (
+    ABNORMAL,
+    Films,
+    audited,
+    gather,
+    shared_patients,
+    shown,
+)
 from scripts.evaluation.shortcuts.no_lung import (
     border_mask,
     describe,
@@ -23,7 +31,7 @@ from scripts.evaluation.shortcuts.no_lung import (
     file_facts,
     header_facts,
 )
-from scripts.evaluation.shortcuts.page import FIGURES, audit, read_figures
+from scripts.evaluation.shortcuts.page import FIGURES, OPACITY, audit, read_figures
 from scripts.evaluation.shortcuts.probe import folds_of, ridge_scores, within
 from scripts.evaluation.shortcuts.thorax import InsideThorax, inside_thorax, measure_thorax
 from scripts.evaluation.shortcuts.tones import sample_sets, tone_curve, with_tones
@@ -46,7 +54,7 @@ def film(sha256: str, source: str, **cells: Any) -> Radiograph:  # noqa: ANN401
         age="",
         part="fold-0",
     )
-    return Radiograph(**{**plain, **cells})
+    return cast("Radiograph", {**plain, **cells})
 
 
 def chest(side: int = 56) -> np.ndarray:
@@ -184,8 +192,7 @@ def test_neither_test_set_nor_a_patient_of_one_takes_part() -> None:
 def test_films_that_teach_nothing_are_audited_with_their_published_labels(
     cells: dict[str, Any], category: str
 ) -> None:
-    row = film("a", "rsna2018") | cells
-    assert shown(row) == category
+    assert shown(film("a", **({"source": "rsna2018"} | cells))) == category
 
 
 def test_a_set_that_was_trained_on_has_scores_of_networks_that_did_not_see_it() -> None:
@@ -250,6 +257,13 @@ def test_findings_are_counted_in_sets_that_the_model_never_saw(films: Films) -> 
     assert found["rsna2018"]["normal"]["value"] == pytest.approx(present, abs=1e-6)
     assert found["rsna2018"]["normal"]["images"] == normal.sum()
     assert set(found["nlm_shenzhen"]) == {"normal", "abnormal"}
+
+
+def test_patients_of_both_sides_are_counted(films: Films) -> None:
+    assert shared_patients(films) == 0
+    patients = films.patients.copy()
+    patients[films.sets == "rsna2018"] = patients[films.sets == "adult"]
+    assert shared_patients(replace(films, patients=patients)) == 120
 
 
 def test_subgroups_are_those_of_rsna(films: Films) -> None:
@@ -370,5 +384,9 @@ def test_the_page_says_first_what_the_figures_on_adults_are_worth(bundle: Path) 
     assert "0.51" in readme
 
 
-def test_a_bundle_without_an_audit_has_no_figures(tmp_path: Path) -> None:
-    assert read_figures(tmp_path) is None
+def test_an_audit_of_other_weights_is_not_shown(tmp_path: Path) -> None:
+    assert read_figures(tmp_path, "a") is None
+    (tmp_path / "docs").mkdir()
+    (tmp_path / FIGURES).write_text(json.dumps({"weights_sha256": "a"}))
+    assert read_figures(tmp_path, "a") == {"weights_sha256": "a"}
+    assert read_figures(tmp_path, "b") is None

@@ -12,6 +12,12 @@ from scripts.evaluation.report.sets import against_first_model, folds, sets, sub
 from scripts.evaluation.report.targets import targets
 from scripts.evaluation.shortcuts.page import read_figures
 
+
+def shortcut_audit(inputs: Inputs) -> dict[str, Any] | None:
+    """Return the figures of `scripts.evaluation.shortcuts` for the shipped weights."""
+    return read_figures(inputs.bundle, inputs.metadata["weights"]["sha256"])
+
+
 SECTIONS: Final[dict[str, Callable[[Inputs], Any]]] = {
     "sets": sets,
     "folds": folds,
@@ -24,7 +30,7 @@ SECTIONS: Final[dict[str, Callable[[Inputs], Any]]] = {
     "gate": gate,
     "attention": attention,
     "shortcuts": shortcuts,
-    "shortcut_audit": lambda inputs: read_figures(inputs.bundle),
+    "shortcut_audit": shortcut_audit,
     "worst_errors": worst_errors,
 }
 

@@ -22,7 +22,7 @@ from scripts.evaluation.shortcuts.audit import (
     subgroups,
     tasks,
 )
-from scripts.evaluation.shortcuts.films import audited, gather, unseen_logits
+from scripts.evaluation.shortcuts.films import audited, gather, shared_patients, unseen_logits
 from scripts.evaluation.shortcuts.no_lung import describe_all, header_facts
 from scripts.evaluation.shortcuts.thorax import inside_thorax
 from scripts.evaluation.shortcuts.tones import sample_sets, tones
@@ -64,6 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "draws": DRAWS,
         "seed": SEED,
         "images": len(kept),
+        "shared_patients": shared_patients(films),
         "descriptions": {name: each.shape[1] for name, each in features.items()},
         "tasks": tasks(films, features),
         "findings": findings(films, point["threshold"]),

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from scripts.data.predictions import FloatArray
 from scripts.evaluation.confidence_intervals import Interval, interval, resamplings, wilson
 from scripts.evaluation.metrics import ranking
-from scripts.evaluation.shortcuts.films import OPACITY, SEEN, TASKS, Films
-from scripts.evaluation.shortcuts.page import NAMES
+from scripts.evaluation.shortcuts.films import SEEN, TASKS, Films
+from scripts.evaluation.shortcuts.page import NAMES, OPACITY
 from scripts.evaluation.shortcuts.probe import ridge_scores, within
 from scripts.evaluation.shortcuts.thorax import InsideThorax
 

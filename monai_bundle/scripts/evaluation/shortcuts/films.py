@@ -16,12 +16,12 @@ from scripts.data.datasets import Radiograph
 from scripts.data.joined_sets import RSNA, is_rsna_test_patient
 from scripts.data.predictions import FloatArray, image_id
 from scripts.evaluation.inputs import Inputs
+from scripts.evaluation.shortcuts.page import OPACITY
 
 SEEN: Final = ("pediatric", "adult")  # the sets that the shipped weights were trained on
 _JOINED: Final = {"nih_misc": "nih_emily"}  # eleven films are no set of their own
 _LEFT: Final = frozenset({"lateral"})
 
-OPACITY: Final = "opacity against the rest"
 ABNORMAL: Final = "abnormal against normal"
 TASKS: Final[Mapping[str, tuple[frozenset[str], frozenset[str]]]] = {
     OPACITY: (frozenset({Category.OPACITY}), frozenset({Category.OTHER, Category.NORMAL})),
@@ -53,6 +53,12 @@ class Films:
         """Return 1.0, 0.0, or NaN for films that take no part in a task."""
         positive, negative = (np.isin(self.categories, list(side)) for side in TASKS[task])
         return np.where(positive, 1.0, np.where(negative, 0.0, np.nan))
+
+
+def shared_patients(films: Films) -> int:
+    """Return how many patients of sets that the model never saw are also in one that it saw."""
+    is_seen = np.isin(films.sets, SEEN)
+    return len(np.intersect1d(films.patients[is_seen], films.patients[~is_seen]))
 
 
 def audited(rows: Sequence[Radiograph]) -> list[Radiograph]:

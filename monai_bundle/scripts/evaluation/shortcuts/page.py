@@ -18,6 +18,7 @@ NAMES: Final = {
     "nlm_montgomery": "Montgomery",
     "adult_covid": "Hannover (COVID-19)",
 }
+OPACITY: Final = "opacity against the rest"
 _WAYS: Final = {
     "within": "within the set: out of fold, five folds by patient",
     "across": "across sources: fitted to all other sets, without their patients in this one",
@@ -30,13 +31,13 @@ _CATEGORIES: Final = {
 }
 
 
-def read_figures(bundle: Path) -> dict[str, Any] | None:
-    """Return the content of docs/shortcuts.json of a bundle, or None if it has none."""
+def read_figures(bundle: Path, weights_sha256: str) -> dict[str, Any] | None:
+    """Return the content of docs/shortcuts.json of a bundle, or None without one of the weights."""
     path = bundle / FIGURES
     if not path.exists():
         return None
     found: dict[str, Any] = json.loads(path.read_text())
-    return found
+    return found if found["weights_sha256"] == weights_sha256 else None
 
 
 def audit(metrics: Mapping[str, Any]) -> str:
@@ -49,12 +50,22 @@ def audit(metrics: Mapping[str, Any]) -> str:
 
 
 def _introduction(found: Mapping[str, Any]) -> str:
-    sizes = ", ".join(f"{name} {size}" for name, size in found["descriptions"].items())
+    sizes = ", ".join(f"{name} ({size})" for name, size in found["descriptions"].items())
+    of_rsna = found["tasks"][OPACITY]["rsna2018"]
+    inside = {name: number(each["value"], digits=2) for name, each in of_rsna["within"].items()}
+    own = number(of_rsna["model"]["value"], digits=2)
+    thumbnail, header = inside["16x16 thumbnail"], inside["view, sex, age"]
     return f"""\
-What does a model reach that sees no lung? Each description of a radiograph ({sizes} numbers) is
-given to a ridge regression with a fixed penalty. The AUC within a set measures how different its
-classes are by selection; a network trained on the set can learn exactly that. Across sources such a
-description should be worth nothing (0.5), and a model that knows the disease should not fall.
+On RSNA, which it never saw, this model reaches an AUC of {own} for an opacity. A ridge regression
+that is given a thumbnail of 16x16 pixels reaches {thumbnail} there, and {header} if it is given
+nothing but view, sex and age.
+
+What does a model reach that sees no lung? Each description of a radiograph, in parentheses of how
+many numbers, is given to a ridge regression with a fixed penalty: {sizes}. The
+AUC within a set measures how different its classes are without their lungs, by selection for the
+most part; a network trained on the set can learn exactly that. Across sources such a description
+should be worth nothing (0.5; a figure far below is a difference that is the other way round
+elsewhere), and a model that knows the disease should not fall.
 
 {found["images"]:,} radiographs, neither the official test set nor RSNA's test split nor its
 patients among them. Intervals are from {found["draws"]} resamplings of patients (seed
@@ -96,8 +107,8 @@ def _findings(found: Mapping[str, Any]) -> str:
 
 ### Findings on sets that the model never saw
 
-At the default operating point. The model was not trained on any of them, but 44 patients of RSNA
-and of NIH have another film, or the same, among the first adults.
+At the default operating point. {found["shared_patients"]} patients of RSNA and NIH have another
+film, or the same one, among the first adults.
 
 {table(("set", *_CATEGORIES.values()), rows)}"""
 
