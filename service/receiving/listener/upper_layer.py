@@ -166,7 +166,7 @@ class UpperLayer(DULServiceProvider):
                 self._read_other(kind, length)
         except OSError:
             self.event_queue.put("Evt17")  # transport connection closed
-        except Exception as exc:  # pynetdicom raises many kinds on a malformed PDU
+        except Exception as exc:  # noqa: BLE001 -- pynetdicom raises many kinds on a malformed PDU
             record_abort(_reason(exc), self._host(), exc)
             self._send_queued_responses()
             self.event_queue.put("Evt19")  # unrecognised or invalid PDU
