@@ -10,7 +10,6 @@ from monai.transforms.transform import MapTransform
 
 from scripts.refusal import RadiographRefusedError, RefusalCode
 
-_MOST_HIDDEN: Final = 0.95  # share; the loader leaves at least so much to see
 _BLANK: Final = 0.99  # share of the pixels that have one intensity
 
 
@@ -107,9 +106,7 @@ class IntensityPercentilesd(MapTransform):
         """Return `data` with each keyed image scaled."""
         result = dict(data)
         for key in self.key_iterator(result):
-            hidden = min(float(result.get(f"{key}_hidden", 0.0)), _MOST_HIDDEN)
-            lower, upper = (hidden + each * (1 - hidden) for each in (self.lower, self.upper))
-            result[key] = scale_percentiles(result[key], lower, upper)
+            result[key] = scale_percentiles(result[key], self.lower, self.upper)
         return result
 
 

@@ -5,9 +5,11 @@ part of the range. Each rendering is compared with the same picture given plainl
 border and a marker hide pixels, which is no question of tones.
 """
 
+import hashlib
 import io
 import tempfile
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,6 +28,7 @@ from scripts.robustness.renderings import instance, part10
 FloatArray = NDArray[np.float32]
 Words = NDArray[np.uint16]
 
+NEAR: Final = 0.02  # difference in probability
 BORDER: Final = 0.07  # of each side
 MARKER: Final = (0.02, 0.07, 0.80, 0.97)  # rows and columns that its letters lie between
 DEPTHS: Final = {"12 bits": (12, 160, 1500), "14 bits": (14, 1900, 9000)}  # bits, black, span
@@ -126,6 +129,41 @@ def references(luminance: FloatArray) -> dict[str, bytes]:
     marked[marker_mask(*luminance.shape)] = 1
     pictures = {"as published": luminance, "with a border": bordered, "with a marker": marked}
     return {name: plainly(picture) for name, picture in pictures.items()}
+
+
+def covid_rows(data_dir: str) -> list[Radiograph]:
+    """List the radiographs of adults with COVID-19, by name: no part of the public sets."""
+    return [
+        Radiograph(
+            image=str(path),
+            label=1.0,
+            patient=path.stem,
+            cohort="adult_covid",
+            sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+        )
+        for path in sorted(Path(data_dir, "adult_covid").glob("*.jpg"))
+    ]
+
+
+def described(found: Sequence[Mapping[str, Any]]) -> str:
+    """Describe how far the probabilities are from those of the pictures given plainly, a line each.
+
+    Then the same for the distance to the radiograph as published, which has neither a border nor a
+    marker.
+    """
+    lines = []
+    for other in ("plainly", "unmarked"):
+        distances: dict[str, list[float]] = defaultdict(list)
+        for row in found:
+            distance = abs(float(row["probability"]) - float(row[other]))
+            distances[row["rendering"]].append(distance)
+        for name, each in distances.items():
+            median, high = np.percentile(each, (50, 95))
+            lines.append(
+                f"{name}, from {other}: {len(each)} images, median {median:.4f}, 95th percentile "
+                f"{high:.3f}, largest {max(each):.3f}, {np.mean(np.array(each) > NEAR):.0%} > {NEAR}"
+            )
+    return "\n".join(lines) + "\n"
 
 
 def check_surroundings(bundle: LoadedBundle, rows: Sequence[Radiograph]) -> list[dict[str, Any]]:
