@@ -1,9 +1,9 @@
 """Run the robustness tests of the shipped model.
 
 Run `python -m scripts.robustness` from the bundle's folder. Writes
-docs/predictions/{robustness,shortcuts,attention,gate,surroundings}.csv. The tests use the validation
-part, and of the surroundings the adults with COVID-19 too; on the official test set only the gate's
-refusals are counted.
+docs/predictions/{robustness,shortcuts,attention,gate,surroundings}.csv. The tests use the
+validation part, that of the surroundings also the adults with COVID-19; on the official test set
+only the gate's refusals are counted.
 """
 
 import argparse

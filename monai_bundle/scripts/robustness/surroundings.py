@@ -159,9 +159,10 @@ def described(found: Sequence[Mapping[str, Any]]) -> str:
             distances[row["rendering"]].append(distance)
         for name, each in distances.items():
             median, high = np.percentile(each, (50, 95))
+            far = np.mean(np.array(each) > NEAR)
             lines.append(
-                f"{name}, from {other}: {len(each)} images, median {median:.4f}, 95th percentile "
-                f"{high:.3f}, largest {max(each):.3f}, {np.mean(np.array(each) > NEAR):.0%} > {NEAR}"
+                f"{name}, from {other}: {len(each)} images, median {median:.4f}, "
+                f"95th percentile {high:.3f}, largest {max(each):.3f}, {far:.0%} > {NEAR}"
             )
     return "\n".join(lines) + "\n"
 
