@@ -1,7 +1,7 @@
 """C-STORE messages as odd senders send them, each a function of an open association."""
 
 import struct
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -106,7 +106,7 @@ def with_uid(form: str) -> Message:
     )
 
 
-def with_more(more: Mapping[int, bytes]) -> Message:
+def with_more(more: dict[int, bytes]) -> Message:
     """Make a message with further elements in its command."""
     return lambda sender, instance: send(
         sender, instance, encode(sorted((elements(instance) | more).items()))

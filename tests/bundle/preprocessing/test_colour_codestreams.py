@@ -3,7 +3,7 @@
 import io
 import struct
 from collections.abc import Callable, Iterable
-from typing import Final
+from typing import Any, Final
 
 import imagecodecs
 import numpy as np
@@ -65,7 +65,7 @@ def compressed(frame: bytes, photometric: str, uid: UID) -> Dataset:
     return instance(encapsulate([frame]), photometric, uid)
 
 
-def difference(found: NDArray[np.float32], wanted: NDArray[np.float64]) -> float:
+def difference(found: NDArray[np.float32], wanted: NDArray[Any]) -> float:
     return float(np.abs(found * 255.0 - wanted).mean())
 
 

@@ -240,7 +240,7 @@ def test_responses_come_in_the_order_of_pipelined_requests(listener: RunningList
 
 def refusals() -> dict[str, float]:
     """Return the number of refused associations by reason."""
-    family = ASSOCIATION_REFUSALS.collect()[0]
+    (family,) = ASSOCIATION_REFUSALS.collect()
     return {
         each.labels["reason"]: each.value for each in family.samples if each.name.endswith("_total")
     }

@@ -57,7 +57,8 @@ def test_every_reason_to_refuse_an_association_is_explained_and_counted() -> Non
     ]
     faults = [fault for fault, _ in explained[len(Refused) + len(Aborted) + 1 :]]
     assert faults == [each.value for each in Fault]
-    counted = {sample.labels.get("reason") for sample in ASSOCIATION_REFUSALS.collect()[0].samples}
+    (family,) = ASSOCIATION_REFUSALS.collect()
+    counted = {sample.labels.get("reason") for sample in family.samples}
     assert counted >= {each.value for each in (*Refused, *Aborted)}
 
 
