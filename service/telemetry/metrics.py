@@ -55,6 +55,11 @@ ASSOCIATIONS: Final = Counter(
     "DICOM associations by how they ended: released, aborted or rejected.",
     ["outcome"],
 )
+ASSOCIATION_REFUSALS: Final = Counter(
+    "lobar_association_refusals_total",
+    "Associations that the listener rejected or aborted, by reason.",
+    ["reason"],
+)
 ASSOCIATIONS_OPEN: Final = Gauge(
     "lobar_associations_open",
     "DICOM associations open now.",
@@ -183,6 +188,12 @@ STALE_LEASES: Final = Counter(
 _KNOWN_FROM_THE_START: Final = {
     INSTANCES_RECEIVED: ("dicom", "upload"),
     ASSOCIATIONS: ("released", "aborted", "rejected"),
+    ASSOCIATION_REFUSALS: (
+        *("calling-ae-title-not-recognised", "called-ae-title-not-recognised"),
+        *("calling-ae-title-blank", "called-ae-title-blank", "protocol-version-not-supported"),
+        *("local-limit-exceeded", "connection-limit-exceeded", "other"),
+        *("malformed-association-pdu", "undecodable-pdu", "protocol-error"),
+    ),
     UPLOADS: ("received", "repeated", "rejected"),
     STAGE_SECONDS: ("decode", "predict", "report", "deliver"),
     END_TO_END_SECONDS: ("reported", "delivered"),

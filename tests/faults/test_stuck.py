@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from peers.dcmtk import StoreSCP
 from support.foreign_bundle import make_bundle
 from support.lobar_process import LobarService, destination, wait_for
 from support.system.ports import LOOPBACK
 
-from peers.dcmtk import StoreSCP
 from service.domain.job import JobState
 
 pytestmark = pytest.mark.dcmtk

@@ -65,7 +65,7 @@ class ScriptedPacs:
             evt_handlers=self.handlers(),
         )
         assert server is not None
-        if self.pdu_read is not None:
+        if self.pdu_read is not None and server.socket is not None:
             server.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 128 * 1024)
         self.port = server.server_address[1]
         try:

@@ -62,7 +62,7 @@ class DeliverySetup:
         self.worker = DeliveryWorker(context)
 
     def report(self, side: int = 100) -> str:
-        """Receive an instance of so many rows and columns, predict and report it; return the job."""
+        """Receive an instance of `side` rows, predict and report it; return the job."""
         job_id = self.workspace.receive(make_cr(rows=side, columns=side))
         (job,) = self.ledger.jobs.lease("w/", 1, lease_seconds=60, maximum_attempts=3)
         predictor = cast("Predictor", StandInPredictor())

@@ -198,9 +198,7 @@ class WebSender:
 
 
 @contextmanager
-def open_service(
-    destination: WebDestination, touch: Touch = no_touch
-) -> Iterator[WebSender]:
+def open_service(destination: WebDestination, touch: Touch = no_touch) -> Iterator[WebSender]:
     """Open a client of a DICOMweb service, which connects when something is sent.
 
     Each piece that is sent or received calls `touch`.

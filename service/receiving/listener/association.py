@@ -1,5 +1,6 @@
 """Accept connections and run each one's association, until it ends or the listener drains."""
 
+import socket
 import sys
 import threading
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from pynetdicom.pdu_primitives import A_ABORT, A_ASSOCIATE, A_P_ABORT, A_RELEASE
 from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
 
 from service.receiving.listener.dimse_provider import DimseProvider, ServiceHandlers
+from service.receiving.listener.refusals import Refused, record_rejection
 from service.receiving.listener.socket_options import tune
 from service.receiving.listener.upper_layer import NOTHING, UpperLayer
 from service.telemetry.metrics import ASSOCIATIONS, ASSOCIATIONS_OPEN
@@ -23,9 +25,9 @@ beyond this many times the limit they are closed at once."""
 
 _TICK_SECONDS: Final = 1.0
 _REJECTED_FOR: Final = {  # (source, diagnostic) of PS3.8 table 9-21
-    (1, 3): "calling-ae-title-not-recognised",
-    (1, 7): "called-ae-title-not-recognised",
-    (3, 2): "local-limit-exceeded",
+    (1, 3): Refused.CALLING_AE_TITLE,
+    (1, 7): Refused.CALLED_AE_TITLE,
+    (3, 2): Refused.LIMIT,
 }
 
 log = structlog.get_logger()
@@ -41,6 +43,7 @@ class StoreAssociation(Association):
         self.acse_timeout = entity.acse_timeout  # these two set the new upper layer's timers
         self.network_timeout = entity.network_timeout
         self._stopping = stopping
+        self.connection: socket.socket | None = None
 
     def run_reactor(self) -> None:
         """Negotiate and serve, until the upper layer has ended too."""
@@ -55,6 +58,8 @@ class StoreAssociation(Association):
             if self.dul.ident is not None:  # it was started
                 self.dul.join()
             self.dul.close()
+            if self.connection is not None:  # pynetdicom leaves one open that its peer reset
+                self.connection.close()
         if self.is_rejected:
             self._record_rejection()
 
@@ -89,11 +94,8 @@ class StoreAssociation(Association):
         response = cast("A_ASSOCIATE", self.acceptor.primitive)
         source = (response.result_source or 0, response.diagnostic or 0)
         address = self.requestor.address_info
-        log.warning(
-            "association_rejected",
-            reason=_REJECTED_FOR.get(source, "other"),
-            host=address.address if address else None,
-        )
+        reason = _REJECTED_FOR.get(source, Refused.OTHER)
+        record_rejection(reason, address.address if address else None)
 
 
 class Connection(RequestHandler):
@@ -106,6 +108,7 @@ class Connection(RequestHandler):
         association = StoreAssociation(entity, self.server.handlers, self.server.stopping)
         association.name = f"AcceptorThread@{self.client_address[1]}"  # pynetdicom counts by name
         association._server = self.server  # noqa: SLF001 -- as in the method this replaces
+        association.connection = self.request
         association.set_socket(AssociationSocket(association, client_socket=self.request))
         association.acceptor.maximum_length = entity.maximum_pdu_size
         association.acceptor.ae_title = self.server.ae_title
@@ -152,11 +155,14 @@ class Server(ThreadedAssociationServer):
         tune(connection, silence_seconds=self.ae.network_timeout or 60)
         return connection, address
 
-    def verify_request(self, request: object, client_address: object) -> bool:
+    def verify_request(self, request: object, client_address: tuple[Any, ...]) -> bool:
         """Return whether there are fewer connections than the limit for all of them."""
-        del request, client_address
+        del request
         limit = CONNECTIONS_PER_ASSOCIATION * self.ae.maximum_associations
-        return len(self.active_associations) < limit
+        if len(self.active_associations) < limit:
+            return True
+        record_rejection(Refused.CONNECTION_LIMIT, str(client_address[0]))
+        return False
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Log a failed connection, instead of printing it."""

@@ -13,6 +13,7 @@ from service.dicom.byte_sources import UndecodableError
 from service.dicom.element_reader import read_header
 from service.dicom.uids import identifier, is_uid
 from service.receiving.acceptance import StoreCommand
+from service.receiving.listener.refusals import Fault, ProtocolError
 
 LONGEST_COMMAND: Final = 1 << 14  # bytes; the elements of PS3.7 E.1 come to a few hundred
 FRAGMENT_OF_COMMAND: Final = 0x01  # in a message control header, PS3.8 E.2
@@ -60,10 +61,6 @@ _US: Final = struct.Struct("<H")
 _PDV_BYTES: Final = 6  # around a fragment in a PDU, PS3.8 9.3.5.1
 
 
-class ProtocolError(Exception):
-    """The peer sent a malformed or unexpected message; the association is aborted."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """A request of the peer."""
@@ -99,12 +96,12 @@ def decode(encoded: bytes) -> Request | Response:
             most_bytes=LONGEST_COMMAND,
         )
     except UndecodableError as exc:
-        raise ProtocolError from exc
+        raise ProtocolError(Fault.COMMAND) from exc
     field = _number(elements, _COMMAND_FIELD)
     has_data_set = _number(elements, _COMMAND_DATA_SET_TYPE) != _NO_DATA_SET
     if field & _IS_RESPONSE:
         if has_data_set:  # no response to our requests has one
-            raise ProtocolError
+            raise ProtocolError(Fault.RESPONSE_UNEXPECTED)
         return Response(
             field=field,
             message_id=_number(elements, _MESSAGE_ID_BEING_RESPONDED_TO),
@@ -192,5 +189,5 @@ def _uid(text: str) -> bytes:
 def _number(elements: Dataset, tag: int) -> int:
     element = elements.get_item(tag)
     if element is None or not isinstance(element.value, bytes) or len(element.value) != _US.size:
-        raise ProtocolError
+        raise ProtocolError(Fault.COMMAND)
     return int(_US.unpack(element.value)[0])

@@ -22,11 +22,19 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import structlog
 from pynetdicom.dul import DULServiceProvider
-from pynetdicom.pdu_primitives import A_ASSOCIATE
+from pynetdicom.pdu_primitives import A_ASSOCIATE, P_DATA
 
 from service.dicom.association_pdus import ASSOCIATE_RQ, MalformedError, refusal, strict_form
-from service.receiving.listener.command_set import LAST_FRAGMENT, ProtocolError
+from service.receiving.listener.command_set import LAST_FRAGMENT
 from service.receiving.listener.dimse_provider import DimseProvider
+from service.receiving.listener.refusals import (
+    Aborted,
+    Fault,
+    ProtocolError,
+    Refused,
+    record_abort,
+    record_rejection,
+)
 from service.receiving.listener.socket_options import acknowledge_at_once
 from service.telemetry.metrics import ASSOCIATIONS
 
@@ -131,7 +139,8 @@ class UpperLayer(DULServiceProvider):
         connection = self._connection()
         waiting = select.poll()
         waiting.register(self._woken, select.POLLIN)
-        if connection is not None and connection.fileno() >= 0:
+        is_released = self.state_machine.current_state == "Sta8"  # nothing that follows counts
+        if connection is not None and connection.fileno() >= 0 and not is_released:
             waiting.register(connection, select.POLLIN)
         seconds = _WAIT_SECONDS
         if connection is None or self.state_machine.current_state == "Sta1":
@@ -157,13 +166,22 @@ class UpperLayer(DULServiceProvider):
                 self._read_other(kind, length)
         except OSError:
             self.event_queue.put("Evt17")  # transport connection closed
-        except Exception as exc:  # pynetdicom raises many kinds on a malformed PDU
-            log.info("association_aborted", reason=_reason(exc), host=self._host(), exc_info=exc)
+        except Exception as exc:  # noqa: BLE001 -- pynetdicom raises many kinds on a malformed PDU
+            record_abort(_reason(exc), self._host(), exc)
+            self._send_queued_responses()
             self.event_queue.put("Evt19")  # unrecognised or invalid PDU
+
+    def _send_queued_responses(self) -> None:
+        """Send the responses that are queued before an abort: an instance taken is answered."""
+        queued = self.to_provider_queue.queue
+        while queued and isinstance(queued[0], P_DATA):
+            if self.state_machine.current_state != "Sta6":
+                return
+            self.state_machine.do_action("Evt9")  # P-DATA request
 
     def _read_other(self, kind: int, length: int) -> None:
         if kind not in _PDU_TYPES or length > LONGEST_PDU:
-            raise ProtocolError
+            raise ProtocolError(Fault.PDU)
         encoded = _PDU_HEAD.pack(kind, length) + self._read(length)
         if kind == ASSOCIATE_RQ:
             self._reject_if_impossible(encoded)
@@ -181,7 +199,7 @@ class UpperLayer(DULServiceProvider):
         connection = self._connection()
         if why is None or connection is None or self.state_machine.current_state != "Sta2":
             return
-        log.warning("association_rejected", reason=why.reason, host=self._host())
+        record_rejection(Refused(why.reason), self._host())
         ASSOCIATIONS.labels(outcome="rejected").inc()
         connection.sendall(why.pdu)
         self.disconnect()
@@ -198,12 +216,12 @@ class UpperLayer(DULServiceProvider):
         while left:
             left -= _PDV_HEAD.size
             if left < 0:
-                raise ProtocolError
+                raise ProtocolError(Fault.FRAGMENT)
             length, context_id, control = _PDV_HEAD.unpack(self._read(_PDV_HEAD.size))
             payload = length - _PDV_COUNTED
             left -= payload
             if payload < 0 or left < 0:
-                raise ProtocolError
+                raise ProtocolError(Fault.FRAGMENT)
             while payload > PIECE_BYTES:
                 self._fill(self._piece)
                 self._pass_on(context_id, control & ~LAST_FRAGMENT, self._piece)
@@ -248,8 +266,7 @@ class UpperLayer(DULServiceProvider):
                 raise TimeoutError
 
 
-def _reason(error: Exception) -> str:
-    """Return the reason code of an abort."""
+def _reason(error: Exception) -> Aborted:
     if isinstance(error, MalformedError):
-        return "malformed-association-pdu"
-    return "protocol-error" if isinstance(error, ProtocolError) else "undecodable-pdu"
+        return Aborted.MALFORMED
+    return Aborted.PROTOCOL if isinstance(error, ProtocolError) else Aborted.UNDECODABLE

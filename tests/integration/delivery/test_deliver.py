@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from peers.dcmtk import StoreSCP
@@ -41,7 +42,7 @@ def setup(tmp_path: Path) -> Iterator[Callable[..., DeliverySetup]]:
         peer: ScriptedPacs | StoreSCP,
         *,
         commitment_seconds: float | None = None,
-        **deliver: object,
+        **deliver: Any,  # noqa: ANN401 -- any of the section
     ) -> DeliverySetup:
         made = DeliverySetup(tmp_path, peer, commitment_seconds=commitment_seconds, **deliver)
         setups.append(made)

@@ -95,7 +95,7 @@ def test_the_worker_hands_its_progress_to_the_transport(tmp_path: Path) -> None:
         job_id = setup.report(side=2400)
         with slow.progress.working(NAME, LIMIT_SECONDS):
             setup.deliver()
-        assert setup.ledger.queries.job(job_id).state is JobState.DELIVERED
+        assert setup.workspace.job(job_id).state is JobState.DELIVERED
         setup.ledger.close()
     assert slow.pieces > PIECES
     assert slow.stuck == []
@@ -117,7 +117,7 @@ def test_the_lease_of_what_moves_slowly_is_renewed(tmp_path: Path) -> None:
         setups.append(setup)
         setup.deliver()
         assert leased == []
-        assert setup.ledger.queries.job(job_id).state is JobState.DELIVERED
+        assert setup.workspace.job(job_id).state is JobState.DELIVERED
         setup.ledger.close()
 
 

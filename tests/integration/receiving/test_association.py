@@ -196,7 +196,13 @@ def test_an_association_beyond_the_limit_is_rejected_as_transient(listen: Listen
         listener.require_working()
 
 
+def closed_at_once() -> float:
+    reason = {"reason": "connection-limit-exceeded"}
+    return REGISTRY.get_sample_value("lobar_association_refusals_total", reason) or 0.0
+
+
 def test_connections_far_beyond_the_limit_are_closed_at_once(listen: Listen) -> None:
+    before = closed_at_once()
     with listen(maximum_associations=2) as listener:
         with ExitStack() as connections:
             server = listener
@@ -205,6 +211,7 @@ def test_connections_far_beyond_the_limit_are_closed_at_once(listen: Listen) -> 
                 wait_until(lambda: len(server.associations()) == number)  # noqa: B023
             one_more = connections.enter_context(connect(listener))
             wait_until_closed(one_more)
+        assert closed_at_once() == before + 1
         wait_until_free(listener)
         listener.require_working()
 

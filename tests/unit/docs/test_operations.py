@@ -5,6 +5,8 @@ from typing import Final
 from service import errors
 from service.dicom.statuses import REJECTION_STATUSES
 from service.domain.reasons import EXPLANATIONS, Reason
+from service.receiving.listener.refusals import Aborted, Fault, Refused
+from service.telemetry.metrics import ASSOCIATION_REFUSALS
 
 ROOT: Final = Path(__file__).resolve().parents[3]
 PAGE: Final = (ROOT / "docs" / "operations.md").read_text()
@@ -43,6 +45,21 @@ def test_a_reason_is_explained_as_the_service_explains_it_and_something_can_be_d
             status = [f"0x{REJECTION_STATUSES[code]:04X}"] if part == "Rejected" else []
             assert cells[:-1] == [*status, EXPLANATIONS[code]]
             assert cells[-1].endswith(".")
+
+
+def test_every_reason_to_refuse_an_association_is_explained_and_counted() -> None:
+    explained = [
+        (reason.strip("`"), event) for reason, event, *_ in rows("### Refused associations")
+    ]
+    assert explained[: len(Refused) + len(Aborted)] == [
+        *((each.value, "`association_rejected`") for each in Refused),
+        *((each.value, "`association_aborted`") for each in Aborted),
+    ]
+    faults = [fault for fault, _ in explained[len(Refused) + len(Aborted) + 1 :]]
+    assert faults == [each.value for each in Fault]
+    (family,) = ASSOCIATION_REFUSALS.collect()
+    counted = {sample.labels.get("reason") for sample in family.samples}
+    assert counted >= {each.value for each in (*Refused, *Aborted)}
 
 
 def test_every_exit_status_is_explained() -> None:

@@ -15,13 +15,13 @@ from service.receiving.acceptance import StoreCommand
 from service.receiving.listener.command_set import (
     C_ECHO_RQ,
     C_STORE_RQ,
-    ProtocolError,
     Request,
     Response,
     decode,
     encode_response,
     fragments,
 )
+from service.receiving.listener.refusals import ProtocolError
 
 CR = str(ComputedRadiographyImageStorage)
 UID = "1.2.3.45"
