@@ -110,8 +110,7 @@ def _decode_codestream(header: PixelHeader, frame: bytes) -> tuple[PixelHeader, 
     try:
         values = _DECODERS[codestream.coding](codestream, header, frame)
     except Exception:
-        if codestream.coding is Coding.JPEG_2000:
-            _require_memory(header)
+        _require_memory(codestream, header)
         raise
     if header.samples_per_pixel > 1:
         as_coded = replace(header, bits_stored=codestream.precision, pixel_representation=0)
@@ -211,13 +210,14 @@ def _decode_jpeg_2000(codestream: Codestream, header: PixelHeader, frame: bytes)
     return (values.astype(np.int32) - (1 << (codestream.precision - 1))).astype(np.int16)
 
 
-def _require_memory(header: PixelHeader) -> None:
-    """Allocate what OpenJPEG takes, which calls a codestream damaged where it lacks memory.
+def _require_memory(codestream: Codestream, header: PixelHeader) -> None:
+    """Allocate what a decoder takes: some call a codestream damaged where they lack memory.
 
     Raises:
         MemoryError: there is not so much.
     """
-    np.empty((header.rows, header.columns, header.samples_per_pixel), np.int64)
+    sample_bytes = 8 if codestream.coding is Coding.JPEG_2000 else 3  # of a progressive JPEG
+    np.empty((header.rows, header.columns, header.samples_per_pixel, sample_bytes), np.uint8)
 
 
 _DECODERS: Final[dict[Coding, Callable[[Codestream, PixelHeader, bytes], _Words]]] = {
