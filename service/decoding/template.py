@@ -159,6 +159,7 @@ def _serve_requests(peer: socket.socket, handler: Handler, template: int) -> NoR
             request = json.loads(message)
             _limit(size_bytes + request["memory_bytes"], request["seconds"])
             send(peer, _answer(handler, request["request"]))
+            gc.collect()  # the traceback of a refusal is a cycle that holds the image
         os._exit(0)
     finally:
         os._exit(1)

@@ -134,7 +134,7 @@ class DecodingSettings(Section):
 
     quick_seconds: Seconds = 0.5
     seconds: Seconds = 20
-    memory_bytes: Annotated[int, Field(ge=1 << 26)] = 1 << 30
+    memory_bytes: Annotated[int, Field(ge=1 << 26)] = 736 << 20
 
 
 class DeliverSettings(Section):

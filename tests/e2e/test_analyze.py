@@ -1,6 +1,8 @@
 """`lobar analyze`: many files, good and bad, in one run; one line of JSON for each."""
 
+import io
 import json
+import random
 import subprocess
 import sys
 import zipfile
@@ -9,9 +11,19 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from pydicom.dataset import Dataset
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGLosslessSV1,
+    RLELossless,
+)
+from support.hostile import bomb
 from support.open_gate import BUNDLE, bundle_with_open_gate
-from synthetic.objects import make_dx
+from synthetic.objects import encode, make_cr, make_dx, make_sc
 from synthetic.pictures import chest
+
+from service.domain.reasons import Reason
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLES = ROOT / "service" / "demo" / "samples"
@@ -95,6 +107,75 @@ def expected_endings(line: dict[str, Any]) -> list[str]:
         return ["json"]
     was_picture = line["file"].endswith((".png", ".jpeg"))
     return [*(["source.dcm"] if was_picture else []), "sr.dcm", "overlay.dcm", "pdf", "json"]
+
+
+def part10(dataset: Dataset) -> bytes:
+    stream = io.BytesIO()
+    dataset.save_as(stream, enforce_file_format=True)
+    return stream.getvalue()
+
+
+def odd_files(folder: Path, count: int) -> list[Path]:
+    """Write files that are cut, overwritten or not what they say, each in its own way."""
+    random_ = random.Random(11)
+    picture = io.BytesIO()
+    Image.fromarray(chest(300, 280, 8).astype("uint8")).save(picture, "JPEG")
+    syntaxes = (DeflatedExplicitVRLittleEndian, JPEG2000Lossless, JPEGLosslessSV1, RLELossless)
+    whole = [
+        *(part10(encode(make_cr(), syntax)) for syntax in syntaxes),
+        *(part10(make()) for make in (make_cr, make_dx, make_sc)),
+        part10(bomb(200, 500)),
+        picture.getvalue(),
+    ]
+    files = []
+    for number in range(count):
+        content = bytearray(whole[number % len(whole)])
+        match number // len(whole) % 5:
+            case 0:
+                del content[random_.randrange(len(content)) :]
+            case 1:
+                for place in random_.sample(range(132, len(content)), 40):
+                    content[place] = random_.randrange(256)
+            case 2:
+                place = random_.randrange(len(content) // 2)
+                content[place : place + 200] = random_.randbytes(200)
+            case 3:
+                place = random_.randrange(132, len(content) // 2)
+                del content[place : place + random_.randrange(1, 50)]
+            case 4:
+                content = bytearray(random_.randbytes(random_.randrange(4000)))
+        files.append(folder / f"odd{number}")
+        files[-1].write_bytes(content)
+    return files
+
+
+@pytest.mark.slow
+def test_of_two_hundred_odd_files_each_gets_its_line(tmp_path: Path) -> None:
+    files = [*odd_files(tmp_path, 199), next(SAMPLES.glob("*.dcm"))]
+    done = analyze("--json", *files)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [line["file"] for line in lines] == [str(file) for file in files]
+    assert all(list(line) == KEYS for line in lines)
+    assert all(line["reason"] or line["outcome"] == "analysed" for line in lines)
+    assert {line["outcome"] for line in lines} == {"analysed", "not_analysed", "failed"}
+    assert lines[-1]["outcome"] == "analysed", "the sample at the end, behind all the others"
+
+
+@pytest.mark.data
+def test_each_hostile_file_ends_coded(radiographs: Path) -> None:
+    cases = radiographs / "cases"
+    files = sorted(each for each in (cases / "hostile").iterdir() if each.suffix != ".py")
+    files += sorted(cases.glob("crash*"))
+    done = analyze("--json", *files)
+    assert "Traceback" not in done.stderr
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [line["file"] for line in lines] == [str(file) for file in files]
+    for line in lines:
+        assert line["outcome"] == "not_analysed", line
+        assert line["reason"] in set(Reason), line
+        assert not line["reason"].startswith("decoder-"), line
 
 
 def test_what_only_looks_like_a_radiograph_is_not_analysed_with_a_reason(folder: Path) -> None:

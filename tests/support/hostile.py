@@ -63,23 +63,25 @@ class Part10:
         )
 
 
-def send(port: int, *instances: Part10) -> list[int]:
-    """Send instances in their order over one association; return the status of each."""
+def send(port: int, *instances: Part10) -> list[int | None]:
+    """Send instances in their order over one association.
+
+    Returns:
+        The status of each; None where its presentation context was rejected.
+    """
     contexts = list(
         dict.fromkeys((each.sop_class_uid, each.transfer_syntax_uid) for each in instances)
     )
+    statuses: list[int | None] = []
     with Sender(port, contexts) as sender:
-        statuses = []
         for each in instances:
             place = contexts.index((each.sop_class_uid, each.transfer_syntax_uid))
-            statuses.append(
-                sender.store(
-                    each.sop_class_uid,
-                    each.sop_instance_uid,
-                    each.data_set,
-                    context_id=2 * place + 1,
-                )
-            )
+            context_id = 2 * place + 1
+            if context_id not in sender.accepted:
+                statuses.append(None)
+                continue
+            uids = each.sop_class_uid, each.sop_instance_uid
+            statuses.append(sender.store(*uids, each.data_set, context_id=context_id))
         sender.release()
     return statuses
 

@@ -230,4 +230,5 @@ def with_end_marker(frame: bytes) -> bytes:
     A JP2 file is returned as it is.
     """
     end = _end_of_tile_parts(frame)
-    return frame if end is None or frame.startswith(_JP2) else frame[:end] + _END
+    is_there = end is not None and frame[end : end + 4] in {_END, _END + b"\0"}  # nothing behind it
+    return frame if end is None or is_there or frame.startswith(_JP2) else frame[:end] + _END

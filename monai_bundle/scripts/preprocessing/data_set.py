@@ -5,6 +5,7 @@ from collections.abc import Collection
 from io import BytesIO
 from typing import Final
 
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filereader import _is_implicit_vr, data_element_generator, read_partial
 from pydicom.tag import BaseTag
@@ -26,7 +27,8 @@ def read_data_set(content: bytes, tags: Collection[int]) -> Dataset:
 
     The first file meta information counts where another one follows it. Delimiters outside of any
     sequence are passed over, and what follows Pixel Data is not read. Encapsulated Pixel Data is
-    all bytes up to the end: `fragments` finds its end, with or without a sequence delimiter.
+    all bytes up to the end: `fragments` finds its end, with or without a sequence delimiter. Pixel
+    Data is a view of the content, because a copy of the largest image takes 200 MB.
 
     Raises:
         RadiographRefusedError: it inflates beyond any radiograph. A parser's own errors pass.
@@ -42,12 +44,14 @@ def read_data_set(content: bytes, tags: Collection[int]) -> Dataset:
     stream.seek(offset)
     syntax = meta.get("TransferSyntaxUID")
     if syntax == DeflatedExplicitVRLittleEndian:
-        stream = BytesIO(_inflate(content[offset:]))
+        content, offset = _inflate(memoryview(content)[offset:]), 0
+        stream = BytesIO(content)
     is_little_endian = syntax != ExplicitVRBigEndian
     assumed = UID(syntax).is_implicit_VR if syntax and UID(syntax).is_transfer_syntax else False
     is_implicit = _is_implicit_vr(stream, assumed, is_little_endian, None, False)  # noqa: FBT003 -- pydicom's signature: not a sequence
-    stream.seek(0 if syntax == DeflatedExplicitVRLittleEndian else offset)
-    dataset = _elements(stream, tags, is_implicit=is_implicit, is_little_endian=is_little_endian)
+    dataset = _elements(
+        content, offset, tags, is_implicit=is_implicit, is_little_endian=is_little_endian
+    )
     dataset.file_meta = meta
     dataset.set_original_encoding(is_implicit, is_little_endian)
     return dataset
@@ -71,24 +75,43 @@ def _first_meta(stream: BytesIO) -> tuple[FileMetaDataset, int]:
 
 
 def _elements(
-    stream: BytesIO, tags: Collection[int], *, is_implicit: bool, is_little_endian: bool
+    content: bytes, offset: int, tags: Collection[int], *, is_implicit: bool, is_little_endian: bool
 ) -> Dataset:
     found = Dataset()
-    size = len(stream.getbuffer())
-    while stream.tell() < size:  # a stray item delimiter ends a generator, not the data set
-        for element in data_element_generator(
+    stream = BytesIO(content)
+    stream.seek(offset)
+    pixel_data: RawDataElement | None = None
+
+    def ends(tag: BaseTag, vr: str | None, length: int) -> bool:
+        nonlocal pixel_data
+        if tag == _PIXEL_DATA:
+            start = stream.tell()
+            end = len(content) if length == _UNDEFINED else start + length
+            value = memoryview(content)[start:end]
+            vr = "OB" if length == _UNDEFINED else vr
+            pixel_data = RawDataElement(
+                tag,
+                vr,
+                length,
+                value,  # type: ignore[arg-type]  # a view does as well
+                start,
+                is_implicit,
+                is_little_endian,
+            )
+        return pixel_data is not None
+
+    while pixel_data is None and stream.tell() < len(content):
+        for element in data_element_generator(  # which a stray item delimiter ends
             stream,
             is_implicit,
             is_little_endian,
-            _is_encapsulated,
+            ends,
             specific_tags=[BaseTag(tag) for tag in tags],
         ):
             if element.tag.group != _DELIMITERS:
                 found[element.tag] = element
-            if element.tag == _PIXEL_DATA:
-                return found
-        if _PIXEL_DATA in _with_fragments(found, stream):
-            return found
+    if pixel_data is not None:
+        found[_PIXEL_DATA] = pixel_data
     return found
 
 
@@ -110,7 +133,7 @@ def _with_fragments(dataset: Dataset, stream: BytesIO) -> Dataset:
     return dataset
 
 
-def _inflate(deflated: bytes) -> bytes:
+def _inflate(deflated: memoryview) -> bytes:
     """Inflate up to the limit and no further (PS3.5 A.5); pydicom itself has no limit."""
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     inflated = inflater.decompress(deflated, _LARGEST_INFLATED + 1)

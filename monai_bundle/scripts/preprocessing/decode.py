@@ -107,7 +107,11 @@ def _check_rle(header: PixelHeader, frame: bytes) -> None:
 def _decode_codestream(header: PixelHeader, frame: bytes) -> tuple[PixelHeader, _Words, str]:
     codestream = read_codestream(frame)
     check_codestream(codestream, header, frame)
-    values = _DECODERS[codestream.coding](codestream, header, frame)
+    try:
+        values = _DECODERS[codestream.coding](codestream, header, frame)
+    except Exception:
+        _require_memory(codestream, header)
+        raise
     if header.samples_per_pixel > 1:
         as_coded = replace(header, bits_stored=codestream.precision, pixel_representation=0)
         return as_coded, values, _colour_space(codestream, header)
@@ -182,7 +186,7 @@ def _decode_jpeg(codestream: Codestream, header: PixelHeader, frame: bytes) -> _
         filled = imagecodecs.jpeg8_decode(
             with_filling(frame), colorspace=given, outcolorspace=given
         )
-        if not np.array_equal(values, filled):
+        if not all(map(np.array_equal, values, filled)):  # by rows: it takes memory to compare
             raise RadiographRefusedError(RefusalCode.PIXELS_UNREADABLE, "truncated")
     return values
 
@@ -200,10 +204,20 @@ def _decode_jpeg_2000(codestream: Codestream, header: PixelHeader, frame: bytes)
         scaled = np.asarray(image)
     depth = 8 * scaled.dtype.itemsize
     # Pillow shifts the values to the top of the word and makes signed ones unsigned
-    values = (scaled >> (depth - codestream.precision)).astype(np.int32)
+    values = scaled >> (depth - codestream.precision)
     if not codestream.is_signed:
-        return values.astype(np.uint16)
-    return (values - (1 << (codestream.precision - 1))).astype(np.int16)
+        return values.astype(np.uint16, copy=False)
+    return (values.astype(np.int32) - (1 << (codestream.precision - 1))).astype(np.int16)
+
+
+def _require_memory(codestream: Codestream, header: PixelHeader) -> None:
+    """Allocate what a decoder takes: some call a codestream damaged where they lack memory.
+
+    Raises:
+        MemoryError: there is not so much.
+    """
+    sample_bytes = 8 if codestream.coding is Coding.JPEG_2000 else 3  # of a progressive JPEG
+    np.empty((header.rows, header.columns, header.samples_per_pixel, sample_bytes), np.uint8)
 
 
 _DECODERS: Final[dict[Coding, Callable[[Codestream, PixelHeader, bytes], _Words]]] = {

@@ -8,7 +8,7 @@ _ITEM: Final = b"\xfe\xff\x00\xe0"
 _HEADER_LENGTH: Final = 8  # bytes: the tag and the length
 
 
-def single_frame(pixel_data: bytes) -> bytes:
+def single_frame(pixel_data: bytes | memoryview) -> bytes:
     """Return all fragments of a single frame, joined in their order.
 
     A single frame needs neither a Basic nor an Extended Offset Table: the first item is skipped
@@ -18,8 +18,9 @@ def single_frame(pixel_data: bytes) -> bytes:
     Raises:
         RadiographRefusedError: pixels-unreadable, for a value that has no fragment.
     """
+    pixel_data = memoryview(pixel_data)
     fragments, at = [], 0
-    while pixel_data.startswith(_ITEM, at):
+    while bytes(pixel_data[at : at + len(_ITEM)]) == _ITEM:
         start = at + _HEADER_LENGTH
         at = start + int.from_bytes(pixel_data[at + 4 : start], "little")
         fragments.append(pixel_data[start:at])

@@ -39,6 +39,9 @@ class Double:
                 time.sleep(request["seconds"])
             case "grow":
                 bytearray(1 << 27)
+            case "keep":  # as the traceback of an error keeps what its frames hold
+                kept: list[object] = [bytearray(1 << 25)]
+                kept.append(kept)
             case "segfault":
                 ctypes.string_at(0)
             case "abort":
@@ -109,6 +112,11 @@ def test_a_decoder_that_fails_costs_its_own_request_alone(
     assert raised.value.reason is reason
     assert time.monotonic() - began < 5
     assert well(pool).arrays["pixels"].shape == (2, 3)
+
+
+def test_what_a_request_leaves_in_a_cycle_is_no_burden_to_the_next(pool: DecoderPool) -> None:
+    pids = {pool.ask({"do": "keep"}).values["pid"] for _ in range(4)}
+    assert len(pids) == 1
 
 
 def test_slow_requests_hold_up_quick_ones_for_a_moment_only(pool: DecoderPool) -> None:
