@@ -83,7 +83,7 @@ def test_a_job_that_met_a_fault_runs_alone_and_as_a_probe_after_the_others(
 
 @pytest.mark.parametrize("counts", [True, False])
 def test_faults_are_counted_until_the_job_is_requeued(
-    ledger: Ledger, instance: Maker, counts: bool
+    ledger: Ledger, instance: Maker, *, counts: bool
 ) -> None:
     job_id = ledger.jobs.receive(instance()).job_id
     (job,) = lease(ledger)
