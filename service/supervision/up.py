@@ -33,6 +33,7 @@ def run_up(settings: Settings) -> None:
         released = ledger.release(machine())  # held by an earlier run here that was killed
         if released:
             log.warning("leases_released", count=released)
+        ledger.breakers.close(f"{machine()}infer/")  # what failed may have been corrected
         redis = _redis(settings, state_dir)
         environment = child_environment(LOBAR_STATE_DIR=str(state_dir))
         if redis is not None:

@@ -5,6 +5,7 @@ library or a bundle would; no device is needed.
 """
 
 import errno
+import sqlite3
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pytest
+from pydicom.dataset import Dataset
 from structlog.testing import capture_logs
 from support.inference_worker import PACS, Pixels, StandInPredictor, Workspace
 from synthetic.objects import make_cr
@@ -511,7 +513,41 @@ def test_a_ledger_that_cannot_be_written_for_a_while_uses_up_no_try(
     working.infer_due()
     assert workspace.stands(job_id) == (JobState.REPORTED, None)
     assert (workspace.job(job_id).attempt, workspace.job(job_id).tries) == (2, 1)
-    assert ("ledger-silent", False) in postponed(workspace, job_id)
+    assert postponed(workspace, job_id) == [("ledger-failed", False)]
+
+
+def test_a_result_that_the_ledger_does_not_take_uses_up_tries_from_the_second_time_on(
+    workspace: Workspace, worker: Make
+) -> None:
+    job_id = workspace.receive(make_cr())
+    workspace.ledger.close()
+    with sqlite3.connect(workspace.settings.state_dir / "ledger.sqlite3") as connection:
+        connection.execute(
+            "CREATE TRIGGER refuse BEFORE UPDATE OF finding ON jobs WHEN NEW.finding NOT NULL "
+            "BEGIN SELECT RAISE(ABORT, 'refused'); END"
+        )
+    connection.close()
+    working = worker()
+    assert run_until_settled(workspace, working, lambda: working) == 0
+    assert workspace.stands(job_id) == (JobState.PARKED, Reason.ATTEMPTS_EXHAUSTED)
+    words = postponed(workspace, job_id)
+    assert words == [("ledger-failed", False)] + [("ledger-failed", True)] * 3
+
+
+def test_an_instance_whose_file_alone_cannot_be_read_ends_parked(
+    workspace: Workspace, worker: Make
+) -> None:
+    bad, good = (workspace.receive(make_cr(rows=rows)) for rows in (BAD_ROWS, 200))
+
+    def lose_a_sector(dataset: Dataset) -> None:
+        if dataset.Rows == BAD_ROWS:
+            raise OSError(errno.EIO, "input/output error")
+
+    working = worker(StandInPredictor(on_read=lose_a_sector))
+    assert run_until_settled(workspace, working, lambda: working) == 0
+    assert workspace.stands(good) == (JobState.REPORTED, None)
+    assert workspace.stands(bad) == (JobState.PARKED, Reason.ATTEMPTS_EXHAUSTED)
+    assert postponed(workspace, bad)[0] == ("disk-broken", False), "once it proves nothing"
 
 
 def test_a_bundle_that_cannot_be_used_is_an_error_of_the_configuration_unless_it_was_before(

@@ -61,4 +61,5 @@ def test_what_another_process_may_heal_and_what_one_instance_may_cause() -> None
         Fault.OUT_OF_MEMORY,
         Fault.DEVICE_FAILED,
         Fault.PREDICTOR_FAILED,
+        Fault.DISK_BROKEN,
     }
