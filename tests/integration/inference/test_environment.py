@@ -534,18 +534,23 @@ def test_a_result_that_the_ledger_does_not_take_uses_up_tries_from_the_second_ti
     assert words == [("ledger-failed", False)] + [("ledger-failed", True)] * 3
 
 
-def test_an_instance_whose_file_alone_cannot_be_read_ends_parked(
+def test_an_instance_whose_file_alone_cannot_be_read_ends_parked_as_others_are_reported(
     workspace: Workspace, worker: Make
 ) -> None:
-    bad, good = (workspace.receive(make_cr(rows=rows)) for rows in (BAD_ROWS, 200))
+    bad = workspace.receive(make_cr(rows=BAD_ROWS))
 
     def lose_a_sector(dataset: Dataset) -> None:
         if dataset.Rows == BAD_ROWS:
             raise OSError(errno.EIO, "input/output error")
 
     working = worker(StandInPredictor(on_read=lose_a_sector))
-    assert run_until_settled(workspace, working, lambda: working) == 0
-    assert workspace.stands(good) == (JobState.REPORTED, None)
+    for _ in range(2 + workspace.settings.infer.maximum_attempts):
+        good = workspace.receive(make_cr(rows=200))
+        for _ in range(2):  # it may be due a second time at once
+            working.infer_due()
+            wait_half_open(workspace)
+        assert workspace.stands(good) == (JobState.REPORTED, None), "it is tried before the bad one"
+        workspace.clock.pass_seconds(1_000)
     assert workspace.stands(bad) == (JobState.PARKED, Reason.ATTEMPTS_EXHAUSTED)
     assert postponed(workspace, bad)[0] == ("disk-broken", False), "once it proves nothing"
 
