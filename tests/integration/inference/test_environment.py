@@ -470,6 +470,22 @@ def test_outputs_too_large_for_what_is_left_wait_by_themselves_and_hold_up_no_ot
     assert workspace.stands(large) == (JobState.REPORTED, None)
 
 
+def test_an_inbox_that_is_gone_parks_no_job_and_work_goes_on_when_it_is_back(
+    workspace: Workspace, worker: Make
+) -> None:
+    jobs = [workspace.receive(make_cr()) for _ in range(2)]
+    inbox = workspace.spool.root / "inbox"
+    inbox.rename(workspace.spool.root / "aside")
+    for _ in range(4):
+        worker().infer_due()
+        wait_half_open(workspace)
+    assert [workspace.stands(each) for each in jobs] == [(JobState.RECEIVED, None)] * 2
+    assert {why for each in jobs for why in postponed(workspace, each)} == {("disk-broken", False)}
+    (workspace.spool.root / "aside").rename(inbox)
+    worker().infer_due()
+    assert [workspace.stands(each)[0] for each in jobs] == [JobState.REPORTED] * 2
+
+
 def test_decoders_lost_again_and_again_use_up_no_try_and_open_the_breaker(
     workspace: Workspace, worker: Make
 ) -> None:
