@@ -24,8 +24,11 @@ class Fault(StrEnum):
 
     @property
     def may_be_of_job(self) -> bool:
-        """Whether one instance can cause it: by what the predictor makes of it, or its size."""
-        return self in {Fault.OUT_OF_MEMORY, Fault.DEVICE_FAILED, Fault.PREDICTOR_FAILED}
+        """Whether it can be of one instance: its size, its values, its file."""
+        return self in {
+            *(Fault.OUT_OF_MEMORY, Fault.DEVICE_FAILED, Fault.PREDICTOR_FAILED),
+            Fault.DISK_BROKEN,  # where a disk has lost one sector
+        }
 
 
 _BY_ERRNO: Final = {

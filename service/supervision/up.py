@@ -7,6 +7,7 @@ import structlog
 from service.dispatch.embedded_redis import EmbeddedRedis, prepare_redis
 from service.settings import ConfigurationError, Settings, child_environment
 from service.settings.exposure import listener_fault, web_fault
+from service.storage.ledger import Ledger
 from service.storage.opening import open_stores
 from service.supervision.supervisor import Part, Supervisor, lobar_command, sole_supervisor
 from service.telemetry.heartbeat import machine
@@ -30,9 +31,7 @@ def run_up(settings: Settings) -> None:
             raise ConfigurationError(fault)
     state_dir = settings.state_dir.absolute()
     with sole_supervisor(state_dir), open_stores(settings) as (ledger, _spool):
-        released = ledger.release(machine())  # held by an earlier run here that was killed
-        if released:
-            log.warning("leases_released", count=released)
+        begin_anew(ledger)
         redis = _redis(settings, state_dir)
         environment = child_environment(LOBAR_STATE_DIR=str(state_dir))
         if redis is not None:
@@ -45,6 +44,17 @@ def run_up(settings: Settings) -> None:
             start_seconds=settings.start_seconds,
             stuck_seconds=settings.stuck_seconds,
         ).run()
+
+
+def begin_anew(ledger: Ledger) -> None:
+    """Release what an earlier run on this machine held, and close the breaker of its workers.
+
+    A person who starts the service may have corrected what the breaker opened for.
+    """
+    released = ledger.release(machine())
+    if released:
+        log.warning("leases_released", count=released)
+    ledger.breakers.close(f"{machine()}infer/")
 
 
 def _redis(settings: Settings, state_dir: Path) -> EmbeddedRedis | None:

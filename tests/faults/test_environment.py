@@ -12,6 +12,7 @@ from support.lobar_process import LobarService, destination, wait_for
 from support.system.small_disk import SmallDisk, small_disk
 
 from service.domain.job import Job, JobState
+from service.errors import EX_TEMPFAIL
 
 pytestmark = pytest.mark.dcmtk
 Instances = Callable[[int], list[tuple[Path, Any]]]
@@ -139,6 +140,9 @@ def test_a_predictor_that_fails_until_healed_uses_up_no_try_and_its_worker_is_re
     openings = service.metrics()['lobar_breaker_openings_total{fault="predictor-failed"}']
     assert openings >= 4, "it is restarted after several openings in a row"
     assert missing(service), "it is not ready meanwhile"
+    ends = [line for line in service.log.read_text().splitlines() if '"part_died"' in line]
+    assert ends
+    assert all(f'"returncode": {EX_TEMPFAIL}' in line for line in ends), "it ended by itself"
     remedy.touch()
     require_all_reported(service, receiver, datasets)
 

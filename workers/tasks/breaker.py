@@ -1,5 +1,6 @@
 """The breaker of an infer worker: no job is leased while the environment fails for all of them."""
 
+import time
 from typing import Final
 
 import structlog
@@ -67,7 +68,8 @@ class WorkerBreaker:
             return
         self._seen = opened
         BREAKER_OPENINGS.labels(fault=fault).inc()
-        log.error("breaker_opened", fault=fault, count=opened.failures)
+        seconds = max(0, round(opened.open_until - time.time()))
+        log.error("breaker_opened", fault=fault, count=opened.failures, seconds=seconds)
         if opened.failures % OPENINGS_PER_RESTART == 0 and fault.may_end_with_process:
             self.restart_for = fault
 

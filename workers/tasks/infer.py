@@ -132,7 +132,7 @@ def _wake(worker: "InferenceWorker") -> None:
         worker.breaker.restart_for = Fault.DECODERS_LOST
     except LedgerError as exc:  # the leases run out, and the relay wakes the queue again
         log.warning("inference_interrupted", exc_info=exc)
-    if worker.breaker.restart_for is not None:
+    if worker.breaker.restart_for is not None and not worker.stopping.is_set():
         log.warning("restart_needed", fault=worker.breaker.restart_for)
         signal.raise_signal(signal.SIGTERM)  # Celery ends as for the supervisor
 
@@ -292,6 +292,8 @@ class InferenceWorker:
         try:
             instance = read(self.reader or self.predictor, self.spool.inbox(job.id))
         except FileNotFoundError:
+            if not self.spool.inbox(job.id).parent.is_dir():
+                raise  # it is the inbox that is gone
             self._jobs.park(job, Reason.BYTES_MISSING)
             return None
         except NotAnalysable as exc:

@@ -86,7 +86,7 @@ class Settlement:
             return None
         if isinstance(error, LedgerError):
             log.warning("ledger_silent", job_id=job.id, exc_info=error)
-            return partial(self.postpone, job, 0, "ledger-silent", counts=False)
+            return partial(self._settle_unrecorded, job)
         if isinstance(error, ReportError):
             log.error("report_failed", job_id=job.id, exc_info=error)
             return partial(self.park, job, Reason.REPORT_FAILED)
@@ -124,6 +124,20 @@ class Settlement:
         else:
             self._breaker.open(fault)
             self.postpone(job, 0, fault, counts=False, is_fault=True)
+
+    def _settle_unrecorded(self, job: Job) -> None:
+        """Postpone a job of which the ledger took no result.
+
+        Where it takes that, it answers, and the second time it is the result that it does not take:
+        that uses up a try. Where it does not answer, the try is given back when it does.
+        """
+        pause = self._pause_seconds(job.faults + 1)
+        try:
+            self.postpone(job, pause, "ledger-failed", counts=job.faults > 0, is_fault=True)
+        except LedgerError as error:
+            log.warning("ledger_silent", job_id=job.id, exc_info=error)
+            later = partial(self.postpone, job, 0, "ledger-failed", counts=False)
+            self._unwritten.append((job, later))
 
     def count_failure(self, job: Job, why: str) -> None:
         """Postpone a job for a failure of its own: it uses up a try."""

@@ -5,6 +5,7 @@ library or a bundle would; no device is needed.
 """
 
 import errno
+import sqlite3
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pytest
+from pydicom.dataset import Dataset
 from structlog.testing import capture_logs
 from support.inference_worker import PACS, Pixels, StandInPredictor, Workspace
 from synthetic.objects import make_cr
@@ -468,6 +470,22 @@ def test_outputs_too_large_for_what_is_left_wait_by_themselves_and_hold_up_no_ot
     assert workspace.stands(large) == (JobState.REPORTED, None)
 
 
+def test_an_inbox_that_is_gone_parks_no_job_and_work_goes_on_when_it_is_back(
+    workspace: Workspace, worker: Make
+) -> None:
+    jobs = [workspace.receive(make_cr()) for _ in range(2)]
+    inbox = workspace.spool.root / "inbox"
+    inbox.rename(workspace.spool.root / "aside")
+    for _ in range(4):
+        worker().infer_due()
+        wait_half_open(workspace)
+    assert [workspace.stands(each) for each in jobs] == [(JobState.RECEIVED, None)] * 2
+    assert {why for each in jobs for why in postponed(workspace, each)} == {("disk-broken", False)}
+    (workspace.spool.root / "aside").rename(inbox)
+    worker().infer_due()
+    assert [workspace.stands(each)[0] for each in jobs] == [JobState.REPORTED] * 2
+
+
 def test_decoders_lost_again_and_again_use_up_no_try_and_open_the_breaker(
     workspace: Workspace, worker: Make
 ) -> None:
@@ -511,7 +529,46 @@ def test_a_ledger_that_cannot_be_written_for_a_while_uses_up_no_try(
     working.infer_due()
     assert workspace.stands(job_id) == (JobState.REPORTED, None)
     assert (workspace.job(job_id).attempt, workspace.job(job_id).tries) == (2, 1)
-    assert ("ledger-silent", False) in postponed(workspace, job_id)
+    assert postponed(workspace, job_id) == [("ledger-failed", False)]
+
+
+def test_a_result_that_the_ledger_does_not_take_uses_up_tries_from_the_second_time_on(
+    workspace: Workspace, worker: Make
+) -> None:
+    job_id = workspace.receive(make_cr())
+    workspace.ledger.close()
+    with sqlite3.connect(workspace.settings.state_dir / "ledger.sqlite3") as connection:
+        connection.execute(
+            "CREATE TRIGGER refuse BEFORE UPDATE OF finding ON jobs WHEN NEW.finding NOT NULL "
+            "BEGIN SELECT RAISE(ABORT, 'refused'); END"
+        )
+    connection.close()
+    working = worker()
+    assert run_until_settled(workspace, working, lambda: working) == 0
+    assert workspace.stands(job_id) == (JobState.PARKED, Reason.ATTEMPTS_EXHAUSTED)
+    words = postponed(workspace, job_id)
+    assert words == [("ledger-failed", False)] + [("ledger-failed", True)] * 3
+
+
+def test_an_instance_whose_file_alone_cannot_be_read_ends_parked_as_others_are_reported(
+    workspace: Workspace, worker: Make
+) -> None:
+    bad = workspace.receive(make_cr(rows=BAD_ROWS))
+
+    def lose_a_sector(dataset: Dataset) -> None:
+        if dataset.Rows == BAD_ROWS:
+            raise OSError(errno.EIO, "input/output error")
+
+    working = worker(StandInPredictor(on_read=lose_a_sector))
+    for _ in range(2 + workspace.settings.infer.maximum_attempts):
+        good = workspace.receive(make_cr(rows=200))
+        for _ in range(2):  # it may be due a second time at once
+            working.infer_due()
+            wait_half_open(workspace)
+        assert workspace.stands(good) == (JobState.REPORTED, None), "it is tried before the bad one"
+        workspace.clock.pass_seconds(1_000)
+    assert workspace.stands(bad) == (JobState.PARKED, Reason.ATTEMPTS_EXHAUSTED)
+    assert postponed(workspace, bad)[0] == ("disk-broken", False), "once it proves nothing"
 
 
 def test_a_bundle_that_cannot_be_used_is_an_error_of_the_configuration_unless_it_was_before(

@@ -11,6 +11,7 @@ from support.system.ports import LOOPBACK, free_port
 from support.web_server import Web
 
 from service.settings import ConfigurationError, Settings
+from service.storage.faults import Fault
 from service.web.serve import serve
 
 ROLES = ("listener", "relay", "infer", "deliver")
@@ -42,6 +43,39 @@ def test_a_part_that_makes_no_progress_is_not_ready_and_is_named(web: Web, role:
     web.ledger.heartbeats.beat(role, f"test/{role}/", ready=True, progress=False)
     answer = web.client.get("/health/ready")
     assert (answer.status_code, answer.json()["missing"]) == (503, [f"{role}: makes no progress"])
+
+
+def test_an_open_breaker_of_the_infer_workers_is_not_ready_and_its_fault_is_named(
+    web: Web,
+) -> None:
+    beat(web, *ROLES)
+    web.ledger.breakers.open("test/infer/", lambda _: 60, Fault.DISK_FULL)
+    answer = web.client.get("/health/ready")
+    assert answer.status_code == 503
+    assert answer.json()["missing"] == ["infer: breaker open, disk-full"]
+    web.ledger.breakers.close("test/infer/")
+    assert web.client.get("/health/ready").status_code == 200
+
+
+def test_it_is_ready_when_the_breaker_of_one_machine_of_two_is_open(web: Web) -> None:
+    beat(web, *ROLES)
+    web.ledger.heartbeats.beat("infer", "other/infer/1/", ready=True)
+    web.ledger.breakers.open("test/infer/", lambda _: 60, Fault.DEVICE_FAILED)
+    assert web.client.get("/health/ready").status_code == 200
+
+
+def test_a_worker_that_starts_anew_after_a_fault_is_missing_with_its_fault(web: Web) -> None:
+    beat(web, *(each for each in ROLES if each != "infer"))
+    web.ledger.heartbeats.beat("infer", "test/infer/2/", ready=False)
+    web.ledger.breakers.open("test/infer/", lambda _: 60, Fault.DEVICE_FAILED)
+    answer = web.client.get("/health/ready")
+    assert answer.json()["missing"] == ["infer: no process is ready, device-failed"]
+
+
+def test_the_breaker_of_a_destination_does_not_matter(web: Web) -> None:
+    beat(web, *ROLES)
+    web.ledger.deliveries.open_breaker("test", lambda _: 60)
+    assert web.client.get("/health/ready").status_code == 200
 
 
 def test_a_disk_at_its_reserve_is_not_ready(tmp_path: Path) -> None:

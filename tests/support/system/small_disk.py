@@ -41,7 +41,7 @@ def small_disk(folder: Path, size_bytes: int) -> Iterator[SmallDisk]:
     folder.mkdir(parents=True, exist_ok=True)
     become_root = [] if os.geteuid() == 0 else ["sudo", "-n"]
     options = f"size={size_bytes},mode=700,uid={os.geteuid()}"
-    mount = [*become_root, "mount", "-t", "tmpfs", "-o", options, "tmpfs", folder]
+    mount = [*become_root, "mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
     try:
         mounted = subprocess.run(mount, check=False, capture_output=True).returncode == 0
     except FileNotFoundError:  # sudo

@@ -14,6 +14,7 @@ from service.console import file_name
 from service.domain.delivery import OutputRecord
 from service.domain.job import ConclusionRecord
 from service.domain.reasons import Reason
+from service.storage.faults import Fault
 
 SR = OutputRecord(
     kind="sr", sop_class_uid="1.2.840.10008.5.1.4.1.1.88.34", sop_instance_uid="2.25.1"
@@ -82,6 +83,30 @@ def test_a_person_gets_the_same_in_tables(
     rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in printed.splitlines()]
     assert ["received in all", "4"] in rows
     assert ["pacs", "1", "0", "0", "0"] in rows
+
+
+def test_breakers_that_are_not_closed_are_listed(
+    house: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert status(house, capsys)["breakers"] == []
+    house.ledger.deliveries.open_breaker("pacs", lambda _: 10)
+    opened = house.ledger.breakers.open("host/infer/", lambda _: 60, Fault.DISK_FULL)
+    assert opened is not None
+    house.clock.pass_seconds(20)
+    of_workers, of_pacs = status(house, capsys)["breakers"]
+    assert of_workers == {
+        "name": "host/infer/",
+        "is_open": True,
+        "failures": 1,
+        "open_until": opened.open_until,
+        "fault": "disk-full",
+    }
+    assert (of_pacs["name"], of_pacs["is_open"], of_pacs["fault"]) == ("pacs", False, None)
+    print_status(house.ledger, as_json=False)
+    printed = capsys.readouterr().out
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in printed.splitlines()]
+    assert ["host/infer/", "open", "disk-full", "1"] in [row[:4] for row in rows]
+    assert ["pacs", "half-open", "", "1"] in [row[:4] for row in rows]
 
 
 def test_an_empty_ledger_is_no_special_case(

@@ -176,3 +176,27 @@ def test_sweeping_leaves_what_may_still_be_under_way(spool: Spool) -> None:
     half_written.write_bytes(b"half")
     assert spool.sweep(lambda _job_id: False, older_than_seconds=60) == 0
     assert set(files_of(spool)) == {half_written, between_spool_and_ledger}
+
+
+def test_an_output_is_completed_on_the_file_system_of_the_outbox(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename = os.rename
+    moved: list[Path] = []
+
+    def noting_rename(source: Path, target: Path) -> None:
+        moved.extend((source, target))
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", noting_rename)
+    spool.put_output(JOB, "report", UID, b"r")
+    assert [path.relative_to(spool.root).parts[0] for path in moved] == ["outbox", "outbox"]
+
+
+def test_sweeping_removes_an_output_that_was_never_completed(spool: Spool) -> None:
+    half_written = spool.root / "outbox" / "incomplete" / f"{JOB}.sr.0.dcm.1"
+    half_written.write_bytes(b"half")
+    assert spool.sweep(lambda _job_id: True, older_than_seconds=60) == 0
+    grow_old(half_written)
+    assert spool.sweep(lambda _job_id: True, older_than_seconds=60) == 1
+    assert files_of(spool) == []

@@ -16,6 +16,7 @@ from service.domain.delivery import OutputRecord, Reference
 from service.domain.job import ConclusionRecord, Instance
 from service.domain.reasons import Reason
 from service.settings import Settings
+from service.storage.faults import Fault
 from service.storage.ledger import Ledger
 from service.storage.spool import Spool
 from service.telemetry import metrics
@@ -102,6 +103,17 @@ def test_every_instance_is_accounted_for_in_every_state(ledger: Ledger, spool: S
     assert found['lobar_process_ready{role="listener"}'] == 1
     assert found['lobar_process_ready{role="infer"}'] == 0
     assert found["lobar_spool_free_bytes"] > 0
+
+
+def test_breakers_are_counted_by_what_they_hold_up(ledger: Ledger, spool: Spool) -> None:
+    ledger.deliveries.open_breaker("pacs", lambda _: 60)
+    for machine in ("one", "two"):
+        ledger.breakers.open(f"{machine}/infer/", lambda _: 60, Fault.DISK_FULL)
+    south = {**PACS, "name": "south"}
+    found = scrape(LedgerMetrics(Settings(destinations=(PACS, south)), ledger, spool))
+    assert found['lobar_breaker_open{destination="",stage="infer"}'] == 2
+    assert found['lobar_breaker_open{destination="pacs",stage="deliver"}'] == 1
+    assert found['lobar_breaker_open{destination="south",stage="deliver"}'] == 0
 
 
 def test_awaited_and_due_commitments_have_a_number_and_an_age(ledger: Ledger, spool: Spool) -> None:
