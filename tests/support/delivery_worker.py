@@ -73,7 +73,7 @@ class DeliverySetup:
             workspace.spool,
             job,
             reading.header,
-            reading.prepared,
+            reading.shown,
             prediction,
         )
         return job_id

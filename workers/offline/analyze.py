@@ -26,7 +26,7 @@ from service.domain.reasons import EXPLANATIONS, Reason
 from service.errors import ExplainedError
 from service.settings import BundleSettings, Settings
 from workers.inference.decoders import DecodingReader, RadiographHandler
-from workers.inference.loading import LoadedInstance, Reader, read
+from workers.inference.loading import LoadedInstance, Reader, load_with, read
 from workers.inference.predictor import Predictor, load_predictor
 from workers.offline.analysis import Analysis, analysed
 from workers.offline.output_folder import OutputFolder
@@ -134,7 +134,7 @@ def _load(
     try:
         kind = _kind_of(file)
         if kind in {"png", "jpeg"}:
-            return LoadedInstance(header=convert(file), prepared=reader.read(file))
+            return load_with(reader, file, convert(file))
         if kind is None and not _is_bare_data_set(file):
             return PictureError("The file is neither DICOM nor PNG nor JPEG.")
         _require_whole(file)
@@ -227,8 +227,8 @@ def _write(
     folder: OutputFolder,
 ) -> list[str]:
     if isinstance(result, NotAnalysable):
-        prepared = None if instance is None else instance.prepared
-        return folder.write_not_analysed(file, result, model, prepared)
+        shown = None if instance is None else instance.shown
+        return folder.write_not_analysed(file, result, model, shown)
     return [] if instance is None else folder.write_prediction(file, instance, result)
 
 

@@ -3,7 +3,7 @@
 import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -39,7 +39,7 @@ from service.telemetry.progress import Progress
 from workers.inference.loading import LoadedInstance, Reader, read, read_header
 from workers.prediction import Conclusion, NotAnalysable, NotAnalysed, Prediction
 from workers.reporting.output import ReportError
-from workers.reporting.outputs import store_outputs
+from workers.reporting.outputs import needs_picture, store_outputs
 from workers.reporting.picture import Shown
 from workers.tasks.celery_worker import work
 
@@ -129,10 +129,10 @@ def _publish_model(predictor: "Predictor") -> None:
 
 @dataclass(slots=True, kw_only=True)
 class _Decoding:
-    """A leased job whose instance is being decoded."""
+    """A leased job whose instance, or the picture of it, is being decoded."""
 
     job: Job
-    future: Future[LoadedInstance | None]  # None: the job was closed, parked or postponed
+    future: Future[LoadedInstance | None]  # None: nothing is left to do with the job
     renew_at: float  # by the monotonic clock
 
     @property
@@ -197,8 +197,32 @@ class InferenceWorker:
             log.exception("prediction_failed", batch=len(batch))
             self._infer_one_by_one(batch)
             return
-        for (job, instance), prediction in zip(batch, predictions, strict=True):
-            self._attempt(job, partial(self._conclude, job, instance, prediction))
+        self._conclude_all(
+            (job, instance, prediction)
+            for (job, instance), prediction in zip(batch, predictions, strict=True)
+        )
+
+    def _conclude_all(
+        self, predicted: Iterable[tuple[Job, LoadedInstance, Prediction | NotAnalysable]]
+    ) -> None:
+        """Report predictions; beside other work where a picture is to be decoded for it first."""
+        renew_at = time.monotonic() + self.settings.infer.lease_seconds / 3
+        begun = []
+        for job, instance, prediction in predicted:
+            conclude = partial(self._conclude, job, instance, prediction)
+            is_refused = isinstance(prediction, NotAnalysable)
+            outcome = Outcome.NOT_ANALYSED if is_refused else prediction.outcome
+            if needs_picture(self.settings, outcome):
+                future = self.decoders.submit(self._conclude_apart, job, conclude)
+                begun.append(_Decoding(job=job, future=future, renew_at=renew_at))
+            else:
+                self._attempt(job, conclude)
+        self.decoding.extend(begun)
+        wait([each.future for each in begun], _BATCH_SECONDS)
+
+    def _conclude_apart(self, job: Job, conclude: Callable[[], None]) -> LoadedInstance | None:
+        self._attempt(job, conclude)
+        return None
 
     def _begin(self, jobs: Sequence[Job]) -> None:
         """Begin to decode the instances of leased jobs, and wait until some are decoded."""
@@ -264,7 +288,7 @@ class InferenceWorker:
                 log.exception("prediction_failed", batch=1, job_id=job.id)
                 failed.append((job, fault_of(error)))
             else:
-                self._attempt(job, partial(self._conclude, job, instance, prediction))
+                self._conclude_all([(job, instance, prediction)])
         is_predictors = len(failed) == len(batch) and not self._predicts_blank(batch[0][1])
         for job, fault in failed:
             if is_predictors:
@@ -307,9 +331,13 @@ class InferenceWorker:
         self, job: Job, instance: LoadedInstance, prediction: Prediction | NotAnalysable
     ) -> None:
         if isinstance(prediction, NotAnalysable):
-            self._close_not_analysed(job, prediction.reason, instance.prepared)
+            self._close_not_analysed(job, prediction.reason, instance.shown)
             return
-        self._report(job, instance.header, instance.prepared, prediction)
+        try:
+            self._report(job, instance.header, instance.shown, prediction)
+        except NotAnalysable as exc:  # of the picture: an output shows what cannot be decoded
+            self._close_not_analysed(job, exc.reason)
+            return
         PREDICTIONS.labels(finding=prediction.finding).inc()
         log.info("job_reported", job_id=job.id, finding=prediction.finding)
 
@@ -326,7 +354,10 @@ class InferenceWorker:
         conclusion = NotAnalysed(reason=reason, model=self.predictor.model)
         try:
             header = read_header(self.spool.inbox(job.id))
-            self._report(job, header, shown, conclusion)
+            try:
+                self._report(job, header, shown, conclusion)
+            except NotAnalysable:  # of the picture: the report does without
+                self._report(job, header, None, conclusion)
         except (NotAnalysable, ReportError) as exc:
             log.warning("refusal_unreported", job_id=job.id, exc_info=exc)
             return False
