@@ -127,6 +127,10 @@ def _publish_model(predictor: "Predictor") -> None:
     log.info("model_loaded", model=f"{model.name} {model.version}", device=predictor.device)
 
 
+def _outcome(prediction: Prediction | NotAnalysable) -> Outcome:
+    return prediction.outcome if isinstance(prediction, Prediction) else Outcome.NOT_ANALYSED
+
+
 @dataclass(slots=True, kw_only=True)
 class _Decoding:
     """A leased job whose instance, or the picture of it, is being decoded."""
@@ -210,9 +214,7 @@ class InferenceWorker:
         begun = []
         for job, instance, prediction in predicted:
             conclude = partial(self._conclude, job, instance, prediction)
-            is_refused = isinstance(prediction, NotAnalysable)
-            outcome = Outcome.NOT_ANALYSED if is_refused else prediction.outcome
-            if needs_picture(self.settings, outcome):
+            if needs_picture(self.settings, _outcome(prediction)):
                 future = self.decoders.submit(self._conclude_apart, job, conclude)
                 begun.append(_Decoding(job=job, future=future, renew_at=renew_at))
             else:

@@ -2,7 +2,7 @@
 
 import zlib
 from collections.abc import Collection
-from io import BytesIO
+from io import SEEK_CUR, BytesIO
 from typing import Final
 
 from pydicom.dataset import Dataset, FileMetaDataset
@@ -74,8 +74,7 @@ def _elements(
     stream: BytesIO, tags: Collection[int], *, is_implicit: bool, is_little_endian: bool
 ) -> Dataset:
     found = Dataset()
-    size = len(stream.getbuffer())
-    while stream.tell() < size:  # a stray item delimiter ends a generator, not the data set
+    while _has_more(stream):  # a stray item delimiter ends a generator, not the data set
         for element in data_element_generator(
             stream,
             is_implicit,
@@ -90,6 +89,12 @@ def _elements(
         if _PIXEL_DATA in _with_fragments(found, stream):
             return found
     return found
+
+
+def _has_more(stream: BytesIO) -> bool:
+    is_more = bool(stream.read(1))
+    stream.seek(-int(is_more), SEEK_CUR)
+    return is_more
 
 
 def _is_encapsulated(tag: BaseTag, _vr: str | None, length: int) -> bool:

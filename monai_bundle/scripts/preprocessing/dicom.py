@@ -12,7 +12,7 @@ from scripts.preprocessing.decode import Decoded, decode
 from scripts.preprocessing.greyscale import LUMA, Tones, luminance_table
 from scripts.preprocessing.pixel_header import GREYSCALE, read_pixel_header
 from scripts.preprocessing.quiet_decoders import suppress_warnings
-from scripts.preprocessing.resampling import reduced_weights, resize_words
+from scripts.preprocessing.resampling import Weights, reduced_weights, resize_words
 from scripts.preprocessing.shutter import read_shutter
 from scripts.refusal import RadiographRefusedError, RefusalCode
 
@@ -130,7 +130,7 @@ def _step(decoded: Decoded) -> int:
     return max(1, _SAMPLING_STEP >> decoded.levels)
 
 
-def _weights(decoded: Decoded, size: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor] | None:
+def _weights(decoded: Decoded, size: tuple[int, int]) -> tuple[Weights, Weights] | None:
     if not decoded.levels:
         return None
     down, across = (

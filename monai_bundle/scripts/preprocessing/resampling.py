@@ -25,13 +25,16 @@ _BETA: Final = -0.052980118572961
 _GAMMA: Final = 0.882911075530934
 
 Matrix = NDArray[np.float64]
+# Of a side: for each group of pixels of the result the span of samples that it needs, and their
+# weights.
+Weights = tuple[tuple[slice, torch.Tensor], ...]
 
 
 def resize_words(
     table: NDArray[np.float32],
     words: NDArray[np.generic],
     size: tuple[int, int],
-    weights: tuple[torch.Tensor, torch.Tensor] | None = None,
+    weights: tuple[Weights, Weights] | None = None,
     hidden: NDArray[np.bool_] | None = None,
 ) -> torch.Tensor:
     """Look up the luminance of each word and resize the image to `size`, 1 x rows x columns.
@@ -57,13 +60,13 @@ def resize_words(
 
 
 @lru_cache(maxsize=4)
-def whole_weights(side: int, size: int) -> torch.Tensor:
+def whole_weights(side: int, size: int) -> Weights:
     """Return the weights of the pixels of a side in each of the `size` pixels that result."""
-    return torch.from_numpy(_triangles(side, size).astype(np.float32))
+    return _in_groups(_triangles(side, size))
 
 
 @lru_cache(maxsize=4)
-def reduced_weights(side: int, size: int, levels: int, *, is_reversible: bool) -> torch.Tensor:
+def reduced_weights(side: int, size: int, levels: int, *, is_reversible: bool) -> Weights:
     """Return the weights of the samples that are left of a side of JPEG 2000.
 
     Args:
@@ -73,7 +76,7 @@ def reduced_weights(side: int, size: int, levels: int, *, is_reversible: bool) -
         is_reversible: whether the transform is 5-3, not 9-7.
     """
     spread = _without_details(side, levels, is_reversible=is_reversible)
-    return torch.from_numpy((_triangles(side, size) @ spread).astype(np.float32))
+    return _in_groups(_triangles(side, size) @ spread)
 
 
 def _triangles(side: int, size: int) -> Matrix:
@@ -113,11 +116,16 @@ def _next(rows: Matrix) -> Matrix:
     return np.vstack([rows[1:], rows[-1:]])
 
 
-def _weighted_rows(weights: torch.Tensor, rows: Callable[[slice], torch.Tensor]) -> torch.Tensor:
-    """Multiply a band matrix by the image whose rows a function returns."""
+def _in_groups(weights: Matrix) -> Weights:
     groups = []
-    for group in weights.split(_GROUP):
-        used = group.any(0).nonzero()
+    for first in range(0, len(weights), _GROUP):
+        group = weights[first : first + _GROUP]
+        used = np.flatnonzero(group.any(0))
         span = slice(int(used[0]), int(used[-1]) + 1)
-        groups.append(group[:, span] @ rows(span))
-    return torch.cat(groups)
+        groups.append((span, torch.from_numpy(group[:, span].astype(np.float32))))
+    return tuple(groups)
+
+
+def _weighted_rows(weights: Weights, rows: Callable[[slice], torch.Tensor]) -> torch.Tensor:
+    """Multiply weights by the image whose rows a function returns."""
+    return torch.cat([group @ rows(span) for span, group in weights])
