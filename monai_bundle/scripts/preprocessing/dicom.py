@@ -19,7 +19,7 @@ from scripts.refusal import RadiographRefusedError, RefusalCode
 _PREAMBLE_LENGTH: Final = 128
 _FIRST_GROUPS: Final = (b"\x02\x00", b"\x08\x00", b"\x00\x08")  # little and big endian
 _SAMPLING_STEP: Final = 7  # pixels; odd, so that it meets both halves of a checkerboard
-_LEAST_REDUCTION: Final = 2  # samples of JPEG 2000 for each pixel of the network's input
+_LEAST_REDUCTION: Final = 2.2  # samples of JPEG 2000 for each pixel of the network's input
 # Padding is known by its exact value, and an edge of a shutter spreads over the samples around.
 _NEED_ALL_PIXELS: Final = ("PixelPaddingValue", "ShutterShape")
 
@@ -92,7 +92,7 @@ def _luminance(
     dataset = read_data_set(content, _TAGS)
     header = read_pixel_header(dataset)
     may_be_reduced = size is not None and not any(each in dataset for each in _NEED_ALL_PIXELS)
-    least_side = _LEAST_REDUCTION * max(size) if size and may_be_reduced else None
+    least_side = round(_LEAST_REDUCTION * max(size)) if size and may_be_reduced else None
     decoded = decode(header, dataset.PixelData, least_side)
     if decoded.header.photometric_interpretation not in GREYSCALE:
         return _of_colours(decoded), None
