@@ -1,9 +1,9 @@
 """Time the way from a file to the network's input: ours and the plain one, in turns, one thread.
 
-Run `python tests/bench/decoding.py` from the repository's folder. A synthetic radiograph of 2048x2048
-pixels and 16 bits is read in each transfer syntax. The plain way is pydicom's `pixel_array`,
-`apply_modality_lut` and `apply_voi_lut`, and MONAI's antialiased Resize. Printed are medians in
-milliseconds: of the processor, which other processes hardly change, and of the clock.
+Run `python tests/bench/decoding.py` in the repository's folder. A synthetic radiograph of
+2048x2048 pixels and 16 bits is read in each transfer syntax. The plain way is pydicom's
+`pixel_array`, `apply_modality_lut` and `apply_voi_lut`, and MONAI's antialiased Resize. Printed are
+medians in milliseconds: of the processor, which other processes hardly change, and of the clock.
 """
 
 import argparse

@@ -164,7 +164,7 @@ def _levels_to_leave_out(
     is_grey = header.samples_per_pixel == 1 and header.photometric_interpretation in _SHADES
     if least_side is None or codestream.coding is not Coding.JPEG_2000 or not is_grey:
         return 0
-    if codestream.tiles > 1:  # Pillow puts them in the wrong places
+    if codestream.tiles > 1:  # each has a transform of its own, with borders
         return 0
     fitting = min(header.rows, header.columns) // max(least_side, 1)
     return min(codestream.levels, max(fitting.bit_length() - 1, 0)) if stored == coded else 0
