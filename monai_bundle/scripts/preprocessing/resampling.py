@@ -7,7 +7,9 @@ so the luminance of the whole image is never in memory.
 JPEG 2000 may be decoded at a lower resolution, without the details of the last levels of its
 wavelet transform. Its samples are no means of squares: each lies on a pixel of the whole image, and
 the inverse transform spreads it over the pixels around. The weights are therefore those of the
-whole image, as the inverse transform without details would make it.
+whole image, as the inverse transform makes it of the samples and of the details to be expected:
+none in the 9-7 transform, and in the 5-3 transform, which predicts a pixel by the mean of its two
+neighbours, what a cubic through four of them adds to that.
 """
 
 from collections.abc import Callable
@@ -75,7 +77,7 @@ def reduced_weights(side: int, size: int, levels: int, *, is_reversible: bool) -
         levels: of the wavelet transform, the details of which are left out.
         is_reversible: whether the transform is 5-3, not 9-7.
     """
-    spread = _without_details(side, levels, is_reversible=is_reversible)
+    spread = _inverse_transform(side, levels, is_reversible=is_reversible)
     return _in_groups(_triangles(side, size) @ spread)
 
 
@@ -88,8 +90,8 @@ def _triangles(side: int, size: int) -> Matrix:
     return found
 
 
-def _without_details(side: int, levels: int, *, is_reversible: bool) -> Matrix:
-    """Return the inverse wavelet transform, from samples to pixels, where all details are zero.
+def _inverse_transform(side: int, levels: int, *, is_reversible: bool) -> Matrix:
+    """Return the inverse wavelet transform, from samples to pixels, with the expected details.
 
     The first sample lies on the first pixel, and borders are mirrored (ISO/IEC 15444-1 F.3.7).
     """
@@ -106,14 +108,20 @@ def _without_details(side: int, levels: int, *, is_reversible: bool) -> Matrix:
 def _lifted(even: Matrix, *, is_reversible: bool) -> tuple[Matrix, Matrix]:
     """Return the pixels on the samples and between them (F.3.8.1, F.3.8.2), up to a factor."""
     if is_reversible:
-        return even, (even + _next(even)) / 2
+        details = (even + _next(even) - _last(even) - _next(_next(even))) / 16
+        even = even - (_last(details) + details) / 4
+        return even, details + (even + _next(even)) / 2
     odd = -_GAMMA * (even + _next(even))
-    even = even - _BETA * (np.vstack([odd[:1], odd[:-1]]) + odd)
+    even = even - _BETA * (_last(odd) + odd)
     return even, odd - _ALPHA * (even + _next(even))
 
 
 def _next(rows: Matrix) -> Matrix:
     return np.vstack([rows[1:], rows[-1:]])
+
+
+def _last(rows: Matrix) -> Matrix:
+    return np.vstack([rows[:1], rows[:-1]])
 
 
 def _in_groups(weights: Matrix) -> Weights:
