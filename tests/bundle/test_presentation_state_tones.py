@@ -76,11 +76,12 @@ def handler(bundle: Path) -> RadiographHandler:
 
 
 def read(handler: RadiographHandler, path: Path) -> tuple[NDArray[np.float32], Tones]:
-    """Read a radiograph as a decoder does: the picture, and the tones through JSON."""
+    """Read a radiograph as decoders do: the picture, and the tones through JSON."""
     answer = handler({"path": str(path)})
+    shown = handler({"shown": str(path)})
     tones = Tones.read(json.loads(json.dumps(answer.values["tones"])), answer.arrays)
     assert tones is not None
-    return answer.arrays["picture"], tones
+    return shown.arrays["picture"], tones
 
 
 def state_of(path: Path, tones: Tones | None) -> Output:

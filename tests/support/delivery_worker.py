@@ -76,7 +76,7 @@ class DeliverySetup:
             workspace.spool,
             job,
             reading.header,
-            reading.prepared,
+            reading.shown,
             prediction,
         )
         return job_id

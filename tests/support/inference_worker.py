@@ -32,7 +32,6 @@ class StandInModelInput:
     """The fields of `workers.inference.pipeline.ModelInput`, without torch."""
 
     tensor: Pixels
-    picture: Pixels
     tones: None = None
 
 
@@ -40,23 +39,33 @@ class StandInModelInput:
 class StandInPredictor:
     """A stand-in for `Predictor`: its interface, and a mean for a network.
 
-    The real one has tests of its own, which hold that service and bundle give one number. `on_read`
-    and `on_predict` are called first and may raise.
+    The real one has tests of its own, which hold that service and bundle give one number.
+    `on_read`, `on_picture` and `on_predict` are called first and may raise.
     """
 
     model: Model = MODEL
     device: str = "cpu"
     on_read: Callable[[Dataset], None] = lambda _: None
     on_predict: Callable[[list[Pixels]], None] = lambda _: None
+    on_picture: Callable[[Dataset], None] = lambda _: None
     batches: list[int] = field(default_factory=list)
+    pictures: list[Path] = field(default_factory=list)
 
     def read(self, path: Path) -> StandInModelInput:
         dataset = dcmread(path, force=True)
         self.on_read(dataset)
         if "PixelData" not in dataset:
             raise NotAnalysable(Reason.NO_PIXELS)
-        picture = np.asarray(dataset.pixel_array / (2**dataset.BitsStored - 1), dtype=np.float32)
-        return StandInModelInput(tensor=picture[None, ::8, ::8], picture=picture)
+        return StandInModelInput(tensor=self._picture(dataset)[None, ::8, ::8])
+
+    def picture(self, path: Path) -> Pixels:
+        self.pictures.append(path)
+        dataset = dcmread(path, force=True)
+        self.on_picture(dataset)
+        return self._picture(dataset)
+
+    def _picture(self, dataset: Dataset) -> Pixels:
+        return np.asarray(dataset.pixel_array / (2**dataset.BitsStored - 1), dtype=np.float32)
 
     def predict(self, prepared: list[Pixels]) -> list[Prediction]:
         self.batches.append(len(prepared))

@@ -59,10 +59,13 @@ def run_smoke_test(pipeline: Pipeline) -> Checks[str]:
         for path in radiographs.chests:
             read.append((yield from _read(pipeline, path)))  # noqa: PERF401 -- it yields
         inputs = [each for each in read if isinstance(each, ModelInput)]
-        yield from _check_inputs(inputs, read)
+        for size, path, each in zip(SIZES, radiographs.chests, read, strict=True):
+            if isinstance(each, ModelInput):
+                yield from _check_picture(pipeline, path, size)
+        yield from _check_shapes(inputs)
         outputs = yield from _check_outputs(pipeline, [each.tensor for each in inputs])
         if outputs:
-            yield from _check_formats(pipeline, radiographs, inputs[0])
+            yield from _check_formats(pipeline, radiographs)
             yield from _check_gate(pipeline, radiographs.others)
             yield from _check_regions(pipeline, inputs[0], outputs)
     refusals = [each for each in read if isinstance(each, NotAnalysable)]
@@ -99,23 +102,28 @@ def _explained(stage: str, error: Exception) -> str:
     return f"{stage} fails on a drawn radiograph ({in_one_line(error)})"
 
 
-def _check_inputs(
-    inputs: Sequence[ModelInput], read: Sequence[ModelInput | NotAnalysable | None]
-) -> Checks[None]:
-    """Check the pictures that overlays would show, and that the tensors can share a batch."""
-    sizes = [size for size, each in zip(SIZES, read, strict=True) if isinstance(each, ModelInput)]
-    for size, each in zip(sizes, inputs, strict=True):
-        if each.picture.shape != size:
-            yield error_result(
-                f"the first transform of preprocessing gives {_by(each.picture.shape)} for "
-                f"{_by(size)} rows by columns: let it give 1 x rows x columns, not turned"
-            )
-        low, high = float(each.picture.min()), float(each.picture.max())
-        if not (low >= -_NEARLY_EQUAL and high <= 1 + _NEARLY_EQUAL):
-            yield error_result(
-                f"the first transform of preprocessing gives values from {low:.4g} to {high:.4g}: "
-                "let it give 0 for black to 1 for white, as the overlay shows them"
-            )
+def _check_picture(pipeline: Pipeline, path: Path, size: tuple[int, int]) -> Checks[None]:
+    """Check the picture that an overlay would show."""
+    try:
+        picture = pipeline.picture(path)
+    except Exception as error:  # noqa: BLE001 -- a bundle may raise anything
+        yield error_result(_explained("the first transform of preprocessing", error))
+        return
+    if picture.shape != size:
+        yield error_result(
+            f"the first transform of preprocessing gives {_by(picture.shape)} for "
+            f"{_by(size)} rows by columns: let it give 1 x rows x columns, not turned"
+        )
+    low, high = float(picture.min()), float(picture.max())
+    if not (low >= -_NEARLY_EQUAL and high <= 1 + _NEARLY_EQUAL):
+        yield error_result(
+            f"the first transform of preprocessing gives values from {low:.4g} to {high:.4g}: "
+            "let it give 0 for black to 1 for white, as the overlay shows them"
+        )
+
+
+def _check_shapes(inputs: Sequence[ModelInput]) -> Checks[None]:
+    """Check that the tensors can share a batch."""
     shapes = sorted({tuple(each.tensor.shape) for each in inputs})
     if len(shapes) > 1:
         yield error_result(
@@ -179,16 +187,15 @@ def _same_place(one: Region | None, other: Region | None) -> bool:
     return max(map(abs, apart)) <= _NEARLY_EQUAL
 
 
-def _check_formats(
-    pipeline: Pipeline, radiographs: SyntheticRadiographs, first: ModelInput
-) -> Checks[None]:
+def _check_formats(pipeline: Pipeline, radiographs: SyntheticRadiographs) -> Checks[None]:
     """Read the first radiograph from two other formats, which should change nothing."""
     try:
-        inverted = pipeline.read(radiographs.inverted).picture
+        first = pipeline.picture(radiographs.chests[0])
+        inverted = pipeline.picture(radiographs.inverted)
     except Exception as error:  # noqa: BLE001 -- as above
         yield note_result(f"it cannot read MONOCHROME1, as many CR are ({in_one_line(error)})")
     else:
-        if not _same_picture(inverted, first.picture):
+        if not _same_picture(inverted, first):
             yield note_result(
                 "it does not heed MONOCHROME1: such radiographs, as many CR are, reach its "
                 "network with their tones inverted"

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydicom import dcmread, dcmwrite
 from pydicom.dataset import Dataset
 
@@ -14,7 +15,7 @@ from service.decoding import Answer, DecoderPool, DecodingError
 from service.dicom.secondary_capture import PictureError, wrap
 from service.domain.reasons import EXPLANATIONS, Reason
 from workers.inference.bundle import parse_configuration, read_metadata
-from workers.inference.pipeline import ModelInput, read_radiograph
+from workers.inference.pipeline import ModelInput, read_picture, read_radiograph
 from workers.prediction import NotAnalysable
 from workers.tones import Tones
 
@@ -33,23 +34,22 @@ class RadiographHandler:
         self._preprocessing = config.get_parsed_content("preprocessing")
 
     def __call__(self, request: Mapping[str, Any]) -> Answer:
-        """Return the tensor and the picture of the radiograph, or why the bundle refuses it."""
+        """Return the tensor or the picture of the radiograph, or why the bundle refuses it."""
         if "picture" in request:
             return _convert(Path(request["picture"]))
         if self._preprocessing is None:
             self.prepare()
         try:
+            if "shown" in request:
+                picture = read_picture(self._preprocessing, Path(request["shown"]))
+                return Answer(arrays={"picture": picture})
             read = read_radiograph(self._preprocessing, Path(request["path"]))
         except NotAnalysable as refusal:
             return Answer(values={"refused": str(refusal.reason), "detail": refusal.detail})
         tones = read.tones
         return Answer(
             values={"tones": tones.values if tones else {}},
-            arrays={
-                "tensor": read.tensor.numpy(),
-                "picture": read.picture,
-                **(tones.entries if tones else {}),
-            },
+            arrays={"tensor": read.tensor.numpy(), **(tones.entries if tones else {})},
         )
 
 
@@ -72,7 +72,7 @@ class DecodingReader:
         self._slow_patience = slow_patience
 
     def read(self, path: Path) -> ModelInput:
-        """Read one radiograph for the network and for a viewer.
+        """Read one radiograph for the network.
 
         Raises:
             NotAnalysable: the bundle refuses the radiograph, or its decoder failed.
@@ -80,19 +80,24 @@ class DecodingReader:
             DecodersLostError: no decoder can be started.
             OSError: the file cannot be read.
         """
-        request = {"path": str(path.absolute())}
+        answer = self._ask({"path": str(path.absolute())})
+        return ModelInput(
+            tensor=torch.from_numpy(answer.arrays["tensor"]),
+            tones=Tones.read(answer.values["tones"], answer.arrays),
+        )
+
+    def picture(self, path: Path) -> NDArray[np.float32]:
+        """Read one radiograph for people, as `Predictor.picture` does; raises what `read` does."""
+        return self._ask({"shown": str(path.absolute())}).arrays["picture"]
+
+    def _ask(self, request: Mapping[str, str]) -> Answer:
         try:
             answer = self._pool.ask(request, slow_patience=self._slow_patience)
         except DecodingError as failure:
             raise NotAnalysable(failure.reason) from failure
         if refused := answer.values.get("refused"):
             raise NotAnalysable(Reason(refused), str(answer.values["detail"]))
-        tensor = torch.from_numpy(answer.arrays["tensor"])
-        return ModelInput(
-            tensor=tensor,
-            picture=answer.arrays["picture"],
-            tones=Tones.read(answer.values["tones"], answer.arrays),
-        )
+        return answer
 
     def convert(self, picture: Path) -> Dataset:
         """Build the instance of a PNG or JPEG.

@@ -1,15 +1,19 @@
-"""Load one instance: its header, and its pixels as the network and a viewer need them."""
+"""Load one instance: its header, its pixels as the network needs them, and a way to a picture."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from service.domain.reasons import Reason
 from workers.inference.header import HeaderTooLargeError, UnreadableFileError, parse_header
 from workers.inference.scope import out_of_scope
 from workers.prediction import NotAnalysable
+from workers.tones import Tones
 
 if TYPE_CHECKING:
     from workers.inference.pipeline import ModelInput
@@ -19,15 +23,44 @@ class Reader(Protocol):
     """What reads the pixels: a predictor, or decoders."""
 
     def read(self, path: Path, /) -> "ModelInput":
-        """Read one radiograph for the network and for a viewer."""
+        """Read one radiograph for the network."""
+
+    def picture(self, path: Path, /) -> NDArray[np.float32]:
+        """Read one radiograph for people."""
+
+
+class ShownInstance:
+    """An instance as people see it; its picture is read when it is first asked for."""
+
+    def __init__(self, reader: Reader, path: Path, tones: Tones | None) -> None:
+        self._reader, self._path = reader, path
+        self.tones = tones
+
+    @cached_property
+    def picture(self) -> NDArray[np.float32]:
+        """The displayed brightness, rows x columns; asking raises what `Reader.picture` does."""
+        return self._reader.picture(self._path)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadedInstance:
-    """A header to report on, and the pixels as the network and a viewer need them."""
+    """A header to report on, the pixels as the network needs them, and as people see them."""
 
     header: Dataset
     prepared: "ModelInput"
+    shown: ShownInstance
+
+
+def load_with(reader: Reader, path: Path, header: Dataset) -> LoadedInstance:
+    """Load the pixels of a file whose header is known.
+
+    Raises:
+        NotAnalysable: they are out of scope, or cannot be decoded.
+        OSError: the file cannot be read.
+    """
+    prepared = reader.read(path)
+    shown = ShownInstance(reader, path, prepared.tones)
+    return LoadedInstance(header=header, prepared=prepared, shown=shown)
 
 
 def read(reader: Reader, path: Path) -> LoadedInstance:
@@ -43,7 +76,7 @@ def read(reader: Reader, path: Path) -> LoadedInstance:
     reason = out_of_scope(Dataset({tag: header.get_item(tag, keep_deferred=True) for tag in tags}))
     if reason is not None:
         raise NotAnalysable(reason)
-    return LoadedInstance(header=header, prepared=reader.read(path))
+    return load_with(reader, path, header)
 
 
 def read_header(path: Path) -> Dataset:

@@ -1,6 +1,7 @@
 """A bundle's four parts in order: from a path to a probability or a refusal."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -21,11 +22,10 @@ Outputs = dict[str, torch.Tensor]  # of the inferer by name, float32 on the CPU,
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelInput:
-    """One radiograph as the network needs it, and as a viewer does."""
+    """One radiograph as the network needs it."""
 
     tensor: torch.Tensor  # CxHxW float32 on the CPU
-    picture: NDArray[np.float32]  # rows x columns, 0 black to 1 white, at most PICTURE_SIDE a side
-    tones: Tones | None = None  # how the picture was made, if the bundle says so
+    tones: Tones | None = None  # in which it is shown, if the bundle says so
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +40,7 @@ class ModelOutput:
 class Pipeline:
     """Preprocessing, network, inferer and postprocessing of one bundle, ready to run.
 
-    `read` may be called from several threads at once, `answer` from one at a time.
+    `read` and `picture` may be called from several threads at once, `answer` from one at a time.
     """
 
     preprocessing: Callable[..., dict[str, Any]]
@@ -50,9 +50,8 @@ class Pipeline:
     device: torch.device
 
     def read(self, path: Path) -> ModelInput:
-        """Read one radiograph for the network and for a viewer, decoded once.
+        """Read one radiograph for the network.
 
-        The bundle's first transform opens the radiograph; the others prepare it for the network.
         Any other error of a transform passes through.
 
         Raises:
@@ -60,6 +59,10 @@ class Pipeline:
             OSError: the file cannot be read.
         """
         return read_radiograph(self.preprocessing, path)
+
+    def picture(self, path: Path) -> NDArray[np.float32]:
+        """Read one radiograph for people; see `read_picture`."""
+        return read_picture(self.preprocessing, path)
 
     def answer(self, prepared: Sequence[torch.Tensor]) -> list[ModelOutput | NotAnalysable]:
         """Return an output or a refusal for each input CxHxW, in their order.
@@ -102,12 +105,34 @@ class Pipeline:
 
 def read_radiograph(preprocessing: Callable[..., dict[str, Any]], path: Path) -> ModelInput:
     """Read one radiograph with a bundle's preprocessing; see `Pipeline.read`."""
+    with _refusing(path):
+        prepared = preprocessing({"image": str(path), "image_tones": None})
+        tensor = torch.as_tensor(prepared["image"], dtype=torch.float32).contiguous()
+        tones = prepared.get("image_tones") or {}
+    return ModelInput(tensor=tensor, tones=Tones.read(tones, tones.get("entries", {})))
+
+
+def read_picture(preprocessing: Callable[..., dict[str, Any]], path: Path) -> NDArray[np.float32]:
+    """Read one radiograph for people, with the first transform of a bundle's preprocessing.
+
+    Returns:
+        The displayed brightness, rows x columns, 0 black to 1 white, at most PICTURE_SIDE a side.
+
+    Raises:
+        NotAnalysable: the bundle refuses the radiograph.
+        OSError: the file cannot be read.
+    """
+    with _refusing(path):
+        opened = preprocessing({"image": str(path), "image_for_people": True}, end=1)
+        return _shrunk(torch.as_tensor(opened["image"], dtype=torch.float32))
+
+
+@contextmanager
+def _refusing(path: Path) -> Iterator[None]:
+    """Raise the refusals of a bundle as NotAnalysable, and errors of the disk as they are."""
     path.open("rb").close()  # MONAI's readers would hide why a file cannot be read
     try:
-        opened = preprocessing({"image": str(path), "image_tones": None}, end=1)
-        tones = opened.pop("image_tones", None) or {}
-        picture = _shrunk(torch.as_tensor(opened["image"], dtype=torch.float32))
-        prepared = preprocessing(opened, start=1)["image"]
+        yield
     except Exception as error:
         if refusal := refusal_behind(error):
             raise refusal from error
@@ -119,9 +144,6 @@ def read_radiograph(preprocessing: Callable[..., dict[str, Any]], path: Path) ->
                 raise cause from error
             raise NotAnalysable(Reason.PIXELS_UNREADABLE) from error
         raise
-    tensor = torch.as_tensor(prepared, dtype=torch.float32).contiguous()
-    tones = Tones.read(tones, tones.get("entries", {}))
-    return ModelInput(tensor=tensor, picture=picture, tones=tones)
 
 
 def assemble(config: ConfigParser, weights: bytes, device: torch.device) -> Pipeline:
@@ -162,7 +184,7 @@ def _region(found: Any) -> Region | None:  # noqa: ANN401 -- a bundle's own list
 
 
 def _shrunk(image: torch.Tensor) -> NDArray[np.float32]:
-    """Return 1xHxW as HxW, averaged down to PICTURE_SIDE: a batch holds many of them."""
+    """Return 1xHxW as HxW, averaged down to PICTURE_SIDE."""
     scale = max(image.shape[-2:]) / PICTURE_SIDE
     if scale > 1:
         rows, columns = (max(1, round(side / scale)) for side in image.shape[-2:])

@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from service.settings import BundleSettings
 from workers.inference.bundle import (
@@ -25,7 +27,8 @@ __all__ = ["BundleError", "ModelInput", "Predictor", "load_predictor"]
 class Predictor:
     """One bundle, loaded once: its own preprocessing, network, inferer and postprocessing.
 
-    `prepare` and `read` may be called from several threads at once, `predict` from one at a time.
+    `prepare`, `read` and `picture` may be called from several threads at once, `predict` from one
+    at a time.
     Everything is read from the bundle's configs/metadata.json and configs/inference.yaml, so
     another bundle with the same keys can take its place. A bundle's configuration is code: use
     only one that you trust.
@@ -75,13 +78,22 @@ class Predictor:
         return self.read(path).tensor
 
     def read(self, path: Path) -> ModelInput:
-        """Read one radiograph for the network and for a viewer, decoded once.
+        """Read one radiograph for the network.
 
         Raises:
             NotAnalysable: the bundle refuses the radiograph.
             OSError: the file cannot be read.
         """
         return self._pipeline.read(path)
+
+    def picture(self, path: Path) -> NDArray[np.float32]:
+        """Read one radiograph for people: the displayed brightness, rows x columns, 0 to 1.
+
+        Raises:
+            NotAnalysable: the bundle refuses the radiograph.
+            OSError: the file cannot be read.
+        """
+        return self._pipeline.picture(path)
 
     def predict(self, prepared: Sequence[torch.Tensor]) -> list[Prediction | NotAnalysable]:
         """Return a prediction or a refusal for each input CxHxW, in their order."""

@@ -26,7 +26,7 @@ from service.domain.reasons import EXPLANATIONS, Reason
 from service.errors import ExplainedError
 from service.settings import BundleSettings, Settings
 from workers.inference.decoders import DecodingReader, RadiographHandler
-from workers.inference.loading import LoadedInstance, Reader, read
+from workers.inference.loading import LoadedInstance, Reader, load_with, read
 from workers.inference.predictor import Predictor, load_predictor
 from workers.offline.analysis import Analysis, analysed
 from workers.offline.output_folder import OutputFolder
@@ -109,10 +109,11 @@ def analyse(
     Pixels and pictures are read by `reader`, or in this process where there is none.
     """
     size = settings.infer.batch_size
+    is_shown = folder is not None
     if reader is None:
-        load = partial(_load, predictor, wrap)
+        load = partial(_load, predictor, wrap, is_shown=is_shown)
     else:
-        load = partial(_load, reader, reader.convert)
+        load = partial(_load, reader, reader.convert, is_shown=is_shown)
     with ThreadPoolExecutor(settings.infer.decode_threads, "decoder") as decoders:
         for first in range(0, len(files), size):
             batch = files[first : first + size]
@@ -128,19 +129,26 @@ def analyse(
 
 
 def _load(
-    reader: Reader, convert: Callable[[Path], Dataset], file: Path
+    reader: Reader, convert: Callable[[Path], Dataset], file: Path, *, is_shown: bool
 ) -> LoadedInstance | Exception:
-    """Load a file, or return the error; no content of a file raises here."""
+    """Load a file, and its picture if it is shown, or return the error; no content raises here."""
     try:
-        kind = _kind_of(file)
-        if kind in {"png", "jpeg"}:
-            return LoadedInstance(header=convert(file), prepared=reader.read(file))
-        if kind is None and not _is_bare_data_set(file):
-            return PictureError("The file is neither DICOM nor PNG nor JPEG.")
-        _require_whole(file)
-        return read(reader, file)
+        instance = _load_kind(reader, convert, file)
+        if is_shown:
+            _ = instance.shown.picture  # read here, in a thread of several; it is kept
     except Exception as exc:  # noqa: BLE001 -- one bad file must not stop the others
         return exc
+    return instance
+
+
+def _load_kind(reader: Reader, convert: Callable[[Path], Dataset], file: Path) -> LoadedInstance:
+    kind = _kind_of(file)
+    if kind in {"png", "jpeg"}:
+        return load_with(reader, file, convert(file))
+    if kind is None and not _is_bare_data_set(file):
+        raise PictureError("The file is neither DICOM nor PNG nor JPEG.")
+    _require_whole(file)
+    return read(reader, file)
 
 
 def _kind_of(file: Path) -> Literal["dicom", "png", "jpeg"] | None:
@@ -227,8 +235,8 @@ def _write(
     folder: OutputFolder,
 ) -> list[str]:
     if isinstance(result, NotAnalysable):
-        prepared = None if instance is None else instance.prepared
-        return folder.write_not_analysed(file, result, model, prepared)
+        shown = None if instance is None else instance.shown
+        return folder.write_not_analysed(file, result, model, shown)
     return [] if instance is None else folder.write_prediction(file, instance, result)
 
 

@@ -48,11 +48,11 @@ class OutputFolder:
         """
         outputs = make_outputs(
             instance.header,
-            instance.prepared.picture,
+            instance.shown.picture,
             prediction,
             kinds=KINDS,
             now=self._now,
-            tones=instance.prepared.tones,
+            tones=instance.shown.tones,
         )
         return [*self._source(file), *self._write(file, outputs)]
 

@@ -8,7 +8,7 @@ from pydicom.dataset import Dataset
 
 from service.domain.delivery import OutputRecord
 from service.domain.job import ConclusionRecord, Job, Revision
-from service.domain.routing import OutputKind
+from service.domain.routing import Outcome, OutputKind, Routes
 from service.settings import Settings
 from service.storage.ledger import Ledger
 from service.storage.spool import Spool
@@ -24,6 +24,7 @@ from workers.reporting.sr.report import build_report
 from workers.reporting.uids import FIRST, OutputIdentity, result_uids
 from workers.tones import Tones
 
+_PICTURED: Final = frozenset({OutputKind.OVERLAY, OutputKind.PDF})  # show the radiograph itself
 DEFAULT_KINDS: Final = frozenset(
     {OutputKind.SR, OutputKind.OVERLAY}
 )  # kept for a destination configured later
@@ -84,6 +85,7 @@ def store_outputs(
 
     Raises:
         ReportError: no valid object can be built for this source.
+        NotAnalysable: an output shows the radiograph, and its picture cannot be decoded.
         StaleLeaseError: another worker has leased the job since.
         OSError: the outbox cannot be written.
     """
@@ -98,12 +100,11 @@ def store_outputs(
         ),
     )
     routes = settings.routes
-    kinds = routes.kinds(conclusion.outcome) if routes.has_destinations else DEFAULT_KINDS
     outputs = make_outputs(
         header,
-        shown.picture if shown else None,
+        shown.picture if shown and needs_picture(settings, conclusion.outcome) else None,
         conclusion,
-        kinds=kinds | {OutputKind.SR},
+        kinds=_kinds(routes, conclusion.outcome) | {OutputKind.SR},
         now=datetime.fromtimestamp(plan.at, tz=UTC),
         identity=plan.identity,
         tones=shown.tones if shown else None,
@@ -128,6 +129,15 @@ def store_outputs(
                 dated_at=plan.at,
             )
     ledger.jobs.report(job, _conclusion_record(conclusion), records, routes, revision=revision)
+
+
+def needs_picture(settings: Settings, outcome: Outcome) -> bool:
+    """Return whether an output that is made for an outcome shows the radiograph itself."""
+    return not _kinds(settings.routes, outcome).isdisjoint(_PICTURED)
+
+
+def _kinds(routes: Routes, outcome: Outcome) -> frozenset[OutputKind]:
+    return routes.kinds(outcome) if routes.has_destinations else DEFAULT_KINDS
 
 
 def _conclusion_record(conclusion: Conclusion) -> ConclusionRecord:

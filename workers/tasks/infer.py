@@ -3,7 +3,7 @@
 import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -35,11 +35,11 @@ from service.telemetry.progress import Progress
 from workers.inference.loading import LoadedInstance, Reader, read, read_header
 from workers.prediction import Conclusion, NotAnalysable, NotAnalysed, Prediction
 from workers.reporting.output import ReportError
-from workers.reporting.outputs import store_outputs
+from workers.reporting.outputs import needs_picture, store_outputs
 from workers.reporting.picture import Shown
 from workers.tasks.breaker import RestartNeededError, WorkerBreaker
 from workers.tasks.celery_worker import work
-from workers.tasks.predictions import Predictions
+from workers.tasks.predictions import Predicted, Predictions
 from workers.tasks.settlement import Settlement
 
 if TYPE_CHECKING:
@@ -149,12 +149,16 @@ def _publish_model(predictor: "Predictor") -> None:
     log.info("model_loaded", model=f"{model.name} {model.version}", device=predictor.device)
 
 
+def _outcome(prediction: Prediction | NotAnalysable) -> Outcome:
+    return prediction.outcome if isinstance(prediction, Prediction) else Outcome.NOT_ANALYSED
+
+
 @dataclass(slots=True, kw_only=True)
 class _Decoding:
-    """A leased job whose instance is being decoded."""
+    """A leased job whose instance, or the picture of it, is being decoded."""
 
     job: Job
-    future: Future[LoadedInstance | None]  # None: the job was closed, parked or postponed
+    future: Future[LoadedInstance | None]  # None: nothing is left to do with the job
     renew_at: float  # by the monotonic clock
 
     @property
@@ -188,7 +192,7 @@ class InferenceWorker:
         self.breaker = WorkerBreaker(self.ledger, self.holder, limits)
         self._jobs = Settlement(self.ledger, limits, self.breaker, self.progress)
         self._predictions = Predictions(
-            self.predictor, self._jobs, self.breaker, self.progress, self._conclude
+            self.predictor, self._jobs, self.breaker, self.progress, self._conclude_all
         )
 
     def infer_due(self) -> None:
@@ -234,6 +238,24 @@ class InferenceWorker:
         """
         self._begin(jobs)
         self._predictions.infer(self._decoded())
+
+    def _conclude_all(self, predicted: Iterable[Predicted]) -> None:
+        """Report predictions; beside other work where a picture is to be decoded for it first."""
+        renew_at = time.monotonic() + self.settings.infer.lease_seconds / 3
+        begun = []
+        for job, instance, prediction in predicted:
+            conclude = partial(self._conclude, job, instance, prediction)
+            if needs_picture(self.settings, _outcome(prediction)):
+                future = self.decoders.submit(self._conclude_apart, job, conclude)
+                begun.append(_Decoding(job=job, future=future, renew_at=renew_at))
+            else:
+                self._jobs.conclude(job, conclude)
+        self.decoding.extend(begun)
+        wait([each.future for each in begun], _BATCH_SECONDS)
+
+    def _conclude_apart(self, job: Job, conclude: Callable[[], None]) -> LoadedInstance | None:
+        self._jobs.conclude(job, conclude)
+        return None
 
     def _begin(self, jobs: Sequence[Job]) -> None:
         """Begin to decode the instances of leased jobs, and wait until some are decoded."""
@@ -306,9 +328,13 @@ class InferenceWorker:
         self, job: Job, instance: LoadedInstance, prediction: Prediction | NotAnalysable
     ) -> None:
         if isinstance(prediction, NotAnalysable):
-            self._close_not_analysed(job, prediction.reason, instance.prepared)
+            self._close_not_analysed(job, prediction.reason, instance.shown)
             return
-        self._report(job, instance.header, instance.prepared, prediction)
+        try:
+            self._report(job, instance.header, instance.shown, prediction)
+        except NotAnalysable as exc:  # of the picture: an output shows what cannot be decoded
+            self._close_not_analysed(job, exc.reason)
+            return
         PREDICTIONS.labels(finding=prediction.finding).inc()
         log.info("job_reported", job_id=job.id, finding=prediction.finding)
 
@@ -325,7 +351,10 @@ class InferenceWorker:
         conclusion = NotAnalysed(reason=reason, model=self.predictor.model)
         try:
             header = read_header(self.spool.inbox(job.id))
-            self._report(job, header, shown, conclusion)
+            try:
+                self._report(job, header, shown, conclusion)
+            except NotAnalysable:  # of the picture: the report does without
+                self._report(job, header, None, conclusion)
         except (NotAnalysable, ReportError) as exc:
             log.warning("refusal_unreported", job_id=job.id, exc_info=exc)
             return False

@@ -1,7 +1,7 @@
 """Predict the instances of leased jobs, and find out whose fault a failed prediction is."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from workers.inference.predictor import Predictor
 
 Batch = Sequence[tuple[Job, LoadedInstance]]
-Conclude = Callable[[Job, LoadedInstance, Prediction | NotAnalysable], None]
+Predicted = tuple[Job, LoadedInstance, Prediction | NotAnalysable]
+Conclude = Callable[[Iterable[Predicted]], None]
 
 log = structlog.get_logger()
 
@@ -64,8 +65,10 @@ class Predictions:
             else:
                 self._infer_one_by_one(batch)
             return
-        for (job, instance), prediction in zip(batch, predictions, strict=True):
-            self._jobs.conclude(job, partial(self._conclude, job, instance, prediction))
+        self._conclude(
+            (job, instance, prediction)
+            for (job, instance), prediction in zip(batch, predictions, strict=True)
+        )
 
     def _lose_device(self, jobs: Sequence[Job]) -> None:
         """Give up on the device, which fails on every input once one has corrupted its context."""
@@ -86,7 +89,7 @@ class Predictions:
                 log.exception("prediction_failed", batch=1, job_id=job.id)
                 failed.append((job, instance, fault_of(error)))
             else:
-                self._jobs.conclude(job, partial(self._conclude, job, instance, prediction))
+                self._conclude([(job, instance, prediction)])
         if not failed:
             return
         self._check.failed([job.id for job, _, _ in failed])
@@ -119,7 +122,7 @@ class Predictions:
             if fault is Fault.DEVICE_FAILED and not self._works(instance):
                 self._breaker.open(fault, ends_process=True)
         else:
-            self._jobs.conclude(job, partial(self._conclude, job, instance, prediction))
+            self._conclude([(job, instance, prediction)])
 
     def _settle(self, job: Job, fault: Fault | None, *, works: bool | None) -> None:
         """Settle a job whose instance was not predicted, by whether the predictor works."""

@@ -58,6 +58,8 @@ class Codestream:
     scans_from: int = 0  # of JPEG: where the first scan begins
     repeats_when_cut: bool = False  # of JPEG: its decoder repeats a value where bytes are missing
     is_uniform: bool = True  # its components have one size, precision and sign
+    levels: int = 0  # of JPEG 2000: of its wavelet transform, if its samples begin at the origin
+    is_reversible: bool = False  # of JPEG 2000: whether its transform is 5-3, not 9-7
 
 
 def read_codestream(frame: bytes) -> Codestream:
@@ -102,7 +104,7 @@ def check_codestream(codestream: Codestream, header: PixelHeader, frame: bytes) 
     scans = _count_scans(frame, codestream.scans_from)
     if scans > MOST_SCANS:
         raise RadiographRefusedError(RefusalCode.SIZE, f"more than {MOST_SCANS} scans")
-    if _END not in frame[frame.rfind(b"\xff\xda") :]:
+    if frame.find(_END, frame.rfind(b"\xff\xda")) < 0:
         raise RadiographRefusedError(RefusalCode.PIXELS_UNREADABLE, "truncated")
 
 
@@ -174,6 +176,7 @@ def _read_jpeg_2000(frame: bytes, at: int) -> Codestream:
     if not tile_columns or not tile_rows:
         raise RadiographRefusedError(RefusalCode.PIXELS_UNREADABLE, "tiles without a size")
     samples = frame[at + 38 : at + length]
+    has_colour_transform, levels, is_reversible = _read_cod(frame, at + length)
     return Codestream(
         coding=Coding.JPEG_2000,
         rows=bottom - top,
@@ -181,16 +184,21 @@ def _read_jpeg_2000(frame: bytes, at: int) -> Codestream:
         components=components,
         precision=(samples[0] & 0x7F) + 1,
         is_signed=bool(samples[0] & 0x80),
-        is_rgb=_has_colour_transform(frame, at + length),
+        is_rgb=has_colour_transform or None,
         tiles=-(-(right - tile_left) // tile_columns) * -(-(bottom - tile_top) // tile_rows),
         is_uniform=samples == bytes([samples[0], 1, 1]) * components,
+        levels=levels if not (left or top) else 0,
+        is_reversible=is_reversible,
     )
 
 
-def _has_colour_transform(frame: bytes, at: int) -> bool | None:
-    """Return True where the decoder turns the components into RGB, None where nothing says so."""
+def _read_cod(frame: bytes, at: int) -> tuple[bool, int, bool]:
+    """Return whether the components become RGB, and the transform: its levels, if it is 5-3."""
     cod = frame.find(b"\xff\x52", at, at + 4096)
-    return True if cod > 0 and frame[cod + 8 : cod + 9] == b"\x01" else None
+    segment = frame[cod + 2 : cod + 14] if cod > 0 else b""
+    if len(segment) < 12:  # noqa: PLR2004 -- up to the transformation
+        return False, 0, False
+    return segment[6] == 1, segment[7], segment[11] == 1
 
 
 def _count_scans(frame: bytes, at: int) -> int:

@@ -13,7 +13,8 @@
 
 import io
 from collections.abc import Callable
-from dataclasses import replace
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any, Final
 
@@ -34,22 +35,44 @@ from scripts.preprocessing.codestream import (
     with_filling,
 )
 from scripts.preprocessing.fragments import single_frame
-from scripts.preprocessing.pixel_header import PixelHeader
+from scripts.preprocessing.pixel_header import GREYSCALE, PixelHeader
 from scripts.refusal import RadiographRefusedError, RefusalCode
 
 _Words = NDArray[np.generic]
 _BYTE: Final = 8  # bits
+_SHADES: Final = GREYSCALE - {"PALETTE COLOR"}  # the mean of two numbers of colours is a third
 _RLE_HEADER_LENGTH: Final = 64  # bytes, PS3.5 G.5
 
 
-def decode(header: PixelHeader, pixel_data: bytes) -> tuple[PixelHeader, _Words, str]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decoded:
+    """The single frame of Pixel Data.
+
+    Attributes:
+        header: with the bits and the sign that the values have where a codestream states others.
+        values: the stored values, rows x columns for greyscale and rows x columns x 3 for colour.
+            Overlay bits are not masked, and signed values may have an unsigned type.
+        photometric: the photometric interpretation that they are in: colour is RGB or still YBR.
+        levels: of the wavelet transform that were left out: the values are samples of the image.
+        is_reversible: whether that transform is 5-3, not 9-7.
+    """
+
+    header: PixelHeader
+    values: _Words
+    photometric: str
+    levels: int = 0
+    is_reversible: bool = False
+
+
+def decode(header: PixelHeader, pixel_data: bytes, least_side: int | None = None) -> Decoded:
     """Decode the single frame of Pixel Data.
 
-    Returns:
-        The header, with the bits and the sign that the values have where a codestream states
-        others; the stored values, rows x columns for greyscale and rows x columns x 3 for colour;
-        and the photometric interpretation that they are in: colour is RGB or still YBR. Overlay
-        bits are not masked, and signed values may have an unsigned type.
+    Args:
+        header: the image's pixel header.
+        pixel_data: the value of Pixel Data.
+        least_side: decode grey JPEG 2000 at the lowest resolution that leaves each side so many
+            samples, or twice as many less one; None decodes at the whole resolution. So does a
+            codestream that contradicts the header, whose values may wrap between neighbours.
 
     Raises:
         RadiographRefusedError: the transfer syntax is not supported, the codestream contradicts
@@ -60,7 +83,7 @@ def decode(header: PixelHeader, pixel_data: bytes) -> tuple[PixelHeader, _Words,
     except NotImplementedError as error:
         raise RadiographRefusedError(RefusalCode.PIXEL_FORMAT, "transfer syntax") from error
     if header.transfer_syntax.is_encapsulated and header.transfer_syntax != RLELossless:
-        return _decode_codestream(header, single_frame(pixel_data))
+        return _decode_codestream(header, single_frame(pixel_data), least_side)
     options = _decoder_options(header)
     if header.transfer_syntax == RLELossless:
         frame = single_frame(pixel_data)
@@ -68,7 +91,8 @@ def decode(header: PixelHeader, pixel_data: bytes) -> tuple[PixelHeader, _Words,
         pixel_data = _ITEMS + len(frame).to_bytes(4, "little") + frame
         options["decoding_plugin"] = "pydicom"
     values, properties = decoder.as_array(pixel_data, index=0, raw=True, **options)
-    return header, values, str(properties["photometric_interpretation"])
+    photometric = str(properties["photometric_interpretation"])
+    return Decoded(header=header, values=values, photometric=photometric)
 
 
 _ITEMS: Final = b"\xfe\xff\x00\xe0" + bytes(4) + b"\xfe\xff\x00\xe0"  # an empty offset table first
@@ -104,9 +128,19 @@ def _check_rle(header: PixelHeader, frame: bytes) -> None:
         raise RadiographRefusedError(RefusalCode.CODESTREAM, detail)
 
 
-def _decode_codestream(header: PixelHeader, frame: bytes) -> tuple[PixelHeader, _Words, str]:
+def _decode_codestream(header: PixelHeader, frame: bytes, least_side: int | None) -> Decoded:
     codestream = read_codestream(frame)
     check_codestream(codestream, header, frame)
+    if levels := _levels_to_leave_out(codestream, header, least_side):
+        with suppress(Exception):  # a tile may have fewer levels: the whole image decides
+            samples = _decode_grey_jpeg_2000(codestream, frame, levels)
+            return Decoded(
+                header=header,
+                values=_as_words(samples, header.bits_allocated),
+                photometric=header.photometric_interpretation,
+                levels=levels,
+                is_reversible=codestream.is_reversible,
+            )
     try:
         values = _DECODERS[codestream.coding](codestream, header, frame)
     except Exception:
@@ -114,14 +148,37 @@ def _decode_codestream(header: PixelHeader, frame: bytes) -> tuple[PixelHeader, 
         raise
     if header.samples_per_pixel > 1:
         as_coded = replace(header, bits_stored=codestream.precision, pixel_representation=0)
-        return as_coded, values, _colour_space(codestream, header)
+        photometric = _colour_space(codestream, header)
+        return Decoded(header=as_coded, values=values, photometric=photometric)
     allocated = 16 if max(codestream.precision, header.bits_allocated) > _BYTE else 8
-    words = values.astype(
-        f"i{allocated // 8}" if values.dtype.kind == "i" else f"u{allocated // 8}"
-    )
-    words = words.view(f"u{allocated // 8}")
+    words = _as_words(values, allocated)
     header = replace(header, bits_allocated=allocated)
-    return _header_of_values(codestream, header, words), words, header.photometric_interpretation
+    return Decoded(
+        header=_header_of_values(codestream, header, words),
+        values=words,
+        photometric=header.photometric_interpretation,
+    )
+
+
+def _levels_to_leave_out(
+    codestream: Codestream, header: PixelHeader, least_side: int | None
+) -> int:
+    stored = header.bits_stored, header.high_bit + 1, bool(header.pixel_representation)
+    coded = codestream.precision, codestream.precision, bool(codestream.is_signed)
+    is_grey = header.samples_per_pixel == 1 and header.photometric_interpretation in _SHADES
+    if least_side is None or codestream.coding is not Coding.JPEG_2000 or not is_grey:
+        return 0
+    if codestream.tiles > 1:  # each has a transform of its own, with borders
+        return 0
+    fitting = min(header.rows, header.columns) // max(least_side, 1)
+    return min(codestream.levels, max(fitting.bit_length() - 1, 0)) if stored == coded else 0
+
+
+def _as_words(values: _Words, allocated: int) -> _Words:
+    """Return values as unsigned words of so many bits, signed ones by their bits."""
+    size = allocated // 8
+    sized = values.astype(f"{values.dtype.kind}{size}", copy=False)
+    return sized.view(f"u{size}")
 
 
 def _colour_space(codestream: Codestream, header: PixelHeader) -> str:
@@ -197,10 +254,15 @@ def _decode_jpeg_ls(codestream: Codestream, header: PixelHeader, frame: bytes) -
 
 
 def _decode_jpeg_2000(codestream: Codestream, header: PixelHeader, frame: bytes) -> _Words:
-    frame = with_end_marker(frame)
     if header.samples_per_pixel > 1:
-        return np.asarray(decode_openjpeg(frame))
-    with Image.open(io.BytesIO(frame), formats=("JPEG2000",)) as image:
+        return np.asarray(decode_openjpeg(with_end_marker(frame)))
+    return _decode_grey_jpeg_2000(codestream, frame)
+
+
+def _decode_grey_jpeg_2000(codestream: Codestream, frame: bytes, levels: int = 0) -> _Words:
+    """Decode one component, without the details of so many levels."""
+    with Image.open(io.BytesIO(with_end_marker(frame)), formats=("JPEG2000",)) as image:
+        image.reduce = levels  # type: ignore[method-assign, assignment]  # Pillow's way to say it
         scaled = np.asarray(image)
     depth = 8 * scaled.dtype.itemsize
     # Pillow shifts the values to the top of the word and makes signed ones unsigned

@@ -39,25 +39,25 @@ def monochrome1(luminance: FloatArray, bits: int) -> bytes:
     """Encode a luminance HxW in [0, 1] as a MONOCHROME1 DICOM instance, in which white is 0."""
     top = (1 << bits) - 1
     stored = np.round((1 - luminance) * top).astype("<u2")
-    return part10(instance(stored, bits, "MONOCHROME1"))
+    return as_file(build_instance(stored, bits, "MONOCHROME1"))
 
 
 def jpeg2000(luminance: FloatArray) -> bytes:
     """Encode a luminance HxW in [0, 1] as 12-bit DICOM in JPEG 2000, compressed 10:1."""
     stored = np.round(luminance * 4095).astype("<u2")
-    dataset = instance(stored, 12, "MONOCHROME2")
+    dataset = build_instance(stored, 12, "MONOCHROME2")
     dataset.compress(JPEG2000, j2k_cr=[10], encoding_plugin="pylibjpeg")
-    return part10(dataset)
+    return as_file(dataset)
 
 
 def narrow_window(luminance: FloatArray) -> bytes:
     """Encode a luminance as 12-bit DICOM with a window that clips 2 % at either end."""
     stored = np.round(luminance * 4095).astype("<u2")
     low, high = np.percentile(stored, (2, 98))
-    dataset = instance(stored, 12, "MONOCHROME2")
+    dataset = build_instance(stored, 12, "MONOCHROME2")
     dataset.WindowCenter = f"{(low + high) / 2:.1f}"
     dataset.WindowWidth = f"{max(2.0, high - low):.1f}"
-    return part10(dataset)
+    return as_file(dataset)
 
 
 RENDERINGS: Final[dict[str, Callable[[FloatArray], bytes]]] = {
@@ -88,8 +88,8 @@ def check_renderings(bundle: LoadedBundle, rows: Sequence[Radiograph]) -> list[d
     return found
 
 
-def instance(stored: NDArray[np.uint16], bits: int, photometric: str) -> Dataset:
-    """Build a data set of the elements that an image needs, of words HxW."""
+def build_instance(stored: NDArray[np.uint16], bits: int, photometric: str) -> Dataset:
+    """Build a data set of the elements that an image needs."""
     dataset = Dataset()
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
@@ -104,8 +104,8 @@ def instance(stored: NDArray[np.uint16], bits: int, photometric: str) -> Dataset
     return dataset
 
 
-def part10(dataset: Dataset) -> bytes:
-    """Encode a data set as a DICOM file."""
+def as_file(dataset: Dataset) -> bytes:
+    """Return the file of a data set."""
     file = io.BytesIO()
     dataset.save_as(file, enforce_file_format=True)
     return file.getvalue()

@@ -23,7 +23,7 @@ from scripts.bundle.loaded import LoadedBundle
 from scripts.data.datasets import Radiograph
 from scripts.data.predictions import image_id
 from scripts.preprocessing.load import read_radiograph
-from scripts.robustness.renderings import instance, part10
+from scripts.robustness.renderings import as_file, build_instance
 
 FloatArray = NDArray[np.float32]
 Words = NDArray[np.uint16]
@@ -69,7 +69,7 @@ def stored(luminance: FloatArray, depth: str) -> Words:
 
 def _border(words: Words, depth: str) -> Dataset:
     words[border_mask(*words.shape)] = 0
-    return instance(words, DEPTHS[depth][0], "MONOCHROME2")
+    return build_instance(words, DEPTHS[depth][0], "MONOCHROME2")
 
 
 def _shadow(words: Words, depth: str) -> Dataset:
@@ -79,7 +79,7 @@ def _shadow(words: Words, depth: str) -> Dataset:
     noise = np.abs(random.normal(black / 2, _NOISE * span, words.shape))
     mask = border_mask(*words.shape)
     words[mask] = noise.astype("u2")[mask]
-    return instance(words, bits, "MONOCHROME2")
+    return build_instance(words, bits, "MONOCHROME2")
 
 
 def _padding(words: Words, depth: str) -> Dataset:
@@ -89,7 +89,7 @@ def _padding(words: Words, depth: str) -> Dataset:
 
 
 def _shutter(words: Words, depth: str) -> Dataset:
-    dataset = instance(words, DEPTHS[depth][0], "MONOCHROME2")
+    dataset = build_instance(words, DEPTHS[depth][0], "MONOCHROME2")
     rows, columns = words.shape
     down, across = round(BORDER * rows), round(BORDER * columns)
     dataset.ShutterShape = "RECTANGULAR"
@@ -101,11 +101,11 @@ def _shutter(words: Words, depth: str) -> Dataset:
 def _marker(words: Words, depth: str) -> Dataset:
     bits = DEPTHS[depth][0]
     words[marker_mask(*words.shape)] = (1 << bits) - 1
-    return instance(words, bits, "MONOCHROME2")
+    return build_instance(words, bits, "MONOCHROME2")
 
 
 def _plain(words: Words, depth: str) -> Dataset:
-    return instance(words, DEPTHS[depth][0], "MONOCHROME2")
+    return build_instance(words, DEPTHS[depth][0], "MONOCHROME2")
 
 
 RENDERINGS: Final[dict[str, Callable[[Words, str], Dataset]]] = {
@@ -175,7 +175,7 @@ def check_surroundings(bundle: LoadedBundle, rows: Sequence[Radiograph]) -> list
         for row in tqdm(rows, desc="surroundings", mininterval=5, ncols=80):
             luminance = read_radiograph(Path(row["image"]).read_bytes())
             files = references(luminance) | {
-                f"{name}, {depth}": part10(render(stored(luminance, depth), depth))
+                f"{name}, {depth}": as_file(render(stored(luminance, depth), depth))
                 for name, render in RENDERINGS.items()
                 for depth in DEPTHS
             }

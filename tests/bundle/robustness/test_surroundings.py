@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 import pytest
 from scripts.preprocessing.load import read_radiograph
-from scripts.robustness.renderings import part10
+from scripts.robustness.renderings import as_file
 from scripts.robustness.surroundings import (
     DEPTHS,
     PLAINLY,
@@ -30,7 +30,7 @@ def luminance() -> np.ndarray:
 
 
 def read(name: str, depth: str, luminance: np.ndarray) -> np.ndarray:
-    return read_radiograph(part10(RENDERINGS[name](stored(luminance, depth), depth)))
+    return read_radiograph(as_file(RENDERINGS[name](stored(luminance, depth), depth)))
 
 
 @pytest.mark.parametrize("depth", DEPTHS)

@@ -476,7 +476,7 @@ class DeliverySetup:
             workspace.spool,
             job,
             reading.header,
-            reading.prepared,
+            reading.shown,
             prediction,
         )
         self.jobs.append(job_id)

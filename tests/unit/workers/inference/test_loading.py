@@ -42,7 +42,16 @@ def test_a_reading_holds_the_header_undecoded_and_the_pixels(tmp_path: Path) -> 
     reading = load(StandInPredictor(), path)
     assert reading.header.get_item("PatientName").value == "Müller".encode("latin-1")
     assert "PixelData" not in reading.header
-    assert reading.prepared.picture.shape == (384, 320)
+    assert reading.prepared.tensor.shape == (1, 48, 40)
+
+
+def test_a_picture_is_read_only_when_it_is_asked_for_and_then_once(tmp_path: Path) -> None:
+    predictor = StandInPredictor()
+    shown = load(predictor, saved(make_cr(), tmp_path)).shown
+    assert predictor.pictures == []
+    assert shown.picture.shape == (384, 320)
+    assert shown.picture is shown.picture
+    assert len(predictor.pictures) == 1
 
 
 def test_an_instance_that_is_not_for_the_model_is_not_decoded(tmp_path: Path) -> None:

@@ -45,6 +45,11 @@ class PicturePredictor(StandInPredictor):
             return super().read(saved(path.with_suffix(".wrapped"), wrap(path)))
         return super().read(path)
 
+    def picture(self, path: Path) -> Pixels:
+        if path.suffix in {".png", ".jpeg"}:
+            return super().picture(saved(path.with_suffix(".wrapped"), wrap(path)))
+        return super().picture(path)
+
 
 def saved(path: Path, dataset: Dataset | None = None) -> Path:
     (dataset or make_cr(rows=100, columns=90)).save_as(path, enforce_file_format=True)

@@ -41,7 +41,7 @@ def keep(house: Workspace, job: Job, reading: LoadedInstance, conclusion: Conclu
         house.spool,
         job,
         reading.header,
-        reading.prepared,
+        reading.shown,
         conclusion,
     )
 
@@ -126,7 +126,7 @@ def test_the_objects_are_dated_by_the_receipt_and_else_those_of_no_server(house:
     received_at = datetime.fromtimestamp(house.job(job_id).received_at, tz=UTC)
     made = make_outputs(
         reading.header,
-        reading.prepared.picture,
+        reading.shown.picture,
         prediction,
         kinds=(OutputKind.SR, OutputKind.OVERLAY),
         now=received_at,

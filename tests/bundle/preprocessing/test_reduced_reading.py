@@ -1,0 +1,195 @@
+"""A radiograph is read at the network's size, and JPEG 2000 at a lower resolution.
+
+The reference is the way of the libraries: every pixel decoded and looked up, and resized by torch.
+"""
+
+import contextlib
+import io
+import random
+from collections.abc import Callable, Hashable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from pydicom import dcmread
+from pydicom.encaps import encapsulate
+from pydicom.uid import JPEG2000Lossless
+from scripts.bundle.loaded import load_bundle
+from scripts.preprocessing.decode import Decoded, decode
+from scripts.preprocessing.dicom import read_dicom, read_dicom_with_tones
+from scripts.preprocessing.intensity import scale_percentiles
+from scripts.preprocessing.load import LoadRadiographd
+from scripts.preprocessing.pixel_header import read_pixel_header
+from scripts.preprocessing.resampling import resize_words
+from scripts.refusal import RadiographRefusedError
+from scripts.robustness.decoding import SYNTAXES as CHECKED
+from scripts.robustness.decoding import check_decoding, encode
+from scripts.robustness.renderings import as_file, build_instance
+from synthetic.pictures import chest
+
+SIZE = (224, 224)
+ROWS, COLUMNS, BITS = 1000, 1100, 12
+SYNTAXES = ("JPEG 2000 lossless", "JPEG 2000 lossy", "HTJ2K lossless")
+VALUES = {"PixelPaddingValue": "US", "ShutterShape": "CS"}  # their representations; IS for others
+OVER_THE_NETWORK = 0.005  # of a probability
+
+
+def radiograph(rows: int = ROWS, columns: int = COLUMNS) -> NDArray[np.uint16]:
+    noise = np.random.default_rng(1).normal(0, 8, (rows, columns))
+    return np.clip(chest(rows, columns, BITS) + noise, 0, 4095).astype("<u2")
+
+
+def resized(luminance: NDArray[np.float32]) -> torch.Tensor:
+    image = torch.from_numpy(luminance)[None, None]
+    return torch.nn.functional.interpolate(image, SIZE, mode="bilinear", antialias=True)[0]
+
+
+def in_full(content: bytes) -> torch.Tensor:
+    return scale_percentiles(resized(read_dicom(content)))
+
+
+def at_size(content: bytes) -> torch.Tensor:
+    return scale_percentiles(read_dicom_with_tones(content, SIZE, is_whole=False)[0])
+
+
+def code_of(read: Callable[[bytes], torch.Tensor], content: bytes) -> str | None:
+    try:
+        read(content)
+    except RadiographRefusedError as refusal:
+        return refusal.code
+    return None
+
+
+@pytest.mark.parametrize("shape", [(224, 224), (300, 420), (64, 64), (100, 500), (1001, 777)])
+def test_words_are_resized_as_torch_resizes_luminance(shape: tuple[int, int]) -> None:
+    random_words = np.random.default_rng(2).integers(0, 4096, shape).astype("u2")
+    table = (np.linspace(0, 1, 4096) ** 3).astype("f4")
+    hidden = np.zeros(shape, dtype=bool)
+    hidden[: shape[0] // 5] = True
+    expected = resized(np.where(hidden, np.float32(0), table[random_words]))
+    found = resize_words(table, random_words, SIZE, hidden=hidden)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES)
+@pytest.mark.parametrize("tones", [0, 1, 2], ids=["no tones", "window", "VOI LUT"])
+def test_the_lower_resolution_gives_nearly_the_tensor_of_all_pixels(
+    syntax: str, tones: int
+) -> None:
+    content = encode(radiograph(), BITS, tones, syntax)
+    difference = (at_size(content) - in_full(content)).abs()
+    assert 0 < difference.mean() < 0.0006, "samples that lie half a pixel off make it 0.0016"
+    assert difference.max() < 0.003
+
+
+def decoded(frame: bytes, least_side: int = 448, **header: object) -> Decoded:
+    """Decode a JPEG 2000 codestream with a header of the radiograph, but for some elements."""
+    dataset = build_instance(radiograph(), BITS, "MONOCHROME2")
+    for keyword, value in header.items():
+        setattr(dataset, keyword, value)
+    dataset.file_meta.TransferSyntaxUID = JPEG2000Lossless
+    dataset.PixelData = encapsulate([frame])
+    return decode(read_pixel_header(dataset), dataset.PixelData, least_side)
+
+
+def frame_of(**options: object) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(radiograph()).save(file, "JPEG2000", no_jp2=True, **options)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("least_side", "levels"), [(1001, 0), (1000, 0), (501, 0), (500, 1), (250, 2), (3, 3)]
+)
+def test_the_lowest_resolution_is_taken_that_leaves_enough_samples(
+    least_side: int, levels: int
+) -> None:
+    frame = frame_of(num_resolutions=4)
+    found = decoded(frame, least_side, BitsStored=16, HighBit=15)
+    assert found.levels == levels
+    assert found.values.shape == (-(-ROWS // 2**levels), -(-COLUMNS // 2**levels))
+
+
+@pytest.mark.parametrize("header", [{"BitsStored": 12}, {"PixelRepresentation": 1}])
+def test_a_codestream_that_contradicts_the_header_is_decoded_in_full(
+    header: dict[str, int],
+) -> None:
+    sixteen = {"BitsStored": 16, "HighBit": 15}
+    assert decoded(frame_of(), **sixteen).levels == 1
+    contradicting = sixteen | header | {"HighBit": header.get("BitsStored", 16) - 1}
+    assert decoded(frame_of(), **contradicting).levels == 0
+
+
+def test_tiles_are_decoded_in_full() -> None:
+    found = decoded(frame_of(tile_size=(250, 300)), BitsStored=16, HighBit=15)
+    assert found.levels == 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"PixelPaddingValue": 0},
+        {"ShutterShape": "CIRCULAR", "CenterOfCircularShutter": [500, 500]}
+        | {"RadiusOfCircularShutter": 450},
+    ],
+    ids=["padding", "shutter"],
+)
+def test_padding_and_a_shutter_are_read_from_all_pixels(change: dict[str, object]) -> None:
+    words = radiograph()
+    words[:100] = 0
+    tensors = []
+    for syntax in ("uncompressed", "JPEG 2000 lossless"):
+        dataset = dcmread(io.BytesIO(encode(words, BITS, 1, syntax)))
+        for keyword, value in change.items():
+            dataset.add_new(keyword, VALUES.get(keyword, "IS"), value)
+        tensors.append(at_size(as_file(dataset)))
+    assert torch.equal(*tensors)
+
+
+@pytest.mark.parametrize("tones", [0, 1, 2], ids=["no tones", "window", "VOI LUT"])
+def test_the_picture_for_people_is_whole_and_has_the_tones_of_the_tensor(
+    tmp_path: Path, tones: int
+) -> None:
+    path = tmp_path / "file.dcm"
+    path.write_bytes(encode(radiograph(), BITS, tones, "JPEG 2000 lossless"))
+    load = LoadRadiographd(keys="image", spatial_size=SIZE)
+    given: dict[Hashable, Any] = {"image": str(path), "image_tones": None}
+    network, people = load(given), load(given | {"image_for_people": True})
+    assert (network["image"].shape, people["image"].shape) == ((1, *SIZE), (1, ROWS, COLUMNS))
+    assert repr(network["image_tones"]) == repr(people["image_tones"])
+    shown = resized(people["image"][0].numpy())
+    torch.testing.assert_close(network["image"], shown, atol=0.02, rtol=0)
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES[:2])
+def test_a_codestream_is_refused_as_if_all_pixels_were_decoded(syntax: str) -> None:
+    chance = random.Random(3)
+    content = encode(radiograph(700, 700), BITS, 1, syntax)
+    start = content.index(b"\xff\x4f\xff\x51")
+    refused = set()
+    for number in range(30):
+        damaged = bytearray(content)
+        end = start + 150 if number % 2 else len(content)
+        for _ in range(chance.choice([1, 3, 30])):
+            damaged[chance.randrange(start, end)] = chance.randrange(256)
+        given = bytes(damaged[: len(damaged) * chance.choice([9, 10, 10]) // 10])
+        refused.add(code_of(in_full, given))
+        assert code_of(at_size, given) == code_of(in_full, given), number
+    assert {None, "pixels-unreadable"} <= refused
+
+
+@pytest.mark.slow
+def test_the_probability_hardly_moves_in_any_syntax(bundle: Path, tmp_path: Path) -> None:
+    """A small run of `python -m scripts.robustness.decoding`, on synthetic pictures."""
+    for number in range(2):
+        picture = Image.fromarray(chest(512 - 100 * number, 512, 8).astype("u1"))
+        picture.save(tmp_path / f"{number}.png")
+    with contextlib.chdir(bundle):
+        loaded = load_bundle()
+    moved = check_decoding(loaded, sorted(tmp_path.iterdir()), list(CHECKED))
+    assert {syntax: len(each) for syntax, each in moved.items()} == dict.fromkeys(CHECKED, 2)
+    assert max(map(max, moved.values())) <= OVER_THE_NETWORK
