@@ -203,7 +203,13 @@ def test_orthanc_gets_the_result_that_lobar_commits_itself_to_what_it_sent(
     failures = {each["SOPInstanceUID"]: each["FailureReason"] for each in result["Failures"]}
     assert failures == {unknown[1]: 0x0112, uid: 0x0119}
     (job,) = service.jobs(sent[0][1])
-    assert names(service, job.id).count("instance-committed") == 2
+    # both are recorded when Orthanc has answered, which may be after it shows the result
+    wait_for(lambda: names(service, job.id).count("instance-committed") == 2, seconds=30)
+    wait_for(lambda: not has_results_to_send(service), seconds=30)
+
+
+def has_results_to_send(service: LobarService) -> bool:
     ledger = service.ledger()
-    assert ledger.queries.due().oldest_answer_at is None, "no result is left to be sent"
+    oldest = ledger.queries.due().oldest_answer_at
     ledger.close()
+    return oldest is not None

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from pydicom import dcmread
 from pydicom.uid import UID
 
@@ -22,6 +23,7 @@ def demo(*files: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.full  # the ordinary run has the installed wheel's demonstration of them
 def test_the_samples_are_reported_and_the_reports_are_where_the_table_says() -> None:
     done = demo()
     assert done.returncode == 0, done.stdout + done.stderr
