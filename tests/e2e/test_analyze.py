@@ -9,9 +9,12 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from support.module_process import run_module
 from support.open_gate import BUNDLE, bundle_with_open_gate
 from synthetic.objects import make_dx
 from synthetic.pictures import chest
+
+from service.settings import child_environment
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLES = ROOT / "service" / "demo" / "samples"
@@ -22,15 +25,8 @@ KEYS = [
 
 
 def analyze(*words: object, bundle: Path = BUNDLE) -> subprocess.CompletedProcess[str]:
-    command = ["env", f"LOBAR_BUNDLE__PATH={bundle}", sys.executable, "-m", "service.cli"]
-    return subprocess.run(
-        [*command, "analyze", *map(str, words)],
-        check=False,
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        timeout=200,
-    )
+    environment = child_environment(LOBAR_BUNDLE__PATH=str(bundle))
+    return run_module(ROOT, "service.cli", "analyze", *map(str, words), environment=environment)
 
 
 @pytest.fixture
