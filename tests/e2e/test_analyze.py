@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -112,13 +111,7 @@ def test_a_person_gets_a_table_and_status_0_when_nothing_failed() -> None:
 
 
 def test_an_unusable_bundle_is_reported_in_one_line() -> None:
-    done = subprocess.run(
-        ["env", "LOBAR_BUNDLE__PATH=/nowhere", sys.executable, "-m", "service.cli", "analyze", "x"],
-        check=False,
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-    )
+    done = analyze("x", bundle=Path("/nowhere"))
     assert done.returncode == 78
     assert done.stdout == ""
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("lobar: ")]

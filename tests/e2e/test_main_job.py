@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 import highdicom
-import httpx
 import pytest
 from peers.dcmtk import dcmtk_store
 from peers.orthanc import OrthancServer
@@ -29,6 +28,7 @@ from pydicom.uid import (
 from pynetdicom import AE
 from support.lobar_process import LobarService
 from support.module_process import run_module
+from support.system.http import HTTP
 from synthetic.bad_instances import BAD
 from synthetic.codecs import encode
 from synthetic.objects import make_cr, make_dx, make_sc
@@ -169,10 +169,10 @@ def test_an_uploaded_picture_is_reported_too(
     picture = tmp_path / "chest.png"
     Image.fromarray(chest(300, 280, 8).astype("uint8")).save(picture)
     with picture.open("rb") as stream:
-        answer = httpx.post(f"{lobar.url}/api/instances", files={"file": stream})
+        answer = HTTP.post(f"{lobar.url}/api/instances", files={"file": stream})
     assert answer.is_success, answer.text
     (job_id,) = [each["job_id"] for each in answer.json()["instances"]]
-    uid = httpx.get(f"{lobar.url}/api/jobs/{job_id}").json()["job"]["sop_instance_uid"]
+    uid = HTTP.get(f"{lobar.url}/api/jobs/{job_id}").json()["job"]["sop_instance_uid"]
     job = lobar.settled(uid)
     assert job.state == JobState.DELIVERED
     assert set(reports(archive, job.study_instance_uid)) == {"SR", "OT"}
