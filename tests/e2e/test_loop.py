@@ -46,7 +46,7 @@ def lobar(router: OrthancServer, tmp_path: Path) -> Iterator[LobarService]:
     HTTP.put(f"{router.http_url}/modalities/lobar", json=modality).raise_for_status()
     service.start()
     yield service
-    service.stop()
+    service.kill()
 
 
 def somebody_elses(report: Dataset) -> Dataset:
