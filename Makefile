@@ -6,7 +6,7 @@ VENV := .venv/bin
 
 .PHONY: help
 help: ## Print this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: setup
 setup: ## Make .venv from requirements.lock; quick when nothing changed
@@ -31,14 +31,17 @@ test-fast: setup ## The unit tests that need no peer and no training: about a mi
 # A file of tests goes to one process, in the order of collection (tests/conftest.py).
 PYTEST = OMP_NUM_THREADS=1 $(VENV)/pytest $(FULL) --dist loadfile --no-loadscope-reorder
 
-# Three processes for two cores, as most of these tests wait for their peers half of the time; the
-# bundle's only compute.
+# Three processes for two cores, as tests wait for their peers half of the time.
 .PHONY: test
 test: setup ## Check everything: the peers' packages, the static checks, every test
 	@deploy/setup/peers.sh
 	@deploy/setup/ohif.sh
-	@$(MAKE) -j2 --output-sync=target check
+	@$(MAKE) -j2 --output-sync=target test-bundle check
 	$(PYTEST) -n 3 tests/e2e tests/faults tests/integration tests/unit
+
+# In a run of its own: its tests import the bundle's scripts as another bundle's would be.
+.PHONY: test-bundle
+test-bundle: setup ## The tests of the MONAI bundle by itself
 	$(PYTEST) -n 2 tests/bundle
 
 .PHONY: test-full

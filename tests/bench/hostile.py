@@ -128,7 +128,7 @@ def _file(service: LobarService, file: Path) -> None:
 
 
 def _say(what: str, figure: str) -> None:
-    print(f"{what:<55} {figure}", flush=True)  # noqa: T201 -- a benchmark prints
+    print(f"{what:<55} {figure}", flush=True)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ import io
 import json
 import random
 import subprocess
-import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -19,11 +18,13 @@ from pydicom.uid import (
     RLELossless,
 )
 from support.hostile import bomb
+from support.module_process import run_module
 from support.open_gate import BUNDLE, bundle_with_open_gate
 from synthetic.objects import encode, make_cr, make_dx, make_sc
 from synthetic.pictures import chest
 
 from service.domain.reasons import Reason
+from service.settings import child_environment
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLES = ROOT / "service" / "demo" / "samples"
@@ -34,15 +35,8 @@ KEYS = [
 
 
 def analyze(*words: object, bundle: Path = BUNDLE) -> subprocess.CompletedProcess[str]:
-    command = ["env", f"LOBAR_BUNDLE__PATH={bundle}", sys.executable, "-m", "service.cli"]
-    return subprocess.run(
-        [*command, "analyze", *map(str, words)],
-        check=False,
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        timeout=200,
-    )
+    environment = child_environment(LOBAR_BUNDLE__PATH=str(bundle))
+    return run_module(ROOT, "service.cli", "analyze", *map(str, words), environment=environment)
 
 
 @pytest.fixture
@@ -197,13 +191,7 @@ def test_a_person_gets_a_table_and_status_0_when_nothing_failed() -> None:
 
 
 def test_an_unusable_bundle_is_reported_in_one_line() -> None:
-    done = subprocess.run(
-        ["env", "LOBAR_BUNDLE__PATH=/nowhere", sys.executable, "-m", "service.cli", "analyze", "x"],
-        check=False,
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-    )
+    done = analyze("x", bundle=Path("/nowhere"))
     assert done.returncode == 78
     assert done.stdout == ""
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("lobar: ")]

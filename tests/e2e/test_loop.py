@@ -5,13 +5,13 @@ from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 
-import httpx
 import pytest
 from peers.orthanc import OrthancServer
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 from support.lobar_process import LobarService, destination, wait_for
+from support.system.http import HTTP
 from synthetic.objects import make_cr
 
 from service.domain.job import JobState
@@ -43,10 +43,10 @@ def lobar(router: OrthancServer, tmp_path: Path) -> Iterator[LobarService]:
     wanted["outputs"] = ["sr", "overlay", "gsps", "pdf"]
     service = LobarService(tmp_path, [wanted])
     modality = {"AET": service.ae_title, "Host": service.host, "Port": service.dicom_port}
-    httpx.put(f"{router.http_url}/modalities/lobar", json=modality).raise_for_status()
+    HTTP.put(f"{router.http_url}/modalities/lobar", json=modality).raise_for_status()
     service.start()
     yield service
-    service.stop()
+    service.kill()
 
 
 def somebody_elses(report: Dataset) -> Dataset:

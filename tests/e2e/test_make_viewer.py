@@ -14,6 +14,7 @@ from peers.viewer import need_ohif
 from pydicom import dcmread
 from pydicom.uid import UID
 from support.lobar_process import wait_for
+from support.system.http import HTTP
 from support.system.process import Server
 from support.system.programs import need_program
 
@@ -70,16 +71,16 @@ def test_each_file_can_be_viewed_until_everything_is_removed(
     addresses = re.findall(r"(http://127\.0\.0\.1:\d+)/viewer\?StudyInstanceUIDs=([\d.]+)", output)
     assert len(addresses) == 2
     for viewer, study in addresses:
-        assert "app-config.js" in httpx.get(f"{viewer}/viewer?StudyInstanceUIDs={study}").text
+        assert "app-config.js" in HTTP.get(f"{viewer}/viewer?StudyInstanceUIDs={study}").text
         assert modalities(viewer, study) == ["CR", "DOC", "OT", "SR"]
 
     assert list(temporary.iterdir()) != []
     shown.stop()
     assert list(temporary.iterdir()) == []
     with pytest.raises(httpx.ConnectError):
-        httpx.get(addresses[0][0])
+        HTTP.get(addresses[0][0])
 
 
 def modalities(viewer: str, study: str) -> list[str]:
-    series: list[dict[str, Any]] = httpx.get(f"{viewer}/dicom-web/studies/{study}/series").json()
+    series: list[dict[str, Any]] = HTTP.get(f"{viewer}/dicom-web/studies/{study}/series").json()
     return sorted(each["00080060"]["Value"][0] for each in series)

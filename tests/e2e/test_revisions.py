@@ -28,7 +28,7 @@ def lobar(orthanc: OrthancServer, tmp_path: Path) -> Iterator[LobarService]:
     )
     service.start()
     yield service
-    service.stop()
+    service.kill()
 
 
 def reports(orthanc: OrthancServer) -> list[Dataset]:

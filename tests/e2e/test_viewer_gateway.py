@@ -8,6 +8,7 @@ import httpx
 import pytest
 from peers.orthanc import OrthancServer
 from peers.viewer import ViewerGateway
+from support.system.http import HTTP
 from synthetic.objects import make_cr
 
 pytestmark = pytest.mark.orthanc
@@ -34,19 +35,19 @@ def test_routes_of_the_viewer_get_its_start_page_and_missing_files_are_not_found
     gateway: ViewerGateway,
 ) -> None:
     for place in ("/", "/viewer?StudyInstanceUIDs=1.2.3"):
-        assert httpx.get(f"{gateway.url}{place}").text == "start page"
-    assert httpx.get(f"{gateway.url}/missing.js").status_code == httpx.codes.NOT_FOUND
+        assert HTTP.get(f"{gateway.url}{place}").text == "start page"
+    assert HTTP.get(f"{gateway.url}/missing.js").status_code == httpx.codes.NOT_FOUND
 
 
 def test_nothing_outside_the_viewer_is_served(gateway: ViewerGateway) -> None:
     for path in ("/../secret.txt", "/%2e%2e/secret.txt", "/..%2fsecret.txt"):
         # the raw path, which httpx would tidy up in a URL
         url = httpx.URL(gateway.url).copy_with(raw_path=path.encode())
-        assert "not to be served" not in httpx.get(url).text
+        assert "not to be served" not in HTTP.get(url).text
 
 
 def test_the_configuration_is_lobar_s_and_names_no_other_host(gateway: ViewerGateway) -> None:
-    configuration = httpx.get(f"{gateway.url}/app-config.js").text
+    configuration = HTTP.get(f"{gateway.url}/app-config.js").text
     assert "dicomweb" in configuration
     assert "://" not in configuration
 
@@ -54,10 +55,10 @@ def test_the_configuration_is_lobar_s_and_names_no_other_host(gateway: ViewerGat
 def test_orthanc_s_responses_refer_to_the_gateway(
     gateway: ViewerGateway, orthanc_dicomweb: OrthancServer
 ) -> None:
-    (study,) = httpx.get(f"{gateway.url}/dicom-web/studies").json()
+    (study,) = HTTP.get(f"{gateway.url}/dicom-web/studies").json()
     (address,) = study["00081190"]["Value"]  # Retrieve URL
     assert address.startswith(f"{gateway.url}/dicom-web/")
-    (instance,) = httpx.get(f"{address}/metadata").json()
+    (instance,) = HTTP.get(f"{address}/metadata").json()
     assert instance["00280010"]["Value"] == [8]
     assert orthanc_dicomweb.http_url not in str(instance)
 
@@ -66,14 +67,14 @@ def test_nothing_can_be_stored_or_removed(
     gateway: ViewerGateway, orthanc_dicomweb: OrthancServer
 ) -> None:
     for method in ("POST", "PUT", "DELETE"):
-        answer = httpx.request(method, f"{gateway.url}/dicom-web/studies")
+        answer = HTTP.request(method, f"{gateway.url}/dicom-web/studies")
         assert answer.status_code == httpx.codes.METHOD_NOT_ALLOWED
     assert len(orthanc_dicomweb.instances()) == 1
 
 
 def test_a_request_for_another_host_name_is_refused(gateway: ViewerGateway) -> None:
     # another site's page whose name resolves to this address (DNS rebinding)
-    answer = httpx.get(f"{gateway.url}/dicom-web/studies", headers={"Host": "evil.example"})
+    answer = HTTP.get(f"{gateway.url}/dicom-web/studies", headers={"Host": "evil.example"})
     assert answer.status_code == httpx.codes.BAD_REQUEST
 
 
@@ -81,5 +82,5 @@ def test_an_unreachable_orthanc_is_a_bad_gateway(
     gateway: ViewerGateway, orthanc_dicomweb: OrthancServer
 ) -> None:
     orthanc_dicomweb.stop()
-    answer = httpx.get(f"{gateway.url}/dicom-web/studies")
+    answer = HTTP.get(f"{gateway.url}/dicom-web/studies")
     assert answer.status_code == httpx.codes.BAD_GATEWAY

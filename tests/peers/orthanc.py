@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import httpx
 import pytest
+from support.system.http import HTTP
 from support.system.ports import LOOPBACK, accepts_connections, free_port
 from support.system.process import Server
 from support.system.programs import missing, need_program
@@ -84,15 +85,15 @@ class OrthancServer:
 
     def keep(self, dicom_file: bytes) -> None:
         """Store an instance over Orthanc's own API, without a DICOM sender."""
-        httpx.post(f"{self.http_url}/instances", content=dicom_file).raise_for_status()
+        HTTP.post(f"{self.http_url}/instances", content=dicom_file).raise_for_status()
 
     def reset(self) -> None:
         """Delete all stored instances."""
         for patient_id in self._get("/patients").json():
-            httpx.delete(f"{self.http_url}/patients/{patient_id}").raise_for_status()
+            HTTP.delete(f"{self.http_url}/patients/{patient_id}").raise_for_status()
 
     def _get(self, path: str) -> httpx.Response:
-        return httpx.get(f"{self.http_url}{path}").raise_for_status()
+        return HTTP.get(f"{self.http_url}{path}").raise_for_status()
 
     def _configuration(self, folder: Path, http_port: int) -> dict[str, object]:
         return {

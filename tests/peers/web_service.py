@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Final
 
-import httpx
+from support.system.http import HTTP
 from support.system.ports import LOOPBACK, free_port
 
 PIECE_BYTES: Final = 16 * 1024
@@ -145,7 +145,7 @@ def gateway(
     def answer(request: Request) -> Response:
         if token is not None and request.headers.get("authorization") != f"Bearer {token()}":
             return Response(401, b"who are you?", {"WWW-Authenticate": "Bearer"})
-        forwarded = httpx.request(
+        forwarded = HTTP.request(
             request.method,
             service_url + request.path,
             content=request.body,

@@ -16,6 +16,8 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 SOURCES: Final = ("deploy", "docs", "monai_bundle", "service", "tests", "workers")
 FILES: Final = ("LICENSE", "README.md", "pyproject.toml")
 PIP: Final = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet")
+# one thread, as for all tests: several would spin while they wait for each other
+BARE: Final = {"PATH": "/usr/bin:/bin", "COLUMNS": "200", "OMP_NUM_THREADS": "1"}
 OFFLINE: Final = ("--no-index", "--no-deps")
 
 
@@ -78,7 +80,7 @@ def run(
     done = subprocess.run(
         command,
         cwd=at,
-        env={"PATH": "/usr/bin:/bin", "HOME": str(at), "COLUMNS": "200", **(settings or {})},
+        env={**BARE, "HOME": str(at), **(settings or {})},
         check=False,
         capture_output=True,
         text=True,

@@ -15,6 +15,7 @@ import pytest
 from service.domain.job import Job, JobState
 from service.storage.ledger import Ledger
 from support.open_gate import bundle_with_open_gate
+from support.system.http import HTTP
 from support.system.ports import LOOPBACK, free_port
 from support.system.process import Server
 
@@ -89,7 +90,7 @@ class LobarService:
     def is_ready(self) -> bool:
         """Whether /health/ready answers 200."""
         try:
-            return httpx.get(f"{self.url}/health/ready").status_code == httpx.codes.OK
+            return HTTP.get(f"{self.url}/health/ready").status_code == httpx.codes.OK
         except httpx.TransportError:
             return False
 
@@ -142,7 +143,7 @@ class LobarService:
 
     def metrics(self) -> dict[str, float]:
         """Read /metrics as {name{labels}: value}."""
-        lines = httpx.get(f"{self.url}/metrics").raise_for_status().text.splitlines()
+        lines = HTTP.get(f"{self.url}/metrics").raise_for_status().text.splitlines()
         samples = (line.rsplit(" ", 1) for line in lines if line and not line.startswith("#"))
         return {name: float(value) for name, value in samples}
 
@@ -160,7 +161,7 @@ def wait_for(question: Callable[[], Any], seconds: float = SETTLE_SECONDS) -> An
     while time.monotonic() < until:
         if answer := question():
             return answer
-        time.sleep(0.02)
+        time.sleep(0.05)
     pytest.fail(f"still false after {seconds} s", pytrace=True)
 
 

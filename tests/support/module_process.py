@@ -1,8 +1,9 @@
-"""Run a Python module as a program, in a process in which MONAI is imported already.
+"""Run a Python module as a program, in a process in which its libraries are imported already.
 
-`python -m monai.bundle` imports torch and MONAI for seconds before it does anything. Here a server
-process imports them once for a whole test run, and each program runs in a fork of that process.
-What does depend on a new interpreter (start-up time, which modules are loaded) needs a real one.
+`python -m monai.bundle` imports torch and MONAI for seconds before it does anything, and `lobar`
+its libraries for one. Here a server process imports them once for a whole test run, and each
+program runs in a fork of that process. What does depend on a new interpreter (start-up time, which
+modules are loaded) needs a real one.
 """
 
 import multiprocessing
@@ -17,13 +18,17 @@ from typing import Final
 
 _SECONDS: Final = 280  # less than the time limit of a test
 _PROCESSES: Final = multiprocessing.get_context("forkserver")
-_PROCESSES.set_forkserver_preload(["monai.bundle", "pydicom"])
+_LIBRARIES: Final = (
+    *("monai.bundle", "pydicom", "pynetdicom", "highdicom", "reportlab.pdfgen.canvas"),
+    *("alembic.command", "pydantic_settings", "rich.console", "sqlalchemy", "structlog", "typer"),
+)
+_PROCESSES.set_forkserver_preload([*_LIBRARIES])
 
 
 def run_module(
     folder: Path, module: str, *arguments: str, environment: Mapping[str, str] | None = None
 ) -> CompletedProcess[str]:
-    """Run `python -m module arguments` in `folder`, with these variables as well.
+    """Run `python -m module arguments` in `folder`, with pytest's environment or this one.
 
     Returns:
         The exit status and what the program wrote.
@@ -54,7 +59,9 @@ def _run(
 ) -> None:
     for stream, descriptor in zip(streams, (1, 2), strict=True):
         os.dup2(os.open(stream, os.O_WRONLY | os.O_CREAT), descriptor)
-    os.environ.update(environment or {})  # noqa: TID251 -- what the program will read
+    if environment is not None:
+        os.environ.clear()  # noqa: TID251 -- what the program reads
+        os.environ.update(environment)  # noqa: TID251 -- what the program reads
     os.chdir(folder)
     sys.path.insert(0, str(folder))
     sys.argv = [module, *arguments]

@@ -1,13 +1,14 @@
 """The web application behind a real server, with access to its ledger and spool."""
 
 import io
+import ssl
 import threading
 import time
 import uuid
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import httpx
 import numpy as np
@@ -25,6 +26,8 @@ from service.storage.spool import Spool
 from service.web.app import create_app
 from support.system.ports import LOOPBACK, free_port
 
+# the default reads the certificates of the machine, for each server of a test
+NO_CERTIFICATES: Final = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 PACS = {"name": "pacs", "ae_title": "PACS", "host": LOOPBACK, "port": 104}
 
 
@@ -45,7 +48,11 @@ class Web:
         self.ledger = Ledger(self.settings.ledger_url)
         self.ledger.upgrade()
         self.notifications = 0
-        self.client = httpx.Client(base_url=f"http://{LOOPBACK}:{self.port}", timeout=30)
+        self.client = httpx.Client(
+            base_url=f"http://{LOOPBACK}:{self.port}",
+            timeout=30,
+            verify=NO_CERTIFICATES,
+        )
 
     def notify(self) -> None:
         self.notifications += 1

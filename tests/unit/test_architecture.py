@@ -1,6 +1,7 @@
 """Rules about imports that import-linter cannot hold, and a few about the code as text."""
 
 import ast
+import functools
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ def direct_imports(source: Path) -> Iterator[str]:
                 yield module.split(".")[0]
 
 
+@functools.cache
 def imported_by(module: str) -> set[str]:
     """Import a module in a fresh interpreter and list the top-level packages that came with it."""
     program = (

@@ -3,6 +3,8 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Final
 
 from scripts.checksum import sha256_of
@@ -13,7 +15,18 @@ from scripts.evaluation.run_log import append_run
 ORIGIN: Final = "shipped.json"  # beside the tables: the weights and the calibration they are of
 
 
-def update_predictions(inputs: Inputs, *, data_dir: str | None, again: bool) -> None:
+def run_in_new_interpreter(folder: Path, *command: str) -> None:
+    """Run `python -m command` in `folder`."""
+    subprocess.run([sys.executable, "-m", *command], cwd=folder, check=True)
+
+
+def update_predictions(
+    inputs: Inputs,
+    *,
+    data_dir: str | None,
+    again: bool,
+    run: Callable[..., object] = run_in_new_interpreter,
+) -> None:
     """Predict the parts whose table is missing or of other weights, and log runs on the test set.
 
     Tables of the same weights under another calibration are recalibrated, without the network.
@@ -22,6 +35,7 @@ def update_predictions(inputs: Inputs, *, data_dir: str | None, again: bool) -> 
         inputs: the bundle.
         data_dir: the radiographs, or None for the default of evaluate.yaml.
         again: predict all parts even if their tables are up to date.
+        run: what runs a module in a folder, given the folder and the words of the command.
     """
     now = _origin(inputs)
     path_of_origins = inputs.tables / ORIGIN
@@ -32,7 +46,8 @@ def update_predictions(inputs: Inputs, *, data_dir: str | None, again: bool) -> 
         path = inputs.tables / f"{part}.csv"
         before = origins.get(part, {}) if path.exists() else {}
         if again or before.get("weights_sha256") != now["weights_sha256"]:
-            _predict(inputs, part, data_dir)
+            print(f"{part}: predicting with the shipped weights", flush=True)
+            run(inputs.bundle, *_command(part, data_dir))
             if part == "test":
                 append_run(inputs)
         elif before != now:
@@ -53,13 +68,8 @@ def _origin(inputs: Inputs) -> dict[str, Any]:
     }
 
 
-def _predict(inputs: Inputs, part: str, data_dir: str | None) -> None:
-    print(f"{part}: predicting with the shipped weights", flush=True)
+def _command(part: str, data_dir: str | None) -> list[str]:
     table = f"docs/predictions/{part}.csv"
     command = ["monai.bundle", "run", "--config_file", "configs/evaluate.yaml", "--part", part]
     options = ["--data_dir", data_dir] if data_dir else []
-    subprocess.run(
-        [sys.executable, "-m", *command, "--predictions", table, *options],
-        cwd=inputs.bundle,
-        check=True,
-    )
+    return [*command, "--predictions", table, *options]

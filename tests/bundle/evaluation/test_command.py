@@ -146,7 +146,7 @@ def test_the_test_set_is_run_once_for_each_weights_file_and_each_run_is_logged(
         assert float(now["probability"]) == pytest.approx(likely, abs=1e-6)
 
     ship(copy, seed=3)
-    update_predictions(Inputs(bundle=copy), data_dir=str(pictures), again=False)
+    update_predictions(Inputs(bundle=copy), data_dir=str(pictures), again=False, run=run)
     assert [row["logit"] for row in table(tables / "test.csv")] != [row["logit"] for row in before]
     assert len(table(log)) == 2
     assert table(log)[1]["weights_sha256"] == metadata_of(copy)["weights"]["sha256"]

@@ -11,6 +11,7 @@ from typing import Protocol
 import pytest
 import typer.main
 from support.inference_worker import Workspace
+from support.module_process import run_module
 from support.routes import to
 from support.system.ports import free_port
 from synthetic.objects import make_cr
@@ -38,20 +39,13 @@ def lobar(tmp_path: Path) -> Run:
     """`lobar("status", LOBAR_WEB__PORT="1")` runs the command in its own folder."""
 
     def run(*words: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            lobar_command(*words),
-            env={
-                **environment_without_settings(),
-                "COLUMNS": "120",
-                "LOBAR_STATE_DIR": str(tmp_path / "state"),
-                **variables,
-            },
-            cwd=tmp_path,
-            check=False,
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
+        environment = {
+            **environment_without_settings(),
+            "COLUMNS": "120",
+            "LOBAR_STATE_DIR": str(tmp_path / "state"),
+            **variables,
+        }
+        return run_module(tmp_path, "service.cli", *words, environment=environment)
 
     return run
 

@@ -262,7 +262,7 @@ def png(width: int) -> bytes:
 def test_slow_pictures_hold_up_no_other_upload_and_are_refused_when_all_are_busy(
     tmp_path: Path,
 ) -> None:
-    limits = {"quick_seconds": 0.2, "seconds": 1.5}
+    limits = {"quick_seconds": 0.2, "seconds": 3}  # the other upload ends within these
     with (
         Web(tmp_path / "state", decoding=limits).running(SlowHandler()) as web,
         ThreadPoolExecutor(3) as senders,

@@ -62,7 +62,7 @@ class Server:
             if not self.running or time.monotonic() > deadline:
                 self.kill()
                 raise ServerError(f"{self.command} did not start:\n{self.log_tail()}")
-            time.sleep(0.02)
+            time.sleep(0.05)
 
     def stop(self) -> None:
         """Send the stop signal and wait; kill the process if it does not exit."""

@@ -8,10 +8,24 @@ from typing import Final
 ROOT: Final = Path(__file__).resolve().parents[3]
 
 
+def recipe(target: str) -> list[str]:
+    """Return the lines of a target's recipe."""
+    found = re.search(
+        rf"^{target}: .*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.MULTILINE
+    )
+    assert found is not None
+    return [line.strip() for line in found[1].splitlines()]
+
+
+def lines_with_tests() -> list[str]:
+    """Return the commands with which `make test` runs tests."""
+    lines = recipe("test")
+    assert "@$(MAKE) -j2 --output-sync=target test-bundle check" in lines
+    return [line for line in [*recipe("test-bundle"), *lines] if "tests/" in line]
+
+
 def test_no_folder_of_tests_is_left_out() -> None:
-    recipe = re.search(r"^test: .*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    assert recipe is not None
-    run = set(re.findall(r"\btests/\w+", recipe[1]))
+    run = {folder for line in lines_with_tests() for folder in re.findall(r"\btests/\w+", line)}
     there = {
         f"tests/{path.relative_to(ROOT / 'tests').parts[0]}"
         for path in (ROOT / "tests").glob("*/**/test_*.py")
@@ -31,13 +45,7 @@ def test_the_fast_target_leaves_out_every_peer_that_a_marker_names() -> None:
 
 
 def test_the_full_target_is_the_ordinary_one_with_more() -> None:
+    assert recipe("test-full") == ["@$(MAKE) test FULL=--full"]
     makefile = (ROOT / "Makefile").read_text()
-    recipe = re.search(r"^test-full: .*\n\t(.*)\n", makefile, re.MULTILINE)
-    assert recipe is not None
-    assert recipe[1] == "@$(MAKE) test FULL=--full"
     assert re.search(r"^PYTEST = .*/pytest \$\(FULL\) ", makefile, re.MULTILINE)
-    ordinary = re.search(r"^test: .*\n((?:\t.*\n)+)", makefile, re.MULTILINE)
-    assert ordinary is not None
-    running = [line for line in ordinary[1].splitlines() if "tests/" in line]
-    assert running
-    assert all(line.startswith("\t$(PYTEST) ") for line in running)
+    assert all(line.startswith("$(PYTEST) ") for line in lines_with_tests())

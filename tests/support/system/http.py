@@ -1,0 +1,12 @@
+"""A client for the requests of tests and for polling: `httpx.get` reads the certificates each time.
+
+That takes it 20 ms of a processor for each request, and a service that starts is polled for
+seconds.
+"""
+
+from typing import Final
+
+import httpx
+
+# without kept connections, because servers are stopped between requests
+HTTP: Final = httpx.Client(limits=httpx.Limits(max_keepalive_connections=0))
