@@ -1,7 +1,7 @@
 """Time the way from a file to the network's input: ours and the plain one, in turns, one thread.
 
 Run `python tests/bench/decoding.py` in the repository's folder. A synthetic radiograph of
-2048x2048 pixels and 16 bits is read in each transfer syntax. The plain way is pydicom's
+2048x2048 pixels, with noise, is read in each transfer syntax. The plain way is pydicom's
 `pixel_array`, `apply_modality_lut` and `apply_voi_lut`, and MONAI's antialiased Resize. Printed are
 medians in milliseconds: of the processor, which other processes hardly change, and of the clock.
 """
@@ -30,21 +30,20 @@ from scripts.robustness.decoding import SYNTAXES, encode  # noqa: E402 -- found 
 from synthetic.pictures import chest  # noqa: E402 -- likewise
 
 SIDE: Final = 2048
-BITS: Final = 16
 NOISE: Final = 0.002  # standard deviation, of the largest value
 
 Seconds = tuple[float, float]  # of the processor, of the clock
 
 
-def write_files(folder: Path, syntaxes: Sequence[str]) -> Iterator[tuple[str, Path]]:
+def write_files(folder: Path, syntaxes: Sequence[str], bits: int) -> Iterator[tuple[str, Path]]:
     """Write a synthetic radiograph in each syntax, with a window."""
-    largest = (1 << BITS) - 1
+    largest = (1 << bits) - 1
     noise = np.random.default_rng(1).normal(0, NOISE * largest, (SIDE, SIDE))
-    words = np.clip(np.rint(chest(SIDE, SIDE, BITS) * 0.9 + 0.05 * largest + noise), 0, largest)
+    words = np.clip(np.rint(chest(SIDE, SIDE, bits) * 0.9 + 0.05 * largest + noise), 0, largest)
     for syntax in syntaxes:
         stored = words.astype("<u2")
         path = folder / f"{len(list(folder.iterdir()))}.dcm"
-        path.write_bytes(encode(stored, BITS, 1, syntax))
+        path.write_bytes(encode(stored, bits, 1, syntax))
         yield syntax, path
 
 
@@ -74,12 +73,12 @@ def time_once(read: Callable[[Path], Any], path: Path) -> Seconds:
     return time.process_time() - processor, time.perf_counter() - clock
 
 
-def measure(rounds: int, syntaxes: Sequence[str]) -> dict[str, list[list[Seconds]]]:
+def measure(rounds: int, syntaxes: Sequence[str], bits: int) -> dict[str, list[list[Seconds]]]:
     """Time both ways on each file in turns, after one reading that is not counted."""
     ways = [our_way(), plain_way]
     found: dict[str, list[list[Seconds]]] = {each: [[], []] for each in syntaxes}
     with tempfile.TemporaryDirectory() as folder:
-        files = list(write_files(Path(folder), syntaxes))
+        files = list(write_files(Path(folder), syntaxes, bits))
         for number in range(rounds + 1):
             for syntax, path in files:
                 for way, seconds in zip(ways, found[syntax], strict=True):
@@ -93,12 +92,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Print a line for each syntax."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--bits", type=int, default=16, help="stored, 12 to 16")
     parser.add_argument("--only", action="append", choices=list(SYNTAXES))
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     syntaxes = options.only or [each for each in SYNTAXES if each != "RLE"]
     print("ms of the processor (of the clock) | ours | plain | ratio")
-    for syntax, ways in measure(options.rounds, syntaxes).items():
+    for syntax, ways in measure(options.rounds, syntaxes, options.bits).items():
         (ours, clock), (plain, plain_clock) = (
             [statistics.median(each) * 1000 for each in zip(*seconds, strict=True)]
             for seconds in ways
