@@ -42,7 +42,7 @@ def test_the_documented_input_is_that_of_the_preprocessing(
         for step in config["preprocessing"]["transforms"]
         if "spatial_size" in step
     ]
-    assert sizes == [image["spatial_shape"]]
+    assert sizes == 2 * [image["spatial_shape"]], "one reads at this size, one resizes the others"
     assert image["num_channels"] == 1
 
 
