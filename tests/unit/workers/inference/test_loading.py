@@ -2,6 +2,8 @@
 
 import errno
 import io
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -52,6 +54,16 @@ def test_a_picture_is_read_only_when_it_is_asked_for_and_then_once(tmp_path: Pat
     assert shown.picture.shape == (384, 320)
     assert shown.picture is shown.picture
     assert len(predictor.pictures) == 1
+
+
+def test_pictures_of_two_instances_are_read_at_the_same_time(tmp_path: Path) -> None:
+    both = threading.Barrier(2, timeout=10)  # an error if only one at a time gets there
+    predictor = StandInPredictor(on_picture=lambda _: cast("None", both.wait()))
+    path = saved(make_cr(), tmp_path)
+    shown = [load(predictor, path).shown for _ in range(2)]
+    with ThreadPoolExecutor(2) as threads:
+        pictures = list(threads.map(lambda each: each.picture, shown))
+    assert [each.shape for each in pictures] == [(384, 320)] * 2
 
 
 def test_an_instance_that_is_not_for_the_model_is_not_decoded(tmp_path: Path) -> None:
