@@ -27,7 +27,10 @@ class BatchLease:
         self._context.progress.touch(self._destination)
         if time.monotonic() >= self._renew_at:
             self._renew_at = time.monotonic() + self._seconds / 3
-            for delivery in tuple(self.waiting):
-                # whatever is wrong is found by the write that follows the response
-                with contextlib.suppress(StaleLeaseError, LedgerError):
-                    self._context.ledger.deliveries.renew(delivery, self._seconds)
+            with contextlib.suppress(LedgerError):  # each try would cost as long as this one
+                self._renew()
+
+    def _renew(self) -> None:
+        for delivery in tuple(self.waiting):
+            with contextlib.suppress(StaleLeaseError):  # the write after the response finds it
+                self._context.ledger.deliveries.renew(delivery, self._seconds)

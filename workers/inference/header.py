@@ -74,9 +74,8 @@ def parse_header(file: BinaryIO) -> Dataset:
         Exception: whatever pydicom raises on a broken element.
     """
     stream = cast("BinaryIO", _Content(file))
-    if stream.read(_PREFIX_END)[128:] != b"DICM":  # pydicom finds the encoding by itself
-        stream.seek(0)
-        return dcmread(BytesIO(stream.read()), force=True, stop_before_pixels=True)
+    if stream.read(_PREFIX_END)[128:] != b"DICM":
+        return _bare_data_set(file)
     meta, offset = _first_meta(stream)
     syntax = UID(str(meta.get("TransferSyntaxUID", "")))
     size, is_cut = file.seek(0, 2), False
@@ -101,6 +100,21 @@ def parse_header(file: BinaryIO) -> Dataset:
         is_little_endian,
         _character_encoding(header),
     )
+    return header
+
+
+def _bare_data_set(file: BinaryIO) -> Dataset:
+    """Parse a data set without a preamble, the encoding of which pydicom finds by itself."""
+    file.seek(0)
+    try:
+        content = file.read(_LARGEST_HEADER)
+        is_cut = bool(file.read(1))
+    except OSError as exc:
+        raise UnreadableFileError from exc
+    stream = BytesIO(content)
+    header = dcmread(stream, force=True, stop_before_pixels=True)
+    if is_cut and stream.tell() == len(content):  # the pixels do not begin before
+        raise HeaderTooLargeError
     return header
 
 

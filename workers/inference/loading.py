@@ -1,7 +1,6 @@
 """Load one instance: its header, its pixels as the network needs them, and a way to a picture."""
 
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -34,12 +33,16 @@ class ShownInstance:
 
     def __init__(self, reader: Reader, path: Path, tones: Tones | None) -> None:
         self._reader, self._path = reader, path
+        self._picture: NDArray[np.float32] | None = None
         self.tones = tones
 
-    @cached_property
+    @property
     def picture(self) -> NDArray[np.float32]:
         """The displayed brightness, rows x columns; asking raises what `Reader.picture` does."""
-        return self._reader.picture(self._path)
+        # not a cached_property: in Python 3.11 that lets only one instance at a time be read
+        if self._picture is None:
+            self._picture = self._reader.picture(self._path)
+        return self._picture
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,6 @@ exactly as received, so that the PACS files it with the study it belongs to.
 
 import re
 import struct
-import warnings
 from collections.abc import Iterable, Iterator
 from typing import Final
 
@@ -19,6 +18,8 @@ from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_data_element
 from pydicom.tag import BaseTag, Tag
 from pydicom.values import convert_SQ
+
+from workers.reporting.quiet_pydicom import NO_WARNINGS
 
 TEXT_VRS: Final = frozenset(
     "AE AS CS DA DS DT IS LO LT PN SH ST TM UC UI UR UT".split()  # noqa: SIM905 -- reads as PS3.5 6.2
@@ -164,8 +165,7 @@ def _encode_value(header: Dataset, element: DataElement) -> bytes:
     terms: tuple[str, ...] | None = ()
     if element.VR in {"LO", "LT", "PN", "SH", "ST", "UC", "UT"}:
         terms = known_character_set(header)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pydicom's warnings quote the value
+    with NO_WARNINGS:
         try:
             write_data_element(buffer, element, list(terms or [default_encoding]))
         except Exception:  # noqa: BLE001 -- a value that no encoding holds is left empty

@@ -32,23 +32,27 @@ class WorkerBreaker:
 
     Closed: jobs are leased. Open: none is, during a pause that doubles each time. Half-open: one
     at a time, until a report closes the breaker or a fault opens it again.
+
+    One thread looks; all others may open and close.
     """
 
     def __init__(self, ledger: Ledger, holder: str, limits: InferSettings) -> None:
         self._breakers = ledger.breakers
         self._name = holder.rstrip("/").rpartition("/")[0] + "/"  # HOST/infer/PID/ without the PID
         self._limits = limits
-        self._seen: Breaker | None = None
+        self.seen: Breaker | None = None  # as of the last look or opening
         self.restart_for: Fault | None = None  # set: this process must end
 
     def look(self) -> Breaker | None:
         """Return the breaker as it is in the ledger; None if it is closed."""
-        self._seen = self._breakers.get(self._name)
-        return self._seen
+        seen = self._breakers.get(self._name)
+        self.seen = seen
+        return seen
 
     def is_half_open_for(self, fault: Fault) -> bool:
         """Return whether the next job shows if this fault is gone, as of the last look."""
-        return self._seen is not None and self._seen.fault is fault
+        seen = self.seen  # another thread may close it
+        return seen is not None and seen.fault is fault
 
     def open(self, fault: Fault, *, ends_process: bool = False) -> None:
         """Open the breaker, unless it is open already.
@@ -66,24 +70,31 @@ class WorkerBreaker:
             return
         if opened is None:
             return
-        self._seen = opened
+        self.seen = opened
         BREAKER_OPENINGS.labels(fault=fault).inc()
         seconds = max(0, round(opened.open_until - time.time()))
         log.error("breaker_opened", fault=fault, count=opened.failures, seconds=seconds)
         if opened.failures % OPENINGS_PER_RESTART == 0 and fault.may_end_with_process:
             self.restart_for = fault
 
-    def close(self) -> None:
-        """Close the breaker if it was not closed as of the last look."""
-        if self._seen is None:
+    def close(self, seen: Breaker | None) -> None:
+        """Close the breaker upon a success, unless it was opened anew meanwhile.
+
+        Args:
+            seen: The breaker as it was seen when the work that succeeded began: a success of work
+                that began before a fault does not show that the fault is gone.
+        """
+        if seen is None:
             return
         try:
-            self._breakers.close(self._name)
+            is_closed = self._breakers.close_if_same(seen)
         except LedgerError as error:  # the next report closes it
             log.warning("ledger_silent", exc_info=error)
             return
-        log.info("breaker_closed", fault=self._seen.fault)
-        self._seen = None
+        if is_closed:
+            log.info("breaker_closed", fault=seen.fault)
+        if self.seen == seen:
+            self.seen = None
 
     def _pause_seconds(self, failures: int) -> float:
         return backoff_seconds(

@@ -153,12 +153,15 @@ def _outcome(prediction: Prediction | NotAnalysable) -> Outcome:
     return prediction.outcome if isinstance(prediction, Prediction) else Outcome.NOT_ANALYSED
 
 
+_Step = Future[LoadedInstance | None]  # None: nothing is left to do with the job
+
+
 @dataclass(slots=True, kw_only=True)
 class _Decoding:
     """A leased job whose instance, or the picture of it, is being decoded."""
 
     job: Job
-    future: Future[LoadedInstance | None]  # None: nothing is left to do with the job
+    future: _Step
     renew_at: float  # by the monotonic clock
 
     @property
@@ -177,7 +180,7 @@ class InferenceWorker:
     predictor: "Predictor"
     notify: Callable[[str], None]  # wakes the deliver worker for the destination of this name
     holder: str  # of the leases
-    decoders: ThreadPoolExecutor  # in which instances are read
+    decoders: ThreadPoolExecutor  # in which instances are read, and pictured ones concluded
     reader: Reader | None = None  # reads the pixels; the predictor itself does if it is None
     stopping: threading.Event = field(default_factory=threading.Event)  # set: lease no more
     decoding: list[_Decoding] = field(default_factory=list)
@@ -241,34 +244,29 @@ class InferenceWorker:
 
     def _conclude_all(self, predicted: Iterable[Predicted]) -> None:
         """Report predictions; beside other work where a picture is to be decoded for it first."""
-        renew_at = time.monotonic() + self.settings.infer.lease_seconds / 3
         begun = []
         for job, instance, prediction in predicted:
             conclude = partial(self._conclude, job, instance, prediction)
             if needs_picture(self.settings, _outcome(prediction)):
-                future = self.decoders.submit(self._conclude_apart, job, conclude)
-                begun.append(_Decoding(job=job, future=future, renew_at=renew_at))
+                begun.append(self._submit(job, partial(self._jobs.conclude, job, conclude)))
             else:
                 self._jobs.conclude(job, conclude)
-        self.decoding.extend(begun)
-        wait([each.future for each in begun], _BATCH_SECONDS)
-
-    def _conclude_apart(self, job: Job, conclude: Callable[[], None]) -> LoadedInstance | None:
-        self._jobs.conclude(job, conclude)
-        return None
+        wait(begun, _BATCH_SECONDS)
 
     def _begin(self, jobs: Sequence[Job]) -> None:
         """Begin to decode the instances of leased jobs, and wait until some are decoded."""
-        renew_at = time.monotonic() + self.settings.infer.lease_seconds / 3
-        begun = [
-            _Decoding(job=job, future=self.decoders.submit(self._decode, job), renew_at=renew_at)
-            for job in jobs
-        ]
-        self.decoding.extend(begun)
+        begun = [self._submit(job, partial(self._decode, job)) for job in jobs]
         if begun:
-            wait([each.future for each in begun], _BATCH_SECONDS)
+            wait(begun, _BATCH_SECONDS)
         else:
             wait([each.future for each in self.decoding], _POLL_SECONDS, FIRST_COMPLETED)
+
+    def _submit(self, job: Job, step: Callable[[], LoadedInstance | None]) -> _Step:
+        """Begin a step with a leased job in another thread; its lease is renewed meanwhile."""
+        future = self.decoders.submit(step)
+        renew_at = time.monotonic() + self.settings.infer.lease_seconds / 3
+        self.decoding.append(_Decoding(job=job, future=future, renew_at=renew_at))
+        return future
 
     def _decode(self, job: Job) -> LoadedInstance | None:
         return self._jobs.attempt(job, partial(self._load, job))
@@ -288,7 +286,7 @@ class InferenceWorker:
 
     def _keep(self, decoding: _Decoding) -> bool:
         """Renew a lease a third of which has passed; return False if it is no longer current."""
-        if time.monotonic() < decoding.renew_at:
+        if decoding.is_settled or time.monotonic() < decoding.renew_at:
             return True
         lease_seconds = self.settings.infer.lease_seconds
         decoding.renew_at = time.monotonic() + lease_seconds / 3

@@ -1,5 +1,7 @@
 """The settlement of jobs whose analysis failed: whose fault it was, and what follows for them."""
 
+import threading
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
@@ -25,7 +27,10 @@ Write = Callable[[], None]
 
 
 class Settlement:
-    """Takes steps with jobs, and writes what follows for a job whose step failed."""
+    """Takes steps with jobs, and writes what follows for a job whose step failed.
+
+    Any thread may take steps; one writes what the ledger did not take.
+    """
 
     def __init__(
         self, ledger: Ledger, limits: InferSettings, breaker: WorkerBreaker, progress: Progress
@@ -34,9 +39,10 @@ class Settlement:
         self._limits = limits
         self._breaker = breaker
         self._progress = progress
+        self._lock = threading.Lock()  # of the two that follow
         self._concluded = 0  # jobs, since the process began
         self._concluded_before: dict[str, int] = {}  # the last fault of a job
-        self._unwritten: list[tuple[Job, Write]] = []
+        self._unwritten: deque[tuple[Job, Write]] = deque()
 
     def attempt(self, job: Job, step: Callable[[], Result]) -> Result | None:
         """Take one step with one job; if it fails, settle that job and return None."""
@@ -67,16 +73,17 @@ class Settlement:
 
     def write_rest(self) -> None:
         """Write what the ledger did not take before. A lease that ran out meanwhile is stale."""
-        unwritten, self._unwritten = self._unwritten, []
-        for job, settlement in unwritten:
-            self.write(job, settlement)
+        for _ in range(len(self._unwritten)):  # those that fail again are appended
+            self.write(*self._unwritten.popleft())
 
     def conclude(self, job: Job, step: Callable[[], None]) -> None:
         """Take the last step with one job; if it succeeds, the environment works."""
+        seen = self._breaker.seen
         if self.attempt(job, partial(_is_done, step)):
-            self._concluded += 1
-            self._concluded_before.pop(job.id, None)
-            self._breaker.close()
+            with self._lock:
+                self._concluded += 1
+                self._concluded_before.pop(job.id, None)
+            self._breaker.close(seen)
 
     def settlement(self, job: Job, error: Exception) -> Write | None:
         """Log an error of one job and return the write that it calls for, if any."""
@@ -115,9 +122,10 @@ class Settlement:
             works: Whether it has been seen to work since, with another instance. Where it is not
                 known, another job that was concluded since the last fault of this one is evidence.
         """
-        concluded_before = self._concluded_before.get(job.id, 0)
-        self._concluded_before[job.id] = self._concluded
-        if works or (job.faults and self._concluded > concluded_before):
+        with self._lock:
+            is_evident = self._concluded > self._concluded_before.get(job.id, 0)
+            self._concluded_before[job.id] = self._concluded
+        if works or (job.faults and is_evident):
             counts = bool(job.faults) and fault.may_be_of_job
             pause = self._pause_seconds(job.faults + 1)
             self.postpone(job, pause, fault, counts=counts, is_fault=True)

@@ -13,7 +13,7 @@ from service.dicom.byte_sources import UndecodableError
 from service.dicom.element_reader import read_header
 from service.dicom.uids import identifier, is_uid
 from service.receiving.acceptance import StoreCommand
-from service.receiving.listener.refusals import Fault, ProtocolError
+from service.receiving.listener.refusals import ProtocolError, Violation
 
 LONGEST_COMMAND: Final = 1 << 14  # bytes; the elements of PS3.7 E.1 come to a few hundred
 FRAGMENT_OF_COMMAND: Final = 0x01  # in a message control header, PS3.8 E.2
@@ -96,12 +96,12 @@ def decode(encoded: bytes) -> Request | Response:
             most_bytes=LONGEST_COMMAND,
         )
     except UndecodableError as exc:
-        raise ProtocolError(Fault.COMMAND) from exc
+        raise ProtocolError(Violation.COMMAND) from exc
     field = _number(elements, _COMMAND_FIELD)
     has_data_set = _number(elements, _COMMAND_DATA_SET_TYPE) != _NO_DATA_SET
     if field & _IS_RESPONSE:
         if has_data_set:  # no response to our requests has one
-            raise ProtocolError(Fault.RESPONSE_UNEXPECTED)
+            raise ProtocolError(Violation.RESPONSE_UNEXPECTED)
         return Response(
             field=field,
             message_id=_number(elements, _MESSAGE_ID_BEING_RESPONDED_TO),
@@ -189,5 +189,5 @@ def _uid(text: str) -> bytes:
 def _number(elements: Dataset, tag: int) -> int:
     element = elements.get_item(tag)
     if element is None or not isinstance(element.value, bytes) or len(element.value) != _US.size:
-        raise ProtocolError(Fault.COMMAND)
+        raise ProtocolError(Violation.COMMAND)
     return int(_US.unpack(element.value)[0])

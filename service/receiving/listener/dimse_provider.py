@@ -41,7 +41,7 @@ from service.receiving.listener.command_set import (
     encode_response,
     fragments,
 )
-from service.receiving.listener.refusals import Fault, ProtocolError
+from service.receiving.listener.refusals import ProtocolError, Violation
 from service.receiving.listener.storage_commitment import (
     CommitmentOperation,
     StorageCommitmentHandler,
@@ -133,9 +133,9 @@ class DimseProvider(DIMSEServiceProvider):
     def _receive_command(self, context_id: int, payload: memoryview, *, is_last: bool) -> None:
         self._command += payload
         if self._request is not None:
-            raise ProtocolError(Fault.COMMAND_UNEXPECTED)
+            raise ProtocolError(Violation.COMMAND_UNEXPECTED)
         if len(self._command) > LONGEST_COMMAND:
-            raise ProtocolError(Fault.COMMAND)
+            raise ProtocolError(Violation.COMMAND)
         if is_last:
             encoded, self._command = bytes(self._command), bytearray()
             command = decode(encoded)
@@ -167,12 +167,12 @@ class DimseProvider(DIMSEServiceProvider):
             return self._handlers.store.open(request.command, context)
         if request.field in _OF_COMMITMENT and is_of_commitment:
             return CommitmentOperation(self._handlers.commitment, request, context)
-        raise ProtocolError(Fault.NOT_NEGOTIATED)
+        raise ProtocolError(Violation.NOT_NEGOTIATED)
 
     def _receive_data(self, context_id: int, payload: memoryview, *, is_last: bool) -> None:
         pending = self._request
         if pending is None or context_id != pending.context_id:
-            raise ProtocolError(Fault.DATA_UNEXPECTED)
+            raise ProtocolError(Violation.DATA_UNEXPECTED)
         pending.operation.write(payload)
         if is_last:
             self._finish(pending)
@@ -199,7 +199,7 @@ class DimseProvider(DIMSEServiceProvider):
 
     def _receive_response(self, response: Response) -> None:
         if response.field != N_EVENT_REPORT_RSP:
-            raise ProtocolError(Fault.RESPONSE_UNEXPECTED)
+            raise ProtocolError(Violation.RESPONSE_UNEXPECTED)
         report, self._report = self._report, None
         if report is not None and report.message_id == response.message_id:
             self._handlers.commitment.record_response(report.result, response.status)
@@ -218,4 +218,4 @@ class DimseProvider(DIMSEServiceProvider):
                     transfer_syntax_uid=str(context.transfer_syntax[0]),
                     calling_ae_title=self.assoc.requestor.ae_title.strip(),
                 )
-        raise ProtocolError(Fault.NOT_NEGOTIATED)
+        raise ProtocolError(Violation.NOT_NEGOTIATED)

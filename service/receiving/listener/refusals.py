@@ -31,8 +31,8 @@ class Aborted(StrEnum):
     PROTOCOL = "protocol-error"
 
 
-class Fault(StrEnum):
-    """The fault behind `Aborted.PROTOCOL`."""
+class Violation(StrEnum):
+    """The violation of the protocol behind `Aborted.PROTOCOL`."""
 
     PDU = "invalid-pdu"
     FRAGMENT = "invalid-fragment"
@@ -46,9 +46,9 @@ class Fault(StrEnum):
 class ProtocolError(Exception):
     """The peer sent a malformed or unexpected message; the association is aborted."""
 
-    def __init__(self, fault: Fault) -> None:
-        super().__init__(fault)
-        self.fault: Final = fault
+    def __init__(self, violation: Violation) -> None:
+        super().__init__(violation)
+        self.violation: Final = violation
 
 
 def record_rejection(reason: Refused, host: str | None) -> None:
@@ -60,5 +60,5 @@ def record_rejection(reason: Refused, host: str | None) -> None:
 def record_abort(reason: Aborted, host: str | None, error: Exception) -> None:
     """Log and count an association that is aborted upon what its peer sent."""
     ASSOCIATION_REFUSALS.labels(reason=reason).inc()
-    fault = error.fault if isinstance(error, ProtocolError) else None
-    log.info("association_aborted", reason=reason, fault=fault, host=host, exc_info=error)
+    violation = error.violation if isinstance(error, ProtocolError) else None
+    log.info("association_aborted", reason=reason, violation=violation, host=host, exc_info=error)

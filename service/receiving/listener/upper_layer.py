@@ -29,9 +29,9 @@ from service.receiving.listener.command_set import LAST_FRAGMENT
 from service.receiving.listener.dimse_provider import DimseProvider
 from service.receiving.listener.refusals import (
     Aborted,
-    Fault,
     ProtocolError,
     Refused,
+    Violation,
     record_abort,
     record_rejection,
 )
@@ -181,7 +181,7 @@ class UpperLayer(DULServiceProvider):
 
     def _read_other(self, kind: int, length: int) -> None:
         if kind not in _PDU_TYPES or length > LONGEST_PDU:
-            raise ProtocolError(Fault.PDU)
+            raise ProtocolError(Violation.PDU)
         encoded = _PDU_HEAD.pack(kind, length) + self._read(length)
         if kind == ASSOCIATE_RQ:
             self._reject_if_impossible(encoded)
@@ -216,12 +216,12 @@ class UpperLayer(DULServiceProvider):
         while left:
             left -= _PDV_HEAD.size
             if left < 0:
-                raise ProtocolError(Fault.FRAGMENT)
+                raise ProtocolError(Violation.FRAGMENT)
             length, context_id, control = _PDV_HEAD.unpack(self._read(_PDV_HEAD.size))
             payload = length - _PDV_COUNTED
             left -= payload
             if payload < 0 or left < 0:
-                raise ProtocolError(Fault.FRAGMENT)
+                raise ProtocolError(Violation.FRAGMENT)
             while payload > PIECE_BYTES:
                 self._fill(self._piece)
                 self._pass_on(context_id, control & ~LAST_FRAGMENT, self._piece)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, insert, select
+from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from service.storage.faults import Fault
 from service.storage.ledger.database import Database
@@ -41,17 +41,25 @@ class Breakers:
         `seconds` maps the number of consecutive failures (n >= 1) to a pause.
         """
         now = self._clock()
+        query = select(BREAKERS).where(BREAKERS.c.name == name)
         with self._database.write() as connection:
-            if is_open(connection, name, now):
+            row = connection.execute(query.with_for_update()).one_or_none()
+            if row is not None and row.open_until > now:
                 return None
             open_breaker(connection, name, seconds, now, fault=fault)
-            row = connection.execute(select(BREAKERS).where(BREAKERS.c.name == name)).one()
+            row = connection.execute(query).one()
         return _breaker_of(row, now)
 
     def close(self, name: str) -> None:
         """Close a breaker."""
         with self._database.write() as connection:
             close_breakers(connection, [name])
+
+    def close_if_same(self, breaker: Breaker) -> bool:
+        """Close a breaker unless it was closed or opened anew since it was read; return whether."""
+        same = (BREAKERS.c.name == breaker.name, BREAKERS.c.open_until == breaker.open_until)
+        with self._database.write() as connection:
+            return bool(connection.execute(delete(BREAKERS).where(*same)).rowcount)
 
     def get(self, name: str) -> Breaker | None:
         """Return a breaker; None if it is closed."""
@@ -100,17 +108,16 @@ def open_breaker(
     Returns:
         The pause, in seconds.
     """
-    failures = 1 + (
-        connection.execute(
-            select(BREAKERS.c.failures).where(BREAKERS.c.name == name).with_for_update()
-        ).scalar()
-        or 0
-    )
-    pause = seconds(failures)
-    connection.execute(delete(BREAKERS).where(BREAKERS.c.name == name))
-    connection.execute(
-        insert(BREAKERS).values(name=name, failures=failures, open_until=now + pause, fault=fault)
-    )
+    failures = connection.execute(
+        select(BREAKERS.c.failures).where(BREAKERS.c.name == name).with_for_update()
+    ).scalar()
+    pause = seconds((failures or 0) + 1)
+    values = {"failures": (failures or 0) + 1, "open_until": now + pause, "fault": fault}
+    # a row is updated and not replaced: who waits for its lock would find none
+    if failures is None:
+        connection.execute(insert(BREAKERS).values(name=name, **values))
+    else:
+        connection.execute(update(BREAKERS).where(BREAKERS.c.name == name).values(values))
     return pause
 
 

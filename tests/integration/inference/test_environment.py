@@ -6,8 +6,10 @@ library or a bundle would; no device is needed.
 
 import errno
 import sqlite3
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -569,6 +571,50 @@ def test_an_instance_whose_file_alone_cannot_be_read_ends_parked_as_others_are_r
         workspace.clock.pass_seconds(1_000)
     assert workspace.stands(bad) == (JobState.PARKED, Reason.ATTEMPTS_EXHAUSTED)
     assert postponed(workspace, bad)[0] == ("disk-broken", False), "once it proves nothing"
+
+
+def test_a_report_that_was_begun_before_a_fault_does_not_close_the_breaker(
+    workspace: Workspace, worker: Make
+) -> None:
+    decoded = threading.Event()
+
+    def wait_for_picture(dataset: Dataset) -> None:
+        if dataset.Rows == BAD_ROWS:
+            decoded.wait(20)
+
+    slow = workspace.receive(make_cr(rows=BAD_ROWS))
+    predictor = StandInPredictor(on_picture=wait_for_picture)
+    spool = FailingSpool(workspace.settings.spool_dir)
+    working = worker(predictor, spool=spool)
+    lease = partial(workspace.ledger.jobs.lease, "w/", 1, lease_seconds=60, maximum_attempts=3)
+    working.infer_batch(lease())
+    while not predictor.pictures:
+        working.infer_batch(())
+    spool.error = OSError(errno.ENOSPC, "no space")
+    workspace.receive(make_cr(rows=200))
+    working.infer_batch(lease())
+    while breaker(workspace) is None:
+        working.infer_batch(())
+    spool.error = None
+    decoded.set()
+    while working.decoding:
+        working.infer_batch(())
+    assert workspace.stands(slow) == (JobState.REPORTED, None)
+    found = breaker(workspace)
+    assert found is not None
+    assert (found.is_open, found.fault) == (True, "disk-full")
+
+
+def test_reports_at_the_same_time_close_the_breaker_once(workspace: Workspace) -> None:
+    mine = WorkerBreaker(workspace.ledger, f"{NAME}1/", workspace.settings.infer)
+    mine.open(Fault.DISK_FULL)
+    wait_half_open(workspace)
+    seen = mine.look()
+    with capture_logs() as logged:
+        mine.close(seen)
+        mine.close(seen)  # as another thread that saw it too
+    assert [each["event"] for each in logged] == ["breaker_closed"]
+    assert (breaker(workspace), mine.seen) == (None, None)
 
 
 def test_a_bundle_that_cannot_be_used_is_an_error_of_the_configuration_unless_it_was_before(

@@ -53,7 +53,7 @@ REFUSED: Final[dict[str, Answer]] = {
     "data that says it is a command": CLOSED,
     "another context for the data": CLOSED,
 }
-FAULTS: Final = {
+VIOLATIONS: Final = {
     "no message id": "invalid-command",
     "no data set type": "invalid-command",
     "data before the command ended": "unexpected-data-set",
@@ -92,8 +92,8 @@ def test_an_odd_message_is_taken_whole_or_refused_with_a_reason(
         held = kept(listener, instance)
     assert found == REFUSED.get(name, 0)
     assert held == (instance.data_set if found == 0 else None)
-    faults = [each["fault"] for each in logs if each["event"] == "association_aborted"]
-    assert faults == [each for each in [FAULTS.get(name)] if each]
+    violations = [each["violation"] for each in logs if each["event"] == "association_aborted"]
+    assert violations == [each for each in [VIOLATIONS.get(name)] if each]
 
 
 @pytest.mark.dcmtk

@@ -1,6 +1,7 @@
 """Breakers of infer workers in the ledger, and jobs that met a fault."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import pytest
 from support.routes import to
@@ -10,6 +11,8 @@ from service.domain.job import Instance, Job
 from service.domain.reasons import Reason
 from service.storage.faults import Fault
 from service.storage.ledger import Ledger
+from service.storage.ledger.breakers import open_breaker
+from service.storage.ledger.database import Database
 
 Maker = Callable[..., Instance]
 NAME = "host/infer/"
@@ -45,6 +48,41 @@ def test_a_breaker_that_is_open_already_is_not_opened_for_longer(ledger: Ledger)
     opened = ledger.breakers.open(NAME, ten_times, Fault.DISK_FULL)
     assert ledger.breakers.open(NAME, ten_times, Fault.OUT_OF_MEMORY) is None
     assert ledger.breakers.get(NAME) == opened
+
+
+def test_a_breaker_that_two_workers_open_at_once_is_opened_once(
+    ledger: Ledger, ledger_url: str, clock: Clock
+) -> None:
+    for failures in (1, 2):
+        opened = ledger.breakers.open(NAME, ten_times, Fault.DISK_FULL)
+        assert opened is not None
+        assert opened.failures == failures
+        clock.now = opened.open_until
+    other = Database(ledger_url)
+    with ThreadPoolExecutor(1) as threads:
+        with other.write() as connection:
+            open_breaker(connection, NAME, ten_times, clock.now, fault=Fault.DISK_FULL)
+            second = threads.submit(ledger.breakers.open, NAME, ten_times, Fault.DISK_FULL)
+            wait([second], 0.5)  # it waits for the transaction
+        assert second.result() is None
+    other.close()
+    found = ledger.breakers.get(NAME)
+    assert found is not None
+    assert (found.is_open, found.failures) == (True, 3)
+
+
+def test_a_breaker_that_was_opened_anew_is_not_closed_by_who_saw_it_before(
+    ledger: Ledger, clock: Clock
+) -> None:
+    seen = ledger.breakers.open(NAME, ten_times, Fault.DISK_FULL)
+    assert seen is not None
+    clock.now = seen.open_until
+    anew = ledger.breakers.open(NAME, ten_times, Fault.DISK_FULL)
+    assert anew is not None
+    assert not ledger.breakers.close_if_same(seen)
+    assert ledger.breakers.get(NAME) == anew
+    assert ledger.breakers.close_if_same(anew)
+    assert ledger.breakers.get(NAME) is None
 
 
 def test_breakers_of_workers_and_of_destinations_are_apart(ledger: Ledger, clock: Clock) -> None:

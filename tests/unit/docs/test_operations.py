@@ -5,7 +5,7 @@ from typing import Final
 from service import errors
 from service.dicom.statuses import REJECTION_STATUSES
 from service.domain.reasons import EXPLANATIONS, Reason
-from service.receiving.listener.refusals import Aborted, Fault, Refused
+from service.receiving.listener.refusals import Aborted, Refused, Violation
 from service.telemetry.metrics import ASSOCIATION_REFUSALS
 
 ROOT: Final = Path(__file__).resolve().parents[3]
@@ -55,8 +55,8 @@ def test_every_reason_to_refuse_an_association_is_explained_and_counted() -> Non
         *((each.value, "`association_rejected`") for each in Refused),
         *((each.value, "`association_aborted`") for each in Aborted),
     ]
-    faults = [fault for fault, _ in explained[len(Refused) + len(Aborted) + 1 :]]
-    assert faults == [each.value for each in Fault]
+    violations = [violation for violation, _ in explained[len(Refused) + len(Aborted) + 1 :]]
+    assert violations == [each.value for each in Violation]
     (family,) = ASSOCIATION_REFUSALS.collect()
     counted = {sample.labels.get("reason") for sample in family.samples}
     assert counted >= {each.value for each in (*Refused, *Aborted)}

@@ -4,7 +4,6 @@ from datetime import datetime
 from typing import Final
 
 import numpy as np
-from pydicom.config import disable_value_validation
 from pydicom.dataset import Dataset
 from pydicom.uid import SecondaryCaptureImageStorage
 from pydicom.valuerep import format_number_as_ds
@@ -22,6 +21,7 @@ from workers.reporting.header import (
 from workers.reporting.output import Output
 from workers.reporting.overlay.drawing import draw_overlay
 from workers.reporting.picture import Pixels, require_two_dimensions
+from workers.reporting.quiet_pydicom import NO_VALIDATION
 from workers.reporting.source import Pair, Source
 from workers.reporting.uids import FIRST, OutputIdentity
 from workers.reporting.wording import CAUTION
@@ -58,7 +58,7 @@ def build_overlay(
     """
     require_two_dimensions(pixels)
     evidence = Source.read(source)
-    with disable_value_validation():  # an accepted UID may begin a component with a zero
+    with NO_VALIDATION:  # an accepted UID may begin a component with a zero
         overlay = build_common_modules(
             KIND, source, evidence, conclusion, now=now, identity=identity
         )

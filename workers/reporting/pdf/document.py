@@ -3,7 +3,6 @@
 from datetime import datetime
 from typing import Final
 
-from pydicom.config import disable_value_validation
 from pydicom.dataset import Dataset
 from pydicom.uid import EncapsulatedPDFStorage
 
@@ -20,6 +19,7 @@ from workers.reporting.header import (
 from workers.reporting.output import Output
 from workers.reporting.pdf.page import TITLE, draw_page
 from workers.reporting.picture import Pixels, grey_image, require_two_dimensions
+from workers.reporting.quiet_pydicom import NO_VALIDATION
 from workers.reporting.source import Source
 from workers.reporting.uids import FIRST, OutputIdentity
 
@@ -56,7 +56,7 @@ def build_pdf(
     """
     require_two_dimensions(pixels)
     evidence = Source.read(source)
-    with disable_value_validation():  # an accepted UID may begin a component with a zero
+    with NO_VALIDATION:  # an accepted UID may begin a component with a zero
         document = build_common_modules(
             KIND, source, evidence, conclusion, now=now, identity=identity
         )

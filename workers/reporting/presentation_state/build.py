@@ -13,7 +13,6 @@ from highdicom.pr import (
     TextJustificationValues,
     TextObject,
 )
-from pydicom.config import disable_value_validation
 from pydicom.dataset import Dataset
 from pydicom.uid import GrayscaleSoftcopyPresentationStateStorage
 from pydicom.valuerep import format_number_as_ds
@@ -37,6 +36,7 @@ from workers.reporting.presentation_state.greyscale import (
     voi_transformation,
 )
 from workers.reporting.presentation_state.shutter import display_shutter
+from workers.reporting.quiet_pydicom import NO_VALIDATION
 from workers.reporting.raw_elements import decimals
 from workers.reporting.source import Source
 from workers.reporting.uids import FIRST, OutputIdentity, tracking_uid
@@ -83,7 +83,7 @@ def build_presentation_state(
     evidence = Source.read(source)
     if not is_grey(source) or evidence.rows is None or evidence.columns is None:
         return None
-    with disable_value_validation():  # an accepted UID may begin a component with a zero
+    with NO_VALIDATION:  # an accepted UID may begin a component with a zero
         state = build_common_modules(KIND, source, evidence, conclusion, now=now, identity=identity)
         _add_identification(state, source, evidence)
         _add_displayed_area(state, source, evidence)

@@ -3,7 +3,6 @@
 from datetime import datetime
 from typing import Final
 
-from pydicom.config import disable_value_validation
 from pydicom.dataset import Dataset
 from pydicom.uid import Comprehensive3DSRStorage
 
@@ -12,6 +11,7 @@ from workers.prediction import Conclusion, NotAnalysed
 from workers.reporting.codes import lobar_coding_scheme
 from workers.reporting.header import Kind, build_common_modules, referenced_instance, request_items
 from workers.reporting.output import Output, ReportError, as_comprehensive
+from workers.reporting.quiet_pydicom import NO_VALIDATION
 from workers.reporting.raw_elements import build_sequence, copy_element
 from workers.reporting.source import Source
 from workers.reporting.sr.measurement_report import build_measurement_report
@@ -51,7 +51,7 @@ def build_report(
     finding = tracking_uid(
         source_uid=evidence.sop_instance_uid, conclusion=conclusion, identity=identity
     )
-    with disable_value_validation():  # an accepted UID may begin a component with a zero
+    with NO_VALIDATION:  # an accepted UID may begin a component with a zero
         report = build_common_modules(
             KIND, source, evidence, conclusion, now=now, identity=identity
         )

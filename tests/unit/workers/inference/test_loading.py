@@ -2,6 +2,8 @@
 
 import errno
 import io
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -14,7 +16,7 @@ from synthetic.objects import encode, make_cr
 
 from service.domain.reasons import Reason
 from workers.inference.header import UnreadableFileError, parse_header
-from workers.inference.loading import LoadedInstance, read
+from workers.inference.loading import LoadedInstance, read, read_header
 from workers.prediction import NotAnalysable
 
 if TYPE_CHECKING:
@@ -52,6 +54,43 @@ def test_a_picture_is_read_only_when_it_is_asked_for_and_then_once(tmp_path: Pat
     assert shown.picture.shape == (384, 320)
     assert shown.picture is shown.picture
     assert len(predictor.pictures) == 1
+
+
+def bare(dataset: Dataset, folder: Path, *, implicit_vr: bool = False) -> Path:
+    """Save a data set without a preamble and without file meta information."""
+    del dataset.file_meta
+    path = folder / "bare"
+    dataset.save_as(path, implicit_vr=implicit_vr, little_endian=True)
+    assert path.stat().st_size > 16 << 20
+    return path
+
+
+@pytest.mark.parametrize("implicit_vr", [False, True])
+def test_of_a_large_data_set_without_a_preamble_the_header_is_read(
+    tmp_path: Path, *, implicit_vr: bool
+) -> None:
+    dataset = make_cr(rows=3000, columns=3000)
+    header = read_header(bare(dataset, tmp_path, implicit_vr=implicit_vr))
+    assert header.SOPInstanceUID == dataset.SOPInstanceUID
+    assert "PixelData" not in header
+
+
+def test_without_a_preamble_too_a_header_may_be_too_large(tmp_path: Path) -> None:
+    dataset = make_cr(rows=64)
+    dataset.add_new(0x00091001, "OB", bytes(17 << 20))
+    with pytest.raises(NotAnalysable) as raised:
+        read_header(bare(dataset, tmp_path))
+    assert raised.value.reason is Reason.SIZE
+
+
+def test_pictures_of_two_instances_are_read_at_the_same_time(tmp_path: Path) -> None:
+    both = threading.Barrier(2, timeout=10)  # an error if only one at a time gets there
+    predictor = StandInPredictor(on_picture=lambda _: cast("None", both.wait()))
+    path = saved(make_cr(), tmp_path)
+    shown = [load(predictor, path).shown for _ in range(2)]
+    with ThreadPoolExecutor(2) as threads:
+        pictures = list(threads.map(lambda each: each.picture, shown))
+    assert [each.shape for each in pictures] == [(384, 320)] * 2
 
 
 def test_an_instance_that_is_not_for_the_model_is_not_decoded(tmp_path: Path) -> None:
