@@ -18,6 +18,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from scripts.bundle.files import read_metadata
 from scripts.data.categories import Category, label_of
 from scripts.data.datasets import Radiograph
 from scripts.data.joined_sets import EXCLUDED, MEASURING, RSNA, RSNA_TEST
@@ -184,8 +185,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--data_dir", default="../../shared/data")
     parser.add_argument("--features", type=Path, default=Path("../runs/features"))
     options = parser.parse_args(arguments)
+    weights_sha256 = read_metadata()["weights"]["sha256"]
     try:
-        data = head_data(all_sets(options.data_dir), read_features(options.features))
+        known = read_features(options.features, weights_sha256)
+        data = head_data(all_sets(options.data_dir), known)
     except (OSError, ValueError) as exc:
         parser.exit(1, f"{exc}\n")
     on_rsna, scores = by_fold(data, "opacity")
