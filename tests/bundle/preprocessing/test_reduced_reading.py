@@ -22,9 +22,9 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import JPEG2000Lossless
 from scripts.bundle.loaded import load_bundle
 from scripts.preprocessing.decode import Decoded, decode
-from scripts.preprocessing.dicom import read_dicom, read_dicom_with_tones
+from scripts.preprocessing.dicom import read_dicom
 from scripts.preprocessing.intensity import scale_percentiles
-from scripts.preprocessing.load import LoadRadiographd
+from scripts.preprocessing.load import LoadRadiographd, read_radiograph
 from scripts.preprocessing.pixel_header import read_pixel_header
 from scripts.preprocessing.resampling import reduced_weights, resize_words
 from scripts.robustness.decoding import SYNTAXES as CHECKED
@@ -52,11 +52,11 @@ def resized(luminance: NDArray[np.float32]) -> torch.Tensor:
 
 
 def in_full(content: bytes) -> torch.Tensor:
-    return scale_percentiles(resized(read_dicom(content)))
+    return scale_percentiles(resized(read_radiograph(content)))
 
 
 def at_size(content: bytes) -> torch.Tensor:
-    return scale_percentiles(read_dicom_with_tones(content, SIZE, is_whole=False)[0])
+    return scale_percentiles(read_dicom(content, SIZE, is_whole=False)[0])
 
 
 @pytest.mark.parametrize("shape", [(224, 224), (300, 420), (64, 64), (100, 500), (1001, 777)])
