@@ -17,6 +17,7 @@ from pydicom.uid import JPEGBaseline8Bit, generate_uid
 from synthetic.objects import make_cr
 
 from service.dicom.element_reader import read_file_meta
+from support.lobar_process import processes_of
 
 _SAMPLE_SECONDS: Final = 0.05
 _START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9  # ISO/IEC 10918-1 table B.1
@@ -161,14 +162,13 @@ def watched_memory(state_dir: Path) -> Iterator[Memory]:
 def memory_by_process(state_dir: Path) -> dict[str, int]:
     """Return the PSS of each process whose environment names a state directory."""
     found = {}
-    for process in Path("/proc").glob("[0-9]*"):
+    for pid in processes_of(state_dir):
+        process = Path(f"/proc/{pid}")
         try:
-            if str(state_dir).encode() not in (process / "environ").read_bytes():
-                continue
             words = (process / "cmdline").read_bytes().split(b"\0")
             pss = (process / "smaps_rollup").read_text().partition("\nPss:")[2].split()[0]
         except (OSError, IndexError):  # it ended meanwhile
             continue
         name = b" ".join(words[-3:]).decode(errors="replace").strip()
-        found[f"{process.name} {name}"] = int(pss) * 1024
+        found[f"{pid} {name}"] = int(pss) * 1024
     return found
