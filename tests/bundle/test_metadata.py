@@ -10,6 +10,7 @@ import pytest
 import torch
 from monai.bundle.config_parser import ConfigParser
 from scripts.network.ensemble import SCOPE_CLASSES
+from scripts.refusal import RefusalCode
 
 from workers.prediction import OperatingPoint
 
@@ -41,6 +42,11 @@ def test_the_documented_input_is_that_of_the_preprocessing(
     sizes = [list(step.spatial_size) for step in transforms if hasattr(step, "spatial_size")]
     assert sizes == 2 * [image["spatial_shape"]], "one reads at this size, one resizes the others"
     assert image["num_channels"] == 1
+
+
+def test_the_model_card_names_the_code_of_every_refusal(bundle: Path) -> None:
+    card = (bundle / "docs" / "README.md").read_text()
+    assert [code for code in RefusalCode if f"`{code}`" not in card] == []
 
 
 def test_the_size_of_the_input_is_stated_once(bundle: Path) -> None:
