@@ -15,6 +15,7 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import JPEGBaseline8Bit, generate_uid
 from synthetic.objects import make_cr
+from synthetic.part10 import part10
 
 from service.dicom.element_reader import read_file_meta
 from support.lobar_process import processes_of
@@ -37,20 +38,18 @@ class Part10:
     def of(cls, content: bytes) -> "Part10":
         """Divide a file into what its sender states and its data set."""
         stream = io.BytesIO(content)
-        part10 = read_file_meta(stream)
+        found = read_file_meta(stream).meta
         return cls(
-            sop_class_uid=str(part10.meta.get("MediaStorageSOPClassUID", "")),
-            sop_instance_uid=str(part10.meta.get("MediaStorageSOPInstanceUID", "")),
-            transfer_syntax_uid=str(part10.meta.get("TransferSyntaxUID", "")),
+            sop_class_uid=str(found.get("MediaStorageSOPClassUID", "")),
+            sop_instance_uid=str(found.get("MediaStorageSOPInstanceUID", "")),
+            transfer_syntax_uid=str(found.get("TransferSyntaxUID", "")),
             data_set=stream.read(),
         )
 
     @classmethod
     def of_dataset(cls, dataset: Dataset) -> "Part10":
         """Encode a data set that has file meta information."""
-        stream = io.BytesIO()
-        dataset.save_as(stream, enforce_file_format=True)
-        return cls.of(stream.getvalue())
+        return cls.of(part10(dataset))
 
     def renamed(self) -> "Part10":
         """Return the same instance under a new SOP Instance UID of the same length."""

@@ -2,7 +2,6 @@
 
 import struct
 import zlib
-from io import BytesIO
 
 import numpy as np
 import pytest
@@ -10,6 +9,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 from scripts.preprocessing.load import read_radiograph
 from scripts.refusal import RadiographRefusedError, RefusalCode
 from synthetic.objects import make_cr
+from synthetic.part10 import part10
 
 CODE = struct.pack("<HH2sH", 0x0008, 0x0100, b"SH", 4) + b"D2  "
 ITEM = struct.pack("<HHL", 0xFFFE, 0xE000, 0xFFFFFFFF)
@@ -21,9 +21,7 @@ OTHER_SYNTAX = struct.pack("<HH2sH", 0x0002, 0x0010, b"UI", 22) + b"1.2.840.1000
 
 def file_and_data_set() -> tuple[bytes, bytes]:
     """Return the bytes up to the data set, and those of the data set."""
-    stream = BytesIO()
-    make_cr().save_as(stream, enforce_file_format=True)
-    content = stream.getvalue()
+    content = part10(make_cr())
     begins = 144 + int.from_bytes(content[140:144], "little")
     return content[:begins], content[begins:]
 
