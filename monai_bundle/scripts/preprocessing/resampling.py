@@ -5,8 +5,8 @@ The filter is that of `torch.nn.functional.interpolate` (bilinear, antialiased),
 so the luminance of the whole image is never in memory.
 
 JPEG 2000 may be decoded at a lower resolution, without the details of the last levels of its
-wavelet transform. Its samples are not means of squares: each lies on a pixel of the whole image, and
-the inverse transform spreads it over the pixels around. The weights are therefore those of the
+wavelet transform. Its samples are not means of squares: each lies on a pixel of the whole image,
+and the inverse transform spreads it over the pixels around. The weights are therefore those of the
 whole image, as the inverse transform makes it of the samples and of the details to be expected:
 none in the 9-7 transform, and in the 5-3 transform, which predicts a pixel by the mean of its two
 neighbours, what a cubic through four of them adds to that. They are carried from the pixels to the
