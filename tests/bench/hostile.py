@@ -1,6 +1,6 @@
 """Print what hostile instances cost a running service: pauses, delays and memory.
 
-    PYTHONPATH=tests .venv/bin/python -m bench.hostile [FOLDER OF CASES]
+    PYTHONPATH=tests:monai_bundle .venv/bin/python -m bench.hostile [FOLDER OF CASES]
 
 The bars: no pause of analysis over 5 s and no restart during the flood; good instances behind bombs
 delivered within 10 s; at most 2 GB for the whole service under any file.
@@ -14,7 +14,6 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
-import httpx
 from peers.dcmtk import StoreSCP
 from support.hostile import (
     Part10,
@@ -24,6 +23,7 @@ from support.hostile import (
     watched_memory,
 )
 from support.lobar_process import SETTLED, LobarService, destination, wait_for
+from support.system.http import HTTP
 from support.system.radiographs import FOLDER
 from synthetic.objects import make_cr
 
@@ -111,7 +111,7 @@ def _file(service: LobarService, file: Path) -> None:
     with watched_memory(service.state_dir) as memory:
         if file.suffix == ".png":
             files = {"files": (file.name, file.read_bytes())}
-            answer = httpx.post(f"{service.url}/api/instances", files=files, timeout=120)
+            answer = HTTP.post(f"{service.url}/api/instances", files=files, timeout=120)
             found = f"HTTP {answer.status_code}"
         else:
             instance = Part10.of(file.read_bytes()).renamed()

@@ -1,6 +1,5 @@
 """Fixtures: the bundle's folder on the import path, and its preprocessing as a function."""
 
-import io
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +9,7 @@ import torch
 from monai.bundle.config_parser import ConfigParser
 from pydicom.dataset import Dataset
 from support.importable_bundle import the_bundle_that_was_importable_before
+from synthetic.part10 import part10
 
 __all__ = ["the_bundle_that_was_importable_before"]
 
@@ -35,19 +35,12 @@ def prepare(tmp_path: Path) -> Prepare:
 
     def of(given: bytes | Dataset) -> torch.Tensor:
         path = tmp_path / "given"
-        path.write_bytes(given if isinstance(given, bytes) else content_of(given))
+        path.write_bytes(given if isinstance(given, bytes) else part10(given))
         return preprocessing({"image": str(path)})["image"]
 
     return of
 
 
-def content_of(dataset: Dataset) -> bytes:
-    """Return the bytes of a DICOM file."""
-    file = io.BytesIO()
-    dataset.save_as(file, enforce_file_format=True)
-    return file.getvalue()
-
-
 @pytest.fixture(scope="session")
 def as_file() -> Callable[[Dataset], bytes]:
-    return content_of
+    return part10

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 import torch
-import yaml
 from monai.bundle.config_parser import ConfigParser
 from scripts.network.ensemble import SCOPE_CLASSES
+from scripts.refusal import RefusalCode
 
 from workers.prediction import OperatingPoint
 
@@ -35,15 +35,29 @@ def test_the_weights_have_the_digest_of_the_metadata(
 def test_the_documented_input_is_that_of_the_preprocessing(
     bundle: Path, metadata: dict[str, Any]
 ) -> None:
-    config = yaml.safe_load((bundle / "configs" / "inference.yaml").read_text())
+    config = ConfigParser()
+    config.read_config(str(bundle / "configs" / "inference.yaml"))
     image = metadata["network_data_format"]["inputs"]["image"]
-    sizes = [
-        step["spatial_size"]
-        for step in config["preprocessing"]["transforms"]
-        if "spatial_size" in step
-    ]
+    transforms = config.get_parsed_content("preprocessing").transforms
+    sizes = [list(step.spatial_size) for step in transforms if hasattr(step, "spatial_size")]
     assert sizes == 2 * [image["spatial_shape"]], "one reads at this size, one resizes the others"
     assert image["num_channels"] == 1
+
+
+def test_the_model_card_names_the_code_of_every_refusal(bundle: Path) -> None:
+    card = (bundle / "docs" / "README.md").read_text()
+    assert [code for code in RefusalCode if f"`{code}`" not in card] == []
+
+
+def test_the_size_of_the_input_is_stated_once(bundle: Path) -> None:
+    """A copy for another size would else read at one size and resize to another."""
+    config = ConfigParser()
+    config.read_config(str(bundle / "configs" / "inference.yaml"))
+    config["spatial_size"] = [96, 80]
+    transforms = config.get_parsed_content("preprocessing").transforms
+    assert [step.spatial_size for step in transforms if hasattr(step, "spatial_size")] == 2 * [
+        (96, 80)
+    ]
 
 
 def test_the_documented_outputs_are_those_of_the_network(

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from pydicom.dataset import Dataset
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     JPEG2000Lossless,
@@ -21,6 +20,7 @@ from support.hostile import bomb
 from support.module_process import run_module
 from support.open_gate import BUNDLE, bundle_with_open_gate
 from synthetic.objects import encode, make_cr, make_dx, make_sc
+from synthetic.part10 import part10
 from synthetic.pictures import chest
 
 from service.domain.reasons import Reason
@@ -101,12 +101,6 @@ def expected_endings(line: dict[str, Any]) -> list[str]:
         return ["json"]
     was_picture = line["file"].endswith((".png", ".jpeg"))
     return [*(["source.dcm"] if was_picture else []), "sr.dcm", "overlay.dcm", "pdf", "json"]
-
-
-def part10(dataset: Dataset) -> bytes:
-    stream = io.BytesIO()
-    dataset.save_as(stream, enforce_file_format=True)
-    return stream.getvalue()
 
 
 def odd_files(folder: Path, count: int) -> list[Path]:

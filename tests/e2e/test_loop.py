@@ -13,6 +13,7 @@ from pydicom.uid import generate_uid
 from support.lobar_process import LobarService, destination, wait_for
 from support.system.http import HTTP
 from synthetic.objects import make_cr
+from synthetic.part10 import part10
 
 from service.domain.job import JobState
 
@@ -63,12 +64,12 @@ def test_results_that_come_back_are_counted_and_not_analysed_and_so_are_reports_
     lobar: LobarService, router: OrthancServer
 ) -> None:
     source = make_cr()
-    router.keep(encoded(source))
+    router.keep(part10(source))
     assert lobar.settled(source.SOPInstanceUID).state is JobState.DELIVERED
     wait_for(lambda: states(lobar) == [JobState.DELIVERED, *[JobState.NOT_ANALYSED] * 4])
     (report,) = (each for each in router.instances() if each["Modality"] == "SR")
     other = somebody_elses(dcmread(BytesIO(router.dicom_file(report["ID"]))))
-    router.keep(encoded(other))
+    router.keep(part10(other))
     assert lobar.settled(other.SOPInstanceUID).reason == "not-an-image"
 
     counted = lobar.metrics()
@@ -83,9 +84,3 @@ def test_results_that_come_back_are_counted_and_not_analysed_and_so_are_reports_
 def states(lobar: LobarService) -> list[JobState]:
     jobs = lobar.all_jobs()
     return sorted(job.state for job in jobs)
-
-
-def encoded(dataset: Dataset) -> bytes:
-    buffer = BytesIO()
-    dataset.save_as(buffer, enforce_file_format=True)
-    return buffer.getvalue()

@@ -17,6 +17,7 @@ from PIL import Image
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from synthetic.objects import make_cr
+from synthetic.part10 import part10
 from synthetic.report_sources import MODEL, NOW, predicted
 
 from service.domain.reasons import Reason
@@ -86,23 +87,17 @@ def seen(
     source = make_cr(rows=ROWS, columns=COLUMNS)
     source.PatientID = request.param  # else OHIF shows the other outcomes as prior studies
     made = results(source, CONCLUSIONS[request.param])
-    for file in (encoded(source), *(each.encode() for each in made.values())):
+    for file in (part10(source), *(each.encode() for each in made.values())):
         _shared_orthanc_dicomweb.keep(file)
     return look(request.param, open_study(source.StudyInstanceUID), made)
 
 
 def results(source: Dataset, conclusion: Conclusion) -> dict[OutputKind, Output]:
     """Return every output that can be made for a radiograph."""
-    header = dcmread(BytesIO(encoded(source)), stop_before_pixels=True)
+    header = dcmread(BytesIO(part10(source)), stop_before_pixels=True)
     pixels = (source.pixel_array / (2**source.BitsStored - 1)).astype(np.float32)
     made = make_outputs(header, pixels, conclusion, kinds=set(OutputKind), now=NOW)
     return {each.kind: each for each in made}
-
-
-def encoded(dataset: Dataset) -> bytes:
-    buffer = BytesIO()
-    dataset.save_as(buffer, enforce_file_format=True)
-    return buffer.getvalue()
 
 
 def look(outcome: str, study: OpenStudy, made: dict[OutputKind, Output]) -> Seen:

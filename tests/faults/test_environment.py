@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
-import httpx
 import pytest
 from peers.dcmtk import StoreSCP
 from support.foreign_bundle import make_bundle
 from support.lobar_process import LobarService, destination, wait_for
+from support.system.http import HTTP
 from support.system.small_disk import SmallDisk, small_disk
 
 from service.domain.job import Job, JobState
@@ -87,7 +87,7 @@ def service(
 
 def missing(service: LobarService) -> list[str]:
     """What readiness says is missing."""
-    listed: list[str] = httpx.get(f"{service.url}/health/ready").json()["missing"]
+    listed: list[str] = HTTP.get(f"{service.url}/health/ready").json()["missing"]
     return listed
 
 

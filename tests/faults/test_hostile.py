@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import httpx
 import pytest
 from peers.dcmtk import StoreSCP
 from support.hostile import Memory, Part10, bomb, send, watched_memory
 from support.lobar_process import LobarService, destination, wait_for
+from support.system.http import HTTP
 from support.system.programs import need_program
 from synthetic.objects import make_cr
 
@@ -133,7 +133,7 @@ def test_a_picture_of_a_hundred_megapixels_in_colours_is_converted_and_closed(
     watched: Watched, radiographs: Path
 ) -> None:
     picture = (radiographs / "cases" / "hostile" / "rgba1.png").read_bytes()
-    answer = httpx.post(
+    answer = HTTP.post(
         f"{watched.service.url}/api/instances", files={"files": ("a.png", picture)}, timeout=120
     )
     (instance,) = answer.json()["instances"]

@@ -12,6 +12,7 @@ import pydicom
 from pydicom.dataset import Dataset
 from pydicom.uid import ImplicitVRLittleEndian
 from support.system.ports import LOOPBACK
+from synthetic.part10 import part10
 
 VERIFICATION: Final = "1.2.840.10008.1.1"
 APPLICATION_CONTEXT: Final = "1.2.840.10008.3.1.1.1"
@@ -257,7 +258,6 @@ def command_set(
 
 def data_set_bytes(dataset: Dataset) -> bytes:
     """Encode a data set in its transfer syntax, without preamble and file meta information."""
-    file = io.BytesIO()
-    dataset.save_as(file, enforce_file_format=True)
-    group_length: int = struct.unpack_from("<L", file.getvalue(), 140)[0]
-    return file.getvalue()[144 + group_length :]
+    file = part10(dataset)
+    group_length: int = struct.unpack_from("<L", file, 140)[0]
+    return file[144 + group_length :]

@@ -15,8 +15,10 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import JPEGBaseline8Bit, generate_uid
 from synthetic.objects import make_cr
+from synthetic.part10 import part10
 
 from service.dicom.element_reader import read_file_meta
+from support.lobar_process import processes_of
 
 _SAMPLE_SECONDS: Final = 0.05
 _START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9  # ISO/IEC 10918-1 table B.1
@@ -36,20 +38,18 @@ class Part10:
     def of(cls, content: bytes) -> "Part10":
         """Divide a file into what its sender states and its data set."""
         stream = io.BytesIO(content)
-        part10 = read_file_meta(stream)
+        found = read_file_meta(stream).meta
         return cls(
-            sop_class_uid=str(part10.meta.get("MediaStorageSOPClassUID", "")),
-            sop_instance_uid=str(part10.meta.get("MediaStorageSOPInstanceUID", "")),
-            transfer_syntax_uid=str(part10.meta.get("TransferSyntaxUID", "")),
+            sop_class_uid=str(found.get("MediaStorageSOPClassUID", "")),
+            sop_instance_uid=str(found.get("MediaStorageSOPInstanceUID", "")),
+            transfer_syntax_uid=str(found.get("TransferSyntaxUID", "")),
             data_set=stream.read(),
         )
 
     @classmethod
     def of_dataset(cls, dataset: Dataset) -> "Part10":
         """Encode a data set that has file meta information."""
-        stream = io.BytesIO()
-        dataset.save_as(stream, enforce_file_format=True)
-        return cls.of(stream.getvalue())
+        return cls.of(part10(dataset))
 
     def renamed(self) -> "Part10":
         """Return the same instance under a new SOP Instance UID of the same length."""
@@ -161,14 +161,13 @@ def watched_memory(state_dir: Path) -> Iterator[Memory]:
 def memory_by_process(state_dir: Path) -> dict[str, int]:
     """Return the PSS of each process whose environment names a state directory."""
     found = {}
-    for process in Path("/proc").glob("[0-9]*"):
+    for pid in processes_of(state_dir):
+        process = Path(f"/proc/{pid}")
         try:
-            if str(state_dir).encode() not in (process / "environ").read_bytes():
-                continue
             words = (process / "cmdline").read_bytes().split(b"\0")
             pss = (process / "smaps_rollup").read_text().partition("\nPss:")[2].split()[0]
         except (OSError, IndexError):  # it ended meanwhile
             continue
         name = b" ".join(words[-3:]).decode(errors="replace").strip()
-        found[f"{process.name} {name}"] = int(pss) * 1024
+        found[f"{pid} {name}"] = int(pss) * 1024
     return found

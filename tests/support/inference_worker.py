@@ -3,6 +3,7 @@
 import time
 import uuid
 from collections.abc import Callable
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -22,6 +23,7 @@ from service.storage.ledger import Ledger
 from service.storage.spool import Spool
 from support.system.clock import Clock
 from workers.prediction import Model, NotAnalysable, Prediction
+from workers.tasks.infer import InferenceWorker
 
 Pixels = NDArray[np.float32]
 PACS: Final = {"name": "pacs", "ae_title": "PACS", "host": "127.0.0.1", "port": 1}
@@ -98,6 +100,24 @@ class Workspace:
         receipt = self._ingest.receive(arrived, source=Source.UPLOAD)
         assert not isinstance(receipt, Rejection), receipt
         return receipt.job_id
+
+    def worker(
+        self,
+        decoders: Executor,
+        predictor: StandInPredictor | None = None,
+        **more: Any,  # noqa: ANN401 -- any field of the worker
+    ) -> InferenceWorker:
+        """Make a worker, as a process that begins anew would."""
+        fields = {
+            "settings": self.settings,
+            "ledger": self.ledger,
+            "spool": self.spool,
+            "predictor": predictor or StandInPredictor(),
+            "notify": lambda _: None,
+            "holder": "test/infer/1/",
+            "decoders": decoders,
+        }
+        return InferenceWorker(**{**fields, **more})
 
     def job(self, job_id: str) -> Job:
         """Return the job as it is now."""

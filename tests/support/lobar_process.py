@@ -174,12 +174,12 @@ def folder_that_hides(packages: Sequence[str], folder: Path) -> Path:
     return hiding
 
 
-def processes_of(state_dir: Path) -> list[int]:
-    """List the running processes whose environment names this state directory."""
+def processes_of(folder: Path) -> list[int]:
+    """List the running processes whose environment names this folder, such as a state directory."""
     found = []
     for environ in Path("/proc").glob("[0-9]*/environ"):
         try:
-            if str(state_dir).encode() in environ.read_bytes():
+            if str(folder).encode() in environ.read_bytes():
                 found.append(int(environ.parent.name))
         except OSError:
             continue

@@ -55,8 +55,7 @@ def encode(dataset: Dataset, transfer_syntax_uid: str) -> Dataset:
     Raises:
         ValueError: the syntax cannot hold these pixels (JPEG baseline holds 8 bits, JPEG extended
             8 or, where DCMTK is installed, 12, neither nor JPEG-LS near-lossless holds signed
-            ones), or it is HTJ2K, for which no encoder is among the requirements, and the picture
-            is not the default one of `make_cr` and `make_dx`.
+            ones), or it is HTJ2K and the picture is not the default one of `make_cr` and `make_dx`.
     """
     uid = UID(transfer_syntax_uid)
     if dataset.file_meta.TransferSyntaxUID not in NATIVE:

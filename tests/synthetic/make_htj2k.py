@@ -1,7 +1,7 @@
 """Regenerate the HTJ2K codestreams of the default picture.
 
-No package among the requirements encodes HTJ2K, so its codestreams are kept in the repository.
-Run this where imagecodecs (which has OpenJPH) is installed beside numpy:
+They are kept in the repository, so that every version of the encoder (OpenJPH, in imagecodecs) is
+tested with the same bytes. To make them anew:
 
     PYTHONPATH=tests python tests/synthetic/make_htj2k.py
 """

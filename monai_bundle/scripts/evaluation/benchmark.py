@@ -73,7 +73,6 @@ def load_benchmarked(folder: Path) -> BenchmarkedBundle:
         is_trained = False
     seconds = time.perf_counter() - started
     preprocessing = config.get_parsed_content("preprocessing")
-    size = next(s.spatial_size for s in preprocessing.transforms if hasattr(s, "spatial_size"))
     return BenchmarkedBundle(
         network=network,
         is_trained=is_trained,
@@ -83,7 +82,7 @@ def load_benchmarked(folder: Path) -> BenchmarkedBundle:
             temperature=config["_meta_"]["calibration"]["temperature"],
             bias=config["_meta_"]["calibration"]["bias"],
         ),
-        shape=(1, *size),
+        shape=(1, *config["spatial_size"]),
         seconds=seconds,
     )
 

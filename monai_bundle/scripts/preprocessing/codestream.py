@@ -148,7 +148,7 @@ def _jpeg_frame(
     if coding is None:
         detail = f"JPEG of kind SOF{marker - 0xC0}"  # hierarchical or arithmetic
         raise RadiographRefusedError(RefusalCode.PIXEL_FORMAT, detail)
-    names = segment[6:].__getitem__(slice(0, None, 3))
+    names = segment[6::3]
     first = at + 5 + 2 * frame[at + 4]  # Ss: of a lossless scan, its predictor
     repeats = marker in _SEQUENTIAL_DCT or (
         marker == _LOSSLESS and frame[first : first + 1] == b"\1"

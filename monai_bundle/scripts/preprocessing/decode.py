@@ -263,6 +263,9 @@ def _decode_grey_jpeg_2000(codestream: Codestream, frame: bytes, levels: int = 0
     """Decode one component, without the details of so many levels."""
     with Image.open(io.BytesIO(with_end_marker(frame)), formats=("JPEG2000",)) as image:
         image.reduce = levels  # type: ignore[method-assign, assignment]  # Pillow's way to say it
+        # OpenJPEG rounds a reduced side up; Pillow, to the nearest, and then refuses the picture
+        width, height = (-(-side >> levels) << levels for side in image.size)
+        image._size = width, height  # noqa: SLF001 -- which Pillow's loading begins with
         scaled = np.asarray(image)
     depth = 8 * scaled.dtype.itemsize
     # Pillow shifts the values to the top of the word and makes signed ones unsigned

@@ -44,17 +44,7 @@ _TAGS: Final[list[int]] = [
 ] + [Tag(group, each) for group in range(0x6000, 0x6020, 2) for each in (0x10, 0x11, 0x3000)]
 
 
-def read_dicom(content: bytes) -> NDArray[np.float32]:
-    """Decode the single frame of a DICOM object to its luminance, HxW in [0, 1], bone bright.
-
-    Raises:
-        RadiographRefusedError: as `read_dicom_with_tones`.
-    """
-    luminance: NDArray[np.float32] = read_dicom_with_tones(content)[0][0].numpy()
-    return luminance
-
-
-def read_dicom_with_tones(
+def read_dicom(
     content: bytes, size: tuple[int, int] | None = None, *, is_whole: bool = True
 ) -> tuple[torch.Tensor, Tones | None]:
     """Decode the single frame of a DICOM object to its luminance in [0, 1], bone bright.

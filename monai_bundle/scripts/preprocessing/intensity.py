@@ -24,13 +24,12 @@ class ResizeToShaped(MapTransform):
 
     Args:
         keys: the items to resize.
-        spatial_size: (rows, columns) in pixels, or one number for both.
+        spatial_size: (rows, columns) in pixels, as for `LoadRadiographd`.
     """
 
-    def __init__(self, keys: KeysCollection, spatial_size: tuple[int, int] | int) -> None:
+    def __init__(self, keys: KeysCollection, spatial_size: tuple[int, int]) -> None:
         super().__init__(keys)
-        size = (spatial_size, spatial_size) if isinstance(spatial_size, int) else spatial_size
-        self.spatial_size = (int(size[0]), int(size[1]))
+        self.spatial_size = (int(spatial_size[0]), int(spatial_size[1]))
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Return `data` with each keyed image resized."""

@@ -10,7 +10,7 @@ from monai.config.type_definitions import KeysCollection
 from monai.transforms.transform import MapTransform
 from numpy.typing import NDArray
 
-from scripts.preprocessing.dicom import read_dicom_with_tones
+from scripts.preprocessing.dicom import read_dicom
 from scripts.preprocessing.greyscale import Tones
 from scripts.preprocessing.raster import read_raster
 
@@ -71,4 +71,4 @@ def _read(
 ) -> tuple[torch.Tensor, Tones | None]:
     if content.startswith((_PNG, _JPEG)):
         return torch.from_numpy(np.ascontiguousarray(read_raster(content)))[None], None
-    return read_dicom_with_tones(content, size, is_whole=is_whole)
+    return read_dicom(content, size, is_whole=is_whole)

@@ -5,11 +5,12 @@ The filter is that of `torch.nn.functional.interpolate` (bilinear, antialiased),
 so the luminance of the whole image is never in memory.
 
 JPEG 2000 may be decoded at a lower resolution, without the details of the last levels of its
-wavelet transform. Its samples are no means of squares: each lies on a pixel of the whole image, and
-the inverse transform spreads it over the pixels around. The weights are therefore those of the
+wavelet transform. Its samples are not means of squares: each lies on a pixel of the whole image,
+and the inverse transform spreads it over the pixels around. The weights are therefore those of the
 whole image, as the inverse transform makes it of the samples and of the details to be expected:
 none in the 9-7 transform, and in the 5-3 transform, which predicts a pixel by the mean of its two
-neighbours, what a cubic through four of them adds to that.
+neighbours, what a cubic through four of them adds to that. They are carried from the pixels to the
+samples level by level: the transform of a long side as a matrix would take gigabytes.
 """
 
 from collections.abc import Callable
@@ -77,8 +78,10 @@ def reduced_weights(side: int, size: int, levels: int, *, is_reversible: bool) -
         levels: of the wavelet transform, the details of which are left out.
         is_reversible: whether the transform is 5-3, not 9-7.
     """
-    spread = _inverse_transform(side, levels, is_reversible=is_reversible)
-    return _in_groups(_triangles(side, size) @ spread)
+    weights = _triangles(side, size)
+    for _ in range(levels):
+        weights = _of_samples(weights, is_reversible=is_reversible)
+    return _in_groups(weights / weights.sum(1, keepdims=True))
 
 
 def _triangles(side: int, size: int) -> Matrix:
@@ -90,38 +93,52 @@ def _triangles(side: int, size: int) -> Matrix:
     return found
 
 
-def _inverse_transform(side: int, levels: int, *, is_reversible: bool) -> Matrix:
-    """Return the inverse wavelet transform, from samples to pixels, with the expected details.
+def _of_samples(pixels: Matrix, *, is_reversible: bool) -> Matrix:
+    """Return the weights of the samples of a level from those of the pixels that they become.
 
-    The first sample lies on the first pixel, and borders are mirrored (ISO/IEC 15444-1 F.3.7).
+    The lifting steps of the inverse transform (ISO/IEC 15444-1 F.3.8.1, F.3.8.2), up to a factor,
+    transposed and hence from the last to the first. The first sample lies on the first pixel, and
+    borders are mirrored (F.3.7).
     """
-    sides = [-(-side // (1 << level)) for level in range(levels + 1)]
-    spread = np.eye(sides[-1])
-    for longer in reversed(sides[:-1]):
-        even, odd = _lifted(spread, is_reversible=is_reversible)
-        both = np.empty((2 * len(even), sides[-1]))
-        both[0::2], both[1::2] = even, odd
-        spread = both[:longer] / both[:longer].sum(1, keepdims=True)
-    return spread
-
-
-def _lifted(even: Matrix, *, is_reversible: bool) -> tuple[Matrix, Matrix]:
-    """Return the pixels on the samples and between them (F.3.8.1, F.3.8.2), up to a factor."""
+    on, between = pixels[:, 0::2], pixels[:, 1::2]
+    if on.shape[1] > between.shape[1]:  # a pixel that the image does not have
+        between = np.pad(between, ((0, 0), (0, 1)))
     if is_reversible:
-        details = (even + _next(even) - _last(even) - _next(_next(even))) / 16
-        even = even - (_last(details) + details) / 4
-        return even, details + (even + _next(even)) / 2
-    odd = -_GAMMA * (even + _next(even))
-    even = even - _BETA * (_last(odd) + odd)
-    return even, odd - _ALPHA * (even + _next(even))
+        on = on + _on_both(between) / 2
+        details = between - _between_both(on) / 4
+        return on + (_on_both(details) - _on_both_further(details)) / 16
+    on = on - _ALPHA * _on_both(between)
+    between = between - _BETA * _between_both(on)
+    return on - _GAMMA * _on_both(between)
 
 
-def _next(rows: Matrix) -> Matrix:
-    return np.vstack([rows[1:], rows[-1:]])
+def _on_both(between: Matrix) -> Matrix:
+    """Add the weight of each pixel between two samples to both of them."""
+    return between + _to_next(between)
 
 
-def _last(rows: Matrix) -> Matrix:
-    return np.vstack([rows[:1], rows[:-1]])
+def _on_both_further(between: Matrix) -> Matrix:
+    """Add the weight of each pixel between two samples to the next ones on either side."""
+    return _to_last(between) + _to_next(_to_next(between))
+
+
+def _between_both(on: Matrix) -> Matrix:
+    """Add the weight of each pixel on a sample to the pixels on either side."""
+    return on + _to_last(on)
+
+
+def _to_next(weights: Matrix) -> Matrix:
+    moved = np.zeros_like(weights)
+    moved[:, 1:] = weights[:, :-1]
+    moved[:, -1] += weights[:, -1]  # mirrored
+    return moved
+
+
+def _to_last(weights: Matrix) -> Matrix:
+    moved = np.zeros_like(weights)
+    moved[:, :-1] = weights[:, 1:]
+    moved[:, 0] += weights[:, 0]  # mirrored
+    return moved
 
 
 def _in_groups(weights: Matrix) -> Weights:

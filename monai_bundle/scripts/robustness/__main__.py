@@ -16,7 +16,7 @@ from scripts.robustness.attention_checks import check_attention
 from scripts.robustness.corner_markers import check_corners
 from scripts.robustness.out_of_distribution import check_gate
 from scripts.robustness.renderings import check_renderings
-from scripts.robustness.surroundings import check_surroundings, covid_rows, described
+from scripts.robustness.surroundings import check_surroundings, described, framed_rows
 from scripts.robustness.tables import sample, write_table
 
 
@@ -31,17 +31,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     validation = rows_of_part(rows, "validation")
     bundle = load_bundle()
     both = [*sample(validation, 150, cohort="pediatric"), *sample(validation, 50, cohort="adult")]
-    framed = [
-        *sample(validation, 60, cohort="pediatric"),
-        *sample(validation, 30, cohort="adult"),
-        *covid_rows(options.data_dir)[:30],
-    ]
     checks = {
         "robustness": lambda: check_renderings(bundle, both),
         "shortcuts": lambda: check_corners(bundle, validation),
         "attention": lambda: check_attention(bundle, sample(validation, 200)),
         "gate": lambda: check_gate(bundle, rows),
-        "surroundings": lambda: check_surroundings(bundle, framed),
+        "surroundings": lambda: check_surroundings(
+            bundle, framed_rows(validation, options.data_dir)
+        ),
     }
     for name in [options.only] if options.only else names:
         found = checks[name]()

@@ -5,7 +5,6 @@ part of the range. Each rendering is compared with the same picture given plainl
 border and a marker hide pixels, which is no question of tones.
 """
 
-import hashlib
 import io
 import tempfile
 from collections import defaultdict
@@ -20,10 +19,12 @@ from pydicom import Dataset
 from tqdm import tqdm
 
 from scripts.bundle.loaded import LoadedBundle
+from scripts.data.adult_sets import read_covid
 from scripts.data.datasets import Radiograph
 from scripts.data.predictions import image_id
 from scripts.preprocessing.load import read_radiograph
 from scripts.robustness.renderings import as_file, build_instance
+from scripts.robustness.tables import sample
 
 FloatArray = NDArray[np.float32]
 Words = NDArray[np.uint16]
@@ -131,17 +132,16 @@ def references(luminance: FloatArray) -> dict[str, bytes]:
     return {name: plainly(picture) for name, picture in pictures.items()}
 
 
-def covid_rows(data_dir: str) -> list[Radiograph]:
-    """List the radiographs of adults with COVID-19, by name: no part of the public sets."""
+def framed_rows(validation: Sequence[Radiograph], data_dir: str) -> list[Radiograph]:
+    """Return the radiographs to render: some of the validation part, and adults with COVID-19."""
+    covid = read_covid(Path(data_dir, "adult_covid"))
     return [
-        Radiograph(
-            image=str(path),
-            label=1.0,
-            patient=path.stem,
-            cohort="adult_covid",
-            sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
-        )
-        for path in sorted(Path(data_dir, "adult_covid").glob("*.jpg"))
+        *sample(validation, 60, cohort="pediatric"),
+        *sample(validation, 30, cohort="adult"),
+        *(
+            Radiograph(**{**row, "cohort": "adult_covid"})
+            for row in sorted(covid, key=lambda row: row["image"])[:30]
+        ),
     ]
 
 

@@ -2,7 +2,8 @@
 
 The features of a radiograph are the spatial means of each member's last maps, one row of 6,400
 numbers. Beside them are its logit and its attention map. They are stored in shards of NumPy files
-in a run folder, by the SHA-256 of the radiograph; an interrupted extraction continues.
+in a run folder, by the SHA-256 of the radiograph; an interrupted extraction continues. A folder
+holds features of one network: it names the weights.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -22,6 +23,7 @@ from scripts.network.ensemble import class_activation_map
 from scripts.refusal import find_refusal
 
 SHARD: Final = 64  # radiographs in one file, and in one batch of the network
+_WEIGHTS: Final = "weights.sha256"  # the file that names them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,8 +40,12 @@ def extract(bundle: LoadedBundle, rows: Iterable[Mapping[str, Any]], folder: Pat
     """Store the features of those rows that `folder` lacks; return how many were refused.
 
     Rows whose image the preprocessing refuses have no features.
+
+    Raises:
+        ValueError: the folder holds features of other weights.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    _require_weights(folder, bundle.metadata["weights"]["sha256"])
     known = set(_known(folder))
     waiting = [row for row in rows if row["sha256"] not in known]
     network = to_channels_last(fold_batchnorm(bundle.network))
@@ -51,6 +57,15 @@ def extract(bundle: LoadedBundle, rows: Iterable[Mapping[str, Any]], folder: Pat
         if usable:
             _write_shard(folder, [sha256 for sha256, _ in usable], network, usable)
     return refused
+
+
+def _require_weights(folder: Path, sha256: str) -> None:
+    """Name the weights in a new folder, and require that an older one is of the same."""
+    name = folder / _WEIGHTS
+    if not name.exists() and not any(folder.glob("*.npz")):
+        name.write_text(f"{sha256}\n")
+    if not name.exists() or name.read_text().strip() != sha256:
+        raise ValueError(f"{folder} holds features of other or unnamed weights: remove it")
 
 
 def _chunks(rows: Sequence[Mapping[str, Any]]) -> Iterator[Sequence[Mapping[str, Any]]]:
@@ -104,15 +119,17 @@ def _known(folder: Path) -> Iterator[str]:
             yield from map(str, shard["sha256"])
 
 
-def read_features(folder: Path) -> FilmFeatures:
-    """Read all shards of `folder`.
+def read_features(folder: Path, weights_sha256: str) -> FilmFeatures:
+    """Read all shards of `folder`, which are of these weights.
 
     Raises:
         FileNotFoundError: there is none.
+        ValueError: they are of other weights.
     """
     shards = [np.load(path) for path in sorted(folder.glob("*.npz"))]
     if not shards:
         raise FileNotFoundError(f"no features in {folder}: extract them first")
+    _require_weights(folder, weights_sha256)
     attention = np.concatenate([shard["attention"] for shard in shards])
     return FilmFeatures(
         sha256=np.concatenate([shard["sha256"] for shard in shards]),

@@ -18,6 +18,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from scripts.bundle.files import read_metadata
 from scripts.data.categories import Category, label_of
 from scripts.data.datasets import Radiograph
 from scripts.data.joined_sets import EXCLUDED, MEASURING, RSNA, RSNA_TEST
@@ -25,6 +26,7 @@ from scripts.data.manifest import FOLDS, all_sets
 from scripts.data.predictions import FloatArray
 from scripts.evaluation.confidence_intervals import rounded
 from scripts.evaluation.metrics import auc
+from scripts.evaluation.shortcuts.probe import ridge_scores
 from scripts.training.film_features import FilmFeatures, read_features
 
 PENALTY: Final = 5.0  # times the number of features, which have the variance 1
@@ -91,26 +93,16 @@ def balanced_weights(labels: FloatArray, sources: NDArray[np.str_]) -> FloatArra
     return weights
 
 
-def head_scores(
-    seen: HeadData, labels: FloatArray, asked: HeadData, *, penalty: float = PENALTY
-) -> FloatArray:
-    """Fit a ridge regression to `seen` and return the scores of `asked`.
-
-    Solved in the dual, because there are more features than radiographs.
-    """
-    mean, spread = seen.features.mean(0), seen.features.std(0) + 1e-6
-    weights = balanced_weights(labels, seen.sources)
-    root = np.sqrt(weights)[:, None]
-    known = root * _with_constant((seen.features - mean) / spread)
-    new = _with_constant((asked.features - mean) / spread)
-    gram = (known @ known.T).astype(float)
-    gram[np.diag_indices(len(gram))] += penalty * seen.features.shape[1]
-    dual = np.linalg.solve(gram, root[:, 0] * (2 * labels - 1))
-    return np.asarray(new @ (known.T @ dual), dtype=float)
-
-
-def _with_constant(features: NDArray[Any]) -> NDArray[Any]:
-    return np.hstack([features, np.ones((len(features), 1), features.dtype)])
+def head_scores(seen: HeadData, labels: FloatArray, asked: HeadData) -> FloatArray:
+    """Fit a ridge regression to `seen` and return the scores of `asked`."""
+    rows, features = seen.features.shape
+    return ridge_scores(
+        seen.features,
+        labels,
+        asked.features,
+        weights=balanced_weights(labels, seen.sources),
+        penalty=PENALTY * features / rows,
+    )
 
 
 def by_source(data: HeadData, head: str) -> dict[str, Any]:
@@ -184,8 +176,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--data_dir", default="../../shared/data")
     parser.add_argument("--features", type=Path, default=Path("../runs/features"))
     options = parser.parse_args(arguments)
+    weights_sha256 = read_metadata()["weights"]["sha256"]
     try:
-        data = head_data(all_sets(options.data_dir), read_features(options.features))
+        known = read_features(options.features, weights_sha256)
+        data = head_data(all_sets(options.data_dir), known)
     except (OSError, ValueError) as exc:
         parser.exit(1, f"{exc}\n")
     on_rsna, scores = by_fold(data, "opacity")

@@ -22,7 +22,7 @@ from pydicom.uid import (
     JPEGLSLossless,
     JPEGLSNearLossless,
 )
-from scripts.preprocessing.dicom import read_dicom
+from scripts.preprocessing.load import read_radiograph
 from support.refusal_code import code_of
 from synthetic.objects import make_cr
 from synthetic.pictures import chest
@@ -234,4 +234,6 @@ def test_a_single_frame_needs_no_offset_table_and_no_delimiter(
     content = as_file(plain)
     before = content[: content.index(b"\xe0\x7f\x10\x00OB") + 12]
     items = b"".join(b"\xfe\xff\x00\xe0" + len(part).to_bytes(4, "little") + part for part in parts)
-    np.testing.assert_array_equal(read_dicom(before + items + behind), read_dicom(content))
+    np.testing.assert_array_equal(
+        read_radiograph(before + items + behind), read_radiograph(content)
+    )

@@ -20,7 +20,7 @@ from pydicom.uid import (
     JPEGBaseline8Bit,
     RLELossless,
 )
-from scripts.preprocessing.dicom import read_dicom
+from scripts.preprocessing.load import read_radiograph
 from support.refusal_code import code_of
 from synthetic.objects import make_cr, make_sc
 from synthetic.pictures import chest
@@ -91,7 +91,7 @@ NATIVE: Final = {
 
 @pytest.mark.parametrize("name", NATIVE)
 def test_native_colours_have_their_luminance(as_file: AsFile, name: str) -> None:
-    assert difference(read_dicom(as_file(NATIVE[name])), LUMINANCE) < EXACT
+    assert difference(read_radiograph(as_file(NATIVE[name])), LUMINANCE) < EXACT
 
 
 @pytest.mark.parametrize("planar", [0, 1])
@@ -102,7 +102,7 @@ def test_rle_has_planes_whatever_the_header_says(
     dataset = instance(pixels.tobytes(), photometric)
     dataset.compress(RLELossless, encoding_plugin="pydicom", generate_instance_uid=False)
     dataset.PlanarConfiguration = planar
-    assert difference(read_dicom(as_file(dataset)), LUMINANCE) < EXACT
+    assert difference(read_radiograph(as_file(dataset)), LUMINANCE) < EXACT
 
 
 def test_a_palette_is_looked_up(as_file: AsFile) -> None:
@@ -116,7 +116,7 @@ def test_a_palette_is_looked_up(as_file: AsFile) -> None:
         words = (table * 257).astype("<u2").tobytes()
         setattr(dataset, f"{name}PaletteColorLookupTableData", words)
     wanted = np.stack([tables[name][GREY] for name in tables], axis=-1) @ LUMA
-    assert difference(read_dicom(as_file(dataset)), wanted) < EXACT
+    assert difference(read_radiograph(as_file(dataset)), wanted) < EXACT
 
 
 # JPEG
@@ -188,7 +188,7 @@ JPEGS: Final = {
 @pytest.mark.parametrize("name", JPEGS)
 def test_a_jpegs_colours_have_their_luminance(as_file: AsFile, name: str) -> None:
     frame, photometric = JPEGS[name]
-    found = read_dicom(as_file(compressed(frame, photometric, JPEGBaseline8Bit)))
+    found = read_radiograph(as_file(compressed(frame, photometric, JPEGBaseline8Bit)))
     assert difference(found, LUMINANCE) < LOSSY
 
 
@@ -201,7 +201,7 @@ def test_a_grey_jpeg_with_restart_markers_is_read(as_file: AsFile, rows: int) ->
     dataset = compressed(jpeg(GREY, rows=rows), "MONOCHROME2", JPEGBaseline8Bit)
     dataset.SamplesPerPixel = 1
     del dataset.PlanarConfiguration
-    assert difference(read_dicom(as_file(dataset)), GREY) < LOSSY
+    assert difference(read_radiograph(as_file(dataset)), GREY) < LOSSY
 
 
 # JPEG 2000
@@ -243,7 +243,7 @@ def test_jpeg_2000_has_the_luminance_of_its_colours(as_file: AsFile, name: str) 
     frame, photometric = COLOURED[name]
     is_lossy = "ICT" in name
     dataset = compressed(frame, photometric, JPEG2000 if is_lossy else JPEG2000Lossless)
-    assert difference(read_dicom(as_file(dataset)), LUMINANCE) < (LOSSY if is_lossy else EXACT)
+    assert difference(read_radiograph(as_file(dataset)), LUMINANCE) < (LOSSY if is_lossy else EXACT)
 
 
 def grey_instance(frames: Iterable[bytes], fragments: int = 1) -> Dataset:
@@ -288,8 +288,8 @@ def test_a_grey_codestream_in_any_order_is_the_same_picture(
 ) -> None:
     plain = make_cr(rows=192, columns=160, bits_stored=8)
     plain.PixelData = GREY.tobytes()
-    found = read_dicom(as_file(grey_instance([frame], fragments)))
-    np.testing.assert_array_equal(found, read_dicom(as_file(plain)))
+    found = read_radiograph(as_file(grey_instance([frame], fragments)))
+    np.testing.assert_array_equal(found, read_radiograph(as_file(plain)))
 
 
 def test_components_of_different_sizes_are_refused_by_name(as_file: AsFile) -> None:
@@ -299,4 +299,4 @@ def test_components_of_different_sizes_are_refused_by_name(as_file: AsFile) -> N
     assert frame[at : at + 9] == bytes([7, 1, 1]) * 3
     halved_chroma = frame[:at] + bytes([7, 1, 1, 7, 2, 2, 7, 2, 2]) + frame[at + 9 :]
     dataset = compressed(halved_chroma, "YBR_FULL", JPEG2000Lossless)
-    assert code_of(read_dicom, as_file(dataset)) == "pixel-format-unsupported"
+    assert code_of(read_radiograph, as_file(dataset)) == "pixel-format-unsupported"

@@ -2,14 +2,14 @@
 
 import struct
 import zlib
-from io import BytesIO
 
 import numpy as np
 import pytest
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
-from scripts.preprocessing.dicom import read_dicom
+from scripts.preprocessing.load import read_radiograph
 from scripts.refusal import RadiographRefusedError, RefusalCode
 from synthetic.objects import make_cr
+from synthetic.part10 import part10
 
 CODE = struct.pack("<HH2sH", 0x0008, 0x0100, b"SH", 4) + b"D2  "
 ITEM = struct.pack("<HHL", 0xFFFE, 0xE000, 0xFFFFFFFF)
@@ -21,9 +21,7 @@ OTHER_SYNTAX = struct.pack("<HH2sH", 0x0002, 0x0010, b"UI", 22) + b"1.2.840.1000
 
 def file_and_data_set() -> tuple[bytes, bytes]:
     """Return the bytes up to the data set, and those of the data set."""
-    stream = BytesIO()
-    make_cr().save_as(stream, enforce_file_format=True)
-    content = stream.getvalue()
+    content = part10(make_cr())
     begins = 144 + int.from_bytes(content[140:144], "little")
     return content[:begins], content[begins:]
 
@@ -45,14 +43,14 @@ def with_inserted(insert: bytes) -> bytes:
     ids=["item delimiter", "sequence delimiter", "UN with explicit VR", "the same, nested"],
 )
 def test_an_odd_structure_gives_the_same_pixels(insert: bytes) -> None:
-    plain = read_dicom(b"".join(file_and_data_set()))
-    np.testing.assert_array_equal(read_dicom(with_inserted(insert)), plain)
+    plain = read_radiograph(b"".join(file_and_data_set()))
+    np.testing.assert_array_equal(read_radiograph(with_inserted(insert)), plain)
 
 
 def test_the_first_file_meta_information_counts() -> None:
     meta, data_set = file_and_data_set()
-    plain = read_dicom(meta + data_set)
-    np.testing.assert_array_equal(read_dicom(meta + OTHER_SYNTAX + data_set), plain)
+    plain = read_radiograph(meta + data_set)
+    np.testing.assert_array_equal(read_radiograph(meta + OTHER_SYNTAX + data_set), plain)
 
 
 def test_a_text_that_mentions_deflate_is_no_deflate() -> None:
@@ -60,7 +58,7 @@ def test_a_text_that_mentions_deflate_is_no_deflate() -> None:
         struct.pack("<HH2sH", 0x0010, 0x4000, b"LT", 22) + DeflatedExplicitVRLittleEndian.encode()
     )
     np.testing.assert_array_equal(
-        read_dicom(with_inserted(text)), read_dicom(b"".join(file_and_data_set()))
+        read_radiograph(with_inserted(text)), read_radiograph(b"".join(file_and_data_set()))
     )
 
 
@@ -74,5 +72,5 @@ def test_what_inflates_without_bounds_is_refused(monkeypatch: pytest.MonkeyPatch
     deflator = zlib.compressobj(wbits=-zlib.MAX_WBITS)
     deflated = b"".join(deflator.compress(bytes(1 << 24)) for _ in range(2)) + deflator.flush()
     with pytest.raises(RadiographRefusedError) as raised:
-        read_dicom(meta + deflated)
+        read_radiograph(meta + deflated)
     assert raised.value.code == RefusalCode.SIZE

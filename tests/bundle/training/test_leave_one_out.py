@@ -1,8 +1,7 @@
 """Heads on kept features, tested on sources that they were not fitted to."""
 
-import subprocess
-import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +28,7 @@ from scripts.training.leave_one_out import (
     head_scores,
     present_elsewhere,
 )
+from support.module_process import run_module
 
 SOURCES = ("rsna2018", "nlm_shenzhen", "pediatric", "adult_covid")
 
@@ -106,17 +106,18 @@ def test_what_is_called_present_elsewhere_has_a_threshold_of_rsna(data: HeadData
     assert found["nlm_shenzhen normal, fitted to rsna"] < 0.2
 
 
-def test_the_dual_solution_is_that_of_the_normal_equations(data: HeadData) -> None:
-    seen = data.take(np.arange(600) < 60)
-    labels = (np.arange(60) % 3 == 0).astype(float)
+@pytest.mark.parametrize("count", [6, 60], ids=["fewer films", "fewer features"])
+def test_a_head_solves_the_normal_equations(data: HeadData, count: int) -> None:
+    seen = data.take(np.arange(600) < count)
+    labels = (np.arange(count) % 3 == 0).astype(float)
     asked = data.take(np.arange(600) >= 500)
-    mean, spread = seen.features.mean(0), seen.features.std(0) + 1e-6
-    known = np.hstack([(seen.features - mean) / spread, np.ones((60, 1))]).astype(float)
+    mean, spread = seen.features.mean(0), seen.features.std(0)
+    known = np.hstack([(seen.features - mean) / spread, np.ones((count, 1))]).astype(float)
     new = np.hstack([(asked.features - mean) / spread, np.ones((100, 1))]).astype(float)
     weights = balanced_weights(labels, seen.sources)
     normal = known.T @ (weights[:, None] * known) + 5.0 * 8 * np.eye(9)
     wanted = new @ np.linalg.solve(normal, known.T @ (weights * (2 * labels - 1)))
-    assert head_scores(seen, labels, asked) == pytest.approx(wanted, abs=1e-4)
+    assert head_scores(seen, labels, asked) == pytest.approx(wanted, abs=1e-6)
 
 
 def row(sha256: str, source: str, part: str, category: str = "normal") -> Radiograph:
@@ -174,7 +175,7 @@ def small_bundle() -> LoadedBundle:
         network=network,
         inferer=inferer,
         postprocessing=dict,
-        metadata={},
+        metadata={"weights": {"sha256": "ab"}},
     )
 
 
@@ -192,7 +193,7 @@ def test_kept_features_give_the_network_s_logit_and_are_not_computed_twice(
         rows.append({"image": str(path), "sha256": f"s{number}"})
     folder = tmp_path / "features"
     assert extract(loaded, rows, folder) == 1  # the black one is refused
-    found = read_features(folder)
+    found = read_features(folder, "ab")
     assert list(found.sha256) == ["s1", "s2"]
     assert isinstance(loaded.network, Ensemble)
     images = torch.stack([loaded.preprocess(each["image"]) for each in rows[1:]])
@@ -203,24 +204,16 @@ def test_kept_features_give_the_network_s_logit_and_are_not_computed_twice(
     for each in rows[1:]:
         Path(each["image"]).unlink()
     assert extract(loaded, rows[1:], folder) == 0  # nothing is read again
+    trained_anew = replace(loaded, metadata={"weights": {"sha256": "cd"}})
+    with pytest.raises(ValueError, match="features of other or unnamed weights"):
+        extract(trained_anew, rows[1:], folder)
+    with pytest.raises(ValueError, match="features of other or unnamed weights"):
+        read_features(folder, "cd")
 
 
 def test_a_command_without_features_says_so(bundle: Path, tmp_path: Path) -> None:
-    pictures = tmp_path / "pediatric" / "train"
-    for name in ("NORMAL/IM-0001-0001.png", "PNEUMONIA/person1_virus_1.png"):
-        path = pictures / name
-        path.parent.mkdir(parents=True)
-        Image.effect_noise((16, 16), 50).save(path)
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "scripts.training.leave_one_out"),
-            *("--data_dir", str(tmp_path), "--features", str(tmp_path / "none")),
-        ],
-        cwd=bundle,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    options = ("--features", str(tmp_path / "none"))
+    done = run_module(bundle, "scripts.training.leave_one_out", *options)
     assert done.returncode == 1
     assert "no features in" in done.stderr
     assert done.stderr.count("\n") == 1

@@ -63,7 +63,7 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
         f"spatial_size: [{NETWORK_SIDE}, {NETWORK_SIDE}]",
         config.read_text(),
     )
-    assert count == 2  # of the reading and of the resizing
+    assert count == 1
     config.write_text(small)
     return copied
 

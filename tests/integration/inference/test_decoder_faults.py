@@ -6,12 +6,12 @@ import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import numpy as np
 import pytest
 from pydicom import dcmread
-from support.inference_worker import PACS, StandInPredictor, Workspace
+from support.inference_worker import PACS, Workspace
 from synthetic.objects import make_cr
 
 from service.decoding import Answer, DecoderPool, Template
@@ -19,8 +19,6 @@ from service.domain.job import JobState
 from service.domain.reasons import Reason
 from service.settings import DecodingSettings
 from workers.inference.decoders import DecodingReader
-from workers.inference.predictor import Predictor
-from workers.tasks.infer import InferenceWorker
 
 LIMITS: Final = DecodingSettings(quick_seconds=0.5, seconds=1, memory_bytes=1 << 27)
 SLEEPS, GROWS, SEGFAULTS, ABORTS = 300, 310, 320, 330  # rows
@@ -69,16 +67,7 @@ def test_a_decoder_that_fails_costs_the_worker_one_instance(
     good = [workspace.receive(make_cr(rows=200)) for _ in range(6)]
     pool = DecoderPool(template, LIMITS, 2)
     with ThreadPoolExecutor(8) as decoders:
-        InferenceWorker(
-            settings=workspace.settings,
-            ledger=workspace.ledger,
-            spool=workspace.spool,
-            predictor=cast("Predictor", StandInPredictor()),
-            notify=lambda _: None,
-            holder="test/infer/1/",
-            decoders=decoders,
-            reader=DecodingReader(pool),
-        ).infer_due()
+        workspace.worker(decoders, reader=DecodingReader(pool)).infer_due()
     pool.close()
     for rows, job_id in failing.items():
         assert workspace.stands(job_id) == (JobState.NOT_ANALYSED, EXPECTED[rows])

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,9 +31,6 @@ from service.storage.spool import Spool
 from service.telemetry.metrics import BREAKER_OPENINGS
 from workers.tasks.breaker import OPENINGS_PER_RESTART, RestartNeededError, WorkerBreaker
 from workers.tasks.infer import InferenceWorker, _load_predictor
-
-if TYPE_CHECKING:
-    from workers.inference.predictor import Predictor
 
 BAD_ROWS = 300  # of the instance that a stand-in fails on
 NAME = "test/infer/"
@@ -95,22 +92,8 @@ def workspace(tmp_path: Path) -> Iterator[Workspace]:
 
 @pytest.fixture
 def worker(workspace: Workspace) -> Iterator[Make]:
-    """Make a worker, as a process that begins anew would."""
     with ThreadPoolExecutor(2) as decoders:
-
-        def make(predictor: StandInPredictor | None = None, **more: Any) -> InferenceWorker:  # noqa: ANN401 -- any field of the worker
-            return InferenceWorker(
-                settings=workspace.settings,
-                ledger=workspace.ledger,
-                spool=more.pop("spool", workspace.spool),
-                predictor=cast("Predictor", predictor or StandInPredictor()),
-                notify=lambda _: None,
-                holder=f"{NAME}1/",
-                decoders=decoders,
-                **more,
-            )
-
-        yield make
+        yield partial(workspace.worker, decoders)
 
 
 def breaker(workspace: Workspace) -> Breaker | None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 import pytest
 from pydicom import dcmread
@@ -29,9 +29,6 @@ from service.storage.ledger import Ledger
 from service.telemetry.metrics import NOT_ANALYSED, PREDICTIONS, STALE_LEASES
 from workers.prediction import Finding, NotAnalysable
 from workers.tasks.infer import InferenceWorker
-
-if TYPE_CHECKING:
-    from workers.inference.predictor import Predictor
 
 SOUTH = {**PACS, "name": "south"}
 Make = Callable[..., InferenceWorker]
@@ -79,16 +76,7 @@ def worker(workspace: Workspace, decoders: ThreadPoolExecutor, notified: list[st
         workspace: Workspace = default,
         **more: Any,  # noqa: ANN401 -- any field of the worker
     ) -> InferenceWorker:
-        return InferenceWorker(
-            settings=workspace.settings,
-            ledger=workspace.ledger,
-            spool=workspace.spool,
-            predictor=cast("Predictor", predictor or StandInPredictor()),
-            notify=notified.append,
-            holder="test/infer/1/",
-            decoders=decoders,
-            **more,
-        )
+        return workspace.worker(decoders, predictor, notify=notified.append, **more)
 
     return make
 
@@ -319,15 +307,10 @@ def test_without_a_destination_the_result_is_kept_and_the_job_parked(
 ) -> None:
     workspace = Workspace(tmp_path, destinations=())
     job_id = workspace.receive(make_cr())
-    InferenceWorker(
-        settings=workspace.settings,
-        ledger=workspace.ledger,
-        spool=workspace.spool,
-        predictor=cast("Predictor", StandInPredictor()),
-        notify=lambda _: pytest.fail("there is no destination to notify"),
-        holder="test/infer/1/",
-        decoders=decoders,
-    ).infer_due()
+    worker = workspace.worker(
+        decoders, notify=lambda _: pytest.fail("there is no destination to notify")
+    )
+    worker.infer_due()
     assert workspace.stands(job_id) == (JobState.PARKED, Reason.NO_DESTINATION)
     assert workspace.job(job_id).finding is not None
     assert len(workspace.outbox()) == 2

@@ -6,7 +6,7 @@ Ledger, spool and reports are the real ones; the predictor is a stand-in, whose 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 import pytest
 from pydicom import dcmread
@@ -19,9 +19,6 @@ from service.domain.job import JobState
 from service.domain.reasons import Reason
 from workers.prediction import NotAnalysable
 from workers.tasks.infer import InferenceWorker
-
-if TYPE_CHECKING:
-    from workers.inference.predictor import Predictor
 
 Place = Callable[..., Workspace]
 ALL = ["present", "absent", "indeterminate", "not_analysed"]
@@ -48,15 +45,7 @@ def place(tmp_path: Path) -> Iterator[Place]:
 
 def infer(workspace: Workspace, predictor: StandInPredictor) -> InferenceWorker:
     with ThreadPoolExecutor(2) as decoders:
-        worker = InferenceWorker(
-            settings=workspace.settings,
-            ledger=workspace.ledger,
-            spool=workspace.spool,
-            predictor=cast("Predictor", predictor),
-            notify=lambda _: None,
-            holder="test/infer/1/",
-            decoders=decoders,
-        )
+        worker = workspace.worker(decoders, predictor)
         worker.infer_due()
     return worker
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from pydicom import dcmread
@@ -18,11 +18,9 @@ from service.domain.delivery import DeliveryState
 from service.domain.job import JobState, TransitionError
 from service.domain.reasons import Reason
 from service.storage.ledger import StaleLeaseError
-from workers.inference.predictor import Predictor
 from workers.prediction import Model, NotAnalysable
 from workers.reporting.output import Output, as_comprehensive
 from workers.reporting.outputs import OutputKind
-from workers.tasks.infer import InferenceWorker
 
 OTHER_MODEL = replace(MODEL, version="2.0.0", weights_sha256="f" * 64)
 OTHER_POINT = replace(MODEL, operating_point=replace(BALANCED, name="screening", threshold=0.41))
@@ -41,15 +39,7 @@ def analyse(
     **predictor: Any,  # noqa: ANN401 -- any field of the stand-in
 ) -> None:
     with ThreadPoolExecutor(1) as decoders:
-        InferenceWorker(
-            settings=workspace.settings,
-            ledger=workspace.ledger,
-            spool=workspace.spool,
-            predictor=cast("Predictor", StandInPredictor(model=model, **predictor)),
-            notify=lambda _: None,
-            holder="test/infer/1/",
-            decoders=decoders,
-        ).infer_due()
+        workspace.worker(decoders, StandInPredictor(model=model, **predictor)).infer_due()
 
 
 def deliver(workspace: Workspace) -> list[str]:

@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
 
 import pytest
 from pydicom.dataset import Dataset
@@ -15,9 +14,6 @@ from synthetic.objects import make_cr
 from service.decoding import DecodersBusyError, DecodersLostError
 from service.domain.job import JobState
 from workers.tasks.infer import InferenceWorker
-
-if TYPE_CHECKING:
-    from workers.inference.predictor import Predictor
 
 SLOW_ROWS = 300
 Make = Callable[[Callable[[Dataset], None]], InferenceWorker]
@@ -34,15 +30,7 @@ def workspace(tmp_path: Path) -> Iterator[Workspace]:
 def worker(workspace: Workspace) -> Iterator[Make]:
     """Make a worker; `on_read` is called with each data set that it decodes."""
     with ThreadPoolExecutor(4) as decoders:
-        yield lambda on_read: InferenceWorker(
-            settings=workspace.settings,
-            ledger=workspace.ledger,
-            spool=workspace.spool,
-            predictor=cast("Predictor", StandInPredictor(on_read=on_read)),
-            notify=lambda _: None,
-            holder="test/infer/1/",
-            decoders=decoders,
-        )
+        yield lambda on_read: workspace.worker(decoders, StandInPredictor(on_read=on_read))
 
 
 def failing(error: Exception) -> Callable[[Dataset], None]:

@@ -36,13 +36,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--runs", type=Path, default=Path("../runs"))
     parser.add_argument("--output", type=Path, default=Path("docs/shortcuts.json"))
     options = parser.parse_args(arguments)
+    inputs = Inputs(bundle=Path())
+    weights_sha256 = inputs.metadata["weights"]["sha256"]
     try:
         rows = audited(all_sets(options.data_dir))
+        bundle = load_bundle()
+        extract(bundle, rows, options.runs / "features")
+        known = read_features(options.runs / "features", weights_sha256)
     except (OSError, ValueError) as exc:
         parser.exit(1, f"{exc}\n")
-    bundle, inputs = load_bundle(), Inputs(bundle=Path())
-    extract(bundle, rows, options.runs / "features")
-    known = read_features(options.runs / "features")
     maps = dict(zip(map(str, known.sha256), known.attention, strict=True))
     described = describe_all(rows, options.runs / "shortcuts")
     maps = {name: maps[name] for name in map(str, described.sha256) if name in maps}
@@ -60,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     thorax = inside_thorax(films.attention, described.layout)
     point = inputs.points[inputs.default_point]
     found = {
-        "weights_sha256": inputs.metadata["weights"]["sha256"],
+        "weights_sha256": weights_sha256,
         "draws": DRAWS,
         "seed": SEED,
         "images": len(kept),

@@ -17,17 +17,29 @@ SEED: Final = 20240611
 
 
 def ridge_scores(
-    seen: FloatArray, labels: FloatArray, asked: FloatArray, *, penalty: float = PENALTY
+    seen: NDArray[np.floating],
+    labels: FloatArray,
+    asked: NDArray[np.floating],
+    *,
+    weights: FloatArray | None = None,
+    penalty: float = PENALTY,
 ) -> FloatArray:
     """Fit to `seen`, NxF, and return the scores of `asked`, MxF.
 
-    Both classes weigh the same, so that a score does not learn their frequency.
+    Args:
+        seen: the features to fit to.
+        labels: theirs, 1.0 and 0.0.
+        asked: the features to score.
+        weights: of the rows of `seen`. By default both classes weigh the same, so that a score
+            does not learn their frequency.
+        penalty: times the number of rows of `seen`.
     """
     mean, spread = seen.mean(0), seen.std(0)
     spread = np.where(spread > 0, spread, 1.0)
     known, new = (seen - mean) / spread, (asked - mean) / spread
     known, new = (np.hstack([each, np.ones((len(each), 1))]) for each in (known, new))
-    weights = np.where(labels == 1, 0.5 / labels.mean(), 0.5 / (1 - labels).mean())
+    if weights is None:
+        weights = np.where(labels == 1, 0.5 / labels.mean(), 0.5 / (1 - labels).mean())
     targets = 2 * labels - 1
     ridge = penalty * len(known)
     if known.shape[1] <= len(known):

@@ -7,7 +7,7 @@ import pytest
 from peers.scripted_pacs import EXPLICIT, ScriptedPacs
 from pydicom.dataset import Dataset
 from pydicom.uid import ComputedRadiographyImageStorage
-from support.lobar_process import wait_for
+from support.lobar_process import processes_of, wait_for
 from synthetic.objects import make_cr
 
 from service.demo.run import _send_one
@@ -82,16 +82,4 @@ def test_nothing_outlives_a_demonstration_that_is_killed(tmp_path: Path, signal:
     finally:
         subprocess.run(["kill", f"-{signal}", str(demonstration.pid)], check=True)
         demonstration.wait()
-    wait_for(lambda: processes(tmp_path) == [], seconds=60)
-
-
-def processes(folder: Path) -> list[int]:
-    """Return the ids of the processes whose environment names the folder."""
-    found = []
-    for environ in Path("/proc").glob("[0-9]*/environ"):
-        try:
-            if str(folder).encode() in environ.read_bytes():
-                found.append(int(environ.parent.name))
-        except OSError:
-            continue
-    return found
+    wait_for(lambda: processes_of(tmp_path) == [], seconds=60)

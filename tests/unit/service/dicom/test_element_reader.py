@@ -19,6 +19,7 @@ from pydicom.uid import (
 )
 from support.open_gate import BUNDLE
 from synthetic.objects import encode, make_cr, make_dx
+from synthetic.part10 import part10
 
 from service.dicom.byte_sources import TooLargeError, TruncatedError, UndecodableError
 from service.dicom.element_reader import LARGEST_INFLATED, read_file_meta, read_header
@@ -34,12 +35,6 @@ IDENTIFIED = b"".join(
     for tag in sorted(IDENTIFIERS)
 )
 PIXELS = struct.pack("<HH2s2xL", 0x7FE0, 0x0010, b"OW", 6) + b"pixels"
-
-
-def part10(dataset: Dataset) -> bytes:
-    file = io.BytesIO()
-    dataset.save_as(file, enforce_file_format=True)
-    return file.getvalue()
 
 
 def read_file(file: bytes) -> Dataset:
