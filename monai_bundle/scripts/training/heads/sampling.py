@@ -74,9 +74,9 @@ def cell_shares(cells: dict[str, NDArray[np.int64]]) -> NDArray[np.float64]:
     """Return each cell's share of a batch."""
     categories = [name.split(" ")[0] for name in cells]
     sizes = np.array([len(places) for places in cells.values()])
-    wanted = np.array([1 / categories.count(name) for name in categories])
+    wanted: NDArray[np.float64] = np.array([1 / categories.count(name) for name in categories])
     most = MOST_OFTEN * sizes / sizes.sum()
-    shares = wanted / wanted.sum()
+    shares: NDArray[np.float64] = wanted / wanted.sum()
     while (above := shares > most + 1e-9).any():
         shares[above] = most[above]
         free = shares < most
