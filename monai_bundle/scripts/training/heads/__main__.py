@@ -122,7 +122,7 @@ def _add_cache(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data_dir", type=Path, default=Path("../../shared/data"))
     parser.add_argument("--manifest", type=Path, help="a CSV of scripts.data.manifest instead")
     parser.add_argument("--side", type=int, default=256, help="rows and columns, a multiple of 32")
-    parser.add_argument("--workers", type=int, default=1, help="processes that decode")
+    parser.add_argument("--workers", type=int, default=1, help="threads that decode")
     parser.add_argument("--seed", type=int, default=SEED, help="of the parts, without a manifest")
     parser.add_argument(
         "--with-test", action="store_true", help="the test splits too, for a release's evaluation"

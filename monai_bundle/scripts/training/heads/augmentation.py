@@ -84,7 +84,7 @@ class BatchAugmentation:
         images = self._some(images, self._hide_corner(self._hide_corner(images)), 1 / 2)
         images = self._some(images, self._draw_marker(images), 1 / 4)
         images = self._some(images, self._add_grain(images), 1 / 3)
-        return self._some(images, self._compress(images), 1 / 2)
+        return self._some(images, self._compress(images), 1 / 2).clamp(-1, 1)
 
     def _uniform(self, images: Tensor, low: float, high: float) -> Tensor:
         """Draw a number for each image: Bx1x1x1."""

@@ -6,10 +6,10 @@ the test splits are left out unless they are asked for, and a cache that has the
 training.
 """
 
-import multiprocessing
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any, Final
 
@@ -83,6 +83,8 @@ def preprocessing_at(side: int) -> Decode:
         except Exception as error:
             if find_refusal(error):
                 return None
+            if isinstance(error.__cause__, OSError):  # MONAI names the transform, not the file
+                raise error.__cause__ from None
             raise
         return ((image[0] + 1) * 127.5).round().byte().numpy()
 
@@ -103,19 +105,22 @@ def write_cache(
         rows: of the manifest.
         folder: of the cache.
         side: rows and columns of a decoded film.
-        workers: the number of processes that decode.
+        workers: the number of threads that decode.
         with_test: whether the test splits are decoded too, for a release's single evaluation.
 
     Raises:
         ValueError: the folder holds other films, or the network cannot use this side.
+        OSError: a film cannot be opened.
     """
+    if workers < 1:
+        raise ValueError(f"workers is {workers}: it must be above 0")
     chosen = [row for row in rows if is_usable(row, with_test=with_test)]
     chosen.sort(key=lambda row: row["sha256"])
     decode = preprocessing_at(side)
     levels, states = _open(table_of(chosen), folder, side)
     waiting = np.flatnonzero(states == WAITING)
     paths = [chosen[place]["image"] for place in waiting]
-    decoded = _decode_all(decode, paths, side=side, workers=workers)
+    decoded = _decode_all(decode, paths, workers=workers)
     for done, (place, film) in enumerate(zip(waiting, decoded, strict=True), start=1):
         if film is not None:
             levels[place] = film
@@ -145,33 +150,11 @@ def _open(table: FilmTable, folder: Path, side: int) -> tuple[Any, Any]:
     return levels, states
 
 
-def _decode_all(
-    decode: Decode, paths: Sequence[str], *, side: int, workers: int
-) -> Iterator[Levels | None]:
-    """Yield each decoded film, in the order of the paths."""
-    shown = tqdm(total=len(paths), desc="films", mininterval=10, ncols=80)
-    if workers == 1:
-        for path in paths:
-            yield decode(path)
-            shown.update()
-        return
-    context = multiprocessing.get_context("spawn")
-    with context.Pool(workers, initializer=_start_process, initargs=(side,)) as pool:
-        for film in pool.imap(_decode_in_process, paths, chunksize=16):
-            yield film
-            shown.update()
-
-
-_IN_PROCESS: list[Decode] = []  # the preprocessing of this process, made once
-
-
-def _start_process(side: int) -> None:
-    torch.set_num_threads(1)
-    _IN_PROCESS.append(preprocessing_at(side))
-
-
-def _decode_in_process(path: str) -> Levels | None:
-    return _IN_PROCESS[0](path)
+def _decode_all(decode: Decode, paths: Sequence[str], *, workers: int) -> Iterator[Levels | None]:
+    """Yield each decoded film, in the order of the paths; decoders leave Python's lock."""
+    with ThreadPool(workers) as pool:
+        films = pool.imap(decode, paths)
+        yield from tqdm(films, total=len(paths), desc="films", mininterval=10, ncols=80)
 
 
 def read_cache(folder: Path, *, with_test: bool = False) -> Films:

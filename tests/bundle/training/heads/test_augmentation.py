@@ -80,7 +80,7 @@ def test_compression_is_that_of_jpeg(quality: int) -> None:
     Image.fromarray(levels[0, 0].byte().numpy()).save(buffer, "JPEG", quality=quality)
     wanted = np.asarray(Image.open(buffer)).astype(float)
     found = (compress(levels / 127.5 - 1, torch.tensor([float(quality)])) + 1) * 127.5
-    assert np.abs(found[0, 0].numpy() - wanted).mean() < 0.5  # a coefficient may round otherwise
+    assert np.abs(found[0, 0].numpy() - wanted).mean() < 0.75  # a coefficient may round otherwise
     assert np.abs(found[0, 0].numpy() - levels[0, 0].numpy()).mean() > 1.5
 
 

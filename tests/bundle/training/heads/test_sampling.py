@@ -110,7 +110,7 @@ def test_every_batch_has_the_shares_and_the_seed_decides_which_films() -> None:
 
 def test_views_are_balanced_like_sources() -> None:
     films = many()
-    films.view[:] = np.where(np.arange(600) % 10 == 0, "AP", "")
+    films.view[:] = np.where(np.arange(600) % 3 == 0, "AP", "")
     cells = cells_of(films, np.flatnonzero(films.source == "a"))
     assert len(cells) == 4
     assert cell_shares(cells) == pytest.approx([0.25] * 4)
