@@ -161,7 +161,7 @@ class Training:
         epoch = self.state["epoch"] = self.state["epoch"] + 1
         losses = self._train_epoch(epoch)
         speed = len(losses) * self.settings.batch_size / (time.monotonic() - began)
-        found = self._measure(self.average.module)
+        found = self._measure(self.average.module, is_fast=True)
         self._keep_if_best(worst_area(found))
         self._count_seconds()
         self._log(
@@ -221,9 +221,9 @@ class Training:
         self.state["step"] += 1
         return float(loss.detach())
 
-    def _measure(self, network: torch.nn.Module) -> dict[str, Any]:
+    def _measure(self, network: torch.nn.Module, *, is_fast: bool = False) -> dict[str, Any]:
         places = self.split.held_out
-        scores = predict(network, self.films, places, self.device)
+        scores = predict(network, self.films, places, self.device, is_fast=is_fast)
         return areas_by_source(self.films.table.take(places), scores)
 
     def _resume(self) -> None:

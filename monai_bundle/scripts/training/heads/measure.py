@@ -21,14 +21,19 @@ Areas = dict[str, Any]
 
 
 def predict(
-    network: nn.Module, films: Films, places: NDArray[np.int64], device: torch.device
+    network: nn.Module,
+    films: Films,
+    places: NDArray[np.int64],
+    device: torch.device,
+    *,
+    is_fast: bool = False,
 ) -> FloatArray:
-    """Return the logits of films, N x heads, in float32."""
+    """Return the logits of films, N x heads, in float32 or, faster, in bfloat16."""
     network.eval()
     found = []
     for start in range(0, len(places), BATCH_SIZE):
         images = films.images(places[start : start + BATCH_SIZE]).to(device)
-        with torch.inference_mode():
+        with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=is_fast):
             logits = network(images.contiguous(memory_format=torch.channels_last))
         found.append(logits.double().cpu().numpy())
     return np.concatenate(found) if found else np.zeros((0, len(HEADS)))
