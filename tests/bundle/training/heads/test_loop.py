@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 from scripts.training.heads.__main__ import main
-from scripts.training.heads.cache import Films
+from scripts.training.heads.cache import LEVELS, LIST, READY, STATES, Films
 from scripts.training.heads.loop import Settings, Training, masked_loss, rate_at
 from scripts.training.heads.measure import LEAST, areas, areas_by_source, worst_area
 from scripts.training.heads.network import SeveralHeads, build_network
 from scripts.training.heads.sampling import split_films
-from scripts.training.heads.table import FilmTable
+from scripts.training.heads.table import FilmTable, write_table
 
 SIDE, COUNT = 32, 160
 CATEGORIES = np.array(["opacity", "normal", "opacity", "other"])
@@ -142,6 +142,36 @@ def test_areas_are_by_source_and_only_where_there_are_enough_films(films: Films)
     assert "opacity" not in few
     assert worst_area({"few": few}) is None
     assert worst_area({"few": few, "normal": {"normal": 0.7}, "a": found["a"]}) == 0.7
+
+
+def cached(films: Films, folder: Path) -> Path:
+    """The films as the command reads them."""
+    folder.mkdir()
+    np.save(folder / LEVELS, films.levels)
+    np.save(folder / STATES, np.full(COUNT, READY, "u1"))
+    write_table(films.table, folder / LIST)
+    return folder
+
+
+def test_the_command_trains_once_for_each_source_left_out_and_measures(
+    films: Films, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cache = ("--films", str(cached(films, tmp_path / "films")))
+    short = ("--epochs", "1", "--steps", "1", "--batch_size", "8", "--start", "random")
+    held_out = ("--held_out", "a", "--held_out", "held")
+    main(["train", *cache, *short, *held_out, "--output", str(tmp_path / "runs")])
+    summary = json.loads((tmp_path / "runs" / "summary.json").read_text())
+    assert summary["worst"] == min(summary["areas"].values())
+    for name in ("a", "held"):
+        assert set(summary["trainings"][name]["held_out"]) == {name}
+    capsys.readouterr()
+    weights = str(tmp_path / "runs" / "a" / "settled.pt")
+    main(["measure", weights, *cache, "--part", "fold-1"])
+    found = json.loads(capsys.readouterr().out)
+    assert sum(each["films"] for each in found.values()) == COUNT // 5
+    with pytest.raises(SystemExit):
+        main(["measure", weights, *cache, "--part", "rsna-test"])
+    assert "has no film of rsna-test" in capsys.readouterr().err
 
 
 def test_settings_without_sense_and_a_folder_without_films_are_one_line(
