@@ -6,11 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scripts.network.efficientnet_lite import EfficientNetLite
 from scripts.training.heads.__main__ import main
 from scripts.training.heads.cache import LEVELS, LIST, READY, STATES, Films
 from scripts.training.heads.loop import Settings, Training, masked_loss, rate_at
 from scripts.training.heads.measure import LEAST, areas, areas_by_source, worst_area
-from scripts.training.heads.network import SeveralHeads, build_network
+from scripts.training.heads.network import SeveralHeads
 from scripts.training.heads.sampling import split_films
 from scripts.training.heads.table import FilmTable, write_table
 
@@ -18,6 +19,7 @@ SIDE, COUNT = 32, 160
 CATEGORIES = np.array(["opacity", "normal", "opacity", "other"])
 CPU = torch.device("cpu")
 SHORT = Settings(epochs=2, steps=2, batch_size=8, still_blocks=-1)
+SMALL = ((1, 3, 1, 1, 16), (1, 3, 2, 3, 24), (1, 3, 2, 3, 40))
 nan = float("nan")
 
 
@@ -47,8 +49,9 @@ def films() -> Films:
 
 
 def fresh_network() -> SeveralHeads:
+    """A network of three blocks, so that the trainings are short."""
     torch.manual_seed(1)
-    return build_network()
+    return SeveralHeads(EfficientNetLite(stages=SMALL))
 
 
 def training(films: Films, folder: Path, settings: Settings = SHORT, **asked: object) -> Training:
