@@ -11,7 +11,8 @@ EPSILON: Final = 1e-3  # of the batch normalisations, as the published weights w
 
 # Repeats, kernel, stride, expansion, output channels of each stage: Tan and Le, "EfficientNet",
 # ICML 2019, table 1, as changed for EfficientNet-Lite: no squeeze-and-excitation, ReLU6 for swish.
-STAGES: Final = (
+Stages = tuple[tuple[int, int, int, int, int], ...]
+STAGES: Final[Stages] = (
     (1, 3, 1, 1, 16),
     (2, 3, 2, 6, 24),
     (2, 5, 2, 6, 40),
@@ -42,7 +43,8 @@ class SameConv2d(nn.Conv2d):
                 for side in maps.shape[-2:]
             )
             maps = pad(maps, (wide // 2, wide - wide // 2, tall // 2, tall - tall // 2))
-        if self.groups > 1 and maps.dtype == torch.bfloat16 and maps.requires_grad:
+        is_slow = maps.dtype == torch.bfloat16 and maps.device.type == "cpu"
+        if self.groups > 1 and is_slow and maps.requires_grad:
             convolved: Tensor = _Depthwise.apply(  # type: ignore[no-untyped-call] # torch's own
                 maps, self.weight, stride, int(self.padding[0])
             )
@@ -110,14 +112,15 @@ class EfficientNetLite(nn.Module):
 
     Args:
         dropout_prob: of the features before the classifier, in training.
+        stages: of the blocks; those of Lite0 by default.
     """
 
-    def __init__(self, dropout_prob: float = 0.2) -> None:
+    def __init__(self, dropout_prob: float = 0.2, stages: Stages = STAGES) -> None:
         super().__init__()
         self.stem = nn.Sequential(*_unit(1, 32, 3, stride=2), nn.ReLU6())
         blocks: list[nn.Module] = []
         channels = 32
-        for repeats, kernel, stride, expansion, width in STAGES:
+        for repeats, kernel, stride, expansion, width in stages:
             for index in range(repeats):
                 blocks.append(
                     InvertedBottleneck(
@@ -136,7 +139,7 @@ class EfficientNetLite(nn.Module):
         self.frozen_blocks = -1
 
     def freeze(self, blocks: int) -> Self:
-        """Freeze the stem and the first `blocks` blocks, 0 to 16; -1 freezes nothing."""
+        """Freeze the stem and the first `blocks` blocks, 0 to all; -1 freezes nothing."""
         self.frozen_blocks = blocks
         for part in self._frozen():
             part.requires_grad_(requires_grad=False)

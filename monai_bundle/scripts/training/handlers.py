@@ -84,7 +84,7 @@ class BestEpochHandler:
         metric = float(state.metrics[state.key_metric_name])
         if metric > self.state["metric"]:
             self.state = {"metric": metric, "epochs_since": 0}
-            _save_atomically(self.average.module.state_dict(), self.path)
+            save_atomically(self.average.module.state_dict(), self.path)
             return
         self.state["epochs_since"] += 1
         if self.state["epochs_since"] >= self.patience:
@@ -159,10 +159,11 @@ class CheckpointHandler:
         saved = {name: part.state_dict() for name, part in self.parts.items()}
         saved |= {"epoch": engine.state.epoch, "iteration": engine.state.iteration}
         saved |= {"best": self.best.state, "chance": self.generator.get_state()}
-        _save_atomically(saved | {"order": torch.get_rng_state()}, self.path)
+        save_atomically(saved | {"order": torch.get_rng_state()}, self.path)
 
 
-def _save_atomically(content: dict[str, Any], path: Path) -> None:
+def save_atomically(content: dict[str, Any], path: Path) -> None:
+    """Write a file that is complete or absent, whatever interrupts it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp")
     torch.save(content, temporary)
