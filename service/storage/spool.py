@@ -8,6 +8,7 @@ import hashlib
 import os
 import re
 import shutil
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -106,7 +107,7 @@ class Spool:
             OSError: It could not be written; an earlier file is unchanged.
         """
         path = self.outbox(job_id, kind, sop_instance_uid)
-        aside = self._incomplete / f"{path.name}.{os.getpid()}"
+        aside = self._incomplete / f"{path.name}.{os.getpid()}.{threading.get_ident()}"
         try:
             with aside.open("wb") as stream:
                 stream.write(encoded)

@@ -1,6 +1,7 @@
 import os
 import stat
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -104,6 +105,15 @@ def test_an_output_replaces_an_earlier_one_whole(spool: Spool) -> None:
     assert path == spool.outbox(JOB, "report", UID)
     assert files_of(spool) == [path]
     assert path.read_bytes() == b"second"
+
+
+def test_two_threads_may_write_the_same_output_at_once(spool: Spool) -> None:
+    content = bytes(1 << 20)  # a job whose lease ran out may be concluded twice in one process
+    with ThreadPoolExecutor(4) as threads:
+        puts = [threads.submit(spool.put_output, JOB, "report", UID, content) for _ in range(40)]
+        paths = {each.result() for each in puts}
+    assert [path.read_bytes() == content for path in paths] == [True]
+    assert list((spool.root / "outbox" / "incomplete").iterdir()) == []
 
 
 def test_an_output_that_cannot_be_made_durable_leaves_the_earlier_one(
