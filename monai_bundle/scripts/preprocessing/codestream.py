@@ -4,6 +4,7 @@ A decoder allocates what the codestream asks for, regardless of the DICOM header
 decoders return a half-grey image without an error when the bytes end early.
 """
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -20,6 +21,7 @@ _SOC_SIZ: Final = b"\xff\x4f\xff\x51"  # ISO/IEC 15444-1 A.4.1, A.5.1; HTJ2K too
 _JP2: Final = b"\x00\x00\x00\x0cjP  "  # a JP2 file around the codestream: not allowed, but seen
 _END: Final = b"\xff\xd9"  # EOI and EOC alike
 _START_OF_TILE_PART: Final = b"\xff\x90"
+_CODING_STYLE: Final = b"\xff\x52"
 _MARKER: Final = 0xFF
 _NOT_FRAMES: Final = {0xC4, 0xC8, 0xCC}  # DHT, JPG, DAC lie between the SOF markers
 _FRAMES: Final = {*range(0xC0, 0xD0)} - _NOT_FRAMES  # SOF0 to SOF15
@@ -29,6 +31,9 @@ _HUFFMAN_DCT: Final = _SEQUENTIAL_DCT | {0xC2}  # and progressive
 _JPEG_LS: Final = 0xF7  # SOF55, ISO/IEC 14495-1 C.1.1
 _STANDALONE: Final = {0x01, *range(0xD0, 0xD8)}
 _START_OF_SCAN: Final = 0xDA
+_END_OF_IMAGE: Final = 0xD9
+# Behind FF, entropy-coded data has 00 (JPEG) or a bit of 0 (JPEG-LS), and restart markers.
+_NEXT_MARKER: Final = re.compile(rb"\xff[\x80-\xcf\xd8-\xfe]")
 _APP14: Final = 0xEE
 _APP0: Final = 0xE0
 _FILLING: Final = b"\x55\x2b" * 32  # bits that stand for no flat picture in any Huffman table
@@ -70,7 +75,7 @@ def read_codestream(frame: bytes) -> Codestream:
     """
     if frame.startswith(_SOI):
         return _read_jpeg(frame)
-    start = frame.find(_SOC_SIZ, 0, 4096) if frame.startswith(_JP2) else 0
+    start = frame.find(_SOC_SIZ) if frame.startswith(_JP2) else 0
     if start < 0 or not frame.startswith(_SOC_SIZ, start):
         raise RadiographRefusedError(RefusalCode.PIXELS_UNREADABLE, "not a codestream")
     return _read_jpeg_2000(frame, start + len(_SOC_SIZ))
@@ -101,11 +106,7 @@ def check_codestream(codestream: Codestream, header: PixelHeader, frame: bytes) 
         if _end_of_tile_parts(frame) is None:
             raise RadiographRefusedError(RefusalCode.PIXELS_UNREADABLE, "truncated")
         return
-    scans = _count_scans(frame, codestream.scans_from)
-    if scans > MOST_SCANS:
-        raise RadiographRefusedError(RefusalCode.SIZE, f"more than {MOST_SCANS} scans")
-    if frame.find(_END, frame.rfind(b"\xff\xda")) < 0:
-        raise RadiographRefusedError(RefusalCode.PIXELS_UNREADABLE, "truncated")
+    _end_of_scans(frame, codestream.scans_from)
 
 
 def _read_jpeg(frame: bytes) -> Codestream:
@@ -193,26 +194,47 @@ def _read_jpeg_2000(frame: bytes, at: int) -> Codestream:
 
 
 def _read_cod(frame: bytes, at: int) -> tuple[bool, int, bool]:
-    """Return whether the components become RGB, and the transform: its levels, if it is 5-3."""
-    cod = frame.find(b"\xff\x52", at, at + 4096)
-    segment = frame[cod + 2 : cod + 14] if cod > 0 else b""
-    if len(segment) < 12:  # noqa: PLR2004 -- up to the transformation
+    """Return whether the components become RGB, and the transform: its levels, if it is 5-3.
+
+    The segments of the main header are passed one by one from `at`: a comment may hold anything.
+    """
+    while at + 4 <= len(frame) and not frame.startswith((_CODING_STYLE, _START_OF_TILE_PART), at):
+        at += 2 + int.from_bytes(frame[at + 2 : at + 4])
+    segment = frame[at + 2 : at + 14]
+    if not frame.startswith(_CODING_STYLE, at) or len(segment) < 12:  # noqa: PLR2004 -- up to the transformation
         return False, 0, False
     return segment[6] == 1, segment[7], segment[11] == 1
 
 
-def _count_scans(frame: bytes, at: int) -> int:
-    """Count the scans of a JPEG, up to one more than are allowed."""
+def _end_of_scans(frame: bytes, at: int) -> int:
+    """Return where the end marker behind the scans of a JPEG is; what follows it is not read.
+
+    Args:
+        frame: a JPEG or JPEG-LS codestream.
+        at: where its first scan begins.
+
+    Raises:
+        RadiographRefusedError: it has too many scans, or no end marker.
+    """
     scans = 0
-    while scans <= MOST_SCANS and (at := frame.find(b"\xff\xda", at)) >= 0:
-        scans, at = scans + 1, at + 2
-    return scans
+    while scans <= MOST_SCANS:
+        marker = _NEXT_MARKER.search(frame, at)
+        if marker is None:
+            raise RadiographRefusedError(RefusalCode.PIXELS_UNREADABLE, "truncated")
+        at = marker.start()
+        if frame[at + 1] == _END_OF_IMAGE:
+            return at
+        scans += frame[at + 1] == _START_OF_SCAN
+        at += 2 + int.from_bytes(frame[at + 2 : at + 4])
+    raise RadiographRefusedError(RefusalCode.SIZE, f"more than {MOST_SCANS} scans")
 
 
 def _end_of_tile_parts(frame: bytes) -> int | None:
     """Return where the last tile-part ends (A.4.2), or None where bytes of one are missing."""
-    at = frame.find(_START_OF_TILE_PART)
-    if at < 0:
+    at = frame.find(_SOC_SIZ) + 2
+    while at + 4 <= len(frame) and not frame.startswith(_START_OF_TILE_PART, at):
+        at += 2 + int.from_bytes(frame[at + 2 : at + 4])  # a segment of the main header (A.2)
+    if at + 4 > len(frame):
         return None
     while frame.startswith(_START_OF_TILE_PART, at):
         length = int.from_bytes(frame[at + 6 : at + 10])
@@ -223,13 +245,15 @@ def _end_of_tile_parts(frame: bytes) -> int | None:
     return at if at <= len(frame) else None
 
 
-def with_filling(frame: bytes) -> bytes:
+def with_filling(codestream: Codestream, frame: bytes) -> bytes:
     """Return a JPEG with bytes inserted behind its last entropy-coded segment.
 
-    A decoder passes over them where that segment is whole, and decodes them where it was cut.
+    A decoder passes over them where that segment is whole, and decodes them where it was cut. The
+    fill bytes FF that may precede the end marker (ISO/IEC 10918-1 B.1.1.2) belong to the marker.
     """
-    end = frame.find(_END, frame.rfind(b"\xff\xda"))
-    return frame[:end] + _FILLING + frame[end:]
+    end = _end_of_scans(frame, codestream.scans_from)
+    filled = len(frame[:end].rstrip(b"\xff"))
+    return frame[:filled] + _FILLING + frame[filled:]
 
 
 def with_end_marker(frame: bytes) -> bytes:

@@ -23,8 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 from openjpeg.utils import decode as decode_openjpeg
 from PIL import Image
-from pydicom.pixels.decoders.base import get_decoder
-from pydicom.uid import RLELossless
+from pydicom.pixels.decoders.base import Decoder, get_decoder
+from pydicom.uid import ExplicitVRLittleEndian, RLELossless
 
 from scripts.preprocessing.codestream import (
     Codestream,
@@ -34,7 +34,7 @@ from scripts.preprocessing.codestream import (
     with_end_marker,
     with_filling,
 )
-from scripts.preprocessing.fragments import single_frame
+from scripts.preprocessing.fragments import is_codestream, is_encapsulated, single_frame
 from scripts.preprocessing.pixel_header import GREYSCALE, PixelHeader
 from scripts.refusal import RadiographRefusedError, RefusalCode
 
@@ -42,6 +42,7 @@ _Words = NDArray[np.generic]
 _BYTE: Final = 8  # bits
 _SHADES: Final = GREYSCALE - {"PALETTE COLOR"}  # the mean of two numbers of colours is a third
 _RLE_HEADER_LENGTH: Final = 64  # bytes, PS3.5 G.5
+_ITEMS: Final = b"\xfe\xff\x00\xe0" + bytes(4) + b"\xfe\xff\x00\xe0"  # an empty offset table first
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,24 +79,59 @@ def decode(header: PixelHeader, pixel_data: bytes, least_side: int | None = None
         RadiographRefusedError: the transfer syntax is not supported, the codestream contradicts
             the header, or it is not complete. A decoder may raise any other exception.
     """
+    is_native = not _says_encapsulated(header)
+    frame = single_frame(pixel_data) if is_encapsulated(pixel_data) else pixel_data
+    if is_native and len(frame) >= _native_length(header):
+        return _decode_native(header, frame)
+    if is_codestream(frame):
+        return _decode_codestream(header, bytes(frame), least_side)
+    if is_native:
+        return _decode_native(header, frame)
+    if len(frame) - _native_length(header) in {0, 1}:  # some writers change the syntax alone
+        return _decode_native(replace(header, transfer_syntax=ExplicitVRLittleEndian), frame)
+    _decoder(header)
+    if header.transfer_syntax != RLELossless or not is_encapsulated(pixel_data):
+        raise RadiographRefusedError(RefusalCode.PIXELS_UNREADABLE, "no codestream")
+    return _decode_rle(header, bytes(frame))
+
+
+def _says_encapsulated(header: PixelHeader) -> bool:
     try:
-        decoder = get_decoder(header.transfer_syntax)
-    except NotImplementedError as error:
-        raise RadiographRefusedError(RefusalCode.PIXEL_FORMAT, "transfer syntax") from error
-    if header.transfer_syntax.is_encapsulated and header.transfer_syntax != RLELossless:
-        return _decode_codestream(header, single_frame(pixel_data), least_side)
+        return header.transfer_syntax.is_encapsulated
+    except ValueError:  # no transfer syntax that pydicom knows
+        return False
+
+
+def _decode_rle(header: PixelHeader, frame: bytes) -> Decoded:
+    _check_rle(header, frame)
+    items = _ITEMS + len(frame).to_bytes(4, "little") + frame
+    options = _decoder_options(header) | {"decoding_plugin": "pydicom"}
+    values, properties = _decoder(header).as_array(items, index=0, raw=True, **options)
+    photometric = str(properties["photometric_interpretation"])
+    return Decoded(header=header, values=values, photometric=photometric)
+
+
+def _decode_native(header: PixelHeader, pixel_data: bytes | memoryview) -> Decoded:
+    decoder, expected = _decoder(header), _native_length(header)
+    if len(pixel_data) < expected:
+        detail = f"{len(pixel_data)} of {expected} bytes"
+        raise RadiographRefusedError(RefusalCode.PIXELS_UNREADABLE, detail)
     options = _decoder_options(header)
-    if header.transfer_syntax == RLELossless:
-        frame = single_frame(pixel_data)
-        _check_rle(header, frame)
-        pixel_data = _ITEMS + len(frame).to_bytes(4, "little") + frame
-        options["decoding_plugin"] = "pydicom"
     values, properties = decoder.as_array(pixel_data, index=0, raw=True, **options)
     photometric = str(properties["photometric_interpretation"])
     return Decoded(header=header, values=values, photometric=photometric)
 
 
-_ITEMS: Final = b"\xfe\xff\x00\xe0" + bytes(4) + b"\xfe\xff\x00\xe0"  # an empty offset table first
+def _decoder(header: PixelHeader) -> Decoder:
+    try:
+        return get_decoder(header.transfer_syntax)
+    except NotImplementedError as error:
+        raise RadiographRefusedError(RefusalCode.PIXEL_FORMAT, "transfer syntax") from error
+
+
+def _native_length(header: PixelHeader) -> int:
+    samples = 2 if header.photometric_interpretation == "YBR_FULL_422" else header.samples_per_pixel
+    return header.rows * header.columns * samples * header.bits_allocated // 8
 
 
 def _decoder_options(header: PixelHeader) -> dict[str, Any]:
@@ -241,7 +277,7 @@ def _decode_jpeg(codestream: Codestream, header: PixelHeader, frame: bytes) -> _
     may_be_cut = not codestream.repeats_when_cut or (values[-1, -1] == values[-1, -2]).any()
     if may_be_cut:
         filled = imagecodecs.jpeg8_decode(
-            with_filling(frame), colorspace=given, outcolorspace=given
+            with_filling(codestream, frame), colorspace=given, outcolorspace=given
         )
         if not all(map(np.array_equal, values, filled)):  # by rows: it takes memory to compare
             raise RadiographRefusedError(RefusalCode.PIXELS_UNREADABLE, "truncated")

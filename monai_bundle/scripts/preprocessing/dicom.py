@@ -84,28 +84,31 @@ def _luminance(
     may_be_reduced = size is not None and not any(each in dataset for each in _NEED_ALL_PIXELS)
     least_side = round(_LEAST_REDUCTION * max(size)) if size and may_be_reduced else None
     decoded = decode(header, dataset.PixelData, least_side)
+    shutter = read_shutter(dataset, header.rows, header.columns)
+    hidden = None if shutter is None else shutter.hidden(header.rows, header.columns)
     if decoded.header.photometric_interpretation not in GREYSCALE:
-        return _of_colours(decoded), None
+        return _shuttered(_of_colours(decoded), hidden), None
     sample = _words(decoded)[:: _step(decoded), :: _step(decoded)]
     table, tones = luminance_table(decoded.header, dataset, sample)
     if is_whole and decoded.levels:
         decoded = decode(header, dataset.PixelData)
-    shutter = read_shutter(dataset, header.rows, header.columns)
-    hidden = None if shutter is None else shutter.hidden(header.rows, header.columns)
     if size is not None and not is_whole:
         return resize_words(table, _words(decoded), size, _weights(decoded, size), hidden), tones
-    luminance = table[_words(decoded)]
+    return _shuttered(table[_words(decoded)], hidden), tones
+
+
+def _shuttered(luminance: NDArray[np.float32], hidden: NDArray[np.bool_] | None) -> torch.Tensor:
     if hidden is not None:
         luminance[hidden] = 0
-    return torch.from_numpy(luminance)[None], tones
+    return torch.from_numpy(luminance)[None]
 
 
-def _of_colours(decoded: Decoded) -> torch.Tensor:
+def _of_colours(decoded: Decoded) -> NDArray[np.float32]:
     is_rgb = decoded.photometric == "RGB"
     values = decoded.values if is_rgb else decoded.values[..., :1]  # the Y of every YBR
     largest = np.float32((1 << decoded.header.bits_stored) - 1)
     weights = LUMA if is_rgb else np.ones(1, dtype=np.float32)
-    return torch.from_numpy(_weighted(values, weights, largest))[None]
+    return _weighted(values, weights, largest)
 
 
 def _weighted(

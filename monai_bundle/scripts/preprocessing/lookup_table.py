@@ -76,9 +76,10 @@ def _entries(data: object, declared: int, bits: int, order: str) -> _Values:
         if len(words) >= declared:
             return words.astype(np.float64)
         data = words.astype(f"{order}u2").tobytes()
-    if declared <= len(data) < 2 * declared:
+    if len(data) < 2 * declared:
         packed = np.frombuffer(data, "u1").astype(np.float64)[:declared]
-        eight = np.iinfo(np.uint8).bits
-        if bits == eight or np.abs(np.diff(packed)).sum() <= _SMOOTH * np.ptp(packed):
+        says_bytes = bits == np.iinfo(np.uint8).bits
+        is_smooth = bool(np.abs(np.diff(packed)).sum() <= _SMOOTH * np.ptp(packed))
+        if sum((says_bytes, is_smooth, len(data) >= declared)) >= 2:  # noqa: PLR2004 -- of three signs
             return packed
     return np.frombuffer(data[: len(data) // 2 * 2], f"{order}u2").astype(np.float64)

@@ -7,6 +7,7 @@ import pydicom
 from pydicom.dataset import Dataset
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
+from scripts.preprocessing.fragments import is_encapsulated
 from scripts.preprocessing.raster import check_size
 from scripts.refusal import RadiographRefusedError, RefusalCode
 
@@ -65,6 +66,8 @@ def read_pixel_header(dataset: Dataset) -> PixelHeader:
     samples = integer(dataset, "SamplesPerPixel") or 1
     allocated = integer(dataset, "BitsAllocated") or 0
     stored = integer(dataset, "BitsStored") or allocated
+    if is_encapsulated(dataset.PixelData) and 0 < max(allocated, stored) <= 16:  # noqa: PLR2004 -- bits
+        allocated = 8 if max(allocated, stored) <= 8 else 16  # noqa: PLR2004 -- of the decoded words
     if allocated not in {8, 16} or not 1 < stored <= allocated:
         raise RadiographRefusedError(RefusalCode.PIXEL_FORMAT, f"{stored} of {allocated} bits")
     if _SAMPLES.get(photometric) != samples:
@@ -72,7 +75,7 @@ def read_pixel_header(dataset: Dataset) -> PixelHeader:
     high_bit = integer(dataset, "HighBit")
     if high_bit is None or not stored - 1 <= high_bit < allocated:
         high_bit = stored - 1
-    header = PixelHeader(
+    return PixelHeader(
         transfer_syntax=_transfer_syntax(dataset),
         photometric_interpretation=photometric,
         rows=rows,
@@ -85,8 +88,6 @@ def read_pixel_header(dataset: Dataset) -> PixelHeader:
         planar_configuration=int(integer(dataset, "PlanarConfiguration") == 1),
         value_representation=dataset["PixelData"].VR,
     )
-    _require_native_length(header, len(dataset.PixelData))
-    return header
 
 
 def _require_one_frame(dataset: Dataset) -> None:
@@ -108,14 +109,3 @@ def _transfer_syntax(dataset: Dataset) -> UID:
     if is_implicit:
         return ImplicitVRLittleEndian
     return ExplicitVRLittleEndian if is_little_endian else ExplicitVRBigEndian
-
-
-def _require_native_length(header: PixelHeader, actual: int) -> None:
-    """Refuse native pixel data that is shorter than the header states."""
-    if header.transfer_syntax.is_private or header.transfer_syntax.is_encapsulated:
-        return
-    samples = 2 if header.photometric_interpretation == "YBR_FULL_422" else header.samples_per_pixel
-    expected = header.rows * header.columns * samples * header.bits_allocated // 8
-    if actual < expected:
-        detail = f"{actual} of {expected} bytes"
-        raise RadiographRefusedError(RefusalCode.PIXELS_UNREADABLE, detail)

@@ -15,12 +15,14 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import (
     UID,
+    ExplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGBaseline8Bit,
     JPEGExtended12Bit,
     JPEGLosslessSV1,
     JPEGLSLossless,
     JPEGLSNearLossless,
+    RLELossless,
 )
 from scripts.preprocessing.load import read_radiograph
 from support.refusal_code import code_of
@@ -237,3 +239,83 @@ def test_a_single_frame_needs_no_offset_table_and_no_delimiter(
     np.testing.assert_array_equal(
         read_radiograph(before + items + behind), read_radiograph(content)
     )
+
+
+@pytest.mark.parametrize("predictor", range(1, 8))
+@pytest.mark.parametrize("fill", [b"", b"\xff", b"\xff\xff\xff"])
+def test_a_jpeg_with_fill_bytes_before_its_end_marker_is_whole(
+    prepare: Prepare, predictor: int, fill: bytes
+) -> None:
+    whole = bytes(
+        imagecodecs.jpeg8_encode(picture(), lossless=True, bitspersample=12, predictor=predictor)
+    )
+    frame = whole.removesuffix(b"\xff\xd9").rstrip(b"\xff") + fill + b"\xff\xd9"
+    assert torch.equal(prepare(given(frame, JPEGLosslessSV1)), prepare(make_cr()))
+
+
+@LOSSLESS
+def test_what_follows_an_end_marker_is_not_read(prepare: Prepare, coder: Coder, uid: UID) -> None:
+    behind = b"\xff\xda\0\x08\1\1\0\0\0\0" + coder(picture(), 12)
+    odd = given(coder(picture(), 12) + behind, uid)
+    assert torch.equal(prepare(odd), prepare(make_cr()))
+
+
+@pytest.mark.parametrize(
+    "comment",
+    [bytes(5000), b"\xff\x90\0\x0a" + bytes(4) + b"\x7f\0\0\1", b"\xff\x52\0\x0c" * 99],
+    ids=["long", "a tile-part", "coding styles"],
+)
+def test_a_comment_in_jpeg_2000_may_hold_anything(prepare: Prepare, comment: bytes) -> None:
+    whole = jpeg_2000(picture(), 12)
+    at = whole.index(b"\xff\x52")
+    segment = b"\xff\x64" + (len(comment) + 4).to_bytes(2) + bytes(2) + comment
+    odd = given(whole[:at] + segment + whole[at:], JPEG2000Lossless)
+    assert torch.equal(prepare(odd), prepare(make_cr()))
+
+
+@LOSSLESS
+@pytest.mark.parametrize("pieces", [1, 2])
+def test_an_offset_table_may_be_left_out(
+    prepare: Prepare, coder: Coder, uid: UID, pieces: int
+) -> None:
+    odd = given(coder(picture(), 12), uid)
+    items = encapsulate([coder(picture(), 12)], fragments_per_frame=pieces, has_bot=False)
+    odd.PixelData = items[8:]  # without the empty table
+    assert torch.equal(prepare(odd), prepare(make_cr()))
+
+
+STATED = [ExplicitVRLittleEndian, RLELossless, JPEG2000Lossless, JPEGLosslessSV1, JPEGLSLossless]
+
+
+@pytest.mark.parametrize("stated", STATED, ids=lambda uid: uid.keyword)
+@pytest.mark.parametrize("in_item", [False, True])
+def test_native_pixels_are_known_by_their_number_whatever_the_syntax(
+    as_file: Callable[[Dataset], bytes], prepare: Prepare, stated: UID, *, in_item: bool
+) -> None:
+    pixels = make_cr().PixelData
+    value = encapsulate([pixels], has_bot=False) + SEQUENCE_END if in_item else pixels
+    content = as_file(make_cr())
+    at = content.index(b"\xe0\x7f\x10\x00OW")
+    length = b"\xff\xff\xff\xff" if in_item else len(pixels).to_bytes(4, "little")
+    syntax = given(b"none", stated)
+    header = as_file(syntax)
+    header = header[: header.index(b"\xe0\x7f\x10\x00OB")]
+    odd = header + content[at : at + 8] + length + value
+    assert torch.equal(prepare(odd), prepare(make_cr()))
+
+
+@LOSSLESS
+@pytest.mark.parametrize("stated", STATED, ids=lambda uid: uid.keyword)
+def test_a_codestream_is_known_whatever_the_syntax(
+    prepare: Prepare, coder: Coder, uid: UID, stated: UID
+) -> None:
+    del uid
+    assert torch.equal(prepare(given(coder(picture(), 12), stated)), prepare(make_cr()))
+
+
+@pytest.mark.parametrize("change", [{"BitsAllocated": 12}, {"BitsAllocated": 8, "BitsStored": 16}])
+def test_the_bits_allocated_are_those_of_the_decoded_words(
+    prepare: Prepare, change: dict[str, int]
+) -> None:
+    odd = given(jpeg_2000(picture(), 12), JPEG2000Lossless, **change)
+    assert torch.equal(prepare(odd), prepare(make_cr()))

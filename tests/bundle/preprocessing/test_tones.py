@@ -120,6 +120,18 @@ def test_what_a_shutter_hides_is_black_and_counts_in_no_level(
     np.testing.assert_allclose(shown, plain, atol=2 / 255)
 
 
+def test_a_shutter_hides_in_colours_too(as_file: AsFile) -> None:
+    grey = bordered(4095) >> 4
+    dataset = instance(grey, bits=8, **rectangle(32, 289, 32, 353))
+    dataset.PixelData = np.stack([grey] * 3, axis=-1).astype("u1").tobytes()
+    dataset.BitsAllocated = 8
+    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 3, "RGB"
+    dataset.PlanarConfiguration = 0
+    shown = read_radiograph(as_file(dataset))
+    assert shown[BORDER].max() == 0
+    np.testing.assert_allclose(shown[~BORDER], grey[~BORDER] / 255, atol=1 / 255)
+
+
 def test_a_circle_partly_outside_hides_what_is_beyond_its_radius(as_file: AsFile) -> None:
     circle: dict[str, Any] = {
         "ShutterShape": "CIRCULAR",
@@ -182,6 +194,20 @@ def test_a_damaged_voi_lut_shows_what_the_whole_one_does(table: Sequence, as_fil
     window: dict[str, Any] = {"WindowCenter": 2048, "WindowWidth": 4096}
     whole = read_radiograph(as_file(instance(ANATOMY, bits=12, **window)))
     shown = read_radiograph(as_file(instance(ANATOMY, bits=12, VOILUTSequence=table, **window)))
+    np.testing.assert_allclose(shown, whole, atol=0.01)
+
+
+@pytest.mark.parametrize("count", [4096, 4094])
+def test_entries_of_one_byte_may_be_fewer_than_declared(count: int, as_file: AsFile) -> None:
+    item = Dataset()
+    item.add_new("LUTDescriptor", "US", [4096, 0, 8])
+    item.add_new("LUTData", "OB", (RAMP**2 >> 16).astype("u1")[:count].tobytes())
+    bent = lut(4096, RAMP**2 >> 12, 12)
+    whole = read_radiograph(as_file(instance(ANATOMY, bits=12, VOILUTSequence=bent)))
+    narrow: dict[str, Any] = {"WindowCenter": 400, "WindowWidth": 1}
+    shown = read_radiograph(
+        as_file(instance(ANATOMY, bits=12, VOILUTSequence=Sequence([item]), **narrow))
+    )
     np.testing.assert_allclose(shown, whole, atol=0.01)
 
 
