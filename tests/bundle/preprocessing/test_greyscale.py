@@ -56,6 +56,7 @@ def test_presentation_lut_shape_inverse_inverts_once(prepare: Prepare) -> None:
     )
 
 
+@pytest.mark.filterwarnings("ignore:Invalid value for VR CS")
 @pytest.mark.parametrize("shape", ["inverse", "Inverse "])
 def test_the_presentation_lut_shape_is_compared_without_its_case(
     prepare: Prepare, shape: str
@@ -65,6 +66,7 @@ def test_the_presentation_lut_shape_is_compared_without_its_case(
     assert torch.equal(prepare(odd), prepare(plain))
 
 
+@pytest.mark.filterwarnings("ignore:Invalid value for VR CS")
 @pytest.mark.parametrize("spelled", ["monochrome1", "MONOCHROME 1", "Monochrome_1"])
 def test_a_photometric_interpretation_may_be_spelled_in_other_ways(
     prepare: Prepare, spelled: str
