@@ -271,7 +271,7 @@ def _is_mostly_inside(sample: _Values, low: float, high: float) -> bool:
 
 def _is_inverted(header: PixelHeader, dataset: Dataset) -> bool:
     """Return whether to invert; DX pairs MONOCHROME1 with INVERSE (C.8.11.3.1.1): once."""
-    shape = str(dataset.get("PresentationLUTShape", "")).strip()
+    shape = str(dataset.get("PresentationLUTShape", "")).strip().upper()
     return header.photometric_interpretation == "MONOCHROME1" or shape == "INVERSE"
 
 

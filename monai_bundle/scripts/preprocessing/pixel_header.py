@@ -16,6 +16,8 @@ COLOUR: Final = frozenset(
     {"RGB", "YBR_FULL", "YBR_FULL_422", "YBR_PARTIAL_422", "YBR_PARTIAL_420", "YBR_ICT", "YBR_RCT"}
 )
 _SAMPLES: Final = dict.fromkeys(GREYSCALE, 1) | dict.fromkeys(COLOUR, 3)
+# as they are compared: writers vary capitals, spaces and underscores
+_NAMES: Final = {"".join(filter(str.isalnum, name)): name for name in _SAMPLES}
 _FLOAT_PIXELS: Final = ("FloatPixelData", "DoubleFloatPixelData")
 
 
@@ -62,7 +64,8 @@ def read_pixel_header(dataset: Dataset) -> PixelHeader:
     _require_one_frame(dataset)
     rows, columns = integer(dataset, "Rows") or 0, integer(dataset, "Columns") or 0
     check_size(rows, columns)
-    photometric = str(dataset.get("PhotometricInterpretation", "")).strip()
+    named = str(dataset.get("PhotometricInterpretation", "")).upper()
+    photometric = _NAMES.get("".join(filter(str.isalnum, named)), "")
     samples = integer(dataset, "SamplesPerPixel") or 1
     allocated = integer(dataset, "BitsAllocated") or 0
     stored = integer(dataset, "BitsStored") or allocated

@@ -56,6 +56,26 @@ def test_presentation_lut_shape_inverse_inverts_once(prepare: Prepare) -> None:
     )
 
 
+@pytest.mark.filterwarnings("ignore:Invalid value for VR CS")
+@pytest.mark.parametrize("shape", ["inverse", "Inverse "])
+def test_the_presentation_lut_shape_is_compared_without_its_case(
+    prepare: Prepare, shape: str
+) -> None:
+    plain, odd = make_cr(), make_cr()
+    plain.PresentationLUTShape, odd.PresentationLUTShape = "INVERSE", shape
+    assert torch.equal(prepare(odd), prepare(plain))
+
+
+@pytest.mark.filterwarnings("ignore:Invalid value for VR CS")
+@pytest.mark.parametrize("spelled", ["monochrome1", "MONOCHROME 1", "Monochrome_1"])
+def test_a_photometric_interpretation_may_be_spelled_in_other_ways(
+    prepare: Prepare, spelled: str
+) -> None:
+    odd = make_cr(photometric="MONOCHROME1")
+    odd.PhotometricInterpretation = spelled
+    assert torch.equal(prepare(odd), prepare(make_cr(photometric="MONOCHROME1")))
+
+
 def test_signed_pixels_give_the_same_tensor_as_unsigned_ones(prepare: Prepare) -> None:
     torch.testing.assert_close(prepare(make_cr(signed=True)), prepare(make_cr()))
 

@@ -122,7 +122,8 @@ def test_what_a_shutter_hides_is_black_and_counts_in_no_level(
 
 def test_a_shutter_hides_in_colours_too(as_file: AsFile) -> None:
     grey = bordered(4095) >> 4
-    dataset = instance(grey, bits=8, **rectangle(32, 289, 32, 353))
+    shutter: dict[str, Any] = rectangle(32, 289, 32, 353)
+    dataset = instance(grey, bits=8, **shutter)
     dataset.PixelData = np.stack([grey] * 3, axis=-1).astype("u1").tobytes()
     dataset.BitsAllocated = 8
     dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 3, "RGB"
