@@ -86,7 +86,7 @@ def test_padding_that_covers_the_anatomy_is_ignored(
     np.testing.assert_array_equal(read_radiograph(as_file(absurd)), expected)
 
 
-def rectangle(left: int, right: int, top: int, bottom: int) -> dict[str, object]:
+def rectangle(left: int, right: int, top: int, bottom: int) -> dict[str, Any]:
     return {
         "ShutterShape": "RECTANGULAR",
         "ShutterLeftVerticalEdge": left,

@@ -24,6 +24,7 @@ BOUNDED: Final = settings(max_examples=settings().max_examples // 4)  # nested d
 UNDEFINED: Final = 0xFFFFFFFF
 DELIMITERS: Final = 0xFFFE
 SEQUENCE_DELIMITATION: Final = 0xFFFEE0DD
+CHARACTER_SET: Final = 0x00080005
 ITEM_BEGIN: Final = b"\xfe\xff\x00\xe0"
 HEAD_BYTES: Final = 8
 LONG: Final = ("OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV")
@@ -55,7 +56,10 @@ def head(tag: int, vr: str, length: int, *, implicit: bool) -> bytes:
 def plain(draw: st.DrawFn, *, implicit: bool) -> bytes:
     value = draw(VALUES)
     vr = draw(st.sampled_from([*LONG, *SHORT]))
-    return head(draw(TAGS), vr, len(value), implicit=implicit) + value
+    tag = draw(TAGS)
+    if tag == CHARACTER_SET:
+        value = value.replace(b"\0", b" ")  # pydicom raises upon the name of a set with a NUL
+    return head(tag, vr, len(value), implicit=implicit) + value
 
 
 @st.composite
