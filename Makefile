@@ -31,13 +31,13 @@ test-fast: setup ## The unit tests that need no peer and no training: about a mi
 # A file of tests goes to one process, in the order of collection (tests/conftest.py).
 PYTEST = OMP_NUM_THREADS=1 $(VENV)/pytest $(FULL) --dist loadfile --no-loadscope-reorder
 
-# Three processes for two cores, as tests wait for their peers half of the time.
+# Four processes for two cores, as tests wait for their peers most of the time.
 .PHONY: test
 test: setup ## Check everything: the peers' packages, the static checks, every test
 	@deploy/setup/peers.sh
 	@deploy/setup/ohif.sh
 	@$(MAKE) -j2 --output-sync=target test-bundle check
-	$(PYTEST) -n 3 tests/e2e tests/faults tests/integration tests/unit
+	$(PYTEST) -n 4 tests/e2e tests/faults tests/integration tests/unit
 
 # In a run of its own: its tests import the bundle's scripts as another bundle's would be.
 .PHONY: test-bundle
