@@ -4,6 +4,7 @@ One table of rules. A header without a value, or with one that the tables do not
 instances that are clearly something else are left unread. The bundle judges the pixels.
 """
 
+import re
 from collections.abc import Callable
 from typing import Final
 
@@ -131,14 +132,23 @@ def _word(header: Dataset, keyword: str) -> str:
 
 
 def _words(header: Dataset, keyword: str) -> set[str]:
-    """Read the values of a list as the tables spell them; empty values are left out."""
+    """Read the values of a list as the tables spell them; empty values are left out.
+
+    A value that is no word of the tables may be a list itself: `CR/DX`, `DX CR`.
+    """
     try:
         value = header.get(keyword)
         values = [value] if isinstance(value, str) else list(value or [])
-        words = {"".join(filter(str.isalnum, str(each).upper())) for each in values}
+        words = {word for each in values for word in _spelled(str(each).upper())}
     except Exception:  # noqa: BLE001 -- a broken value makes pydicom raise many kinds
         return set()
     return words - {""}
+
+
+def _spelled(value: str) -> list[str]:
+    joined = "".join(filter(str.isalnum, value))
+    known = joined in RADIOGRAPHIC | OTHER_MODALITIES
+    return [joined] if known else re.split(r"[\W_]+", value)
 
 
 def _text(header: Dataset, keyword: str) -> str:

@@ -206,6 +206,19 @@ def _read_cod(frame: bytes, at: int) -> tuple[bool, int, bool]:
     return segment[6] == 1, segment[7], segment[11] == 1
 
 
+def check_scans(jpeg: bytes) -> None:
+    """Refuse a JPEG file that has too many scans, before it is decoded.
+
+    Raises:
+        RadiographRefusedError: size-out-of-range.
+    """
+    try:
+        _end_of_scans(jpeg, len(_SOI))
+    except RadiographRefusedError as refusal:
+        if refusal.code == RefusalCode.SIZE:
+            raise
+
+
 def _end_of_scans(frame: bytes, at: int) -> int:
     """Return where the end marker behind the scans of a JPEG is; what follows it is not read.
 

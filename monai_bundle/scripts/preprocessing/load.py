@@ -10,6 +10,7 @@ from monai.config.type_definitions import KeysCollection
 from monai.transforms.transform import MapTransform
 from numpy.typing import NDArray
 
+from scripts.preprocessing.codestream import check_scans
 from scripts.preprocessing.dicom import read_dicom
 from scripts.preprocessing.greyscale import Tones
 from scripts.preprocessing.raster import read_raster
@@ -69,6 +70,8 @@ def read_radiograph(content: bytes) -> NDArray[np.float32]:
 def _read(
     content: bytes, size: tuple[int, int] | None = None, *, is_whole: bool = True
 ) -> tuple[torch.Tensor, Tones | None]:
+    if content.startswith(_JPEG):
+        check_scans(content)
     if content.startswith((_PNG, _JPEG)):
         return torch.from_numpy(np.ascontiguousarray(read_raster(content)))[None], None
     return read_dicom(content, size, is_whole=is_whole)

@@ -117,3 +117,11 @@ def bomb(side: int) -> bytes:
 )
 def test_a_bad_raster_is_refused_with_its_code(prepare: Prepare, given: bytes, code: str) -> None:
     assert code_of(prepare, given) == code
+
+
+def test_a_jpeg_file_of_many_scans_is_refused_before_it_is_decoded(prepare: Prepare) -> None:
+    whole = png(Image.fromarray(PICTURE), format="JPEG", progressive=True)
+    assert prepare(whole).shape == (1, 224, 224)
+    scan = whole.rindex(b"\xff\xda")
+    bomb_of_scans = whole[:scan] + whole[scan:-2] * 30_000 + whole[-2:]
+    assert code_of(prepare, bomb_of_scans) == "size-out-of-range"

@@ -75,6 +75,8 @@ def test_a_chest_radiograph_passes(made: type[Dataset]) -> None:
         {"Modality": b"X-RAY"},
         {"Modality": b"RX", "SOPClassUID": SC},
         {"Modality": b"CR\\DX"},
+        {"Modality": b"CR/DX", "SOPClassUID": SC},
+        {"Modality": b"DX CR", "SOPClassUID": SC},
         {"Modality": b"OT", "SOPClassUID": CR},
         {"Modality": b"CHEST 1", "SOPClassUID": CR},
         {"Modality": b"OT", "SOPClassUID": SC},
