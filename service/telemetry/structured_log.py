@@ -69,6 +69,7 @@ FIELDS: Final[dict[str, re.Pattern[str]]] = {
     "error": _WORD,
     "cause": _WORD,
     "fault": _WORD,
+    "violation": _WORD,
     "place": _TEXT,
     "message": _TEXT,
 }
