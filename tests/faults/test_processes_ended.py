@@ -141,7 +141,7 @@ def test_everything_killed_at_once_continues_where_it_was(
     instances: Instances,
     store: Callable[..., int],
 ) -> None:
-    made = instances(3)
+    made = instances(4)
     assert store(service, *(file for file, _ in made)) == 0
     service.kill()
     service.start()
