@@ -123,13 +123,17 @@ def _type_id(elements: Dataset, field: int) -> int | None:
 
 
 def _named(elements: Dataset, field: int) -> StoreCommand:
-    """Return the UIDs that a request names; N-ACTION has elements of its own for them."""
+    """Return the UIDs that a request names; N-ACTION has elements of its own for them.
+
+    A space before one does not count: DCMTK takes it where the length is even.
+    """
     if field == N_ACTION_RQ:
         tags = _REQUESTED_SOP_CLASS_UID, _REQUESTED_SOP_INSTANCE_UID
     else:
         tags = _AFFECTED_SOP_CLASS_UID, _AFFECTED_SOP_INSTANCE_UID
     return StoreCommand(
-        sop_class_uid=identifier(elements, tags[0]), sop_instance_uid=identifier(elements, tags[1])
+        sop_class_uid=identifier(elements, tags[0]).lstrip(" "),
+        sop_instance_uid=identifier(elements, tags[1]).lstrip(" "),
     )
 
 
