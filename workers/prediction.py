@@ -67,6 +67,23 @@ class Region:
             )
 
 
+def _require_probability(value: float) -> None:
+    if not 0 <= value <= 1:  # nor is NaN, which would read as absent
+        raise ValueError(f"{value} is not a probability")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OtherAbnormality:
+    """The calibrated probability of an abnormality other than pneumonia, and the finding."""
+
+    finding: Finding
+    probability: float  # in [0, 1]
+    operating_point: OperatingPoint
+
+    def __post_init__(self) -> None:
+        _require_probability(self.probability)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prediction:
     """One instance's calibrated probability of pneumonia and the finding."""
@@ -75,10 +92,11 @@ class Prediction:
     probability: float  # in [0, 1]
     model: Model
     region: Region | None = None  # where the evidence lies, if the model names it
+    other: OtherAbnormality | None = None  # if the model reads it
+    population: str | None = None  # whose operating points were used, if the model has several
 
     def __post_init__(self) -> None:
-        if not 0 <= self.probability <= 1:  # nor is NaN, which would read as absent
-            raise ValueError(f"{self.probability} is not a probability")
+        _require_probability(self.probability)
 
     @property
     def outcome(self) -> Outcome:
