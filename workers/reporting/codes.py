@@ -1,8 +1,9 @@
 """The codes of the outputs: DCM of PS3.16 annex D, SNOMED CT, UCUM, and Lobar's own.
 
-No standard code says why an instance was not analysed. Lobar's own codes are the reasons of
-`service.domain.reasons`, the same in a report as in the log, in a coding scheme that the report
-itself identifies (PS3.3 C.12.1.1.2).
+No standard code says why an instance was not analysed, and none means an abnormality other than
+pneumonia. Lobar's own codes are the reasons of `service.domain.reasons`, the same in a report as in
+the log, and those of the other abnormality (docs/adr/0020-report.md), in a coding scheme that the
+report itself identifies (PS3.3 C.12.1.1.2).
 """
 
 from typing import Final
@@ -62,6 +63,10 @@ NO_ALGORITHM_SUCCEEDED: Final = Code(  # CID 6047
 )
 
 LOBAR_SCHEME: Final = "99LOBAR"
+OTHER_ABNORMALITY: Final = Code("abnormal-other", LOBAR_SCHEME, "Abnormality other than pneumonia")
+CERTAINTY_OF_OTHER_ABNORMALITY: Final = Code(
+    "certainty-other", LOBAR_SCHEME, "Certainty of abnormality other than pneumonia"
+)
 NOT_ANALYSED_BECAUSE: Final = Code("not-analysed", LOBAR_SCHEME, "Reason not analysed")
 
 

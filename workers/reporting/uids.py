@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from service.dicom.implementation import MANUFACTURER, VERSION
-from workers.prediction import Conclusion, Model, NotAnalysed
+from workers.prediction import Conclusion, Model, NotAnalysed, OperatingPoint
 
 NAMESPACE: Final = uuid.UUID("f5534e28-fa53-43b2-8568-e954e33c98cd")
 
@@ -79,21 +79,25 @@ def device_uid(model: Model) -> str:
 def _concluded(conclusion: Conclusion) -> tuple[str | float, ...]:
     """Return what identifies a conclusion: the model, and the reason where nothing was analysed.
 
-    A finding needs no part of its own, because the model determines it from the source. Whether a
-    source is analysed also depends on Lobar's version and on the bundle's gate.
+    A finding needs no part of its own, because the model determines it from the source; nor does
+    the population, because the source's age does. The operating point of the other abnormality is
+    a part where the model reads one. Whether a source is analysed also depends on Lobar's version
+    and on the bundle's gate.
     """
     algorithm = _algorithm(conclusion.model)
     if isinstance(conclusion, NotAnalysed):
         return (*algorithm, "not-analysed", conclusion.reason)
+    if conclusion.other is not None:
+        return (*algorithm, "other-abnormality", *_point(conclusion.other.operating_point))
     return algorithm
 
 
 def _algorithm(model: Model) -> tuple[str | float, ...]:
-    point = model.operating_point
+    return (model.name, model.version, model.weights_sha256, *_point(model.operating_point))
+
+
+def _point(point: OperatingPoint) -> tuple[str | float, ...]:
     return (
-        model.name,
-        model.version,
-        model.weights_sha256,
         point.name,
         float(point.threshold),
         float(point.indeterminate_low),

@@ -4,10 +4,19 @@ An output keeps the source's character set, and ASCII is the same in every one o
 """
 
 import unicodedata
+from collections.abc import Iterator
 from typing import Final
 
 from service.domain.reasons import EXPLANATIONS
-from workers.prediction import Conclusion, Finding, Model, NotAnalysed, OperatingPoint
+from workers.prediction import (
+    Conclusion,
+    Finding,
+    Model,
+    NotAnalysed,
+    OperatingPoint,
+    OtherAbnormality,
+    Prediction,
+)
 
 OF_THE_WHOLE: Final = "AI finding of the whole image"
 OF_A_REGION: Final = "AI attention region, not a lesion outline"
@@ -46,22 +55,49 @@ def result_line(conclusion: Conclusion) -> str:
     return f"Pneumonia {word}, probability {percent(conclusion.probability)} %"
 
 
+def other_line(other: OtherAbnormality) -> str:
+    """Return the finding and the probability of the other abnormality in one line."""
+    word = FINDING_WORD[other.finding]
+    return f"Other abnormality {word}, probability {percent(other.probability)} %"
+
+
+def both_findings(prediction: Prediction, other: OtherAbnormality) -> str:
+    """Return both findings in words, to be read together: neither alone says what was found."""
+    pneumonia, abnormality = (
+        FINDING_WORD[finding].lower() for finding in (prediction.finding, other.finding)
+    )
+    return f"pneumonia {pneumonia}, another abnormality {abnormality}"
+
+
 def basis_line(conclusion: Conclusion) -> str:
     """Return the thresholds that the finding follows from, or the reason for not analysing."""
     if isinstance(conclusion, NotAnalysed):
         return EXPLANATIONS[conclusion.reason]
     point = conclusion.model.operating_point
-    text = f"Operating point {ascii_text(point.name)}: from {percent(point.threshold)} %"
+    name = ascii_text(point.name)
+    if conclusion.population is not None:
+        name += f", population {ascii_text(conclusion.population)}"
+    return f"Operating point {name}: {_thresholds(point)}"
+
+
+def other_basis_line(other: OtherAbnormality) -> str:
+    """Return the thresholds that the finding of the other abnormality follows from."""
+    point = other.operating_point
+    return f"Other abnormality, operating point {ascii_text(point.name)}: {_thresholds(point)}"
+
+
+def _thresholds(point: OperatingPoint) -> str:
+    text = f"from {percent(point.threshold)} %"
     if point.indeterminate_low < point.indeterminate_high:
         band = f"{percent(point.indeterminate_low)} to {percent(point.indeterminate_high)} %"
         text += f", undetermined {band}"
     return text
 
 
-def operating_point_text(point: OperatingPoint) -> str:
+def operating_point_text(point: OperatingPoint, label: str = "Operating point") -> str:
     """Return the name and thresholds of an operating point, as calibrated probabilities."""
     return (
-        f"Operating point {ascii_text(point.name)}: threshold {point.threshold!r}, "
+        f"{label} {ascii_text(point.name)}: threshold {point.threshold!r}, "
         f"undetermined between {point.indeterminate_low!r} and {point.indeterminate_high!r}"
     )
 
@@ -81,12 +117,28 @@ def parameters_text(conclusion: Conclusion) -> tuple[str, ...]:
     )
     if isinstance(conclusion, NotAnalysed):
         return named
-    calibrated = "calibrated" if model.calibrated else "uncalibrated"
-    return (
-        *named,
-        f"Probability of pneumonia: {float(conclusion.probability)!r}",
-        (
-            f"Certainty of Finding is the {calibrated} probability of pneumonia in percent, "
-            "whether pneumonia reads present, absent or undetermined"
-        ),
+    return (*named, *_probability_texts(conclusion), *_population_text(conclusion))
+
+
+def _probability_texts(prediction: Prediction) -> Iterator[str]:
+    calibrated = "calibrated" if prediction.model.calibrated else "uncalibrated"
+    yield f"Probability of pneumonia: {float(prediction.probability)!r}"
+    yield (
+        f"Certainty of Finding is the {calibrated} probability of pneumonia in percent, "
+        "whether pneumonia reads present, absent or undetermined"
     )
+    other = prediction.other
+    if other is None:
+        return
+    yield operating_point_text(other.operating_point, "Operating point of other abnormality")
+    yield f"Probability of other abnormality: {float(other.probability)!r}"
+    yield (
+        f"Certainty of abnormality other than pneumonia is the {calibrated} probability of one in "
+        "percent, whether it reads present, absent or undetermined"
+    )
+    yield f"Both findings: {both_findings(prediction, other)}"
+
+
+def _population_text(prediction: Prediction) -> Iterator[str]:
+    if prediction.population is not None:
+        yield f"Population: {ascii_text(prediction.population)}"

@@ -3,6 +3,9 @@
 With a region it is a planar region of interest (TID 1410). Without one it is the group for whole
 images (TID 1501), whose measurement references a closed line around the image: the line adds no
 information, but OHIF shows a black viewport for a report without coordinates.
+
+Where the model reads another abnormality too, the same group has a second evaluation and a second
+measurement, both with names of their own: "Certainty of Finding" is that of pneumonia alone.
 """
 
 from collections.abc import Sequence
@@ -31,9 +34,11 @@ from workers.reporting.codes import (
     ARTIFICIAL_INTELLIGENCE,
     BOUNDED_BY,
     CERTAINTY_OF_FINDING,
+    CERTAINTY_OF_OTHER_ABNORMALITY,
     CLASS_ACTIVATION,
     FINDING_CODES,
     MEASUREMENT_METHOD,
+    OTHER_ABNORMALITY,
     PERCENT,
     PNEUMONIA,
 )
@@ -78,8 +83,8 @@ def _whole_image_group(
         tracking_identifier=TrackingIdentifier(uid=tracking_uid, identifier=OF_THE_WHOLE),
         finding_type=_finding(prediction),
         algorithm_id=algorithm,
-        measurements=[_certainty(prediction, _around_image(source))],
-        qualitative_evaluations=[_evaluation(prediction)],
+        measurements=_certainties(prediction, _around_image(source)),
+        qualitative_evaluations=_evaluations(prediction),
         source_images=[_source_of_group(source)],
     )
 
@@ -96,8 +101,8 @@ def _region_group(
         referenced_region=_image_region(source, region),
         finding_type=_finding(prediction),
         algorithm_id=algorithm,
-        measurements=[_certainty(prediction, None)],
-        qualitative_evaluations=[_evaluation(prediction)],
+        measurements=_certainties(prediction, None),
+        qualitative_evaluations=_evaluations(prediction),
         geometric_purpose=BOUNDED_BY,
     )
     _add_method(group)
@@ -105,24 +110,42 @@ def _region_group(
 
 
 def _finding(prediction: Prediction) -> Code | None:
-    """Return the Finding of a positive only: some readers print nothing but Findings."""
+    """Return the Finding of a positive only: some readers print nothing but Findings.
+
+    It is never the other abnormality, because Certainty of Finding is the probability of pneumonia.
+    """
     return PNEUMONIA if prediction.finding is Finding.PRESENT else None
 
 
-def _evaluation(prediction: Prediction) -> QualitativeEvaluation:
-    return QualitativeEvaluation(name=PNEUMONIA, value=FINDING_CODES[prediction.finding])
+def _evaluations(prediction: Prediction) -> list[QualitativeEvaluation]:
+    findings = {PNEUMONIA: prediction.finding}
+    if prediction.other is not None:
+        findings[OTHER_ABNORMALITY] = prediction.other.finding
+    return [
+        QualitativeEvaluation(name=name, value=FINDING_CODES[finding])
+        for name, finding in findings.items()
+    ]
 
 
-def _certainty(
+def _certainties(
     prediction: Prediction, coordinates: Sequence[CoordinatesForMeasurement] | None
-) -> Measurement:
-    """Build the measurement of the probability in percent, and the coordinates it refers to."""
-    return Measurement(
-        name=CERTAINTY_OF_FINDING,
-        value=float(percent(prediction.probability)),
-        unit=PERCENT,
-        referenced_coordinates=coordinates,
-    )
+) -> list[Measurement]:
+    """Build the measurements of the probabilities in percent, and the coordinates they refer to.
+
+    Each refers to the same coordinates: OHIF reads those of every measurement, if of any.
+    """
+    probabilities = {CERTAINTY_OF_FINDING: prediction.probability}
+    if prediction.other is not None:
+        probabilities[CERTAINTY_OF_OTHER_ABNORMALITY] = prediction.other.probability
+    return [
+        Measurement(
+            name=name,
+            value=float(percent(probability)),
+            unit=PERCENT,
+            referenced_coordinates=coordinates,
+        )
+        for name, probability in probabilities.items()
+    ]
 
 
 def _around_image(source: Source) -> list[CoordinatesForMeasurement] | None:

@@ -58,12 +58,17 @@ def build_report(
         _add_document(report, source, evidence)
         if identity.predecessor is not None:
             report.PredecessorDocumentsSequence = [_predecessor(evidence, identity.predecessor)]
-        if isinstance(conclusion, NotAnalysed):
+        if _has_own_codes(conclusion):
             report.CodingSchemeIdentificationSequence = [lobar_coding_scheme()]
+        if isinstance(conclusion, NotAnalysed):
             report.update(build_not_analysed_report(evidence, conclusion))
         else:
             report.update(build_measurement_report(evidence, conclusion, tracking_uid=finding))
     return Output.of(KIND.output, report)
+
+
+def _has_own_codes(conclusion: Conclusion) -> bool:
+    return isinstance(conclusion, NotAnalysed) or conclusion.other is not None
 
 
 def _add_document(report: Dataset, header: Dataset, evidence: Source) -> None:
