@@ -42,11 +42,12 @@ def require_two_dimensions(pixels: Pixels | None) -> None:
         raise ReportError(f"the pixels have the shape {pixels.shape}, not rows and columns")
 
 
-def grey_image(pixels: Pixels) -> Image.Image:
+def grey_image(pixels: Pixels, *, findings: int = 1) -> Image.Image:
     """Convert pixels to an 8-bit grey image that leaves space for the result strip above it.
 
     Args:
         pixels: Displayed brightness, rows x columns, 0 black to 1 white. NaN becomes black.
+        findings: The number of findings in the strip.
 
     Returns:
         The image; with the strip it is at most `LONGEST_SIDE` high and wide.
@@ -56,12 +57,15 @@ def grey_image(pixels: Pixels) -> Image.Image:
     levels *= 255
     levels += 0.5
     grey = Image.fromarray(levels.astype(np.uint8))
-    highest = LONGEST_SIDE - strip_height(LONGEST_SIDE)
+    highest = LONGEST_SIDE - strip_height(LONGEST_SIDE, findings=findings)
     ratio = min(1.0, LONGEST_SIDE / grey.width, highest / grey.height)
     size = (max(1, round(grey.width * ratio)), max(1, round(grey.height * ratio)))
     return grey if size == grey.size else grey.resize(size, Image.Resampling.HAMMING)
 
 
-def strip_height(width: int) -> int:
-    """Return the height of the result strip above a radiograph of this width, in pixels."""
-    return 64 + width // 16
+def strip_height(width: int, *, findings: int = 1) -> int:
+    """Return the height of the result strip above a radiograph of this width, in pixels.
+
+    Each further finding has half as much again, so that none is written smaller than one alone.
+    """
+    return (64 + width // 16) * (1 + findings) // 2

@@ -1,17 +1,22 @@
 """Draw an overlay: the radiograph unchanged, and above it a strip that states the result.
 
+Where the model reads another abnormality too, the strip states both findings in lines of one size,
+each with its own symbol: the circle of an absent pneumonia alone would stand for the whole
+radiograph.
+
 The result can be read without colour, from the words and from the shape of the symbol. The colours
 are from a palette that colour-blind people can distinguish (Okabe and Ito) and differ as greys
 too; a negative has none, so that it attracts no attention.
 """
 
 import functools
+from collections.abc import Sequence
 from typing import Final
 
 from PIL import Image, ImageDraw, ImageFont
 
 from service.domain.routing import Outcome
-from workers.prediction import Conclusion, Prediction
+from workers.prediction import Conclusion, OtherAbnormality, Prediction
 from workers.reporting.geometry import pixel_box
 from workers.reporting.output import ReportError
 from workers.reporting.picture import (
@@ -24,7 +29,15 @@ from workers.reporting.picture import (
     grey_image,
     strip_height,
 )
-from workers.reporting.wording import CAUTION, REGION_CAUTION, basis_line, model_text, result_line
+from workers.reporting.wording import (
+    CAUTION,
+    REGION_CAUTION,
+    basis_line,
+    model_text,
+    other_basis_line,
+    other_line,
+    result_line,
+)
 
 NARROWEST: Final = 512  # a narrower radiograph gets black margins, so that the strip fits
 
@@ -39,7 +52,10 @@ COLOUR: Final = {
 BOX_LINES_PER_SIDE: Final = 340  # a line of three pixels in a picture of 1024
 
 LINE_SPACING: Final = 1.3
-HEIGHT_OF_OTHERS: Final = 0.44  # of the strip's height, for all lines below the result
+HEIGHT_OF_RESULT: Final = 0.24  # of the strip's height
+HEIGHT_OF_OTHERS: Final = 0.44  # for all lines below the result
+HEIGHT_OF_EACH_OF_TWO: Final = 0.16  # of a strip with two findings, which is higher
+HEIGHT_BELOW_TWO: Final = 0.34
 SMALLEST_TEXT: Final = 11
 
 
@@ -58,7 +74,8 @@ def draw_overlay(
     """
     if pixels is None:
         return _strip(NARROWEST, conclusion), None
-    radiograph = _with_region(grey_image(pixels), conclusion)
+    findings = 1 if _other(conclusion) is None else 2
+    radiograph = _with_region(grey_image(pixels, findings=findings), conclusion)
     width = max(radiograph.width, NARROWEST)
     strip = _strip(width, conclusion)
     canvas = Image.new("RGB", (width, strip.height + radiograph.height))
@@ -91,34 +108,83 @@ def _grown(box: tuple[int, int, int, int], by: int) -> tuple[int, int, int, int]
     return left - by, top - by, right + by, bottom + by
 
 
+def _other(conclusion: Conclusion) -> OtherAbnormality | None:
+    return conclusion.other if isinstance(conclusion, Prediction) else None
+
+
 def _strip(width: int, conclusion: Conclusion) -> Image.Image:
-    height = strip_height(width)
-    margin = height // 10
+    other = _other(conclusion)
+    height = strip_height(width, findings=1 if other is None else 2)
     strip = Image.new("RGB", (width, height), STRIP)
-    draw = ImageDraw.Draw(strip)
-    draw_symbol(draw, conclusion.outcome, (margin, margin), height - 2 * margin)
-    left, top = height, margin
-    text_width = width - left - margin
-    for text, share, colour in _lines(conclusion):
-        size = round(height * share)
-        fitting, font = _fit_text(text, size, text_width)
-        draw.text((left, top), fitting, font=font, fill=colour)
-        top += round(size * LINE_SPACING)
+    if other is None:
+        _write_result(strip, conclusion)
+    else:
+        _write_both_findings(strip, conclusion, other)
     return strip
 
 
-def _lines(conclusion: Conclusion) -> tuple[tuple[str, float, Colour], ...]:
-    """Return the strip's lines: text, height as a share of the strip's, colour."""
-    model = conclusion.model
-    calibrated = "calibrated" if model.calibrated else "not calibrated"
-    others = [basis_line(conclusion), f"Model {model_text(model)}, {calibrated}", CAUTION]
-    if isinstance(conclusion, Prediction) and conclusion.region is not None:
-        others.insert(1, f"The box is {REGION_CAUTION}")
-    share = HEIGHT_OF_OTHERS / len(others)
-    return (
-        (result_line(conclusion), 0.24, COLOUR[conclusion.outcome]),
-        *((text, share, WHITE) for text in others),
+def _write_result(strip: Image.Image, conclusion: Conclusion) -> None:
+    """Write the result beside a symbol as high as the strip, and the other lines below it."""
+    margin = _margin(strip)
+    draw_symbol(
+        ImageDraw.Draw(strip), conclusion.outcome, (margin, margin), strip.height - 2 * margin
     )
+    size = round(strip.height * HEIGHT_OF_RESULT)
+    corner = (strip.height, margin)
+    top = _write_line(strip, result_line(conclusion), size, corner, COLOUR[conclusion.outcome])
+    _write_others(strip, _other_lines(conclusion), HEIGHT_OF_OTHERS, (strip.height, top))
+
+
+def _margin(strip: Image.Image) -> int:
+    return strip.height // 10
+
+
+def _write_both_findings(
+    strip: Image.Image, conclusion: Conclusion, other: OtherAbnormality
+) -> None:
+    """Write each finding beside a symbol of its own, and the other lines below them."""
+    margin = top = _margin(strip)
+    size = round(strip.height * HEIGHT_OF_EACH_OF_TWO)
+    left = margin + size + margin
+    for outcome, text in (
+        (conclusion.outcome, result_line(conclusion)),
+        (Outcome(other.finding), other_line(other)),
+    ):
+        draw_symbol(ImageDraw.Draw(strip), outcome, (margin, top), size)
+        top = _write_line(strip, text, size, (left, top), COLOUR[outcome])
+    _write_others(strip, _other_lines(conclusion), HEIGHT_BELOW_TWO, (left, top))
+
+
+def _write_others(
+    strip: Image.Image, lines: Sequence[str], share: float, corner: tuple[int, int]
+) -> None:
+    """Write lines in white that have this share of the strip's height together."""
+    left, top = corner
+    for text in lines:
+        size = round(strip.height * share / len(lines))
+        top = _write_line(strip, text, size, (left, top), WHITE)
+
+
+def _write_line(
+    strip: Image.Image, text: str, size: int, corner: tuple[int, int], colour: Colour
+) -> int:
+    """Write a line of text and return where the next one begins."""
+    left, top = corner
+    fitting, font = _fit_text(text, size, strip.width - left - _margin(strip))
+    ImageDraw.Draw(strip).text(corner, fitting, font=font, fill=colour)
+    return top + round(size * LINE_SPACING)
+
+
+def _other_lines(conclusion: Conclusion) -> list[str]:
+    """Return the lines below the result."""
+    model, other = conclusion.model, _other(conclusion)
+    calibrated = "calibrated" if model.calibrated else "not calibrated"
+    lines = [basis_line(conclusion)]
+    if other is not None:
+        lines.append(other_basis_line(other))
+    if isinstance(conclusion, Prediction) and conclusion.region is not None:
+        lines.append(f"The box is {REGION_CAUTION}")
+    return [*lines, f"Model {model_text(model)}, {calibrated}", CAUTION]
 
 
 def _fit_text(text: str, size: int, width: int) -> tuple[str, ImageFont.FreeTypeFont]:

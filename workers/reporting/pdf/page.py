@@ -6,6 +6,7 @@ reader, and nothing on it depends on when it was drawn.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from io import BytesIO
 from typing import Final
 
@@ -15,7 +16,14 @@ from reportlab.lib.utils import ImageReader
 from reportlab.pdfgen.canvas import Canvas
 
 from service.dicom.implementation import MANUFACTURER
-from workers.prediction import Conclusion, Finding, NotAnalysed, Prediction
+from service.domain.routing import Outcome
+from workers.prediction import (
+    Conclusion,
+    Finding,
+    NotAnalysed,
+    OtherAbnormality,
+    Prediction,
+)
 from workers.reporting.geometry import pixel_box
 from workers.reporting.pdf.drawing import (
     BODY,
@@ -45,6 +53,9 @@ from workers.reporting.wording import (
     REGION_CAUTION,
     ascii_text,
     basis_line,
+    both_findings,
+    other_basis_line,
+    other_line,
     percent,
     result_line,
 )
@@ -66,6 +77,7 @@ INSET: Final = 12
 SYMBOL: Final = 42
 PICTURE_WIDTH: Final = 350
 PICTURE_HEIGHT: Final = 420
+PICTURE_HEIGHT_BELOW_TWO: Final = 290  # bands, which leave less space
 PLACEHOLDER_HEIGHT: Final = 120
 
 
@@ -89,7 +101,8 @@ def draw_page(picture: Image.Image | None, conclusion: Conclusion, *, source_uid
     page.setSubject(CAUTION)
     page.setCreator(MANUFACTURER)
     top = _draw_head(page, HEIGHT - MARGIN)
-    top = _draw_result(page, conclusion, top - 8)
+    for band in _bands(conclusion):
+        top = _draw_result(page, band, top - 8)
     top = min(
         _draw_picture(page, picture, conclusion, top - GAP),
         _draw_facts(page, conclusion, top - GAP),
@@ -106,11 +119,32 @@ def _draw_head(page: Canvas, top: float) -> float:
     return write_text(page, CAUTION, WARNING, (MARGIN, top - 2), CONTENT_WIDTH)
 
 
-def _draw_result(page: Canvas, conclusion: Conclusion, top: float) -> float:
-    """Draw the band with the result, as symbol and words; return its lower edge."""
+@dataclass(frozen=True, slots=True)
+class _Band:
+    """One result: its symbol, its words and what it rests on."""
+
+    outcome: Outcome
+    result: str
+    basis: str
+
+
+def _bands(conclusion: Conclusion) -> Iterator[_Band]:
+    """Yield the results; the other abnormality stands as large as pneumonia, and below it."""
+    yield _Band(conclusion.outcome, result_line(conclusion), basis_line(conclusion))
+    other = _other(conclusion)
+    if other is not None:
+        yield _Band(Outcome(other.finding), other_line(other), other_basis_line(other))
+
+
+def _other(conclusion: Conclusion) -> OtherAbnormality | None:
+    return conclusion.other if isinstance(conclusion, Prediction) else None
+
+
+def _draw_result(page: Canvas, band: _Band, top: float) -> float:
+    """Draw the band with a result, as symbol and words; return its lower edge."""
     left = MARGIN + SYMBOL + 2 * INSET
     available = MARGIN + CONTENT_WIDTH - INSET - left
-    result, basis = result_line(conclusion), basis_line(conclusion)
+    result, basis = band.result, band.basis
     size = min(RESULT.size, RESULT.size * available / text_width(result, RESULT))
     style = Style(font=BOLD, size=size)
     text_height = style.line + len(list(text_lines(basis, VALUE, available))) * VALUE.line
@@ -118,7 +152,7 @@ def _draw_result(page: Canvas, conclusion: Conclusion, top: float) -> float:
     page.setFillColor(PAPER)
     page.rect(MARGIN, top - height, CONTENT_WIDTH, height, stroke=0, fill=1)
     corner = (MARGIN + INSET, top - INSET - SYMBOL)
-    draw_symbol(page, conclusion.outcome, corner, SYMBOL)
+    draw_symbol(page, band.outcome, corner, SYMBOL)
     lower = top - INSET - max(0, SYMBOL - text_height) / 2
     lower = write_text(page, result, style, (left, lower), available)
     write_text(page, basis, VALUE, (left, lower), available)
@@ -133,7 +167,8 @@ def _draw_picture(
     if picture is None:
         bottom = _draw_placeholder(page, top)
     else:
-        scale = min(PICTURE_WIDTH / picture.width, PICTURE_HEIGHT / picture.height)
+        highest = PICTURE_HEIGHT if _other(conclusion) is None else PICTURE_HEIGHT_BELOW_TWO
+        scale = min(PICTURE_WIDTH / picture.width, highest / picture.height)
         width, height = picture.width * scale, picture.height * scale
         corner = (MARGIN + (PICTURE_WIDTH - width) / 2, top - height)
         page.drawImage(ImageReader(encode_jpeg(picture)), *corner, width, height)
@@ -169,17 +204,22 @@ def _draw_facts(page: Canvas, conclusion: Conclusion, top: float) -> float:
 
 
 def _facts(conclusion: Conclusion) -> Iterator[tuple[str, str]]:
-    model, point = conclusion.model, conclusion.model.operating_point
+    model = conclusion.model
     if isinstance(conclusion, NotAnalysed):
         yield "Result", "not analysed"
         yield "Reason", str(conclusion.reason)
     else:
         yield "Probability of pneumonia", f"{percent(conclusion.probability)} %"
+        point = model.operating_point
         yield "Operating point", ascii_text(point.name)
         yield "Threshold", f"{percent(point.threshold)} %"
         low, high = percent(point.indeterminate_low), percent(point.indeterminate_high)
         has_band = point.indeterminate_low < point.indeterminate_high
         yield "Undetermined", f"between {low} % and {high} %" if has_band else "never"
+        if conclusion.population is not None:
+            yield "Population", ascii_text(conclusion.population)
+        if conclusion.other is not None:  # its thresholds are in its band
+            yield "Probability of other abnormality", f"{percent(conclusion.other.probability)} %"
     yield "Model", ascii_text(model.name)
     yield "Model version", ascii_text(model.version)
     yield "Calibrated", "yes" if model.calibrated else "no"
@@ -193,6 +233,7 @@ def _draw_explanation(page: Canvas, conclusion: Conclusion, top: float) -> None:
 
 def _explanation(conclusion: Conclusion) -> Iterator[str]:
     """Yield the paragraphs that explain what the result means and what it does not mean."""
+    other = _other(conclusion)
     if isinstance(conclusion, NotAnalysed):
         yield (
             "Nothing is said about pneumonia: neither that it shows nor that it does not. "
@@ -201,10 +242,17 @@ def _explanation(conclusion: Conclusion) -> Iterator[str]:
     else:
         kind = "calibrated estimate" if conclusion.model.calibrated else "uncalibrated estimate"
         yield f"The probability is the model's {kind} that pneumonia shows on this radiograph."
-        yield _meaning(conclusion.finding)
+        yield _meaning(conclusion.finding, with_other=other is not None)
+        if other is not None:
+            yield f"Read both results together: {both_findings(conclusion, other)}."
+            yield _meaning_of_other(other.finding)
+    sought = "for pneumonia alone" if other is None else "for pneumonia and any other abnormality"
+    known = "and nothing of the patient"
+    if isinstance(conclusion, Prediction) and conclusion.population is not None:
+        known = "and of the patient only the age"
     yield (
-        "The model looks at one radiograph, for pneumonia alone. It knows no earlier radiograph "
-        "and nothing of the patient. What it was trained and measured on, and with which "
+        f"The model looks at one radiograph, {sought}. It knows no earlier radiograph "
+        f"{known}. What it was trained and measured on, and with which "
         "results, is in its own documentation."
     )
     yield (
@@ -213,7 +261,7 @@ def _explanation(conclusion: Conclusion) -> Iterator[str]:
     )
 
 
-def _meaning(finding: Finding) -> str:
+def _meaning(finding: Finding, *, with_other: bool) -> str:
     match finding:
         case Finding.PRESENT:
             return (
@@ -221,14 +269,34 @@ def _meaning(finding: Finding) -> str:
                 "It may be wrong."
             )
         case Finding.ABSENT:
+            silent = "" if with_other else ", and says nothing of any other finding"
             return (
                 "ABSENT: at this operating point the model calls that no pneumonia. That does not "
-                "rule pneumonia out, and says nothing of any other finding."
+                f"rule pneumonia out{silent}."
             )
         case Finding.INDETERMINATE:
             return (
                 "UNDETERMINED: the probability lies in the band where the model does not commit "
                 "itself. That is neither a positive nor a negative result."
+            )
+
+
+def _meaning_of_other(finding: Finding) -> str:
+    match finding:
+        case Finding.PRESENT:
+            return (
+                "Other abnormality PRESENT: at this operating point the model calls something "
+                "other than pneumonia abnormal. It does not say what or where, and may be wrong."
+            )
+        case Finding.ABSENT:
+            return (
+                "Other abnormality ABSENT: at this operating point the model calls no abnormality "
+                "other than pneumonia. That does not rule one out."
+            )
+        case Finding.INDETERMINATE:
+            return (
+                "Other abnormality UNDETERMINED: the model does not commit itself on whether "
+                "something other than pneumonia is abnormal."
             )
 
 

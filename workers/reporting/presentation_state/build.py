@@ -1,4 +1,4 @@
-"""Build the presentation state of a conclusion: a region and one line that the viewer draws."""
+"""Build the presentation state of a conclusion: a region and text that the viewer draws."""
 
 from datetime import datetime
 from typing import Final
@@ -40,7 +40,7 @@ from workers.reporting.quiet_pydicom import NO_VALIDATION
 from workers.reporting.raw_elements import decimals
 from workers.reporting.source import Source
 from workers.reporting.uids import FIRST, OutputIdentity, tracking_uid
-from workers.reporting.wording import OF_A_REGION, basis_line, result_line
+from workers.reporting.wording import OF_A_REGION, basis_line, other_line, result_line
 from workers.tones import Tones
 
 KIND: Final = Kind(
@@ -53,7 +53,10 @@ KIND: Final = Kind(
 CONTENT_LABEL: Final = "LOBAR AI"
 CONTENT_DESCRIPTION: Final = "AI result about pneumonia (unverified)"
 LAYER: Final = "LOBAR AI"
-LINE_BOX: Final = (0.02, 0.01, 0.98, 0.06)  # left, top, right, bottom as shares of what is shown
+LINE_BOXES: Final = (  # left, top, right, bottom as shares of what is shown
+    (0.02, 0.01, 0.98, 0.06),
+    (0.02, 0.06, 0.98, 0.11),
+)
 
 
 def build_presentation_state(
@@ -67,8 +70,8 @@ def build_presentation_state(
     """Build the Grayscale Softcopy Presentation State (PS3.3 A.33.1) that shows a conclusion.
 
     It shows the whole radiograph in the tones in which the bundle saw it, or in the grey levels of
-    its own header if these are not known, one line of text and, if
-    the finding is present and the prediction has a region, a box around the region. Other outcomes
+    its own header if these are not known, a line of text for each finding and, if
+    pneumonia is present and the prediction has a region, a box around the region. Other outcomes
     have no box: viewers choose its colour, and it would look like a positive. The arguments are
     those of `workers.reporting.sr.report.build_report`.
 
@@ -156,11 +159,12 @@ def _add_graphics(
     annotation.GraphicLayer = LAYER
     annotation.TextObjectSequence = [
         TextObject(
-            text_value=_line(conclusion),
+            text_value=line,
             units=AnnotationUnitsValues.DISPLAY,
-            bounding_box=LINE_BOX,
+            bounding_box=box,
             text_justification=TextJustificationValues.LEFT,
         )
+        for line, box in zip(_lines(conclusion), LINE_BOXES, strict=False)
     ]
     region = _shown_region(conclusion)
     if region is not None:
@@ -198,8 +202,11 @@ def _rectangle(box: Box, uid: str) -> GraphicObject:
     )
 
 
-def _line(conclusion: Conclusion) -> str:
-    """Return the overlay's first line; where nothing was analysed, with its reason."""
+def _lines(conclusion: Conclusion) -> list[str]:
+    """Return a line for each of the overlay's findings; for none, one with the reason."""
     if isinstance(conclusion, NotAnalysed):
-        return f"AI: {result_line(conclusion)}. {basis_line(conclusion)}"
-    return f"AI: {result_line(conclusion)} (unverified)"
+        return [f"AI: {result_line(conclusion)}. {basis_line(conclusion)}"]
+    findings = [result_line(conclusion)]
+    if conclusion.other is not None:
+        findings.append(other_line(conclusion.other))
+    return [f"AI: {finding} (unverified)" for finding in findings]
