@@ -35,6 +35,7 @@ from workers.prediction import (
     Model,
     NotAnalysed,
     OperatingPoint,
+    OtherAbnormality,
     Prediction,
     Region,
 )
@@ -143,7 +144,11 @@ def _conclusions() -> Iterator[Conclusion]:
         for probability in (0.9, 0.1, 0.5):
             finding = point.read(probability)
             prediction = Prediction(finding=finding, probability=probability, model=model)
+            other = OtherAbnormality(
+                finding=finding, probability=probability, operating_point=point
+            )
             yield prediction
+            yield replace(prediction, other=other, population="adults")
             if finding is not Finding.ABSENT:
                 yield replace(prediction, region=Region(top=0, left=0, bottom=0.5, right=0.5))
         for reason in NOT_ANALYSED:
@@ -226,7 +231,7 @@ def _templates(samples: Iterable[Output]) -> Lines:
         if "TemplateIdentifier" in item
     }
     meanings = {
-        "1500": "Measurement Report: a finding",
+        "1500": "Measurement Report: the findings",
         "1501": "Measurement and Qualitative Evaluation Group: without a region",
         "1410": "Planar ROI Measurements and Qualitative Evaluations: with a region",
         "2000": "Basic Diagnostic Imaging Report: not analysed",

@@ -117,6 +117,13 @@ def _print_events(ledger: Ledger, job: Job) -> None:
             f"  pneumonia {job.finding}, probability {job.probability:.3f} at "
             f"{job.operating_point}, by {job.model}"
         )
+    if job.other is not None:
+        console.print(
+            f"  other abnormality {job.other.finding}, probability {job.other.probability:.3f} at "
+            f"{job.other.operating_point}"
+        )
+    if job.population is not None:
+        console.print(f"  population {job.population}")
     events = Table("time", "event", "detail", box=None, pad_edge=True)
     for event in ledger.queries.trace(job.id):
         detail = ", ".join(f"{key} {value}" for key, value in event.detail.items())

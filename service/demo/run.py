@@ -247,6 +247,9 @@ def _print_table(
 ) -> bool:
     """Print a row for each file, and return whether every report arrived."""
     table = Table("instance", "finding", "probability", box=SIMPLE)
+    reads_other = any(job.other for job in jobs.values())
+    if reads_other:
+        table.add_column("other abnormality")
     table.add_column("report", overflow="fold")
     table.add_column("seconds", justify="right")
     complete = True
@@ -258,6 +261,7 @@ def _print_table(
             file_name(each.file),
             Text(outcome_in_words(each, job)),
             f"{job.probability:.3f}" if job and job.probability is not None else "",
+            *([_other_in_words(job)] if reads_other else []),
             report,
             seconds,
         )
@@ -272,6 +276,11 @@ def outcome_in_words(sent: Sent, job: Job | None) -> str:
     if job.reason is not None:
         return f"{job.state.replace('_', ' ')}: {EXPLANATIONS[job.reason]}"
     return job.finding or f"{job.state}, no report in time"
+
+
+def _other_in_words(job: Job | None) -> str:
+    other = job.other if job else None
+    return f"{other.finding} {other.probability:.3f}" if other else ""
 
 
 def _arrival(ledger: Ledger, pacs: StandInPacs, sent: Sent, job: Job | None) -> tuple[str, str]:

@@ -69,6 +69,15 @@ class Receipt:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OtherAbnormality:
+    """The other abnormality as the ledger records it."""
+
+    finding: str
+    probability: float
+    operating_point: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """A job as the ledger holds it; times are seconds since the epoch."""
 
@@ -99,6 +108,8 @@ class Job:
     probability: float | None
     operating_point: str | None
     model: str | None
+    other: OtherAbnormality | None  # where the model reads one
+    population: str | None  # whose operating points were used, where the model has several
     not_analysed_reason: Reason | None  # set where a report states it
 
     @property
@@ -118,6 +129,8 @@ class ConclusionRecord:
     not_analysed_reason: Reason | None = None
     operating_point: str
     model: str  # name and version
+    other: OtherAbnormality | None = None
+    population: str | None = None
 
     @property
     def outcome(self) -> Outcome:

@@ -110,6 +110,11 @@ PREDICTIONS: Final = Counter(
     "Predictions by finding: present, absent or indeterminate.",
     ["finding"],
 )
+OTHER_ABNORMALITIES: Final = Counter(
+    "lobar_other_abnormality_findings_total",
+    "Readings of another abnormality by finding: present, absent or indeterminate.",
+    ["finding"],
+)
 NOT_ANALYSED: Final = Counter(
     "lobar_not_analysed_total",
     "Jobs that ended not analysed, by coded reason.",

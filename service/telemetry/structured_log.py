@@ -47,6 +47,8 @@ FIELDS: Final[dict[str, re.Pattern[str]]] = {
     "outcome": _WORD,
     "status": _WORD,
     "finding": _WORD,
+    "other_finding": _WORD,
+    "population": _WORD,
     # the peers
     "destination": _WORD,
     "queue": _WORD,

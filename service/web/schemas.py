@@ -8,8 +8,26 @@ from dataclasses import dataclass
 from typing import Self
 
 from service.domain.delivery import Delivery, DeliveryState, OutputRecord, Reference
-from service.domain.job import Event, Job, JobState, Revision, Source
+from service.domain.job import Event, Job, JobState, OtherAbnormality, Revision, Source
 from service.domain.reasons import Reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OtherAbnormalityResponse:
+    """The reading of an abnormality other than pneumonia."""
+
+    finding: str
+    probability: float
+    operating_point: str
+
+    @classmethod
+    def of(cls, other: OtherAbnormality) -> Self:
+        """Build the response for the other abnormality of a job."""
+        return cls(
+            finding=other.finding,
+            probability=other.probability,
+            operating_point=other.operating_point,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +60,8 @@ class JobResponse:
     probability: float | None
     operating_point: str | None
     model: str | None
+    other_abnormality: OtherAbnormalityResponse | None
+    population: str | None
     refusal: Reason | None  # why the model did not analyse it
 
     @classmethod
@@ -74,6 +94,8 @@ class JobResponse:
             probability=job.probability,
             operating_point=job.operating_point,
             model=job.model,
+            other_abnormality=OtherAbnormalityResponse.of(job.other) if job.other else None,
+            population=job.population,
             refusal=job.not_analysed_reason,
         )
 

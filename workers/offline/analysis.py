@@ -2,11 +2,34 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, Self
 
-from workers.prediction import Prediction, Region
+from workers.prediction import OtherAbnormality, Prediction, Region
 
 REGION_DIGITS: Final = 4  # a fraction this fine is less than a pixel
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OtherAnalysis:
+    """The reading of an abnormality other than pneumonia."""
+
+    finding: str
+    probability: float
+    operating_point: str
+    threshold: float
+    indeterminate: list[float]  # the band around the threshold, low and high
+
+    @classmethod
+    def of(cls, other: OtherAbnormality) -> Self:
+        """Build it with all that is needed to reproduce the finding."""
+        point = other.operating_point
+        return cls(
+            finding=other.finding,
+            probability=other.probability,
+            operating_point=point.name,
+            threshold=point.threshold,
+            indeterminate=[point.indeterminate_low, point.indeterminate_high],
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +45,8 @@ class Analysis:
     operating_point: str | None = None
     threshold: float | None = None
     indeterminate: list[float] | None = None  # the band around the threshold, low and high
+    other_abnormality: OtherAnalysis | None = None  # where the model reads one
+    population: str | None = None  # whose operating points were used, if there are several
     model: str | None = None
     calibrated: bool | None = None
     weights_sha256: str | None = None
@@ -40,6 +65,8 @@ def analysed(file: Path, prediction: Prediction, outputs: list[str]) -> Analysis
         operating_point=point.name,
         threshold=point.threshold,
         indeterminate=[point.indeterminate_low, point.indeterminate_high],
+        other_abnormality=OtherAnalysis.of(prediction.other) if prediction.other else None,
+        population=prediction.population,
         model=f"{model.name} {model.version}",
         calibrated=model.calibrated,
         weights_sha256=model.weights_sha256,

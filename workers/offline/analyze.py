@@ -264,16 +264,38 @@ def _failed(file: Path, reason: str) -> Analysis:
 
 
 def _print_table(analyses: Sequence[Analysis]) -> None:
-    table = Table("file", "finding", "probability", "operating point", "why not")
-    for each in analyses:
-        probability = "" if each.probability is None else f"{each.probability:.3f}"
-        table.add_row(
-            file_name(Path(each.file)),
-            each.finding or each.outcome.replace("_", " "),
-            probability,
-            each.operating_point or "",
-            Text(EXPLANATIONS.get(each.reason, each.reason) if each.reason else ""),  # type: ignore[call-overload]
-        )
+    """Print a row for each file, and columns for what only some bundles read if any is there."""
+    columns: dict[str, list[str | Text]] = {
+        "file": [file_name(Path(each.file)) for each in analyses],
+        "finding": [each.finding or each.outcome.replace("_", " ") for each in analyses],
+        "probability": [_three_decimals(each.probability) for each in analyses],
+        "other abnormality": [_other_text(each) for each in analyses],
+        "population": [each.population or "" for each in analyses],
+        "operating point": [each.operating_point or "" for each in analyses],
+        "why not": [_explanation(each) for each in analyses],
+    }
+    shown = {
+        name: column
+        for name, column in columns.items()
+        if name not in {"other abnormality", "population"} or any(column)
+    }
+    table = Table(*shown)
+    for row in zip(*shown.values(), strict=True):
+        table.add_row(*row)
     console = Console()
     console.print(table)
     console.print("Not a medical device: research use only.")
+
+
+def _three_decimals(probability: float | None) -> str:
+    return "" if probability is None else f"{probability:.3f}"
+
+
+def _other_text(analysis: Analysis) -> str:
+    other = analysis.other_abnormality
+    return f"{other.finding} {_three_decimals(other.probability)}" if other else ""
+
+
+def _explanation(analysis: Analysis) -> Text:
+    reason = analysis.reason
+    return Text(EXPLANATIONS.get(reason, reason) if reason else "")  # type: ignore[call-overload]

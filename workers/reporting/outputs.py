@@ -7,7 +7,7 @@ from typing import Final
 from pydicom.dataset import Dataset
 
 from service.domain.delivery import OutputRecord
-from service.domain.job import ConclusionRecord, Job, Revision
+from service.domain.job import ConclusionRecord, Job, OtherAbnormality, Revision
 from service.domain.routing import Outcome, OutputKind, Routes
 from service.settings import Settings
 from service.storage.ledger import Ledger
@@ -149,7 +149,20 @@ def _conclusion_record(conclusion: Conclusion) -> ConclusionRecord:
             probability=conclusion.probability,
             operating_point=point,
             model=name,
+            other=_other_record(conclusion),
+            population=conclusion.population,
         )
     return ConclusionRecord(
         not_analysed_reason=conclusion.reason, operating_point=point, model=name
+    )
+
+
+def _other_record(prediction: Prediction) -> OtherAbnormality | None:
+    other = prediction.other
+    if other is None:
+        return None
+    return OtherAbnormality(
+        finding=other.finding,
+        probability=other.probability,
+        operating_point=other.operating_point.name,
     )

@@ -28,6 +28,7 @@ from service.telemetry.metrics import (
     END_TO_END_SECONDS,
     MODEL_INFO,
     NOT_ANALYSED,
+    OTHER_ABNORMALITIES,
     PREDICTIONS,
     STAGE_SECONDS,
 )
@@ -151,6 +152,21 @@ def _publish_model(predictor: "Predictor") -> None:
 
 def _outcome(prediction: Prediction | NotAnalysable) -> Outcome:
     return prediction.outcome if isinstance(prediction, Prediction) else Outcome.NOT_ANALYSED
+
+
+def _count(job: Job, prediction: Prediction) -> None:
+    """Count and log the findings of a job that is reported."""
+    other = prediction.other
+    PREDICTIONS.labels(finding=prediction.finding).inc()
+    if other is not None:
+        OTHER_ABNORMALITIES.labels(finding=other.finding).inc()
+    log.info(
+        "job_reported",
+        job_id=job.id,
+        finding=prediction.finding,
+        other_finding=other.finding if other else None,
+        population=prediction.population,
+    )
 
 
 _Step = Future[LoadedInstance | None]  # None: nothing is left to do with the job
@@ -333,8 +349,7 @@ class InferenceWorker:
         except NotAnalysable as exc:  # of the picture: an output shows what cannot be decoded
             self._close_not_analysed(job, exc.reason)
             return
-        PREDICTIONS.labels(finding=prediction.finding).inc()
-        log.info("job_reported", job_id=job.id, finding=prediction.finding)
+        _count(job, prediction)
 
     def _close_not_analysed(self, job: Job, reason: Reason, shown: Shown | None = None) -> None:
         """Close a job as not analysed, with a report of the reason if a destination wants it."""

@@ -144,6 +144,7 @@ class Jobs:
             StaleLeaseError: The lease is no longer current; nothing was changed.
         """
         now = self._clock()
+        other = conclusion.other
         with self._database.write() as connection:
             self._move(
                 connection,
@@ -155,6 +156,10 @@ class Jobs:
                 refusal=conclusion.not_analysed_reason,
                 operating_point=conclusion.operating_point,
                 model=conclusion.model,
+                other_finding=other.finding if other else None,
+                other_probability=other.probability if other else None,
+                other_operating_point=other.operating_point if other else None,
+                population=conclusion.population,
             )
             drop_outputs(connection, job.id, but=[each.sop_instance_uid for each in outputs])
             for output in outputs:
@@ -380,6 +385,9 @@ class Jobs:
             reason=values.get("reason"),
             finding=values.get("finding"),
             probability=values.get("probability"),
+            other_finding=values.get("other_finding"),
+            other_probability=values.get("other_probability"),
+            population=values.get("population"),
             refusal=values.get("refusal"),
         )
 

@@ -5,7 +5,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, Row, Select, insert, select
 
 from service.domain.delivery import Delivery, DeliveryState, OutputRecord, Reference
-from service.domain.job import Event, Job, JobState, Revision, Source
+from service.domain.job import Event, Job, JobState, OtherAbnormality, Revision, Source
 from service.domain.reasons import Reason
 from service.storage.ledger.tables import DELIVERIES, EVENTS, OUTPUTS
 
@@ -19,15 +19,31 @@ def job_of(row: Row[Any]) -> Job:
     """Read one row of `jobs`."""
     values = dict(row._mapping)  # noqa: SLF001 -- SQLAlchemy's public name begins so
     base, refusal = values.pop("attempt_base"), values.pop("refusal")
+    other = _other_of(
+        values.pop("other_finding"),
+        values.pop("other_probability"),
+        values.pop("other_operating_point"),
+    )
     return Job(
         **{
             **values,
             "source": Source(values["source"]),
             "state": JobState(values["state"]),
             "reason": Reason(values["reason"]) if values["reason"] else None,
+            "other": other,
             "not_analysed_reason": Reason(refusal) if refusal else None,
             "tries": values["attempt"] - base,
         }
+    )
+
+
+def _other_of(
+    finding: str | None, probability: float, operating_point: str
+) -> OtherAbnormality | None:
+    if finding is None:
+        return None
+    return OtherAbnormality(
+        finding=finding, probability=probability, operating_point=operating_point
     )
 
 

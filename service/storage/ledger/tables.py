@@ -63,6 +63,10 @@ JOBS: Final = Table(
     Column("model", String(128)),
     Column("refusal", String(64)),
     Column("faults", Integer, nullable=False, default=0),
+    Column("other_finding", String(16)),
+    Column("other_probability", Double),
+    Column("other_operating_point", String(64)),
+    Column("population", String(64)),
     UniqueConstraint("sop_instance_uid", "sha256"),
     CheckConstraint(
         "state IN ('received', 'reported', 'delivered', 'not_analysed', 'parked')", name="state"
