@@ -19,7 +19,7 @@ from pydicom.uid import (
     SecondaryCaptureImageStorage,
 )
 
-from workers.prediction import Finding, Model, OperatingPoint, Prediction
+from workers.prediction import Finding, Model, OperatingPoint, OtherAbnormality, Prediction
 
 NOW: Final = datetime(2026, 5, 4, 23, 45, 6, tzinfo=UTC)
 
@@ -46,6 +46,16 @@ PROBABILITIES: Final = {
     Finding.INDETERMINATE: 0.51,
 }
 
+# another point and other probabilities, so that a test can tell them from those of pneumonia
+OTHER_BALANCED: Final = OperatingPoint(
+    name="balanced", threshold=0.62, indeterminate_low=0.55, indeterminate_high=0.7
+)
+OTHER_PROBABILITIES: Final = {
+    Finding.PRESENT: 0.9123456,
+    Finding.ABSENT: 0.1456,
+    Finding.INDETERMINATE: 0.654,
+}
+
 # Specific Character Set and names in it: PS3.5 annexes H, I and J have the multi-byte ones
 NAMES: Final = {
     "default repertoire": (None, b"Doe^Jane"),
@@ -68,9 +78,25 @@ NAMES: Final = {
 }
 
 
-def predicted(finding: Finding = Finding.PRESENT, *, model: Model = MODEL) -> Prediction:
-    """Return a prediction with this finding."""
-    return Prediction(finding=finding, probability=PROBABILITIES[finding], model=model)
+def predicted(
+    finding: Finding = Finding.PRESENT, *, model: Model = MODEL, other: Finding | None = None
+) -> Prediction:
+    """Return a prediction with this finding, and this one of another abnormality."""
+    return Prediction(
+        finding=finding,
+        probability=PROBABILITIES[finding],
+        model=model,
+        other=other_abnormality(other) if other else None,
+    )
+
+
+def other_abnormality(finding: Finding) -> OtherAbnormality:
+    """Return another abnormality with this finding."""
+    return OtherAbnormality(
+        finding=finding,
+        probability=OTHER_PROBABILITIES[finding],
+        operating_point=OTHER_BALANCED,
+    )
 
 
 def element(keyword: str, value: bytes, transfer_syntax: str = ExplicitVRLittleEndian) -> bytes:

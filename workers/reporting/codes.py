@@ -64,9 +64,8 @@ NO_ALGORITHM_SUCCEEDED: Final = Code(  # CID 6047
 
 LOBAR_SCHEME: Final = "99LOBAR"
 OTHER_ABNORMALITY: Final = Code("abnormal-other", LOBAR_SCHEME, "Abnormality other than pneumonia")
-CERTAINTY_OF_OTHER_ABNORMALITY: Final = Code(
-    "certainty-other", LOBAR_SCHEME, "Certainty of abnormality other than pneumonia"
-)
+# not longer than "Certainty of Finding": where OHIF cuts labels off, it shows both numbers or none
+CERTAINTY_OF_OTHER_ABNORMALITY: Final = Code("certainty-other", LOBAR_SCHEME, "Other abnormality")
 NOT_ANALYSED_BECAUSE: Final = Code("not-analysed", LOBAR_SCHEME, "Reason not analysed")
 
 

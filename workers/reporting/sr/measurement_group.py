@@ -132,7 +132,7 @@ def _certainties(
 ) -> list[Measurement]:
     """Build the measurements of the probabilities in percent, and the coordinates they refer to.
 
-    Each refers to the same coordinates: OHIF reads those of every measurement, if of any.
+    Both refer to the same coordinates: earlier releases of OHIF fail at one without.
     """
     probabilities = {CERTAINTY_OF_FINDING: prediction.probability}
     if prediction.other is not None:
