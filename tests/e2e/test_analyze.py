@@ -30,7 +30,8 @@ ROOT = Path(__file__).resolve().parents[2]
 SAMPLES = ROOT / "service" / "demo" / "samples"
 KEYS = [
     *("file", "outcome", "reason", "finding", "probability", "region", "operating_point"),
-    *("threshold", "indeterminate", "model", "calibrated", "weights_sha256", "outputs"),
+    *("threshold", "indeterminate", "other_abnormality", "population", "model", "calibrated"),
+    *("weights_sha256", "outputs"),
 ]
 
 

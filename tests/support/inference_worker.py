@@ -22,7 +22,7 @@ from service.settings import Settings
 from service.storage.ledger import Ledger
 from service.storage.spool import Spool
 from support.system.clock import Clock
-from workers.prediction import Model, NotAnalysable, Prediction
+from workers.prediction import Model, NotAnalysable, OtherAbnormality, Prediction
 from workers.tasks.infer import InferenceWorker
 
 Pixels = NDArray[np.float32]
@@ -50,6 +50,8 @@ class StandInPredictor:
     on_read: Callable[[Dataset], None] = lambda _: None
     on_predict: Callable[[list[Pixels]], None] = lambda _: None
     on_picture: Callable[[Dataset], None] = lambda _: None
+    other: OtherAbnormality | None = None
+    population: str | None = None
     batches: list[int] = field(default_factory=list)
     pictures: list[Path] = field(default_factory=list)
 
@@ -76,7 +78,13 @@ class StandInPredictor:
         means = [float(np.maximum(0, float(each.mean()))) for each in prepared]
         point = self.model.operating_point
         return [
-            Prediction(finding=point.read(mean), probability=mean, model=self.model)
+            Prediction(
+                finding=point.read(mean),
+                probability=mean,
+                model=self.model,
+                other=self.other,
+                population=self.population,
+            )
             for mean in means
         ]
 

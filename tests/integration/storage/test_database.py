@@ -8,7 +8,7 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, inspect, text
 from sqlalchemy.exc import DBAPIError
 
 from service.domain.delivery import DeliveryState
@@ -61,11 +61,31 @@ def test_an_upgrade_from_the_first_version_keeps_all_rows(ledger_url: str) -> No
     ledger.upgrade()
     (job,) = ledger.queries.recent()
     assert (job.state, job.asked_at) == (JobState.REPORTED, 7)
+    assert (job.other, job.population) == (None, None)
     (output,) = ledger.queries.outputs("a")
     (delivery,) = ledger.queries.deliveries("a")
     assert (output.kind, delivery.state) == ("sr", DeliveryState.PENDING)
     assert [event.name for event in ledger.queries.trace("a")] == ["received"]
     ledger.close()
+
+
+def test_the_latest_migration_can_be_undone_and_keeps_all_rows(
+    ledger: Ledger, ledger_url: str, instance: Maker
+) -> None:
+    job_id = ledger.jobs.receive(instance()).job_id
+    store = Database(ledger_url)
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    with store.engine.connect() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "-1")
+        columns = {each["name"] for each in inspect(connection).get_columns("jobs")}
+        connection.commit()
+    store.close()
+    assert columns.isdisjoint({"other_finding", "population"})
+    ledger.upgrade()
+    (job,) = ledger.queries.recent()
+    assert (job.id, job.other) == (job_id, None)
 
 
 def test_several_processes_may_upgrade_at_once(ledger_url: str) -> None:

@@ -10,7 +10,14 @@ from support.routes import to
 from support.system.clock import Clock
 
 from service.domain.delivery import OutputRecord
-from service.domain.job import ConclusionRecord, Instance, Job, JobState, TransitionError
+from service.domain.job import (
+    ConclusionRecord,
+    Instance,
+    Job,
+    JobState,
+    OtherAbnormality,
+    TransitionError,
+)
 from service.domain.reasons import Reason
 from service.storage.ledger import Ledger, StaleLeaseError
 
@@ -127,6 +134,28 @@ def test_a_stale_worker_changes_nothing(
     assert (ledger.queries.job(job_id), names(ledger, job_id)) == before
     ledger.jobs.report(fresh, CONCLUSION, [SR], to(["pacs"]))
     assert ledger.queries.job_counts().by_state[JobState.REPORTED] == 1
+
+
+OTHER = OtherAbnormality(finding="indeterminate", probability=0.65, operating_point="sensitive")
+
+
+def test_another_abnormality_is_kept_until_a_later_report_replaces_it(
+    ledger: Ledger, instance: Maker
+) -> None:
+    job_id = ledger.jobs.receive(instance()).job_id
+    read = replace(CONCLUSION, other=OTHER, population="adults")
+    kept = []
+    for conclusion in (read, CONCLUSION):
+        (job,) = lease(ledger)
+        ledger.jobs.report(job, conclusion, [SR], to([]))
+        reported = ledger.queries.job(job_id)
+        assert reported is not None
+        kept.append((reported.other, reported.population))
+        ledger.jobs.reanalyse(job_id)
+    assert kept == [(OTHER, "adults"), (None, None)]
+    details = [e.detail for e in ledger.queries.trace(job_id) if e.name == "reported"]
+    assert (details[0]["other_finding"], details[0]["other_probability"]) == ("indeterminate", 0.65)
+    assert "other_finding" not in details[1]
 
 
 def test_a_stale_worker_stays_stale_after_a_requeue(ledger: Ledger, instance: Maker) -> None:

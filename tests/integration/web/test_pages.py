@@ -9,7 +9,7 @@ from support.web_server import Web, part10
 from synthetic.objects import make_cr
 
 from service.domain.delivery import OutputRecord
-from service.domain.job import ConclusionRecord, JobState, Revision
+from service.domain.job import ConclusionRecord, JobState, OtherAbnormality, Revision
 from service.domain.reasons import Reason
 
 REPORT = OutputRecord(
@@ -20,6 +20,15 @@ CONCLUSION = ConclusionRecord(
 )
 
 
+ABNORMAL = replace(
+    CONCLUSION,
+    finding="absent",
+    probability=0.03211,
+    other=OtherAbnormality(finding="present", probability=0.91234, operating_point="sensitive"),
+    population="school_children",
+)
+
+
 def parked(web: Web) -> str:
     job_id = web.receive()
     (job,) = web.ledger.jobs.lease("test/", 1, lease_seconds=60, maximum_attempts=3)
@@ -27,10 +36,10 @@ def parked(web: Web) -> str:
     return job_id
 
 
-def reported(web: Web) -> str:
+def reported(web: Web, conclusion: ConclusionRecord = CONCLUSION) -> str:
     job_id = web.receive()
     (job,) = web.ledger.jobs.lease("test/", 1, lease_seconds=60, maximum_attempts=3)
-    web.ledger.jobs.report(job, CONCLUSION, [REPORT], to(["pacs"]))
+    web.ledger.jobs.report(job, conclusion, [REPORT], to(["pacs"]))
     return job_id
 
 
@@ -53,6 +62,41 @@ def test_the_first_page_shows_state_finding_probability_and_model(web: Web) -> N
     for shown in (job_id[:8], "Delivered", "present", "0.877", "screening", "pneumonia 1.2"):
         assert shown in page
     assert f'href="/jobs/{job_id}"' in page
+
+
+@pytest.mark.parametrize("other", ["present", "absent", "indeterminate"])
+@pytest.mark.parametrize("finding", ["present", "absent", "indeterminate"])
+def test_the_list_and_the_job_show_both_findings(web: Web, finding: str, other: str) -> None:
+    read = OtherAbnormality(finding=other, probability=0.91234, operating_point="sensitive")
+    job_id = reported(web, replace(ABNORMAL, finding=finding, other=read))
+    badge = '<span class="badge finding-{0}">{0}</span>'
+    listed = web.client.get("/").text
+    assert f"<td>{badge.format(finding)}</td>" in listed
+    assert f"<td>{badge.format(other)} 0.912</td>" in listed
+    page = web.client.get(f"/jobs/{job_id}").text
+    assert f"<dt>Pneumonia</dt><dd>{badge.format(finding)}</dd>" in page
+    assert f"<dt>Other abnormality</dt><dd>{badge.format(other)}</dd>" in page
+    for shown in ("0.032", "0.912", "sensitive", "<dt>Population</dt><dd>school_children</dd>"):
+        assert shown in page
+
+
+def test_a_job_whose_model_reads_pneumonia_alone_shows_that_alone(web: Web) -> None:
+    page = web.client.get(f"/jobs/{reported(web)}").text
+    assert "Other abnormality" not in page
+    assert "Population" not in page
+    assert re.search(r"<td>screening</td>", web.client.get("/").text)
+
+
+def test_the_api_gives_the_other_abnormality_or_null(web: Web) -> None:
+    told = web.client.get(f"/api/jobs/{reported(web, ABNORMAL)}").json()["job"]
+    assert (told["finding"], told["population"]) == ("absent", "school_children")
+    assert told["other_abnormality"] == {
+        "finding": "present",
+        "probability": 0.91234,
+        "operating_point": "sensitive",
+    }
+    without = web.client.get(f"/api/jobs/{reported(web)}").json()["job"]
+    assert without["other_abnormality"] is without["population"] is None
 
 
 def test_a_state_filters_the_list_and_its_count_is_shown(web: Web) -> None:

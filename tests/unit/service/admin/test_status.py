@@ -1,6 +1,7 @@
 """Tests of what a person and a program get to see of the ledger."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from synthetic.objects import make_cr
 from service.admin.status import print_status, print_trace
 from service.console import file_name
 from service.domain.delivery import OutputRecord
-from service.domain.job import ConclusionRecord
+from service.domain.job import ConclusionRecord, OtherAbnormality
 from service.domain.reasons import Reason
 from service.storage.faults import Fault
 
@@ -21,6 +22,14 @@ SR = OutputRecord(
 )
 CONCLUSION = ConclusionRecord(
     finding="present", probability=0.875, operating_point="balanced", model="m 1"
+)
+
+
+ABNORMAL = replace(
+    CONCLUSION,
+    finding="absent",
+    other=OtherAbnormality(finding="present", probability=0.9123, operating_point="sensitive"),
+    population="adults",
 )
 
 
@@ -136,6 +145,41 @@ def test_a_trace_for_a_person_lists_the_events(
     assert "reason report-failed" in printed
     assert print_trace(house.ledger, jobs[0], as_json=False)
     assert "pneumonia present, probability 0.875 at balanced, by m 1" in capsys.readouterr().out
+
+
+def test_a_trace_shows_the_other_abnormality_beside_pneumonia(
+    house: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job_id = house.receive(make_cr(rows=8, columns=8))
+    (job,) = house.ledger.jobs.lease("w/", 1, lease_seconds=60, maximum_attempts=3)
+    house.ledger.jobs.report(job, ABNORMAL, [SR], to(["pacs"]))
+    assert print_trace(house.ledger, job_id, as_json=False)
+    printed = capsys.readouterr().out
+    assert "pneumonia absent, probability 0.875 at balanced" in printed
+    assert "other abnormality present, probability 0.912 at sensitive" in printed
+    assert "population adults" in printed
+    assert print_trace(house.ledger, job_id, as_json=True)
+    (told,) = map(json.loads, capsys.readouterr().out.splitlines())
+    assert told["other_abnormality"] == {
+        "finding": "present",
+        "probability": 0.9123,
+        "operating_point": "sensitive",
+    }
+    assert told["population"] == "adults"
+    (reported,) = (each["detail"] for each in told["events"] if each["name"] == "reported")
+    assert (reported["finding"], reported["other_finding"]) == ("absent", "present")
+
+
+def test_a_trace_says_nothing_of_an_abnormality_that_was_not_read(
+    house: Workspace, jobs: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert print_trace(house.ledger, jobs[0], as_json=False)
+    printed = capsys.readouterr().out
+    assert "abnormality" not in printed
+    assert "population" not in printed
+    assert print_trace(house.ledger, jobs[0], as_json=True)
+    (told,) = map(json.loads, capsys.readouterr().out.splitlines())
+    assert told["other_abnormality"] is told["population"] is None
 
 
 def test_a_study_of_any_size_is_printed_in_full(

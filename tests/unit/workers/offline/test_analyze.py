@@ -17,7 +17,7 @@ from pydicom.uid import SecondaryCaptureImageStorage
 from support.inference_worker import Pixels, StandInModelInput, StandInPredictor
 from synthetic.objects import make_cr
 from synthetic.pictures import chest
-from synthetic.report_sources import MODEL
+from synthetic.report_sources import MODEL, OTHER_PROBABILITIES, other_abnormality
 
 from service.dicom.implementation import IMPLEMENTATION_CLASS_UID
 from service.dicom.secondary_capture import wrap
@@ -32,7 +32,7 @@ from workers.offline.analyze import (
     run_analyze,
 )
 from workers.offline.output_folder import OutputFolder
-from workers.prediction import NotAnalysable, Region
+from workers.prediction import Finding, NotAnalysable, Region
 
 SETTINGS = Settings()
 
@@ -204,6 +204,43 @@ def test_a_region_is_printed_as_four_fractions_and_none_as_null(
         status = run_analyze(SETTINGS, files, output=None, as_json=True, load=load)
         assert status == 0
         assert json.loads(capsys.readouterr().out)["region"] == region
+
+
+@pytest.mark.parametrize("other", list(Finding))
+def test_another_abnormality_is_printed_with_its_thresholds_and_a_population_by_name(
+    tmp_path: Path, other: Finding
+) -> None:
+    predictor = PicturePredictor(other=other_abnormality(other), population="adults")
+    analysis = one(saved(tmp_path / "a.dcm"), predictor, tmp_path)
+    printed = json.loads(json.dumps(asdict(analysis)))
+    assert printed["other_abnormality"] == {
+        "finding": other,
+        "probability": OTHER_PROBABILITIES[other],
+        "operating_point": "balanced",
+        "threshold": 0.62,
+        "indeterminate": [0.55, 0.7],
+    }
+    assert printed["population"] == "adults"
+    assert json.loads(by_ending(analysis)["json"].read_text()) == printed
+
+
+def test_a_table_has_a_column_for_what_only_some_bundles_read_where_it_is_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    file = saved(tmp_path / "a.dcm")
+    _print_table([one(file)])
+    plain = capsys.readouterr().out
+    assert "other abnormality" not in plain
+    assert "population" not in plain
+    abnormal = PicturePredictor(other=other_abnormality(Finding.PRESENT), population="adults")
+    _print_table([one(file, abnormal), one(file)])
+    shown = capsys.readouterr().out
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in shown.splitlines()]
+    assert "other abnormality" in shown
+    first, second = (row[3:5] for row in rows if row)
+    assert first == ["present 0.912", "adults"]
+    assert second == ["", ""]
 
 
 def test_the_outputs_of_files_of_one_name_stand_side_by_side(tmp_path: Path) -> None:
