@@ -27,7 +27,9 @@ from workers.reporting.outputs import make_outputs
 PIXELS: Final = np.zeros((250, 205), dtype=np.float32)
 REGION: Final = Region(top=0.25, left=0.125, bottom=0.5, right=0.375)
 PAIRS: Final = tuple(itertools.product(Finding, Finding, (None, REGION)))
-each_pair = pytest.mark.parametrize(("pneumonia", "other"), itertools.product(Finding, Finding))
+each_pair = pytest.mark.parametrize(
+    ("pneumonia", "other"), tuple(itertools.product(Finding, Finding))
+)
 
 
 def prediction_of(pneumonia: Finding, other: Finding, region: Region | None) -> Prediction:
