@@ -46,7 +46,7 @@ class Analysis:
     threshold: float | None = None
     indeterminate: list[float] | None = None  # the band around the threshold, low and high
     other_abnormality: OtherAnalysis | None = None  # where the model reads one
-    population: str | None = None  # whose operating points were used, if there are several
+    population: str | None = None  # of the patient, if the model has several
     model: str | None = None
     calibrated: bool | None = None
     weights_sha256: str | None = None

@@ -224,7 +224,13 @@ def _conclude(
         return _failed(file, f"No report could be made ({type(exc).__name__}).")
     if isinstance(result, Prediction):
         return analysed(file, result, outputs)
-    return Analysis(file=str(file), outcome="not_analysed", reason=result.reason, outputs=outputs)
+    return Analysis(
+        file=str(file),
+        outcome="not_analysed",
+        reason=result.reason,
+        population=result.population,
+        outputs=outputs,
+    )
 
 
 def _write(

@@ -224,6 +224,18 @@ def test_another_abnormality_is_printed_with_its_thresholds_and_a_population_by_
     assert json.loads(by_ending(analysis)["json"].read_text()) == printed
 
 
+def test_a_refusal_for_the_patients_population_names_it(tmp_path: Path) -> None:
+    class ValidatedForNobody(StandInPredictor):
+        """The stand-in, refusing every patient as one of a population it is not validated for."""
+
+        def predict(self, prepared: list[Pixels], *_: object) -> list[Any]:
+            return [NotAnalysable(Reason.NOT_CHEST, population="infants") for _ in prepared]
+
+    analysis = one(saved(tmp_path / "a.dcm"), ValidatedForNobody())
+    assert (analysis.outcome, analysis.population) == ("not_analysed", "infants")
+    assert analysis.other_abnormality is None
+
+
 def test_a_table_has_a_column_for_what_only_some_bundles_read_where_it_is_read(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
