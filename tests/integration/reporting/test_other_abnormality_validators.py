@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -26,7 +26,12 @@ from workers.reporting.outputs import make_outputs
 
 PIXELS: Final = np.zeros((250, 205), dtype=np.float32)
 REGION: Final = Region(top=0.25, left=0.125, bottom=0.5, right=0.375)
-PAIRS: Final = tuple(itertools.product(Finding, Finding, (None, REGION)))
+EVERY_TRIPLE: Final = tuple(itertools.product(Finding, Finding, (None, REGION)))
+EACH_FINDING_ONCE: Final = (
+    (Finding.PRESENT, Finding.ABSENT, REGION),
+    (Finding.ABSENT, Finding.PRESENT, None),
+    (Finding.INDETERMINATE, Finding.INDETERMINATE, None),
+)
 each_pair = pytest.mark.parametrize(
     ("pneumonia", "other"), tuple(itertools.product(Finding, Finding))
 )
@@ -65,19 +70,35 @@ def test_dciodvfy_finds_no_error_in_any_output(
             assert [line for line in printed.splitlines() if line.startswith("Error")] == []
 
 
-@pytest.mark.pixelmed
-def test_pixelmed_finds_no_error_and_warns_only_of_the_free_names(
-    pixelmed_sr_validator: Callable[[Sequence[Path]], dict[Path, str]], tmp_path: Path
-) -> None:
-    paths = []
-    for number, (pair, rows) in enumerate(itertools.product(PAIRS, (True, False))):
+def reports_of(
+    triples: Iterable[tuple[Finding, Finding, Region | None]], folder: Path
+) -> Iterator[Path]:
+    """Write the reports of these, and their Comprehensive SR, of a source with rows and without."""
+    for number, (triple, rows) in enumerate(itertools.product(triples, (True, False))):
         changes: dict[str, bytes | None] = {} if rows else {"Rows": None}
-        for output in every_output(prediction_of(*pair), **changes):
-            if output.kind is OutputKind.SR:  # of all pairs it has the same UID
-                paths.append(tmp_path / f"{number}-{output.sop_class_uid}.dcm")
-                paths[-1].write_bytes(output.encode())
-    assert len(paths) == 2 * 2 * len(PAIRS)
-    for printed in pixelmed_sr_validator(paths).values():
+        for output in every_output(prediction_of(*triple), **changes):
+            if output.kind is OutputKind.SR:  # it has the same UID whatever the findings
+                path = folder / f"{number}-{output.sop_class_uid}.dcm"
+                path.write_bytes(output.encode())
+                yield path
+
+
+@pytest.mark.pixelmed
+@pytest.mark.parametrize(
+    "triples",
+    [
+        pytest.param(EACH_FINDING_ONCE, id="each finding once"),
+        pytest.param(EVERY_TRIPLE, id="all", marks=pytest.mark.full),  # takes minutes
+    ],
+)
+def test_pixelmed_finds_no_error_and_warns_only_of_the_free_names(
+    triples: tuple[tuple[Finding, Finding, Region | None], ...],
+    pixelmed_sr_validator: Callable[[Sequence[Path]], dict[Path, str]],
+    tmp_path: Path,
+) -> None:
+    printed_of = pixelmed_sr_validator(list(reports_of(triples, tmp_path)))
+    assert len(printed_of) == 2 * 2 * len(triples)
+    for printed in printed_of.values():
         assert "Found Root Template TID_1500" in printed
         assert "IOD validation complete" in printed
         assert "Error" not in printed

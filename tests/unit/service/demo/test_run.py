@@ -7,10 +7,16 @@ import pytest
 from peers.scripted_pacs import EXPLICIT, ScriptedPacs
 from pydicom.dataset import Dataset
 from pydicom.uid import ComputedRadiographyImageStorage
+from rich.console import Console
+from support.inference_worker import Workspace
 from support.lobar_process import processes_of, wait_for
+from support.routes import to
 from synthetic.objects import make_cr
 
-from service.demo.run import _send_one
+from service.demo.pacs import StandInPacs
+from service.demo.run import Sent, _print_table, _send_one
+from service.domain.delivery import OutputRecord
+from service.domain.job import ConclusionRecord, OtherAbnormality
 from service.settings import environment_without_settings
 from service.supervision.supervisor import lobar_command
 
@@ -67,6 +73,43 @@ def test_an_instance_with_invalid_uids_is_refused_with_a_sentence(tmp_path: Path
                 sent = _send_one(broken, listener.port)
                 assert sent.refusal.endswith("."), (uid, nonsense)
         assert _send_one(whole, listener.port).refusal == ""
+
+
+@pytest.mark.parametrize(
+    ("other", "row"),
+    [
+        (None, ["chest.dcm", "absent", "0.050"]),
+        ("present", ["chest.dcm", "absent", "0.050", "present", "0.912"]),
+    ],
+)
+def test_the_table_has_a_column_for_another_abnormality_where_the_model_reads_one(
+    tmp_path: Path, other: str | None, row: list[str]
+) -> None:
+    house = Workspace(tmp_path)
+    instance = make_cr(rows=8, columns=8)
+    job_id = house.receive(instance)
+    (job,) = house.ledger.jobs.lease("w/", 1, lease_seconds=60, maximum_attempts=3)
+    conclusion = ConclusionRecord(
+        finding="absent",
+        probability=0.05,
+        operating_point="balanced",
+        model="m 1",
+        other=OtherAbnormality(finding=other, probability=0.9123, operating_point="balanced")
+        if other
+        else None,
+    )
+    output = OutputRecord(kind="sr", sop_class_uid="1.2", sop_instance_uid="1.3")
+    house.ledger.jobs.report(job, conclusion, [output], to(["pacs"]))
+    sent = Sent(file=Path("chest.dcm"), sop_instance_uid=instance.SOPInstanceUID)
+    console = Console(width=120)
+    with console.capture() as capture:
+        jobs = {sent.sop_instance_uid: house.job(job_id)}
+        arrived = _print_table(console, house.ledger, StandInPacs(tmp_path), [sent], jobs)
+    printed = capture.get()
+    assert not arrived
+    assert ("other abnormality" in printed) == (other is not None)
+    (line,) = (line for line in printed.splitlines() if "chest.dcm" in line)
+    assert line.split() == row
 
 
 @pytest.mark.slow

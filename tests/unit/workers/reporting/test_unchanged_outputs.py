@@ -71,6 +71,10 @@ CONCLUSIONS: Final[dict[str, Conclusion]] = {
     "indeterminate in a region": dataclasses.replace(
         predicted(Finding.INDETERMINATE), region=REGION
     ),
+    "absent, another abnormality present": predicted(Finding.ABSENT, other=Finding.PRESENT),
+    "present in a region, another abnormality indeterminate, of a population": dataclasses.replace(
+        predicted(other=Finding.INDETERMINATE), region=REGION, population="children"
+    ),
     "uncalibrated": predicted(model=dataclasses.replace(MODEL, calibrated=False)),
     "without a band": predicted(
         model=dataclasses.replace(
