@@ -79,6 +79,6 @@ def lobar_coding_scheme() -> Dataset:
     item = Dataset()
     item.CodingSchemeDesignator = LOBAR_SCHEME
     item.CodingSchemeUID = derive_uid("coding-scheme", LOBAR_SCHEME)
-    item.CodingSchemeName = f"{MANUFACTURER} reasons"
+    item.CodingSchemeName = f"{MANUFACTURER} reasons"  # its first codes: a scheme keeps its name
     item.CodingSchemeResponsibleOrganization = MANUFACTURER
     return item
