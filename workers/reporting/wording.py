@@ -133,8 +133,8 @@ def _probability_texts(prediction: Prediction) -> Iterator[str]:
     yield operating_point_text(other.operating_point, "Operating point of other abnormality")
     yield f"Probability of other abnormality: {float(other.probability)!r}"
     yield (
-        f"Other abnormality is the {calibrated} probability of an abnormality other than pneumonia "
-        "in percent, whether it reads present, absent or undetermined"
+        "Other abnormality is the model's probability of an abnormality other than pneumonia in "
+        "percent, whether it reads present, absent or undetermined"
     )
     yield f"Both findings: {both_findings(prediction, other)}"
 
