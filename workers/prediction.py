@@ -122,9 +122,13 @@ Conclusion = Prediction | NotAnalysed
 
 
 class NotAnalysable(Exception):  # noqa: N818 -- named by the state it leads to
-    """The instance is not for this model: a coded reason, and a detail for people."""
+    """The instance is not for this model: a coded reason, and a detail for people.
 
-    def __init__(self, reason: Reason, detail: str = "") -> None:
+    `population` is the patient's, where the model named it.
+    """
+
+    def __init__(self, reason: Reason, detail: str = "", *, population: str | None = None) -> None:
         super().__init__(f"{reason}: {detail}" if detail else str(reason))
         self.reason = reason
         self.detail = detail
+        self.population = population

@@ -28,6 +28,7 @@ from service.telemetry.metrics import (
     END_TO_END_SECONDS,
     MODEL_INFO,
     NOT_ANALYSED,
+    POPULATIONS,
     PREDICTIONS,
     STAGE_SECONDS,
 )
@@ -151,6 +152,12 @@ def _publish_model(predictor: "Predictor") -> None:
 
 def _outcome(prediction: Prediction | NotAnalysable) -> Outcome:
     return prediction.outcome if isinstance(prediction, Prediction) else Outcome.NOT_ANALYSED
+
+
+def _count_population(prediction: Prediction | NotAnalysable) -> None:
+    """Count an instance by its population: a name of the bundle's metadata, if it has any."""
+    if prediction.population is not None:
+        POPULATIONS.labels(population=prediction.population, outcome=_outcome(prediction)).inc()
 
 
 _Step = Future[LoadedInstance | None]  # None: nothing is left to do with the job
@@ -327,6 +334,7 @@ class InferenceWorker:
     ) -> None:
         if isinstance(prediction, NotAnalysable):
             self._close_not_analysed(job, prediction.reason, instance.shown)
+            _count_population(prediction)
             return
         try:
             self._report(job, instance.header, instance.shown, prediction)
@@ -334,6 +342,7 @@ class InferenceWorker:
             self._close_not_analysed(job, exc.reason)
             return
         PREDICTIONS.labels(finding=prediction.finding).inc()
+        _count_population(prediction)
         log.info("job_reported", job_id=job.id, finding=prediction.finding)
 
     def _close_not_analysed(self, job: Job, reason: Reason, shown: Shown | None = None) -> None:
