@@ -51,6 +51,7 @@ class StandInPredictor:
     on_predict: Callable[[list[Pixels]], None] = lambda _: None
     on_picture: Callable[[Dataset], None] = lambda _: None
     batches: list[int] = field(default_factory=list)
+    ages: list[float | None] = field(default_factory=list)
     pictures: list[Path] = field(default_factory=list)
 
     def read(self, path: Path) -> StandInModelInput:
@@ -69,8 +70,11 @@ class StandInPredictor:
     def _picture(self, dataset: Dataset) -> Pixels:
         return np.asarray(dataset.pixel_array / (2**dataset.BitsStored - 1), dtype=np.float32)
 
-    def predict(self, prepared: list[Pixels]) -> list[Prediction]:
+    def predict(
+        self, prepared: list[Pixels], ages: list[float | None] | None = None
+    ) -> list[Prediction]:
         self.batches.append(len(prepared))
+        self.ages.extend(ages or [])
         self.on_predict(prepared)
         # a bundle's decoders give inputs from -1 to 1
         means = [float(np.maximum(0, float(each.mean()))) for each in prepared]

@@ -84,9 +84,10 @@ class Pipeline:
         if not prepared:
             return []
         outputs = self.forward(torch.stack(list(prepared)))
+        known = [None] * len(prepared) if ages is None else ages
         return [
             self._conclude({key: output[place] for key, output in outputs.items()}, age)
-            for place, age in enumerate(ages or [None] * len(prepared))
+            for place, age in zip(range(len(prepared)), known, strict=True)
         ]
 
     def forward(self, images: torch.Tensor) -> Outputs:

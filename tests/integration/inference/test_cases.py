@@ -50,7 +50,7 @@ def outcome(predictor: Predictor, path: Path) -> float | Reason:
     """Return the probability of a file, or the reason why there is none."""
     try:
         instance = read(predictor, path)
-        [found] = predictor.predict([instance.prepared.tensor])
+        [found] = predictor.predict([instance.prepared.tensor], [instance.age_years])
     except NotAnalysable as refusal:
         return refusal.reason
     return found.probability if isinstance(found, Prediction) else found.reason
