@@ -145,7 +145,7 @@ def without(key: str) -> Change:
         ),
         (
             entry(other_abnormality={"operating_points": []}),
-            'lacks "operating_points": {NAME: {"threshold": …, "indeterminate": [low, high]}} of anot',
+            'lacks "operating_points": {NAME: {"threshold": …, "indeterminate": [low, high]}} of a',
         ),
         (
             lambda metadata: metadata.update(other_abnormality=7),
