@@ -6,7 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,9 @@ from service.storage.spool import Spool
 from support.system.clock import Clock
 from workers.prediction import Model, NotAnalysable, Prediction
 from workers.tasks.infer import InferenceWorker
+
+if TYPE_CHECKING:
+    from workers.inference.predictor import Predictor
 
 Pixels = NDArray[np.float32]
 PACS: Final = {"name": "pacs", "ae_title": "PACS", "host": "127.0.0.1", "port": 1}
@@ -108,7 +111,7 @@ class Workspace:
     def worker(
         self,
         decoders: Executor,
-        predictor: StandInPredictor | None = None,
+        predictor: "StandInPredictor | Predictor | None" = None,
         **more: Any,  # noqa: ANN401 -- any field of the worker
     ) -> InferenceWorker:
         """Make a worker, as a process that begins anew would."""
