@@ -1,8 +1,9 @@
 """The bundle's command reads the same age from a file as the service."""
 
 import io
+from collections.abc import Hashable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 from hypothesis import given
@@ -64,9 +65,9 @@ def test_bytes_that_are_no_data_set_give_no_age(content: bytes) -> None:
 def test_an_age_is_read_only_where_it_is_asked_for_and_a_picture_has_none(tmp_path: Path) -> None:
     load = LoadRadiographd("image")
     (tmp_path / "a.dcm").write_bytes(file_with({"PatientAge": b"003Y"}))
-    given = {"image": str(tmp_path / "a.dcm")}
+    given: dict[Hashable, Any] = {"image": str(tmp_path / "a.dcm")}
     assert load({**given, "image_age_years": None})["image_age_years"] == 3
     assert "image_age_years" not in load(given)
     Image.fromarray(chest(64, 64, 8).astype("u1")).save(tmp_path / "a.png")
-    picture = {"image": str(tmp_path / "a.png"), "image_age_years": None}
+    picture: dict[Hashable, Any] = {"image": str(tmp_path / "a.png"), "image_age_years": None}
     assert load(picture)["image_age_years"] is None
