@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset
+from structlog.testing import capture_logs
 from support.foreign_bundle import by_age, make_bundle, populated
 from support.inference_worker import PACS, Pixels, StandInPredictor, Workspace
 from synthetic.objects import make_cr
@@ -75,7 +76,10 @@ def test_each_instance_of_a_batch_is_concluded_by_the_age_in_its_header(
     old = POPULATIONS.labels(population="old", outcome="not_analysed")
     refused, reported = old._value.get(), NOT_ANALYSED.labels(reason=Reason.POPULATION)._value.get()
     jobs = {name: workspace.receive(make_cr(birth_date=born)) for name, born in BORN.items()}
-    work(of(bundle))
+    with capture_logs() as logged:
+        work(of(bundle))
+    fields = {key for line in logged for key in line}
+    assert not fields & {"age", "age_years", "population"}, "a log says nothing of a patient"
     assert workspace.job(jobs["young"]).finding == "indeterminate"
     assert workspace.job(jobs["unknown"]).finding in {"present", "absent"}
     job = workspace.job(jobs["old"])
