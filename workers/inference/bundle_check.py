@@ -69,7 +69,10 @@ def _check(bundle: Path, settings: BundleSettings) -> Checks[str]:
     pipeline = yield from _assembled(parts, weights, device)
     described = metadata if metadata and model else {}  # else its faults are reported already
     smoke_test = "" if pipeline is None else (yield from run_smoke_test(pipeline, described))
-    return "" if model is None else f"{_name(model)} on {device}, {_point(model)}; {smoke_test}"
+    if model is None:
+        return ""
+    left_out = _left_out(described, settings.report_populations)
+    return f"{_name(model)} on {device}, {_point(model)}; {smoke_test}{left_out}"
 
 
 def _name(model: Model) -> str:
@@ -140,22 +143,21 @@ def _notes(metadata: dict[str, Any], reported: Collection[str]) -> Iterator[Chec
             yield note_result(f"its operating point {name} states no {' and no '.join(missing)}")
     if not _is_text(metadata.get("intended_use")):
         yield note_result(f'{METADATA} has no "intended_use", which says what the model is for')
-    yield from _population_notes(metadata, reported)
-
-
-def _population_notes(metadata: dict[str, Any], reported: Collection[str]) -> Iterator[CheckResult]:
-    entries = populations_of(metadata).items()
-    unvalidated = [name for name, entry in entries if _inside(entry, "validated") is False]
-    if left_out := [name for name in unvalidated if name not in reported]:
-        yield note_result(
-            f"it is not validated for {', '.join(left_out)}: such instances are not analysed, "
-            "unless bundle.report_populations names these populations"
-        )
-    if insisted := [name for name in unvalidated if name in reported]:
+    if insisted := [name for name in _unvalidated(metadata) if name in reported]:
         yield note_result(
             f"it is not validated for {', '.join(insisted)}, and reports them nonetheless, as "
             "bundle.report_populations says"
         )
+
+
+def _unvalidated(metadata: dict[str, Any]) -> list[str]:
+    entries = populations_of(metadata).items()
+    return [name for name, entry in entries if _inside(entry, "validated") is False]
+
+
+def _left_out(metadata: dict[str, Any], reported: Collection[str]) -> str:
+    names = [name for name in _unvalidated(metadata) if name not in reported]
+    return f"; not validated for {', '.join(names)}, which are not analysed" if names else ""
 
 
 def _device(name: str) -> Checks[torch.device]:
