@@ -41,6 +41,7 @@ class Reason(StrEnum):
     INVERTED = "inverted-tones"
     CUT_OFF = "lungs-cut-off"
     UNFAMILIAR = "unlike-training-images"
+    POPULATION = "population-not-validated"
     DECODER_CRASHED = "decoder-crashed"
     DECODER_TIMEOUT = "decoder-timeout"
     DECODER_OUT_OF_MEMORY = "decoder-out-of-memory"
@@ -93,6 +94,7 @@ EXPLANATIONS: Final[dict[Reason, str]] = {
     Reason.INVERTED: "The pixels show dark bone on bright lungs: the tones are inverted.",
     Reason.CUT_OFF: "The pixels show lungs that are cut off by the edge of the picture.",
     Reason.UNFAMILIAR: "The pixels look unlike every image that the model was trained on.",
+    Reason.POPULATION: "The model is not validated for patients of this age.",
     Reason.DECODER_CRASHED: "The pixel data made its decoder end; no other instance is affected.",
     Reason.DECODER_TIMEOUT: "Decoding took longer than decoding.seconds allows.",
     Reason.DECODER_OUT_OF_MEMORY: "Decoding needed more memory than decoding.memory_bytes allows.",

@@ -116,6 +116,7 @@ class BundleSettings(Section):
     path: Path = SHIPPED_BUNDLE
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
     operating_point: str | None = None
+    report_populations: Annotated[tuple[str, ...], NoDecode, BeforeValidator(parse_list)] = ()
 
 
 class InferSettings(Section):

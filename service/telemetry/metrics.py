@@ -120,6 +120,11 @@ NOT_ANALYSED: Final = Counter(
     "Jobs that ended not analysed, by coded reason.",
     ["reason"],
 )
+POPULATIONS: Final = Counter(
+    "lobar_populations_total",
+    "Instances whose population the bundle named, by that name and outcome.",
+    ["population", "outcome"],
+)
 PARKED: Final = Counter(
     "lobar_parkings_total",
     "Times that a job or delivery was parked, by coded reason.",

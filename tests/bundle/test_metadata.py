@@ -10,8 +10,10 @@ import pytest
 import torch
 from monai.bundle.config_parser import ConfigParser
 from scripts.network.ensemble import SCOPE_CLASSES
+from scripts.postprocessing.populations import population_at
 from scripts.refusal import RefusalCode
 
+from workers.inference.operating_points import population_faults
 from workers.prediction import OperatingPoint
 
 LARGEST = 40 << 20  # bytes, what a repository should carry
@@ -101,6 +103,44 @@ def test_every_operating_point_is_valid_and_was_chosen_on_the_validation_part(
         assert point["chosen_on"] == "validation"
     assert metadata["operating_points"]["screening"]["sensitivity"] >= 0.97
     assert metadata["operating_points"]["rule_in"]["specificity"] >= 0.97
+
+
+def test_every_age_is_in_one_population_and_each_says_why_it_is_validated_or_not(
+    metadata: dict[str, Any],
+) -> None:
+    assert list(population_faults(metadata)) == []
+    populations = metadata["populations"]
+    assert [population_at(age, populations) for age in (0, 0.99, 1, 5.99, 6, 17.99, 18, 130)] == [
+        *("infants", "infants", "children", "children"),
+        *("school_children", "school_children", "adults", "adults"),
+    ]
+    assert population_at(None, populations) == "unknown"
+    assert {name for name, each in populations.items() if each["validated"]} == {
+        *("children", "unknown")
+    }
+    assert all(each["reason"].endswith(".") for each in populations.values())
+
+
+def test_an_unknown_age_is_read_no_less_cautiously_than_any_validated_population(
+    metadata: dict[str, Any],
+) -> None:
+    unknown = metadata["populations"]["unknown"]["operating_points"]
+    for entry in metadata["populations"].values():
+        if entry["validated"]:
+            for name, point in entry["operating_points"].items():
+                low, high = point["indeterminate"]
+                assert unknown[name]["indeterminate"][0] <= low
+                assert unknown[name]["indeterminate"][1] >= high
+
+
+def test_the_children_have_the_operating_points_that_were_published(
+    metadata: dict[str, Any],
+) -> None:
+    """So the UIDs of their reports stay, which depend on these numbers."""
+    children = metadata["populations"]["children"]["operating_points"]
+    for name, point in metadata["operating_points"].items():
+        for key in ("threshold", "indeterminate"):
+            assert children[name][key] == point[key]
 
 
 def test_the_metadata_names_the_data_source_and_the_intended_use(metadata: dict[str, Any]) -> None:

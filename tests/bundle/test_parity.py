@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Final
 
 import pytest
 from PIL import Image
@@ -14,6 +15,7 @@ from support.open_gate import bundle_with_open_gate
 from synthetic.objects import encode, make_cr, make_dx
 from synthetic.pictures import chest
 
+from workers.inference.loading import read
 from workers.inference.predictor import Predictor
 from workers.prediction import NotAnalysable, Prediction
 
@@ -46,7 +48,8 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 def found_by(predictor: Predictor, path: Path) -> Prediction | str:
     try:
-        found = predictor.predict([predictor.prepare(path)])[0]
+        age = read(predictor, path).age_years if path.suffix == ".dcm" else None
+        found = predictor.predict([predictor.prepare(path)], [age])[0]
         return str(found.reason) if isinstance(found, NotAnalysable) else found
     except NotAnalysable as refused:
         return str(refused.reason)
@@ -81,6 +84,34 @@ def test_bundle_and_service_give_the_same_numbers(
     assert sum("probability" in reading for reading in readings) == read
 
 
+AGES: Final = {"010D": "infants", "003Y": "children", "012Y": "school_children", "045Y": "adults"}
+
+
+def test_bundle_and_service_choose_the_same_population_and_finding(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{age or 'none'}.dcm" for age in (*AGES, "")]
+    for age, path in zip((*AGES, ""), paths, strict=True):
+        dataset = make_cr(birth_date="")
+        dataset.PatientAge = age
+        dataset.save_as(path, enforce_file_format=True)
+    paths.append(tmp_path / "a.png")
+    Image.fromarray(chest(384, 320, 8).astype("u1")).save(paths[-1])
+    bundle, output = bundle_with_open_gate(tmp_path), tmp_path / "out.jsonl"
+    done = run_bundle(bundle, "--input", str([*map(str, paths)]), "--output", str(output))
+    assert done.returncode == 0, done.stderr
+    readings = [json.loads(line) for line in output.read_text().splitlines()]
+    assert [each["population"] for each in readings] == [*AGES.values(), "unknown", "unknown"]
+    assert [each["validated"] for each in readings] == [False, True, False, False, True, True]
+    predictor = Predictor(bundle, device="cpu", report_populations=tuple(AGES.values()))
+    prepared = [predictor.read(path).tensor for path in paths]
+    ages = [read(predictor, path).age_years for path in paths[:-1]]
+    for found, reading in zip(predictor.predict(prepared, [*ages, None]), readings, strict=True):
+        assert isinstance(found, Prediction)
+        assert reading["probability"] == pytest.approx(found.probability, abs=1e-6)
+        assert (reading["population"], reading["finding"]) == (found.population, found.finding)
+    strict = Predictor(bundle, device="cpu").predict(prepared, [*ages, None])
+    assert [isinstance(each, Prediction) for each in strict] == [r["validated"] for r in readings]
+
+
 def test_a_single_input_needs_no_list_and_is_written_to_standard_output(
     bundle: Path, inputs: list[Path]
 ) -> None:
@@ -94,7 +125,9 @@ def test_a_single_input_needs_no_list_and_is_written_to_standard_output(
     )
     assert done.returncode == 0, done.stderr
     [reading] = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-    assert reading.keys() == {"input", "probability", "finding", "region"}
+    assert reading.keys() == {
+        *("input", "probability", "finding", "region", "population", "validated")
+    }
 
 
 def test_the_bundle_imports_nothing_of_the_service(bundle: Path) -> None:

@@ -27,6 +27,7 @@ def lobar(
         tmp_path_factory.mktemp("lobar"),
         [destination(archive, "archive")],
         LOBAR_WEB__MAXIMUM_UPLOAD_BYTES=str(8 << 20),
+        LOBAR_BUNDLE__REPORT_POPULATIONS="adults",  # the one real radiograph is of an adult
     )
     service.start()
     yield service

@@ -35,8 +35,10 @@ KEYS = [
 ]
 
 
-def analyze(*words: object, bundle: Path = BUNDLE) -> subprocess.CompletedProcess[str]:
-    environment = child_environment(LOBAR_BUNDLE__PATH=str(bundle))
+def analyze(
+    *words: object, bundle: Path = BUNDLE, **settings: str
+) -> subprocess.CompletedProcess[str]:
+    environment = child_environment(LOBAR_BUNDLE__PATH=str(bundle), **settings)
     return run_module(ROOT, "service.cli", "analyze", *map(str, words), environment=environment)
 
 
@@ -94,6 +96,36 @@ def test_each_file_gets_one_line_in_order_and_a_bad_one_stops_no_other(folder: P
             assert Path(output).stat().st_size > 0
     analysis = json.loads(Path(lines[0]["outputs"][-1]).read_text())
     assert analysis == lines[0], "the same number in the file and on the line"
+
+
+def test_a_patient_for_whom_the_model_is_not_validated_is_reported_only_by_a_setting(
+    tmp_path: Path,
+) -> None:
+    born = {"child": "20220615", "adult": "19700101", "infant": "20251001", "nobody": ""}
+    files = [tmp_path / f"{name}.dcm" for name in born]
+    for file, birth_date in zip(files, born.values(), strict=True):
+        make_cr(birth_date=birth_date).save_as(file, enforce_file_format=True)
+    bundle = bundle_with_open_gate(tmp_path)
+    done = analyze("--json", "--output", tmp_path / "out", *files, bundle=bundle)
+    assert done.returncode == 0, done.stderr
+    child, adult, infant, nobody = (json.loads(line) for line in done.stdout.splitlines())
+    for line in (adult, infant):
+        assert (line["outcome"], line["reason"]) == ("not_analysed", "population-not-validated")
+        assert line["probability"] is None
+        report = Path(next(output for output in line["outputs"] if output.endswith("sr.dcm")))
+        assert b"population-not-validated" in report.read_bytes()
+    assert child["outcome"] == nobody["outcome"] == "analysed"
+    assert child["indeterminate"][0] > nobody["indeterminate"][0], "no age: more cautiously"
+    assert child["indeterminate"][1] < nobody["indeterminate"][1]
+    settings = {"LOBAR_BUNDLE__REPORT_POPULATIONS": "adults,infants"}
+    done = analyze("--json", *files, bundle=bundle, **settings)
+    assert done.returncode == 0, done.stderr
+    assert [json.loads(line)["outcome"] for line in done.stdout.splitlines()] == ["analysed"] * 4
+    settings = {"LOBAR_BUNDLE__REPORT_POPULATIONS": '["elders"]'}
+    done = analyze("--json", *files, bundle=bundle, **settings)
+    assert done.returncode == 78
+    assert "bundle.report_populations names: choose of infants, children" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def expected_endings(line: dict[str, Any]) -> list[str]:

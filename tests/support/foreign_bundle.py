@@ -58,6 +58,18 @@ class Gate(MapTransform):
         return {**data, "region": [0.25, 0, 0.5, data["size"][0] / 48]}
 
 
+class ByAge:
+    '''Name the population of a radiograph, and give the brightness as another abnormality.'''
+
+    def __init__(self, limit=18):
+        self.limit = limit
+
+    def __call__(self, data):
+        age = data["age_years"]
+        group = "unknown" if age is None else "young" if age < self.limit else "old"
+        return {**data, "population": group, "other": data["brightness"]}
+
+
 class Inspect(MapTransform):
     '''Refuse blank pictures, before the network.'''
 
@@ -105,6 +117,31 @@ def gated(configuration: dict[str, Any], **options: object) -> None:
     )
     configuration["postprocessing"]["transforms"].append(
         {"_target_": "scripts.gate.Gate", "keys": "pred", **options}
+    )
+
+
+def populated(metadata: dict[str, Any]) -> None:
+    """Let the metadata have populations, as `by_age` names them, and another abnormality.
+
+    Only the young have an operating point of their own.
+    """
+    points = metadata["operating_points"]
+    young = {
+        name: {**point, "threshold": 0.4, "indeterminate": [0, 1]} for name, point in points.items()
+    }
+    metadata["other_abnormality"] = {"calibration": {"method": "none"}, "operating_points": points}
+    metadata["populations"] = {
+        "young": {"years": [0, 18], "validated": True, "operating_points": young},
+        "old": {"years": [18, None], "validated": False, "reason": "No data."},
+        "unknown": {"years": None, "validated": True, "calibration": {"method": "none"}},
+    }
+
+
+def by_age(configuration: dict[str, Any], **options: object) -> None:
+    """Let the bundle use its script, and name populations."""
+    gated(configuration)
+    configuration["postprocessing"]["transforms"].append(
+        {"_target_": "scripts.gate.ByAge", **options}
     )
 
 

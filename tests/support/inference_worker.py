@@ -6,7 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,9 @@ from service.storage.spool import Spool
 from support.system.clock import Clock
 from workers.prediction import Model, NotAnalysable, OtherAbnormality, Prediction
 from workers.tasks.infer import InferenceWorker
+
+if TYPE_CHECKING:
+    from workers.inference.predictor import Predictor
 
 Pixels = NDArray[np.float32]
 PACS: Final = {"name": "pacs", "ae_title": "PACS", "host": "127.0.0.1", "port": 1}
@@ -53,6 +56,7 @@ class StandInPredictor:
     other: OtherAbnormality | None = None
     population: str | None = None
     batches: list[int] = field(default_factory=list)
+    ages: list[float | None] = field(default_factory=list)
     pictures: list[Path] = field(default_factory=list)
 
     def read(self, path: Path) -> StandInModelInput:
@@ -71,8 +75,11 @@ class StandInPredictor:
     def _picture(self, dataset: Dataset) -> Pixels:
         return np.asarray(dataset.pixel_array / (2**dataset.BitsStored - 1), dtype=np.float32)
 
-    def predict(self, prepared: list[Pixels]) -> list[Prediction]:
+    def predict(
+        self, prepared: list[Pixels], ages: list[float | None] | None = None
+    ) -> list[Prediction]:
         self.batches.append(len(prepared))
+        self.ages.extend(ages or [])
         self.on_predict(prepared)
         # a bundle's decoders give inputs from -1 to 1
         means = [float(np.maximum(0, float(each.mean()))) for each in prepared]
@@ -112,7 +119,7 @@ class Workspace:
     def worker(
         self,
         decoders: Executor,
-        predictor: StandInPredictor | None = None,
+        predictor: "StandInPredictor | Predictor | None" = None,
         **more: Any,  # noqa: ANN401 -- any field of the worker
     ) -> InferenceWorker:
         """Make a worker, as a process that begins anew would."""

@@ -35,6 +35,7 @@ class Wanted(TypedDict, total=False):
     signed: bool  # False; two's complement, the same picture
     charset: str | Sequence[str]  # ISO_IR 192
     patient_name: str  # Test^Patient
+    birth_date: str  # 20220615: three years old, in a population that is validated
 
 
 def make_cr(**wanted: Unpack[Wanted]) -> Dataset:
@@ -101,7 +102,7 @@ def _radiograph(sop_class: str, modality: str, wanted: Wanted) -> Dataset:
     dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID
     dataset.PatientName = wanted.get("patient_name", "Test^Patient")
     dataset.PatientID = "TEST-1"
-    dataset.PatientBirthDate = "19700101"
+    dataset.PatientBirthDate = wanted.get("birth_date", "20220615")
     dataset.PatientSex = "O"
     dataset.StudyInstanceUID = generate_uid()
     dataset.StudyID = "1"

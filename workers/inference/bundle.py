@@ -3,7 +3,7 @@
 import hashlib
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
@@ -13,7 +13,14 @@ from monai.bundle.config_parser import ConfigParser
 
 from service.domain.reasons import Reason
 from service.errors import EX_CONFIG, ExplainedError
-from workers.prediction import Model, NotAnalysable, OperatingPoint
+from workers.inference.operating_points import (
+    Population,
+    population_faults,
+    read_point,
+    read_populations,
+    unknown_choice,
+)
+from workers.prediction import Model, NotAnalysable
 
 METADATA: Final = "configs/metadata.json"
 CONFIGURATION: Final = "configs/inference.yaml"
@@ -62,23 +69,32 @@ def describe(metadata: dict[str, Any], operating_point: str | None) -> Model:
             raise BundleError(
                 f"the bundle has no operating point {name!r}: choose one of {', '.join(points)}"
             )
-        low, high = points[name]["indeterminate"]
         return Model(
             name=str(metadata["name"]),
             version=str(metadata["version"]),
             weights_sha256=str(metadata["weights"]["sha256"]),
             calibrated=metadata["calibration"]["method"] != "none",
-            operating_point=OperatingPoint(
-                name=name,
-                threshold=float(points[name]["threshold"]),
-                indeterminate_low=float(low),
-                indeterminate_high=float(high),
-            ),
+            operating_point=read_point(points, name),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise BundleError(
             f"{METADATA} is incomplete or invalid ({error!r}): reinstall the bundle"
         ) from error
+
+
+def describe_populations(
+    metadata: dict[str, Any], model: Model, reported: Collection[str]
+) -> dict[str | None, Population]:
+    """Build the populations that the metadata describe; see `read_populations`.
+
+    Raises:
+        BundleError: they are incomplete or invalid, or lack one that the settings name.
+    """
+    if fault := next(population_faults(metadata), None):
+        raise BundleError(f"{METADATA} {fault}")
+    if fault := unknown_choice(metadata, reported):
+        raise BundleError(f"the bundle {fault}")
+    return read_populations(metadata, model, reported)
 
 
 def verified_weights(bundle: Path, metadata: dict[str, Any]) -> bytes:

@@ -1,8 +1,8 @@
 """Check a bundle for `lobar check`: all its faults, not only the first that would stop it."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Any, Final, TypeGuard
+from typing import Any, Final
 
 import torch
 from monai.bundle.config_parser import ConfigParser
@@ -24,6 +24,14 @@ from workers.inference.bundle import (
     verified_weights,
 )
 from workers.inference.bundle_smoke_test import Checks, error_result, note_result, run_smoke_test
+from workers.inference.operating_points import (
+    calibration_faults,
+    is_number,
+    points_faults,
+    population_faults,
+    populations_of,
+    unknown_choice,
+)
 from workers.inference.pipeline import Pipeline
 from workers.prediction import Model
 
@@ -54,13 +62,17 @@ def _check(bundle: Path, settings: BundleSettings) -> Checks[str]:
     metadata = yield from _metadata(bundle)
     model = None
     if metadata is not None:
-        model = yield from _description(metadata, settings.operating_point)
+        model = yield from _description(metadata, settings)
     device = yield from _device(settings.device)
     parts = yield from _parts(bundle, metadata or {})
     weights = yield from _weights(bundle, metadata or {})
     pipeline = yield from _assembled(parts, weights, device)
-    smoke_test = "" if pipeline is None else (yield from run_smoke_test(pipeline))
-    return "" if model is None else f"{_name(model)} on {device}, {_point(model)}; {smoke_test}"
+    described = metadata if metadata and model else {}  # else its faults are reported already
+    smoke_test = "" if pipeline is None else (yield from run_smoke_test(pipeline, described))
+    if model is None:
+        return ""
+    left_out = _left_out(described, settings.report_populations)
+    return f"{_name(model)} on {device}, {_point(model)}; {smoke_test}{left_out}"
 
 
 def _name(model: Model) -> str:
@@ -80,16 +92,19 @@ def _metadata(bundle: Path) -> Checks[dict[str, Any] | None]:
         return None
 
 
-def _description(metadata: dict[str, Any], operating_point: str | None) -> Checks[Model | None]:
+def _description(metadata: dict[str, Any], settings: BundleSettings) -> Checks[Model | None]:
     faults = [
         *_identity_faults(metadata),
-        *_points_faults(metadata.get("operating_points")),
-        *_choice_faults(metadata, operating_point),
+        *points_faults(metadata.get("operating_points")),
+        *_choice_faults(metadata, settings.operating_point),
+        *population_faults(metadata),
     ]
+    if fault := unknown_choice(metadata, settings.report_populations):
+        faults.append(fault)
     for each in faults:
         yield error_result(f"{METADATA} {each}")
-    yield from _notes(metadata)
-    return None if faults else describe(metadata, operating_point)
+    yield from _notes(metadata, settings.report_populations)
+    return None if faults else describe(metadata, settings.operating_point)
 
 
 def _identity_faults(metadata: dict[str, Any]) -> Iterator[str]:
@@ -99,34 +114,7 @@ def _identity_faults(metadata: dict[str, Any]) -> Iterator[str]:
     for key in ("path", "sha256"):
         if not _is_text(_inside(metadata, "weights", key)):
             yield f'lacks "weights": {{"{key}": …}}: a report must name its weights'
-    if not _is_text(_inside(metadata, "calibration", "method")):
-        yield (
-            'lacks "calibration": {"method": …}: name the method, or "none" if the probabilities '
-            "are not calibrated"
-        )
-
-
-def _points_faults(points: object) -> Iterator[str]:
-    if not isinstance(points, dict) or not points:
-        yield (
-            'lacks "operating_points": {NAME: {"threshold": …, "indeterminate": [low, high]}}: '
-            "without one no probability can be read"
-        )
-        return
-    for name, point in points.items():
-        values = point if isinstance(point, dict) else {}
-        yield from _point_faults(name, values.get("threshold"), values.get("indeterminate"))
-
-
-def _point_faults(name: str, threshold: object, band: object) -> Iterator[str]:
-    if not _is_number(threshold):
-        yield f'lacks a "threshold" for the operating point {name}'
-    match band:
-        case [low, high] if _is_number(low) and _is_number(high):
-            if _is_number(threshold) and not 0 <= low <= threshold <= high <= 1:
-                yield f"has an operating point {name} whose band excludes its threshold"
-        case _:
-            yield f'lacks "indeterminate": [low, high] for the operating point {name}'
+    yield from calibration_faults(metadata.get("calibration"))
 
 
 def _choice_faults(metadata: dict[str, Any], operating_point: str | None) -> Iterator[str]:
@@ -144,17 +132,32 @@ def _choices(names: dict[str, Any]) -> str:
     return f"choose one of {', '.join(names)}" if names else "it has none"
 
 
-def _notes(metadata: dict[str, Any]) -> Iterator[CheckResult]:
+def _notes(metadata: dict[str, Any], reported: Collection[str]) -> Iterator[CheckResult]:
     if _inside(metadata, "calibration", "method") == "none":
         yield note_result("its probabilities are not calibrated, and its reports say so")
     points = metadata.get("operating_points")
     for name, point in points.items() if isinstance(points, dict) else ():
         values = point if isinstance(point, dict) else {}
-        missing = [key for key in _FIGURES if not _is_number(values.get(key))]
+        missing = [key for key in _FIGURES if not is_number(values.get(key))]
         if missing:
             yield note_result(f"its operating point {name} states no {' and no '.join(missing)}")
     if not _is_text(metadata.get("intended_use")):
         yield note_result(f'{METADATA} has no "intended_use", which says what the model is for')
+    if insisted := [name for name in _unvalidated(metadata) if name in reported]:
+        yield note_result(
+            f"it is not validated for {', '.join(insisted)}, and reports them nonetheless, as "
+            "bundle.report_populations says"
+        )
+
+
+def _unvalidated(metadata: dict[str, Any]) -> list[str]:
+    entries = populations_of(metadata).items()
+    return [name for name, entry in entries if _inside(entry, "validated") is False]
+
+
+def _left_out(metadata: dict[str, Any], reported: Collection[str]) -> str:
+    names = [name for name in _unvalidated(metadata) if name not in reported]
+    return f"; not validated for {', '.join(names)}, which are not analysed" if names else ""
 
 
 def _device(name: str) -> Checks[torch.device]:
@@ -238,14 +241,11 @@ def _assembled(
     )
 
 
-def _inside(metadata: dict[str, Any], outer: str, inner: str) -> object:
-    found = metadata.get(outer)
-    return found.get(inner) if isinstance(found, dict) else None
+def _inside(metadata: object, *keys: str) -> object:
+    for key in keys:
+        metadata = metadata.get(key) if isinstance(metadata, dict) else None
+    return metadata
 
 
 def _is_text(value: object) -> bool:
     return isinstance(value, str) and bool(value.strip())
-
-
-def _is_number(value: object) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool)

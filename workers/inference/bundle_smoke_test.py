@@ -4,11 +4,11 @@ The radiographs are drawn, show nobody, and are DICOM, as everything is that the
 """
 
 import io
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from PIL import Image
 from service.dicom.secondary_capture import wrap
 from service.domain.check_result import CheckResult
 from workers.inference.bundle import BundleError, code_behind, in_one_line
+from workers.inference.operating_points import populations_of
 from workers.inference.pipeline import ModelInput, ModelOutput, Pipeline
 from workers.prediction import NotAnalysable, Region
 
@@ -51,8 +52,13 @@ def note_result(message: str) -> CheckResult:
     return CheckResult(subject="bundle", message=message, severity=1)
 
 
-def run_smoke_test(pipeline: Pipeline) -> Checks[str]:
-    """Run a pipeline on synthetic radiographs and return a summary of its outputs."""
+def run_smoke_test(pipeline: Pipeline, metadata: Mapping[str, Any]) -> Checks[str]:
+    """Run a pipeline on synthetic radiographs and return a summary of its outputs.
+
+    Args:
+        pipeline: of the bundle.
+        metadata: of the same, which say what its outputs mean.
+    """
     with TemporaryDirectory(prefix="lobar-check-") as folder:
         radiographs = _draw(Path(folder))
         read = []
@@ -68,6 +74,8 @@ def run_smoke_test(pipeline: Pipeline) -> Checks[str]:
             yield from _check_formats(pipeline, radiographs)
             yield from _check_gate(pipeline, radiographs.others)
             yield from _check_regions(pipeline, inputs[0], outputs)
+            yield from _check_other(outputs, metadata)
+            yield from _check_populations(pipeline, inputs[0].tensor, metadata)
     refusals = [each for each in read if isinstance(each, NotAnalysable)]
     return _summary([*outputs, *refusals])
 
@@ -236,6 +244,38 @@ def _check_regions(
     named = any(isinstance(each, ModelOutput) and each.region for each in outputs)
     if not named and pipeline.forward(first.tensor[None]).keys() == {"pred"}:
         yield note_result("it names no region: its reports say whether, not where")
+
+
+def _check_other(
+    outputs: Sequence[ModelOutput | NotAnalysable], metadata: Mapping[str, Any]
+) -> Checks[None]:
+    """Check that the probability of another abnormality is given where the metadata have it."""
+    if metadata.get("other_abnormality") is None:
+        return
+    for each in outputs:
+        if isinstance(each, ModelOutput) and not (each.other is not None and 0 <= each.other <= 1):
+            yield error_result(
+                f'postprocessing gives {each.other} for "other", which is no probability, although '
+                'the metadata have "other_abnormality"'
+            )
+
+
+def _check_populations(
+    pipeline: Pipeline, tensor: torch.Tensor, metadata: Mapping[str, Any]
+) -> Checks[None]:
+    """Check that postprocessing names the population of each age as the metadata do."""
+    for name, entry in populations_of(metadata).items():
+        age = entry["years"] and float(entry["years"][0])
+        try:
+            [output] = pipeline.answer([tensor], [age])
+        except Exception as error:  # noqa: BLE001 -- a bundle may raise anything
+            yield error_result(_explained(f"given the age {age}, postprocessing", error))
+            return
+        if isinstance(output, ModelOutput) and output.population != name:
+            yield error_result(
+                f"postprocessing gives the population {output.population!r} for the age {age}: let "
+                f"it give {name!r}, as the metadata have it"
+            )
 
 
 def _draw(folder: Path) -> SyntheticRadiographs:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from service.domain.reasons import Reason
+from workers.inference.age import age_years
 from workers.inference.header import HeaderTooLargeError, UnreadableFileError, parse_header
 from workers.inference.scope import out_of_scope
 from workers.prediction import NotAnalysable
@@ -47,11 +48,15 @@ class ShownInstance:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadedInstance:
-    """A header to report on, the pixels as the network needs them, and as people see them."""
+    """A header to report on, the pixels as the network needs them, and as people see them.
+
+    The age is the patient's in years, if the header says it.
+    """
 
     header: Dataset
     prepared: "ModelInput"
     shown: ShownInstance
+    age_years: float | None = None
 
 
 def load_with(reader: Reader, path: Path, header: Dataset) -> LoadedInstance:
@@ -63,7 +68,9 @@ def load_with(reader: Reader, path: Path, header: Dataset) -> LoadedInstance:
     """
     prepared = reader.read(path)
     shown = ShownInstance(reader, path, prepared.tones)
-    return LoadedInstance(header=header, prepared=prepared, shown=shown)
+    return LoadedInstance(
+        header=header, prepared=prepared, shown=shown, age_years=age_years(header)
+    )
 
 
 def read(reader: Reader, path: Path) -> LoadedInstance:

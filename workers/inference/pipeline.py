@@ -30,10 +30,15 @@ class ModelInput:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelOutput:
-    """The output of postprocessing for one radiograph, its range still unchecked."""
+    """The output of postprocessing for one radiograph, its values still unchecked.
+
+    `other` and `population` mean something only where the metadata describe them.
+    """
 
     probability: float
     region: Region | None
+    other: float | None = None
+    population: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +51,7 @@ class Pipeline:
     preprocessing: Callable[..., dict[str, Any]]
     network: torch.nn.Module
     inferer: Callable[[torch.Tensor, torch.nn.Module], torch.Tensor | Mapping[str, torch.Tensor]]
-    postprocessing: Callable[[dict[str, torch.Tensor]], Mapping[str, Any]]
+    postprocessing: Callable[[dict[str, Any]], Mapping[str, Any]]
     device: torch.device
 
     def read(self, path: Path) -> ModelInput:
@@ -64,8 +69,14 @@ class Pipeline:
         """Read one radiograph for people; see `read_picture`."""
         return read_picture(self.preprocessing, path)
 
-    def answer(self, prepared: Sequence[torch.Tensor]) -> list[ModelOutput | NotAnalysable]:
+    def answer(
+        self, prepared: Sequence[torch.Tensor], ages: Sequence[float | None] | None = None
+    ) -> list[ModelOutput | NotAnalysable]:
         """Return an output or a refusal for each input CxHxW, in their order.
+
+        Args:
+            prepared: the inputs.
+            ages: of the patients in years; None where one is not known, or none is.
 
         Raises:
             BundleError: the inferer's outputs break the contract of bundles.
@@ -73,9 +84,10 @@ class Pipeline:
         if not prepared:
             return []
         outputs = self.forward(torch.stack(list(prepared)))
+        known = [None] * len(prepared) if ages is None else ages
         return [
-            self._conclude({key: output[place] for key, output in outputs.items()})
-            for place in range(len(prepared))
+            self._conclude({key: output[place] for key, output in outputs.items()}, age)
+            for place, age in zip(range(len(prepared)), known, strict=True)
         ]
 
     def forward(self, images: torch.Tensor) -> Outputs:
@@ -92,15 +104,21 @@ class Pipeline:
         first, second = self.forward(images[:middle]), self.forward(images[middle:])
         return {key: torch.cat([first[key], second[key]]) for key in first}
 
-    def _conclude(self, outputs: Outputs) -> ModelOutput | NotAnalysable:
+    def _conclude(self, outputs: Outputs, age: float | None) -> ModelOutput | NotAnalysable:
         try:
             with torch.inference_mode():  # tensors made in it cannot be changed outside of it
-                found = self.postprocessing(dict(outputs))
+                found = self.postprocessing({**outputs, "age_years": age})
         except Exception as error:
             if refusal := refusal_behind(error):
                 return refusal  # of this radiograph alone: the others of the batch go on
             raise
-        return ModelOutput(probability=float(found["pred"]), region=_region(found.get("region")))
+        population = found.get("population")
+        return ModelOutput(
+            probability=float(found["pred"]),
+            region=_region(found.get("region")),
+            other=_number(found.get("other")),
+            population=population if isinstance(population, str) else None,
+        )
 
 
 def read_radiograph(preprocessing: Callable[..., dict[str, Any]], path: Path) -> ModelInput:
@@ -181,6 +199,14 @@ def _region(found: Any) -> Region | None:  # noqa: ANN401 -- a bundle's own list
         return None
     top, left, bottom, right = (float(edge) for edge in found)
     return Region(top=top, left=left, bottom=bottom, right=right)
+
+
+def _number(found: Any) -> float | None:  # noqa: ANN401 -- a bundle's own number, array or tensor
+    """Return a single number; None for what else a bundle may mean by the same key."""
+    try:
+        return float(found)
+    except (TypeError, ValueError, RuntimeError):
+        return None
 
 
 def _shrunk(image: torch.Tensor) -> NDArray[np.float32]:

@@ -26,14 +26,15 @@ class PredictorCheck:
 
     def __init__(self, predictor: "Predictor") -> None:
         self._predictor = predictor
-        self._known: torch.Tensor | None = None  # in memory only, one at a time
+        # in memory only, one at a time: an input, and the age of its patient
+        self._known: tuple[torch.Tensor, float | None] | None = None
         self._failed_on: set[str] = set()  # jobs, until one was predicted well
         self.fault: Fault | None = None  # met when it was last asked
 
-    def passed(self, inputs: Sequence["torch.Tensor"]) -> None:
-        """Note that these inputs were predicted well."""
+    def passed(self, inputs: Sequence["torch.Tensor"], ages: Sequence[float | None]) -> None:
+        """Note that these inputs were predicted well, with the ages of their patients."""
         if self._known is None:
-            self._known = inputs[0]
+            self._known = inputs[0], ages[0]
             self._failed_on.clear()
 
     def failed(self, job_ids: Sequence[str]) -> None:
@@ -50,16 +51,16 @@ class PredictorCheck:
                 while the predictor failed on all instances, two at least.
         """
         if self._known is not None:
-            return self._predicts(self._known)
+            return self._predicts(*self._known)
         blank = deepcopy(like)
         blank[...] = 0  # not by arithmetic: 0 times NaN is NaN
         is_evidence = self._predicts(blank) and trusts_blank and len(self._failed_on) <= 1
         return True if is_evidence else None
 
-    def _predicts(self, tensor: "torch.Tensor") -> bool:
+    def _predicts(self, tensor: "torch.Tensor", age: float | None = None) -> bool:
         self.fault = None
         try:
-            self._predictor.predict([tensor])
+            self._predictor.predict([tensor], [age])
         except Exception as error:  # a bundle's code may raise anything
             self.fault = fault_of(error) or Fault.PREDICTOR_FAILED
             log.exception("predictor_failed", fault=self.fault)

@@ -197,7 +197,8 @@ def _predict(
         For each instance a prediction, a refusal (NotAnalysable) or the error, in their order.
     """
     try:
-        return [*predictor.predict([each.prepared.tensor for each in instances])]
+        inputs = [each.prepared.tensor for each in instances]
+        return [*predictor.predict(inputs, [each.age_years for each in instances])]
     except Exception as exc:  # noqa: BLE001 -- a model may raise anything
         if len(instances) == 1:
             return [exc]

@@ -29,6 +29,7 @@ from service.telemetry.metrics import (
     MODEL_INFO,
     NOT_ANALYSED,
     OTHER_ABNORMALITIES,
+    POPULATIONS,
     PREDICTIONS,
     STAGE_SECONDS,
 )
@@ -167,6 +168,12 @@ def _count(job: Job, prediction: Prediction) -> None:
         other_finding=other.finding if other else None,
         population=prediction.population,
     )
+
+
+def _count_population(prediction: Prediction | NotAnalysable) -> None:
+    """Count an instance by its population: a name of the bundle's metadata, if it has any."""
+    if prediction.population is not None:
+        POPULATIONS.labels(population=prediction.population, outcome=_outcome(prediction)).inc()
 
 
 _Step = Future[LoadedInstance | None]  # None: nothing is left to do with the job
@@ -343,6 +350,7 @@ class InferenceWorker:
     ) -> None:
         if isinstance(prediction, NotAnalysable):
             self._close_not_analysed(job, prediction.reason, instance.shown)
+            _count_population(prediction)
             return
         try:
             self._report(job, instance.header, instance.shown, prediction)
@@ -350,6 +358,7 @@ class InferenceWorker:
             self._close_not_analysed(job, exc.reason)
             return
         _count(job, prediction)
+        _count_population(prediction)
 
     def _close_not_analysed(self, job: Job, reason: Reason, shown: Shown | None = None) -> None:
         """Close a job as not analysed, with a report of the reason if a destination wants it."""

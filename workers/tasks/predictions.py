@@ -143,9 +143,10 @@ class Predictions:
     def _predict(self, instances: Sequence[LoadedInstance]) -> list[Prediction | NotAnalysable]:
         began = time.monotonic()
         inputs = [each.prepared.tensor for each in instances]
-        predictions = self._predictor.predict(inputs)
+        ages = [each.age_years for each in instances]
+        predictions = self._predictor.predict(inputs, ages)
         STAGE_SECONDS.labels(stage="predict").observe(time.monotonic() - began)
         self._progress.touch(INFER)
         BATCH_SIZE.observe(len(instances))
-        self._check.passed(inputs)
+        self._check.passed(inputs, ages)
         return predictions

@@ -117,6 +117,7 @@ def _patient_and_study(sample: Sample) -> Dataset:
     dataset.PatientName = "SYNTHETIC^SAMPLE"
     dataset.PatientID = "SYNTHETIC-1"
     dataset.PatientBirthDate = ""
+    dataset.PatientAge = "003Y"  # the pixels are made of those of children of one to five years
     dataset.PatientSex = "O"
     dataset.PatientComments = SAYS_SYNTHETIC
     dataset.PatientIdentityRemoved = "YES"

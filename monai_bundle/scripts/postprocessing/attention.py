@@ -19,16 +19,16 @@ Region = tuple[float, float, float, float]  # top, left, bottom, right, as fract
 class RegionOfAttention(Transform):
     """Add `region`: the box around the attention where it is concentrated, else None.
 
-    Reads `attention`, 1xHxW, of one image. Its mean is the logit; the calibration turns it into
-    evidence for (positive) or against pneumonia on the calibrated scale. The region states where
-    the network looked; it is not the outline of a lesion.
+    Reads `attention`, 1xHxW, of one image. Its mean is the logit; calibrated as that is, it is
+    evidence for (positive) or against pneumonia. The region states where the network looked; it is
+    not the outline of a lesion.
 
     Args:
-        temperature: of the calibration.
-        bias: of the calibration.
+        temperature: of the calibration, where the map is not calibrated yet.
+        bias: of that calibration.
     """
 
-    def __init__(self, temperature: float, bias: float) -> None:
+    def __init__(self, temperature: float = 1, bias: float = 0) -> None:
         self.temperature, self.bias = temperature, bias
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:

@@ -30,8 +30,12 @@ class PlattScaled(MapTransform):
         """Return `data` with each keyed logit scaled."""
         result = dict(data)
         for key in self.key_iterator(result):
-            result[key] = result[key] / self.temperature + self.bias
+            result[key] = self.scale(result[key])
         return result
+
+    def scale(self, logit: Any) -> Any:  # noqa: ANN401 -- a number, or a tensor of any kind
+        """Return a logit, or many, scaled."""
+        return logit / self.temperature + self.bias
 
 
 def finding_at(probability: float, operating_point: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@ from monai.config.type_definitions import KeysCollection
 from monai.transforms.transform import MapTransform
 from numpy.typing import NDArray
 
+from scripts.preprocessing.age import read_age
 from scripts.preprocessing.codestream import check_scans
 from scripts.preprocessing.dicom import read_dicom
 from scripts.preprocessing.greyscale import Tones
@@ -33,7 +34,9 @@ class LoadRadiographd(MapTransform):
     named like the key with "_hidden" after it.
 
     An item named like a key with "_tones" after it is replaced too, if it is given: by
-    `Tones.described` of the image, or None where it has none.
+    `Tones.described` of the image, or None where it has none. An item named like a key with
+    "_age_years" after it is replaced by the patient's age, if it is given; without it nothing of
+    the patient is read.
 
     Args:
         keys: the items to load.
@@ -59,6 +62,8 @@ class LoadRadiographd(MapTransform):
             result[f"{key}_hidden"] = tones.hidden if tones else 0.0
             if f"{key}_tones" in result:
                 result[f"{key}_tones"] = tones.described() if tones else None
+            if f"{key}_age_years" in result:
+                result[f"{key}_age_years"] = None if _is_raster(content) else read_age(content)
         return result
 
 
@@ -72,6 +77,10 @@ def _read(
 ) -> tuple[torch.Tensor, Tones | None]:
     if content.startswith(_JPEG):
         check_scans(content)
-    if content.startswith((_PNG, _JPEG)):
+    if _is_raster(content):
         return torch.from_numpy(np.ascontiguousarray(read_raster(content)))[None], None
     return read_dicom(content, size, is_whole=is_whole)
+
+
+def _is_raster(content: bytes) -> bool:
+    return content.startswith((_PNG, _JPEG))

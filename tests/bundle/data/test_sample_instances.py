@@ -22,6 +22,7 @@ from scripts.data.synthetic_radiographs import (
 )
 from support.system.programs import need_program
 
+from workers.inference.loading import read
 from workers.inference.predictor import Predictor
 from workers.prediction import Finding, Prediction
 
@@ -57,7 +58,10 @@ def test_a_sample_is_a_valid_dicom_object(path: Path) -> None:
 
 def test_the_samples_have_both_findings(bundle: Path) -> None:
     predictor = Predictor(bundle, device="cpu")
-    found = predictor.predict([predictor.prepare(path) for path in PATHS])
+    read_ones = [read(predictor, path) for path in PATHS]
+    ages = [each.age_years for each in read_ones]
+    assert ages == [3, 3, 3]
+    found = predictor.predict([each.prepared.tensor for each in read_ones], ages)
     predictions = [each for each in found if isinstance(each, Prediction)]
     assert len(predictions) == len(found)
     assert {Finding.PRESENT, Finding.ABSENT} <= {each.finding for each in predictions}

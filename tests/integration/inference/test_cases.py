@@ -42,7 +42,9 @@ def rows() -> list[dict[str, str]]:
 
 @pytest.fixture(scope="module")
 def predictor() -> Predictor:
-    return Predictor(BUNDLE, device="cpu")
+    # the files are of patients of any age, and this is about how they are read
+    everybody = ("infants", "school_children", "adults")
+    return Predictor(BUNDLE, device="cpu", report_populations=everybody)
 
 
 @cache
@@ -50,7 +52,7 @@ def outcome(predictor: Predictor, path: Path) -> float | Reason:
     """Return the probability of a file, or the reason why there is none."""
     try:
         instance = read(predictor, path)
-        [found] = predictor.predict([instance.prepared.tensor])
+        [found] = predictor.predict([instance.prepared.tensor], [instance.age_years])
     except NotAnalysable as refusal:
         return refusal.reason
     return found.probability if isinstance(found, Prediction) else found.reason

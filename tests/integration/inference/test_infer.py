@@ -40,8 +40,10 @@ class RefusingPredictor(StandInPredictor):
 
     refused_rows: int = 0
 
-    def predict(self, prepared: list[Pixels]) -> list[Any]:  # predictions and refusals
-        found = super().predict(prepared)
+    def predict(
+        self, prepared: list[Pixels], ages: list[float | None] | None = None
+    ) -> list[Any]:  # predictions and refusals
+        found = super().predict(prepared, ages)
         return [
             NotAnalysable(Reason.NOT_CHEST) if each.shape[1] == self.refused_rows else prediction
             for each, prediction in zip(prepared, found, strict=True)

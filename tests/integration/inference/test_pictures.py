@@ -27,8 +27,8 @@ ALL = ["present", "absent", "indeterminate", "not_analysed"]
 class GatedPredictor(StandInPredictor):
     """The stand-in, with a gate that refuses everything."""
 
-    def predict(self, prepared: list[Pixels]) -> list[Any]:
-        return [NotAnalysable(Reason.NOT_CHEST) for _ in super().predict(prepared)]
+    def predict(self, prepared: list[Pixels], ages: list[float | None] | None = None) -> list[Any]:
+        return [NotAnalysable(Reason.NOT_CHEST) for _ in super().predict(prepared, ages)]
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import pytest
 
 from service.demo.run import SAMPLES
 from service.settings import SHIPPED_BUNDLE
+from workers.inference.loading import read
 from workers.inference.predictor import Predictor
 from workers.prediction import Prediction
 
@@ -17,7 +18,10 @@ def test_the_readme_shows_the_table_that_the_demonstration_ends_with() -> None:
     files = sorted(SAMPLES.glob("*.dcm"))
     assert [name for name, *_ in rows] == [file.name for file in files]
     predictor = Predictor(SHIPPED_BUNDLE, device="cpu")
-    answers = predictor.predict([predictor.prepare(file) for file in files])
+    instances = [read(predictor, file) for file in files]
+    answers = predictor.predict(
+        [each.prepared.tensor for each in instances], [each.age_years for each in instances]
+    )
     predictions = [each for each in answers if isinstance(each, Prediction)]
     assert len(predictions) == len(answers)
     assert [finding for _, finding, _ in rows] == [each.finding for each in predictions]

@@ -3,12 +3,13 @@
 import hashlib
 import json
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from support.foreign_bundle import Change, gated, make_bundle, unchanged
+from support.foreign_bundle import Change, by_age, gated, make_bundle, populated, unchanged
 
 from service.settings import BundleSettings
 from workers.inference.bundle_check import inspect
@@ -23,11 +24,12 @@ pytestmark = pytest.mark.filterwarnings("ignore:PydicomReader", "ignore:NvImgCod
 @pytest.fixture
 def check(tmp_path: Path) -> Check:
     """`check(...)` returns the messages about a bundle, by severity."""
+    numbers = count()
 
     def run(
         metadata: Change = unchanged, configuration: Change = unchanged, **settings: object
     ) -> dict[int, list[str]]:
-        bundle = make_bundle(tmp_path / "bundle", metadata, configuration)
+        bundle = make_bundle(tmp_path / str(next(numbers)), metadata, configuration)
         return results_of(bundle, **settings)
 
     return run
@@ -313,3 +315,57 @@ def test_a_folder_with_half_a_bundle_names_the_half_that_is_missing(tmp_path: Pa
     faults = results_of(other)[ERROR]
     assert "does not hold a JSON object" in faults[0]
     assert "configs/inference.yaml lacks inferer" in faults
+
+
+def test_a_bundle_with_populations_says_which_are_not_analysed(check: Check) -> None:
+    found = check(populated, by_age)
+    assert found[ERROR] == []
+    [summary] = found[OK]
+    assert summary.endswith("; not validated for old, which are not analysed")
+    assert not any("validated" in message for message in found[NOTE])
+    found = check(populated, by_age, report_populations=["old"])
+    assert found[ERROR] == []
+    assert any("not validated for old, and reports them" in message for message in found[NOTE])
+    assert "validated" not in found[OK][0]
+
+
+def test_a_population_of_the_settings_that_the_bundle_lacks_is_an_error(check: Check) -> None:
+    found = check(populated, by_age, report_populations=["elders"])
+    [fault] = found[ERROR]
+    assert "no population 'elders', which bundle.report_populations names: choose of young" in fault
+
+
+def test_every_fault_of_populations_is_listed(check: Check) -> None:
+    def spoil(metadata: dict[str, Any]) -> None:
+        populated(metadata)
+        del metadata["populations"]["young"]["validated"]
+        metadata["populations"]["old"]["years"] = [17, 120]
+        metadata["other_abnormality"].pop("operating_points")
+
+    faults = check(spoil, by_age)[ERROR]
+    assert any(
+        'lacks "validated": true or false of the population young' in each for each in faults
+    )
+    assert any("populations that overlap in years: young and old" in each for each in faults)
+    assert any('"operating_points"' in each for each in faults)
+
+
+def test_a_bundle_that_names_another_population_for_an_age_is_an_error(check: Check) -> None:
+    found = check(populated, lambda each: by_age(each, limit=6))
+    assert found[ERROR] == []  # of the ages that populations begin with, none lies between
+    found = check(populated, lambda each: by_age(each, limit=60))
+    assert [message[:60] for message in found[ERROR]] == [
+        "postprocessing gives the population 'young' for the age 18.0"
+    ]
+
+
+def test_another_abnormality_that_is_described_and_not_given_is_an_error(check: Check) -> None:
+    def leave_out_other(configuration: dict[str, Any]) -> None:
+        by_age(configuration)
+        configuration["postprocessing"]["transforms"].append(
+            {"_target_": "Lambda", "func": "$lambda found: {**found, 'other': None}"}
+        )
+
+    assert [each[:40] for each in check(populated, leave_out_other)[ERROR]] == [
+        'postprocessing gives None for "other", w'
+    ]

@@ -153,15 +153,17 @@ def test_a_bundle_that_gives_plain_logits_names_no_region_and_refuses_nothing(
 def test_postprocessing_is_given_float32_on_the_cpu_for_one_instance(
     predictor: Predictor,
 ) -> None:
-    seen = []
+    seen, ages = [], []
 
-    def look(outputs: dict[str, torch.Tensor]) -> dict[str, Any]:
+    def look(outputs: dict[str, Any]) -> dict[str, Any]:
+        ages.append(outputs.pop("age_years"))
         seen.append({key: (each.dtype, each.shape) for key, each in outputs.items()})
         outputs["pred"] -= outputs["pred"]  # a bundle may do so
         return {"pred": 0.5, "region": torch.tensor([0, 0, 0.5, 0.5])}
 
     changed = replace(predictor._pipeline, postprocessing=look)
-    found = answered(changed.answer([of_brightness(0.2), of_brightness(0.9)]))
+    found = answered(changed.answer([of_brightness(0.2), of_brightness(0.9)], [3.5, None]))
+    assert ages == [3.5, None]
     assert seen == [
         {
             "pred": (torch.float32, (1,)),

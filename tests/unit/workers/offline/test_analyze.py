@@ -158,13 +158,15 @@ def test_an_instance_out_of_scope_is_not_analysed_for_a_coded_reason(tmp_path: P
 class JudgingPredictor(PicturePredictor):
     """The stand-in, refusing what is tall after the network and naming a region of the rest."""
 
-    def predict(self, prepared: list[Pixels]) -> list[Any]:  # refusals too, as `Predictor`'s
+    def predict(
+        self, prepared: list[Pixels], ages: list[float | None] | None = None
+    ) -> list[Any]:  # refusals too, as `Predictor`'s
         region = Region(top=1 / 3, left=0, bottom=0.5, right=2 / 3)
         return [
             NotAnalysable(Reason.LATERAL)
             if each.shape[1] == 20
             else replace(prediction, region=region)
-            for each, prediction in zip(prepared, super().predict(prepared), strict=True)
+            for each, prediction in zip(prepared, super().predict(prepared, ages), strict=True)
         ]
 
 
