@@ -40,9 +40,9 @@ def read_figures(bundle: Path, weights_sha256: str) -> dict[str, Any] | None:
     return found if found["weights_sha256"] == weights_sha256 else None
 
 
-def audit(metrics: Mapping[str, Any]) -> str:
-    """Return the section."""
-    if not (found := metrics["shortcut_audit"]):
+def audit(found: Mapping[str, Any] | None) -> str:
+    """Return the section for the content of docs/shortcuts.json."""
+    if not found:
         return UNKNOWN
     parts = [_introduction(found), *(_task(found, task) for task in found["tasks"])]
     parts += [_findings(found), _tones(found), _attention(found), _subgroups(found)]
