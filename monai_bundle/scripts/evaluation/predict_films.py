@@ -1,7 +1,7 @@
 """Predict films of all sources with the shipped weights, and write tables of films.
 
-Run `python -m scripts.evaluation.predict_films --part validation --part measuring` from the bundle's
-folder. Each part of `scripts.data.joined_sets` has a table of its own in docs/predictions, with the
+Run `python -m scripts.evaluation.predict_films --part validation --part measuring` from the
+bundle's folder. Each part of `scripts.data.joined_sets` has a table of its own in docs/predictions, with the
 logits of every head that the network has. Films that the preprocessing refuses are left out, those
 that the gate would refuse are not. A run on a test split is a line of docs/test_runs.csv.
 """
@@ -20,6 +20,7 @@ from scripts.data.manifest import all_sets, read_manifest
 from scripts.data.predictions import FILM_COLUMNS, film_prediction, write_predictions
 from scripts.evaluation.inputs import SHIPPED, TEST_TABLES, Inputs
 from scripts.evaluation.run_log import append_run
+from scripts.evaluation.shipped_predictions import record_origin
 from scripts.refusal import find_refusal
 from scripts.training.heads.table import TEACHES
 
@@ -69,6 +70,7 @@ def write_tables(inputs: Inputs, rows: Sequence[Radiograph], parts: Sequence[str
             continue
         write_predictions(inputs.tables / f"{name}.csv", lines, FILM_COLUMNS)
         print(f"{name}: {len(lines)} films, {len(asked) - len(lines)} refused", flush=True)
+        record_origin(inputs, name)
         if name in TEST_TABLES:
             append_run(inputs, name)
 

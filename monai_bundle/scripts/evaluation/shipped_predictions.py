@@ -5,7 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from scripts.checksum import sha256_of
 from scripts.evaluation.inputs import SHIPPED, Inputs
@@ -33,27 +33,34 @@ def update_predictions(
         data_dir: the radiographs, or None for the default.
         again: predict all parts even if their tables are up to date.
         run: what runs a module in a folder, given the folder and the words of the command.
-    """
-    weights = _weights(inputs)
-    path = inputs.tables / ORIGIN
-    origins: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
-    for part, name in SHIPPED.items():
-        known = origins.get(name) if (inputs.tables / f"{name}.csv").exists() else None
-        if known == weights and not again:
-            continue
-        print(f"{name}: predicting with the shipped weights", flush=True)
-        run(inputs.bundle, COMMAND, "--part", part, *(["--data_dir", data_dir] if data_dir else []))
-        origins[name] = weights
-        path.write_text(json.dumps(origins, indent=2) + "\n")
-
-
-def _weights(inputs: Inputs) -> str:
-    """Return the digest of the shipped weights.
 
     Raises:
-        ValueError: the file is not the one that the metadata names.
+        ValueError: the weights are not those that the metadata names.
     """
-    named, weights = str(inputs.metadata["weights"]["sha256"]), inputs.metadata["weights"]["path"]
-    if sha256_of(inputs.bundle / weights) != named:
-        raise ValueError(f"{weights} is not the file that configs/metadata.json names")
-    return named
+    weights = inputs.metadata["weights"]
+    if sha256_of(inputs.bundle / weights["path"]) != weights["sha256"]:
+        raise ValueError(f"{weights['path']} is not the file that configs/metadata.json names")
+    known = read_origins(inputs)
+    stale = [
+        part
+        for part, name in SHIPPED.items()
+        if again
+        or known.get(name) != weights["sha256"]
+        or not (inputs.tables / f"{name}.csv").exists()
+    ]
+    if stale:
+        print(f"predicting with the shipped weights: {', '.join(stale)}", flush=True)
+        parts = [word for part in stale for word in ("--part", part)]
+        run(inputs.bundle, COMMAND, *parts, *(["--data_dir", data_dir] if data_dir else []))
+
+
+def read_origins(inputs: Inputs) -> dict[str, str]:
+    """Return the digest of the weights that each table is of."""
+    path = inputs.tables / ORIGIN
+    return dict(json.loads(path.read_text())) if path.exists() else {}
+
+
+def record_origin(inputs: Inputs, name: str) -> None:
+    """Write down that a table is of the shipped weights."""
+    origins = read_origins(inputs) | {name: inputs.metadata["weights"]["sha256"]}
+    (inputs.tables / ORIGIN).write_text(json.dumps(origins, indent=2) + "\n")

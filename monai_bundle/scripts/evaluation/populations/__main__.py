@@ -18,7 +18,7 @@ from scripts.data.predictions import Results
 from scripts.evaluation.inputs import MEMBERS, OUT_OF_FOLD, OUT_OF_SOURCE, Inputs
 from scripts.evaluation.platt_scaling import apply_platt
 from scripts.evaluation.populations.cautious import cautious
-from scripts.evaluation.populations.evidence import at_scale_of_ensemble, chosen_on
+from scripts.evaluation.populations.evidence import chosen_on
 from scripts.evaluation.populations.names import CHOSEN_ON, COHORTS, YEARS, Population
 from scripts.evaluation.populations.points import BALANCED, OTHER_RULES, RULES, choose
 from scripts.evaluation.populations.validated import (

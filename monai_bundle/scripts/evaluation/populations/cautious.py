@@ -2,8 +2,8 @@
 
 Each population's band is a range of logits. Below the lowest of them every population says absent,
 above the highest every one says present; in between they differ, or one of them is indeterminate.
-That range is the band of the unknown age, on a calibration of its own in which all populations count
-the same.
+That range is the band of the unknown age, on a calibration of its own in which all populations
+count the same.
 """
 
 import math

@@ -3,8 +3,8 @@
 The bounds for adults are those of the project (issue 12, point 4). For children its goal of an area
 of 0.998 is no bound for a report: findings are reported from 0.99 on, above every published figure
 of a model that others could reproduce. Everything is measured on films that chose neither the
-weights that read them nor, as far as the table says so, the operating point; the test splits take no
-part. What was not measured is not reached. Without a usable age a finding is reported where the
+weights that read them nor, in the folds, the calibration; the test splits take no part. What was
+not measured is not reached. Without a usable age a finding is reported where the
 cautious reading keeps, in every population, its share of normal films called present and of
 opacities called absent.
 """

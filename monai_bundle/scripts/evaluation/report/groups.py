@@ -1,8 +1,8 @@
 """Compute what the model finds, by population and source, and by view, sex and age.
 
 A line is a table's films of one source: how many of each category were called present,
-indeterminate and absent at the default operating point, how an opacity ranks above the rest, and how
-another abnormality ranks above normal, where the network has a logit for it.
+indeterminate and absent at the default operating point, how an opacity ranks above the rest, and
+how another abnormality ranks above normal, where the network has a logit for it.
 """
 
 from collections.abc import Mapping

@@ -33,7 +33,9 @@ HEAD: Final = """\
 # Evaluation of lobar_pneumonia {version}
 
 **Not a medical device.** The model has not been tested in clinical use, and no figure here applies
-to it. {warning}
+to it.
+
+{warning}
 
 {opening}
 
@@ -46,18 +48,19 @@ to it. {warning}
   not known (264 patient numbers occur in both).
 - **Operating point.** Findings are those at `{point}`, of the population's own points where it has
   them, where no other point is named.
-- **Nothing was chosen on the test splits.** Network, weights, calibration, thresholds and bands were
-  chosen on the training folds and the validation part. Every run on a test split is in the last
-  table.
+- **Nothing was chosen on the test splits.** Network, weights, calibration, thresholds and bands
+  were chosen on the training folds and the validation part. Every run on a test split is in the
+  last table.
 - **Intervals** cover 95 % and come from {draws:,} resamplings of whole patients (seed {seed}),
   those of shares from Wilson's formula. The figures include the images that the gate would refuse.
 - **Reproduce** with `make evaluate`. Machine-readable: `monai_bundle/docs/metrics.json`, computed
   from the tables in `monai_bundle/docs/predictions`. Weights: sha256 `{weights}`."""
 # Of a release whose operating points are not those of populations: version 0.2.0 and before.
 ONE_POPULATION: Final = """\
-**On adults its findings mean nothing**: on 452 adults of RSNA, read by radiologists and kept away
-from this project, its AUC for a lung opacity is 0.51, which is chance. Having been trained on
-pneumonia and on nothing, it calls other findings pneumonia as well."""
+**On adults its findings mean nothing.** On 452 adults of RSNA, read by radiologists and kept away
+from this project, its AUC for a lung opacity is 0.51, which is chance, and it calls 62 % of the
+normal ones "present". Having been trained on pneumonia and on nothing, it calls other findings
+pneumonia as well."""
 POPULATIONS: Final = "What it says of which population, and what it gets wrong:"
 
 

@@ -42,8 +42,8 @@ def opening(metrics: Mapping[str, Any]) -> str:
         if each["table"] != "validation" and _is_told(each)
     ]
     text = f"""\
-What the default operating point says of 100 films of a kind; kinds with fewer than {LEAST} films are
-left out. Opacity means a lung opacity that may be pneumonia.
+What the default operating point says of 100 films of a kind; kinds with fewer than {LEAST} films
+are left out. Opacity means a lung opacity that may be pneumonia.
 
 {table(("population", "source", "films", "right", "wrong", "not decided"), rows)}"""
     status = _status(metrics)
@@ -90,8 +90,8 @@ def _status(metrics: Mapping[str, Any]) -> str | None:
         for name, each in found.items()
     ]
     return f"""\
-A finding is reported by default where the population is validated. The decision is computed from the
-figures (`python -m scripts.evaluation.populations`), without the test splits:
+A finding is reported by default where the population is validated. The decision is computed from
+the figures (`python -m scripts.evaluation.populations`), without the test splits:
 
 {table(("population", "years", "validated", "why"), rows)}"""
 
@@ -187,7 +187,7 @@ def other_abnormality(metrics: Mapping[str, Any]) -> str | None:
     header = ("population", "source", "how", "films", "AUC against normal", "named")
     return f"""\
 The second number says whether something else is abnormal, so that "absent" does not read as
-"nothing". Films of another abnormality against normal ones, at the default operating point; of films
-with an opacity it is not known whether they show something else too.
+"nothing". Films of another abnormality against normal ones, at the default operating point; of
+films with an opacity it is not known whether they show something else too.
 
 {table((*header, "named on normal films", "calibration error (by chance)"), rows)}"""

@@ -9,8 +9,8 @@ Run from the bundle's folder:
 (fold-0 to fold-4, validation). summary.json has the area of each, source by source, and the worst.
 `measure` prints the areas of a network on the films of one part. The test splits are never read,
 except by `cache --with-test`, whose cache `train` refuses, for the single `measure` of a release,
-which is a line of docs/test_runs.csv. `predict` writes what finished trainings say of the films that
-each held out as a table of docs/predictions.
+which is a line of docs/test_runs.csv. `predict` writes what finished trainings say of the films
+that each held out as a table of docs/predictions.
 """
 
 import argparse

@@ -51,7 +51,8 @@ def held_out_lines(
 
 def _held_out(table: FilmTable, held_out: str, part: str | None) -> NDArray[np.bool_]:
     if part is not None:
-        return (table.part == part) & ~np.isin(table.part, list(TEST_PARTS))
+        of_part: NDArray[np.bool_] = table.part == part
+        return of_part & ~np.isin(table.part, list(TEST_PARTS))
     names = held_out.split("+")
     held: NDArray[np.bool_] = np.isin(table.source, names) | np.isin(table.part, names)
     return held & table.is_trainable
