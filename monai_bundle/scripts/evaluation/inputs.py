@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from scripts.bundle.files import read_metadata
-from scripts.data.predictions import Results, read_predictions
+from scripts.data.predictions import Results, joined, read_predictions
 from scripts.evaluation.confidence_intervals import DRAWS, SEED
 from scripts.evaluation.platt_scaling import apply_platt, cross_fit
 from scripts.evaluation.populations.evidence import at_scale_of_ensemble
@@ -94,7 +94,8 @@ class Inputs:
     def uncalibrated(self, name: str, population: str) -> Results | None:
         """Return a table's films of a population, or None if there is none.
 
-        The logits of a training that held a source out are brought to the ensemble's scale.
+        The logits of single trainings are brought to the ensemble's scale, where the release has
+        what that takes.
 
         Args:
             name: the table's name, without its suffix.
@@ -106,7 +107,7 @@ class Inputs:
         results = results.take(results.cohorts == COHORTS[population])
         if not len(results.images):
             return None
-        if name == OUT_OF_SOURCE:
+        if name in (OUT_OF_FOLD, OUT_OF_SOURCE):
             return at_scale_of_ensemble(results, self.raw(MEMBERS), self.raw("validation"))
         return results
 
@@ -114,10 +115,13 @@ class Inputs:
         """Return `uncalibrated` films, labelled or not, with calibrated logits and probabilities.
 
         The shipped weights and the trainings that held a source out take the calibration of the
-        population, cross-validation one fitted to the other folds; other models stay as they are.
+        population; each fold of cross-validation takes one chosen in the same way without the fold;
+        other models stay as they are.
         """
         results = self.uncalibrated(name, population)
-        return results and self._calibrated(results, name, population, self.entry(population))
+        if results is None or name != OUT_OF_FOLD:
+            return results and _scaled(results, name, self.entry(population))
+        return _out_of_fold(results, self._beside_folds(population), CHOSEN_ON[population])
 
     def other(self, name: str, population: str) -> Results | None:
         """Return a table's films for the question of another abnormality, calibrated as `films`.
@@ -131,18 +135,15 @@ class Inputs:
         asked = results.about_other()
         if len(np.unique(asked.labels)) < 2:  # noqa: PLR2004 -- both classes
             return None
-        return self._calibrated(asked, name, population, entry)
+        if name != OUT_OF_FOLD:
+            return _scaled(asked, name, entry)
+        beside = self._beside_folds(population)
+        return _out_of_fold(asked, beside and beside.about_other(), CHOSEN_ON[population])
 
-    def _calibrated(
-        self, results: Results, name: str, population: str, entry: Mapping[str, Any]
-    ) -> Results:
-        if name == OUT_OF_FOLD:
-            chosen = results.sources == CHOSEN_ON[population]
-            return cross_fit(results, chosen if chosen.any() else None)
-        if name in SHIPPED.values() or name == OUT_OF_SOURCE:
-            calibration = entry["calibration"]
-            return apply_platt(results, calibration["temperature"], calibration["bias"])
-        return results
+    def _beside_folds(self, population: str) -> Results | None:
+        """Return the films by the ensemble that a calibration is chosen on beside the folds."""
+        has_members = (self.tables / f"{MEMBERS}.csv").exists()
+        return self.uncalibrated("validation", population) if has_members else None
 
     def predictions(
         self,
@@ -165,3 +166,17 @@ class Inputs:
         if kinds:
             results = results.take(np.isin(results.kinds, kinds))
         return results if len(results.images) else None
+
+
+def _scaled(results: Results, name: str, entry: Mapping[str, Any]) -> Results:
+    if name not in SHIPPED.values() and name != OUT_OF_SOURCE:
+        return results
+    calibration = entry["calibration"]
+    return apply_platt(results, calibration["temperature"], calibration["bias"])
+
+
+def _out_of_fold(folds: Results, beside: Results | None, source: str) -> Results:
+    """Calibrate each fold by the other folds, and by what is beside them, of one source."""
+    pool = joined([folds, beside]) if beside else folds
+    chosen = pool.sources == source
+    return cross_fit(pool, chosen if chosen.any() else None).take(np.arange(len(folds.images)))
