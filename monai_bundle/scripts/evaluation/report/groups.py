@@ -37,7 +37,7 @@ LEAST: Final = 10  # films of each label: with fewer, an area says nothing
 def groups(inputs: Inputs) -> list[dict[str, Any]]:
     """Return the lines of every table, population and source."""
     return [
-        {"population": population, "table": name, "source": str(source), **found}
+        {"population": str(population), "table": name, "source": str(source), **found}
         for population in COHORTS
         for name in TABLES
         if (films := inputs.films(name, population))
