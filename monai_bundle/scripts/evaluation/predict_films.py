@@ -3,7 +3,8 @@
 Run `python -m scripts.evaluation.predict_films --part validation --part measuring` from the
 bundle's folder. Each part of `scripts.data.joined_sets` has a table of its own in docs/predictions,
 with the logits of every head that the network has. Films that the preprocessing refuses are left
-out, those that the gate would refuse are not. A run on a test split is a line of docs/test_runs.csv.
+out, those that the gate would refuse are not. A run on a test split is a line of
+docs/test_runs.csv.
 """
 
 import argparse

@@ -208,7 +208,7 @@ def test_a_population_is_validated_if_its_figures_reach_the_bounds(chosen: dict[
 @pytest.mark.parametrize(
     ("change", "missed"),
     [
-        (lambda found: release(adults=1.0), "AUC of an opacity against the rest 0."),
+        (lambda _: release(adults=1.0), "AUC of an opacity against the rest 0."),
         (lambda found: without(found, "out_of_source"), "Shenzhen called present by a training"),
         (lambda found: without(found, "measuring"), "Hannover"),
     ],

@@ -115,9 +115,9 @@ def test_the_test_sets_figures_are_those_counted_image_by_image(
 def test_the_tables_are_of_the_shipped_weights_and_the_run_is_logged(inputs: Inputs) -> None:
     metadata = inputs.metadata
     origin = json.loads((inputs.tables / ORIGIN).read_text())
-    assert origin == {name: metadata["weights"]["sha256"] for name in SHIPPED.values()}
+    assert origin == dict.fromkeys(SHIPPED.values(), metadata["weights"]["sha256"])
     last = {run["set"]: run["weights_sha256"] for run in read_runs(inputs)}
-    assert last == {name: metadata["weights"]["sha256"] for name in TEST_TABLES}
+    assert last == dict.fromkeys(TEST_TABLES, metadata["weights"]["sha256"])
 
 
 def test_operating_points_were_chosen_on_the_validation_part(inputs: Inputs) -> None:

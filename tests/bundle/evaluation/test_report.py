@@ -353,9 +353,7 @@ def test_targets_are_compared_with_figures_that_are_not_rounded_up(inputs: Input
     assert auc["value"] == metrics["sets"]["test"]["overall"]["auc"]["value"]
     assert auc["reached"] is True
     assert from_targets["gate: refused of what is in scope"]["reached"] is True
-    assert (
-        from_targets["children, cross-validation: AUC, mean of five folds"]["reached"] is False
-    )
+    assert from_targets["children, cross-validation: AUC, mean of five folds"]["reached"] is False
 
 
 def test_the_page_depends_on_the_published_figures_only(published: Published) -> None:

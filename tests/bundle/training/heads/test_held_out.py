@@ -68,9 +68,7 @@ def test_every_film_that_a_training_held_out_is_in_the_table(
 ) -> None:
     table = tmp_path / "tables" / "out.csv"
     names = ("fold-0", "rsna2018+nlm_shenzhen")
-    main(
-        ["predict", *(str(runs / n) for n in names), "--films", str(films), "--table", str(table)]
-    )
+    main(["predict", *(str(runs / n) for n in names), "--films", str(films), "--table", str(table)])
     with table.open(newline="") as file:
         lines = list(csv.DictReader(file))
     assert tuple(lines[0]) == FILM_COLUMNS
