@@ -188,7 +188,8 @@ def test_the_metadata_has_every_population_and_the_cautious_reading_as_default(
         assert chosen[key] == found["unknown"][key]
     assert chosen["default_operating_point"] == "balanced"
     assert "other_abnormality" not in found["children"]  # nobody of them has a known one
-    assert chosen["other_abnormality"] == found["adults"]["other_abnormality"]
+    assert "other_abnormality" not in chosen  # it would be theirs too
+    assert found["unknown"]["other_abnormality"] == found["adults"]["other_abnormality"]
     for entry in (chosen, found["adults"], found["adults"]["other_abnormality"]):
         assert list(entry["operating_points"]) == list(NAMES)
         assert 0 < entry["calibration"]["prevalence"] < 1
@@ -232,6 +233,18 @@ def test_a_network_without_another_abnormality_has_no_operating_point_for_it(
 ) -> None:
     found = choose_populations(written(tmp_path, release(has_other=False)))
     assert "other_abnormality" not in json.dumps(found)
+
+
+def test_without_an_age_another_abnormality_is_named_only_if_normal_children_rarely_are(
+    tables: Tables, tmp_path: Path
+) -> None:
+    changed = {
+        name: [{**row, "other": "5.0"} if row["source"] == "pediatric" else row for row in rows]
+        for name, rows in tables.items()
+    }
+    found = choose_populations(written(tmp_path, changed))["populations"]
+    assert "other_abnormality" in found["adults"]
+    assert "other_abnormality" not in found["unknown"]
 
 
 def test_the_command_writes_the_metadata_and_never_reads_a_test_split(
