@@ -8,20 +8,24 @@ one cannot have, in all combinations of sizes and angles. Tones and grain come f
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter, zoom
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 Generator = np.random.Generator
+Change = Callable[[Tensor, Generator], Tensor]
 FloatArray = NDArray[np.float32]
 GRID: Final = 80  # rows and columns of the projected soft tissue, before it is enlarged
 DEPTHS: Final = 40  # samples along each ray
 TRUNK, LUNG, BONE = 1.0, 0.25, 1.7  # attenuation in half widths of the chest
+WINDPIPE, FORK = 0.077, -0.25  # its radius, and how high it divides
+VERTEBRA, PROCESS = 0.78, 0.45  # shares of a vertebra's period; the rest is disc
 LATERAL: Final = (60.0, 120.0)  # degrees of rotation about the long axis
 QUANTILES: Final = np.linspace(0, 1, 65)
 
@@ -75,15 +79,14 @@ def project(thorax: Thorax, angle: float, side: int, generator: Generator) -> Fl
     half = abs(math.cos(math.radians(angle))) + thorax.deep * abs(math.sin(math.radians(angle)))
     wide = half * generator.uniform(0.85, 1.25)
     middle = generator.uniform(-0.1, 0.1) * wide
-    high, low = thorax.top - generator.uniform(0.02, 0.4), max(thorax.domes) + generator.uniform(
-        0.05, 0.6
-    )
+    high = thorax.top - generator.uniform(0.02, 0.4)
+    low = max(thorax.domes) + generator.uniform(0.05, 0.6)
     frame = (middle - wide, middle + wide, high, low)
     soft = _enlarged(_soft_tissue(thorax, angle, frame), side)
     bones = _splatted(_bones(thorax, generator), angle, frame, side)
     vessels = _splatted(_vessels(thorax, generator), angle, frame, side)
-    bones = gaussian_filter(bones, generator.uniform(0.004, 0.012) * side)
-    vessels = gaussian_filter(vessels, generator.uniform(0.003, 0.01) * side)
+    bones = _blurred(bones, generator.uniform(0.004, 0.012) * side)
+    vessels = _blurred(vessels, generator.uniform(0.003, 0.01) * side)
     found = soft + bones * generator.uniform(0.15, 0.8) + vessels * generator.uniform(0.03, 0.3)
     return found.astype(np.float32)
 
@@ -97,8 +100,8 @@ def _soft_tissue(
     z = np.linspace(high, low, GRID, dtype="f4")[:, None, None]
     u = np.linspace(left, right, GRID, dtype="f4")[None, :, None]
     t = np.linspace(-1.3, 1.3, DEPTHS, dtype="f4")[None, None]
-    x = u * math.cos(turn) - t * math.sin(turn)
-    y = u * math.sin(turn) + t * math.cos(turn)
+    x: FloatArray = u * math.cos(turn) - t * math.sin(turn)
+    y: FloatArray = u * math.sin(turn) + t * math.cos(turn)
     step = 2.6 / DEPTHS
     integrated: FloatArray = _attenuation(thorax, x, y, z).sum(2) * step
     return integrated
@@ -120,14 +123,14 @@ def _attenuation(thorax: Thorax, x: FloatArray, y: FloatArray, z: FloatArray) ->
     dome = np.where(x < 0, thorax.domes[0], thorax.domes[1])
     beyond = np.abs(x) - 0.45
     fall = 0.5 * beyond**2 + thorax.dome_fall * np.clip(y / deep + 0.2, -0.6, 1) ** 2
-    inside = (across < 0.8 * thick**2.4 * tall) & (np.abs(x) > 0.1 + 0.06 * (y > 0)) & (z < dome + fall)
+    beside = np.abs(x) > 0.1 + 0.06 * (y > 0)
+    inside = (across < 0.8 * thick**2.4 * tall) & beside & (z < dome + fall)
     lean = 0.5 * (x - thorax.heart_at[0]) - 0.4 * (y - thorax.heart_at[1])
     heart = _ball(x, y, z - lean, thorax.heart_at, thorax.heart) < 1
     aorta = _aorta(thorax, x, y, z)
     found = np.where(inside & ~heart & ~aorta, np.float32(LUNG), found)
-    windpipe = (
-        (x**2 + (y - 0.12 * deep - 0.12 * (z - thorax.top)) ** 2 < 0.006) & (z < -0.25) & body
-    )
+    from_windpipe = np.hypot(x, y - 0.12 * deep - 0.12 * (z - thorax.top))
+    windpipe = (from_windpipe < WINDPIPE) & (z < FORK) & body
     found = np.where(windpipe, np.float32(0.05), found)
     bubble = (0.5, 0.0, thorax.domes[1] + 0.2)
     found = np.where(_ball(x, y, z, bubble, (0.22, 0.2, 0.12)) < 1, np.float32(0.1), found)
@@ -168,9 +171,9 @@ def _spine(thorax: Thorax, x: FloatArray, y: FloatArray, z: FloatArray) -> NDArr
     """Return where the vertebral bodies and their processes are; discs are soft."""
     behind = y - _spine_at(thorax, z)
     phase = (z * thorax.vertebrae) % 1
-    found: NDArray[np.bool_] = ((x / 0.14) ** 2 + (behind / 0.13) ** 2 < 1) & (phase < 0.78)
-    process = (np.abs(x) < 0.035) & (behind > 0.1) & (behind < 0.3) & (phase < 0.45)
-    found = found | process
+    body = ((x / 0.14) ** 2 + (behind / 0.13) ** 2 < 1) & (phase < VERTEBRA)
+    process = ((x / 0.035) ** 2 < 1) & (np.abs(behind / 0.1 - 2) < 1) & (phase < PROCESS)
+    found: NDArray[np.bool_] = body | process
     return found
 
 
@@ -242,7 +245,7 @@ def _vessels(thorax: Thorax, generator: Generator) -> FloatArray:
         way = generator.normal(0, 1, (count, 1, 3)) * (0.6, 0.7 * thorax.deep, 0.9)
         way = way + generator.normal(0, 0.8, (count, steps, 3))
         points = np.cumsum(way / steps, 1) * generator.uniform(0.3, 1, (count, 1, 1))
-        points = points + (sign * 0.2, 0.05, -0.1)
+        points = points + np.array([sign * 0.2, 0.05, -0.1])
         weight = np.linspace(1, 0.1, steps)[None, :, None].repeat(count, 0)
         parts.append(np.concatenate([points, weight], 2).reshape(-1, 4))
     return np.concatenate(parts).astype("f4")
@@ -257,19 +260,29 @@ def _splatted(
     u = points[:, 0] * math.cos(turn) + points[:, 1] * math.sin(turn)
     bins = ((high, low), (left, right))
     found, _, _ = np.histogram2d(points[:, 2], u, bins=side, range=bins, weights=points[:, 3])
-    smooth = gaussian_filter(found.astype("f4"), 0.006 * side)
-    return smooth / max(float(np.quantile(smooth, 0.995)), 1e-6)
+    smooth = _blurred(found.astype("f4"), 0.006 * side)
+    relative: FloatArray = smooth / max(float(np.quantile(smooth, 0.995)), 1e-6)
+    return relative
 
 
 def _enlarged(image: FloatArray, side: int) -> FloatArray:
-    enlarged: FloatArray = zoom(image, side / GRID, order=1)
-    return gaussian_filter(enlarged[:side, :side], 0.006 * side)
+    enlarged = interpolate(torch.from_numpy(image)[None, None], (side, side), mode="bilinear")
+    return _blurred(enlarged[0, 0].numpy(), 0.006 * side)
+
+
+def _blurred(image: FloatArray, width: float) -> FloatArray:
+    """Average a square image with Gaussian weights of a standard deviation of `width` pixels."""
+    places = np.arange(len(image), dtype="f4")
+    weights = np.exp(-((places[:, None] - places[None]) ** 2) / (2 * width**2))
+    weights /= weights.sum(1, keepdims=True)
+    blurred: FloatArray = weights @ image @ weights.T
+    return blurred
 
 
 def as_radiograph(attenuation: FloatArray, donor: FloatArray, generator: Generator) -> FloatArray:
     """Give a projection the tones and the grain of a radiograph, both side x side; [-1, 1]."""
     side = len(donor)
-    sharpened = attenuation - generator.uniform(0, 0.9) * gaussian_filter(
+    sharpened = attenuation - generator.uniform(0, 0.9) * _blurred(
         attenuation, generator.uniform(0.05, 0.2) * side
     )
     low, high = np.quantile(sharpened, (0.01, 0.99))
@@ -279,7 +292,7 @@ def as_radiograph(attenuation: FloatArray, donor: FloatArray, generator: Generat
     matched = np.interp(plain, np.maximum.accumulate(own), np.quantile(donor, QUANTILES))
     strength = generator.uniform(0, 1)
     toned = strength * matched + (1 - strength) * plain
-    detail = donor - gaussian_filter(donor, generator.uniform(0.004, 0.015) * side)
+    detail = donor - _blurred(donor, generator.uniform(0.004, 0.015) * side)
     detail = np.rot90(detail, int(generator.integers(4)))  # grain, and no recognisable anatomy
     detail = np.roll(detail, generator.integers(side, size=2), axis=(0, 1))
     return np.clip(toned + generator.uniform(0, 1) * detail, -1, 1).astype(np.float32)
