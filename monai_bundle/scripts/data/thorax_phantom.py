@@ -87,8 +87,9 @@ def project(thorax: Thorax, angle: float, side: int, generator: Generator) -> Fl
     vessels = _splatted(_vessels(thorax, generator), angle, frame, side)
     bones = _blurred(bones, generator.uniform(0.004, 0.012) * side)
     vessels = _blurred(vessels, generator.uniform(0.003, 0.01) * side)
-    found = soft + bones * generator.uniform(0.15, 0.8) + vessels * generator.uniform(0.03, 0.3)
-    return found.astype(np.float32)
+    shares = np.float32(generator.uniform((0.15, 0.03), (0.8, 0.3)))
+    found: FloatArray = soft + bones * shares[0] + vessels * shares[1]
+    return found
 
 
 def _soft_tissue(
@@ -100,8 +101,8 @@ def _soft_tissue(
     z = np.linspace(high, low, GRID, dtype="f4")[:, None, None]
     u = np.linspace(left, right, GRID, dtype="f4")[None, :, None]
     t = np.linspace(-1.3, 1.3, DEPTHS, dtype="f4")[None, None]
-    x: FloatArray = u * math.cos(turn) - t * math.sin(turn)
-    y: FloatArray = u * math.sin(turn) + t * math.cos(turn)
+    x = (u * math.cos(turn) - t * math.sin(turn)).astype(np.float32)
+    y = (u * math.sin(turn) + t * math.cos(turn)).astype(np.float32)
     step = 2.6 / DEPTHS
     integrated: FloatArray = _attenuation(thorax, x, y, z).sum(2) * step
     return integrated
@@ -295,7 +296,8 @@ def as_radiograph(attenuation: FloatArray, donor: FloatArray, generator: Generat
     detail = donor - _blurred(donor, generator.uniform(0.004, 0.015) * side)
     detail = np.rot90(detail, int(generator.integers(4)))  # grain, and no recognisable anatomy
     detail = np.roll(detail, generator.integers(side, size=2), axis=(0, 1))
-    return np.clip(toned + generator.uniform(0, 1) * detail, -1, 1).astype(np.float32)
+    found: FloatArray = np.clip(toned + generator.uniform(0, 1) * detail, -1, 1).astype("f4")
+    return found
 
 
 def lateral_phantom(image: Tensor, generator: Generator) -> Tensor:

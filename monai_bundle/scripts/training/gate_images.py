@@ -66,9 +66,10 @@ class GateImages:
             rows = self.rows[start : start + BATCH_SIZE]
             films = torch.stack([self.prepare(row) for row in rows])
             sources = [source_of(row) for row in rows]
-            if fresh := [at for at, row in enumerate(rows) if row["sha256"] not in seen]:
-                yield _in_scope(films[fresh], [sources[at] for at in fresh])
-                seen |= {row["sha256"] for row in rows}
+            new = {row["sha256"]: at for at, row in enumerate(rows) if row["sha256"] not in seen}
+            if new:
+                yield _in_scope(films[[*new.values()]], [sources[at] for at in new.values()])
+                seen |= new.keys()
             if self.learned:
                 changed = self.augment.change(films)
                 yield from (self._out_of_scope(images, sources) for images in (films, changed))

@@ -207,6 +207,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--every", type=int, default=1, help="use every n-th film")
     parser.add_argument("--leave-out", metavar="SOURCE", help="do not learn from it: measure")
     options = parser.parse_args(arguments)
+    if options.every < 1:
+        parser.error(f"every is {options.every}: it must be above 0")
     rows = read_manifest(options.manifest) if options.manifest else all_sets(options.data_dir)
     ensemble, prepare = load_frozen_network(), prepare_films(options.cache)
 
@@ -215,6 +217,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return extract_features(ensemble, images, len(images))
 
     left_out = options.leave_out
+    if left_out and left_out not in (known := by_source(rows)):
+        parser.error(f"no source is named {left_out}: there are {', '.join(known)}")
     fit(ensemble.scope, features_of(films_to_learn_from(rows, without=left_out), learned=True))
     to_choose_on = [row for row in films_to_choose_on(rows) if source_of(row) != left_out]
     limits = choose_limits(ensemble.scope, features_of(to_choose_on, learned=False))
