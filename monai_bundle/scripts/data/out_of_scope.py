@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample, interpolate, pad
 
+from scripts.data.thorax_phantom import lateral_phantom
 from scripts.refusal import RefusalCode
 
 Generator = np.random.Generator
@@ -127,6 +128,41 @@ def lateral_like(image: Tensor, generator: Generator) -> Tensor:
     return changed if generator.random() < 1 / 2 else changed.flip(1)
 
 
+def folded(image: Tensor, generator: Generator) -> Tensor:
+    """Fold the chest at its midline: the real spine at the back, a drawn heart at the front.
+
+    The halves differ in width and height as those of a lateral view do, whose beam diverges; the
+    outline narrows to the neck, and air may lie before and behind it.
+    """
+    side = len(image)
+    middle = int(side * generator.uniform(0.46, 0.54))
+    halves = (image[:, :middle].flip(1), image[:, middle:])
+    near, far = (_enlarged_by(half, generator, side) for half in halves)
+    share = generator.uniform(0.3, 0.7)
+    rows, columns = (torch.linspace(0, 1, side)[:, None], torch.linspace(0, 1, side)[None])
+    reach = [generator.uniform(low, high) for low, high in ((0.02, 0.15), (0.0, 0.25))]
+    heart = ((columns - generator.uniform(0.55, 0.75)) / generator.uniform(0.15, 0.3)) ** 2
+    heart = heart + ((rows - generator.uniform(0.55, 0.75)) / generator.uniform(0.12, 0.25)) ** 2
+    shade = torch.sigmoid((1 - heart) / 0.2) * generator.uniform(0, 0.8)
+    field = near * share + far * (1 - share)
+    field = field + (1 - field) * shade
+    narrow = (reach[1] * (1 - rows / generator.uniform(0.2, 0.5)).clamp(min=0)) + reach[0] * (
+        generator.random() < 1 / 2
+    )
+    inside = torch.sigmoid(torch.minimum(columns - narrow, 1 - narrow - columns) / 0.01)
+    outside = -1 + generator.uniform(0, 0.3)
+    changed = (outside + (field - outside) * inside).clamp(-1, 1)
+    return changed if generator.random() < 1 / 2 else changed.flip(1)
+
+
+def _enlarged_by(half: Tensor, generator: Generator, side: int) -> Tensor:
+    """Cut a random window from half a chest, beginning at the spine, and enlarge it."""
+    tall, wide = half.shape
+    top, low = generator.uniform(0, 0.08), generator.uniform(0.9, 1)
+    across = generator.uniform(0.8, 1)
+    return _resized(half[int(top * tall) : int(low * tall), : int(across * wide)], side)
+
+
 def one_lung_wide(image: Tensor, generator: Generator) -> Tensor:
     """Stretch one half of the chest to the full width: one field, with the spine at an edge."""
     side = len(image)
@@ -139,13 +175,15 @@ def one_lung_wide(image: Tensor, generator: Generator) -> Tensor:
 CHANGES: Final[tuple[tuple[RefusalCode, Change, float], ...]] = (
     (RefusalCode.TURNED, turned, 3),
     (RefusalCode.TURNED, upside_down, 1),
-    (RefusalCode.TURNED, mirrored, 4),
+    (RefusalCode.TURNED, mirrored, 6),
     (RefusalCode.INVERTED, inverted, 3),
     (RefusalCode.CUT_OFF, cut_off, 2.5),
     (RefusalCode.CUT_OFF, moved_out, 1.5),
     (RefusalCode.NOT_CHEST, zoomed_in, 1),
     (RefusalCode.NOT_CHEST, shuffled, 1),
-    (RefusalCode.LATERAL, lateral_like, 2.5),
+    (RefusalCode.LATERAL, lateral_like, 2),
+    (RefusalCode.LATERAL, folded, 2),
+    (RefusalCode.LATERAL, lateral_phantom, 4),
 )
 
 

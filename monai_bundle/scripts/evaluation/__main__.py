@@ -1,16 +1,18 @@
 """Measure the shipped weights and publish the figures.
 
 Run `python -m scripts.evaluation` from the bundle's folder, or `make evaluate`. Predicts the
-validation part and the official test set, unless their tables are already of these weights;
-computes docs/metrics.json from all tables in docs/predictions; writes ../docs/evaluation.md with
-its figures, and the tables of the model card. The same tables give the same bytes.
+validation part, the sources for measuring and the two test splits, unless their tables are already
+of these weights; computes docs/metrics.json from all tables in docs/predictions; writes
+../docs/evaluation.md with its figures, and the tables of the model card. The same tables give the
+same bytes. Calibration and operating points are chosen before, by `scripts.evaluation.populations`.
 
-The test set is run once for each weights file. Every run is a line of docs/test_runs.csv.
+The test splits are run once for each weights file. Every run is a line of docs/test_runs.csv.
 """
 
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from subprocess import CalledProcessError
 
 from scripts.evaluation.confidence_intervals import DRAWS
 from scripts.evaluation.inputs import Inputs
@@ -28,7 +30,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     inputs = Inputs(bundle=Path(), draws=options.draws)
     inputs.tables.mkdir(parents=True, exist_ok=True)
-    update_predictions(inputs, data_dir=options.data_dir, again=options.again)
+    try:
+        update_predictions(inputs, data_dir=options.data_dir, again=options.again)
+    except (OSError, ValueError, CalledProcessError) as exc:
+        parser.exit(1, f"{exc}\n")
     for target in write_report(inputs, options.docs)["targets"]:
         reached = {True: "yes", False: "no", None: "not measured"}[target["reached"]]
         print(f"{reached:>12}  {target['target']} {target['wanted']}: {target['value']}")

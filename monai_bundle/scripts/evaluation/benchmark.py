@@ -45,7 +45,10 @@ DATA: Final = "../../shared/data"
 SAMPLES: Final = "../service/demo/samples"
 SEED: Final = 20240611
 
-Forward = Callable[[Tensor], Tensor]  # images BxCxHxW on the CPU to logits Bx1 on the CPU
+MOST_GFLOP: Final = 5.5  # an image may cost
+MOST_STORED: Final = 40 << 20  # bytes of the weights' file, what a repository should carry
+
+Forward = Callable[[Tensor], Tensor]  # images BxCxHxW on the CPU to `logits_of` on the CPU
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +61,7 @@ class BenchmarkedBundle:
     calibration: PlattScaled
     shape: tuple[int, ...]  # of a prepared radiograph, CxHxW
     seconds: float  # to load the bundle
+    stored: int = 0  # bytes of the weights' file
 
 
 def load_benchmarked(folder: Path) -> BenchmarkedBundle:
@@ -84,12 +88,15 @@ def load_benchmarked(folder: Path) -> BenchmarkedBundle:
         ),
         shape=(1, *config["spatial_size"]),
         seconds=seconds,
+        stored=path.stat().st_size if path.exists() else 0,
     )
 
 
 def logits_of(outputs: Tensor | dict[str, Tensor]) -> Tensor:
-    """Return the logits Bx1 of a network's outputs, which may include others."""
-    return outputs["pred"] if isinstance(outputs, dict) else outputs
+    """Return the logits of a network's outputs: Bx1, or Bx2 with one of another abnormality."""
+    if not isinstance(outputs, dict):
+        return outputs
+    return torch.cat([outputs[name] for name in ("pred", "other") if name in outputs], dim=1)
 
 
 def float32(network: nn.Module) -> Forward:
@@ -207,7 +214,10 @@ def prepare_inputs(
 
 
 def probability_differences(bundle: BenchmarkedBundle, images: Tensor) -> dict[str, float]:
-    """Return each variant's largest |difference in probability| from float32 over `images`."""
+    """Return each variant's largest |difference in probability| from float32 over `images`.
+
+    The probability of another abnormality counts as well, on the scale of the first.
+    """
     found: dict[str, Tensor] = {}
     with torch.inference_mode():
         for name, forward in _forwards(bundle.network, available_variants()).items():
@@ -361,6 +371,7 @@ def describe_network(bundle: BenchmarkedBundle) -> dict[str, Any]:
         "parameters": _parameters(bundle.network),
         "parameters_of": {n: _parameters(part) for n, part in bundle.network.named_children()},
         "gflop_per_image": round(counter.get_total_flops() / 1e9, 3),
+        "megabytes_stored": round(bundle.stored / 1e6, 1),
     }
 
 
@@ -422,7 +433,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     network = result["network"]
     print(
         f"{network['name']}: {network['parameters']:,} parameters, {network['gflop_per_image']} "
-        f"GFLOP an image of {network['input']} (a multiply-add is two), weights "
+        f"GFLOP an image of {network['input']} (a multiply-add is two; at most {MOST_GFLOP}), "
+        f"{network['megabytes_stored']} MB (at most {MOST_STORED / 1e6:.1f}), weights "
         f"{network['weights']}; {result['machine']['processor']}, "
         f"torch {result['machine']['torch']}"
     )

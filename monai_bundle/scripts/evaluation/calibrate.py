@@ -1,8 +1,9 @@
-"""Choose calibration and operating points on the validation part.
+"""Choose calibration and operating points of one population on the validation part.
 
 Run `python -m scripts.evaluation.calibrate CSV` from the bundle's folder, where CSV is what
-evaluate.yaml wrote for the part "validation". The results are written into configs/metadata.json.
-Nothing is chosen on the test set.
+evaluate.yaml wrote for the part "validation" of a hospital's own radiographs. The results are
+written into configs/metadata.json, in place of those of populations, which
+`scripts.evaluation.populations` chooses for the shipped weights. Nothing is chosen on a test set.
 """
 
 import argparse
@@ -22,6 +23,7 @@ LEAST_SENSITIVITY: Final = 0.98  # of "screening": 0.97, with a margin for other
 LEAST_SPECIFICITY: Final = 0.995  # of "rule_in"
 BAND_SHARE: Final = 0.04  # of the validation images, half on each side of a threshold
 DEFAULT_POINT: Final = "balanced"
+OF_POPULATIONS: Final = frozenset({"populations", "other_abnormality"})
 
 
 def choose_thresholds(labels: FloatArray, probabilities: FloatArray) -> dict[str, float]:
@@ -102,7 +104,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("predictions", type=Path)
     predictions = parser.parse_args(arguments).predictions
-    write_metadata(read_metadata() | calibrate(read_predictions(predictions)))
+    kept = {name: value for name, value in read_metadata().items() if name not in OF_POPULATIONS}
+    write_metadata(kept | calibrate(read_predictions(predictions)))
 
 
 if __name__ == "__main__":

@@ -5,14 +5,13 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from scripts.checksum import sha256_of
-from scripts.data.predictions import recalibrate
 from scripts.evaluation.inputs import SHIPPED, Inputs
-from scripts.evaluation.run_log import append_run
 
-ORIGIN: Final = "shipped.json"  # beside the tables: the weights and the calibration they are of
+ORIGIN: Final = "shipped.json"  # beside the tables: the weights that they are of
+COMMAND: Final = "scripts.evaluation.predict_films"
 
 
 def run_in_new_interpreter(folder: Path, *command: str) -> None:
@@ -27,49 +26,41 @@ def update_predictions(
     again: bool,
     run: Callable[..., object] = run_in_new_interpreter,
 ) -> None:
-    """Predict the parts whose table is missing or of other weights, and log runs on the test set.
-
-    Tables of the same weights under another calibration are recalibrated, without the network.
+    """Predict the parts whose table is missing or of other weights.
 
     Args:
         inputs: the bundle.
-        data_dir: the radiographs, or None for the default of evaluate.yaml.
+        data_dir: the radiographs, or None for the default.
         again: predict all parts even if their tables are up to date.
         run: what runs a module in a folder, given the folder and the words of the command.
+
+    Raises:
+        ValueError: the weights are not those that the metadata names.
     """
-    now = _origin(inputs)
-    path_of_origins = inputs.tables / ORIGIN
-    origins: dict[str, Any] = {}
-    if path_of_origins.exists():
-        origins = json.loads(path_of_origins.read_text())
-    for part in SHIPPED:
-        path = inputs.tables / f"{part}.csv"
-        before = origins.get(part, {}) if path.exists() else {}
-        if again or before.get("weights_sha256") != now["weights_sha256"]:
-            print(f"{part}: predicting with the shipped weights", flush=True)
-            run(inputs.bundle, *_command(part, data_dir))
-            if part == "test":
-                append_run(inputs)
-        elif before != now:
-            recalibrate(path, now["temperature"], now["bias"])
-        origins[part] = now
-        path_of_origins.write_text(json.dumps(origins, indent=2) + "\n")
+    weights = inputs.metadata["weights"]
+    if sha256_of(inputs.bundle / weights["path"]) != weights["sha256"]:
+        raise ValueError(f"{weights['path']} is not the file that configs/metadata.json names")
+    known = read_origins(inputs)
+    stale = [
+        part
+        for part, name in SHIPPED.items()
+        if again
+        or known.get(name) != weights["sha256"]
+        or not (inputs.tables / f"{name}.csv").exists()
+    ]
+    if stale:
+        print(f"predicting with the shipped weights: {', '.join(stale)}", flush=True)
+        parts = [word for part in stale for word in ("--part", part)]
+        run(inputs.bundle, COMMAND, *parts, *(["--data_dir", data_dir] if data_dir else []))
 
 
-def _origin(inputs: Inputs) -> dict[str, Any]:
-    named, weights = inputs.metadata["weights"]["sha256"], inputs.metadata["weights"]["path"]
-    if sha256_of(inputs.bundle / weights) != named:
-        raise ValueError(f"{weights} is not the file that configs/metadata.json names")
-    calibration = inputs.metadata["calibration"]
-    return {
-        "weights_sha256": named,
-        "temperature": calibration["temperature"],
-        "bias": calibration["bias"],
-    }
+def read_origins(inputs: Inputs) -> dict[str, str]:
+    """Return the digest of the weights that each table is of."""
+    path = inputs.tables / ORIGIN
+    return dict(json.loads(path.read_text())) if path.exists() else {}
 
 
-def _command(part: str, data_dir: str | None) -> list[str]:
-    table = f"docs/predictions/{part}.csv"
-    command = ["monai.bundle", "run", "--config_file", "configs/evaluate.yaml", "--part", part]
-    options = ["--data_dir", data_dir] if data_dir else []
-    return [*command, "--predictions", table, *options]
+def record_origin(inputs: Inputs, name: str) -> None:
+    """Write down that a table is of the shipped weights."""
+    origins = read_origins(inputs) | {name: inputs.metadata["weights"]["sha256"]}
+    (inputs.tables / ORIGIN).write_text(json.dumps(origins, indent=2) + "\n")

@@ -39,11 +39,13 @@ class ScopeHead(nn.Module):
         super().__init__()
         self.places = nn.Sequential(
             nn.AdaptiveAvgPool2d(MIDDLE_SIDE),
-            nn.Conv2d(_MIDDLE_CHANNELS, 32, 1),
+            nn.Conv2d(_MIDDLE_CHANNELS, 48, 1),
+            nn.ReLU(),
+            nn.Conv2d(48, 48, 3, padding=1),  # halves the mirrored radiographs that pass
             nn.ReLU(),
             nn.Flatten(),
             nn.Dropout(0.3),
-            nn.Linear(32 * MIDDLE_SIDE**2, 64),
+            nn.Linear(48 * MIDDLE_SIDE**2, 64),
             nn.ReLU(),
             nn.Linear(64, len(SCOPE_CLASSES)),
         )
@@ -52,8 +54,12 @@ class ScopeHead(nn.Module):
 
     def forward(self, maps: Tensor) -> tuple[Tensor, Tensor]:
         """Return the logits Bx6 and the distances Bx1 for middle maps Bx112xHxW."""
-        whitened = (channel_statistics(maps) - self.mean) @ self.whitening
-        return self.places(maps), whitened.square().mean(1, keepdim=True)
+        return self.places(maps), self.distances(channel_statistics(maps))
+
+    def distances(self, statistics: Tensor) -> Tensor:
+        """Return the distances Bx1 of channel statistics Bx224."""
+        whitened = (statistics - self.mean) @ self.whitening
+        return whitened.square().mean(1, keepdim=True)
 
 
 def channel_statistics(maps: Tensor) -> Tensor:

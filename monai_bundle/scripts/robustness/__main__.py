@@ -2,8 +2,8 @@
 
 Run `python -m scripts.robustness` from the bundle's folder. Writes
 docs/predictions/{robustness,shortcuts,attention,gate,surroundings}.csv. The tests use the
-validation part, that of the surroundings also the adults with COVID-19; on the official test set
-only the gate's refusals are counted.
+validation part, that of the surroundings also the adults with COVID-19; on the official test set,
+these adults and the lateral films only the gate's refusals are counted.
 """
 
 import argparse
@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from scripts.bundle.loaded import load_bundle
-from scripts.data.manifest import load_rows, rows_of_part
+from scripts.data.manifest import all_sets, load_rows, rows_of_part
 from scripts.robustness.attention_checks import check_attention
 from scripts.robustness.corner_markers import check_corners
 from scripts.robustness.out_of_distribution import check_gate
@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "robustness": lambda: check_renderings(bundle, both),
         "shortcuts": lambda: check_corners(bundle, validation),
         "attention": lambda: check_attention(bundle, sample(validation, 200)),
-        "gate": lambda: check_gate(bundle, rows),
+        "gate": lambda: check_gate(bundle, all_sets(options.data_dir)),
         "surroundings": lambda: check_surroundings(
             bundle, framed_rows(validation, options.data_dir)
         ),

@@ -1,128 +1,147 @@
 """Train the gate of the published network.
 
 Run `python -m scripts.training.train_gate` from the bundle's folder. Only the network's `scope`
-head is trained, on its own training radiographs, unchanged and augmented, against the images of
-`data.out_of_scope` and `data.synthetic_negatives`. Its limits are then chosen on the validation
-part alone, as the share of radiographs that may be refused. Writes the weights and
-configs/metadata.json.
+head is trained, on the films of all sources in equal shares, as they are and changed as in
+training, against the images of `data.out_of_scope` and `data.synthetic_negatives`. Its limits are
+then chosen on the validation parts of all sources: the source that would lose most films counts.
+Writes the weights and configs/metadata.json. With `--leave-out SOURCE` nothing is written: the gate
+is trained without that source, and what it refuses of it is printed.
 """
 
 import argparse
-import math
-from collections.abc import Callable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import adaptive_avg_pool2d, cross_entropy
 from tqdm import tqdm
 
 from scripts.bundle.files import build_component, read_metadata, write_metadata
+from scripts.checksum import sha256_of
 from scripts.data.datasets import Radiograph
-from scripts.data.manifest import SEED, load_rows, rows_of_part, training_rows
-from scripts.data.out_of_scope import CHANGES
-from scripts.data.synthetic_negatives import DRAWINGS, photograph
-from scripts.network.ensemble import (
-    MIDDLE_SIDE,
-    SCOPE_CLASSES,
-    Ensemble,
-    ScopeHead,
-    channel_statistics,
-)
-from scripts.preprocessing.intensity import scale_batch
-from scripts.refusal import RefusalCode
-from scripts.training.augmentation import Augment
+from scripts.data.manifest import SEED, all_sets, read_manifest
+from scripts.network.batchnorm_folding import fold_batchnorm, to_channels_last
+from scripts.network.ensemble import MIDDLE_SIDE, Ensemble, ScopeHead, channel_statistics
+from scripts.training.gate_images import Batch, GateImages, prepare_films, source_of
+from scripts.training.heads.table import is_usable
 from scripts.training.package_weights import write_weights
 
-Prepare = Callable[[Radiograph], Tensor]  # a manifest's row to the network's input 1xHxW
-REPEATS: Final = {"adult": 6}  # the few adults weigh as much as a third of the children
-REFUSED_BY_HEAD: Final = 0.004  # share of the validation part that the head may refuse
-BEYOND_REFERENCE: Final = 0.002  # share of it that is farther away than the reference distance
+GATE: Final = "scope."  # how the names of its weights begin
+MOST_OF_A_SOURCE: Final = 600  # films learned from, or a quarter of them if that is more
+MOST_REPEATS: Final = 2  # of the films of smaller sources
+MOST_TO_CHOOSE_ON: Final = 400  # films of a source's validation part
+REFUSED_BY_HEAD: Final = 0.005  # share of a source's validation part that the head may refuse
+BEYOND_REFERENCE: Final = 0.005  # share of it that is farther away than the reference distance
 DISTANCE_MARGIN: Final = 2.0  # times that distance: images of other machines differ in texture
-DRAWING_WEIGHT: Final = 4.0  # relative frequencies, beside those of CHANGES
-PHOTOGRAPH_WEIGHT: Final = 3.0
 EPOCHS: Final = 12
-BATCH_SIZE: Final = 64
+BATCH_SIZE: Final = 128
 SHRINKAGE: Final = 0.05  # of the covariance towards its diagonal
 
 
-class GateImages:
-    """Images in scope and out of scope made from given radiographs, in batches."""
+def load_frozen_network() -> Ensemble:
+    """Return the published network with its weights, and with a new gate.
 
-    def __init__(self, rows: Sequence[Radiograph], prepare: Prepare, *, seed: int) -> None:
-        self.rows, self.prepare = rows, prepare
-        self.generator = np.random.default_rng(seed)
-        self.augment = Augment(seed)
-
-    def __len__(self) -> int:
-        return math.ceil(len(self.rows) / BATCH_SIZE)
-
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield images 3Bx1xHxW, unchanged, augmented and out of scope, and their classes 3B."""
-        for start in range(0, len(self.rows), BATCH_SIZE):
-            rows = self.rows[start : start + BATCH_SIZE]
-            plain = torch.stack([self.prepare(row) for row in rows])
-            augmented = self.augment.change(plain)
-            made = [self._out_of_scope(each[0]) for each in augmented]
-            others = torch.stack([image for image, _ in made])[:, None]
-            classes = torch.tensor([0] * 2 * len(plain) + [number for _, number in made])
-            yield scale_batch(torch.cat([plain, augmented, others])), classes
-
-    def _out_of_scope(self, image: Tensor) -> tuple[Tensor, int]:
-        """Return an image HxW made from this one, or drawn or photographed, and its class."""
-        weights = np.array([*(share for *_, share in CHANGES), DRAWING_WEIGHT, PHOTOGRAPH_WEIGHT])
-        index = int(self.generator.choice(len(weights), p=weights / weights.sum()))
-        if index < len(CHANGES):
-            code, change, _ = CHANGES[index]
-            return change(image, self.generator), SCOPE_CLASSES.index(code)
-        drawing = DRAWINGS[int(self.generator.integers(len(DRAWINGS)))]
-        draw = drawing if index == len(CHANGES) else photograph
-        made = torch.from_numpy(draw(len(image), self.generator))
-        return made, SCOPE_CLASSES.index(RefusalCode.NOT_CHEST)
+    Raises:
+        ValueError: the weights are not those of the network, or not those of the metadata.
+    """
+    ensemble: Ensemble = build_component("network_def")
+    weights = read_metadata()["weights"]
+    if sha256_of(weights["path"]) != weights["sha256"]:
+        raise ValueError(f"{weights['path']} is not the file that configs/metadata.json names")
+    state = torch.load(weights["path"], map_location="cpu", weights_only=True)
+    without_gate = {name: value for name, value in state.items() if not name.startswith(GATE)}
+    missing, unexpected = ensemble.load_state_dict(without_gate, strict=False)
+    if wrong := [*unexpected, *(name for name in missing if not name.startswith(GATE))]:
+        raise ValueError(f"the weights are not those of the network: {wrong[0]}")
+    return ensemble.eval()
 
 
-def load_preparation() -> Prepare:
-    """Return the bundle's preprocessing as a function of a manifest's row."""
-    preprocessing = build_component("preprocessing")
-    return lambda row: torch.as_tensor(preprocessing({"image": row["image"]})["image"])
+def by_source(rows: Iterable[Radiograph]) -> dict[str, list[Radiograph]]:
+    """Return the films of each source in a random order that depends on the films alone."""
+    found: dict[str, list[Radiograph]] = defaultdict(list)
+    for row in sorted(rows, key=lambda row: row["sha256"]):
+        found[source_of(row)].append(row)
+    return dict(sorted(found.items()))
+
+
+def films_to_learn_from(
+    rows: Iterable[Radiograph], *, without: str | None = None
+) -> list[Radiograph]:
+    """Return the films of the training folds, with no source much above the others."""
+    folds = (
+        row for row in rows if row["part"].startswith("fold-") and is_usable(row, with_test=False)
+    )
+    chosen = [
+        film
+        for source, films in by_source(folds).items()
+        if source != without
+        for film in (films * MOST_REPEATS)[: max(MOST_OF_A_SOURCE, len(films) // 4)]
+    ]
+    if not chosen:
+        raise ValueError("the manifest has no film in a training fold")
+    order = np.random.default_rng(SEED).permutation(len(chosen))
+    return [chosen[place] for place in order]
+
+
+def films_to_choose_on(rows: Iterable[Radiograph]) -> list[Radiograph]:
+    """Return the films of all sources' validation parts, at most so many of each source."""
+    parts = (row for row in rows if row["part"] == "validation" and is_usable(row, with_test=False))
+    return [film for films in by_source(parts).values() for film in films[:MOST_TO_CHOOSE_ON]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GateFeatures:
-    """The frozen network's middle maps of images, and their classes."""
+    """The frozen network's middle maps of images, pooled, with what is known of each image."""
 
-    maps: Tensor  # Nx112x7x7, bfloat16
+    maps: Tensor  # NxCx7x7, bfloat16
+    statistics: Tensor  # Nx2C, of the maps before they are pooled
     classes: Tensor  # N, indices of SCOPE_CLASSES
-    statistics: Tensor  # Mx224, channel statistics of the M images in scope
+    sources: NDArray[np.str_]  # N
 
 
-def extract_features(ensemble: Ensemble, images: GateImages) -> GateFeatures:
+def extract_features(ensemble: nn.Module, batches: Iterable[Batch], total: int) -> GateFeatures:
     """Run the frozen network up to the middle maps on all images."""
-    maps, all_classes, statistics = [], [], []
-    for batch, classes in tqdm(images, desc="features", mininterval=5, ncols=80):
+    folded = to_channels_last(fold_batchnorm(ensemble))
+    maps, statistics = [], []
+    classes: list[int] = []
+    sources: list[str] = []
+    progress = tqdm(desc="features", total=total, mininterval=5, ncols=80)
+    for batch in batches:
+        images = batch.images.contiguous(memory_format=torch.channels_last)
         with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
-            middle = ensemble.middle(batch.contiguous(memory_format=torch.channels_last))
-            maps.append(nn.functional.adaptive_avg_pool2d(middle, MIDDLE_SIDE).bfloat16())
-            statistics.append(channel_statistics(middle[classes == 0].float()))
-        all_classes.append(classes)
+            middle = folded.middle(images)  # type: ignore[operator] # a copy of an Ensemble
+        maps.append(adaptive_avg_pool2d(middle.float(), MIDDLE_SIDE).bfloat16())
+        statistics.append(channel_statistics(middle.float()))
+        classes.extend(batch.classes)
+        sources.extend(batch.sources)
+        progress.update(len(images))
+    progress.close()
     return GateFeatures(
-        maps=torch.cat(maps), classes=torch.cat(all_classes), statistics=torch.cat(statistics)
+        maps=torch.cat(maps),
+        statistics=torch.cat(statistics),
+        classes=torch.tensor(classes),
+        sources=np.array(sources, np.str_),
     )
 
 
 def train_head(head: nn.Module, maps: Tensor, classes: Tensor, *, seed: int) -> None:
-    """Train the classifier of middle maps Nx112x7x7 on classes N."""
+    """Train the classifier of middle maps NxCx7x7 on classes N."""
     torch.manual_seed(seed)
     optimizer = torch.optim.AdamW(head.parameters(), lr=2e-3, weight_decay=1e-2)
-    steps = EPOCHS * (len(maps) // BATCH_SIZE)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, total_steps=steps + 1)
+    batches = max(1, len(maps) // BATCH_SIZE)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, 4e-3, total_steps=EPOCHS * batches + 1
+    )
     head.train()
     for epoch in range(EPOCHS):
         losses = []
-        for index in torch.randperm(len(maps)).split(BATCH_SIZE)[: len(maps) // BATCH_SIZE]:
+        for index in torch.randperm(len(maps)).split(BATCH_SIZE)[:batches]:
             loss = cross_entropy(head(maps[index].float()), classes[index], label_smoothing=0.02)
             optimizer.zero_grad()
             loss.backward()
@@ -134,7 +153,7 @@ def train_head(head: nn.Module, maps: Tensor, classes: Tensor, *, seed: int) -> 
 
 
 def fit_distance(head: ScopeHead, statistics: Tensor) -> None:
-    """Store the mean and the whitening matrix of channel statistics Nx224 in scope."""
+    """Store the mean and the whitening matrix of channel statistics Nx2C in scope."""
     covariance = torch.cov(statistics.T.double())
     covariance = (1 - SHRINKAGE) * covariance + SHRINKAGE * covariance.diagonal().diag()
     values, vectors = torch.linalg.eigh(covariance)
@@ -142,25 +161,41 @@ def fit_distance(head: ScopeHead, statistics: Tensor) -> None:
     head.whitening.copy_((vectors / values.clamp(min=1e-9).sqrt()).float())
 
 
-def choose_limits(
-    ensemble: Ensemble, rows: Sequence[Radiograph], prepare: Prepare
-) -> dict[str, Any]:
-    """Return the metadata's `scope`: limits at which few of these radiographs are refused."""
-    in_scope, distances = [], []
-    for start in range(0, len(rows), BATCH_SIZE):
-        images = torch.stack([prepare(row) for row in rows[start : start + BATCH_SIZE]])
-        with torch.inference_mode():
-            scope, distance = ensemble.scope(ensemble.middle(images))
-        in_scope.append(scope.softmax(1)[:, 0])
-        distances.append(distance[:, 0])
-    shares, far = torch.cat(in_scope).double(), torch.cat(distances).double()
-    reference = float(far.quantile(1 - BEYOND_REFERENCE))
+def fit(head: ScopeHead, features: GateFeatures) -> None:
+    """Train the classifier and fit the distance."""
+    train_head(head.places, features.maps, features.classes, seed=SEED)
+    fit_distance(head, features.statistics[features.classes == 0])
+
+
+@torch.inference_mode()
+def answers(head: ScopeHead, features: GateFeatures) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return the probability of being in scope and the distance of each image."""
+    logits = torch.cat([head.places(maps.float()) for maps in features.maps.split(512)])
+    distances = head.distances(features.statistics)[:, 0]
+    return logits.softmax(1)[:, 0].double().numpy(), distances.double().numpy()
+
+
+def choose_limits(head: ScopeHead, features: GateFeatures) -> dict[str, Any]:
+    """Return the metadata's `scope`: limits at which few films of any source are refused."""
+    shares, distances = answers(head, features)
+    least, farthest = [], []
+    for source in np.unique(features.sources):
+        of_source = features.sources == source
+        least.append(float(np.quantile(shares[of_source], REFUSED_BY_HEAD)))
+        farthest.append(float(np.quantile(distances[of_source], 1 - BEYOND_REFERENCE)))
     return {
-        "least_in_scope": round(float(shares.quantile(REFUSED_BY_HEAD)), 5),
-        "largest_distance": round(DISTANCE_MARGIN * reference, 4),
+        "least_in_scope": round(min(least), 5),
+        "largest_distance": round(DISTANCE_MARGIN * max(farthest), 4),
         "chosen_on": "validation",
-        "images": len(rows),
+        "images": len(shares),
     }
+
+
+def refused(head: ScopeHead, features: GateFeatures, limits: dict[str, Any]) -> int:
+    """Return how many of the images the gate refuses."""
+    shares, distances = answers(head, features)
+    is_far = distances > limits["largest_distance"]
+    return int(((shares < limits["least_in_scope"]) | is_far).sum())
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -168,18 +203,34 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data_dir", default="../../shared/data")
     parser.add_argument("--manifest", type=Path)
-    parser.add_argument("--every", type=int, default=1, help="use every n-th radiograph")
+    parser.add_argument("--cache", type=Path, help="decoded films, see scripts.training.heads")
+    parser.add_argument("--every", type=int, default=1, help="use every n-th film")
+    parser.add_argument("--leave-out", metavar="SOURCE", help="do not learn from it: measure")
     options = parser.parse_args(arguments)
-    rows = load_rows(options.data_dir, options.manifest)
-    ensemble, prepare = build_component("network"), load_preparation()
-    selected = training_rows(rows, repeats=REPEATS)[:: options.every]
-    features = extract_features(ensemble, GateImages(selected, prepare, seed=SEED))
-    train_head(ensemble.scope.places, features.maps, features.classes, seed=SEED)
-    fit_distance(ensemble.scope, features.statistics)
-    limits = choose_limits(ensemble, rows_of_part(rows, "validation"), prepare)
+    if options.every < 1:
+        parser.error(f"every is {options.every}: it must be above 0")
+    rows = read_manifest(options.manifest) if options.manifest else all_sets(options.data_dir)
+    ensemble, prepare = load_frozen_network(), prepare_films(options.cache)
+
+    def features_of(films: Sequence[Radiograph], *, learned: bool) -> GateFeatures:
+        images = GateImages(films[:: options.every], prepare, learned=learned, seed=SEED)
+        return extract_features(ensemble, images, len(images))
+
+    left_out = options.leave_out
+    if left_out and left_out not in (known := by_source(rows)):
+        parser.error(f"no source is named {left_out}: there are {', '.join(known)}")
+    fit(ensemble.scope, features_of(films_to_learn_from(rows, without=left_out), learned=True))
+    to_choose_on = [row for row in films_to_choose_on(rows) if source_of(row) != left_out]
+    limits = choose_limits(ensemble.scope, features_of(to_choose_on, learned=False))
+    print(limits)
+    if left_out:
+        trainable = [row for row in rows if row["part"].startswith(("fold-", "validation"))]
+        films = by_source(row for row in trainable if is_usable(row, with_test=False))[left_out]
+        found = refused(ensemble.scope, features_of(films, learned=False), limits)
+        print(f"{left_out}: {found} of {len(films[:: options.every])} refused")
+        return
     write_weights(ensemble)
     write_metadata(read_metadata() | {"scope": limits})
-    print(limits)
 
 
 if __name__ == "__main__":

@@ -130,6 +130,25 @@ def test_without_radiographs_the_demonstration_instances_are_varied(
     )
 
 
+def test_the_shipped_network_is_within_its_budget(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(bundle)
+    loaded = benchmark.load_benchmarked(Path())
+    found = benchmark.describe_network(loaded)
+    assert found["weights"] == "as shipped"
+    assert 0.5 < found["gflop_per_image"] <= benchmark.MOST_GFLOP
+    assert 1 << 20 < loaded.stored <= benchmark.MOST_STORED
+    assert found["megabytes_stored"] == pytest.approx(loaded.stored / 1e6, abs=0.05)
+
+
+def test_the_probability_of_another_abnormality_counts_in_a_variants_difference() -> None:
+    pred, other = torch.zeros(3, 1), torch.ones(3, 1)
+    assert benchmark.logits_of(pred) is pred
+    assert benchmark.logits_of({"pred": pred, "attention": pred}).shape == (3, 1)
+    assert benchmark.logits_of({"other": other, "pred": pred}).tolist() == [[0, 1]] * 3
+
+
 @pytest.mark.data
 def test_radiographs_of_the_validation_part_are_chosen_by_the_seed(
     radiographs: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch

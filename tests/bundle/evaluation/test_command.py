@@ -13,7 +13,7 @@ import torch
 from monai.bundle.config_parser import ConfigParser
 from PIL import Image
 from scripts.checksum import sha256_of
-from scripts.data.predictions import COLUMNS
+from scripts.data.predictions import COLUMNS, FILM_COLUMNS
 from scripts.evaluation.inputs import Inputs
 from scripts.evaluation.shipped_predictions import update_predictions
 from support.module_process import run_module
@@ -131,23 +131,34 @@ def test_the_test_set_is_run_once_for_each_weights_file_and_each_run_is_logged(
     page = copy.parent / "docs" / "evaluation.md"
 
     first = run(copy, "scripts.evaluation", "--data_dir", str(pictures), "--draws", "20")
-    assert "test: predicting with the shipped weights" in first
-    assert len(table(tables / "test.csv")) == 8
+    assert "predicting with the shipped weights: validation, measuring, test, rsna-test" in first
+    assert "rsna_test: no film of the part rsna-test, no table" in first
+    before = table(tables / "test.csv")
+    assert len(before) == 8
+    assert tuple(before[0]) == FILM_COLUMNS
+    assert {(row["source"], row["part"], row["held_out"]) for row in before} == {
+        ("pediatric", "test", "")
+    }
+    assert {row["kind"] for row in before} == {"normal", "bacteria"}
+    assert not any("IM-" in value or "person" in value for row in before for value in row.values())
     assert "not measured" in page.read_text()
     assert metadata_of(copy)["weights"]["sha256"][:16] in page.read_text().splitlines()[-1]
-    before = table(tables / "test.csv")
 
-    change(copy, calibration={"method": "platt", "temperature": 2.0, "bias": 0.25})
-    update_predictions(Inputs(bundle=copy), data_dir="nowhere", again=False)
-    assert len(table(log)) == 1
-    for was, now in zip(before, table(tables / "test.csv"), strict=True):
-        assert was["logit"] == now["logit"]
-        likely = 1 / (1 + np.exp(-(float(now["logit"]) / 2 + 0.25)))
-        assert float(now["probability"]) == pytest.approx(likely, abs=1e-6)
+    asked: list[tuple[str, ...]] = []
+    update_predictions(
+        Inputs(bundle=copy), data_dir=None, again=False, run=lambda _, *words: asked.append(words)
+    )
+    assert asked == [
+        ("scripts.evaluation.predict_films", "--part", "measuring", "--part", "rsna-test")
+    ]  # which had no film: neither validation nor test again
+    assert [(row["set"], row["version"]) for row in table(log)] == [
+        ("test", metadata_of(copy)["version"])
+    ]
 
     ship(copy, seed=3)
     update_predictions(Inputs(bundle=copy), data_dir=str(pictures), again=False, run=run)
-    assert [row["logit"] for row in table(tables / "test.csv")] != [row["logit"] for row in before]
+    after = table(tables / "test.csv")
+    assert [row["opacity"] for row in after] != [row["opacity"] for row in before]
     assert len(table(log)) == 2
     assert table(log)[1]["weights_sha256"] == metadata_of(copy)["weights"]["sha256"]
 

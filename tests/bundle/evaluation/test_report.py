@@ -9,14 +9,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scripts.data.predictions import Results, write_predictions
+from scripts.data.predictions import FILM_COLUMNS, Results, write_predictions
 from scripts.evaluation.inputs import Inputs
+from scripts.evaluation.populations.__main__ import choose_populations
+from scripts.evaluation.populations.findings import count_findings
 from scripts.evaluation.report.measure import SECTIONS, measure
 from scripts.evaluation.report.model_card import BEGIN, END
 from scripts.evaluation.report.page import page
 from scripts.evaluation.report.robustness import EVERY_RENDERING
 from scripts.evaluation.report.write import write_report
 from scripts.evaluation.shortcuts.page import FIGURES, OPACITY
+from synthetic.film_tables import release
 
 POINTS = {
     "screening": {"threshold": 0.2, "indeterminate": [0.1, 0.3]},
@@ -94,6 +97,7 @@ AUDIT: Mapping[str, Any] = {
     "shared_patients": 3,
     "draws": 500,
     "seed": 1,
+    "seen": ["pediatric", "adult"],
     "descriptions": {"16x16 thumbnail": 256, "view, sex, age": 7},
     "tasks": {OPACITY: {"rsna2018": TOLD, "all sets, pooled": {**TOLD, "across": {}}}},
     "findings": {"nlm_shenzhen": {"normal": FIGURE}},
@@ -145,18 +149,33 @@ def bundle_with_tables(bundle: Path) -> Inputs:
     folds, both = [f"fold-{k}" for k in range(5)], ["pediatric", "adult"]
     tables = {
         "cross_validation": synthetic_predictions(1, folds, both),
-        "adult_alone": synthetic_predictions(2, folds, ["adult"], skill=0.5),
-        "adult_from_pediatric": synthetic_predictions(3, folds, ["adult"]),
-        "pediatric_alone": synthetic_predictions(4, ["validation"], ["pediatric"]),
         "first_model": synthetic_predictions(5, ["test"], ["pediatric"], skill=0.7),
         "test": synthetic_predictions(6, ["test"], ["pediatric"]),
         "validation": synthetic_predictions(7, ["validation"], both),
     }
     for name, rows in tables.items():
         write_predictions(bundle / "docs" / "predictions" / f"{name}.csv", rows)
+    write_extra(bundle)
+    return Inputs(bundle=bundle, draws=DRAWS)
+
+
+def write_extra(bundle: Path) -> None:
+    """The audit and the tables of the robustness tests."""
     (bundle / FIGURES).write_text(json.dumps(AUDIT))
     for name, extra in EXTRA.items():
         write_table(bundle / "docs" / "predictions" / f"{name}.csv", extra)
+
+
+def bundle_of_populations(bundle: Path, **release_of: Any) -> Inputs:  # noqa: ANN401
+    """A bundle of a synthetic release with several sources, and its chosen operating points."""
+    inputs = bundle_with_tables(bundle)
+    for path in inputs.tables.glob("*.csv"):
+        if path.stem not in EXTRA:
+            path.unlink()
+    for name, rows in release(**release_of).items():
+        write_predictions(inputs.tables / f"{name}.csv", rows, FILM_COLUMNS)
+    chosen = choose_populations(inputs)
+    (bundle / "configs" / "metadata.json").write_text(json.dumps(chosen))
     return Inputs(bundle=bundle, draws=DRAWS)
 
 
@@ -164,6 +183,14 @@ def bundle_with_tables(bundle: Path) -> Inputs:
 def inputs(tmp_path: Path) -> Inputs:
     """Tables of its own for a test that changes them."""
     return bundle_with_tables(tmp_path / "bundle")
+
+
+@pytest.fixture(scope="module")
+def with_populations(tmp_path_factory: pytest.TempPathFactory) -> "Published":
+    folder = tmp_path_factory.mktemp("populations")
+    inputs = bundle_of_populations(folder / "bundle")
+    metrics = write_report(inputs, folder / "docs")
+    return Published(inputs=inputs, docs=folder / "docs", metrics=metrics)
 
 
 @dataclass(frozen=True)
@@ -201,8 +228,8 @@ def test_the_same_tables_give_the_same_bytes(
 def test_the_page_shows_its_plots_and_has_no_missing_figure(published: Published) -> None:
     text = (published.docs / "evaluation.md").read_text()
     assert "Not a medical device" in text
-    assert "Nothing was chosen on the test set" in text
-    assert "not measured" not in text
+    assert "Nothing was chosen on the test splits" in text
+    assert "not measured" not in text.partition("## Populations and sources")[2]
     assert "None" not in text
     assert "nan" not in text
     shown = [line.split("](")[1].rstrip(")") for line in text.splitlines() if line[:2] == "!["]
@@ -217,11 +244,13 @@ def test_a_missing_table_is_reported_as_not_measured(inputs: Inputs, tmp_path: P
     (inputs.bundle / FIGURES).unlink()
     metrics = write_report(inputs, tmp_path)
     text = (tmp_path / "evaluation.md").read_text()
-    for section in ("robustness", "gate", "attention", "shortcuts", "adults", "shortcut_audit"):
+    for section in ("robustness", "gate", "attention", "shortcuts", "against_first_model"):
         assert metrics[section] is None
+    assert "first model" not in text
     assert metrics["sets"]["test"] is None
     assert all(target["reached"] is None for target in metrics["targets"])
     assert text.count("not measured") > len(metrics["targets"])
+    assert "## Another abnormality" not in text
 
 
 def test_predictions_are_scaled_by_the_metadatas_calibration(inputs: Inputs) -> None:
@@ -272,11 +301,10 @@ def test_each_section_is_computed_from_its_table(inputs: Inputs) -> None:
 
 
 def test_a_better_training_has_a_positive_difference_with_an_interval(inputs: Inputs) -> None:
-    adults = SECTIONS["adults"](inputs)
-    gain = adults["adult_alone"]["joint_minus_this"]
+    against = SECTIONS["against_first_model"](inputs)
+    gain = against["auc"]["difference"]
     assert 0 < gain["ci95"][0] < gain["value"] < gain["ci95"][1]
     assert gain["p"] <= 0.05
-    against = SECTIONS["against_first_model"](inputs)
     assert against["images"] == 240
     assert against["auc"]["delong"]["p"] < 0.001
     assert against["accuracy"]["balanced"]["difference"]["value"] == pytest.approx(
@@ -321,13 +349,119 @@ def test_targets_are_compared_with_figures_that_are_not_rounded_up(inputs: Input
     write_predictions(inputs.tables / "test.csv", rows)
     metrics = {"sets": SECTIONS["sets"](inputs)}
     from_targets = {each["target"]: each for each in measure(inputs)["targets"]}
-    auc = from_targets["official test set: AUC"]
+    auc = from_targets["children, official test set: AUC"]
     assert auc["value"] == metrics["sets"]["test"]["overall"]["auc"]["value"]
     assert auc["reached"] is True
     assert from_targets["gate: refused of what is in scope"]["reached"] is True
-    assert from_targets["cross-validation on children: AUC, mean of 5 folds"]["reached"] is False
+    assert from_targets["children, cross-validation: AUC, mean of five folds"]["reached"] is False
 
 
 def test_the_page_depends_on_the_published_figures_only(published: Published) -> None:
     metrics = json.loads((published.inputs.bundle / "docs" / "metrics.json").read_text())
-    assert page(metrics, []) == (published.docs / "evaluation.md").read_text()
+    assert page(metrics, [], dict(AUDIT)) == (published.docs / "evaluation.md").read_text()
+
+
+# --- a release with populations and several heads
+
+
+def test_the_page_opens_with_what_is_right_and_wrong_in_100_films(
+    with_populations: Published,
+) -> None:
+    text = (with_populations.docs / "evaluation.md").read_text()
+    opening = text.partition("\n## ")[0]
+    assert opening.index("| population | source | films | right |") < 600
+    assert "On adults its findings mean nothing" not in text
+    assert "Within-set cross-validation is not evidence" in opening
+    counts = count_findings(
+        given(with_populations.inputs.films("rsna_test", "adults")),
+        with_populations.inputs.default("adults"),
+    )
+    normal = counts["normal"]
+    wrong = 100 * normal["present"] / sum(normal.values())
+    [line] = [x for x in opening.splitlines() if x.startswith("| adults | RSNA; test split")]
+    assert f"{wrong:.0f} of 100 normal called present" in line
+    assert "of 100 with another abnormality called present" in line
+    [unknown] = [x for x in opening.splitlines() if x.startswith("| unknown |")]
+    assert "| age unknown | yes | Reached: " in unknown
+    assert [x for x in opening.splitlines() if x.startswith("| infants | 0 to under 1 | no |")]
+    for missing in ("None", "nan", "not measured"):
+        assert missing not in text
+
+
+def given(results: Results | None) -> Results:
+    assert results
+    return results
+
+
+def test_every_population_source_and_table_has_its_line(with_populations: Published) -> None:
+    found = {(x["population"], x["table"], x["source"]) for x in with_populations.metrics["groups"]}
+    assert found >= {
+        ("children", "test", "pediatric"),
+        ("children", "cross_validation", "pediatric"),
+        ("adults", "rsna_test", "rsna2018"),
+        ("adults", "measuring", "adult_covid"),
+        *(
+            ("adults", table, source)
+            for table in ("cross_validation", "out_of_source", "validation")
+            for source in ("rsna2018", "nlm_shenzhen", "nlm_montgomery")
+        ),
+    }
+    of_rsna = line(with_populations, "out_of_source", "rsna2018")
+    assert of_rsna["images"] == 420
+    assert of_rsna["auc"]["the rest"]["value"] < of_rsna["auc"]["normal"]["value"]
+    assert of_rsna["findings"]["other"]["images"] == 150
+    assert of_rsna["calibration_error"]["by_chance"] > 0
+    shenzhen = line(with_populations, "cross_validation", "nlm_shenzhen")
+    assert shenzhen["auc"] == {}  # tuberculosis: whether there is an opacity is not known
+    assert shenzhen["findings"]["abnormal"]["images"] == 60
+
+
+def line(published: Published, table: str, source: str) -> dict[str, Any]:
+    [found] = [
+        x for x in published.metrics["groups"] if (x["table"], x["source"]) == (table, source)
+    ]
+    return dict(found)
+
+
+def test_another_abnormality_is_measured_against_normal(with_populations: Published) -> None:
+    found = line(with_populations, "rsna_test", "rsna2018")["other"]
+    assert found["images"] == 150
+    assert found["auc"]["value"] > 0.95
+    assert found["findings"]["other"]["value"] > 0.5 > found["findings"]["normal"]["value"]
+    assert line(with_populations, "test", "pediatric")["other"] is None
+    assert "## Another abnormality" in (with_populations.docs / "evaluation.md").read_text()
+    card = (with_populations.inputs.bundle / "docs" / "README.md").read_text()
+    assert "named on normal films" in card
+    assert "of 100 normal called present" in card
+
+
+def test_adults_of_rsna_are_divided_by_view_sex_and_age(with_populations: Published) -> None:
+    found = {(x["table"], x["by"], x["value"]) for x in with_populations.metrics["divided"]}
+    for table in ("rsna_test", "cross_validation"):
+        groups = {(table, "view", "AP"), (table, "sex", "F"), (table, "age", "40-64")}
+        assert groups <= found
+    images = [x["images"] for x in with_populations.metrics["divided"] if x["by"] == "view"]
+    assert sum(images) == 420 + 210
+
+
+def test_every_target_of_the_release_is_measured_with_its_films(
+    with_populations: Published,
+) -> None:
+    for target in with_populations.metrics["targets"]:
+        assert isinstance(target["reached"], bool), target
+        assert target["images"] > 0, target
+    by_name = {x["target"]: x for x in with_populations.metrics["targets"]}
+    alarms = by_name["RSNA test split, balanced: normal adults called present"]
+    low, high = alarms["ci95"]
+    assert low <= alarms["value"] <= high
+    assert alarms["images"] == 75
+    assert alarms["reached"] is (alarms["value"] <= 0.05)
+
+
+def test_a_release_without_another_abnormality_omits_its_figures(tmp_path: Path) -> None:
+    inputs = bundle_of_populations(tmp_path / "bundle", has_other=False)
+    metrics = write_report(inputs, tmp_path / "docs")
+    assert all(x["other"] is None for x in metrics["groups"])
+    text = (tmp_path / "docs" / "evaluation.md").read_text()
+    assert "## Another abnormality" not in text
+    assert "named on normal films" not in (inputs.bundle / "docs" / "README.md").read_text()

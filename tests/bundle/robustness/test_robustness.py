@@ -14,7 +14,6 @@ from scripts.robustness.attention_checks import share_in_thorax
 from scripts.robustness.corner_markers import CORNER_HEIGHT, CORNER_WIDTH, cover_corners
 from scripts.robustness.out_of_distribution import _counted
 from scripts.robustness.tables import sample
-from scripts.training.recipe import FOLDS, Training, plan_trainings
 from synthetic.pictures import chest
 
 
@@ -86,14 +85,3 @@ def test_the_sample_does_not_depend_on_the_order_of_the_rows() -> None:
     assert {row["cohort"] for row in drawn} == {"a"}
     assert drawn == sample(rows[::-1], 5, cohort="a")
     assert [image_id(row) for row in drawn] == [row["sha256"][:16] for row in drawn]
-
-
-def test_each_training_of_the_recipe_starts_from_existing_weights() -> None:
-    planned: list[Training] = list(plan_trainings("start.pth"))  # type: ignore[arg-type]
-    names = [training.name for training in planned]
-    assert len(names) == len(set(names)) == 3 * FOLDS + 1
-    made = {"start.pth"}
-    for training in planned:
-        start = training.options[training.options.index("--pretrained") + 1]
-        assert start in made
-        made.add(str(training.weights))

@@ -6,31 +6,36 @@ from typing import Any, Final
 from tqdm import tqdm
 
 from scripts.evaluation.inputs import Inputs
-from scripts.evaluation.report.cohorts import adults, children, coverage, worst_errors
+from scripts.evaluation.report.abstaining import coverage, worst_errors
+from scripts.evaluation.report.groups import divided, groups
 from scripts.evaluation.report.robustness import attention, gate, robustness, shortcuts
 from scripts.evaluation.report.sets import against_first_model, folds, sets, subgroups
 from scripts.evaluation.report.targets import targets
-from scripts.evaluation.shortcuts.page import read_figures
 
 
-def shortcut_audit(inputs: Inputs) -> dict[str, Any] | None:
-    """Return the figures of `scripts.evaluation.shortcuts` for the shipped weights."""
-    return read_figures(inputs.bundle, inputs.metadata["weights"]["sha256"])
+def populations(inputs: Inputs) -> dict[str, Any] | None:
+    """Return which population is validated, and why; None for a bundle without populations."""
+    if not inputs.has_populations:
+        return None
+    return {
+        name: {key: entry[key] for key in ("years", "validated", "reason")}
+        for name, entry in inputs.metadata["populations"].items()
+    }
 
 
 SECTIONS: Final[dict[str, Callable[[Inputs], Any]]] = {
+    "populations": populations,
+    "groups": groups,
+    "divided": divided,
     "sets": sets,
     "folds": folds,
     "subgroups": subgroups,
     "against_first_model": against_first_model,
-    "adults": adults,
-    "children": children,
     "coverage": coverage,
     "robustness": robustness,
     "gate": gate,
     "attention": attention,
     "shortcuts": shortcuts,
-    "shortcut_audit": shortcut_audit,
     "worst_errors": worst_errors,
 }
 

@@ -9,40 +9,47 @@ import json
 from pathlib import Path
 from typing import Any, Final
 
-from scripts.evaluation.report.markdown import NOTHING, UNKNOWN, area, cell, counts, number, table
-from scripts.evaluation.report.sets import SETS
+from scripts.evaluation.report.markdown import UNKNOWN, area, cell, counts, number, table
+from scripts.evaluation.report.page_groups import opening, other_abnormality
 
 CARD: Final = Path("docs/README.md")
 METRICS: Final = Path("docs/metrics.json")
 BEGIN: Final = "<!-- figures: python -m scripts.evaluation.report.model_card -->"
 END: Final = "<!-- end of figures -->"
-SHOWN: Final = ("cross_validation_pediatric", "cross_validation_adult", "validation", "test")
+SHOWN: Final = (
+    "cross_validation_pediatric",
+    "cross_validation_adult",
+    "out_of_source_adult",
+    "test",
+    "rsna_test",
+)
 _AT_POINT: Final = ("sensitivity", "specificity", "accuracy", "abstained", "decided_accuracy")
 
 
 def card_tables(metrics: dict[str, Any]) -> str:
-    """Return the figures as two Markdown tables, values with their 95 % intervals."""
-    sets = {SETS[name][2]: metrics["sets"][name] for name in SHOWN}
-    overall = [
-        (label, counts(found), *_overall(found)) if found else (label, UNKNOWN, *[NOTHING] * 3)
-        for label, found in sets.items()
-    ]
+    """Return the figures as Markdown tables, values with their 95 % intervals."""
+    sets = {found["label"]: found for name in SHOWN if (found := metrics["sets"][name])}
+    overall = [(label, counts(found), *_overall(found)) for label, found in sets.items()]
     points = [
         (f"`{name}`", label, *[cell(point[key]) for key in _AT_POINT])
         for label, found in sets.items()
-        for name, point in (found["operating_points"] if found else {}).items()
+        for name, point in found["operating_points"].items()
     ]
+    other = other_abnormality(metrics)
     auc = (metrics["folds"]["cross_validation_pediatric"] or {}).get("auc")
     spread = (
         f"{number(auc['mean'], digits=4)} ± {number(auc['spread'], digits=4)}" if auc else UNKNOWN
     )
     header = ("operating point", "set", "sensitivity", "specificity", "accuracy", "abstained")
-    return f"""\
+    text = f"""\
+{opening(metrics)}
+
 {table(("set", "images (pneumonia), patients", "AUC", "Brier score", "calibration error"), overall)}
 
 AUC in the cross-validation of children, mean and spread over the folds: {spread}.
 
 {table((*header, "accuracy of the rest"), points)}"""
+    return f"{text}\n\n{other}" if other else text
 
 
 def _overall(found: dict[str, Any]) -> list[str]:

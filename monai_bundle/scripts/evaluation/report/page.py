@@ -13,7 +13,13 @@ from scripts.evaluation.report.markdown import (
     table,
     yes_or_no,
 )
-from scripts.evaluation.report.page_comparisons import age_groups, first_model, published
+from scripts.evaluation.report.page_comparisons import first_model, published
+from scripts.evaluation.report.page_groups import (
+    by_population,
+    divided,
+    opening,
+    other_abnormality,
+)
 from scripts.evaluation.report.page_robustness import attention, gate, robustness, shortcuts
 from scripts.evaluation.report.sets import SETS
 from scripts.evaluation.shortcuts.page import audit
@@ -29,49 +35,63 @@ HEAD: Final = """\
 **Not a medical device.** The model has not been tested in clinical use, and no figure here applies
 to it.
 
-**On adults its findings mean nothing.** On 452 adults of RSNA, read by radiologists and kept away
-from this project, its AUC for a lung opacity is 0.51, which is chance, and it calls 62 % of the
-normal ones "present"; of 36 normal adults of another hospital it calls 2 "absent". The AUC of 0.89
-on adults in the tables below was a shortcut: the two classes of that set differ by selection. On
-its held-out half a linear model of a 16x16 thumbnail reaches an AUC of 0.83, of the grey histogram
-alone 0.80, of the mean grey alone 0.74. **Within-set cross-validation is not evidence**: it cannot
-see that. Only sets that training never saw can, and the [shortcut audit](#shortcut-audit) looks at
-those. Having been trained on pneumonia and on nothing, the model calls other findings pneumonia as
-well: metastases on the sample CR are "present" with 98.5 %.
+{warning}
 
-- **Data.** Children of one to five years from one hospital (Kermany et al. 2018) and adults from
-  NIH ChestX-ray8 (Wang et al. 2017, as selected by Ozturk et al. 2020). Labels are those of the
-  public sets; the adults' were extracted from report texts.
-- **Split.** By patient, at random with a fixed seed: a validation part, and five folds of the rest.
-  The official test set is separate. The sizes are in the tables. Patients are identified by the
-  file names; whether a child is in both the training and the test set is not known (264 patient
-  numbers occur in both).
-- **Operating point.** Findings are those at `{point}` where no other point is named. Its threshold
-  is {threshold:.4f}.
-- **Nothing was chosen on the test set.** Network, weights, calibration, thresholds and bands were
-  chosen on the training folds and the validation part. Every run on the test set is in the last
-  table.
+{opening}
+
+- **Within-set cross-validation is not evidence.** This project once published an AUC of 0.89 on
+  adults that was a shortcut: the two classes of that set differ by selection, and a linear model of
+  a 16x16 thumbnail tells them apart (0.83). Only patients, and better sources, that training never
+  saw can show what a model knows; the [shortcut audit](#shortcut-audit) looks at that.
+- **Data.** The sets, what each finding teaches, and the parts are in the [datasheet](datasheet.md).
+  Labels are those of the public sets. Whether a child is in both the training and the test set is
+  not known (264 patient numbers occur in both).
+- **Operating point.** Findings are those at `{point}`, of the population's own points where it has
+  them, where no other point is named.
+- **Nothing was chosen on the test splits.** Network, weights, calibration, thresholds and bands
+  were chosen on the training folds and the validation part. Every run on a test split is in the
+  last table.
 - **Intervals** cover 95 % and come from {draws:,} resamplings of whole patients (seed {seed}),
   those of shares from Wilson's formula. The figures include the images that the gate would refuse.
 - **Reproduce** with `make evaluate`. Machine-readable: `monai_bundle/docs/metrics.json`, computed
   from the tables in `monai_bundle/docs/predictions`. Weights: sha256 `{weights}`."""
+# Of a release whose operating points are not those of populations: version 0.2.0 and before.
+ONE_POPULATION: Final = """\
+**On adults its findings mean nothing.** On 452 adults of RSNA, read by radiologists and kept away
+from this project, its AUC for a lung opacity is 0.51, which is chance, and it calls 62 % of the
+normal ones "present". Having been trained on pneumonia and on nothing, it calls other findings
+pneumonia as well."""
+POPULATIONS: Final = "What it says of which population, and what it gets wrong:"
 
 
-def page(metrics: dict[str, Any], test_runs: Iterable[dict[str, str]]) -> str:
-    """Return the whole page, which depends on the arguments only."""
-    point = metrics["default_operating_point"]
-    some_set = next(found for found in metrics["sets"].values() if found)
+def page(
+    metrics: dict[str, Any],
+    test_runs: Iterable[dict[str, str]],
+    shortcuts_found: dict[str, Any] | None,
+) -> str:
+    """Return the whole page, which depends on the arguments only.
+
+    A section is left out where the release has none of its tables.
+
+    Args:
+        metrics: the content of docs/metrics.json.
+        test_runs: the lines of docs/test_runs.csv.
+        shortcuts_found: the content of docs/shortcuts.json, None without one of these weights.
+    """
     head = HEAD.format(
         version=metrics["model"]["version"],
         weights=metrics["model"]["weights_sha256"],
-        point=point,
-        threshold=some_set["operating_points"][point]["threshold"],
+        point=metrics["default_operating_point"],
+        warning=POPULATIONS if metrics["populations"] else ONE_POPULATION,
+        opening=opening(metrics),
         **{key: metrics["bootstrap"][key] for key in ("draws", "seed")},
     )
     parts = [head]
     for title, section in SECTIONS.items():
-        parts.append(f"## {title}\n\n{section(metrics)}")
-    parts.append(f"## Runs on the test set\n\n{_runs(test_runs)}")
+        if text := section(metrics):
+            parts.append(f"## {title}\n\n{text}")
+    parts.append(f"## Shortcut audit\n\n{audit(shortcuts_found)}")
+    parts.append(f"## Runs on the test splits\n\n{_runs(test_runs)}")
     return "\n\n".join(parts) + "\n"
 
 
@@ -80,24 +100,26 @@ def _targets(metrics: dict[str, Any]) -> str:
         (
             each["target"],
             each["wanted"],
-            number(each["value"], digits=5),
+            _value(each),
+            NOTHING if each["images"] is None else f"{each['images']:,}",
             yes_or_no(each["reached"]),
         )
         for each in metrics["targets"]
     ]
-    return table(("figure", "target", "value", "reached"), rows)
+    return table(("figure", "target", "value", "films", "reached"), rows)
 
 
-def _known_sets(metrics: dict[str, Any]) -> list[tuple[str, dict[str, Any] | None]]:
-    return [(label, metrics["sets"][name]) for name, (_, _, label) in SETS.items()]
+def _value(target: dict[str, Any]) -> str:
+    return cell(target, digits=4) if target["ci95"] else number(target["value"], digits=4)
+
+
+def _known_sets(metrics: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    return [(found["label"], found) for found in metrics["sets"].values() if found]
 
 
 def _overall(metrics: dict[str, Any]) -> str:
     rows = []
     for label, found in _known_sets(metrics):
-        if not found:
-            rows.append((label, UNKNOWN, *[NOTHING] * 5))
-            continue
         figures = [(area if key in _AREAS else cell)(found["overall"][key]) for key in _OVERALL]
         chance = number(found["calibration_error_by_chance"])
         rows.append((label, counts(found), *figures, chance))
@@ -105,7 +127,7 @@ def _overall(metrics: dict[str, Any]) -> str:
     return f"""\
 Cross-validation is out of fold: each radiograph is predicted by a network that was not trained on
 its patient. Each fold was calibrated on the other four. The shipped model averages the networks of
-the five folds, and is measured on validation and test.
+the five folds, and is measured on validation and on the test splits.
 
 {table((*header, "calibration error", "by chance"), rows)}
 
@@ -141,7 +163,7 @@ def _folds(metrics: dict[str, Any]) -> str:
 def _points(metrics: dict[str, Any]) -> str:
     rows = []
     for label, found in _known_sets(metrics):
-        for name, point in found["operating_points"].items() if found else ():
+        for name, point in found["operating_points"].items():
             rows.append((f"`{name}`", label, *[cell(point[key]) for key in _FIGURES]))
     header = ("operating point", "set", "accuracy", "precision", "sensitivity (recall)")
     return f"""\
@@ -156,7 +178,7 @@ shipped ones, also in cross-validation.
 def _abstaining(metrics: dict[str, Any]) -> str:
     rows = []
     for label, found in _known_sets(metrics):
-        for name, point in found["operating_points"].items() if found else ():
+        for name, point in found["operating_points"].items():
             low, high = point["indeterminate"]
             band = f"{number(low)} to {number(high)}"
             coverage = f"{1 - point['abstained']['value']:.3f}"
@@ -172,26 +194,20 @@ The curve leaves out more and more radiographs, those nearest to the threshold f
 ![Accuracy by share abstained](evaluation/coverage.svg)"""
 
 
-def _subgroups(metrics: dict[str, Any]) -> str:
-    rows = []
-    for name, kinds in metrics["subgroups"].items():
-        for kind, found in kinds.items():
-            sizes = f"{found['pneumonia']:,}" if found else UNKNOWN
-            auc, sensitivity = (found or {}).get("auc"), (found or {}).get("sensitivity")
-            label = f"{kind} against normal"
-            rows.append((SETS[name][2], label, sizes, area(auc), cell(sensitivity)))
-    for name, label in (("pediatric", "children"), ("adult", "adults")):
-        found = metrics["sets"][f"cross_validation_{name}"]
-        at = found["operating_points"][metrics["default_operating_point"]] if found else {}
-        sizes = f"{found['pneumonia']:,}" if found else UNKNOWN
-        auc = area(found["overall"]["auc"]) if found else NOTHING
-        rows.append(("cross-validation", label, sizes, auc, cell(at.get("sensitivity"))))
+def _subgroups(metrics: dict[str, Any]) -> str | None:
+    rows = [
+        (
+            SETS[name][2],
+            f"{kind} against normal",
+            f"{found['pneumonia']:,}",
+            area(found["auc"]),
+            cell(found["sensitivity"]),
+        )
+        for name, kinds in metrics["subgroups"].items()
+        for kind, found in kinds.items()
+    ]
     header = ("set", "subgroup", "with pneumonia", "AUC", "sensitivity")
-    return f"""\
-{table(header, rows)}
-
-The sets of the shipped weights state no view, sex, exact age or device. Figures of RSNA by view and
-sex are in the [shortcut audit](#shortcut-audit)."""
+    return table(header, rows) if rows else None
 
 
 def _worst(metrics: dict[str, Any]) -> str:
@@ -213,6 +229,7 @@ def _runs(test_runs: Iterable[dict[str, str]]) -> str:
     rows = [
         (
             run["date"],
+            run["set"],
             run["version"],
             f"`{run['weights_sha256'][:16]}`",
             run["auc"],
@@ -222,23 +239,26 @@ def _runs(test_runs: Iterable[dict[str, str]]) -> str:
     ]
     if not rows:
         return "Not run yet."
-    return table(("date", "version", "weights (sha256)", "AUC", "accuracy at the default"), rows)
+    return table(
+        ("date", "set", "version", "weights (sha256)", "AUC", "accuracy at the default"), rows
+    )
 
 
-SECTIONS: Final[dict[str, Callable[[dict[str, Any]], str]]] = {
+SECTIONS: Final[dict[str, Callable[[dict[str, Any]], str | None]]] = {
     "Targets": _targets,
+    "Populations and sources": by_population,
+    "Another abnormality": other_abnormality,
+    "By view, sex and age": divided,
     "Sets": _overall,
     "Folds": _folds,
     "Operating points": _points,
     "Abstaining": _abstaining,
+    "Bacterial and viral pneumonia": _subgroups,
     "Comparison with the first model": first_model,
     "Comparison with published figures": published,
-    "Subgroups": _subgroups,
-    "One model for children and adults": age_groups,
     "Other renderings of the same radiograph": robustness,
     "Gate": gate,
     "Attention": attention,
     "Marker corners": shortcuts,
-    "Shortcut audit": audit,
     "Most confident errors": _worst,
 }

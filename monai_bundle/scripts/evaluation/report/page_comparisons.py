@@ -2,14 +2,14 @@
 
 from typing import Any
 
-from scripts.evaluation.report.markdown import UNKNOWN, area, cell, number, p_value, table
+from scripts.evaluation.report.markdown import cell, number, p_value, table
 from scripts.evaluation.report.targets import PUBLISHED
 
 
-def first_model(metrics: dict[str, Any]) -> str:
-    """Return the section on model 0.1.0."""
+def first_model(metrics: dict[str, Any]) -> str | None:
+    """Return the section on model 0.1.0; None without its table, first_model.csv."""
     if not (found := metrics["against_first_model"]):
-        return UNKNOWN
+        return None
     auc = found["auc"]
     rows = [("AUC", *_against(auc, digits=4))]
     rows += [(f"accuracy, `{name}`", *_against(each)) for name, each in found["accuracy"].items()]
@@ -36,41 +36,6 @@ def _against(found: dict[str, Any], *, digits: int = 3) -> list[str]:
     ]
 
 
-def age_groups(metrics: dict[str, Any]) -> str:
-    """Return the section on training with both age groups."""
-    rows, missing = [], []
-    for section, label in (
-        ("adults", "adults, cross-validation"),
-        ("children", "children, validation"),
-    ):
-        for name, found in (metrics[section] or {}).items():
-            trained = name.replace("_", " ")
-            if not found:
-                missing.append(trained)
-                continue
-            change = found.get("joint_minus_this")
-            rows.append(
-                (
-                    label,
-                    trained,
-                    f"{found['images']:,}",
-                    area(found["auc"]),
-                    area(change, signed=True),
-                    p_value(change["p"] if change else None),
-                )
-            )
-    header = ("measured on", "training", "images", "AUC", "joint minus this", "p")
-    text = f"""\
-One model for both age groups is justified only if neither loses accuracy. `joint` was trained on
-both, `alone` only on the age group that it is measured on, `from pediatric` only on adults,
-starting from the children's network. The joint figure of validation is that of the five networks
-together. The figures on adults are within one set whose classes differ by selection: they show how
-well training finds that difference, not how well it reads adults.
-
-{table(header, rows)}"""
-    return f"{text}\n\nNot run for this release: {', '.join(missing)}." if missing else text
-
-
 def published(metrics: dict[str, Any]) -> str:
     """Return the section on published figures of the same test set."""
     rows = []
@@ -78,7 +43,9 @@ def published(metrics: dict[str, Any]) -> str:
         for name, point in found["operating_points"].items():
             at = [number(point[k]["value"]) for k in ("accuracy", "sensitivity", "specificity")]
             auc = number(found["overall"]["auc"]["value"], digits=4)
-            rows.append((f"**this model, `{name}`**", auc, *at, "Threshold chosen on validation."))
+            rows.append(
+                (f"**this model, `{name}`**", auc, *at, "Threshold not chosen on the test set.")
+            )
     for other in PUBLISHED:
         keys = ("auc", "accuracy", "sensitivity", "specificity")
         rows.append((other["source"], *[number(other.get(k)) for k in keys], other["comparable"]))

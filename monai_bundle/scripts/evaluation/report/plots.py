@@ -17,17 +17,26 @@ from scripts.data.predictions import Results
 from scripts.evaluation.confidence_intervals import DIGITS, wilson_bounds
 from scripts.evaluation.inputs import Inputs
 from scripts.evaluation.metrics import bin_of, outcomes_at, roc_steps
-from scripts.evaluation.report.cohorts import CURVES, coverage_curve
-from scripts.evaluation.report.sets import SETS
+from scripts.evaluation.populations.names import Population
+from scripts.evaluation.report.abstaining import CURVES, coverage_curve
+from scripts.evaluation.report.sets import CROSS_VALIDATED, SETS, label, of_name
 
 STYLES: Final[dict[str, dict[str, Any]]] = {
     "test": {"color": "#000000", "linestyle": "-"},
     "cross_validation_pediatric": {"color": "#0072B2", "linestyle": "--"},
     "cross_validation_adult": {"color": "#D55E00", "linestyle": "-."},
-    "validation": {"color": "#009E73", "linestyle": ":"},
+    "rsna_test": {"color": "#CC79A7", "linestyle": (0, (5, 1, 1, 1, 1, 1))},
+    "out_of_source_adult": {"color": "#009E73", "linestyle": ":"},
 }
+MEASURED: Final = (*CROSS_VALIDATED, "test", "rsna_test")
 MARKS: Final = {"screening": "s", "balanced": "o", "rule_in": "^"}
-GROUPS: Final = {"normal": "#56B4E9", "bacteria": "#D55E00", "virus": "#000000"}
+GROUPS: Final[dict[str, dict[str, Any]]] = {
+    "normal": {"color": "#56B4E9", "ls": ":"},
+    "other": {"color": "#009E73", "ls": "-."},
+    "bacteria": {"color": "#D55E00", "ls": "-"},
+    "virus": {"color": "#000000", "ls": "--"},
+    "pneumonia": {"color": "#D55E00", "ls": "-"},
+}
 SETTINGS: Final[dict[Any, Any]] = {
     "svg.hashsalt": "lobar",  # without one, the names of clip paths are random
     "svg.fonttype": "none",  # text stays text: smaller, and searchable
@@ -61,8 +70,7 @@ def draw(inputs: Inputs, folder: Path) -> list[Path]:
 
 def _sets(inputs: Inputs, *names: str) -> Iterator[tuple[str, Results]]:
     for name in names:
-        table, cohort, _ = SETS[name]
-        if results := inputs.predictions(table, cohort=cohort):
+        if results := of_name(inputs, name):
             yield name, results
 
 
@@ -87,7 +95,7 @@ def roc(inputs: Inputs) -> Figure:
             axis.plot(
                 negatives / negatives[-1],
                 positives / positives[-1],
-                label=SETS[name][2],
+                label=label(name, results),
                 **STYLES[name],
             )
     for axis in axes:
@@ -110,11 +118,11 @@ def precision_recall(inputs: Inputs) -> Figure:
         axis.plot(
             positives[1:] / positives[-1],
             positives[1:] / called,
-            label=SETS[name][2],
+            label=label(name, results),
             **STYLES[name],
         )
     _mark_points(inputs, axis, lambda c: (c["sensitivity"], c["precision"]))
-    axis.set(xlabel="recall (sensitivity)", ylabel="precision", xlim=(0, 1.02), ylim=(0.4, 1.02))
+    axis.set(xlabel="recall (sensitivity)", ylabel="precision", xlim=(0, 1.02), ylim=(0.2, 1.02))
     _legend(axis, "lower left")
     return figure
 
@@ -123,7 +131,7 @@ def _mark_points(
     inputs: Inputs, axis: Axes, place: Callable[[dict[str, float]], tuple[float, float]]
 ) -> None:
     for _, results in _sets(inputs, "test"):
-        for name, point in inputs.points.items():
+        for name, point in inputs.points(Population.CHILDREN).items():
             n = {key: int(mask.sum()) for key, mask in outcomes_at(results, point).items()}
             tp, fp = n["true_positives"], n["false_positives"]
             figures = {
@@ -139,33 +147,30 @@ def _mark_points(
 
 def reliability(inputs: Inputs) -> Figure:
     """Draw the share of pneumonia against the mean probability, by bin."""
-    names = ("cross_validation_pediatric", "cross_validation_adult", "test")
-    figure, axes = _figure(len(names), width=2.6, height=2.8)
-    for axis, name in zip(axes, names, strict=True):
+    sets = list(_sets(inputs, *MEASURED))
+    figure, axes = _figure(max(1, len(sets)), width=2.6, height=2.8)
+    for axis, (name, results) in zip(axes, sets, strict=False):
         axis.plot([0, 1], [0, 1], color="#999999", linewidth=0.8)
-        axis.set(title=SETS[name][2], xlabel="probability", xlim=(0, 1), ylim=(0, 1))
-        for _, results in _sets(inputs, name):
-            bins = bin_of(results.probabilities)
-            for place in np.unique(bins):
-                said, positives = (
-                    results.probabilities[bins == place],
-                    results.labels[bins == place],
-                )
-                bounds = wilson_bounds(int(positives.sum()), len(positives))
-                low, high = (round(bound, DIGITS) for bound in bounds)
-                axis.plot([said.mean()] * 2, [low, high], color=STYLES[name]["color"])
-                size = 2 + 6 * np.sqrt(len(positives) / len(bins))
-                style = {"color": STYLES[name]["color"], "markersize": size, "clip_on": False}
-                axis.plot(said.mean(), positives.mean(), "o", **style)
+        axis.set(title=label(name, results), xlabel="probability", xlim=(0, 1), ylim=(0, 1))
+        bins = bin_of(results.probabilities)
+        for place in np.unique(bins):
+            said, positives = results.probabilities[bins == place], results.labels[bins == place]
+            bounds = wilson_bounds(int(positives.sum()), len(positives))
+            low, high = (round(bound, DIGITS) for bound in bounds)
+            axis.plot([said.mean()] * 2, [low, high], color=STYLES[name]["color"])
+            size = 2 + 6 * np.sqrt(len(positives) / len(bins))
+            style = {"color": STYLES[name]["color"], "markersize": size, "clip_on": False}
+            axis.plot(said.mean(), positives.mean(), "o", **style)
     axes[0].set_ylabel("share with pneumonia")
     return figure
 
 
 def confusion(inputs: Inputs) -> Figure:
-    """Draw the confusion matrix of the test set at each operating point."""
-    figure, axes = _figure(len(inputs.points), width=2.1, height=2.3)
+    """Draw the confusion matrix of the children's test set at each operating point."""
+    points = inputs.points(Population.CHILDREN)
+    figure, axes = _figure(len(points), width=2.1, height=2.3)
     rows = (("true_negatives", "false_positives"), ("false_negatives", "true_positives"))
-    for axis, (name, point) in zip(axes, inputs.points.items(), strict=True):
+    for axis, (name, point) in zip(axes, points.items(), strict=True):
         axis.set(title=name, xticks=[0, 1], yticks=[0, 1], xlabel="finding")
         axis.set_xticklabels(["absent", "present"])
         axis.set_yticklabels(["normal", "pneumonia"], rotation=90, va="center")
@@ -184,23 +189,19 @@ def confusion(inputs: Inputs) -> Figure:
 
 def scores(inputs: Inputs) -> Figure:
     """Draw the distribution of the scaled logits of each group."""
-    names = ("cross_validation_pediatric", "cross_validation_adult", "test")
-    figure, axes = _figure(len(names), width=2.6, height=2.4)
+    sets = list(_sets(inputs, *MEASURED))
+    figure, axes = _figure(max(1, len(sets)), width=2.6, height=2.4)
     edges = np.linspace(-12, 12, 49)
-    for axis, name in zip(axes, names, strict=True):
-        for _, results in _sets(inputs, name):
-            groups = {kind: results.kinds == kind for kind in GROUPS}
-            groups["pneumonia"] = results.kinds == "pneumonia"
-            for kind, mask in groups.items():
-                if mask.any():
-                    counts, _ = np.histogram(np.clip(results.logits[mask], -12, 12), edges)
-                    style = {"normal": ":", "virus": "--"}.get(kind, "-")
-                    color = GROUPS.get(kind, "#D55E00")
-                    axis.stairs(counts / mask.sum(), edges, color=color, ls=style, label=kind)
-        for point in inputs.points.values():
+    for axis, (name, results) in zip(axes, sets, strict=False):
+        for kind, style in GROUPS.items():
+            mask = results.kinds == kind
+            if mask.any():
+                counts, _ = np.histogram(np.clip(results.logits[mask], -12, 12), edges)
+                axis.stairs(counts / mask.sum(), edges, label=kind, **style)
+        for point in inputs.points(SETS[name][1]).values():
             threshold = np.log(point["threshold"] / (1 - point["threshold"]))
             axis.axvline(threshold, color="#999999", linewidth=0.6)
-        axis.set(title=SETS[name][2], xlabel="logit of the probability")
+        axis.set(title=label(name, results), xlabel="logit of the probability")
         axis.set_ylim(0, 1.5 * axis.get_ylim()[1])  # space for the legend
         _legend(axis, "upper center")
     axes[0].set_ylabel("share of the group")
@@ -210,12 +211,12 @@ def scores(inputs: Inputs) -> Figure:
 def coverage(inputs: Inputs) -> Figure:
     """Draw the accuracy of the decided images against the share abstained."""
     figure, (axis,) = _figure(width=3.8, height=2.8)
-    threshold = inputs.points[inputs.default_point]["threshold"]
     for name, results in _sets(inputs, *CURVES):
+        threshold = inputs.default(SETS[name][1])["threshold"]
         curve = coverage_curve(results, threshold)
         kept = np.arange(len(curve)) / len(curve)
         shown = kept <= _MOST_ABSTAINED
-        axis.plot(kept[shown], curve[shown], label=SETS[name][2], **STYLES[name])
+        axis.plot(kept[shown], curve[shown], label=label(name, results), **STYLES[name])
     axis.set(xlabel="share abstained", ylabel="accuracy of the decided", xlim=(0, _MOST_ABSTAINED))
     _legend(axis, "lower right")
     return figure

@@ -8,7 +8,7 @@ import numpy as np
 from scripts.data.predictions import FloatArray, Results
 from scripts.evaluation.comparison import delong, metric_difference, paired
 from scripts.evaluation.confidence_intervals import rounded, with_intervals
-from scripts.evaluation.inputs import Inputs
+from scripts.evaluation.inputs import OUT_OF_FOLD, OUT_OF_SOURCE, Inputs
 from scripts.evaluation.metrics import (
     at_point,
     at_point_by_draw,
@@ -17,17 +17,24 @@ from scripts.evaluation.metrics import (
     overall,
     overall_by_draw,
 )
+from scripts.evaluation.populations.names import Population
 
-# Each set: the table, the cohort within it (all if None), and how the page names it.
-SETS: Final = {
-    "cross_validation_pediatric": ("cross_validation", "pediatric", "cross-validation, children"),
-    "cross_validation_adult": ("cross_validation", "adult", "cross-validation, adults (shortcut)"),
-    "validation": ("validation", None, "validation (chosen on)"),
-    "validation_pediatric": ("validation", "pediatric", "of these, children"),
-    "validation_adult": ("validation", "adult", "of these, adults"),
-    "test": ("test", None, "official test set, children"),
+# Each set: the table, the population within it, and how the page names it.
+SETS: Final[dict[str, tuple[str, Population, str]]] = {
+    "cross_validation_pediatric": (
+        OUT_OF_FOLD,
+        Population.CHILDREN,
+        "cross-validation, children",
+    ),
+    "cross_validation_adult": (OUT_OF_FOLD, Population.ADULTS, "cross-validation, adults"),
+    "out_of_source_adult": (OUT_OF_SOURCE, Population.ADULTS, "source left out, adults"),
+    "validation_pediatric": ("validation", Population.CHILDREN, "validation, children (chosen on)"),
+    "validation_adult": ("validation", Population.ADULTS, "validation, adults (chosen on)"),
+    "test": ("test", Population.CHILDREN, "official test set, children"),
+    "rsna_test": ("rsna_test", Population.ADULTS, "test split of RSNA, adults"),
 }
 CROSS_VALIDATED: Final = ("cross_validation_pediatric", "cross_validation_adult")
+FIRST_ADULTS: Final = "adult"  # the set whose two classes differ by selection
 CHANCE_DRAWS: Final = 500
 
 # The first model's thresholds, from configs/metadata.json of version 0.1.0.
@@ -41,25 +48,33 @@ FIRST_MODEL: Final[dict[str, Any]] = {
 }
 
 
+def label(name: str, results: Results) -> str:
+    """Return how the page names a set: it says so where the figure is a shortcut."""
+    return SETS[name][2] + (" (shortcut)" if (results.sources == FIRST_ADULTS).all() else "")
+
+
 def sets(inputs: Inputs) -> dict[str, Any]:
     """Compute the figures of every set; None for one without a table."""
     return {
-        name: of_set(inputs, results) if (results := _set(inputs, name)) else None for name in SETS
+        name: of_set(inputs, name, results) if (results := of_name(inputs, name)) else None
+        for name in SETS
     }
 
 
-def _set(inputs: Inputs, name: str) -> Results | None:
-    table, cohort, _ = SETS[name]
-    return inputs.predictions(table, cohort=cohort)
+def of_name(inputs: Inputs, name: str) -> Results | None:
+    """Return the labelled films of a set that have both labels between them."""
+    table, population, _ = SETS[name]
+    results = inputs.predictions(table, population=population)
+    return results if results and 0 < results.labels.sum() < len(results.labels) else None
 
 
-def of_set(inputs: Inputs, results: Results) -> dict[str, Any]:
+def of_set(inputs: Inputs, name: str, results: Results) -> dict[str, Any]:
     """Compute one set's counts and figures with their intervals."""
     points = {}
-    for name, point in inputs.points.items():
+    for point_name, point in inputs.points(SETS[name][1]).items():
         metrics = partial(at_point_by_draw, point=point)
         counts = outcomes_at(results, point)
-        points[name] = {
+        points[point_name] = {
             "threshold": point["threshold"],
             "indeterminate": point["indeterminate"],
             "counts": {key: int(mask.sum()) for key, mask in counts.items()},
@@ -67,6 +82,7 @@ def of_set(inputs: Inputs, results: Results) -> dict[str, Any]:
         }
     by_chance = calibration_error_by_chance(results, draws=CHANCE_DRAWS, seed=inputs.seed)
     return {
+        "label": label(name, results),
         "images": len(results.labels),
         "pneumonia": int(results.labels.sum()),
         "patients": len(np.unique(results.patients)),
@@ -77,14 +93,14 @@ def of_set(inputs: Inputs, results: Results) -> dict[str, Any]:
 
 
 def folds(inputs: Inputs) -> dict[str, Any]:
-    """Compute, for each cohort, every figure of each held-out fold, their mean and their spread.
+    """Compute, for each population, the figures of each held-out fold, their mean and spread.
 
     The spread is the sample standard deviation. Figures at a point are at the default one.
     """
-    point = inputs.points[inputs.default_point]
     found: dict[str, Any] = {}
     for name in CROSS_VALIDATED:
-        if not (results := _set(inputs, name)):
+        point = inputs.default(SETS[name][1])
+        if not (results := of_name(inputs, name)):
             found[name] = None
             continue
         each = [results.take(results.parts == part) for part in np.unique(results.parts)]
@@ -106,16 +122,16 @@ def subgroups(inputs: Inputs) -> dict[str, Any]:
     """Compute the figures of bacterial and of viral pneumonia separately, for children.
 
     Each kind is compared with all normal radiographs, so that the specificity is the same in both.
+    A table that does not tell them apart has neither.
     """
-    metrics = partial(_subgroup, point=inputs.points[inputs.default_point])
+    metrics = partial(_subgroup, point=inputs.default(Population.CHILDREN))
     found: dict[str, Any] = {}
     for name in ("cross_validation_pediatric", "test"):
-        table, cohort, _ = SETS[name]
+        table, population, _ = SETS[name]
         found[name] = {}
         for kind in ("bacteria", "virus"):
-            results = inputs.predictions(table, cohort=cohort, kinds=("normal", kind))
+            results = inputs.predictions(table, population=population, kinds=("normal", kind))
             if not results or not results.labels.any():
-                found[name][kind] = None
                 continue
             found[name][kind] = {
                 "images": len(results.labels),
@@ -140,6 +156,7 @@ def against_first_model(inputs: Inputs) -> dict[str, Any] | None:
     if not own or not first:
         return None
     own, first = paired(own, first)
+    points = inputs.points(Population.CHILDREN)
     drawn = {"draws": inputs.draws, "seed": inputs.seed}
     return {
         "version": FIRST_MODEL["version"],
@@ -151,9 +168,9 @@ def against_first_model(inputs: Inputs) -> dict[str, Any] | None:
             "difference": metric_difference((own, area), (first, area), **drawn),
         },
         "accuracy": {
-            name: _accuracies((own, inputs.points[name]), (first, other), **drawn)
+            name: _accuracies((own, points[name]), (first, other), **drawn)
             for name, other in FIRST_MODEL["operating_points"].items()
-            if name in inputs.points
+            if name in points
         },
     }
 

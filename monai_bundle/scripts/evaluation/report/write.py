@@ -11,6 +11,7 @@ from scripts.evaluation.report.model_card import fill_card
 from scripts.evaluation.report.page import page
 from scripts.evaluation.report.plots import draw
 from scripts.evaluation.run_log import read_runs
+from scripts.evaluation.shortcuts.page import read_figures
 
 
 def write_report(inputs: Inputs, docs: Path) -> Mapping[str, Any]:
@@ -24,6 +25,7 @@ def write_report(inputs: Inputs, docs: Path) -> Mapping[str, Any]:
     (inputs.bundle / "docs" / "metrics.json").write_text(text)
     docs.mkdir(parents=True, exist_ok=True)
     draw(inputs, docs / "evaluation")
-    (docs / "evaluation.md").write_text(page(metrics, read_runs(inputs)))
+    audit = read_figures(inputs.bundle, inputs.metadata["weights"]["sha256"])
+    (docs / "evaluation.md").write_text(page(metrics, read_runs(inputs), audit))
     fill_card(inputs.bundle / "docs" / "README.md", metrics)
     return metrics

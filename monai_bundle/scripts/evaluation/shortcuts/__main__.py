@@ -22,7 +22,13 @@ from scripts.evaluation.shortcuts.audit import (
     subgroups,
     tasks,
 )
-from scripts.evaluation.shortcuts.films import audited, gather, shared_patients, unseen_logits
+from scripts.evaluation.shortcuts.films import (
+    audited,
+    gather,
+    shared_patients,
+    trained_sets,
+    unseen_logits,
+)
 from scripts.evaluation.shortcuts.no_lung import describe_all, header_facts
 from scripts.evaluation.shortcuts.thorax import inside_thorax
 from scripts.evaluation.shortcuts.tones import sample_sets, tones
@@ -43,12 +49,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         bundle = load_bundle()
         extract(bundle, rows, options.runs / "features")
         known = read_features(options.runs / "features", weights_sha256)
+        described = describe_all(rows, options.runs / "shortcuts")
+        readable = set(map(str, described.sha256))
+        rows = [row for row in rows if row["sha256"] in readable]
+        unseen = unseen_logits(inputs)
+        kept, films = gather(rows, known, unseen, inputs)
     except (OSError, ValueError) as exc:
         parser.exit(1, f"{exc}\n")
-    maps = dict(zip(map(str, known.sha256), known.attention, strict=True))
-    described = describe_all(rows, options.runs / "shortcuts")
-    maps = {name: maps[name] for name in map(str, described.sha256) if name in maps}
-    kept, films = gather(rows, maps, unseen_logits(inputs), bundle.metadata["calibration"])
+    seen = trained_sets(rows, unseen)
     described = described.take([row["sha256"] for row in kept])
     features = {
         "mean grey": described.mean_grey,
@@ -60,16 +68,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "view, sex, age": header_facts(kept),
     }
     thorax = inside_thorax(films.attention, described.layout)
-    point = inputs.points[inputs.default_point]
     found = {
         "weights_sha256": weights_sha256,
         "draws": DRAWS,
         "seed": SEED,
         "images": len(kept),
-        "shared_patients": shared_patients(films),
+        "seen": seen,
+        "shared_patients": shared_patients(films, seen),
         "descriptions": {name: each.shape[1] for name, each in features.items()},
         "tasks": tasks(films, features),
-        "findings": findings(films, point["threshold"]),
+        "findings": findings(films, seen),
         "attention": attention(films, thorax),
         "subgroups": subgroups(films, features, thorax.shares),
         "tones": tones(bundle, sample_sets(kept)),

@@ -1,6 +1,6 @@
 """Compute the audit's figures: what each description tells apart, and what the model does."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scripts.data.predictions import FloatArray
 from scripts.evaluation.confidence_intervals import Interval, interval, resamplings, wilson
 from scripts.evaluation.metrics import ranking
-from scripts.evaluation.shortcuts.films import SEEN, TASKS, Films
+from scripts.evaluation.shortcuts.films import TASKS, Films
 from scripts.evaluation.shortcuts.page import NAMES, OPACITY
 from scripts.evaluation.shortcuts.probe import ridge_scores, within
 from scripts.evaluation.shortcuts.thorax import InsideThorax
@@ -83,14 +83,14 @@ def _of_set(
     }
 
 
-def findings(films: Films, threshold: float) -> dict[str, Any]:
+def findings(films: Films, seen: Sequence[str]) -> dict[str, Any]:
     """Return, for each set that the model never saw, the share of each category called present."""
     found: dict[str, Any] = {}
-    for name in (each for each in NAMES if each not in SEEN):
+    for name in (each for each in NAMES if each not in seen):
         of_set = films.take(films.sets == name)
         found[name] = {}
         for category in ("normal", "other", "abnormal", "opacity"):
-            present = of_set.probabilities[of_set.categories == category] >= threshold
+            present = of_set.is_present[of_set.categories == category]
             if len(present):
                 found[name][category] = {
                     "images": len(present),

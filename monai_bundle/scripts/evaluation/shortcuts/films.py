@@ -4,7 +4,7 @@ Neither the official test set of children nor the test split of RSNA takes part,
 of a patient of that split.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Final
 
@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from scripts.data.categories import NO_FINDING, Category
 from scripts.data.datasets import Radiograph
 from scripts.data.joined_sets import RSNA, is_rsna_test_patient
-from scripts.data.predictions import FloatArray, image_id
-from scripts.evaluation.inputs import Inputs
+from scripts.data.predictions import CHILDREN, FloatArray, image_id, sigmoid
+from scripts.evaluation.inputs import OUT_OF_FOLD, OUT_OF_SOURCE, Inputs
+from scripts.evaluation.populations.names import COHORTS
 from scripts.evaluation.shortcuts.page import OPACITY
+from scripts.training.film_features import FilmFeatures
 
-SEEN: Final = ("pediatric", "adult")  # the sets that the shipped weights were trained on
 _JOINED: Final = {"nih_misc": "nih_emily"}  # eleven films are no set of their own
 _LEFT: Final = frozenset({"lateral"})
 
@@ -42,8 +43,8 @@ class Films:
     views: NDArray[np.str_]
     sexes: NDArray[np.str_]
     scores: FloatArray  # the model's logit; in sets that it saw, of a network that did not see it
-    probabilities: FloatArray  # the shipped model's, calibrated
-    attention: FloatArray  # the shipped model's map on the calibrated scale, N x 7 x 7
+    is_present: NDArray[np.bool_]  # the shipped model's finding at its default operating point
+    attention: FloatArray  # the shipped model's map on the calibrated scale, N x h x w
 
     def take(self, index: NDArray[Any]) -> "Films":
         """Return the films at `index`, or where a mask is true."""
@@ -55,9 +56,9 @@ class Films:
         return np.where(positive, 1.0, np.where(negative, 0.0, np.nan))
 
 
-def shared_patients(films: Films) -> int:
+def shared_patients(films: Films, seen: Sequence[str]) -> int:
     """Return how many patients of sets that the model never saw are also in one that it saw."""
-    is_seen = np.isin(films.sets, SEEN)
+    is_seen = np.isin(films.sets, seen)
     return len(np.intersect1d(films.patients[is_seen], films.patients[~is_seen]))
 
 
@@ -88,48 +89,67 @@ def shown(row: Radiograph) -> str:
 
 
 def unseen_logits(inputs: Inputs) -> dict[str, float]:
-    """Return the logit of each film of the training sets by networks that did not see it."""
+    """Return the logit of films of the training sets by networks that did not see them.
+
+    Where there is a training that left the source out, it is of that one.
+    """
     found: dict[str, float] = {}
-    for table in ("cross_validation", "validation"):
-        if results := inputs.predictions(table):
-            found |= dict(zip(map(str, results.images), map(float, results.logits), strict=True))
+    for table in (OUT_OF_FOLD, "validation", OUT_OF_SOURCE):
+        for population in COHORTS:
+            if films := inputs.films(table, population):
+                found |= dict(zip(map(str, films.images), map(float, films.logits), strict=True))
     return found
+
+
+def trained_sets(rows: Iterable[Radiograph], unseen: Container[str]) -> list[str]:
+    """Return the sets of which films were trained on: those that the tables of folds have."""
+    return sorted({row["source"] for row in rows if image_id(row) in unseen})
 
 
 def gather(
     rows: Sequence[Radiograph],
-    shipped: Mapping[str, NDArray[np.float32]],
+    shipped: FilmFeatures,
     unseen: Mapping[str, float],
-    calibration: Mapping[str, float],
+    inputs: Inputs,
 ) -> tuple[list[Radiograph], Films]:
     """Return the rows for which the model's answer is known, and their films.
 
     Args:
         rows: those of `audited`.
-        shipped: the shipped model's attention map by SHA-256; its mean is the logit.
+        shipped: what the shipped model found.
         unseen: logits by `image_id`, see `unseen_logits`.
-        calibration: of the metadata.
+        inputs: with the calibrations and the operating points.
+
+    Raises:
+        ValueError: there is none.
     """
+    places = {str(name): place for place, name in enumerate(shipped.sha256)}
+    seen = trained_sets(rows, unseen)
     kept = [
         row
         for row in rows
-        if row["sha256"] in shipped and (row["source"] not in SEEN or image_id(row) in unseen)
+        if row["sha256"] in places and (row["source"] not in seen or image_id(row) in unseen)
     ]
-    raw = np.stack([shipped[row["sha256"]] for row in kept]).astype(float)
-    maps = raw / calibration["temperature"] + calibration["bias"]
-    logits = maps.mean((1, 2))
-    scores = [
-        unseen[image_id(row)] if row["source"] in SEEN else logit
-        for row, logit in zip(kept, logits, strict=True)
-    ]
+    if not kept:
+        raise ValueError("every film was refused or is unknown: there is nothing to audit")
+    found = [places[row["sha256"]] for row in kept]
+    populations = ["children" if row["cohort"] == CHILDREN else "adults" for row in kept]
+    scales = [inputs.entry(name)["calibration"] for name in populations]
+    temperature, bias = (
+        np.array([each[name] for each in scales]) for name in ("temperature", "bias")
+    )
+    logits = shipped.logits[found] / temperature + bias
+    limits = np.array([inputs.default(name)["threshold"] for name in populations])
     films = Films(
         sets=np.array([row["source"] for row in kept]),
         patients=np.array([row["patient"] for row in kept]),
         categories=np.array([shown(row) for row in kept]),
         views=np.array([row["view"] for row in kept]),
         sexes=np.array([row["sex"] for row in kept]),
-        scores=np.array(scores),
-        probabilities=1 / (1 + np.exp(-logits)),
-        attention=maps,
+        scores=np.array(
+            [unseen.get(image_id(row), logit) for row, logit in zip(kept, logits, strict=True)]
+        ),
+        is_present=sigmoid(logits) >= limits,
+        attention=shipped.attention[found] / temperature[:, None, None] + bias[:, None, None],
     )
     return kept, films

@@ -40,9 +40,9 @@ def read_figures(bundle: Path, weights_sha256: str) -> dict[str, Any] | None:
     return found if found["weights_sha256"] == weights_sha256 else None
 
 
-def audit(metrics: Mapping[str, Any]) -> str:
-    """Return the section."""
-    if not (found := metrics["shortcut_audit"]):
+def audit(found: Mapping[str, Any] | None) -> str:
+    """Return the section for the content of docs/shortcuts.json."""
+    if not found:
         return UNKNOWN
     parts = [_introduction(found), *(_task(found, task) for task in found["tasks"])]
     parts += [_findings(found), _tones(found), _attention(found), _subgroups(found)]
@@ -55,8 +55,9 @@ def _introduction(found: Mapping[str, Any]) -> str:
     inside = {name: number(each["value"], digits=2) for name, each in of_rsna["within"].items()}
     own = number(of_rsna["model"]["value"], digits=2)
     thumbnail, header = inside["16x16 thumbnail"], inside["view, sex, age"]
+    how = "by a training that left it out" if "rsna2018" in found["seen"] else "which it never saw"
     return f"""\
-On RSNA, which it never saw, this model reaches an AUC of {own} for an opacity. A ridge regression
+On RSNA, {how}, this model reaches an AUC of {own} for an opacity. A ridge regression
 that is given a thumbnail of 16x16 pixels reaches {thumbnail} there, and {header} if it is given
 nothing but view, sex and age.
 
@@ -69,8 +70,9 @@ elsewhere), and a model that knows the disease should not fall.
 
 {found["images"]:,} radiographs, neither the official test set nor RSNA's test split nor its
 patients among them. Intervals are from {found["draws"]} resamplings of patients (seed
-{found["seed"]}). `model` is this model; on the two sets that it was trained on, which are marked,
-the figure is that of networks which did not see the patient. "First adults", and of NIH the films
+{found["seed"]}). `model` is this model; on the sets that it was trained on, which are marked, the
+figure is that of networks which did not see the patient, or not even the source where one was
+trained without it. "First adults", and of NIH the films
 without a usable label, are here with their published labels. Reproduce with
 `python -m scripts.evaluation.shortcuts` in `monai_bundle`; machine-readable:
 `monai_bundle/docs/shortcuts.json`."""
@@ -79,17 +81,20 @@ without a usable label, are here with their published labels. Reproduce with
 def _task(found: Mapping[str, Any], task: str) -> str:
     parts = [f"### {task[0].upper()}{task[1:]}"]
     for way, title in _WAYS.items():
-        rows = [_row(name, each, way) for name, each in found["tasks"][task].items() if each[way]]
+        rows = [
+            _row(f"{NAMES.get(name, name)}{' †' if name in found['seen'] else ''}", each, way)
+            for name, each in found["tasks"][task].items()
+            if each[way]
+        ]
         header = ("set", "films (positive)", *found["descriptions"], "model")
         parts.append(f"AUC {title}.\n\n{table(header, rows)}")
     return "\n\n".join(parts)
 
 
 def _row(name: str, each: Mapping[str, Any], way: str) -> list[str]:
-    mark = " †" if name in {"pediatric", "adult"} else ""
     sizes = f"{each['images']:,} ({each['positive']:,})"
     figures = [cell(figure, digits=2) for figure in each[way].values()]
-    return [f"{NAMES.get(name, name)}{mark}", sizes, *figures, cell(each["model"], digits=2)]
+    return [name, sizes, *figures, cell(each["model"], digits=2)]
 
 
 def _findings(found: Mapping[str, Any]) -> str:

@@ -8,7 +8,9 @@ Run from the bundle's folder:
 `train` runs one training for each --held_out: sources joined by "+", or one part of the manifest
 (fold-0 to fold-4, validation). summary.json has the area of each, source by source, and the worst.
 `measure` prints the areas of a network on the films of one part. The test splits are never read,
-except by `cache --with-test`, whose cache `train` refuses, for the single `measure` of a release.
+except by `cache --with-test`, whose cache `train` refuses, for the single `measure` of a release,
+which is a line of docs/test_runs.csv. `predict` writes what finished trainings say of the films
+that each held out as a table of docs/predictions.
 """
 
 import argparse
@@ -21,8 +23,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from scripts.checksum import sha256_of
 from scripts.data.manifest import SEED, all_sets, read_manifest
+from scripts.data.predictions import FILM_COLUMNS, write_predictions
+from scripts.evaluation.run_log import write_run
 from scripts.training.heads.cache import Films, read_cache, write_cache
+from scripts.training.heads.held_out import held_out_lines
 from scripts.training.heads.loop import Settings, Training
 from scripts.training.heads.measure import areas_by_source, predict
 from scripts.training.heads.network import SHIPPED, VARIANTS, build_network
@@ -102,7 +108,28 @@ def _measure(options: argparse.Namespace) -> None:
     network.load_state_dict(torch.load(options.weights, map_location="cpu", weights_only=True))
     device = torch.device(options.device)
     scores = predict(network.to(device), films, places, device)
-    print(json.dumps(areas_by_source(films.table.take(places), scores), indent=2))
+    found = areas_by_source(films.table.take(places), scores)
+    if options.part in TEST_PARTS:
+        _log_run(options.weights, options.part, found)
+    print(json.dumps(found, indent=2))
+
+
+def _log_run(weights: Path, part: str, found: dict[str, Any]) -> None:
+    [areas] = found.values()  # a test split is of one source
+    run = {"set": part.replace("-", "_"), "version": "a training", "auc": f"{areas['opacity']:.4f}"}
+    write_run(Path(), run | {"weights_sha256": sha256_of(weights)})
+
+
+def _predict(options: argparse.Namespace) -> None:
+    films = read_cache(options.films)
+    device = torch.device(options.device)
+    lines = [
+        line
+        for folder in options.trainings
+        for line in held_out_lines(folder, films, device, part=options.part)
+    ]
+    write_predictions(options.table, lines, FILM_COLUMNS)
+    print(f"{options.table}: {len(lines)} predictions")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -113,6 +140,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_cache(commands.add_parser("cache", help="decode the films of a manifest"))
     _add_train(commands.add_parser("train", help="train, once for each thing to hold out"))
     _add_measure(commands.add_parser("measure", help="measure a network on one part"))
+    _add_predict(commands.add_parser("predict", help="write what trainings say of the held out"))
     return parser
 
 
@@ -151,10 +179,22 @@ def _add_measure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--part", required=True, help="validation, a fold, measuring, rsna-test")
 
 
+def _add_predict(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(run=_predict)
+    parser.add_argument("trainings", type=Path, nargs="+", help="folders of finished trainings")
+    parser.add_argument("--table", type=Path, required=True, help="the CSV to write")
+    parser.add_argument("--part", help="the films of this part, not those held out")
+    _add_films(parser)
+
+
 def _add_network(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--films", type=Path, default=Path("../runs/films"), help="the cache")
     parser.add_argument("--variant", choices=VARIANTS, default="lite0")
     parser.add_argument("--normalisation", choices=NORMALISATIONS, default="none")
+    _add_films(parser)
+
+
+def _add_films(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--films", type=Path, default=Path("../runs/films"), help="the cache")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
 
 

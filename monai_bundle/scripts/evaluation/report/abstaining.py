@@ -1,64 +1,19 @@
-"""Compute the effect of training on both age groups, the gain of abstaining, and the errors."""
+"""Compute the gain of abstaining, and the most confident errors."""
 
 from typing import Any, Final
 
 import numpy as np
 
 from scripts.data.predictions import FloatArray, Results
-from scripts.evaluation.comparison import metric_difference, paired
-from scripts.evaluation.confidence_intervals import rounded, with_intervals
+from scripts.evaluation.confidence_intervals import rounded
 from scripts.evaluation.inputs import Inputs
 from scripts.evaluation.metrics import outcomes_at
-from scripts.evaluation.report.sets import SETS, area
+from scripts.evaluation.populations.names import Population
+from scripts.evaluation.report.sets import SETS, of_name
 
 SHARES: Final = tuple(round(0.05 * step, 2) for step in range(11))  # abstained, 0 to 0.5
-CURVES: Final = ("cross_validation_pediatric", "cross_validation_adult", "test")
+CURVES: Final = ("cross_validation_pediatric", "cross_validation_adult", "test", "rsna_test")
 WORST: Final = 8  # of each kind of error
-
-
-def adults(inputs: Inputs) -> dict[str, Any] | None:
-    """Compare, on the adults out of fold, training on adults alone, after children, and jointly."""
-    return _compared(
-        inputs,
-        inputs.predictions("cross_validation", cohort="adult"),
-        {name: inputs.predictions(name) for name in ("adult_alone", "adult_from_pediatric")},
-    )
-
-
-def children(inputs: Inputs) -> dict[str, Any] | None:
-    """Compare, on the children of validation, training on children alone and jointly."""
-    return _compared(
-        inputs,
-        inputs.predictions("validation", cohort="pediatric"),
-        {"pediatric_alone": inputs.predictions("pediatric_alone", cohort="pediatric")},
-    )
-
-
-def _compared(
-    inputs: Inputs, joint: Results | None, alone: dict[str, Results | None]
-) -> dict[str, Any] | None:
-    if not joint:
-        return None
-    drawn = {"draws": inputs.draws, "seed": inputs.seed}
-    found: dict[str, Any] = {
-        "joint": {"images": len(joint.labels), "auc": _area(inputs, joint)},
-    }
-    for name, other in alone.items():
-        found[name] = None
-        if other:
-            own, others = paired(joint, other)
-            found[name] = {
-                "images": len(others.labels),
-                "auc": _area(inputs, others),
-                "joint_minus_this": metric_difference((own, area), (others, area), **drawn),
-            }
-    return found
-
-
-def _area(inputs: Inputs, results: Results) -> dict[str, Any]:
-    return with_intervals(
-        results, lambda r, w: {"auc": area(r, w)}, draws=inputs.draws, seed=inputs.seed
-    )["auc"]
 
 
 def coverage(inputs: Inputs) -> dict[str, Any]:
@@ -66,10 +21,10 @@ def coverage(inputs: Inputs) -> dict[str, Any]:
 
     At the default operating point; distance is that of the scaled logits.
     """
-    point = inputs.points[inputs.default_point]
     found: dict[str, Any] = {}
     for name in CURVES:
-        results = inputs.predictions(SETS[name][0], cohort=SETS[name][1])
+        point = inputs.default(SETS[name][1])
+        results = of_name(inputs, name)
         found[name] = None
         if results:
             curve = coverage_curve(results, point["threshold"])
@@ -95,7 +50,7 @@ def worst_errors(inputs: Inputs) -> dict[str, Any] | None:
     results = inputs.predictions("test")
     if not results:
         return None
-    counts = outcomes_at(results, inputs.points[inputs.default_point])
+    counts = outcomes_at(results, inputs.default(Population.CHILDREN))
     found: dict[str, Any] = {}
     for name, sign in (("false_negatives", 1), ("false_positives", -1)):
         wrong = results.take(counts[name])
