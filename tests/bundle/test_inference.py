@@ -1,6 +1,6 @@
 """The lines of the bundle's command, for a model that reads another abnormality and knows ages."""
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 import pytest
@@ -41,11 +41,11 @@ def forward(images: Tensor) -> dict[str, Tensor]:
 def lines(metadata: Mapping[str, Any], operating_point: str = "balanced") -> list[dict[str, Any]]:
     choose, calibrate = ChoosePopulation(metadata), CalibratedByPopulation(["pred", "other"])
 
-    def postprocess(outputs: dict[str, Any]) -> dict[str, Any]:
-        given: dict[Hashable, Any] = {**outputs}
-        found = {str(key): each for key, each in calibrate(choose(given)).items()}
-        sure = {key: found[key].sigmoid() for key in ("pred", "other") if key in found}
-        return {**found, **sure, "region": None}
+    def postprocess(outputs: dict[Any, Any]) -> dict[Any, Any]:
+        found = calibrate(choose(outputs))
+        for key in found.keys() & {"pred", "other"}:
+            found[key] = found[key].sigmoid()
+        return {**found, "region": None}
 
     return list(
         analyse(
