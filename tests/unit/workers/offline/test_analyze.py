@@ -81,6 +81,24 @@ def test_many_files_share_forward_passes_and_come_back_in_order(tmp_path: Path) 
     assert predictor.batches == [8, 2]
 
 
+def test_the_model_is_given_each_patients_age_together_and_alone_and_a_picture_has_none(
+    tmp_path: Path,
+) -> None:
+    picture = tmp_path / "b.png"
+    Image.fromarray(chest(100, 90, 8).astype("uint8")).save(picture)
+    old = make_cr(rows=100, columns=90, birth_date="19700101")
+    files = [saved(tmp_path / "a.dcm", old), picture, saved(tmp_path / "c.dcm")]
+
+    def fail_together(batch: list[Pixels]) -> None:
+        if len(batch) > 1:
+            raise RuntimeError
+
+    predictor = PicturePredictor(on_predict=fail_together)
+    assert {each.outcome for each in analyse_with(predictor, files)} == {"analysed"}
+    ages = [age and int(age) for age in predictor.ages]
+    assert ages == 2 * [56, None, 3]
+
+
 def test_a_file_that_breaks_the_forward_pass_fails_alone(tmp_path: Path) -> None:
     files = [saved(tmp_path / f"{n}.dcm") for n in range(3)]
     saved(files[1], make_cr(rows=160, columns=80))
