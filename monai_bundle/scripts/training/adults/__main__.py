@@ -32,10 +32,10 @@ from scripts.data.predictions import (
     write_predictions,
 )
 from scripts.network.ensemble import Ensemble
-from scripts.training.adults.boxes import read_boxes
+from scripts.training.adults.boxes import Boxes, read_boxes
 from scripts.training.adults.features import MemberFeatures, keep_features
 from scripts.training.adults.fit import Learned, fit_heads, is_trainable, read_films
-from scripts.training.heads.cache import Films, read_cache
+from scripts.training.heads.cache import read_cache
 from scripts.training.heads.table import FilmTable
 from scripts.training.package_weights import write_weights
 
@@ -73,13 +73,13 @@ class Fits:
     """Fits of the heads without what is held out.
 
     Args:
-        films: the cache.
-        features: of the members, for its films.
+        table: of the films.
+        features: of the members, for these films.
         boxes: of opacities.
     """
 
-    def __init__(self, films: Films, features: MemberFeatures, boxes: Any) -> None:  # noqa: ANN401
-        self.table, self.features, self.boxes = films.table, features, boxes
+    def __init__(self, table: FilmTable, features: MemberFeatures, boxes: Boxes) -> None:
+        self.table, self.features, self.boxes = table, features, boxes
 
     def without(self, held: NDArray[np.bool_]) -> Learned:
         """Return what is learned from: neither the held films nor others of their patients."""
@@ -115,9 +115,7 @@ def _of_member(learned: Learned, fold: int) -> Learned:
         middle=learned.features.middle,
         adults=learned.features.adults,
     )
-    return Learned(
-        table=learned.table, features=features, boxes=learned.boxes, seen=learned.seen
-    )
+    return Learned(table=learned.table, features=features, boxes=learned.boxes, seen=learned.seen)
 
 
 def source_lines(fits: Fits) -> Iterator[Line]:
@@ -159,7 +157,7 @@ def run(options: argparse.Namespace) -> None:
     films = read_cache(options.films)
     ensemble, digest = load_members()
     features = keep_features(ensemble, films, options.features, digest)
-    fits = Fits(films, features, read_boxes(options.boxes))
+    fits = Fits(films.table, features, read_boxes(options.boxes))
     nothing = np.zeros(len(films.table), bool)
     ensemble.adults.load_state_dict(fit_heads(fits.without(nothing)).state_dict())
     print(write_weights(ensemble), flush=True)

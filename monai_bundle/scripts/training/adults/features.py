@@ -62,7 +62,9 @@ def read_features(folder: Path) -> MemberFeatures:
     if not (folder / _DONE).exists():
         raise FileNotFoundError(f"no complete features in {folder}")
     names = ("pooled", "logits", "last", "middle", "adults")
-    return MemberFeatures(**{name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in names})
+    return MemberFeatures(
+        **{name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in names}
+    )
 
 
 def _write(ensemble: Ensemble, films: Films, folder: Path) -> None:
