@@ -19,6 +19,7 @@ def test_every_training_comes_before_the_weights_and_every_table_before_the_choi
     commands = planned(tmp_path)
     trained = [c[c.index("--held_out") + 1] for c in commands if "train" in c]
     assert trained == list(HELD_OUT)
+    assert all("validation" in name for name in trained[:5])  # or the ensemble had seen it
     order = [" ".join(command[:2]) for command in commands]
     package = next(k for k, c in enumerate(commands) if c[0].endswith("package_weights"))
     assert order.index("scripts.training.heads train") < package
@@ -34,10 +35,10 @@ def test_every_training_comes_before_the_weights_and_every_table_before_the_choi
 
 
 def test_a_finished_training_is_not_repeated(tmp_path: Path) -> None:
-    (tmp_path / "fold-0").mkdir()
-    (tmp_path / "fold-0" / "result.json").touch()
+    (tmp_path / HELD_OUT[0]).mkdir()
+    (tmp_path / HELD_OUT[0] / "result.json").touch()
     trained = [c[c.index("--held_out") + 1] for c in planned(tmp_path) if "train" in c]
-    assert trained == [name for name in HELD_OUT if name != "fold-0"]
+    assert trained == [name for name in HELD_OUT if name != HELD_OUT[0]]
 
 
 def test_a_step_that_fails_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
