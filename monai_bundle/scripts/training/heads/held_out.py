@@ -58,7 +58,8 @@ def held_out_lines(
 
 
 def _of_part(table: FilmTable, part: str) -> NDArray[np.bool_]:
-    return (table.part == part) & ~np.isin(table.part, list(TEST_PARTS))
+    of_part: NDArray[np.bool_] = table.part == part
+    return of_part & ~np.isin(table.part, list(TEST_PARTS))
 
 
 def _held_out(table: FilmTable, held_out: str) -> NDArray[np.bool_]:
