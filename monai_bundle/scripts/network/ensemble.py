@@ -1,12 +1,14 @@
-"""The published network: five trained members and a gate, which share one forward pass."""
+"""The published network: five trained members, heads for adults and a gate, in one forward pass."""
 
 from copy import deepcopy
-from typing import Final
+from typing import Final, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import interpolate
 
-from scripts.network.efficientnet_lite import EfficientNetLite
+from scripts.network.adult_heads import AdultHeads
+from scripts.network.efficientnet_lite import LAST_CHANNELS, EfficientNetLite
 from scripts.refusal import RefusalCode
 
 # What the gate tells apart; None is an upright frontal chest radiograph.
@@ -67,12 +69,21 @@ def channel_statistics(maps: Tensor) -> Tensor:
     return torch.cat([maps.mean((2, 3)), maps.std((2, 3))], dim=1)
 
 
+class MemberMaps(NamedTuple):
+    """What M members compute for B images; the channels of all are joined."""
+
+    middle: Tensor  # BxM*112x(H/16)x(W/16)
+    last: Tensor  # BxM*1280x(H/32)x(W/32)
+    activation: Tensor  # the class activation maps of pneumonia, BxMx(H/32)x(W/32)
+
+
 class Ensemble(nn.Module):
-    """Several trainings of one network, evaluated together, and a gate.
+    """Several trainings of one network, evaluated together, heads for adults, and a gate.
 
     The trainings started from the same lower blocks and kept them frozen, so these blocks are
-    stored and run once. The members' logits are averaged. The gate uses the middle maps of the
-    first member.
+    stored and run once. The members' logits are averaged: that is the reading of a child. The more
+    an image looks like an adult's, the more the heads for adults read it instead. The gate uses the
+    middle maps of the first member.
 
     Args:
         network: the architecture of a member; its weights are copied into each.
@@ -90,6 +101,7 @@ class Ensemble(nn.Module):
             nn.Sequential(top.blocks[MIDDLE_BLOCKS:], top.head) for top in tops
         )
         self.classifiers = nn.ModuleList(top.classifier for top in tops)
+        self.adults = AdultHeads(members * _MIDDLE_CHANNELS, members * LAST_CHANNELS)
         self.scope = ScopeHead()
 
     def load_member(self, index: int, network: EfficientNetLite) -> None:
@@ -115,28 +127,43 @@ class Ensemble(nn.Module):
         maps: Tensor = self.middles[0](self.trunk(images))
         return maps
 
+    def read_members(self, images: Tensor) -> MemberMaps:
+        """Return the maps of all members for images Bx1xHxW in [-1, 1]."""
+        lower = self.trunk(images)
+        middles = [middle(lower) for middle in self.middles]
+        lasts = [last(middle) for middle, last in zip(middles, self.lasts, strict=True)]
+        activations = [
+            class_activation_map(last, classifier)
+            for last, classifier in zip(lasts, self.classifiers, strict=True)
+        ]
+        return MemberMaps(torch.cat(middles, 1), torch.cat(lasts, 1), torch.cat(activations, 1))
+
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Return all outputs for images Bx1xHxW in [-1, 1].
 
         Returns:
             `pred`: the logit of pneumonia, Bx1.
-            `attention`: the class activation map, Bx1x(H/32)x(W/32). It needs no gradient: pooling
-                and classifier are linear, so its mean is the logit (Zhou et al., "Learning Deep
-                Features for Discriminative Localization", CVPR 2016).
+            `other`: the logit of another abnormality, Bx1. It was fitted to adults.
+            `attention`: the evidence for pneumonia place by place, Bx1x(H/16)x(W/16). Of a child it
+                is the class activation map, enlarged, whose mean is the logit: pooling and
+                classifier are linear (Zhou et al., "Learning Deep Features for Discriminative
+                Localization", CVPR 2016). Of an adult it is the local evidence of `AdultHeads`.
+            `adult`: how far the image looks like an adult's, 0 to 1, Bx1; by this share the two
+                readings are mixed.
             `scope`: the logits of `SCOPE_CLASSES`, Bx6.
             `distance`: Bx1, see `ScopeHead`.
         """
-        lower = self.trunk(images)
-        middles = [middle(lower) for middle in self.middles]
-        scope, distance = self.scope(middles[0])
-        members = [
-            class_activation_map(last(middle), classifier)
-            for middle, last, classifier in zip(middles, self.lasts, self.classifiers, strict=True)
-        ]
-        attention = torch.stack(members).mean(0)
+        maps = self.read_members(images)
+        adults = self.adults(maps.middle, maps.last)
+        child = maps.activation.mean(1, keepdim=True)
+        enlarged = interpolate(child, maps.middle.shape[-2:], mode="bilinear")
+        scope, distance = self.scope(maps.middle[:, :_MIDDLE_CHANNELS])
+        share = adults.share
         return {
-            "pred": attention.mean((2, 3)),
-            "attention": attention,
+            "pred": torch.lerp(child.mean((2, 3)), adults.pred, share),
+            "other": adults.other,
+            "attention": torch.lerp(enlarged, adults.attention, share[:, :, None, None]),
+            "adult": share,
             "scope": scope,
             "distance": distance,
         }

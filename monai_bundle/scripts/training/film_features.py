@@ -19,7 +19,6 @@ from tqdm import tqdm
 
 from scripts.bundle.loaded import LoadedBundle
 from scripts.network.batchnorm_folding import fold_batchnorm, to_channels_last
-from scripts.network.ensemble import class_activation_map
 from scripts.refusal import find_refusal
 
 SHARD: Final = 64  # radiographs in one file, and in one batch of the network
@@ -85,7 +84,7 @@ def _prepare(bundle: LoadedBundle, path: str) -> Tensor | None:
 def _write_shard(
     folder: Path, names: list[str], network: torch.nn.Module, usable: list[tuple[str, Tensor]]
 ) -> None:
-    pooled, attention = run_members(network, torch.stack([image for _, image in usable]))
+    pooled, logits, attention = run_members(network, torch.stack([image for _, image in usable]))
     number = sum(1 for _ in folder.glob("*.npz"))
     temporary = folder / "shard.tmp"
     with temporary.open("wb") as file:
@@ -93,24 +92,20 @@ def _write_shard(
             file,
             sha256=np.array(names),
             pooled=pooled.numpy().astype(np.float16),
+            logits=logits.double().numpy(),
             attention=attention.numpy(),
         )
     temporary.replace(folder / f"{number:05}.npz")  # a shard is complete or absent
 
 
-def run_members(network: torch.nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the pooled features of all members, BxF, and the mean attention map, Bxhxw."""
+def run_members(network: torch.nn.Module, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the members' pooled features BxF, and the network's logits B and map Bxhxw."""
     ensemble: Any = network
-    pooled, maps = [], []
     with torch.inference_mode():
-        lower = ensemble.trunk(images.contiguous(memory_format=torch.channels_last))
-        for middle, last, classifier in zip(
-            ensemble.middles, ensemble.lasts, ensemble.classifiers, strict=True
-        ):
-            found = last(middle(lower))
-            pooled.append(found.mean((2, 3)))
-            maps.append(class_activation_map(found, classifier)[:, 0])
-    return torch.cat(pooled, dim=1).float(), torch.stack(maps).mean(0).float()
+        ordered = images.contiguous(memory_format=torch.channels_last)
+        pooled = ensemble.read_members(ordered).last.mean((2, 3))
+        outputs = ensemble(ordered)
+    return pooled.float(), outputs["pred"][:, 0].float(), outputs["attention"][:, 0].float()
 
 
 def _known(folder: Path) -> Iterator[str]:
@@ -130,10 +125,9 @@ def read_features(folder: Path, weights_sha256: str) -> FilmFeatures:
     if not shards:
         raise FileNotFoundError(f"no features in {folder}: extract them first")
     _require_weights(folder, weights_sha256)
-    attention = np.concatenate([shard["attention"] for shard in shards])
     return FilmFeatures(
         sha256=np.concatenate([shard["sha256"] for shard in shards]),
         pooled=np.concatenate([shard["pooled"] for shard in shards]).astype(np.float32),
-        logits=attention.mean((1, 2)).astype(np.float64),
-        attention=attention,
+        logits=np.concatenate([shard["logits"] for shard in shards]),
+        attention=np.concatenate([shard["attention"] for shard in shards]),
     )

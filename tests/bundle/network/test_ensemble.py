@@ -59,12 +59,12 @@ def test_a_training_that_changed_the_shared_blocks_is_refused(ensemble: Ensemble
         ensemble.load_member(1, EfficientNetLite())
 
 
-def test_the_mean_of_the_attention_map_is_the_logit(
+def test_the_mean_of_a_child_s_attention_map_is_the_logit(
     ensemble: Ensemble, images: torch.Tensor
 ) -> None:
     with torch.inference_mode():
         outputs = ensemble(images)
-    assert outputs["attention"].shape == (3, 1, SIDE // 32, SIDE // 32)
+    assert outputs["attention"].shape == (3, 1, SIDE // 16, SIDE // 16)
     torch.testing.assert_close(outputs["attention"].mean((2, 3)), outputs["pred"])
 
 

@@ -199,7 +199,7 @@ def test_kept_features_give_the_network_s_logit_and_are_not_computed_twice(
     images = torch.stack([loaded.preprocess(each["image"]) for each in rows[1:]])
     wanted = loaded.run_network(images)["pred"][:, 0].numpy()
     assert found.logits == pytest.approx(wanted, abs=1e-3)
-    pooled, _ = run_members(loaded.network, images)
+    pooled, _, _ = run_members(loaded.network, images)
     assert found.pooled == pytest.approx(pooled.numpy(), abs=1e-2)
     for each in rows[1:]:
         Path(each["image"]).unlink()

@@ -4,40 +4,42 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from scripts.training.recipe import HELD_OUT, Command, main
+from scripts.training.recipe import MEMBERS, Command, main
 
 
 def planned(tmp_path: Path) -> list[Command]:
     commands: list[Command] = []
-    main(["start.pth", "--runs", str(tmp_path)], run=commands.append)
+    main(["start.pth", "boxes.zip", "--runs", str(tmp_path)], run=commands.append)
     return commands
 
 
-def test_every_training_comes_before_the_weights_and_every_table_before_the_choice(
+def trained(commands: list[Command]) -> list[str]:
+    return [command[command.index("--fold") + 1] for command in commands if "--fold" in command]
+
+
+def test_every_member_comes_before_the_weights_and_every_table_before_the_choice(
     tmp_path: Path,
 ) -> None:
     commands = planned(tmp_path)
-    trained = [c[c.index("--held_out") + 1] for c in commands if "train" in c]
-    assert trained == list(HELD_OUT)
-    order = [" ".join(command[:2]) for command in commands]
-    package = next(k for k, c in enumerate(commands) if c[0].endswith("package_weights"))
-    assert order.index("scripts.training.heads train") < package
-    assert len(commands[package]) == 1 + 5
-    choice = order.index("scripts.evaluation.populations")
-    tables = [k for k, command in enumerate(commands) if "--table" in command]
-    assert package < min(tables) <= max(tables) < choice
-    written = {Path(commands[k][commands[k].index("--table") + 1]).stem for k in tables}
-    assert written == {"cross_validation", "members", "out_of_source"}
-    shipped = next(k for k, c in enumerate(commands) if c[0].endswith("predict_films"))
-    assert package < shipped < choice
+    assert trained(commands) == list(MEMBERS)
+    order = [command[0].removeprefix("scripts.") for command in commands]
+    assert order[5:] == [
+        "training.package_weights",
+        "training.heads",
+        "training.adults",
+        "training.train_gate",
+        "evaluation.predict_films",
+        "evaluation.populations",
+        "robustness",
+    ]
+    assert len(commands[5]) == 1 + 5
     assert not [word for command in commands for word in command if "test" in word.split("-")]
 
 
 def test_a_finished_training_is_not_repeated(tmp_path: Path) -> None:
     (tmp_path / "fold-0").mkdir()
-    (tmp_path / "fold-0" / "result.json").touch()
-    trained = [c[c.index("--held_out") + 1] for c in planned(tmp_path) if "train" in c]
-    assert trained == [name for name in HELD_OUT if name != "fold-0"]
+    (tmp_path / "fold-0" / "settled.pt").touch()
+    assert trained(planned(tmp_path)) == [name for name in MEMBERS if name != "fold-0"]
 
 
 def test_a_step_that_fails_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -45,9 +47,9 @@ def test_a_step_that_fails_is_one_line(tmp_path: Path, capsys: pytest.CaptureFix
         raise subprocess.CalledProcessError(3, ["python", "-m", *command])
 
     with pytest.raises(SystemExit) as ended:
-        main(["start.pth", "--runs", str(tmp_path)], run=fail)
+        main(["start.pth", "boxes.zip", "--runs", str(tmp_path)], run=fail)
     assert ended.value.code == 1
     said = capsys.readouterr().err
     assert said.count("\n") == 1
-    assert "scripts.training.heads cache" in said
+    assert "monai.bundle run" in said
     assert "ended with 3" in said

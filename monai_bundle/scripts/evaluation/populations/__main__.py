@@ -95,7 +95,7 @@ def _other_without_age(
 
     No child has a known other abnormality: of them only the false alarms can be measured.
     """
-    entry = chosen[Population.ADULTS].get(OTHER)
+    entry: Mapping[str, Any] | None = chosen[Population.ADULTS].get(OTHER)
     if not entry:
         return None
     for results in films.values():

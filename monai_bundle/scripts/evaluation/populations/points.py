@@ -35,7 +35,7 @@ class Rules:
     least_sensitivity: float  # of "screening"
     most_false_alarms: float  # of "balanced": normal films called present
     least_specificity: float  # of "rule_in"
-    band: float  # share of the films in the band of each point
+    band: float  # of the films without an opacity, or with one, that a band leaves undecided
 
 
 # The bound for adults is 5 %, with a margin. In the clinic pneumonia is far rarer than among these
@@ -77,17 +77,20 @@ def _share_from(values: FloatArray, cuts: FloatArray) -> FloatArray:
     return np.asarray(1 - np.searchsorted(values, cuts) / len(values))
 
 
-def choose_band(
-    name: str, threshold: float, probabilities: FloatArray, share: float
-) -> list[float]:
-    """Return the band of an operating point: a share of the films, on one side of its threshold."""
-    values = np.sort(probabilities)
-    place = int(np.searchsorted(values, threshold))
-    films = round(share * len(values))
+def choose_band(name: str, threshold: float, results: Results, share: float) -> list[float]:
+    """Return the band of an operating point, on one side of its threshold.
+
+    Below it, it has a share of the films without an opacity, above it, for "screening", of those
+    with one: the films nearest to the threshold.
+    """
     if name == SCREENING:
-        edge = float(values[min(len(values) - 1, place + films - 1)]) if films else threshold
+        ill = np.sort(results.probabilities[results.labels == 1])
+        last = int(np.searchsorted(ill, threshold)) + round(share * len(ill)) - 1
+        edge = float(ill[min(len(ill) - 1, last)])
         return [threshold, max(threshold, round(edge, DIGITS))]
-    edge = float(values[max(0, place - films)]) if films else threshold
+    well = np.sort(results.probabilities[results.labels == 0])
+    first = int(np.searchsorted(well, threshold)) - round(share * len(well))
+    edge = float(well[max(0, first)])
     return [min(threshold, round(edge, DIGITS)), threshold]
 
 
@@ -114,7 +117,7 @@ def choose(results: Results, rules: Rules, *, evidence: str) -> dict[str, Any]:
     points = {}
     for name, exact in choose_thresholds(scaled, rules).items():
         threshold = round(exact, DIGITS)
-        band = choose_band(name, threshold, scaled.probabilities, rules.band)
+        band = choose_band(name, threshold, scaled, rules.band)
         points[name] = point_of(scaled, threshold, band, evidence)
     return {
         "calibration": {

@@ -6,6 +6,7 @@ how another abnormality ranks above normal, where the network has a logit for it
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -34,15 +35,35 @@ READ: Final = "rsna2018"  # the source of adults of which view, sex and age are 
 LEAST: Final = 10  # films of each label: with fewer, an area says nothing
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Table:
+    """A table's films of a population, and those for the question of another abnormality."""
+
+    population: str
+    films: Results
+    other: Results | None
+
+
+def _read(inputs: Inputs, name: str, population: str) -> _Table | None:
+    films = inputs.films(name, population)
+    if films is None:
+        return None
+    return _Table(population=population, films=films, other=inputs.other(name, population))
+
+
 def groups(inputs: Inputs) -> list[dict[str, Any]]:
     """Return the lines of every table, population and source."""
     return [
-        {"population": str(population), "table": name, "source": str(source), **found}
+        {
+            "population": str(population),
+            "table": name,
+            "source": str(source),
+            **_of(inputs, table, table.films.sources == source),
+        }
         for population in COHORTS
         for name in TABLES
-        if (films := inputs.films(name, population))
-        for source in np.unique(films.sources)
-        if (found := _of(inputs, name, population, films.sources == source))
+        if (table := _read(inputs, name, population))
+        for source in np.unique(table.films.sources)
     ]
 
 
@@ -50,9 +71,10 @@ def divided(inputs: Inputs) -> list[dict[str, Any]]:
     """Return the lines of the adults of RSNA by view, sex and age group."""
     found = []
     for name in DIVIDED:
-        films = inputs.films(name, Population.ADULTS)
-        if not films:
+        table = _read(inputs, name, Population.ADULTS)
+        if not table:
             continue
+        films = table.films
         for title, values, known in (
             ("view", films.views, ("AP", "PA")),
             ("sex", films.sexes, ("F", "M")),
@@ -61,18 +83,15 @@ def divided(inputs: Inputs) -> list[dict[str, Any]]:
             for value in known:
                 mask = (films.sources == READ) & (values == value)
                 if mask.any():
-                    line = _of(inputs, name, Population.ADULTS, mask)
+                    line = _of(inputs, table, mask)
                     found.append({"table": name, "by": title, "value": value, **line})
     return found
 
 
-def _of(inputs: Inputs, name: str, population: str, mask: NDArray[np.bool_]) -> dict[str, Any]:
-    """Return the figures of the films of a table and a population where a mask is true."""
-    every = inputs.films(name, population)
-    films = every.take(mask) if every else None
-    if not films:
-        return {}
-    counts = count_findings(films, inputs.default(population))
+def _of(inputs: Inputs, table: _Table, mask: NDArray[np.bool_]) -> dict[str, Any]:
+    """Return the figures of the films of a table where a mask is true."""
+    films = table.films.take(mask)
+    counts = count_findings(films, inputs.default(table.population))
     return {
         "images": len(films.images),
         "patients": len(np.unique(films.patients)),
@@ -85,7 +104,7 @@ def _of(inputs: Inputs, name: str, population: str, mask: NDArray[np.bool_]) -> 
         },
         "auc": _areas(inputs, films),
         "calibration_error": _calibration(inputs, films),
-        "other": _of_other(inputs, name, population, films),
+        "other": _of_other(inputs, table, films),
     }
 
 
@@ -126,11 +145,10 @@ def _error(results: Results, weights: FloatArray) -> dict[str, FloatArray]:
     return {"calibration_error": calibration_errors(results, weights)}
 
 
-def _of_other(inputs: Inputs, name: str, population: str, films: Results) -> dict[str, Any] | None:
+def _of_other(inputs: Inputs, table: _Table, films: Results) -> dict[str, Any] | None:
     """Return the figures of another abnormality against normal, None without such a logit."""
-    entry = inputs.entry(population).get("other_abnormality")
-    every = inputs.other(name, population)
-    asked = every and every.take(np.isin(every.images, films.images))
+    entry = inputs.entry(table.population).get("other_abnormality")
+    asked = table.other and table.other.take(np.isin(table.other.images, films.images))
     if not entry or not asked or not _has_both(asked):
         return None
     point = entry["operating_points"][inputs.default_point]

@@ -38,6 +38,7 @@ class FilmTable:
     sex: NDArray[np.str_]
     age_group: NDArray[np.str_]
     part: NDArray[np.str_]
+    film: NDArray[np.str_]  # the name of the file without its suffix
 
     def __len__(self) -> int:
         return len(self.sha256)
@@ -90,6 +91,7 @@ def table_of(rows: Iterable[Radiograph]) -> FilmTable:
             "sex": row.get("sex", ""),
             "age_group": row.get("age_group", ""),
             "part": row["part"],
+            "film": Path(row["image"]).stem,
         }
         for row in rows
     )

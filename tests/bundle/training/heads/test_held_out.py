@@ -20,6 +20,9 @@ CATEGORIES = ("opacity", "normal", "other", "abnormal")
 PARTS = ("fold-0", "fold-1", "validation", "measuring")
 
 
+NAMES = ("fold-0+validation", "rsna2018+nlm_shenzhen")
+
+
 def row(number: int, part: str) -> Radiograph:
     source = ("pediatric", "rsna2018", "nlm_shenzhen")[number // 4 % 3]
     return Radiograph(
@@ -57,7 +60,7 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def runs(films: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("held") / "runs"
     short = ("--epochs", "1", "--steps", "1", "--batch_size", "8", "--start", "random")
-    held_out = ("--held_out", "fold-0", "--held_out", "rsna2018+nlm_shenzhen")
+    held_out = [word for name in NAMES for word in ("--held_out", name)]
     torch.manual_seed(3)
     main(["train", "--films", str(films), *short, *held_out, "--output", str(folder)])
     return folder
@@ -67,12 +70,11 @@ def test_every_film_that_a_training_held_out_is_in_the_table(
     films: Path, runs: Path, tmp_path: Path
 ) -> None:
     table = tmp_path / "tables" / "out.csv"
-    names = ("fold-0", "rsna2018+nlm_shenzhen")
-    main(["predict", *(str(runs / n) for n in names), "--films", str(films), "--table", str(table)])
+    main(["predict", *(str(runs / n) for n in NAMES), "--films", str(films), "--table", str(table)])
     with table.open(newline="") as file:
         lines = list(csv.DictReader(file))
     assert tuple(lines[0]) == FILM_COLUMNS
-    by_training = {name: [x for x in lines if x["held_out"] == name] for name in names}
+    by_training = {name: [x for x in lines if x["held_out"] == name] for name in NAMES}
     fold, sources = by_training.values()
     assert {x["part"] for x in fold} == {"fold-0"}
     assert {x["source"] for x in fold} == {"pediatric", "rsna2018", "nlm_shenzhen"}
@@ -90,10 +92,25 @@ def test_every_film_that_a_training_held_out_is_in_the_table(
 def test_a_part_can_be_asked_for_instead(films: Path, runs: Path, tmp_path: Path) -> None:
     table = tmp_path / "members.csv"
     asked = ("--films", str(films), "--table", str(table), "--part", "validation")
-    main(["predict", str(runs / "fold-0"), *asked])
+    main(["predict", str(runs / NAMES[0]), *asked])
     results = read_predictions(table)
     assert set(results.parts) == {"validation"}
-    assert set(results.held_out) == {"fold-0"}
+    assert set(results.held_out) == {NAMES[0]}
+    main(["predict", str(runs / NAMES[0]), *asked[:-1], "measuring"])
+    assert set(read_predictions(table).parts) == {"measuring"}
+
+
+def test_a_part_that_was_trained_on_is_refused(
+    films: Path, runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ("--films", str(films), "--table", str(tmp_path / "out.csv"), "--part")
+    for name, part in ((NAMES[0], "fold-1"), (NAMES[1], "validation")):
+        with pytest.raises(SystemExit) as ended:
+            main(["predict", str(runs / name), *asked, part])
+        assert ended.value.code == 1
+        said = capsys.readouterr().err
+        assert said.endswith(f"was trained on {part}: hold it out with {name}+{part}\n")
+    assert not (tmp_path / "out.csv").exists()
 
 
 def test_an_unfinished_training_and_another_cache_are_one_line(
@@ -102,7 +119,7 @@ def test_an_unfinished_training_and_another_cache_are_one_line(
     where = ("--films", str(films), "--table", str(tmp_path / "out.csv"))
     for folder, said in (
         (tmp_path, "has no finished training: result.json is missing"),
-        (other_side(runs / "fold-0", tmp_path / "other"), "was trained at 64 pixels, not 32"),
+        (other_side(runs / NAMES[0], tmp_path / "other"), "was trained at 64 pixels, not 32"),
     ):
         with pytest.raises(SystemExit) as ended:
             main(["predict", str(folder), *where])
@@ -111,7 +128,7 @@ def test_an_unfinished_training_and_another_cache_are_one_line(
         assert error.count("\n") == 1
         assert said in error
     with pytest.raises(SystemExit):
-        main(["predict", str(runs / "fold-0"), *where, "--part", "rsna-test"])
+        main(["predict", str(runs / NAMES[0]), *where, "--part", "rsna-test"])
     assert "the cache has no film of rsna-test" in capsys.readouterr().err
 
 
@@ -127,7 +144,7 @@ def test_measuring_a_test_split_is_a_line_of_the_log(
     runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tested = cache(tmp_path / "tested", parts=("rsna-test",))
-    weights = runs / "fold-0" / "settled.pt"
+    weights = runs / NAMES[0] / "settled.pt"
     (tmp_path / "docs").mkdir()
     monkeypatch.chdir(tmp_path)
     for part in ("rsna-test", "rsna-test"):

@@ -44,6 +44,7 @@ def films() -> Films:
         sex=blank,
         age_group=blank,
         part=np.array([f"fold-{k % 5}" for k in number]),
+        film=blank,
     )
     return Films(table=table, levels=levels.astype("u1"), places=number)
 

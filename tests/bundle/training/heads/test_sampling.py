@@ -27,6 +27,7 @@ def table(
         sex=blank,
         age_group=blank,
         part=np.array(parts),
+        film=blank,
     )
 
 
