@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from scripts.bundle.files import build_component, read_metadata
 from scripts.checksum import sha256_of
 from scripts.data.categories import Category
+from scripts.data.datasets import kind_of
 from scripts.data.manifest import FOLDS
 from scripts.data.predictions import (
     CHILDREN,
@@ -146,9 +147,10 @@ def lines(
 def _row(table: FilmTable, place: int) -> dict[str, str]:
     names = ("sha256", "source", "category", "patient", "view", "sex", "age_group", "part")
     row = {name: str(getattr(table, name)[place]) for name in names}
-    kind = "pneumonia" if row["category"] == Category.OPACITY else row["category"]
-    if row["source"] == CHILDREN and kind == "pneumonia":
-        kind = "virus" if "virus" in str(table.film[place]) else "bacteria"
+    if row["source"] == CHILDREN:
+        kind = kind_of(str(table.film[place]), float(row["category"] == Category.OPACITY))
+    else:
+        kind = "pneumonia" if row["category"] == Category.OPACITY else row["category"]
     return row | {"kind": kind}
 
 
