@@ -34,9 +34,19 @@ class LoadedBundle:
             outputs = [self.inferer(batch, self.network) for batch in stacked.split(BATCH_SIZE)]
         return {key: torch.cat([each[key] for each in outputs]) for key in outputs[0]}
 
-    def probabilities(self, logits: Tensor) -> Tensor:
-        """Return the calibrated probabilities of logits of any shape."""
-        calibration = self.metadata["calibration"]
+    def entry(self, cohort: str) -> Mapping[str, Any]:
+        """Return what has the calibration and the operating points for films of a cohort.
+
+        Children and adults have their own; of another cohort, or of a bundle without populations,
+        these are the metadata themselves.
+        """
+        population = {"pediatric": "children", "adult": "adults"}.get(cohort, "")
+        entry: Mapping[str, Any] = self.metadata.get("populations", {}).get(population, {})
+        return entry if "calibration" in entry else self.metadata
+
+    def probabilities(self, logits: Tensor, cohort: str = "") -> Tensor:
+        """Return the probabilities of logits of any shape, calibrated for films of a cohort."""
+        calibration = self.entry(cohort)["calibration"]
         scaled: Tensor = logits / calibration["temperature"] + calibration["bias"]
         return scaled.sigmoid()
 

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from scripts.bundle.loaded import load_bundle
-from scripts.data.manifest import all_sets, load_rows, rows_of_part
+from scripts.data.manifest import all_sets, rows_of_part
 from scripts.robustness.attention_checks import check_attention
 from scripts.robustness.corner_markers import check_corners
 from scripts.robustness.out_of_distribution import check_gate
@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--data_dir", default="../../shared/data")
     parser.add_argument("--only", choices=names)
     options = parser.parse_args(arguments)
-    rows = load_rows(options.data_dir)
+    rows = all_sets(options.data_dir)
     validation = rows_of_part(rows, "validation")
     bundle = load_bundle()
     both = [*sample(validation, 150, cohort="pediatric"), *sample(validation, 50, cohort="adult")]
@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "robustness": lambda: check_renderings(bundle, both),
         "shortcuts": lambda: check_corners(bundle, validation),
         "attention": lambda: check_attention(bundle, sample(validation, 200)),
-        "gate": lambda: check_gate(bundle, all_sets(options.data_dir)),
+        "gate": lambda: check_gate(bundle, rows),
         "surroundings": lambda: check_surroundings(
             bundle, framed_rows(validation, options.data_dir)
         ),

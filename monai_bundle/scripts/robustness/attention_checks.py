@@ -27,15 +27,15 @@ THORAX: Final = (0.1, 0.08, 0.85, 0.92)  # top, left, bottom, right of most thor
 
 def check_attention(bundle: LoadedBundle, rows: Sequence[Radiograph]) -> list[dict[str, Any]]:
     """Return the figures of the map of each radiograph whose probability is above one half."""
-    calibration = bundle.metadata["calibration"]
     generator = torch.Generator().manual_seed(SEED)
     found = []
     for row in tqdm(rows, desc="attention", mininterval=5, ncols=80):
         image = bundle.preprocess(row["image"])
-        attention = bundle.run_network([image])["attention"][0, 0]
-        coarse = attention / calibration["temperature"] + calibration["bias"]
-        if coarse.mean() <= 0:  # the calibrated logit
+        outputs = bundle.run_network([image])
+        if bundle.probabilities(outputs["pred"][0, 0], row["cohort"]) <= 1 / 2:
             continue
+        calibration = bundle.entry(row["cohort"])["calibration"]
+        coarse = outputs["attention"][0, 0] / calibration["temperature"] + calibration["bias"]
         ranks = enlarge(coarse, image.shape[-1])
         random_ranks = enlarge(torch.rand(coarse.shape, generator=generator), image.shape[-1])
         found.append(
@@ -44,8 +44,8 @@ def check_attention(bundle: LoadedBundle, rows: Sequence[Radiograph]) -> list[di
                 "label": int(row["label"]),
                 "concentrated": int(find_region(enlarge(coarse)) is not None),
                 "inside_thorax": f"{share_in_thorax(ranks):.4f}",
-                **_areas(bundle, image, ranks, ""),
-                **_areas(bundle, image, random_ranks, "random_"),
+                **_areas(bundle, image, ranks, row["cohort"]),
+                **_areas(bundle, image, random_ranks, row["cohort"], "random_"),
             }
         )
     return found
@@ -59,14 +59,16 @@ def share_in_thorax(attention: Tensor) -> float:
     return float(positive[top:bottom, left:right].sum() / positive.sum())
 
 
-def _areas(bundle: LoadedBundle, image: Tensor, ranks: Tensor, prefix: str) -> dict[str, str]:
+def _areas(
+    bundle: LoadedBundle, image: Tensor, ranks: Tensor, cohort: str, prefix: str = ""
+) -> dict[str, str]:
     """Return the areas of deletion and insertion in the order of `ranks`, HxW."""
     blurred = _blurred(image)
     order = ranks.flatten().argsort(descending=True).argsort().view(ranks.shape)
     masks = [order < ranks.numel() * step / STEPS for step in range(STEPS + 1)]
     images = [torch.where(mask, blurred, image) for mask in masks]
     images += [torch.where(mask, image, blurred) for mask in masks]
-    probabilities = bundle.probabilities(bundle.run_network(images)["pred"][:, 0])
+    probabilities = bundle.probabilities(bundle.run_network(images)["pred"][:, 0], cohort)
     deletion, insertion = probabilities[: STEPS + 1], probabilities[STEPS + 1 :]
     return {
         f"{prefix}deletion": f"{_area(deletion):.4f}",

@@ -28,9 +28,7 @@ def check_corners(bundle: LoadedBundle, rows: Sequence[Radiograph]) -> list[dict
     """Return each radiograph's probability with and without its corners."""
     images = torch.stack([bundle.preprocess(row["image"]) for row in rows])
     covered = torch.stack([cover_corners(image) for image in images])
-    before, after = (
-        bundle.probabilities(bundle.run_network(each)["pred"][:, 0]) for each in (images, covered)
-    )
+    before, after = (_probabilities(bundle, each, rows) for each in (images, covered))
     return [
         {
             "image": image_id(row),
@@ -40,4 +38,12 @@ def check_corners(bundle: LoadedBundle, rows: Sequence[Radiograph]) -> list[dict
             "after": f"{other:.6f}",
         }
         for row, one, other in zip(rows, before, after, strict=True)
+    ]
+
+
+def _probabilities(bundle: LoadedBundle, images: Tensor, rows: Sequence[Radiograph]) -> list[float]:
+    logits = bundle.run_network(images)["pred"][:, 0]
+    return [
+        float(bundle.probabilities(logit, row["cohort"]))
+        for logit, row in zip(logits, rows, strict=True)
     ]

@@ -80,7 +80,8 @@ def check_renderings(bundle: LoadedBundle, rows: Sequence[Radiograph]) -> list[d
             for render in RENDERINGS.values():
                 path.write_bytes(render(luminance))
                 images.append(bundle.preprocess(str(path)))
-            probabilities = bundle.probabilities(bundle.run_network(images)["pred"][:, 0])
+            logits = bundle.run_network(images)["pred"][:, 0]
+            probabilities = bundle.probabilities(logits, row["cohort"])
             for name, probability in zip([REFERENCE, *RENDERINGS], probabilities, strict=True):
                 found.append(
                     {"image": image_id(row), "rendering": name, "probability": f"{probability:.6f}"}

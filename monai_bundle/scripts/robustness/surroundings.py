@@ -183,7 +183,9 @@ def check_surroundings(bundle: LoadedBundle, rows: Sequence[Radiograph]) -> list
             for content in files.values():
                 path.write_bytes(content)
                 images.append(bundle.preprocess(str(path)))
-            values = bundle.probabilities(bundle.run_network(images)["pred"][:, 0]).tolist()
+            logits = bundle.run_network(images)["pred"][:, 0]
+            cohort = "adult" if row["cohort"] == "adult_covid" else row["cohort"]
+            values = bundle.probabilities(logits, cohort).tolist()
             of = dict(zip(files, values, strict=True))
             found += [
                 {

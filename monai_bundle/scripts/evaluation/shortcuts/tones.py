@@ -58,15 +58,15 @@ def tones(bundle: LoadedBundle, samples: Mapping[str, Sequence[Radiograph]]) -> 
     """Return how far the probability of each set's radiographs moves under the others' tones."""
     prepared = {name: _prepared(bundle, rows) for name, rows in samples.items()}
     curves = {name: tone_curve(images) for name, (images, _) in prepared.items()}
-    threshold = bundle.metadata["operating_points"][bundle.metadata["default_operating_point"]][
-        "threshold"
-    ]
     found, all_changes, all_patients = {}, [], []
     for name, (images, patients) in prepared.items():
-        before = _probabilities(bundle, images)
+        cohort = samples[name][0]["cohort"]
+        point = bundle.metadata["default_operating_point"]
+        threshold = bundle.entry(cohort)["operating_points"][point]["threshold"]
+        before = _probabilities(bundle, images, cohort)
         after = np.stack(
             [
-                _probabilities(bundle, with_tones(images, curve))
+                _probabilities(bundle, with_tones(images, curve), cohort)
                 for other, curve in curves.items()
                 if other != name
             ]
@@ -96,9 +96,9 @@ def _prepared(bundle: LoadedBundle, rows: Sequence[Radiograph]) -> tuple[Tensor,
     return torch.stack(images), np.array(patients)
 
 
-def _probabilities(bundle: LoadedBundle, images: Tensor) -> FloatArray:
+def _probabilities(bundle: LoadedBundle, images: Tensor, cohort: str) -> FloatArray:
     logits = bundle.run_network(images)["pred"][:, 0]
-    return bundle.probabilities(logits).double().numpy()
+    return bundle.probabilities(logits, cohort).double().numpy()
 
 
 def _summary(changes: FloatArray, patients: Any) -> dict[str, Any]:  # noqa: ANN401 -- of strings

@@ -27,8 +27,7 @@ class LinearHead:
 
     def scores(self, features: Floats) -> FloatArray:
         """Return the scores N of features NxF."""
-        found: FloatArray = features.astype(np.float32) @ self.weight.astype(np.float32) + self.bias
-        return found
+        return np.asarray(features.astype(np.float64) @ self.weight + self.bias)
 
 
 def fit_head(
