@@ -166,11 +166,15 @@ def restyled(maps: Tensor, chosen: Tensor, films: Tensor) -> Tensor:
         return maps
     donors = maps[films][torch.randint(int(films.sum()), (int(chosen.sum()),))]
     given = maps[chosen]
-    places = {"dim": (2, 3), "keepdim": True}
-    relative = (given - given.mean(**places)) / (given.std(**places) + LEAST_SPREAD)
+    middle, spread = _means_and_spreads(given)
+    new_middle, new_spread = _means_and_spreads(donors)
     changed = maps.clone()
-    changed[chosen] = relative * donors.std(**places) + donors.mean(**places)
+    changed[chosen] = (given - middle) / (spread + LEAST_SPREAD) * new_spread + new_middle
     return changed
+
+
+def _means_and_spreads(maps: Tensor) -> tuple[Tensor, Tensor]:
+    return maps.mean((2, 3), keepdim=True), maps.std((2, 3), keepdim=True)
 
 
 def train_head(head: nn.Module, features: GateFeatures, *, seed: int) -> None:
