@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample, interpolate, pad
 
-from scripts.data.thorax_phantom import lateral_phantom
+from scripts.data.thorax_phantom import frontal_phantom, lateral_phantom
 from scripts.refusal import RefusalCode
 
 Generator = np.random.Generator
@@ -171,8 +171,9 @@ def one_lung_wide(image: Tensor, generator: Generator) -> Tensor:
     return changed if generator.random() < 1 / 2 else changed.flip(1)
 
 
-# Reason, function and relative frequency in training.
-CHANGES: Final[tuple[tuple[RefusalCode, Change, float], ...]] = (
+# Reason, function and relative frequency in training. A thorax that is drawn from the front has
+# no reason: the gate must tell a lateral view by what it shows, not by its being drawn.
+CHANGES: Final[tuple[tuple[RefusalCode | None, Change, float], ...]] = (
     (RefusalCode.TURNED, turned, 3),
     (RefusalCode.TURNED, upside_down, 1),
     (RefusalCode.TURNED, mirrored, 6),
@@ -184,6 +185,7 @@ CHANGES: Final[tuple[tuple[RefusalCode, Change, float], ...]] = (
     (RefusalCode.LATERAL, lateral_like, 2),
     (RefusalCode.LATERAL, folded, 2),
     (RefusalCode.LATERAL, lateral_phantom, 4),
+    (None, frontal_phantom, 1.5),
 )
 
 

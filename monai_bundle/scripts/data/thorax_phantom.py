@@ -87,7 +87,7 @@ def project(thorax: Thorax, angle: float, side: int, generator: Generator) -> Fl
     vessels = _splatted(_vessels(thorax, generator), angle, frame, side)
     bones = _blurred(bones, generator.uniform(0.004, 0.012) * side)
     vessels = _blurred(vessels, generator.uniform(0.003, 0.01) * side)
-    shares = np.float32(generator.uniform((0.15, 0.03), (0.8, 0.3)))
+    shares = generator.uniform((0.15, 0.03), (0.8, 0.3)).astype("f4")
     found: FloatArray = soft + bones * shares[0] + vessels * shares[1]
     return found
 

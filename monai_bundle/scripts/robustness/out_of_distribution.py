@@ -15,6 +15,7 @@ import numpy as np
 import pydicom
 import pydicom.data
 import torch
+from monai.transforms.compose import Compose
 from PIL import Image
 from torch import Tensor, nn
 from tqdm import tqdm
@@ -23,7 +24,6 @@ from scripts.bundle.loaded import LoadedBundle
 from scripts.data import out_of_scope, synthetic_negatives, thorax_phantom
 from scripts.data.datasets import Radiograph
 from scripts.data.manifest import SEED, rows_of_part
-from scripts.network.batchnorm_folding import BatchNormFoldingInferer
 from scripts.network.ensemble import Ensemble
 from scripts.postprocessing.gate import RefuseOutOfScope
 from scripts.preprocessing.intensity import scale_batch
@@ -87,11 +87,12 @@ class GateAlone(nn.Module):
 def gate_alone(bundle: LoadedBundle) -> LoadedBundle:
     """Return a bundle that only refuses, as `bundle` does."""
     limits = bundle.metadata["scope"]
+    refuse = RefuseOutOfScope(limits["least_in_scope"], limits["largest_distance"])
     return LoadedBundle(
         preprocessing=bundle.preprocessing,
         network=GateAlone(cast("Ensemble", bundle.network)),
-        inferer=BatchNormFoldingInferer(),
-        postprocessing=RefuseOutOfScope(limits["least_in_scope"], limits["largest_distance"]),
+        inferer=bundle.inferer,
+        postprocessing=Compose([refuse]),
         metadata=bundle.metadata,
     )
 

@@ -34,10 +34,11 @@ class Batch:
     images: Tensor  # Bx1xHxW in [-1, 1]
     classes: tuple[int, ...]  # indices of SCOPE_CLASSES
     sources: tuple[str, ...]
+    is_film: bool  # of all of them: as they are, or changed as in training
 
 
 class GateImages:
-    """Films as they are, films changed as in training, and images out of scope, in batches.
+    """Films as they are, films changed as in training, and images that are none, in batches.
 
     A film that is listed again is changed again, but yielded as it is once only.
 
@@ -60,7 +61,7 @@ class GateImages:
         return len(self.rows) * (4 if self.learned else 1)
 
     def __iter__(self) -> Iterator[Batch]:
-        """Yield the batches; two images out of scope are made of each film, or drawn."""
+        """Yield the batches; two more images are made of each film, or drawn."""
         seen: set[str] = set()
         for start in range(0, len(self.rows), BATCH_SIZE):
             rows = self.rows[start : start + BATCH_SIZE]
@@ -72,10 +73,10 @@ class GateImages:
                 seen |= new.keys()
             if self.learned:
                 changed = self.augment.change(films)
-                yield from (self._out_of_scope(images, sources) for images in (films, changed))
+                yield from (self._made_or_drawn(images, sources) for images in (films, changed))
                 yield _in_scope(scale_batch(changed), sources)
 
-    def _out_of_scope(self, films: Tensor, sources: Sequence[str]) -> Batch:
+    def _made_or_drawn(self, films: Tensor, sources: Sequence[str]) -> Batch:
         made = [self._made_of(film[0]) for film in films]
         return Batch(
             images=scale_batch(torch.stack([image for image, _, _ in made])[:, None]),
@@ -84,6 +85,7 @@ class GateImages:
                 DRAWN if is_drawn else source
                 for (_, _, is_drawn), source in zip(made, sources, strict=True)
             ),
+            is_film=False,
         )
 
     def _made_of(self, film: Tensor) -> tuple[Tensor, int, bool]:
@@ -100,7 +102,8 @@ class GateImages:
 
 
 def _in_scope(images: Tensor, sources: Sequence[str]) -> Batch:
-    return Batch(images=images, classes=(0,) * len(sources), sources=tuple(sources))
+    classes = (0,) * len(sources)
+    return Batch(images=images, classes=classes, sources=tuple(sources), is_film=True)
 
 
 def source_of(row: Radiograph) -> str:

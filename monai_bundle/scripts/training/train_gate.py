@@ -27,7 +27,14 @@ from scripts.checksum import sha256_of
 from scripts.data.datasets import Radiograph
 from scripts.data.manifest import SEED, all_sets, read_manifest
 from scripts.network.batchnorm_folding import fold_batchnorm, to_channels_last
-from scripts.network.ensemble import MIDDLE_SIDE, Ensemble, ScopeHead, channel_statistics
+from scripts.network.ensemble import (
+    MIDDLE_SIDE,
+    SCOPE_CLASSES,
+    Ensemble,
+    ScopeHead,
+    channel_statistics,
+)
+from scripts.refusal import RefusalCode
 from scripts.training.gate_images import Batch, GateImages, prepare_films, source_of
 from scripts.training.heads.table import is_usable
 from scripts.training.package_weights import write_weights
@@ -39,7 +46,11 @@ MOST_TO_CHOOSE_ON: Final = 400  # films of a source's validation part
 REFUSED_BY_HEAD: Final = 0.005  # share of a source's validation part that the head may refuse
 BEYOND_REFERENCE: Final = 0.005  # share of it that is farther away than the reference distance
 DISTANCE_MARGIN: Final = 2.0  # times that distance: images of other machines differ in texture
-EPOCHS: Final = 12
+EPOCHS: Final = 10
+RATE: Final = 6e-3  # the highest learning rate
+RESTYLED: Final = 0.7  # share of the drawn chests that are given the style of a film
+LEAST_SPREAD: Final = 0.02
+LATERAL: Final = SCOPE_CLASSES.index(RefusalCode.LATERAL)
 BATCH_SIZE: Final = 128
 SHRINKAGE: Final = 0.05  # of the covariance towards its diagonal
 
@@ -103,6 +114,12 @@ class GateFeatures:
     statistics: Tensor  # Nx2C, of the maps before they are pooled
     classes: Tensor  # N, indices of SCOPE_CLASSES
     sources: NDArray[np.str_]  # N
+    is_film: Tensor  # N
+
+    @property
+    def is_restyled(self) -> Tensor:
+        """Whether an image is a chest that was made or drawn: laid over, it has a film's style."""
+        return ~self.is_film & ((self.classes == 0) | (self.classes == LATERAL))
 
 
 def extract_features(ensemble: nn.Module, batches: Iterable[Batch], total: int) -> GateFeatures:
@@ -111,6 +128,7 @@ def extract_features(ensemble: nn.Module, batches: Iterable[Batch], total: int) 
     maps, statistics = [], []
     classes: list[int] = []
     sources: list[str] = []
+    is_film: list[bool] = []
     progress = tqdm(desc="features", total=total, mininterval=5, ncols=80)
     for batch in batches:
         images = batch.images.contiguous(memory_format=torch.channels_last)
@@ -120,6 +138,7 @@ def extract_features(ensemble: nn.Module, batches: Iterable[Batch], total: int) 
         statistics.append(channel_statistics(middle.float()))
         classes.extend(batch.classes)
         sources.extend(batch.sources)
+        is_film.extend([batch.is_film] * len(images))
         progress.update(len(images))
     progress.close()
     return GateFeatures(
@@ -127,22 +146,51 @@ def extract_features(ensemble: nn.Module, batches: Iterable[Batch], total: int) 
         statistics=torch.cat(statistics),
         classes=torch.tensor(classes),
         sources=np.array(sources, np.str_),
+        is_film=torch.tensor(is_film),
     )
 
 
-def train_head(head: nn.Module, maps: Tensor, classes: Tensor, *, seed: int) -> None:
-    """Train the classifier of middle maps NxCx7x7 on classes N."""
+def restyled(maps: Tensor, chosen: Tensor, films: Tensor) -> Tensor:
+    """Give each channel of the chosen maps the mean and the spread that it has in a film.
+
+    What is left of a drawn chest is where things are (Huang and Belongie, "Arbitrary Style Transfer
+    in Real-time with Adaptive Instance Normalization", ICCV 2017).
+
+    Args:
+        maps: BxCxHxW.
+        chosen: which of them are changed, B.
+        films: which of them are films, B; for each chosen one, one is drawn.
+    """
+    if not (chosen.any() and films.any()):
+        return maps
+    donors = maps[films][torch.randint(int(films.sum()), (int(chosen.sum()),))]
+    given = maps[chosen]
+    middle, spread = _means_and_spreads(given)
+    new_middle, new_spread = _means_and_spreads(donors)
+    changed = maps.clone()
+    changed[chosen] = (given - middle) / (spread + LEAST_SPREAD) * new_spread + new_middle
+    return changed
+
+
+def _means_and_spreads(maps: Tensor) -> tuple[Tensor, Tensor]:
+    return maps.mean((2, 3), keepdim=True), maps.std((2, 3), keepdim=True)
+
+
+def train_head(head: nn.Module, features: GateFeatures, *, seed: int) -> None:
+    """Train the classifier of middle maps."""
     torch.manual_seed(seed)
-    optimizer = torch.optim.AdamW(head.parameters(), lr=2e-3, weight_decay=1e-2)
+    maps, classes = features.maps, features.classes
+    optimizer = torch.optim.AdamW(head.parameters(), lr=RATE / 2, weight_decay=1e-2)
     batches = max(1, len(maps) // BATCH_SIZE)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, 4e-3, total_steps=EPOCHS * batches + 1
-    )
+    steps = EPOCHS * batches + 1
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=steps)
     head.train()
     for epoch in range(EPOCHS):
         losses = []
         for index in torch.randperm(len(maps)).split(BATCH_SIZE)[:batches]:
-            loss = cross_entropy(head(maps[index].float()), classes[index], label_smoothing=0.02)
+            chosen = features.is_restyled[index] & (torch.rand(len(index)) < RESTYLED)
+            given = restyled(maps[index].float(), chosen, features.is_film[index])
+            loss = cross_entropy(head(given), classes[index], label_smoothing=0.02)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -163,8 +211,8 @@ def fit_distance(head: ScopeHead, statistics: Tensor) -> None:
 
 def fit(head: ScopeHead, features: GateFeatures) -> None:
     """Train the classifier and fit the distance."""
-    train_head(head.places, features.maps, features.classes, seed=SEED)
-    fit_distance(head, features.statistics[features.classes == 0])
+    train_head(head.places, features, seed=SEED)
+    fit_distance(head, features.statistics[features.is_film])
 
 
 @torch.inference_mode()
@@ -180,9 +228,9 @@ def choose_limits(head: ScopeHead, features: GateFeatures) -> dict[str, Any]:
     shares, distances = answers(head, features)
     least, farthest = [], []
     for source in np.unique(features.sources):
-        of_source = features.sources == source
-        least.append(float(np.quantile(shares[of_source], REFUSED_BY_HEAD)))
-        farthest.append(float(np.quantile(distances[of_source], 1 - BEYOND_REFERENCE)))
+        chosen = features.sources == source
+        least.append(float(np.quantile(shares[chosen], REFUSED_BY_HEAD)))
+        farthest.append(float(np.quantile(distances[chosen], 1 - BEYOND_REFERENCE)))
     return {
         "least_in_scope": round(min(least), 5),
         "largest_distance": round(DISTANCE_MARGIN * max(farthest), 4),

@@ -13,7 +13,7 @@ from scripts.checksum import sha256_of
 from scripts.data.datasets import Radiograph
 from scripts.data.manifest import write_manifest
 from scripts.network.efficientnet_lite import EfficientNetLite
-from scripts.network.ensemble import SCOPE_CLASSES, Ensemble, channel_statistics
+from scripts.network.ensemble import SCOPE_CLASSES, Ensemble, ScopeHead, channel_statistics
 from scripts.refusal import RefusalCode
 from scripts.training.gate_images import DRAWN, GateImages
 from scripts.training.train_gate import (
@@ -26,6 +26,7 @@ from scripts.training.train_gate import (
     films_to_learn_from,
     fit,
     refused,
+    restyled,
 )
 from support.module_process import run_module
 from synthetic.pictures import chest
@@ -68,7 +69,8 @@ def test_each_film_is_used_as_it_is_and_changed_and_two_are_made_of_it() -> None
     assert torch.equal(plain.images, asymmetric_image().expand(64, 1, SIDE, SIDE))
     assert float((changed.images - plain.images).abs().mean()) > 0.05
     codes = {SCOPE_CLASSES[number] for batch in made for number in batch.classes}
-    assert codes == set(RefusalCode) & set(SCOPE_CLASSES)
+    assert codes == set(SCOPE_CLASSES)  # a thorax drawn from the front has no reason
+    assert [batch.is_film for batch in (plain, *made, changed)] == [True, False, False, True]
     assert {source for batch in made for source in batch.sources} == {"one", DRAWN}
 
 
@@ -120,6 +122,7 @@ def features() -> GateFeatures:
         statistics=channel_statistics(maps),
         classes=classes,
         sources=sources,
+        is_film=classes == 0,
     )
 
 
@@ -144,16 +147,74 @@ def test_the_head_learns_the_classes_and_the_distance_that_of_the_images_in_scop
         statistics=features.statistics[in_scope],
         classes=features.classes[in_scope],
         sources=features.sources[in_scope.numpy()],
+        is_film=features.is_film[in_scope],
     )
     limits = choose_limits(head, chosen)
     assert refused(head, chosen, limits) <= 1
     others = limits["images"] * (len(SCOPE_CLASSES) - 1)
     assert refused(head, features, limits) >= 0.95 * others
-    worst = min(
-        np.quantile(answers(head, chosen)[0][chosen.sources == source], 0.005)
-        for source in ("one", "two")
+
+
+class Told(ScopeHead):
+    """A double: its answers are what the maps' first cell says."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.places = FirstCell()
+
+    def distances(self, statistics: torch.Tensor) -> torch.Tensor:
+        return statistics[:, :1]
+
+
+class FirstCell(torch.nn.Sequential):
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        logits = torch.zeros(len(maps), 2)
+        logits[:, 0] = maps[:, 0, 0, 0].logit()
+        return logits
+
+
+def test_the_source_that_would_lose_most_films_sets_the_limits() -> None:
+    shares = torch.cat([torch.linspace(0.5, 0.9, 1000), torch.linspace(0.2, 0.9, 1000)])
+    sources = ["one"] * 1000 + ["two"] * 1000
+    features = GateFeatures(
+        maps=shares[:, None, None, None].expand(-1, 112, 7, 7),
+        statistics=2 - shares[:, None],
+        classes=torch.zeros(len(shares), dtype=torch.long),
+        sources=np.array(sources),
+        is_film=torch.ones(len(shares), dtype=torch.bool),
     )
-    assert limits["least_in_scope"] == pytest.approx(worst, abs=1e-4)
+    limits = choose_limits(Told(), features)
+    assert limits["least_in_scope"] == pytest.approx(0.2035, abs=0.001)  # "two"
+    assert limits["largest_distance"] == pytest.approx(2 * 1.7965, abs=0.01)
+    assert refused(Told(), features, limits) == 5  # 5 in 1,000 of "two"
+
+
+def test_a_drawn_chest_gets_the_style_of_a_film_and_keeps_its_layout() -> None:
+    torch.manual_seed(3)
+    maps = torch.randn(3, 4, 7, 7)
+    maps[2] = maps[2] * 5 + 9
+    chosen, films_ = torch.tensor([True, False, False]), torch.tensor([False, False, True])
+    found = restyled(maps, chosen, films_)
+    assert torch.equal(found[1:], maps[1:])
+    assert found[0].mean((1, 2)).numpy() == pytest.approx(maps[2].mean((1, 2)).numpy(), rel=0.01)
+    assert found[0].std((1, 2)).numpy() == pytest.approx(maps[2].std((1, 2)).numpy(), rel=0.05)
+    pairs = torch.stack([found[0, 0].flatten(), maps[0, 0].flatten()])
+    assert float(torch.corrcoef(pairs)[0, 1]) == pytest.approx(1, abs=1e-4)
+    nothing = torch.zeros(3, dtype=torch.bool)
+    assert torch.equal(restyled(maps, nothing, films_), maps)
+    assert torch.equal(restyled(maps, chosen, nothing), maps)
+
+
+def test_chests_that_were_made_or_drawn_are_restyled_and_nothing_else() -> None:
+    lateral = SCOPE_CLASSES.index(RefusalCode.LATERAL)
+    features = GateFeatures(
+        maps=torch.zeros(4, 112, 7, 7),
+        statistics=torch.zeros(4, 224),
+        classes=torch.tensor([0, 0, lateral, 1]),
+        sources=np.array(["one"] * 4),
+        is_film=torch.tensor([True, False, False, False]),
+    )
+    assert features.is_restyled.tolist() == [False, True, True, False]
 
 
 def test_features_are_those_of_the_networks_middle_maps() -> None:

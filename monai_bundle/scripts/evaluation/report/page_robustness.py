@@ -39,7 +39,7 @@ def gate(metrics: dict[str, Any]) -> str:
             rows.append((group, kind, sizes, cell(refused["share"]), reasons))
     return f"""\
 Target: refuse at most 1 % of the images in scope and at least 95 % of the others. Kinds "held back"
-were not used to train the gate.
+or "never learned from" were not used to train the gate, nor to choose anything of it.
 
 {table(("group", "kind", "refused", "share", "reasons"), rows)}"""
 
