@@ -10,7 +10,8 @@ SIDE = 96
 
 
 def images() -> torch.Tensor:
-    return torch.rand(2, 1, SIDE, SIDE, generator=torch.Generator().manual_seed(5)) * 2 - 1
+    noise = torch.rand(1, 1, SIDE, SIDE, generator=torch.Generator().manual_seed(5)) * 2 - 1
+    return torch.cat([noise, torch.linspace(-1, 1, SIDE).expand(1, 1, SIDE, SIDE)])
 
 
 def fitted(ensemble: Ensemble, *, age: float) -> Ensemble:

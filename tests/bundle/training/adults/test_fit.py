@@ -35,7 +35,7 @@ def fits() -> Fits:
     pooled = np.concatenate([last.mean((2, 3)), chance.normal(1, 0.1, (CHILDREN, LAST))])
     pooled[is_child, 3] += 2
     table = FilmTable(
-        sha256=np.array([f"{4 * k:08x}" if k % 2 else f"{k:08x}" for k in number]),
+        sha256=np.array([f"{4 * k + (k % 2 == 0):08x}" for k in number]),
         source=np.where(
             is_child, "pediatric", np.array(["rsna2018", "nlm_shenzhen", "rsna2018"])[number % 3]
         ),
