@@ -43,8 +43,9 @@ GATE: Final = "scope."  # how the names of its weights begin
 MOST_OF_A_SOURCE: Final = 600  # films learned from, or a quarter of them if that is more
 MOST_REPEATS: Final = 2  # of the films of smaller sources
 MOST_TO_CHOOSE_ON: Final = 400  # films of a source's validation part
+ENOUGH: Final = 200  # films: smaller sources are put together to choose limits
 REFUSED_BY_HEAD: Final = 0.005  # share of a source's validation part that the head may refuse
-BEYOND_REFERENCE: Final = 0.005  # share of it that is farther away than the reference distance
+BEYOND_REFERENCE: Final = 0.002  # share of it that is farther away than the reference distance
 DISTANCE_MARGIN: Final = 2.0  # times that distance: images of other machines differ in texture
 EPOCHS: Final = 10
 RATE: Final = 6e-3  # the highest learning rate
@@ -226,9 +227,12 @@ def answers(head: ScopeHead, features: GateFeatures) -> tuple[NDArray[Any], NDAr
 def choose_limits(head: ScopeHead, features: GateFeatures) -> dict[str, Any]:
     """Return the metadata's `scope`: limits at which few films of any source are refused."""
     shares, distances = answers(head, features)
+    names, counts = np.unique(features.sources, return_counts=True)
+    small = set(names[counts < ENOUGH])  # one of 27 films is more than half a per cent
+    groups = np.array(["several" if name in small else name for name in features.sources])
     least, farthest = [], []
-    for source in np.unique(features.sources):
-        chosen = features.sources == source
+    for group in np.unique(groups):
+        chosen = groups == group
         least.append(float(np.quantile(shares[chosen], REFUSED_BY_HEAD)))
         farthest.append(float(np.quantile(distances[chosen], 1 - BEYOND_REFERENCE)))
     return {

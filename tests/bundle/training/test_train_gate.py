@@ -173,9 +173,10 @@ class FirstCell(torch.nn.Sequential):
         return logits
 
 
-def test_the_source_that_would_lose_most_films_sets_the_limits() -> None:
+def test_the_large_source_that_would_lose_most_films_sets_the_limits() -> None:
     shares = torch.cat([torch.linspace(0.5, 0.9, 1000), torch.linspace(0.2, 0.9, 1000)])
-    sources = ["one"] * 1000 + ["two"] * 1000
+    shares = torch.cat([shares, torch.tensor([0.01] + [0.9] * 9 + [0.8] * 190)])
+    sources = ["one"] * 1000 + ["two"] * 1000 + ["few"] * 10 + ["more"] * 190
     features = GateFeatures(
         maps=shares[:, None, None, None].expand(-1, 112, 7, 7),
         statistics=2 - shares[:, None],
@@ -185,8 +186,8 @@ def test_the_source_that_would_lose_most_films_sets_the_limits() -> None:
     )
     limits = choose_limits(Told(), features)
     assert limits["least_in_scope"] == pytest.approx(0.2035, abs=0.001)  # "two"
-    assert limits["largest_distance"] == pytest.approx(2 * 1.7965, abs=0.01)
-    assert refused(Told(), features, limits) == 5  # 5 in 1,000 of "two"
+    assert limits["largest_distance"] == pytest.approx(2 * 1.7986, abs=0.002)
+    assert refused(Told(), features, limits) == 6  # 5 of "two", and the one of the 200
 
 
 def test_a_drawn_chest_gets_the_style_of_a_film_and_keeps_its_layout() -> None:
