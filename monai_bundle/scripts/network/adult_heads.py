@@ -20,14 +20,15 @@ class AdultOutputs(NamedTuple):
     share: Tensor  # Bx1, from 0 to 1: how far the image looks like an adult's
     pred: Tensor  # the logit of an opacity, Bx1
     other: Tensor  # the logit of another abnormality, Bx1
-    attention: Tensor  # the local evidence for an opacity as logits, Bx1xHxW
+    attention: Tensor  # Bx1xHxW, whose soft maximum is the logit of an opacity
 
 
 class AdultHeads(nn.Module):
     """Linear heads on the maps of all members.
 
-    The logit of an opacity has two parts: one of the pooled features, and the soft maximum of the
-    local evidence, which was fitted to boxes that radiologists drew.
+    The evidence for an opacity has two parts: one of the pooled features, the same at each place,
+    and a local one, which was fitted to boxes that radiologists drew. Their soft maximum over all
+    places is the logit.
 
     Args:
         middle: the number of channels of all members' middle maps.
@@ -53,11 +54,12 @@ class AdultHeads(nn.Module):
         pooled = last.mean((2, 3))
         size = middle.shape[-2:]
         evidence = self.fine(middle) + interpolate(self.coarse(last), size, mode="bilinear")
+        attention = evidence + self.opacity(pooled)[:, :, None, None]
         return AdultOutputs(
             share=self.is_adult(pooled).sigmoid(),
-            pred=self.opacity(pooled) + soft_maximum(evidence, self.sharpness),
+            pred=soft_maximum(attention, self.sharpness),
             other=self.other(pooled),
-            attention=evidence,
+            attention=attention,
         )
 
 

@@ -147,7 +147,7 @@ class Ensemble(nn.Module):
             `attention`: the evidence for pneumonia place by place, Bx1x(H/16)x(W/16). Of a child it
                 is the class activation map, enlarged, whose mean is the logit: pooling and
                 classifier are linear (Zhou et al., "Learning Deep Features for Discriminative
-                Localization", CVPR 2016). Of an adult it is the local evidence of `AdultHeads`.
+                Localization", CVPR 2016). Of an adult its soft maximum is, see `AdultHeads`.
             `adult`: how far the image looks like an adult's, 0 to 1, Bx1; by this share the two
                 readings are mixed.
             `scope`: the logits of `SCOPE_CLASSES`, Bx6.

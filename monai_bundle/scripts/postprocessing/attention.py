@@ -19,9 +19,9 @@ Region = tuple[float, float, float, float]  # top, left, bottom, right, as fract
 class RegionOfAttention(Transform):
     """Add `region`: the box around the attention where it is concentrated, else None.
 
-    Reads `attention`, 1xHxW, of one image. Its mean is the logit; calibrated as that is, it is
-    evidence for (positive) or against pneumonia. The region states where the network looked; it is
-    not the outline of a lesion.
+    Reads `attention`, 1xHxW, of one image; calibrated as the logit is, it is evidence for or
+    against pneumonia. Evidence below `least_evidence`, a logit, counts as against; 0 where it is
+    missing. The region states where the network looked; it is not the outline of a lesion.
 
     Args:
         temperature: of the calibration, where the map is not calibrated yet.
@@ -36,7 +36,8 @@ class RegionOfAttention(Transform):
         if "attention" not in data:
             return {**data, "region": None}
         attention = torch.as_tensor(data["attention"])[0] / self.temperature + self.bias
-        return {**data, "region": find_region(enlarge(attention))}
+        region = find_region(enlarge(attention), least=float(data.get("least_evidence", 0)))
+        return {**data, "region": region}
 
 
 def enlarge(attention: Tensor, side: int = SIDE) -> Tensor:
@@ -44,13 +45,13 @@ def enlarge(attention: Tensor, side: int = SIDE) -> Tensor:
     return interpolate(attention[None, None], (side, side), mode="bicubic", antialias=False)[0, 0]
 
 
-def find_region(attention: Tensor) -> Region | None:
+def find_region(attention: Tensor, *, least: float = 0.0) -> Region | None:
     """Return the box around the peak of a map NxN, or None where the map is spread out.
 
     Only evidence above the map's own mean counts, because every place of a certain pneumonia has
-    some. A map whose peak is evidence against pneumonia has no region.
+    some. A map whose peak is not above `least` has no region.
     """
-    if not attention.max() > 0:
+    if not attention.max() > least:
         return None
     positive = (attention - attention.mean()).clamp(min=0)
     if not positive.max() > 0:

@@ -1,5 +1,6 @@
 """Choose the population of a patient by age, with its calibrations and operating points."""
 
+import math
 from collections.abc import Hashable, Mapping
 from typing import Any
 
@@ -11,11 +12,12 @@ Metadata = Mapping[str, Any]
 
 
 class ChoosePopulation(Transform):
-    """Add `population`, the name of the patient's age group, and the `calibrations` for it.
+    """Add `population`, the name of the patient's age group, and what is calibrated by it.
 
     Reads `age_years`, a number or None. Where the metadata have no populations, no `population` is
-    added and everybody has the same calibrations. They are by the name of an output; `attention`
-    has that of `pred`, because its mean is this logit.
+    added and everybody has the same calibrations. `calibrations` are by the name of an output;
+    `attention` has that of `pred`, because it is this logit place by place. `least_evidence` is the
+    logit from which a place counts: that of the default operating point, or 0 if that is less.
 
     Args:
         metadata: of the bundle; `population_at` explains its `populations`.
@@ -23,17 +25,15 @@ class ChoosePopulation(Transform):
 
     def __init__(self, metadata: Metadata) -> None:
         self.populations: Metadata = metadata.get("populations") or {}
-        self.of_everyone = _calibrations(metadata, {})
-        self.calibrations = {
-            name: _calibrations(metadata, entry) for name, entry in self.populations.items()
-        }
+        self.of_everyone = _calibrated(metadata, None)
+        self.of_population = {name: _calibrated(metadata, name) for name in self.populations}
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Return `data` with its population and calibrations."""
         if not self.populations:
-            return {**data, "calibrations": self.of_everyone}
+            return {**data, **self.of_everyone}
         name = population_at(data.get("age_years"), self.populations)
-        return {**data, "population": name, "calibrations": self.calibrations[name]}
+        return {**data, "population": name, **self.of_population[name]}
 
 
 def population_at(age: float | None, populations: Metadata) -> str:
@@ -88,6 +88,22 @@ def other_operating_points_of(metadata: Metadata, population: str | None) -> Met
 
 def _is_within(age: float, low: float, high: float | None) -> bool:
     return low <= age and (high is None or age < high)
+
+
+def _calibrated(metadata: Metadata, population: str | None) -> dict[Hashable, Any]:
+    """Return `calibrations` and `least_evidence` of a population, or of everybody for None."""
+    entry = metadata["populations"][population] if population else {}
+    return {
+        "calibrations": _calibrations(metadata, entry),
+        "least_evidence": least_evidence(metadata, population),
+    }
+
+
+def least_evidence(metadata: Metadata, population: str | None) -> float:
+    """Return the logit of the default operating point's threshold, or 0 if that is less."""
+    points = operating_points_of(metadata, population)
+    threshold: float = points[metadata["default_operating_point"]]["threshold"]
+    return min(0.0, math.log(max(threshold, 1e-9) / max(1 - threshold, 1e-9)))
 
 
 def _calibrations(metadata: Metadata, entry: Metadata) -> dict[str, PlattScaled]:

@@ -19,6 +19,7 @@ from scripts.data.datasets import Radiograph
 from scripts.data.manifest import SEED
 from scripts.data.predictions import image_id
 from scripts.postprocessing.attention import enlarge, find_region
+from scripts.postprocessing.populations import least_evidence
 
 STEPS: Final = 10
 BLURRED_SIDE: Final = 14  # pixels; a blurred image is enlarged from this size
@@ -34,7 +35,9 @@ def check_attention(bundle: LoadedBundle, rows: Sequence[Radiograph]) -> list[di
         outputs = bundle.run_network([image])
         if bundle.probabilities(outputs["pred"][0, 0], row["cohort"]) <= 1 / 2:
             continue
-        calibration = bundle.entry(row["cohort"])["calibration"]
+        entry = bundle.entry(row["cohort"])
+        calibration = entry["calibration"]
+        least = least_evidence({**bundle.metadata, **entry}, None)
         coarse = outputs["attention"][0, 0] / calibration["temperature"] + calibration["bias"]
         ranks = enlarge(coarse, image.shape[-1])
         random_ranks = enlarge(torch.rand(coarse.shape, generator=generator), image.shape[-1])
@@ -42,7 +45,7 @@ def check_attention(bundle: LoadedBundle, rows: Sequence[Radiograph]) -> list[di
             {
                 "image": image_id(row),
                 "label": int(row["label"]),
-                "concentrated": int(find_region(enlarge(coarse)) is not None),
+                "concentrated": int(find_region(enlarge(coarse), least=least) is not None),
                 "inside_thorax": f"{share_in_thorax(ranks):.4f}",
                 **_areas(bundle, image, ranks, row["cohort"]),
                 **_areas(bundle, image, random_ranks, row["cohort"], "random_"),

@@ -70,7 +70,7 @@ def test_an_adult_s_image_is_read_by_the_heads_alone_and_a_share_mixes_both() ->
     assert float(adult["other"].std()) > 0
 
 
-def test_the_logit_is_that_of_the_features_and_of_the_strongest_place() -> None:
+def test_the_soft_maximum_of_the_map_is_the_logit() -> None:
     torch.manual_seed(2)
     heads = AdultHeads(6, 8)
     for parameter in heads.parameters():
@@ -79,8 +79,8 @@ def test_the_logit_is_that_of_the_features_and_of_the_strongest_place() -> None:
     with torch.inference_mode():
         found = heads(middle, last)
         pooled = heads.opacity(last.mean((2, 3)))
-        strongest = found.attention.amax((1, 2, 3))
+        local = found.attention - pooled[:, :, None, None]
     assert found.attention.shape == (3, 1, 4, 4)
-    beside = (found.pred - pooled)[:, 0]
-    assert (beside <= strongest + 1e-5).all()
-    assert (beside >= found.attention.mean((1, 2, 3)) - 1e-5).all()
+    assert torch.equal(found.pred, soft_maximum(found.attention, heads.sharpness))
+    assert torch.allclose(found.pred, pooled + soft_maximum(local, heads.sharpness), atol=1e-5)
+    assert float(local.std()) > 0

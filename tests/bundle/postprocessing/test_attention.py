@@ -48,6 +48,15 @@ def test_the_region_is_that_of_the_calibrated_evidence() -> None:
     assert against is None
 
 
+def test_evidence_counts_from_where_the_operating_point_is() -> None:
+    faint = peak(0.7, 0.3, width=0.08) - 2
+    assert find_region(faint) is None
+    assert find_region(faint, least=-1.3) == find_region(faint + 2)
+    given = {"attention": faint[None], "least_evidence": -1.3}
+    assert RegionOfAttention()(given)["region"] is not None
+    assert RegionOfAttention()({"attention": faint[None]})["region"] is None
+
+
 def test_outputs_without_attention_have_no_region() -> None:
     assert RegionOfAttention(temperature=1, bias=0)({"pred": 1})["region"] is None
 
