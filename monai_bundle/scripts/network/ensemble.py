@@ -153,7 +153,10 @@ class Ensemble(nn.Module):
             `scope`: the logits of `SCOPE_CLASSES`, Bx6.
             `distance`: Bx1, see `ScopeHead`.
         """
-        maps = self.read_members(images)
+        return self.read(self.read_members(images))
+
+    def read(self, maps: MemberMaps) -> dict[str, Tensor]:
+        """Return all outputs for what the members compute, see `forward`."""
         adults = self.adults(maps.middle, maps.last)
         child = maps.activation.mean(1, keepdim=True)
         enlarged = interpolate(child, maps.middle.shape[-2:], mode="bilinear")

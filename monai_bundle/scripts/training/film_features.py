@@ -103,8 +103,9 @@ def run_members(network: torch.nn.Module, images: Tensor) -> tuple[Tensor, Tenso
     ensemble: Any = network
     with torch.inference_mode():
         ordered = images.contiguous(memory_format=torch.channels_last)
-        pooled = ensemble.read_members(ordered).last.mean((2, 3))
-        outputs = ensemble(ordered)
+        maps = ensemble.read_members(ordered)
+        outputs = ensemble.read(maps)
+        pooled = maps.last.mean((2, 3))
     return pooled.float(), outputs["pred"][:, 0].float(), outputs["attention"][:, 0].float()
 
 

@@ -25,6 +25,8 @@ NEUTRAL: Final[dict[str, Any]] = {
     "default_operating_point": "balanced",
     "scope": {"least_in_scope": 0.0, "largest_distance": 1e9, "chosen_on": "nothing"},
 }
+# Chosen for other weights too, and missing until `scripts.evaluation.populations` chooses them.
+OF_POPULATIONS: Final = frozenset({"populations", "other_abnormality"})
 
 
 def load_members(ensemble: Ensemble, sources: Sequence[Path]) -> Ensemble:
@@ -72,7 +74,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("sources", type=Path, nargs="+", help="state_dicts from training")
     sources = parser.parse_args(arguments).sources
     ensemble = load_members(build_component("network_def"), sources)
-    write_metadata(read_metadata() | NEUTRAL)
+    kept = {name: value for name, value in read_metadata().items() if name not in OF_POPULATIONS}
+    write_metadata(kept | NEUTRAL)
     print(write_weights(ensemble))
 
 
