@@ -19,7 +19,7 @@ Region = tuple[float, float, float, float]  # top, left, bottom, right, as fract
 class RegionOfAttention(Transform):
     """Add `region`: the box around the attention where it is concentrated, else None.
 
-    Reads `attention`, 1xHxW, of one image, on the scale of the logit; calibrated as that is, it is
+    Reads `attention`, 1xHxW, of one image. Its mean is the logit; calibrated as that is, it is
     evidence for (positive) or against pneumonia. The region states where the network looked; it is
     not the outline of a lesion.
 

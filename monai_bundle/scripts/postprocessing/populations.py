@@ -15,7 +15,7 @@ class ChoosePopulation(Transform):
 
     Reads `age_years`, a number or None. Where the metadata have no populations, no `population` is
     added and everybody has the same calibrations. They are by the name of an output; `attention`
-    has that of `pred`, because it is on the scale of this logit.
+    has that of `pred`, because its mean is this logit.
 
     Args:
         metadata: of the bundle; `population_at` explains its `populations`.
