@@ -7,6 +7,7 @@ from typing import Final
 
 import pytest
 from hypothesis import settings
+from pydicom import config as pydicom_config
 
 pytest_plugins = [
     # none before those it imports: pytest must be the first to import each
@@ -25,6 +26,17 @@ pytest_plugins = [
 ]
 
 ONLY_IN_THE_FULL_RUN: Final = pytest.mark.skip(reason="long: runs only with pytest --full")
+
+
+@pytest.fixture
+def validation_mode_restored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Restore pydicom's validation mode, for tests that read with MONAI's reader in threads.
+
+    The reader sets it for a while, and threads that end in another order leave theirs behind for
+    the tests that follow. Lobar reads in decoders, which are processes of one thread.
+    """
+    name = "_reading_validation_mode"
+    monkeypatch.setattr(pydicom_config.settings, name, getattr(pydicom_config.settings, name))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -48,7 +48,6 @@ FIELDS: Final[dict[str, re.Pattern[str]]] = {
     "status": _WORD,
     "finding": _WORD,
     "other_finding": _WORD,
-    "population": _WORD,
     # the peers
     "destination": _WORD,
     "queue": _WORD,

@@ -166,7 +166,6 @@ def _count(job: Job, prediction: Prediction) -> None:
         job_id=job.id,
         finding=prediction.finding,
         other_finding=other.finding if other else None,
-        population=prediction.population,
     )
 
 

@@ -23,9 +23,12 @@ from workers.inference.decoders import DecodingReader, RadiographHandler
 from workers.inference.predictor import Predictor, load_predictor
 
 # MONAI's readers warn about a missing orientation and a decoder that is not installed
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:PydicomReader", "ignore:NvImgCodecPydicomReader", "ignore:Divide by zero"
-)
+pytestmark = [
+    pytest.mark.filterwarnings(
+        "ignore:PydicomReader", "ignore:NvImgCodecPydicomReader", "ignore:Divide by zero"
+    ),
+    pytest.mark.usefixtures("validation_mode_restored"),
+]
 
 EVERYTHING = ["present", "absent", "indeterminate", "not_analysed"]
 BORN = {"young": "20220615", "old": "19700101", "unknown": ""}

@@ -18,9 +18,12 @@ from workers.inference.predictor import BundleError, Predictor
 from workers.prediction import Finding, NotAnalysable, Prediction, Region
 
 # MONAI's readers warn about a missing orientation and a decoder that is not installed
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:PydicomReader", "ignore:NvImgCodecPydicomReader", "ignore:Divide by zero"
-)
+pytestmark = [
+    pytest.mark.filterwarnings(
+        "ignore:PydicomReader", "ignore:NvImgCodecPydicomReader", "ignore:Divide by zero"
+    ),
+    pytest.mark.usefixtures("validation_mode_restored"),
+]
 
 Answer = TypeVar("Answer")
 
