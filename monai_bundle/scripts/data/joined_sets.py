@@ -40,6 +40,7 @@ READERS: Final = {
 }
 NEVER_TRAINED: Final = frozenset({"adult_covid", "lateral"})
 CHILDREN_AGED: Final = "1-5"
+FIRST_ADULTS: Final = SELECTED_NIH.source
 _TEST_OF: Final = 4  # one patient in so many
 _BEST_FIRST: Final = (Basis.READING, Basis.DIAGNOSIS, Basis.REPORT, Basis.NONE)
 
@@ -58,6 +59,15 @@ def read_indexed_sets(data_dir: Path) -> list[Radiograph]:
         if (data_dir / name).is_dir()
         for row in read(data_dir / name)
     ]
+
+
+def read_by_members(rows: Iterable[Radiograph]) -> frozenset[str]:
+    """Return the adults whom the members were trained on, by NIH's numbers.
+
+    Films of them in other sources teach the heads, but say nothing of what is new to the network:
+    no table of predictions has them.
+    """
+    return frozenset(row["patient"] for row in rows if row["source"] == FIRST_ADULTS)
 
 
 def described(row: Radiograph) -> Radiograph:

@@ -107,7 +107,7 @@ class Inputs:
         results = results.take(results.cohorts == COHORTS[population])
         if not len(results.images):
             return None
-        if name in (OUT_OF_FOLD, OUT_OF_SOURCE):
+        if name == OUT_OF_FOLD:
             return at_scale_of_ensemble(results, self.raw(MEMBERS), self.raw("validation"))
         return results
 

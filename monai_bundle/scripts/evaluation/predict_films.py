@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from scripts.bundle.loaded import BATCH_SIZE, LoadedBundle, load_bundle
 from scripts.data.datasets import Radiograph
+from scripts.data.joined_sets import read_by_members
 from scripts.data.manifest import all_sets, read_manifest
 from scripts.data.predictions import FILM_COLUMNS, film_prediction, write_predictions
 from scripts.evaluation.inputs import SHIPPED, TEST_TABLES, Inputs
@@ -26,12 +27,17 @@ from scripts.refusal import find_refusal
 from scripts.training.heads.table import TEACHES
 
 # The network's outputs, and what the tables call them.
-HEADS: Final = {"pred": "opacity", "other": "other", "normal": "normal"}
+HEADS: Final = {"pred": "opacity", "other": "other"}
 
 
 def usable(rows: Sequence[Radiograph], part: str) -> list[Radiograph]:
-    """Return the films of a part of which something is known."""
-    return [row for row in rows if row["part"] == part and row["category"] in TEACHES]
+    """Return the films of a part of which something is known, of patients new to the network."""
+    known = read_by_members(rows)
+    return [
+        row
+        for row in rows
+        if row["part"] == part and row["category"] in TEACHES and row["patient"] not in known
+    ]
 
 
 def predict(bundle: LoadedBundle, rows: Sequence[Radiograph]) -> Iterator[dict[str, Any]]:

@@ -1,8 +1,9 @@
 """Read an opacity and other abnormalities on films of adults, from the members' frozen maps.
 
-The members were trained on children. Fine-tuning them on the few adults that radiologists read made
-them worse on adults that they had not seen; linear heads on their maps, fitted in closed form with
-a strong penalty, did better (docs/adr/0011-network.md).
+The members were trained on children, and on a first set of adults that taught them nothing that
+holds elsewhere. Fine-tuning on the few adults that radiologists read overfitted; linear heads on
+the members' maps, fitted in closed form with a strong penalty, did better
+(docs/adr/0011-network.md).
 """
 
 from typing import Final, NamedTuple

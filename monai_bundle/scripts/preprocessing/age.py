@@ -78,4 +78,4 @@ def _birthday(born: date, year: int) -> date:
     try:
         return born.replace(year=max(1, year))
     except ValueError:  # of the 29th of February
-        return date(year, 3, 1)
+        return date(max(1, year), 3, 1)

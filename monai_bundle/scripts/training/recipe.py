@@ -50,7 +50,8 @@ def packaging(boxes: Path, films: Path, runs: Path, data_dir: Path) -> Iterator[
     yield ("scripts.training.package_weights", *members)
     where = ("--data_dir", str(data_dir), "--side", str(SIDE))
     yield ("scripts.training.heads", "cache", "--output", str(films), *where)
-    yield ("scripts.training.adults", str(boxes), "--films", str(films))
+    fit = ("scripts.training.adults", str(boxes), "--films", str(films))
+    yield (*fit, "--data_dir", str(data_dir))
     yield ("scripts.training.train_gate", "--data_dir", str(data_dir))
 
 

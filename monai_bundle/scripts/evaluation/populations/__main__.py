@@ -91,9 +91,10 @@ def _validated_without_age(
 def _other_without_age(
     chosen: Mapping[str, Mapping[str, Any]], films: Mapping[str, Results]
 ) -> Mapping[str, Any] | None:
-    """Return the adults' entry if it names few normal films of the others; None if it does not.
+    """Return the adults' entry if it names few films of the others; None if it does not.
 
-    No child has a known other abnormality: of them only the false alarms can be measured.
+    No child has a known other abnormality: of them only the false alarms can be measured, on normal
+    films and on those with pneumonia.
     """
     entry: Mapping[str, Any] | None = chosen[Population.ADULTS].get(OTHER)
     if not entry:
@@ -105,8 +106,8 @@ def _other_without_age(
             entry["calibration"]["bias"],
         )
         counts = count_findings(asked, entry["operating_points"][BALANCED])
-        alarms = share(counts, Category.NORMAL, "present")
-        if alarms is None or alarms > OTHER_RULES.most_false_alarms:
+        alarms = [share(counts, each, "present") for each in (Category.NORMAL, Category.OPACITY)]
+        if any(each is None or each > OTHER_RULES.most_false_alarms for each in alarms):
             return None
     return entry
 

@@ -6,10 +6,11 @@ from typing import Any, Final
 
 import numpy as np
 
-from scripts.data.predictions import FloatArray
+from scripts.data.predictions import CHILDREN, FloatArray
 from scripts.evaluation.confidence_intervals import interval, resamplings, rounded, wilson
 from scripts.evaluation.inputs import Inputs
 from scripts.evaluation.metrics import auc
+from scripts.evaluation.populations.names import Population
 from scripts.robustness.tables import REFERENCE
 
 NEAR: Final = 0.02  # difference in probability
@@ -116,11 +117,11 @@ def shortcuts(inputs: Inputs) -> dict[str, Any] | None:
     """Compute the effect on the probability of covering the corners, where side markers are."""
     if not (rows := inputs.rows("shortcuts")):
         return None
-    # the test calibrates by what holds for an age that is not known
-    threshold = inputs.metadata["operating_points"][inputs.default_point]["threshold"]
     found: dict[str, Any] = {}
     for cohort in sorted({row["cohort"] for row in rows}):
         own = [row for row in rows if row["cohort"] == cohort]
+        population = Population.CHILDREN if cohort == CHILDREN else Population.ADULTS
+        threshold = inputs.default(population)["threshold"]
         labels, before, after = (
             np.array([float(row[key]) for row in own]) for key in ("label", "before", "after")
         )

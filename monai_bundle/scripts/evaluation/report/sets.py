@@ -5,6 +5,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from scripts.data.joined_sets import FIRST_ADULTS
 from scripts.data.predictions import FloatArray, Results
 from scripts.evaluation.comparison import delong, metric_difference, paired
 from scripts.evaluation.confidence_intervals import rounded, with_intervals
@@ -34,7 +35,6 @@ SETS: Final[dict[str, tuple[str, Population, str]]] = {
     "rsna_test": ("rsna_test", Population.ADULTS, "test split of RSNA, adults"),
 }
 CROSS_VALIDATED: Final = ("cross_validation_pediatric", "cross_validation_adult")
-FIRST_ADULTS: Final = "adult"  # the set whose two classes differ by selection
 CHANCE_DRAWS: Final = 500
 
 # The first model's thresholds, from configs/metadata.json of version 0.1.0.

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from scripts.data.categories import NO_FINDING, Category
 from scripts.data.datasets import Radiograph
-from scripts.data.joined_sets import RSNA, is_rsna_test_patient
+from scripts.data.joined_sets import FIRST_ADULTS, RSNA, is_rsna_test_patient
 from scripts.data.predictions import CHILDREN, FloatArray, image_id, sigmoid
 from scripts.evaluation.inputs import OUT_OF_FOLD, OUT_OF_SOURCE, Inputs
 from scripts.evaluation.populations.names import COHORTS
@@ -80,7 +80,7 @@ def shown(row: Radiograph) -> str:
     """Return the category of a film for the audit, which also takes films that teach nothing."""
     if row["category"] != Category.LEFT_OUT:
         return row["category"]
-    if row["source"] == "adult":
+    if row["source"] == FIRST_ADULTS:
         return Category.OPACITY if row["label"] else Category.NORMAL
     if row["findings"] == NO_FINDING:
         return Category.NORMAL
@@ -102,8 +102,11 @@ def unseen_logits(inputs: Inputs) -> dict[str, float]:
 
 
 def trained_sets(rows: Iterable[Radiograph], unseen: Container[str]) -> list[str]:
-    """Return the sets of which films were trained on: those that the tables of folds have."""
-    return sorted({row["source"] for row in rows if image_id(row) in unseen})
+    """Return the sets of which films were trained on.
+
+    Those that the tables of folds have, and the first adults, whom the members were trained on.
+    """
+    return sorted({row["source"] for row in rows if image_id(row) in unseen} | {FIRST_ADULTS})
 
 
 def gather(

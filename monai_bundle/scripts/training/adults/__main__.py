@@ -7,7 +7,8 @@ Run from the bundle's folder:
 BOXES is RSNA's list, see `boxes`. The members' weights stay as they are. The heads that ship are
 fitted to the five folds. For the tables in docs/predictions they are fitted again: without each
 fold (cross_validation.csv, and members.csv for the validation part), and without a source
-(out_of_source.csv). Minutes, once the features are kept.
+(out_of_source.csv). No table has a patient whom the members were trained on. Operating points are
+to be chosen again afterwards. Minutes, once the features are kept.
 """
 
 import argparse
@@ -20,11 +21,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from scripts.bundle.files import build_component, read_metadata
+from scripts.bundle.files import build_component, read_metadata, write_metadata
 from scripts.checksum import sha256_of
 from scripts.data.categories import Category
 from scripts.data.datasets import kind_of
-from scripts.data.manifest import FOLDS
+from scripts.data.joined_sets import read_by_members
+from scripts.data.manifest import FOLDS, all_sets
 from scripts.data.predictions import (
     CHILDREN,
     FILM_COLUMNS,
@@ -38,7 +40,7 @@ from scripts.training.adults.features import MemberFeatures, keep_features
 from scripts.training.adults.fit import Learned, fit_heads, is_trainable, read_films
 from scripts.training.heads.cache import read_cache
 from scripts.training.heads.table import FilmTable
-from scripts.training.package_weights import write_weights
+from scripts.training.package_weights import NEUTRAL, OF_POPULATIONS, write_weights
 
 HEADS: Final = "adults."  # how the names of their weights begin
 LEFT_OUT: Final = ("rsna2018", "nlm_shenzhen+nlm_montgomery")
@@ -77,10 +79,19 @@ class Fits:
         table: of the films.
         features: of the members, for these films.
         boxes: of opacities.
+        known: the adults whom the members were trained on. Their films are learned from, but no
+            table has them.
     """
 
-    def __init__(self, table: FilmTable, features: MemberFeatures, boxes: Boxes) -> None:
+    def __init__(
+        self,
+        table: FilmTable,
+        features: MemberFeatures,
+        boxes: Boxes,
+        known: frozenset[str] = frozenset(),
+    ) -> None:
         self.table, self.features, self.boxes = table, features, boxes
+        self.is_new = ~np.isin(table.patient, sorted(known)) | (table.source == CHILDREN)
 
     def without(self, held: NDArray[np.bool_]) -> Learned:
         """Return what is learned from: neither the held films nor others of their patients."""
@@ -92,7 +103,9 @@ class Fits:
 def fold_lines(fits: Fits) -> tuple[list[Line], list[Line]]:
     """Return the lines of cross_validation.csv and of members.csv.
 
-    A child's film is read by the member that did not see its fold.
+    A child's film is read by the member that did not see its fold. By how much, and what another
+    abnormality is, follows from the features of all five, which hardly matters: it is read as a
+    child's.
     """
     held_out: list[Line] = []
     validation: list[Line] = []
@@ -101,8 +114,9 @@ def fold_lines(fits: Fits) -> tuple[list[Line], list[Line]]:
         learned = fits.without(fits.table.part == name)
         learned = _of_member(learned, fold)
         found = read_films(fit_heads(learned), learned)
-        held_out += lines(fits.table, fits.table.part == name, found, name)
-        validation += lines(fits.table, fits.table.part == "validation", found, name)
+        held_out += lines(fits.table, fits.is_new & (fits.table.part == name), found, name)
+        is_validation = fits.is_new & (fits.table.part == "validation")
+        validation += lines(fits.table, is_validation, found, name)
     return held_out, validation
 
 
@@ -124,7 +138,8 @@ def source_lines(fits: Fits) -> Iterator[Line]:
     for name in LEFT_OUT:
         held = np.isin(fits.table.source, name.split("+"))
         learned = fits.without(held)
-        yield from lines(fits.table, held, read_films(fit_heads(learned), learned), name)
+        found = read_films(fit_heads(learned), learned)
+        yield from lines(fits.table, fits.is_new & held, found, name)
 
 
 def lines(
@@ -159,9 +174,13 @@ def run(options: argparse.Namespace) -> None:
     films = read_cache(options.films)
     ensemble, digest = load_members()
     features = keep_features(ensemble, films, options.features, digest)
-    fits = Fits(films.table, features, read_boxes(options.boxes))
+    known = read_by_members(all_sets(options.data_dir))
+    fits = Fits(films.table, features, read_boxes(options.boxes), known)
     nothing = np.zeros(len(films.table), bool)
     ensemble.adults.load_state_dict(fit_heads(fits.without(nothing)).state_dict())
+    chosen = {name: NEUTRAL[name] for name in NEUTRAL if name != "scope"}
+    kept = {name: value for name, value in read_metadata().items() if name not in OF_POPULATIONS}
+    write_metadata(kept | chosen)
     print(write_weights(ensemble), flush=True)
     held_out, validation = fold_lines(fits)
     for name, rows in (
@@ -180,6 +199,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("boxes", type=Path, help="RSNA's boxes of opacities, CSV or ZIP")
     parser.add_argument("--films", type=Path, default=Path("../runs/films"), help="the cache")
+    parser.add_argument("--data_dir", type=Path, default=Path("../../shared/data"))
     parser.add_argument("--features", type=Path, default=Path("../runs/adult_features"))
     options = parser.parse_args(arguments)
     try:

@@ -4,6 +4,7 @@ Of every film the pooled features and the members' logits are kept, of adults th
 middle maps too, because places in them are learned from. A folder holds those of one network.
 """
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -44,7 +45,8 @@ def keep_features(ensemble: Ensemble, films: Films, folder: Path, weights: str) 
         weights: the digest of the members' weights.
     """
     marker = folder / _DONE
-    wanted = f"{weights} {len(films.table)}\n"
+    order = hashlib.sha256("".join(films.table.sha256).encode()).hexdigest()
+    wanted = f"{weights} {order} {films.side}\n"
     if not marker.exists() or marker.read_text() != wanted:
         folder.mkdir(parents=True, exist_ok=True)
         marker.unlink(missing_ok=True)
