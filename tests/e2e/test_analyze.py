@@ -129,7 +129,7 @@ def test_a_patient_for_whom_the_model_is_not_validated_is_reported_only_by_a_set
     settings = {"LOBAR_BUNDLE__REPORT_POPULATIONS": '["elders"]'}
     done = analyze("--json", *files, bundle=bundle, **settings)
     assert done.returncode == 78
-    assert "bundle.report_populations names: choose of infants, children" in done.stderr
+    assert "bundle.report_populations names: choose of children, adults" in done.stderr
     assert "Traceback" not in done.stderr
 
 
