@@ -197,7 +197,6 @@ def test_the_metadata_has_every_population_and_the_cautious_reading_as_default(
     assert chosen["default_operating_point"] == "balanced"
     assert "other_abnormality" not in found["children"]  # nobody of them has a known one
     assert "other_abnormality" not in chosen  # it would be theirs too
-    assert found["unknown"]["other_abnormality"] == found["adults"]["other_abnormality"]
     for entry in (chosen, found["adults"], found["adults"]["other_abnormality"]):
         assert list(entry["operating_points"]) == list(NAMES)
         assert 0 < entry["calibration"]["prevalence"] < 1
@@ -243,14 +242,23 @@ def test_a_network_without_another_abnormality_has_no_operating_point_for_it(
     assert "other_abnormality" not in json.dumps(found)
 
 
-def test_without_an_age_another_abnormality_is_named_only_if_normal_children_rarely_are(
-    tables: Tables, tmp_path: Path
+@pytest.mark.parametrize("category", ["normal", "opacity"])
+def test_without_an_age_another_abnormality_is_named_only_if_children_rarely_are(
+    tables: Tables, tmp_path: Path, category: str
 ) -> None:
-    changed = {
-        name: [{**row, "other": "5.0"} if row["source"] == "pediatric" else row for row in rows]
-        for name, rows in tables.items()
-    }
-    found = choose_populations(written(tmp_path, changed))["populations"]
+    def found_with(other: str) -> Mapping[str, Any]:
+        def changed(row: Mapping[str, Any]) -> Mapping[str, Any]:
+            if row["source"] != "pediatric":
+                return row
+            return {**row, "other": other if row["category"] == category else "-9.0"}
+
+        lines = {name: [changed(row) for row in rows] for name, rows in tables.items()}
+        populations: Mapping[str, Any] = choose_populations(written(tmp_path, lines))["populations"]
+        return populations
+
+    rarely = found_with("-9.0")
+    assert rarely["unknown"]["other_abnormality"] == rarely["adults"]["other_abnormality"]
+    found = found_with("5.0")
     assert "other_abnormality" in found["adults"]
     assert "other_abnormality" not in found["unknown"]
 

@@ -99,14 +99,15 @@ def _other_without_age(
     entry: Mapping[str, Any] | None = chosen[Population.ADULTS].get(OTHER)
     if not entry:
         return None
-    for results in films.values():
+    for name, results in films.items():
         asked = apply_platt(
             replace(results, logits=results.others),
             entry["calibration"]["temperature"],
             entry["calibration"]["bias"],
         )
         counts = count_findings(asked, entry["operating_points"][BALANCED])
-        alarms = [share(counts, each, "present") for each in (Category.NORMAL, Category.OPACITY)]
+        asked_of = [Category.NORMAL, *[Category.OPACITY] * (name == Population.CHILDREN)]
+        alarms = [share(counts, each, "present") for each in asked_of]
         if any(each is None or each > OTHER_RULES.most_false_alarms for each in alarms):
             return None
     return entry

@@ -143,6 +143,16 @@ def test_the_tables_have_each_film_once_for_what_did_not_see_it(fits: Fits) -> N
     assert {line["held_out"] for line in left_out} == {"rsna2018", "nlm_shenzhen+nlm_montgomery"}
 
 
+def test_no_table_has_an_adult_whom_the_members_were_trained_on(fits: Fits) -> None:
+    known = frozenset(fits.table.patient[[2, 9, ADULTS + 2]])
+    aware = Fits(fits.table, fits.features, fits.boxes, known)
+    hidden = aware.table.sha256[~aware.is_new]
+    assert len(hidden) == 3  # films 2 and 3 are of one patient; a child's number is its own
+    for lines in (*fold_lines(aware), list(source_lines(aware))):
+        assert not {line["image"] for line in lines} & set(hidden)
+    assert aware.without(fits.table.part == "none").seen[[2, 9]].any()  # they are learned from
+
+
 def test_the_heads_have_the_shape_of_the_network_s(fits: Fits) -> None:
     fitted = fit_heads(of_part(fits, "fold-0")).state_dict()
     wanted = AdultHeads(MIDDLE, LAST).state_dict()

@@ -115,6 +115,7 @@ def test_a_birth_date_counts_in_whole_years_as_people_count(
         ("", "20260102"),
         ("00000000", "20260102"),
         ("20200101", "99991231"),
+        ("20240229", "00010101"),  # no birthday in the year 0
     ],
 )
 def test_dates_that_make_no_sense_give_no_age(born: str, taken: str) -> None:
