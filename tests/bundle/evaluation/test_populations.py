@@ -253,7 +253,9 @@ def test_without_an_age_another_abnormality_is_named_only_if_children_rarely_are
             return {**row, "other": other if row["category"] == category else "-9.0"}
 
         lines = {name: [changed(row) for row in rows] for name, rows in tables.items()}
-        populations: Mapping[str, Any] = choose_populations(written(tmp_path, lines))["populations"]
+        folder = tmp_path / other
+        folder.mkdir()
+        populations: Mapping[str, Any] = choose_populations(written(folder, lines))["populations"]
         return populations
 
     rarely = found_with("-9.0")
