@@ -46,8 +46,8 @@ to it.
 - **Data.** The sets, what each finding teaches, and the parts are in the [datasheet](datasheet.md).
   Labels are those of the public sets. Whether a child is in both the training and the test set is
   not known (264 patient numbers occur in both). The networks below the heads for adults were also
-  trained on the first set of adults, with labels mined from reports: 51 of its patients are in
-  RSNA, 11 of them in the test split.
+  trained on the first set of adults, with labels mined from reports. No table here has films of
+  these patients, 51 of whom are in RSNA too, 11 of them in the test split.
 - **Operating point.** Findings are those at `{point}`, of the population's own points where it has
   them, where no other point is named.
 - **Nothing was chosen on the test splits.** Network, weights, calibration, thresholds and bands
