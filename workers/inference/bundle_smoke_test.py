@@ -263,7 +263,10 @@ def _check_other(
 def _check_populations(
     pipeline: Pipeline, tensor: torch.Tensor, metadata: Mapping[str, Any]
 ) -> Checks[None]:
-    """Check that postprocessing names the population of each age as the metadata do."""
+    """Check that postprocessing names the population of each age, and gives what it has.
+
+    A population may have another abnormality of its own.
+    """
     for name, entry in populations_of(metadata).items():
         age = entry["years"] and float(entry["years"][0])
         try:
@@ -276,6 +279,7 @@ def _check_populations(
                 f"postprocessing gives the population {output.population!r} for the age {age}: let "
                 f"it give {name!r}, as the metadata have it"
             )
+        yield from _check_other([output], entry)
 
 
 def _draw(folder: Path) -> SyntheticRadiographs:

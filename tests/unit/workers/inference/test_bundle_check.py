@@ -366,6 +366,11 @@ def test_another_abnormality_that_is_described_and_not_given_is_an_error(check: 
             {"_target_": "Lambda", "func": "$lambda found: {**found, 'other': None}"}
         )
 
-    assert [each[:40] for each in check(populated, leave_out_other)[ERROR]] == [
-        'postprocessing gives None for "other", w'
-    ]
+    def only_of_the_old(metadata: dict[str, Any]) -> None:
+        populated(metadata)
+        metadata["populations"]["old"]["other_abnormality"] = metadata.pop("other_abnormality")
+
+    for described in (populated, only_of_the_old):
+        assert [each[:40] for each in check(described, leave_out_other)[ERROR]] == [
+            'postprocessing gives None for "other", w'
+        ]
