@@ -15,6 +15,7 @@ PLAIN: Final = {"method": "platt", "temperature": 1.0, "bias": 0.0}
 METADATA: Final[dict[str, Any]] = {
     "calibration": PLAIN,
     "operating_points": POINTS,
+    "default_operating_point": "balanced",
     "other_abnormality": {"calibration": PLAIN, "operating_points": POINTS},
     "populations": {
         "children": {"years": [1, 6], "validated": True},

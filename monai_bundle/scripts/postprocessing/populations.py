@@ -100,9 +100,14 @@ def _calibrated(metadata: Metadata, population: str | None) -> dict[Hashable, An
 
 
 def least_evidence(metadata: Metadata, population: str | None) -> float:
-    """Return the logit of the default operating point's threshold, or 0 if that is less."""
-    points = operating_points_of(metadata, population)
-    threshold: float = points[metadata["default_operating_point"]]["threshold"]
+    """Return the logit of the default operating point's threshold, or 0 if that is less.
+
+    Without a default point it is 0.
+    """
+    default = metadata.get("default_operating_point")
+    threshold: float = (
+        operating_points_of(metadata, population).get(default, {}).get("threshold", 1 / 2)
+    )
     return min(0.0, math.log(max(threshold, 1e-9) / max(1 - threshold, 1e-9)))
 
 

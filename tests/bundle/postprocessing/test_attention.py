@@ -52,8 +52,8 @@ def test_evidence_counts_from_where_the_operating_point_is() -> None:
     faint = peak(0.7, 0.3, width=0.08) - 2
     assert find_region(faint) is None
     assert find_region(faint, least=-1.3) == find_region(faint + 2)
-    given = {"attention": faint[None], "least_evidence": -1.3}
-    assert RegionOfAttention()(given)["region"] is not None
+    found = RegionOfAttention()({"attention": faint[None], "least_evidence": -1.3})
+    assert found["region"] is not None
     assert RegionOfAttention()({"attention": faint[None]})["region"] is None
 
 

@@ -109,7 +109,7 @@ def test_invalid_elements_elsewhere_in_the_header_are_ignored(
     spoiled = {
         "charset": (b"ISO_IR 192", b"ISO_IR 9x9"),
         "uid": (bytes(dataset.StudyInstanceUID[-8:], "ascii"), b"x..9 abc"),
-        "date": (b"19700101", b"yesterda"),
+        "date": (b"20220615", b"yesterda"),
         "number": (b"TEST-ACC-1", b"\xff\xfe\x00\x80\x81TESTX"[:10]),
     }[header]
     assert spoiled[0] in content
