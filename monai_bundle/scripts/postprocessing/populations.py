@@ -104,7 +104,7 @@ def least_evidence(metadata: Metadata, population: str | None) -> float:
 
     Without a default point it is 0.
     """
-    default = metadata.get("default_operating_point")
+    default = str(metadata.get("default_operating_point"))
     threshold: float = (
         operating_points_of(metadata, population).get(default, {}).get("threshold", 1 / 2)
     )
