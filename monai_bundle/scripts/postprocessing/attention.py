@@ -22,20 +22,13 @@ class RegionOfAttention(Transform):
     Reads `attention`, 1xHxW, of one image; calibrated as the logit is, it is evidence for or
     against pneumonia. Evidence below `least_evidence`, a logit, counts as against; 0 where it is
     missing. The region states where the network looked; it is not the outline of a lesion.
-
-    Args:
-        temperature: of the calibration, where the map is not calibrated yet.
-        bias: of that calibration.
     """
-
-    def __init__(self, temperature: float = 1, bias: float = 0) -> None:
-        self.temperature, self.bias = temperature, bias
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Return `data` with its region, which is None for outputs without attention."""
         if "attention" not in data:
             return {**data, "region": None}
-        attention = torch.as_tensor(data["attention"])[0] / self.temperature + self.bias
+        attention = torch.as_tensor(data["attention"])[0]
         region = find_region(enlarge(attention), least=float(data.get("least_evidence", 0)))
         return {**data, "region": region}
 

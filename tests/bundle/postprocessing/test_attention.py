@@ -38,13 +38,13 @@ def test_no_evidence_for_pneumonia_has_no_region() -> None:
 def test_the_region_is_that_of_the_calibrated_evidence() -> None:
     coarse = torch.full((1, 7, 7), -1.0)
     coarse[0, 5, 1] = 8
-    sharp = RegionOfAttention(temperature=1, bias=0)({"attention": coarse})["region"]
+    sharp = RegionOfAttention()({"attention": coarse})["region"]
     assert sharp is not None
     assert sharp[0] < 5.5 / 7 < sharp[2]
     assert sharp[1] < 1.5 / 7 < sharp[3]
-    flooded = RegionOfAttention(temperature=1, bias=9)({"attention": coarse})["region"]
+    flooded = RegionOfAttention()({"attention": coarse + 9})["region"]
     assert flooded == sharp  # certain everywhere, and still most so in one place
-    against = RegionOfAttention(temperature=1, bias=-9)({"attention": coarse})["region"]
+    against = RegionOfAttention()({"attention": coarse - 9})["region"]
     assert against is None
 
 
@@ -58,7 +58,7 @@ def test_evidence_counts_from_where_the_operating_point_is() -> None:
 
 
 def test_outputs_without_attention_have_no_region() -> None:
-    assert RegionOfAttention(temperature=1, bias=0)({"pred": 1})["region"] is None
+    assert RegionOfAttention()({"pred": 1})["region"] is None
 
 
 def test_enlarging_keeps_positions() -> None:
