@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +13,10 @@ from support.foreign_bundle import by_age, make_bundle, populated
 from support.inference_worker import PACS, Pixels, StandInPredictor, Workspace
 from synthetic.objects import make_cr
 
-from service.decoding import DecoderPool, Template
 from service.domain.job import JobState
 from service.domain.reasons import Reason
 from service.settings import BundleSettings
 from service.telemetry.metrics import NOT_ANALYSED, POPULATIONS
-from workers.inference.decoders import DecodingReader, RadiographHandler
 from workers.inference.predictor import Predictor, load_predictor
 
 # MONAI's readers warn about a missing orientation and a decoder that is not installed
@@ -124,19 +121,6 @@ def test_a_setting_has_them_reported_and_a_job_from_before_is_reported_when_rean
     assert job.finding in {"present", "absent", "indeterminate"}
     second = dcmread(workspace.output(job_id, "sr"))
     assert first.SOPInstanceUID in second.to_json(), "it names the report that it replaces"
-
-
-def test_instances_that_decoders_read_have_their_ages_too(
-    workspace: Workspace, work: Callable[..., None], bundle: Path
-) -> None:
-    jobs = {name: workspace.receive(make_cr(birth_date=born)) for name, born in BORN.items()}
-    with (
-        closing(Template(RadiographHandler(bundle))) as template,
-        closing(DecoderPool(template, workspace.settings.decoding, 2)) as pool,
-    ):
-        work(of(bundle), reader=DecodingReader(pool))
-    found = {name: workspace.job(job_id).not_analysed_reason for name, job_id in jobs.items()}
-    assert found == {"young": None, "old": Reason.POPULATION, "unknown": None}
 
 
 def test_an_instance_that_is_predicted_alone_keeps_its_age(
