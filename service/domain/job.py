@@ -19,19 +19,21 @@ class JobState(StrEnum):
     DELIVERED = "delivered"
     NOT_ANALYSED = "not_analysed"
     PARKED = "parked"
+    DISMISSED = "dismissed"
 
 
 FOLLOWERS: Final[dict[JobState, frozenset[JobState]]] = {
     JobState.RECEIVED: frozenset({JobState.REPORTED, JobState.NOT_ANALYSED, JobState.PARKED}),
     JobState.REPORTED: frozenset({JobState.DELIVERED, JobState.NOT_ANALYSED, JobState.PARKED}),
-    JobState.PARKED: frozenset({JobState.RECEIVED, JobState.REPORTED}),
+    JobState.PARKED: frozenset({JobState.RECEIVED, JobState.REPORTED, JobState.DISMISSED}),
     # only when a person asks for another analysis
     JobState.DELIVERED: frozenset({JobState.RECEIVED}),
     JobState.NOT_ANALYSED: frozenset({JobState.RECEIVED}),
+    JobState.DISMISSED: frozenset({JobState.RECEIVED}),
 }
 """The states that may follow each state."""
 
-FINISHED: Final = frozenset({JobState.DELIVERED, JobState.NOT_ANALYSED})
+FINISHED: Final = frozenset({JobState.DELIVERED, JobState.NOT_ANALYSED, JobState.DISMISSED})
 """The states in which nothing is left to do."""
 
 
@@ -110,6 +112,9 @@ class Job:
     model: str | None
     other: OtherAbnormality | None  # where the model reads one
     population: str | None  # whose operating points were used, where the model has several
+    threshold: float | None  # of the operating point, where the model was asked
+    indeterminate_low: float | None  # the band around it in which the model abstains
+    indeterminate_high: float | None
     not_analysed_reason: Reason | None  # set where a report states it
 
     @property
@@ -131,6 +136,9 @@ class ConclusionRecord:
     model: str  # name and version
     other: OtherAbnormality | None = None
     population: str | None = None
+    threshold: float | None = None  # of the operating point, and the band around it
+    indeterminate_low: float | None = None
+    indeterminate_high: float | None = None
 
     @property
     def outcome(self) -> Outcome:

@@ -13,11 +13,16 @@ from service.receiving.ingest import Ingest
 from service.settings import Settings
 from service.storage.ledger import Ledger
 from service.storage.spool import Spool
-from service.web import api, health, pages
+from service.web import health
+from service.web.access import Authenticator
+from service.web.api import jobs
 from service.web.guard import Guard
+from service.web.pages import instance, upload, worklist
 from service.web.problem import add_problem_handlers
-from service.web.upload import Uploads
+from service.web.trail import Trail
+from service.web.uploading.uploads import Uploads
 
+_IDLE_SECONDS: Final = 3600.0
 _STATIC: Final = Path(__file__).parent / "static"
 
 
@@ -33,9 +38,12 @@ def create_app(
         docs_url=None,  # FastAPI's own loads its scripts from another host
         redoc_url=None,
     )
-    app.include_router(pages.read_routes(ledger))
-    app.include_router(pages.write_routes(ledger, uploads, settings.routes))
-    app.include_router(api.router(ledger, uploads))
+    app.state.authenticator = Authenticator(ledger, idle_seconds=_IDLE_SECONDS)
+    trail = Trail(ledger)
+    app.include_router(worklist.router(ledger))
+    app.include_router(instance.router(ledger, settings.routes, trail))
+    app.include_router(upload.router(uploads, trail))
+    app.include_router(jobs.router(ledger, uploads, trail))
     app.include_router(health.router(settings, ledger, spool))
     app.mount("/static", StaticFiles(directory=_STATIC))
     add_problem_handlers(app)

@@ -14,6 +14,7 @@ from pynetdicom.status import STORAGE_SERVICE_CLASS_STATUS
 from service.dicom.implementation import VERSION
 from service.domain.job import Event, Job, JobState
 from service.domain.reasons import EXPLANATIONS, Reason
+from service.domain.user import OPEN_IDENTITY, Permission
 
 STATE_WORDS: Final[dict[JobState, str]] = {
     JobState.RECEIVED: "Received",
@@ -21,6 +22,7 @@ STATE_WORDS: Final[dict[JobState, str]] = {
     JobState.DELIVERED: "Delivered",
     JobState.NOT_ANALYSED: "Not analysed",
     JobState.PARKED: "Parked",
+    JobState.DISMISSED: "Dismissed",
 }
 STATE_MEANINGS: Final[dict[JobState, str]] = {
     JobState.RECEIVED: "Stored on disk, waiting for its prediction.",
@@ -28,6 +30,7 @@ STATE_MEANINGS: Final[dict[JobState, str]] = {
     JobState.DELIVERED: "Every destination has the report.",
     JobState.NOT_ANALYSED: "The model did not analyse this instance.",
     JobState.PARKED: "Stopped until a person requeues it.",
+    JobState.DISMISSED: "Closed by a person, who gave a reason.",
 }
 _MINUTE: Final = 60
 _HOUR: Final = 3600
@@ -39,8 +42,14 @@ _TEMPLATES: Final = Jinja2Templates(Path(__file__).parent / "templates")
 def render(
     request: Request, template: str, values: Mapping[str, Any], status: int = 200
 ) -> Response:
-    """Render a page; all values are escaped."""
-    return _TEMPLATES.TemplateResponse(request, template, dict(values), status_code=status)
+    """Render a page; all values are escaped.
+
+    Templates also have `identity` (who asks) and `Permission`, to leave out what is not theirs.
+    """
+    everywhere = {"identity": getattr(request.state, "identity", OPEN_IDENTITY)}
+    return _TEMPLATES.TemplateResponse(
+        request, template, {**everywhere, **values}, status_code=status
+    )
 
 
 def clock_time(at: float) -> str:
@@ -111,6 +120,7 @@ def details(event: Event) -> str:
 
 
 _TEMPLATES.env.globals["version"] = VERSION
+_TEMPLATES.env.globals["Permission"] = Permission
 _TEMPLATES.env.globals["state_words"] = STATE_WORDS
 _TEMPLATES.env.globals["state_meanings"] = STATE_MEANINGS
 for _function in (

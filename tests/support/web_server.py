@@ -19,10 +19,12 @@ from pydicom import Dataset, dcmwrite
 from service.decoding import DecoderPool, Handler, Template
 from service.decoding.pictures import PictureConverter, PictureHandler
 from service.domain.job import Instance
+from service.domain.user import Role
 from service.receiving.ingest import Ingest
 from service.settings import Settings
 from service.storage.ledger import Ledger
 from service.storage.spool import Spool
+from service.web.access import SESSION_COOKIE
 from service.web.app import create_app
 from support.system.ports import LOOPBACK, free_port
 
@@ -48,6 +50,7 @@ class Web:
         self.ledger = Ledger(self.settings.ledger_url)
         self.ledger.upgrade()
         self.notifications = 0
+        self._clients: list[httpx.Client] = []
         self.client = httpx.Client(
             base_url=f"http://{LOOPBACK}:{self.port}",
             timeout=30,
@@ -81,10 +84,32 @@ class Web:
                 time.sleep(0.01)
             yield self
         finally:
-            self.client.close()
+            for client in (self.client, *self._clients):
+                client.close()
             server.should_exit = True
             thread.join()
             self.ledger.close()
+
+    def sign_in(self, role: Role, name: str = "") -> httpx.Client:
+        """Make a user of a role with a session; the first one ends the open access.
+
+        A form of the client must send `csrf_token`; the header X-CSRF-Token is set already.
+        """
+        name = name or str(role)
+        if self.ledger.users.find(name) is None:
+            self.ledger.users.add(name, role, password_hash=None)
+        token = self.ledger.sessions.begin(name, seconds=3600)
+        session = self.ledger.sessions.find(token, idle_seconds=3600)
+        assert session is not None
+        client = httpx.Client(
+            base_url=self.client.base_url,
+            timeout=30,
+            verify=NO_CERTIFICATES,
+            cookies={SESSION_COOKIE: token},
+            headers={"X-CSRF-Token": session.csrf_token},
+        )
+        self._clients.append(client)
+        return client
 
     def send(
         self,

@@ -142,18 +142,21 @@ def _kinds(routes: Routes, outcome: Outcome) -> frozenset[OutputKind]:
 
 def _conclusion_record(conclusion: Conclusion) -> ConclusionRecord:
     model = conclusion.model
-    point, name = model.operating_point.name, f"{model.name} {model.version}"
+    point, name = model.operating_point, f"{model.name} {model.version}"
     if isinstance(conclusion, Prediction):
         return ConclusionRecord(
             finding=conclusion.finding,
             probability=conclusion.probability,
-            operating_point=point,
+            operating_point=point.name,
+            threshold=point.threshold,
+            indeterminate_low=point.indeterminate_low,
+            indeterminate_high=point.indeterminate_high,
             model=name,
             other=_other_record(conclusion),
             population=conclusion.population,
         )
     return ConclusionRecord(
-        not_analysed_reason=conclusion.reason, operating_point=point, model=name
+        not_analysed_reason=conclusion.reason, operating_point=point.name, model=name
     )
 
 

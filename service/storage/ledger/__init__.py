@@ -3,6 +3,9 @@
 import time
 from collections.abc import Callable
 
+from service.storage.ledger.access.audit_trail import AuditTrail
+from service.storage.ledger.access.sessions import Sessions
+from service.storage.ledger.access.users import Users
 from service.storage.ledger.breakers import Breaker, Breakers
 from service.storage.ledger.commitment_requests import CommitmentRequests
 from service.storage.ledger.commitments import Commitments
@@ -11,6 +14,7 @@ from service.storage.ledger.deliveries import Deliveries
 from service.storage.ledger.heartbeats import Heartbeat, Heartbeats
 from service.storage.ledger.jobs import Jobs
 from service.storage.ledger.leasing import StaleLeaseError
+from service.storage.ledger.patients import Patients
 from service.storage.ledger.queries import EVERYTHING, Due, JobCounts, Queries
 
 __all__ = [
@@ -36,6 +40,10 @@ class Ledger:
         self.commitment_requests = CommitmentRequests(self._database, clock)
         self.breakers = Breakers(self._database, clock)
         self.heartbeats = Heartbeats(self._database, clock)
+        self.users = Users(self._database, clock)
+        self.sessions = Sessions(self._database, clock)
+        self.audit = AuditTrail(self._database)
+        self.patients = Patients(self._database)
         self.queries = Queries(self._database, clock)
 
     def upgrade(self) -> None:

@@ -18,6 +18,7 @@ from service.domain.job import (
     TransitionError,
     require_may_follow,
 )
+from service.domain.patient import Patient
 from service.domain.reasons import Reason
 from service.domain.routing import Routes
 from service.storage.ledger.breakers import close_breakers
@@ -25,6 +26,7 @@ from service.storage.ledger.database import Database, LedgerError
 from service.storage.ledger.delivery_plan import drop_outputs, plan_deliveries, record_revision
 from service.storage.ledger.leasing import LEASED_JOBS
 from service.storage.ledger.mapping import append_event, job_of
+from service.storage.ledger.patients import record_patient
 from service.storage.ledger.tables import JOBS, OUTPUTS, TALLIES
 
 
@@ -35,24 +37,28 @@ class Jobs:
         self._database = database
         self._clock = clock
 
-    def receive(self, instance: Instance) -> Receipt:
+    def receive(self, instance: Instance, patient: Patient | None = None) -> Receipt:
         """Record a received instance as a job; durable when this returns.
 
         An instance with the same SOP Instance UID and the same bytes is the existing job; with
         other bytes it is a new job, linked to the first.
 
+        Args:
+            instance: The instance.
+            patient: What its header says of the patient and the study.
+
         Raises:
             LedgerError: Nothing was recorded.
         """
         try:
-            return self._receive(instance)
+            return self._receive(instance, patient)
         except LedgerError as exc:
             if not isinstance(exc.__cause__, IntegrityError):
                 raise
         # another association recorded the same bytes at the same time: its row is there now
-        return self._receive(instance)
+        return self._receive(instance, patient)
 
-    def _receive(self, instance: Instance) -> Receipt:
+    def _receive(self, instance: Instance, patient: Patient | None) -> Receipt:
         now = self._clock()
         with self._database.write() as connection:
             standing = connection.execute(
@@ -67,6 +73,8 @@ class Jobs:
                     return Receipt(job_id=row.id, repeated=True, lacks_bytes=lacks_bytes)
             corrects = standing[0].id if standing else None
             _insert(connection, instance, corrects, now)
+            if patient is not None:
+                record_patient(connection, instance.job_id, patient)
         return Receipt(job_id=instance.job_id, corrects=corrects)
 
     def exists(self, job_id: str) -> bool:
@@ -160,6 +168,9 @@ class Jobs:
                 other_probability=other.probability if other else None,
                 other_operating_point=other.operating_point if other else None,
                 population=conclusion.population,
+                threshold=conclusion.threshold,
+                indeterminate_low=conclusion.indeterminate_low,
+                indeterminate_high=conclusion.indeterminate_high,
             )
             drop_outputs(connection, job.id, but=[each.sop_instance_uid for each in outputs])
             for output in outputs:
@@ -312,6 +323,26 @@ class Jobs:
                 update(JOBS).where(JOBS.c.id == job_id).values(asked_at=now, finished_at=None)
             )
             append_event(connection, job_id, now, "reanalysis-asked", was=str(job.state))
+            return _locked(connection, job_id)
+
+    def dismiss(self, job_id: str, why: str) -> Job:
+        """Close a parked job; a person said why.
+
+        Args:
+            job_id: The job.
+            why: That person's sentence, for the trace alone.
+
+        Raises:
+            LookupError: There is no such job.
+            TransitionError: The job is not parked.
+        """
+        now = self._clock()
+        with self._database.write() as connection:
+            job = _locked(connection, job_id)
+            require_may_follow(job.state, JobState.DISMISSED)
+            values = {"state": JobState.DISMISSED, "finished_at": now, "due_at": None}
+            connection.execute(update(JOBS).where(JOBS.c.id == job_id).values(**values))
+            append_event(connection, job_id, now, "dismissed", why=why)
             return _locked(connection, job_id)
 
     @staticmethod

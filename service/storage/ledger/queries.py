@@ -51,7 +51,10 @@ class JobCounts:
     @property
     def balance(self) -> int:
         """Received jobs less all that are accounted for; always 0."""
-        settled = (JobState.DELIVERED, JobState.NOT_ANALYSED, JobState.PARKED)
+        settled = (
+            *(JobState.DELIVERED, JobState.NOT_ANALYSED),
+            *(JobState.PARKED, JobState.DISMISSED),
+        )
         accounted = sum(self.by_state[state] for state in settled) + self.in_flight
         return self.received - self.forgotten - accounted
 

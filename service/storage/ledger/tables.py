@@ -67,11 +67,18 @@ JOBS: Final = Table(
     Column("other_probability", Double),
     Column("other_operating_point", String(64)),
     Column("population", String(64)),
+    Column("threshold", Double),  # of the operating point, and the band in which it abstains
+    Column("indeterminate_low", Double),
+    Column("indeterminate_high", Double),
     UniqueConstraint("sop_instance_uid", "sha256"),
     CheckConstraint(
-        "state IN ('received', 'reported', 'delivered', 'not_analysed', 'parked')", name="state"
+        "state IN ('received', 'reported', 'delivered', 'not_analysed', 'parked', 'dismissed')",
+        name="state",
     ),
     Index("ix_jobs_state_due_at", "state", "due_at"),
+    Index("ix_jobs_state_received_at", "state", "received_at"),
+    Index("ix_jobs_finding_received_at", "finding", "received_at"),
+    Index("ix_jobs_calling_ae_title_received_at", "calling_ae_title", "received_at"),
     Index("ix_jobs_holder", "holder"),
 )
 
@@ -188,4 +195,108 @@ HEARTBEATS: Final = Table(
     Column("ready", Boolean, nullable=False),
     Column("at", Double, nullable=False),
     Column("progress", Boolean, nullable=False),
+)
+
+PATIENTS: Final = Table(  # of each job, for people to find it by
+    "patients",
+    METADATA,
+    Column("job_id", String(32), ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+    Column("patient_name", String(324), nullable=False),  # PS3.5 table 6.2-1: three groups of 64
+    Column("name_key", String(324), nullable=False, index=True),  # the same as it is searched
+    Column("patient_id", String(64), nullable=False, index=True),
+    Column("birth_date", String(8), nullable=False),
+    Column("sex", String(16), nullable=False),
+    Column("accession_number", String(64), nullable=False, index=True),
+    Column("study_date", String(8), nullable=False),
+    Column("modality", String(16), nullable=False),
+    Column("view_position", String(16), nullable=False),
+)
+
+EVIDENCE: Final = Table(  # what the model saw, for the page of a job
+    "evidence",
+    METADATA,
+    Column("job_id", String(32), ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+    Column("region", JSON),  # top, left, bottom, right as fractions of rows and columns
+    Column("attention", JSON),  # {"rows": n, "columns": n, "values": [...] in 0..1, row by row}
+    Column("other_threshold", Double),
+    Column("other_indeterminate_low", Double),
+    Column("other_indeterminate_high", Double),
+    Column("calibrated", Boolean),
+    Column("weights_sha256", String(64)),
+)
+
+USERS: Final = Table(
+    "users",
+    METADATA,
+    Column("name", String(64), primary_key=True),
+    Column("role", String(16), nullable=False),
+    Column("password_hash", String(256)),
+    Column("created_at", Double, nullable=False),
+    Column("disabled_at", Double),
+    Column("failures", Integer, nullable=False, default=0),
+    Column("locked_until", Double),
+)
+
+SESSIONS: Final = Table(
+    "sessions",
+    METADATA,
+    Column("token_sha256", String(64), primary_key=True),
+    Column("user_name", String(64), ForeignKey("users.name", ondelete="CASCADE"), nullable=False),
+    Column("csrf_token", String(64), nullable=False),
+    Column("started_at", Double, nullable=False),
+    Column("used_at", Double, nullable=False),
+    Column("expires_at", Double, nullable=False, index=True),
+    Index("ix_sessions_user_name", "user_name"),
+)
+
+API_TOKENS: Final = Table(
+    "api_tokens",
+    METADATA,
+    Column("id", String(16), primary_key=True),  # shown; the token itself is not kept
+    Column("token_sha256", String(64), nullable=False, unique=True),
+    Column("user_name", String(64), ForeignKey("users.name", ondelete="CASCADE"), nullable=False),
+    Column("label", String(64), nullable=False),
+    Column("scopes", JSON, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("expires_at", Double),
+    Column("used_at", Double),
+    Column("revoked_at", Double),
+    Index("ix_api_tokens_user_name", "user_name"),
+)
+
+AUDIT: Final = Table(  # append-only; it outlives the jobs and the users that it names
+    "audit",
+    METADATA,
+    Column("id", ROW_NUMBER, primary_key=True, autoincrement=True),
+    Column("at", Double, nullable=False, index=True),
+    Column("action", String(16), nullable=False),
+    Column("outcome", String(16), nullable=False),
+    Column("user_name", String(64), nullable=False, index=True),
+    Column("role", String(16), nullable=False),
+    Column("address", String(64), nullable=False),
+    Column("job_id", String(32), index=True),
+    Column("study_instance_uid", UID),
+    Column("sop_instance_uid", UID),
+    Column("patient_id", String(64)),
+    Column("detail", JSON, nullable=False),
+)
+
+VERDICTS: Final = Table(  # append-only; it outlives the jobs
+    "verdicts",
+    METADATA,
+    Column("id", ROW_NUMBER, primary_key=True, autoincrement=True),
+    Column("at", Double, nullable=False, index=True),
+    Column("user_name", String(64), nullable=False),
+    Column("opinion", String(16), nullable=False),
+    Column("right_finding", String(16)),
+    Column("comment", String(2000), nullable=False),
+    Column("job_id", String(32), nullable=False, index=True),
+    Column("report_uid", UID, nullable=False),
+    Column("sop_instance_uid", UID, nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("finding", String(16), nullable=False),
+    Column("probability", Double, nullable=False),
+    Column("operating_point", String(64), nullable=False),
+    Column("model", String(128), nullable=False),
+    Column("population", String(64)),
 )

@@ -11,6 +11,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import create_engine, inspect, text
 from sqlalchemy.exc import DBAPIError
 
+from service.domain.audit import Action, AuditRecord
 from service.domain.delivery import DeliveryState
 from service.domain.job import Instance, JobState
 from service.storage.ledger import Ledger, LedgerError
@@ -80,12 +81,14 @@ def test_the_latest_migration_can_be_undone_and_keeps_all_rows(
         config.attributes["connection"] = connection
         command.downgrade(config, "-1")
         columns = {each["name"] for each in inspect(connection).get_columns("jobs")}
+        tables = set(inspect(connection).get_table_names())
         connection.commit()
     store.close()
-    assert columns.isdisjoint({"other_finding", "population"})
+    assert "threshold" not in columns
+    assert tables.isdisjoint({"users", "audit", "verdicts"})
     ledger.upgrade()
     (job,) = ledger.queries.recent()
-    assert (job.id, job.other) == (job_id, None)
+    assert (job.id, job.threshold) == (job_id, None)
 
 
 def test_several_processes_may_upgrade_at_once(ledger_url: str) -> None:
@@ -106,6 +109,17 @@ def test_the_trace_is_append_only(ledger: Ledger, ledger_url: str, instance: Mak
     with pytest.raises(DBAPIError, match="append-only"), engine.begin() as connection:
         connection.execute(text("UPDATE events SET name = 'delivered'"))
     engine.dispose()
+
+
+@pytest.mark.parametrize("change", ["UPDATE audit SET user_name = 'x'", "DELETE FROM audit"])
+def test_the_audit_trail_is_append_only(ledger: Ledger, ledger_url: str, change: str) -> None:
+    ledger.audit.append(AuditRecord(at=7, action=Action.VIEW, user="ann", detail={"n": 1}))
+    engine = create_engine(ledger_url)
+    with pytest.raises(DBAPIError, match="append-only"), engine.begin() as connection:
+        connection.execute(text(change))
+    engine.dispose()
+    (record,) = ledger.audit.recent()
+    assert (record.user, record.action, record.detail) == ("ann", Action.VIEW, {"n": 1})
 
 
 def test_a_ledger_of_a_newer_version_is_refused_in_plain_words(

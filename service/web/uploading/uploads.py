@@ -29,8 +29,8 @@ from service.receiving.ingest import Ingest
 from service.settings import Settings
 from service.storage.spool import Spool
 from service.telemetry.metrics import UPLOADS
-from service.web.multipart import Parts, boundary_of
 from service.web.problem import Problem
+from service.web.uploading.multipart import Parts, boundary_of
 
 _INSTANCES_AT_ONCE: Final = 2
 _PICTURES_AT_ONCE: Final = 64  # which mostly wait for a decoder, apart from the instances
@@ -79,9 +79,7 @@ class Uploads:
             await self._read(request, parts)
             if not parts.files:
                 raise Problem(HTTPStatus.BAD_REQUEST, f"There is no file in it. {_ACCEPTED}")
-            return [
-                Uploaded(name=name, result=await self._take(path)) for name, path in parts.files
-            ]
+            return [Uploaded(name=name, result=await self.take(path)) for name, path in parts.files]
 
     async def _read(self, request: Request, parts: Parts) -> None:
         try:
@@ -93,7 +91,8 @@ class Uploads:
         except OSError as exc:
             raise self._no_room() from exc
 
-    async def _take(self, upload: Path) -> Receipt | Problem:
+    async def take(self, upload: Path) -> Receipt | Problem:
+        """Ingest one file of `spool.incoming`, whatever it is; it is gone from there afterwards."""
         is_dicom = await to_thread.run_sync(_kind_of, upload) == "dicom"
         limiter = self._instances_limiter if is_dicom else self._pictures_limiter
         return await to_thread.run_sync(self._handle, upload, limiter=limiter)

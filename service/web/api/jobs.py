@@ -7,9 +7,13 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
 
+from service.domain.audit import Action
 from service.domain.job import JobState
+from service.domain.user import Permission
 from service.storage.ledger import Ledger
-from service.web.pages import ON_A_PAGE, known_job
+from service.web.access import require
+from service.web.lookup import known_job
+from service.web.pages.worklist import ON_A_PAGE
 from service.web.problem import Problem
 from service.web.schemas import (
     DeliveryResponse,
@@ -20,16 +24,17 @@ from service.web.schemas import (
     OutputResponse,
     RevisionResponse,
 )
-from service.web.upload import Uploaded, Uploads
+from service.web.trail import Trail
+from service.web.uploading.uploads import Uploaded, Uploads
 
 MOST_JOBS: Final = 500
 
 
-def router(ledger: Ledger, uploads: Uploads) -> APIRouter:
+def router(ledger: Ledger, uploads: Uploads, trail: Trail) -> APIRouter:
     """Build the routes of the API."""
     routes = APIRouter(prefix="/api")
 
-    @routes.get("/jobs")
+    @routes.get("/jobs", dependencies=[require(Permission.VIEW)])
     def _jobs(
         state: JobState | None = None,
         before: Annotated[float | None, Query(allow_inf_nan=False)] = None,
@@ -45,9 +50,10 @@ def router(ledger: Ledger, uploads: Uploads) -> APIRouter:
             following = f"/api/jobs?{urlencode(query)}"
         return JobListResponse(jobs=list(map(JobResponse.of, jobs)), next=following)
 
-    @routes.get("/jobs/{job_id}")
-    def _job(job_id: str) -> JobDetailResponse:
+    @routes.get("/jobs/{job_id}", dependencies=[require(Permission.VIEW)])
+    def _job(request: Request, job_id: str) -> JobDetailResponse:
         job = known_job(ledger, job_id)
+        trail.record(request, Action.VIEW, job=job)
         return JobDetailResponse(
             job=JobResponse.of(job),
             outputs=list(map(OutputResponse.of, ledger.queries.outputs(job_id))),
@@ -56,9 +62,11 @@ def router(ledger: Ledger, uploads: Uploads) -> APIRouter:
             trace=list(map(EventResponse.of, ledger.queries.trace(job_id))),
         )
 
-    @routes.post("/instances", openapi_extra=_MULTIPART)
+    @routes.post("/instances", openapi_extra=_MULTIPART, dependencies=[require(Permission.UPLOAD)])
     async def _instances(request: Request) -> JSONResponse:
-        return _response(await uploads.receive(request))
+        outcomes = await uploads.receive(request)
+        trail.record(request, Action.UPLOAD, files=len(outcomes))
+        return _response(outcomes)
 
     return routes
 

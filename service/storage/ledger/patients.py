@@ -1,0 +1,42 @@
+"""The patient and study of each job, which people find it by."""
+
+from dataclasses import asdict, fields
+from typing import Any, Final
+
+from sqlalchemy import Connection, Row, delete, insert, select
+
+from service.domain.patient import Patient
+from service.storage.ledger.database import Database
+from service.storage.ledger.tables import PATIENTS
+
+_FIELDS: Final = tuple(field.name for field in fields(Patient))
+
+
+class Patients:
+    """The patient and study of each job."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def of(self, job_id: str) -> Patient | None:
+        """Return the patient of a job; None where none was recorded."""
+        query = select(PATIENTS).where(PATIENTS.c.job_id == job_id)
+        with self._database.read() as connection:
+            row = connection.execute(query).one_or_none()
+        return None if row is None else patient_of(row)
+
+
+def record_patient(connection: Connection, job_id: str, patient: Patient) -> None:
+    """Record the patient of a job, in the caller's transaction; replaces an earlier one."""
+    connection.execute(delete(PATIENTS).where(PATIENTS.c.job_id == job_id))
+    connection.execute(
+        insert(PATIENTS).values(
+            job_id=job_id, name_key=patient.patient_name.casefold(), **asdict(patient)
+        )
+    )
+
+
+def patient_of(row: Row[Any]) -> Patient:
+    """Read the patient's columns of a row."""
+    mapping = row._mapping  # noqa: SLF001 -- SQLAlchemy's public name begins so
+    return Patient(**{name: mapping[PATIENTS.c[name]] for name in _FIELDS})

@@ -1,0 +1,1 @@
+"""Receive files from a browser or a program, and ingest what is in them."""
