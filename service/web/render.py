@@ -1,5 +1,6 @@
 """Render pages, and format the values of the ledger on them."""
 
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any, Final
 from fastapi import Request
 from fastapi.responses import Response
 from fastapi.templating import Jinja2Templates
+from markupsafe import Markup
 from pydicom.uid import UID
 from pynetdicom.status import STORAGE_SERVICE_CLASS_STATUS
 
@@ -57,9 +59,17 @@ def clock_time(at: float) -> str:
     return _local(at).strftime("%Y-%m-%d %H:%M:%S")
 
 
-def zone(at: float) -> str:
-    """Return the name of this machine's time zone at a time."""
-    return _local(at).tzname() or ""
+def zone(at: float) -> Markup:
+    """Return the name of this machine's time zone at a time, marked for `times.js`.
+
+    The script puts the viewer's zone in its place when it rewrites the times.
+    """
+    return Markup("<span data-zone>{}</span>").format(_local(at).tzname() or "")
+
+
+def zone_now() -> Markup:
+    """Return `zone` at this moment."""
+    return zone(time.time())
 
 
 def machine_time(at: float) -> str:
@@ -121,6 +131,7 @@ def details(event: Event) -> str:
 
 _TEMPLATES.env.globals["version"] = VERSION
 _TEMPLATES.env.globals["Permission"] = Permission
+_TEMPLATES.env.globals["zone_now"] = zone_now
 _TEMPLATES.env.globals["state_words"] = STATE_WORDS
 _TEMPLATES.env.globals["state_meanings"] = STATE_MEANINGS
 for _function in (
