@@ -1,0 +1,1 @@
+"""What the quality page computes from the ledger's counts, and draws."""

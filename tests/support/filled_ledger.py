@@ -1,0 +1,138 @@
+"""Rows of jobs and verdicts written straight into a ledger's tables, for counting them."""
+
+import random
+from collections.abc import Iterator
+from typing import Any, Final
+
+from sqlalchemy import insert
+
+from service.storage.ledger.database import Database
+from service.storage.ledger.statistics import DAY_SECONDS
+from service.storage.ledger.tables import JOBS, VERDICTS
+
+MODELS: Final = ("lobar 1.1.0", "lobar 1.2.0")
+SENDERS: Final = ("CR_ROOM_1", "DX_ROOM_2", "MOBILE_3", "PACS", "")
+REASONS: Final = ("lateral-view", "not-a-chest-radiograph", "modality-out-of-scope")
+_AT_ONCE: Final = 5_000
+
+
+def job_row(number: int, at: float, **changes: object) -> dict[str, Any]:
+    """Build a row of `jobs`: delivered, with the finding present."""
+    uid = f"2.25.{number + 1}"
+    return {
+        "id": f"{number:032x}",
+        "sop_instance_uid": uid,
+        "sop_class_uid": "1.2.840.10008.5.1.4.1.1.1",
+        "series_instance_uid": uid,
+        "study_instance_uid": uid,
+        "transfer_syntax_uid": "1.2.840.10008.1.2.1",
+        "sha256": f"{number:064x}",
+        "size_bytes": 10,
+        "calling_ae_title": "MODALITY",
+        "source": "dicom",
+        "state": "delivered",
+        "reason": None,
+        "attempt": 1,
+        "attempt_base": 0,
+        "faults": 0,
+        "received_at": at,
+        "asked_at": at,
+        "finding": "present",
+        "probability": 0.75,
+        "operating_point": "screening",
+        "model": MODELS[0],
+        "refusal": None,
+        **changes,
+    }
+
+
+def verdict_row(number: int, at: float, **changes: object) -> dict[str, Any]:
+    """Build a row of `verdicts`: somebody agrees that the finding is present."""
+    return {
+        "id": number,
+        "at": at,
+        "user_name": "ann",
+        "opinion": "agree",
+        "right_finding": None,
+        "comment": "",
+        "job_id": f"{number:032x}",
+        "report_uid": "2.25.7",
+        "sop_instance_uid": f"2.25.{number + 1}",
+        "sha256": f"{number:064x}",
+        "finding": "present",
+        "probability": 0.75,
+        "operating_point": "screening",
+        "model": MODELS[0],
+        "population": None,
+        **changes,
+    }
+
+
+def fill(
+    database: Database, *, jobs: int, verdicts: int, until: float, days: int = 180, seed: int = 1
+) -> None:
+    """Write jobs received evenly over `days`, and verdicts on the last ones."""
+    chance = random.Random(seed)
+    rows = list(_jobs(chance, jobs, until, days))
+    judged = [row for row in rows if row["finding"]][-verdicts:] if verdicts else []
+    with database.write() as connection:
+        for begin in range(0, jobs, _AT_ONCE):
+            connection.execute(insert(JOBS), rows[begin : begin + _AT_ONCE])
+        if judged:
+            connection.execute(
+                insert(VERDICTS), [_verdict(chance, n, row) for n, row in enumerate(judged, 1)]
+            )
+
+
+def _jobs(chance: random.Random, jobs: int, until: float, days: int) -> Iterator[dict[str, Any]]:
+    begin = until - days * DAY_SECONDS
+    for number in range(jobs):
+        at = begin + (number + 0.5) * days * DAY_SECONDS / jobs
+        sender = chance.choice(SENDERS)
+        if chance.random() < 0.12:
+            reason = chance.choice(REASONS)
+            nothing = {"finding": None, "probability": None, "operating_point": None}
+            yield job_row(
+                number,
+                at,
+                **nothing,
+                model=None,
+                refusal=reason,
+                state="not_analysed",
+                calling_ae_title=sender,
+            )
+        else:
+            probability = chance.betavariate(0.5, 1.2)
+            yield job_row(
+                number,
+                at,
+                finding=_finding(probability),
+                probability=probability,
+                model=MODELS[number * len(MODELS) // jobs],
+                calling_ae_title=sender,
+            )
+
+
+def _finding(probability: float) -> str:
+    if 0.45 <= probability < 0.55:
+        return "indeterminate"
+    return "present" if probability >= 0.55 else "absent"
+
+
+def _verdict(chance: random.Random, number: int, job: dict[str, Any]) -> dict[str, Any]:
+    opinion = chance.choices(("agree", "disagree", "unsure"), (85, 10, 5))[0]
+    others = [each for each in ("present", "absent") if each != job["finding"]]
+    return verdict_row(
+        number,
+        job["received_at"],
+        user_name=chance.choice(("ann", "bob")),
+        opinion=opinion,
+        right_finding=chance.choice(others) if opinion == "disagree" else None,
+        job_id=job["id"],
+        report_uid=f"{job['sop_instance_uid']}.1",
+        sop_instance_uid=job["sop_instance_uid"],
+        sha256=job["sha256"],
+        finding=job["finding"],
+        probability=job["probability"],
+        model=job["model"],
+    )
