@@ -22,6 +22,7 @@ pytest_plugins = [
     "peers.validators",
     "support.lobar_process",
     "support.system.machine",
+    "peers.browser",
     "peers.viewer",
 ]
 

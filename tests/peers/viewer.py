@@ -7,31 +7,21 @@ from io import BytesIO
 from pathlib import Path
 from typing import Final
 
-import httpx
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
-from playwright.sync_api import Browser, ConsoleMessage, Page, Response, sync_playwright
+from playwright.sync_api import Browser, Page
 from support.system.ports import LOOPBACK, accepts_connections, free_port
 from support.system.process import Server
-from support.system.programs import missing, need_program
+from support.system.programs import missing
 
+from peers.browser import Notes
 from peers.orthanc import OrthancServer
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 OHIF: Final = ROOT / ".cache" / "ohif" / "dist"
 GATEWAY: Final = ROOT / "deploy" / "viewer" / "gateway.py"
-FLAGS: Final = (
-    "--no-sandbox",  # root cannot have one
-    "--disable-gpu",
-    # no requests of the browser's own
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
 WINDOW: Final = (1600, 900)
 PATIENCE_SECONDS: Final = 30  # for a busy machine; every wait ends as soon as it can
 AFTERTHOUGHT_MILLISECONDS: Final = 1000  # OHIF may send requests or messages a little after drawing
@@ -62,13 +52,9 @@ class OpenStudy:
 
     def __init__(self, page: Page, viewer_url: str, study_instance_uid: str) -> None:
         self._page = page
-        self._viewer_url = viewer_url
-        self.complaints: list[str] = []
-        self.asked_elsewhere: list[str] = []
-        page.on("console", self._note_console)
-        page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        page.on("response", self._note_response)
-        page.on("request", lambda request: self._note_request(request.url))
+        notes = Notes(page, viewer_url)
+        self.complaints = notes.complaints
+        self.asked_elsewhere = notes.asked_elsewhere
         page.goto(f"{viewer_url}/viewer?StudyInstanceUIDs={study_instance_uid}")
         self._series = page.locator("[data-cy^=study-browser-thumbnail]")
         self._viewport = page.locator("[data-cy=viewport-pane]")
@@ -138,19 +124,6 @@ class OpenStudy:
             self._page.set_viewport_size({"width": width, "height": height})
             self._page.wait_for_timeout(200)
 
-    def _note_console(self, message: ConsoleMessage) -> None:
-        if message.type == "error":
-            self.complaints.append(message.text)
-
-    def _note_response(self, response: Response) -> None:
-        if response.status >= httpx.codes.BAD_REQUEST:
-            self.complaints.append(f"{response.status} {response.url}")
-
-    def _note_request(self, url: str) -> None:
-        # blob:, data: and the browser's own pages, such as its PDF reader, use no network
-        if url.startswith(("http", "ws")) and not url.startswith(f"{self._viewer_url}/"):
-            self.asked_elsewhere.append(url)
-
 
 def lit(picture: Pixels, above: int = LIT) -> float:
     """Return the share of a viewport brighter than OHIF's background, its frame excluded."""
@@ -179,16 +152,6 @@ def viewer_url(
     gateway.start()
     yield gateway.url
     gateway.stop()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Debian's Chromium without a screen; one for all tests of a module."""
-    chromium = need_program("chromium")
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=chromium, args=list(FLAGS))
-        yield running
-        running.close()
 
 
 @pytest.fixture(scope="module")

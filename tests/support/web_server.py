@@ -72,9 +72,11 @@ class Web:
     @contextmanager
     def _serving(self, pictures: PictureConverter) -> Iterator[Self]:
         ingest = Ingest(self.spool, self.ledger, self.notify)
-        app = create_app(self.settings, self.ledger, self.spool, ingest, pictures)
+        self.app = create_app(self.settings, self.ledger, self.spool, ingest, pictures)
         server = uvicorn.Server(
-            uvicorn.Config(app, host=LOOPBACK, port=self.port, log_config=None, access_log=False)
+            uvicorn.Config(
+                self.app, host=LOOPBACK, port=self.port, log_config=None, access_log=False
+            )
         )
         thread = threading.Thread(target=server.run)
         thread.start()
