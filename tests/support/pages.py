@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from fastapi import FastAPI
-from fastapi.routing import APIRoute
+from fastapi.routing import iter_route_contexts
 
 from service.domain.user import Permission, Role
 
@@ -74,12 +74,11 @@ _FOR_PROGRAMS: Final = ("/api/", "/dicom-web/")
 def page_routes(app: FastAPI) -> set[str]:
     """Return the routes of an application that answer GET with a page."""
     return {
-        route.path
-        for route in app.routes
-        if isinstance(route, APIRoute)
-        and "GET" in (route.methods or ())
+        str(route.path)
+        for route in iter_route_contexts(app.routes)
+        if "GET" in (route.methods or ())
         and route.path not in NOT_PAGES
-        and not route.path.startswith(_FOR_PROGRAMS)
+        and not str(route.path).startswith(_FOR_PROGRAMS)
     }
 
 

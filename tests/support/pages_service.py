@@ -1,6 +1,5 @@
 """A whole service with synthetic instances, users and sessions, for the tests of the pages."""
 
-import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass

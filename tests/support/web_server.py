@@ -13,6 +13,7 @@ from typing import Any, Final, Self
 import httpx
 import numpy as np
 import uvicorn
+from fastapi import FastAPI
 from PIL import Image
 from pydicom import Dataset, dcmwrite
 
@@ -26,6 +27,7 @@ from service.storage.ledger import Ledger
 from service.storage.spool import Spool
 from service.web.access import SESSION_COOKIE
 from service.web.app import create_app
+from service.web.guard import Guard
 from support.system.ports import LOOPBACK, free_port
 
 # the default reads the certificates of the machine, for each server of a test
@@ -72,11 +74,12 @@ class Web:
     @contextmanager
     def _serving(self, pictures: PictureConverter) -> Iterator[Self]:
         ingest = Ingest(self.spool, self.ledger, self.notify)
-        self.app = create_app(self.settings, self.ledger, self.spool, ingest, pictures)
+        app = create_app(self.settings, self.ledger, self.spool, ingest, pictures)
+        assert isinstance(app, Guard)
+        assert isinstance(app._app, FastAPI)
+        self.routes = app._app
         server = uvicorn.Server(
-            uvicorn.Config(
-                self.app, host=LOOPBACK, port=self.port, log_config=None, access_log=False
-            )
+            uvicorn.Config(app, host=LOOPBACK, port=self.port, log_config=None, access_log=False)
         )
         thread = threading.Thread(target=server.run)
         thread.start()

@@ -38,7 +38,7 @@ def test_the_axis_reaches_the_greatest_share_with_few_marks(values: list[float])
     drawn = plot(*values)
     assert max(values) <= drawn.top + 1e-9
     assert 2 <= len(drawn.shares()) <= 6
-    assert len(drawn.places()) <= 9
+    assert len(drawn.places()) <= 5
     assert drawn.places()[-1].words == drawn.labels[-1]
 
 
