@@ -62,8 +62,8 @@ def test_the_wheel_holds_all_that_runs_and_nothing_else(wheel: Path) -> None:
     data = {
         *("service/py.typed", "workers/py.typed"),
         *(f"service/demo/samples/{path.name}" for path in SAMPLES.iterdir()),
-        *("service/web/static/lobar.css", "service/web/static/lobar.svg"),
-        *(str(each.relative_to(ROOT)) for each in (ROOT / "service/web/templates").glob("*.html")),
+        *(str(each.relative_to(ROOT)) for each in (ROOT / "service/web/static").rglob("*.*")),
+        *(str(each.relative_to(ROOT)) for each in (ROOT / "service/web/templates").rglob("*.html")),
         "service/storage/ledger/migrations/script.py.mako",
         *(
             f"monai_bundle/configs/{path.name}"

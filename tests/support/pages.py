@@ -80,9 +80,3 @@ def page_routes(app: FastAPI) -> set[str]:
         and route.path not in NOT_PAGES
         and not str(route.path).startswith(_FOR_PROGRAMS)
     }
-
-
-def pages_of(app: FastAPI) -> list[PageCase]:
-    """Return the pages of the table that an application has, and the one of a wrong address."""
-    there = page_routes(app)
-    return [*(each for each in PAGES if each.route in there), PROBLEM]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
+from argon2 import PasswordHasher
 from peers.browser import Look, Notes, looking
 from peers.dcmtk import StoreSCP, dcmtk_store
 from playwright.sync_api import Browser, Page
@@ -23,7 +24,6 @@ from support.pages import PageCase
 ROOT: Final = Path(__file__).resolve().parents[2]
 SAMPLES: Final = ROOT / "service" / "demo" / "samples"
 SESSION_SECONDS: Final = 86_400
-_KNEE_UID: Final = "1.2.826.0.1.3680043.8.498.77"
 
 
 @dataclass(slots=True)
@@ -60,12 +60,10 @@ class PagesService:
         self.pacs.start()
         self.lobar.start()
         samples = [dcmread(path) for path in sorted(SAMPLES.glob("*.dcm"))]
-        knee = make_cr(patient_name="Knee^Carl")
-        knee.SOPInstanceUID, knee.BodyPartExamined = _KNEE_UID, "KNEE"
-        knee.file_meta.MediaStorageSOPInstanceUID = _KNEE_UID
-        self.store(*samples, knee)
-        jobs = [self.lobar.settled(each.SOPInstanceUID) for each in (*samples, knee)]
-        self.ids = {_kind(job): job.id for job in reversed(jobs)}
+        self.store(*samples)
+        jobs = [self.lobar.settled(each.SOPInstanceUID) for each in samples]
+        self.ids = {str(job.finding): job.id for job in reversed(jobs)}
+        self.ids["parked"] = self.store_knee()
         return self
 
     def kill(self) -> None:
@@ -82,6 +80,13 @@ class PagesService:
         sent = dcmtk_store(self.lobar.dicom_port, self.lobar.ae_title, files)
         assert sent.returncode == 0, sent.stderr
 
+    def store_knee(self) -> str:
+        """Store a radiograph of a knee, which the model refuses, and return its job's id."""
+        knee = make_cr(patient_name="Knee^Carl")
+        knee.BodyPartExamined = "KNEE"
+        self.store(knee)
+        return self.lobar.settled(knee.SOPInstanceUID).id
+
     def job(self, job_id: str) -> Job:
         """Return a job as the ledger holds it."""
         with closing(self.lobar.ledger()) as ledger:
@@ -92,6 +97,17 @@ class PagesService:
     def wait_for_state(self, job_id: str, state: JobState) -> None:
         """Wait until a job is in a state."""
         wait_for(lambda: self.job(job_id).state == state)
+
+    def add_user(self, name: str, role: Role, password: str) -> None:
+        """Add a user with a password."""
+        with closing(self.lobar.ledger()) as ledger:
+            ledger.users.add(name, role, PasswordHasher().hash(password))
+
+    def audited(self) -> list[str]:
+        """List what the audit trail holds, as `ACTION USER`, the oldest first."""
+        with closing(self.lobar.ledger()) as ledger:
+            records = ledger.audit.recent(1000)
+        return [f"{each.action} {each.user}" for each in reversed(records)]
 
     def cookies(self, role: Role) -> list[dict[str, str]]:
         """Make a user of a role with a session, once, and return what a browser sends."""
@@ -142,10 +158,6 @@ def _begin_session(ledger: Ledger, name: str, role: Role) -> str:
     if ledger.users.find(name) is None:
         ledger.users.add(name, role, password_hash=None)
     return ledger.sessions.begin(name, seconds=SESSION_SECONDS)
-
-
-def _kind(job: Job) -> str:
-    return "parked" if job.state is JobState.PARKED else job.finding or str(job.state)
 
 
 def _made(folder: Path) -> Path:

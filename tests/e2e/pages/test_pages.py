@@ -4,16 +4,14 @@ The service is a whole one, and its instances came from DCMTK's storescu.
 """
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Final
 
 import pytest
 from peers.browser import DESK, PHONE, SIZES, THEMES, Look
 from playwright.sync_api import Browser, Page
 from support.accessibility import violations
-from support.pages import NOT_PAGES, PAGES, PROBLEM, PageCase, page_routes, pages_of
+from support.pages import NOT_PAGES, PAGES, PROBLEM, PageCase
 from support.pages_service import PagesService
-from support.web_server import Web
 
 from service.domain.user import PERMISSIONS
 
@@ -39,24 +37,15 @@ FOCUSED: Final = """() => {
 READ: Final = "main h1, main h2, main h3, main thead th, main dt, main label, main .empty"
 
 
-@pytest.fixture(scope="module")
-def there(tmp_path_factory: pytest.TempPathFactory) -> Iterator[set[str]]:
-    """Yield the names of the pages that the application has."""
-    with Web(tmp_path_factory.mktemp("routes") / "state").running() as web:
-        yield {each.name for each in pages_of(web.routes)}
-
-
 @pytest.fixture(params=CASES, ids=[each.name for each in CASES])
-def case(request: pytest.FixtureRequest, there: set[str]) -> PageCase:
+def case(request: pytest.FixtureRequest, routes: set[str]) -> PageCase:
     found: PageCase = request.param
-    if found.name not in there:
+    if found.route and found.route not in routes:
         pytest.skip(f"the application has no {found.route}")
     return found
 
 
-def test_every_page_of_the_application_is_in_the_table(tmp_path: Path) -> None:
-    with Web(tmp_path / "state").running() as web:
-        routes = page_routes(web.routes)
+def test_every_page_of_the_application_is_in_the_table(routes: set[str]) -> None:
     assert len(routes) >= 4
     assert routes - {each.route for each in PAGES} == set()
     assert {each.route for each in PAGES} & NOT_PAGES == set()
