@@ -66,6 +66,11 @@ lint: setup
 evaluate: setup ## Measure the shipped weights: docs/evaluation.md; AGAIN=1 runs the test set again
 	@cd monai_bundle && ../$(VENV)/python -m scripts.evaluation $(if $(filter 1,$(AGAIN)),--again)
 
+.PHONY: screenshots
+screenshots: setup ## Take the pictures of docs/pages anew, of a service with synthetic samples
+	@deploy/setup/peers.sh dcmtk chromium
+	@PYTHONPATH=tests $(VENV)/python -m support.screenshots
+
 .PHONY: wheel
 wheel: setup ## Build dist/lobar-*.whl: the service, the bundle and the samples
 	@rm -rf build dist # setuptools also packs what an earlier build left

@@ -19,39 +19,131 @@ class PageCase:
     title: str  # the beginning of its first heading
     permission: Permission | None  # None: anybody
     role: Role | None  # who looks at it in the tests
+    sentence: str  # for docs/pages.md
     status: int = 200
     only_with_script: tuple[str, ...] = ()  # headings and labels of tools that need one
 
 
 VIEW, ADMINISTER = Permission.VIEW, Permission.ADMINISTER
 
-# a page is added with one line
-PAGES: Final = tuple(
-    PageCase(name=name, route=route, path=path, title=title, permission=needs, role=role)
-    for name, route, path, title, needs, role in (
-        ("worklist", "/", "/", "", VIEW, Role.RADIOLOGIST),
-        ("found", "/find", "/find?q=2.25.1", "", VIEW, Role.RADIOLOGIST),
-        ("job", "/jobs/{job_id}", "/jobs/{present}", "", VIEW, Role.RADIOLOGIST),
-        ("parked", "/jobs/{job_id}", "/jobs/{parked}", "", VIEW, Role.OPERATOR),
-        ("upload", "/upload", "/upload", "", Permission.UPLOAD, Role.RADIOLOGIST),
-        ("status", "/status", "/status", "Status", VIEW, Role.OPERATOR),
-        ("quality", "/quality", "/quality", "Quality", VIEW, Role.RADIOLOGIST),
-        ("audit", "/audit", "/audit", "Audit", ADMINISTER, Role.ADMIN),
-        ("users", "/users", "/users", "Users", ADMINISTER, Role.ADMIN),
-        ("account", "/account", "/account", "", VIEW, Role.RADIOLOGIST),
-        ("sign-in", "/sign-in", "/sign-in", "Sign in", None, None),
-    )
+PAGES: Final = (
+    PageCase(
+        name="worklist",
+        route="/",
+        path="/",
+        title="",
+        permission=VIEW,
+        role=Role.RADIOLOGIST,
+        sentence="What was received, with its state, its finding, and its probability against the "
+        "operating point and the band in which the model abstains.",
+    ),
+    PageCase(
+        name="found",
+        route="/find",
+        path="/find?q=2.25.1",
+        title="",
+        permission=VIEW,
+        role=Role.RADIOLOGIST,
+        sentence="What a search found; where it found nothing, what can be searched for.",
+    ),
+    PageCase(
+        name="job",
+        route="/jobs/{job_id}",
+        path="/jobs/{present}",
+        title="",
+        permission=VIEW,
+        role=Role.RADIOLOGIST,
+        sentence="One instance: its prediction, its deliveries with their DIMSE statuses, and its "
+        "trace from receipt to delivery.",
+    ),
+    PageCase(
+        name="parked",
+        route="/jobs/{job_id}",
+        path="/jobs/{parked}",
+        title="",
+        permission=VIEW,
+        role=Role.OPERATOR,
+        sentence="A job that needs a person, as an operator sees it: the reason, and what can be "
+        "done.",
+    ),
+    PageCase(
+        name="upload",
+        route="/upload",
+        path="/upload",
+        title="",
+        permission=Permission.UPLOAD,
+        role=Role.RADIOLOGIST,
+        sentence="Sending files without a PACS: what is taken, and what comes back.",
+    ),
+    PageCase(
+        name="status",
+        route="/status",
+        path="/status",
+        title="Status",
+        permission=VIEW,
+        role=Role.OPERATOR,
+        sentence="What flows now, which destinations answer, and what needs a person.",
+    ),
+    PageCase(
+        name="quality",
+        route="/quality",
+        path="/quality",
+        title="Quality",
+        permission=VIEW,
+        role=Role.RADIOLOGIST,
+        sentence="Agreement with radiologists, findings over time and drift; the counts of this "
+        "picture are made up.",
+    ),
+    PageCase(
+        name="audit",
+        route="/audit",
+        path="/audit",
+        title="Audit",
+        permission=ADMINISTER,
+        role=Role.ADMIN,
+        sentence="Who did or saw what, and when.",
+    ),
+    PageCase(
+        name="users",
+        route="/users",
+        path="/users",
+        title="Users",
+        permission=ADMINISTER,
+        role=Role.ADMIN,
+        sentence="The people who may sign in, with their roles.",
+    ),
+    PageCase(
+        name="account",
+        route="/account",
+        path="/account",
+        title="",
+        permission=VIEW,
+        role=Role.RADIOLOGIST,
+        sentence="One's own password, sessions and API tokens.",
+    ),
+    PageCase(
+        name="sign-in",
+        route="/sign-in",
+        path="/sign-in",
+        title="Sign in",
+        permission=None,
+        role=None,
+        sentence="Where everybody begins once there is a user.",
+    ),
+    PageCase(
+        name="problem",
+        route="",  # none: what a wrong address shows
+        path="/nothing",
+        title="Not Found",
+        permission=VIEW,
+        role=Role.RADIOLOGIST,
+        status=404,
+        sentence="What a wrong address, a refusal or an error looks like.",
+    ),
 )
-# no route: what a wrong address shows
-PROBLEM: Final = PageCase(
-    name="problem",
-    route="",
-    path="/nothing",
-    title="Not Found",
-    permission=None,
-    role=Role.RADIOLOGIST,
-    status=404,
-)
+"""Every page; a new one is added here, and the tests and the pictures take it from here."""
+ON_A_PHONE: Final = ("worklist", "job")  # whose picture is taken there too
+
 
 # what GET answers with something else than a page
 NOT_PAGES: Final = frozenset(
@@ -69,6 +161,11 @@ NOT_PAGES: Final = frozenset(
     }
 )
 _FOR_PROGRAMS: Final = ("/api/", "/dicom-web/")
+
+
+def page(name: str) -> PageCase:
+    """Return a page of the table."""
+    return next(each for each in PAGES if each.name == name)
 
 
 def page_routes(app: FastAPI) -> set[str]:

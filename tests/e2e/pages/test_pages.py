@@ -10,14 +10,14 @@ import pytest
 from peers.browser import DESK, PHONE, SIZES, THEMES, Look
 from playwright.sync_api import Browser, Page
 from support.accessibility import violations
-from support.pages import NOT_PAGES, PAGES, PROBLEM, PageCase
+from support.pages import NOT_PAGES, PAGES, PageCase, page
 from support.pages_service import PagesService
 
 from service.domain.user import PERMISSIONS
 
 pytestmark = [pytest.mark.dcmtk, pytest.mark.slow]
 
-CASES: Final = (*PAGES, PROBLEM)
+PROBLEM: Final = page("problem")
 MOST_STOPS: Final = 400  # of the keyboard on one page
 # everything that can be operated and is shown
 OPERABLE: Final = """() => {
@@ -37,7 +37,7 @@ FOCUSED: Final = """() => {
 READ: Final = "main h1, main h2, main h3, main thead th, main dt, main label, main .empty"
 
 
-@pytest.fixture(params=CASES, ids=[each.name for each in CASES])
+@pytest.fixture(params=PAGES, ids=[each.name for each in PAGES])
 def case(request: pytest.FixtureRequest, routes: set[str]) -> PageCase:
     found: PageCase = request.param
     if found.route and found.route not in routes:
@@ -47,8 +47,9 @@ def case(request: pytest.FixtureRequest, routes: set[str]) -> PageCase:
 
 def test_every_page_of_the_application_is_in_the_table(routes: set[str]) -> None:
     assert len(routes) >= 4
-    assert routes - {each.route for each in PAGES} == set()
-    assert {each.route for each in PAGES} & NOT_PAGES == set()
+    in_table = {each.route for each in PAGES}
+    assert routes - in_table == set()
+    assert in_table & NOT_PAGES == set()
 
 
 @pytest.mark.parametrize("case", PAGES, ids=[each.name for each in PAGES])
@@ -91,12 +92,12 @@ def test_the_keyboard_reaches_everything_and_the_focus_is_seen(
         assert missed == []
 
 
-def _stops(page: Page) -> Iterator[str]:
+def _stops(shown: Page) -> Iterator[str]:
     """Press Tab until it comes back to the beginning; yield what had the focus."""
     first = None
     for _ in range(MOST_STOPS):
-        page.keyboard.press("Tab")
-        stop, html, seen = page.evaluate(FOCUSED)
+        shown.keyboard.press("Tab")
+        stop, html, seen = shown.evaluate(FOCUSED)
         if stop is not None and stop == first:
             return
         first = first or stop
@@ -118,8 +119,8 @@ def test_without_scripts_a_page_says_the_same(
     assert with_scripts - without - set(case.only_with_script) == set()
 
 
-def _read(page: Page) -> set[str]:
-    found = page.locator(READ).all_inner_texts()
+def _read(shown: Page) -> set[str]:
+    found = shown.locator(READ).all_inner_texts()
     assert found
     return {" ".join(each.split()) for each in found} - {""}
 
@@ -143,13 +144,13 @@ def test_the_theme_is_dark_until_another_is_chosen_and_is_kept(
     pages: PagesService, browser: Browser
 ) -> None:
     context = browser.new_context(color_scheme="light")
-    page = context.new_page()
-    page.goto(f"{pages.url}/nothing")
+    shown = context.new_page()
+    shown.goto(f"{pages.url}/nothing")
     seen = []
     for _ in range(4):
-        seen.append((page.locator("#theme").inner_text(), _background(page)))
-        page.locator("#theme").click()
-        page.reload()
+        seen.append((shown.locator("#theme").inner_text(), _background(shown)))
+        shown.locator("#theme").click()
+        shown.reload()
     context.close()
     dark, light = "rgb(17, 22, 26)", "rgb(255, 255, 255)"
     assert seen == [("Dark", dark), ("Light", light), ("As the device", light), ("Dark", dark)]
@@ -165,14 +166,14 @@ def test_without_scripts_the_theme_is_the_device_s(
         assert _background(opened.page) == expected
 
 
-def _background(page: Page) -> str:
-    return str(page.evaluate("getComputedStyle(document.body).backgroundColor"))
+def _background(shown: Page) -> str:
+    return str(shown.evaluate("getComputedStyle(document.body).backgroundColor"))
 
 
 def test_times_are_in_the_viewer_s_zone_which_is_named(
     pages: PagesService, browser: Browser
 ) -> None:
-    job = next(each for each in PAGES if each.name == "job")
+    job = page("job")
     with pages.opened(browser, job, Look(zone="Asia/Tokyo", scripts=False)) as opened:
         before = opened.page.locator("main time").first.inner_text()
         assert "UTC" in opened.page.locator("footer").inner_text()
