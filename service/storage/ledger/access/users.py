@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, delete, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from service.domain.user import Role, User
@@ -165,11 +165,14 @@ class Users:
             _update(connection, name, disabled_at=None, failures=0, locked_until=None)
 
     def failed(self, name: str, *, limit: int, seconds: float, maximum_seconds: float) -> None:
-        """Count a wrong password; lock the user out from `limit` on, each time twice as long."""
+        """Count a wrong password; lock the user out from `limit` on, each time twice as long.
+
+        While a lock-out lasts nothing is counted, so that nobody can prolong it.
+        """
         with self._database.write() as connection:
             failures = connection.execute(
                 update(USERS)
-                .where(USERS.c.name == name)
+                .where(USERS.c.name == name, self._is_not_locked())
                 .values(failures=USERS.c.failures + 1)
                 .returning(USERS.c.failures)
             ).scalar()
@@ -190,11 +193,14 @@ class Users:
                 .where(
                     USERS.c.name == name,
                     USERS.c.disabled_at.is_(None),
-                    or_(USERS.c.locked_until.is_(None), USERS.c.locked_until <= self._clock()),
+                    self._is_not_locked(),
                 )
                 .values(failures=0, locked_until=None)
             )
         return done.rowcount == 1
+
+    def _is_not_locked(self) -> ColumnElement[bool]:
+        return or_(USERS.c.locked_until.is_(None), USERS.c.locked_until <= self._clock())
 
 
 def user_of(row: Row[Any]) -> User:
