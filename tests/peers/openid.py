@@ -39,13 +39,13 @@ class OpenIdProvider(Server):
         program = folder / PROGRAM.name
         program.write_bytes(PROGRAM.read_bytes())
         (folder / "node_modules").symlink_to(INSTALLED)
-        command: list[str | Path] = [
-            # Node 18, which Debian 12 has, needs to be told; later ones take it as well
-            *(node, "--experimental-global-webcrypto", program),
-            *(str(port), callback, json.dumps(PEOPLE)),
-        ]
-        if in_id_token:
-            command = [need_program("env"), "CLAIMS_IN_ID_TOKEN=1", *command]
+        variables = (
+            f"CLIENT_SECRET={SECRET}",
+            f"CLAIMS_IN={'id-token' if in_id_token else 'user-information'}",
+        )
+        # Node 18, which Debian 12 has, needs to be told; later ones take it as well
+        serve = (node, "--experimental-global-webcrypto", program)
+        command = ["env", *variables, *serve, str(port), callback, json.dumps(PEOPLE)]
         super().__init__(
             command, log=folder / "openid.log", answers=lambda: accepts_connections(port)
         )
