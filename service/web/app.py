@@ -7,6 +7,9 @@ from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
+from service.access.password_sign_in import PasswordSignIn
+from service.access.passwords import Passwords
+from service.access.throttle import Throttle
 from service.decoding.pictures import PictureConverter
 from service.dicom.implementation import VERSION
 from service.receiving.ingest import Ingest
@@ -17,12 +20,14 @@ from service.web import health
 from service.web.access import Authenticator
 from service.web.api import jobs
 from service.web.guard import Guard
-from service.web.pages import instance, upload, worklist
+from service.web.pages import account, instance, upload, users, worklist
 from service.web.problem import add_problem_handlers
+from service.web.sign_in import openid, pages
+from service.web.sign_in.forwarded import Forwarded
+from service.web.sign_in.session_cookie import BrowserSessions
 from service.web.trail import Trail
 from service.web.uploading.uploads import Uploads
 
-_IDLE_SECONDS: Final = 3600.0
 _STATIC: Final = Path(__file__).parent / "static"
 
 
@@ -38,8 +43,17 @@ def create_app(
         docs_url=None,  # FastAPI's own loads its scripts from another host
         redoc_url=None,
     )
-    app.state.authenticator = Authenticator(ledger, idle_seconds=_IDLE_SECONDS)
     trail = Trail(ledger)
+    throttle = Throttle(settings.sign_in.attempts_per_minute)
+    hashes = Passwords()
+    passwords = PasswordSignIn(settings.sign_in, ledger, hashes)
+    sessions = BrowserSessions(settings.sign_in, ledger, trail)
+    app.state.authenticator = Authenticator(settings.sign_in, ledger, throttle)
+    app.state.trail = trail
+    app.include_router(pages.router(settings.sign_in, ledger, passwords, throttle, sessions, trail))
+    app.include_router(openid.router(settings.sign_in, ledger, throttle, sessions, trail))
+    app.include_router(account.router(ledger, passwords, hashes, throttle, sessions, trail))
+    app.include_router(users.router(ledger, hashes, trail))
     app.include_router(worklist.router(ledger))
     app.include_router(instance.router(ledger, settings.routes, trail))
     app.include_router(upload.router(uploads, trail))
@@ -47,4 +61,5 @@ def create_app(
     app.include_router(health.router(settings, ledger, spool))
     app.mount("/static", StaticFiles(directory=_STATIC))
     add_problem_handlers(app)
-    return Guard(app, host=settings.web.host, maximum_body_bytes=settings.web.maximum_upload_bytes)
+    guard = Guard(app, host=settings.web.host, maximum_body_bytes=settings.web.maximum_upload_bytes)
+    return Forwarded(guard, settings.sign_in.proxy_addresses)
