@@ -53,7 +53,10 @@ def is_possible(password: str) -> bool:
 
 
 def password_bytes(password: str) -> bytes:
-    """Return the bytes that are hashed; keyboards compose letters differently (SP 800-63B 3.1.1.2)."""
+    """Return the bytes that are hashed: keyboards compose letters differently.
+
+    The form is that of NIST SP 800-63B 3.1.1.2.
+    """
     return unicodedata.normalize("NFKC", password).encode(errors="surrogatepass")
 
 

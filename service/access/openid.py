@@ -1,7 +1,7 @@
 """Sign-in at an identity provider: OpenID Connect, authorization code with PKCE.
 
-Authlib writes the requests and checks the claims, joserfc the signature. Requests are made by httpx,
-as everywhere here; Authlib's own client of that name warns that it wants another package.
+Authlib writes the requests and checks the claims, joserfc the signature. Requests are made by
+httpx, as everywhere here; Authlib's own client of that name warns that it wants another package.
 """
 
 import json
@@ -73,14 +73,28 @@ class OpenIdProvider:
         if self._metadata is None:
             address = get_well_known_url(self._issuer, external=True)
             with self._session() as session:
-                found = _json(session.get(address))
+                found = _json(session.get(address), "The provider's description")
             if found.get("issuer") != self._issuer:
-                raise ProviderError(f"{address} is of another issuer than sign_in.openid_issuer.")
+                raise ProviderError(
+                    f"What {address} describes is not the issuer {self._issuer}: set "
+                    "sign_in.openid_issuer exactly as the provider writes it."
+                )
             missing = [each for each in _ENDPOINTS if not isinstance(found.get(each), str)]
             if missing:
                 raise ProviderError(f"{address} lacks {', '.join(missing)}.")
             self._metadata = found
         return self._metadata
+
+    def check(self) -> None:
+        """Read what a sign-in needs: the provider's description, its keys and the client's secret.
+
+        Raises:
+            ProviderError: one of them cannot be read.
+        """
+        self._secret()
+        metadata = self.metadata()
+        with self._session() as session:
+            _key_set(session, metadata["jwks_uri"])
 
     def begin(self, callback_url: str) -> Beginning:
         """Return where to send a browser to sign in.
@@ -166,7 +180,7 @@ class OpenIdProvider:
             algorithms=sorted(_ALGORITHMS.intersection(map(str, offered))),
             strict_check_header=False,
         )
-        keys = KeySet.import_key_set(_json(session.get(metadata["jwks_uri"])))  # type: ignore[arg-type]
+        keys = _key_set(session, metadata["jwks_uri"])
         decoded = jwt.decode(id_token, key=keys, registry=registry)
         claims = CodeIDToken(
             decoded.claims,
@@ -193,7 +207,7 @@ class OpenIdProvider:
         if wanted <= claims.keys() or not isinstance(address, str):
             return {}
         bearer = {"authorization": f"Bearer {token.get('access_token')}"}
-        found = _json(session.get(address, headers=bearer))
+        found = _json(session.get(address, headers=bearer), "The user information")
         if found.get("sub") != claims["sub"]:
             raise ProviderError("The user information is about another person.")
         return found
@@ -220,10 +234,15 @@ class OpenIdProvider:
             raise ProviderError("sign_in.openid_ca_file has no certificates.") from exc
 
 
-def _json(response: httpx.Response) -> dict[str, Any]:
+def _key_set(session: httpx.Client, address: str) -> KeySet:
+    keys: Any = _json(session.get(address), "The provider's key set")
+    return KeySet.import_key_set(keys)
+
+
+def _json(response: httpx.Response, what: str) -> dict[str, Any]:
     if response.status_code != HTTPStatus.OK or len(response.content) > _LARGEST_ANSWER:
-        raise ProviderError(f"{response.url.copy_with(query=None)} gave {response.status_code}.")
+        raise ProviderError(f"{what} was answered with {response.status_code}.")
     found = json.loads(response.content)
     if not isinstance(found, dict):
-        raise ProviderError(f"{response.url.copy_with(query=None)} is not a JSON object.")
+        raise ProviderError(f"{what} is not a JSON object.")
     return found

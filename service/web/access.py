@@ -38,9 +38,7 @@ from service.web.sign_in.forwarded import client_address, is_from_proxy
 SESSION_COOKIE: Final = "lobar_session"
 CSRF_FIELD: Final = "csrf_token"  # of a form, or of the address of an upload without a script
 CSRF_HEADER: Final = "x-csrf-token"
-NOBODY: Final = Identity(
-    name="", role=None, permissions=frozenset(), signed_in_by=SignedInBy.OPEN
-)
+NOBODY: Final = Identity(name="", role=None, permissions=frozenset(), signed_in_by=SignedInBy.OPEN)
 """The sender of a request who must sign in first."""
 
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})

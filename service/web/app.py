@@ -7,9 +7,6 @@ from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
-from service.access.password_sign_in import PasswordSignIn
-from service.access.passwords import Passwords
-from service.access.throttle import Throttle
 from service.decoding.pictures import PictureConverter
 from service.dicom.implementation import VERSION
 from service.receiving.ingest import Ingest
@@ -17,14 +14,12 @@ from service.settings import Settings
 from service.storage.ledger import Ledger
 from service.storage.spool import Spool
 from service.web import health
-from service.web.access import Authenticator
 from service.web.api import jobs
 from service.web.guard import Guard
-from service.web.pages import account, instance, upload, users, worklist
+from service.web.pages import instance, upload, worklist
 from service.web.problem import add_problem_handlers
-from service.web.sign_in import openid, pages
 from service.web.sign_in.forwarded import Forwarded
-from service.web.sign_in.session_cookie import BrowserSessions
+from service.web.sign_in.routes import add_sign_in
 from service.web.trail import Trail
 from service.web.uploading.uploads import Uploads
 
@@ -44,16 +39,7 @@ def create_app(
         redoc_url=None,
     )
     trail = Trail(ledger)
-    throttle = Throttle(settings.sign_in.attempts_per_minute)
-    hashes = Passwords()
-    passwords = PasswordSignIn(settings.sign_in, ledger, hashes)
-    sessions = BrowserSessions(settings.sign_in, ledger, trail)
-    app.state.authenticator = Authenticator(settings.sign_in, ledger, throttle)
-    app.state.trail = trail
-    app.include_router(pages.router(settings.sign_in, ledger, passwords, throttle, sessions, trail))
-    app.include_router(openid.router(settings.sign_in, ledger, throttle, sessions, trail))
-    app.include_router(account.router(ledger, passwords, hashes, throttle, sessions, trail))
-    app.include_router(users.router(ledger, hashes, trail))
+    add_sign_in(app, settings.sign_in, ledger, trail)
     app.include_router(worklist.router(ledger))
     app.include_router(instance.router(ledger, settings.routes, trail))
     app.include_router(upload.router(uploads, trail))

@@ -1,10 +1,10 @@
 """Check each request before any page handles it, and add security headers to each response.
 
-A foreign web page in a user's browser must not be able to use the pages: while there is no user they
-are open, a browser sends the cookie of a session by itself, and a proxy adds who its user is to every
-request. Three rules prevent that, whatever way the sender is recognised: the Host header must name this service (else a name could be rebound to
-its address), a request that changes something must not come from another site, and no other page
-may frame one of these.
+A foreign web page in a user's browser must not be able to use the pages: while there is no user
+they are open, a browser sends the cookie of a session by itself, and a proxy adds who its user is
+to every request. Three rules prevent that, whatever way the sender is recognised: the Host header
+must name this service (else a name could be rebound to its address), a request that changes
+something must not come from another site, and no other page may frame one of these.
 """
 
 import ipaddress

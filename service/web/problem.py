@@ -67,7 +67,7 @@ def problem_response(request: Request, problem: Problem) -> Response:
         response = render(request, "problem.html", {"problem": problem}, int(problem.status))
     if problem.retry_after is not None:
         response.headers["Retry-After"] = str(problem.retry_after)
-    if must_sign_in:  # RFC 9110 11.6.1, RFC 6750 3
+    if response.status_code == HTTPStatus.UNAUTHORIZED:  # RFC 9110 11.6.1, RFC 6750 3
         response.headers["WWW-Authenticate"] = 'Bearer realm="lobar"'
     return response
 

@@ -1,7 +1,6 @@
 """The page of the person who signed in: the role, API tokens, the password."""
 
 import time
-from functools import partial
 from http import HTTPStatus
 from typing import Annotated, Final
 
@@ -31,21 +30,30 @@ Person = Annotated[Identity, require(Permission.VIEW, person=True)]
 Form = dict[str, list[str]]
 
 
-def router(  # noqa: PLR0913 -- what the routes use
-    ledger: Ledger,
-    passwords: PasswordSignIn,
-    hashes: Passwords,
-    throttle: Throttle,
-    sessions: BrowserSessions,
-    trail: Trail,
-) -> APIRouter:
-    """Build the routes of one's own account; a token may use none of them."""
-    routes = APIRouter(include_in_schema=False)
+class Account:
+    """What a person may do with the own account."""
 
-    def _page(request: Request, identity: Identity, made: str | None = None) -> Response:
-        user = ledger.users.find(identity.name)
+    def __init__(
+        self,
+        ledger: Ledger,
+        passwords: PasswordSignIn,
+        hashes: Passwords,
+        throttle: Throttle,
+        sessions: BrowserSessions,
+        trail: Trail,
+    ) -> None:
+        self._ledger = ledger
+        self._passwords = passwords
+        self._hashes = hashes
+        self._throttle = throttle
+        self._sessions = sessions
+        self._trail = trail
+
+    def page(self, request: Request, identity: Identity, made: str | None = None) -> Response:
+        """Render the page; with a token that was made just now."""
+        user = self._ledger.users.find(identity.name)
         values = {
-            "tokens": ledger.api_tokens.of(identity.name),
+            "tokens": self._ledger.api_tokens.of(identity.name),
             "made": made,
             "scopes": _scopes_of(identity),
             "has_password": user is not None and user.password_hash is not None,
@@ -54,11 +62,16 @@ def router(  # noqa: PLR0913 -- what the routes use
         status = HTTPStatus.OK if made is None else HTTPStatus.CREATED
         return render(request, "account.html", values, status)
 
-    def _make_token(request: Request, identity: Identity, form: Form) -> Response:
+    def make_token(self, request: Request, identity: Identity, form: Form) -> Response:
+        """Make a token, and show it on the page, this once.
+
+        Raises:
+            Problem: a field cannot be used.
+        """
         scopes = _chosen_scopes(identity, form.get("scope", []))
         days = _days(form.get("days", [""])[0])
         try:
-            token, secret = ledger.api_tokens.add(
+            token, secret = self._ledger.api_tokens.add(
                 identity.name,
                 label=token_label(form.get("label", [""])[0]),
                 scopes=scopes,
@@ -66,10 +79,27 @@ def router(  # noqa: PLR0913 -- what the routes use
             )
         except (AccessError, UserError) as exc:
             raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(exc)) from exc
-        trail.record(request, Action.TOKEN, change="add", token=token.id)
-        return _page(request, identity, secret)
+        self._trail.record(request, Action.TOKEN, change="add", token=token.id)
+        return self.page(request, identity, secret)
 
-    def _change_password(request: Request, identity: Identity, form: Form) -> Response:
+    def revoke(self, request: Request, identity: Identity, token_id: str) -> Response:
+        """Revoke one of the person's own tokens.
+
+        Raises:
+            Problem: there is no such token.
+        """
+        known = token_id.isalnum() and self._ledger.api_tokens.revoke(token_id, identity.name)
+        if not known:
+            raise not_found("token")
+        self._trail.record(request, Action.TOKEN, change="revoke", token=token_id)
+        return RedirectResponse("/account", HTTPStatus.SEE_OTHER)
+
+    def change_password(self, request: Request, identity: Identity, form: Form) -> Response:
+        """Change the password, end the person's sessions, and begin a new one here.
+
+        Raises:
+            Problem: the old one is wrong, or the new one cannot be used.
+        """
         old, new, again = (form.get(each, [""])[0] for each in ("old", "new", "again"))
         if new != again:
             raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "The two new passwords differ.")
@@ -77,39 +107,41 @@ def router(  # noqa: PLR0913 -- what the routes use
             new_password(new)
         except AccessError as exc:
             raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(exc)) from exc
-        wait = throttle.attempt(SIGN_IN, client_address(request))
+        wait = self._throttle.attempt(SIGN_IN, client_address(request))
         if wait is not None:
             raise Problem(HTTPStatus.TOO_MANY_REQUESTS, TOO_MANY, retry_after=wait)
-        if not passwords.attempt(identity.name, old).succeeded:
+        if not self._passwords.attempt(identity.name, old).succeeded:
             failure = AuditOutcome.FAILURE
-            trail.record(request, Action.USER, outcome=failure, change="password")
+            self._trail.record(request, Action.USER, outcome=failure, change="password")
             raise Problem(HTTPStatus.FORBIDDEN, "The old password is not right.")
-        trail.record(request, Action.USER, user=identity.name, change="password")
-        ledger.users.set_password(identity.name, hashes.hash(new))
+        self._ledger.users.set_password(identity.name, self._hashes.hash(new))
+        self._trail.record(request, Action.USER, user=identity.name, change="password")
         response = RedirectResponse("/account", HTTPStatus.SEE_OTHER)
-        sessions.renew(request, response, identity.name)
+        self._sessions.renew(request, response, identity.name)
         return response
+
+
+def router(account: Account) -> APIRouter:
+    """Build the routes of one's own account; a token may use none of them."""
+    routes = APIRouter(include_in_schema=False)
 
     @routes.get("/account")
     def _account(request: Request, identity: Person) -> Response:
-        return _page(request, identity)
+        return account.page(request, identity)
 
     @routes.post("/account/tokens")
     async def _tokens(request: Request, identity: Person) -> Response:
-        make = partial(_make_token, request, identity, await read_form(request))
-        return await to_thread.run_sync(make)
+        form = await read_form(request)
+        return await to_thread.run_sync(account.make_token, request, identity, form)
 
     @routes.post("/account/tokens/{token_id}/revoke")
     def _revoke(request: Request, identity: Person, token_id: str) -> Response:
-        if not token_id.isalnum() or not ledger.api_tokens.revoke(token_id, identity.name):
-            raise not_found("token")
-        trail.record(request, Action.TOKEN, change="revoke", token=token_id)
-        return RedirectResponse("/account", HTTPStatus.SEE_OTHER)
+        return account.revoke(request, identity, token_id)
 
     @routes.post("/account/password")
     async def _password(request: Request, identity: Person) -> Response:
-        change = partial(_change_password, request, identity, await read_form(request))
-        return await to_thread.run_sync(change)
+        form = await read_form(request)
+        return await to_thread.run_sync(account.change_password, request, identity, form)
 
     return routes
 

@@ -77,8 +77,8 @@ def router(ledger: Ledger, hashes: Passwords, trail: Trail) -> APIRouter:
             raise not_found("user")
         _or_conflict(lambda: changes[change](name, form))
         action = Action.TOKEN if change == "revoke-tokens" else Action.USER
-        role = {"new_role": _field(form, "role")} if change == "role" else {}
-        trail.record(request, action, user=name, change=change, **role)
+        role = _field(form, "role") if change == "role" else None
+        trail.record(request, action, user=name, change=change, new_role=role)
         return _back()
 
     def _route(change: str) -> None:

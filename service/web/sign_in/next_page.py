@@ -7,13 +7,16 @@ from urllib.parse import urlencode
 from fastapi import Request
 
 START: Final = "/"
-_LOCAL: Final = re.compile(r"/(?!/)[!-\[\]-~]{0,2000}")  # printable ASCII without space and backslash
+_LOCAL: Final = re.compile(
+    r"/(?!/)[!-\[\]-~]{0,2000}"
+)  # printable ASCII without space and backslash
 
 
 def local_path(given: str) -> str:
     """Return a path of this service as it was given; the first page for anything else.
 
-    Browsers read `//host` and `/\\host` as addresses of other hosts, and drop control characters.
+    Browsers read two slashes, or a slash and a backslash, as the begin of another host's address,
+    and drop control characters.
     """
     return given if _LOCAL.fullmatch(given) else START
 

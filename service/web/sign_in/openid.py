@@ -31,6 +31,10 @@ from service.web.trail import Trail
 
 COOKIE: Final = "lobar_openid"  # what the browser keeps until it is back
 COOKIE_PATH: Final = "/sign-in/openid"
+NO_ROLE: Final = (
+    "The identity provider knows you, but you have no role here. Ask an administrator of Lobar "
+    "which group you need."
+)
 _COOKIE_SECONDS: Final = 600
 _FIELDS: Final = ("state", "nonce", "code_verifier", "next")
 _ERROR_CODE: Final = re.compile(r"[a-z_]{1,64}")  # RFC 6749 4.1.2.1
@@ -38,80 +42,33 @@ _ERROR_CODE: Final = re.compile(r"[a-z_]{1,64}")  # RFC 6749 4.1.2.1
 log = structlog.get_logger()
 
 
-def router(
-    settings: SignInSettings,
-    ledger: Ledger,
-    throttle: Throttle,
-    sessions: BrowserSessions,
-    trail: Trail,
-) -> APIRouter:
-    """Build the two routes of the sign-in at an identity provider; both are public."""
-    routes = APIRouter(include_in_schema=False)
-    provider = OpenIdProvider(settings)
+class OpenIdSignIn:
+    """The sign-in at the identity provider of the settings."""
 
-    def _require_provider(request: Request) -> None:
-        request.state.identity = NOBODY
-        if settings.openid_issuer is None:
-            raise not_found("page")
+    def __init__(
+        self,
+        settings: SignInSettings,
+        ledger: Ledger,
+        throttle: Throttle,
+        sessions: BrowserSessions,
+        trail: Trail,
+    ) -> None:
+        self._settings = settings
+        self._ledger = ledger
+        self._throttle = throttle
+        self._sessions = sessions
+        self._trail = trail
+        self._provider = OpenIdProvider(settings)
 
-    def _callback_url(request: Request) -> str:
-        own = f"{request.url.scheme}://{request.url.netloc}{CALLBACK_PATH}"
-        return settings.openid_callback_url or own
+    def begin(self, request: Request, next_page: str) -> Response:
+        """Send the browser to the provider.
 
-    def _refuse(request: Request, why: str, sentence: str) -> Problem:
-        trail.record(
-            request, Action.SIGN_IN, outcome=AuditOutcome.FAILURE, by="openid", why=why
-        )
-        return Problem(HTTPStatus.FORBIDDEN, sentence)
-
-    def _claims(request: Request, kept: dict[str, str]) -> dict[str, object]:
-        sent = request.query_params
-        if "error" in sent:
-            code = sent["error"] if _ERROR_CODE.fullmatch(sent["error"]) else "an error"
-            raise _refuse(
-                request, "provider", f"The identity provider did not sign you in: {code}."
-            )
-        if sent.get("iss", settings.openid_issuer) != settings.openid_issuer:  # RFC 9207
-            raise _refuse(request, "issuer", "The answer is of another identity provider.")
+        Raises:
+            Problem: there is none, or it cannot be used.
+        """
+        self._require_provider(request)
         try:
-            return provider.claims(
-                _callback_url(request),
-                code=sent.get("code", ""),
-                code_verifier=kept["code_verifier"],
-                nonce=kept["nonce"],
-            )
-        except ProviderError as exc:
-            log.warning("openid_sign_in_failed", message=str(exc))
-            raise _refuse(
-                request, "answer", "The identity provider's answer cannot be used; the log says why."
-            ) from exc
-
-    def _user(request: Request, claims: dict[str, object]) -> User:
-        role = role_of(claims.get(settings.openid_role_claim), settings.openid_roles)
-        if role is None:
-            raise _refuse(
-                request,
-                "no-role",
-                "The identity provider knows you, but you have no role here. Ask an administrator "
-                "of Lobar which group you need.",
-            )
-        subject = subject_sha256(settings.openid_issuer or "", str(claims["sub"]))
-        try:
-            user = user_of_subject(
-                ledger, subject, claims.get(settings.openid_name_claim), role
-            )
-        except AccessError as exc:
-            raise _refuse(request, "name", str(exc)) from exc
-        if user.disabled_at is not None:
-            request.state.identity = identity_of(user)
-            raise _refuse(request, "disabled", "You may not sign in here any more.")
-        return user
-
-    @routes.get("/sign-in/openid")
-    def _begin(request: Request, next: str = START) -> Response:  # noqa: A002 -- the field's name
-        _require_provider(request)
-        try:
-            beginning = provider.begin(_callback_url(request))
+            beginning = self._provider.begin(self._callback_url(request))
         except ProviderError as exc:
             log.warning("openid_provider_failed", message=str(exc))
             raise Problem(
@@ -121,19 +78,23 @@ def router(
         response = RedirectResponse(beginning.address, HTTPStatus.SEE_OTHER)
         response.set_cookie(
             COOKIE,
-            _kept_by_browser(beginning, local_path(next)),
+            _kept_by_browser(beginning, local_path(next_page)),
             max_age=_COOKIE_SECONDS,
             path=COOKIE_PATH,
-            secure=sessions.is_secure(request),
+            secure=self._sessions.is_secure(request),
             httponly=True,
             samesite="lax",
         )
         return response
 
-    @routes.get(CALLBACK_PATH)
-    def _callback(request: Request) -> Response:
-        _require_provider(request)
-        wait = throttle.attempt(SIGN_IN, client_address(request))
+    def finish(self, request: Request) -> Response:
+        """Sign in the person whom the provider sent back.
+
+        Raises:
+            Problem: the answer is not to a question of this browser, or the person has no role.
+        """
+        self._require_provider(request)
+        wait = self._throttle.attempt(SIGN_IN, client_address(request))
         if wait is not None:
             raise Problem(HTTPStatus.TOO_MANY_REQUESTS, TOO_MANY, retry_after=wait)
         kept = _kept(request.cookies.get(COOKIE, ""))
@@ -143,10 +104,74 @@ def router(
                 HTTPStatus.BAD_REQUEST,
                 "This sign-in took too long, or began in another browser: sign in again.",
             )
-        user = _user(request, _claims(request, kept))
-        response = sessions.sign_in(request, user, by="openid", next_page=kept["next"])
+        user = self._user(request, self._claims(request, kept))
+        response = self._sessions.sign_in(request, user, by="openid", next_page=kept["next"])
         response.delete_cookie(COOKIE, path=COOKIE_PATH, httponly=True, samesite="lax")
         return response
+
+    def _require_provider(self, request: Request) -> None:
+        request.state.identity = NOBODY
+        if self._settings.openid_issuer is None:
+            raise not_found("page")
+
+    def _callback_url(self, request: Request) -> str:
+        own = f"{request.url.scheme}://{request.url.netloc}{CALLBACK_PATH}"
+        return self._settings.openid_callback_url or own
+
+    def _claims(self, request: Request, kept: dict[str, str]) -> dict[str, object]:
+        sent, issuer = request.query_params, self._settings.openid_issuer
+        if "error" in sent:
+            code = sent["error"] if _ERROR_CODE.fullmatch(sent["error"]) else "an error"
+            sentence = f"The identity provider did not sign you in: {code}."
+            raise self._refusal(request, "provider", sentence)
+        if sent.get("iss", issuer) != issuer:  # RFC 9207
+            sentence = "The answer is of another identity provider."
+            raise self._refusal(request, "issuer", sentence)
+        try:
+            return self._provider.claims(
+                self._callback_url(request),
+                code=sent.get("code", ""),
+                code_verifier=kept["code_verifier"],
+                nonce=kept["nonce"],
+            )
+        except ProviderError as exc:
+            log.warning("openid_sign_in_failed", message=str(exc))
+            sentence = "The identity provider's answer cannot be used; the log says why."
+            raise self._refusal(request, "answer", sentence) from exc
+
+    def _user(self, request: Request, claims: dict[str, object]) -> User:
+        settings = self._settings
+        role = role_of(claims.get(settings.openid_role_claim), settings.openid_roles)
+        if role is None:
+            raise self._refusal(request, "no-role", NO_ROLE)
+        subject = subject_sha256(settings.openid_issuer or "", str(claims["sub"]))
+        name = claims.get(settings.openid_name_claim)
+        try:
+            user = user_of_subject(self._ledger, subject, name, role)
+        except AccessError as exc:
+            raise self._refusal(request, "name", str(exc)) from exc
+        if user.disabled_at is not None:
+            request.state.identity = identity_of(user)
+            raise self._refusal(request, "disabled", "You may not sign in here any more.")
+        return user
+
+    def _refusal(self, request: Request, why: str, sentence: str) -> Problem:
+        failure = AuditOutcome.FAILURE
+        self._trail.record(request, Action.SIGN_IN, outcome=failure, by="openid", why=why)
+        return Problem(HTTPStatus.FORBIDDEN, sentence)
+
+
+def router(sign_in: OpenIdSignIn) -> APIRouter:
+    """Build the two routes of the sign-in at an identity provider; both are public."""
+    routes = APIRouter(include_in_schema=False)
+
+    @routes.get("/sign-in/openid")
+    def _begin(request: Request, next: str = START) -> Response:  # noqa: A002 -- the field's name
+        return sign_in.begin(request, next)
+
+    @routes.get(CALLBACK_PATH)
+    def _callback(request: Request) -> Response:
+        return sign_in.finish(request)
 
     return routes
 

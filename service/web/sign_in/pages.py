@@ -30,7 +30,7 @@ NOT_SIGNED_IN: Final = (
 TOO_MANY: Final = "Too many attempts to sign in from this address: try again later."
 
 
-def router(  # noqa: PLR0913 -- what the routes use
+def router(
     settings: SignInSettings,
     ledger: Ledger,
     passwords: PasswordSignIn,

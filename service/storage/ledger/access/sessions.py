@@ -107,7 +107,7 @@ class Sessions:
             .group_by(SESSIONS.c.user_name)
         )
         with self._database.read() as connection:
-            return {name: number for name, number in connection.execute(query)}
+            return {row.user_name: row[1] for row in connection.execute(query)}
 
 
 def digest(token: str) -> str:

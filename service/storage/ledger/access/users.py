@@ -93,9 +93,7 @@ class Users:
         """
         with self._database.write() as connection:
             _locked_row(connection, name)
-            _update(
-                connection, name, password_hash=password_hash, failures=0, locked_until=None
-            )
+            _update(connection, name, password_hash=password_hash, failures=0, locked_until=None)
             _end_sessions(connection, name)
 
     def rehash(self, name: str, old: str, new: str) -> None:
