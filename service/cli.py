@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from service.domain.reasons import Reason
+from service.domain.user import Permission, Role
 from service.errors import EX_NOPERM, EX_OSERR, ExplainedError
 from service.settings import Settings, read_settings
 
@@ -31,6 +32,10 @@ app = typer.Typer(
 )
 worker = typer.Typer(help="Run one kind of worker.", no_args_is_help=True)
 app.add_typer(worker, name="worker")
+user = typer.Typer(help="Add and change the users who may sign in.", no_args_is_help=True)
+app.add_typer(user, name="user")
+token = typer.Typer(help="Make and revoke tokens for programs.", no_args_is_help=True)
+app.add_typer(token, name="token")
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 JOB_ARGUMENT = typer.Argument(
@@ -38,6 +43,11 @@ JOB_ARGUMENT = typer.Argument(
     help="A job id or its first characters, or the UID of an instance, series, study or report.",
 )
 JobArgument = Annotated[str, JOB_ARGUMENT]
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The name of a user.")]
+PasswordOption = Annotated[
+    bool,
+    typer.Option("--password-stdin", help="Read the password from standard input, not a prompt."),
+]
 
 
 @app.command()
@@ -243,6 +253,129 @@ def check() -> None:
         from workers.checks import echo, load_bundle
 
         raise typer.Exit(run_check(settings, echo=echo, load_bundle=load_bundle))
+
+
+@user.command("add")
+def user_add(
+    name: NameArgument,
+    *,
+    role: Annotated[Role, typer.Option(help="What the user may do.")],
+    password_stdin: PasswordOption = False,
+    without_password: Annotated[
+        bool,
+        typer.Option(
+            "--without-password", help="An identity provider or a proxy signs the user in."
+        ),
+    ] = False,
+) -> None:
+    """Add a user. The password is asked for twice; at least 12 characters.
+
+    The first user ends the open access to the pages: make it an admin.
+    """
+    if password_stdin and without_password:
+        _fail("Choose --password-stdin or --without-password.", 2)
+    with _open_ledger() as (_, ledger):
+        from service.admin.users import Users, read_password
+
+        name = Users(ledger).require_new(name)
+        password = None if without_password else read_password(from_stdin=password_stdin)
+        typer.echo(Users(ledger).add(name, role, password))
+
+
+@user.command("list")
+def user_list(*, as_json: JsonOption = False) -> None:
+    """Print the users: role, state, how each signs in."""
+    with _open_ledger() as (_, ledger):
+        from service.admin.users import print_users
+
+        print_users(ledger, as_json=as_json)
+
+
+@user.command("role")
+def user_role(
+    name: NameArgument, role: Annotated[Role, typer.Argument(help="The new role.")]
+) -> None:
+    """Give a user another role; ends the user's sessions."""
+    with _open_ledger() as (_, ledger):
+        from service.admin.users import Users
+
+        typer.echo(Users(ledger).set_role(name, role))
+
+
+@user.command("password")
+def user_password(name: NameArgument, *, password_stdin: PasswordOption = False) -> None:
+    """Set the password of a user; ends the user's sessions and a lock-out."""
+    with _open_ledger() as (_, ledger):
+        from service.admin.users import Users, read_password
+
+        name = Users(ledger).require_known(name)
+        typer.echo(Users(ledger).set_password(name, read_password(from_stdin=password_stdin)))
+
+
+@user.command("disable")
+def user_disable(name: NameArgument) -> None:
+    """Let a user not sign in any more; ends the sessions, and tokens are refused."""
+    with _open_ledger() as (_, ledger):
+        from service.admin.users import Users
+
+        typer.echo(Users(ledger).disable(name))
+
+
+@user.command("enable")
+def user_enable(name: NameArgument) -> None:
+    """Let a disabled or locked user sign in again."""
+    with _open_ledger() as (_, ledger):
+        from service.admin.users import Users
+
+        typer.echo(Users(ledger).enable(name))
+
+
+@token.command("add")
+def token_add(
+    name: NameArgument,
+    *,
+    label: Annotated[str, typer.Option(help="What the token is for.")],
+    scope: Annotated[
+        list[Permission], typer.Option(help="What it may do; repeat it for more than one.")
+    ],
+    days: Annotated[
+        int | None, typer.Option(min=1, max=3650, help="Valid for so many days; else for ever.")
+    ] = None,
+) -> None:
+    """Make a token with which a program acts for a user, and print it, once.
+
+    It may do what its scopes say, within the role of its user.
+    """
+    with _open_ledger() as (_, ledger):
+        from service.admin.users import add_token
+
+        typer.echo(add_token(ledger, name, label=label, scopes=scope, days=days))
+
+
+@token.command("list")
+def token_list(
+    *,
+    user_name: Annotated[
+        str, typer.Option("--user", metavar="NAME", help="Only the tokens of this user.")
+    ] = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Print the tokens that are not revoked: number, user, label, scopes, expiry, last use."""
+    with _open_ledger() as (_, ledger):
+        from service.admin.users import print_tokens
+
+        print_tokens(ledger, user_name, as_json=as_json)
+
+
+@token.command("revoke")
+def token_revoke(
+    number: Annotated[str, typer.Argument(help="The number that `lobar token list` shows.")],
+) -> None:
+    """Revoke a token: programs that use it are refused at once."""
+    with _open_ledger() as (_, ledger):
+        from service.admin.users import revoke_token
+
+        typer.echo(revoke_token(ledger, number))
 
 
 @app.command()

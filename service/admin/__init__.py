@@ -1,1 +1,1 @@
-"""Commands of an operator: status, check, requeue."""
+"""Commands of an operator: status, check, requeue, users and tokens."""

@@ -8,6 +8,8 @@ from functools import partial
 from redis import Redis, RedisError
 from rich.console import Console
 
+from service.access.openid import OpenIdProvider, ProviderError
+from service.access.ways import first_user_notice, ways
 from service.dispatch.embedded_redis import redis_program
 from service.domain.check_result import CheckResult
 from service.errors import ExplainedError
@@ -76,6 +78,7 @@ def checks(
     yield from _web(settings)
     yield _explained("state directory", lambda: _spool(settings))
     yield _explained("ledger", lambda: _ledger(settings))
+    yield from _sign_in(settings)
     yield _explained("redis", lambda: _redis(settings))
     yield from _bundle(lambda: load_bundle(settings))
     if not settings.destinations:
@@ -150,7 +153,34 @@ def _web(settings: Settings) -> Iterator[CheckResult]:
     elif is_loopback(settings.web.host):
         yield CheckResult(subject="web", message=where)
     else:
-        yield CheckResult(subject="web", message=f"{where}, without a sign-in", severity=_NOTE)
+        yield CheckResult(
+            subject="web", message=f"{where}, which other machines can reach: use TLS in front"
+        )
+
+
+def _sign_in(settings: Settings) -> Iterator[CheckResult]:
+    try:
+        with open_ledger(settings) as ledger:
+            notice = first_user_notice(settings, ledger)
+            how = ways(settings, ledger)
+    except (ExplainedError, OSError):
+        return  # the check of the ledger says it
+    if notice is not None:
+        severity = 0 if is_loopback(settings.web.host) else _NOTE
+        yield CheckResult(subject="sign-in", message=notice, severity=severity)
+        return
+    yield CheckResult(subject="sign-in", message=how)
+    if settings.sign_in.openid_issuer is not None:
+        yield _identity_provider(settings)
+
+
+def _identity_provider(settings: Settings) -> CheckResult:
+    subject = "identity provider"
+    try:
+        OpenIdProvider(settings.sign_in).check()
+    except ProviderError as exc:
+        return CheckResult(subject=subject, message=str(exc), severity=_NOTE)
+    return CheckResult(subject=subject, message=f"{settings.sign_in.openid_issuer} answers")
 
 
 def _spool(settings: Settings) -> str:

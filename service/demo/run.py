@@ -123,6 +123,7 @@ def service_running(
         process = subprocess.Popen(
             lobar_command("up"),
             env=environment,
+            stdout=log,  # how to make a user: nobody needs one for a demo
             stderr=log,
             stdin=subprocess.DEVNULL,
             preexec_fn=partial(die_with_parent, os.getpid()),  # noqa: PLW1509 -- as in the supervisor

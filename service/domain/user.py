@@ -95,3 +95,4 @@ class User:
     disabled_at: float | None = None
     failures: int = 0  # wrong passwords since the last right one
     locked_until: float | None = None
+    subject_sha256: str | None = None  # whom the identity provider means, once it signed in

@@ -29,6 +29,7 @@ from service.settings.sections import (
     RedisSettings,
     RelaySettings,
     Section,
+    SignInSettings,
     SpoolSettings,
     WebSettings,
 )
@@ -65,6 +66,7 @@ __all__ = [
     "Seconds",
     "Section",
     "Settings",
+    "SignInSettings",
     "SpoolSettings",
     "WebDestination",
     "WebSettings",

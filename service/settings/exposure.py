@@ -22,9 +22,9 @@ def web_fault(web: WebSettings) -> str | None:
     if web.allow_non_loopback or is_loopback(web.host):
         return None
     return (
-        f"web.host is {web.host}, which other machines can reach, and the pages have no sign-in. "
-        "Keep 127.0.0.1 behind a proxy that has one, or set web.allow_non_loopback "
-        "(LOBAR_WEB__ALLOW_NON_LOOPBACK=true)."
+        f"web.host is {web.host}, which other machines can reach. Make the users who may sign in "
+        "(`lobar user add NAME --role ROLE`), put a proxy with TLS in front, and set "
+        "web.allow_non_loopback (LOBAR_WEB__ALLOW_NON_LOOPBACK=true); or keep 127.0.0.1."
     )
 
 

@@ -1,7 +1,7 @@
 """The sections of `lobar.toml`."""
 
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -9,20 +9,27 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    SecretStr,
+    model_validator,
 )
 from pydantic_settings import (
     NoDecode,
 )
 
 from service.dicom.sop_classes import DEFAULT_SOP_CLASSES, sop_class_uid
+from service.domain.user import Role
 from service.settings.types import (
     AETitle,
+    HeaderName,
     Host,
     Port,
     Seconds,
     parse_json,
     parse_list,
+    require_callback_url,
+    require_issuer,
     require_ledger_url,
+    require_network,
     require_redis_url,
 )
 
@@ -156,6 +163,65 @@ class WebSettings(Section):
     port: Port = 8080
     maximum_upload_bytes: Annotated[int, Field(ge=1 << 16)] = 128 << 20
     allow_non_loopback: bool = False
+
+
+class SignInSettings(Section):
+    """How people sign in: with a password, at an identity provider, or at a trusted proxy."""
+
+    session_seconds: Seconds = 43200
+    session_idle_seconds: Seconds = 3600
+    secure_cookies: Literal["auto", "always"] = "auto"
+    attempts_per_minute: Annotated[int, Field(ge=1, le=100_000)] = 30
+    maximum_failures: Annotated[int, Field(ge=1, le=1000)] = 5
+    lock_seconds: Seconds = 60
+    maximum_lock_seconds: Seconds = 3600
+    proxy_addresses: Annotated[
+        tuple[Annotated[str, AfterValidator(require_network)], ...],
+        NoDecode,
+        BeforeValidator(parse_list),
+    ] = ()
+    proxy_header: HeaderName | None = None
+    proxy_role_header: HeaderName | None = None
+    openid_issuer: Annotated[str, AfterValidator(require_issuer)] | None = None
+    openid_client_id: Annotated[str, Field(min_length=1)] | None = None
+    openid_client_secret: SecretStr | None = None
+    openid_client_secret_file: Path | None = None
+    openid_ca_file: Path | None = None
+    openid_callback_url: Annotated[str, AfterValidator(require_callback_url)] | None = None
+    openid_scopes: Annotated[str, Field(pattern=r"^openid( [!#-\[\]-~]+)*$")] = (
+        "openid profile email"
+    )
+    openid_name_claim: Annotated[str, Field(min_length=1)] = "preferred_username"
+    openid_role_claim: Annotated[str, Field(min_length=1)] = "groups"
+    openid_roles: Annotated[dict[str, Role], NoDecode, BeforeValidator(parse_json)] = {}
+
+    @model_validator(mode="after")
+    def _proxy_is_whole(self) -> Self:
+        if self.proxy_header is not None and not self.proxy_addresses:
+            raise ValueError("proxy_header needs proxy_addresses: from others it is ignored")
+        if self.proxy_role_header is not None and self.proxy_header is None:
+            raise ValueError("proxy_role_header needs a proxy_header")
+        return self
+
+    @model_validator(mode="after")
+    def _openid_is_whole(self) -> Self:
+        if self.openid_issuer is None:
+            return self
+        if self.openid_client_id is None:
+            raise ValueError("openid_issuer needs an openid_client_id")
+        if not self.openid_roles:
+            raise ValueError(
+                "openid_issuer needs openid_roles, such as "
+                '{ "lobar-readers" = "viewer" }: else nobody could sign in'
+            )
+        if self.openid_client_secret is not None and self.openid_client_secret_file is not None:
+            raise ValueError("set openid_client_secret or openid_client_secret_file, not both")
+        return self
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether people sign in at an identity provider or a proxy, and the pages are closed."""
+        return self.openid_issuer is not None or self.proxy_header is not None
 
 
 class LogSettings(Section):

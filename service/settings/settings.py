@@ -39,6 +39,7 @@ from service.settings.sections import (
     LogSettings,
     RedisSettings,
     RelaySettings,
+    SignInSettings,
     SpoolSettings,
     WebSettings,
 )
@@ -80,6 +81,7 @@ class Settings(BaseSettings):
     decoding: DecodingSettings = DecodingSettings()
     deliver: DeliverSettings = DeliverSettings()
     web: WebSettings = WebSettings()
+    sign_in: SignInSettings = SignInSettings()
     log: LogSettings = LogSettings()
     destinations: Annotated[
         tuple[AnyDestination, ...],

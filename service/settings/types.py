@@ -3,9 +3,10 @@
 A validator returns the value to use, or raises a `ValueError` that says what is expected.
 """
 
+import ipaddress
 import json
 import re
-from typing import Annotated
+from typing import Annotated, Final
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -13,6 +14,10 @@ from pydantic import (
     Field,
     SecretStr,
 )
+
+from service.settings.loopback import is_loopback
+
+CALLBACK_PATH: Final = "/sign-in/openid/callback"
 
 
 def parse_list(value: object) -> object:
@@ -81,6 +86,32 @@ def require_web_url(value: str) -> str:
     return value.rstrip("/")
 
 
+def require_issuer(value: str) -> str:
+    """Require an issuer identifier (OpenID Connect Core 2); http:// on this machine only.
+
+    It is compared letter by letter with what the provider says, so a slash at its end counts.
+    """
+    require_web_url(value)
+    if value.startswith("http:") and not is_loopback(urlsplit(value).hostname or ""):
+        raise ValueError("must be https://: passwords and tokens pass through it")
+    return value
+
+
+def require_callback_url(value: str) -> str:
+    """Require the address of the call-back as the provider knows it."""
+    if not value.endswith(CALLBACK_PATH):
+        raise ValueError(f"must end with {CALLBACK_PATH}")
+    return require_web_url(value)
+
+
+def require_network(value: str) -> str:
+    """Require an address, or a network in CIDR notation."""
+    try:
+        return str(ipaddress.ip_network(value))
+    except ValueError as exc:
+        raise ValueError("is neither an address nor a network such as 10.0.0.0/8") from exc
+
+
 def require_bearer_token(value: SecretStr) -> SecretStr:
     """Require a token that a header can carry (RFC 6750 2.1); the message does not quote it."""
     if not is_bearer_token(value.get_secret_value()):
@@ -112,3 +143,6 @@ Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 Host = Annotated[str, Field(min_length=1), AfterValidator(require_host)]
+
+
+HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}$")]  # RFC 9110 5.1

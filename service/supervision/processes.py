@@ -15,6 +15,7 @@ from service.receiving.ingest import Ingest
 from service.receiving.listener import Listener
 from service.settings import Settings
 from service.storage.opening import open_stores, redis_url
+from service.supervision.notice import print_first_user_notice
 from service.telemetry.heartbeat import HeartbeatSender
 from service.telemetry.progress import Progress
 from service.web.serve import serve
@@ -68,6 +69,7 @@ def run_web(settings: Settings) -> None:
         ingest = Ingest(spool, ledger, lambda: notifier.notify(INFER))
         pictures = PictureConverter(pool, patience=_PATIENCE)
         progress = Progress()
+        print_first_user_notice(settings, ledger)
         with HeartbeatSender(ledger, "web", lambda: True, progress):
             serve(settings, ledger, spool, ingest, pictures, progress)
 

@@ -9,6 +9,7 @@ from service.settings import ConfigurationError, Settings, child_environment
 from service.settings.exposure import listener_fault, web_fault
 from service.storage.ledger import Ledger
 from service.storage.opening import open_stores
+from service.supervision.notice import print_first_user_notice
 from service.supervision.supervisor import Part, Supervisor, lobar_command, sole_supervisor
 from service.telemetry.heartbeat import machine
 
@@ -32,6 +33,7 @@ def run_up(settings: Settings) -> None:
     state_dir = settings.state_dir.absolute()
     with sole_supervisor(state_dir), open_stores(settings) as (ledger, _spool):
         begin_anew(ledger)
+        print_first_user_notice(settings, ledger)
         redis = _redis(settings, state_dir)
         environment = child_environment(LOBAR_STATE_DIR=str(state_dir))
         if redis is not None:

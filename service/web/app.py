@@ -14,15 +14,15 @@ from service.settings import Settings
 from service.storage.ledger import Ledger
 from service.storage.spool import Spool
 from service.web import health
-from service.web.access import Authenticator
 from service.web.api import jobs
 from service.web.guard import Guard
 from service.web.pages import instance, quality, upload, worklist
 from service.web.problem import add_problem_handlers
+from service.web.sign_in.forwarded import Forwarded
+from service.web.sign_in.routes import add_sign_in
 from service.web.trail import Trail
 from service.web.uploading.uploads import Uploads
 
-_IDLE_SECONDS: Final = 3600.0
 _STATIC: Final = Path(__file__).parent / "static"
 
 
@@ -38,8 +38,8 @@ def create_app(
         docs_url=None,  # FastAPI's own loads its scripts from another host
         redoc_url=None,
     )
-    app.state.authenticator = Authenticator(ledger, idle_seconds=_IDLE_SECONDS)
     trail = Trail(ledger)
+    add_sign_in(app, settings.sign_in, ledger, trail)
     app.include_router(worklist.router(ledger))
     app.include_router(instance.router(ledger, settings.routes, trail))
     app.include_router(upload.router(uploads, trail))
@@ -48,4 +48,5 @@ def create_app(
     app.include_router(health.router(settings, ledger, spool))
     app.mount("/static", StaticFiles(directory=_STATIC))
     add_problem_handlers(app)
-    return Guard(app, host=settings.web.host, maximum_body_bytes=settings.web.maximum_upload_bytes)
+    guard = Guard(app, host=settings.web.host, maximum_body_bytes=settings.web.maximum_upload_bytes)
+    return Forwarded(guard, settings.sign_in.proxy_addresses)

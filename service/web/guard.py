@@ -1,9 +1,10 @@
 """Check each request before any page handles it, and add security headers to each response.
 
-The pages have no sign-in, so a foreign web page in a user's browser must not be able to use them.
-Three rules prevent that: the Host header must name this service (else a name could be rebound to
-its address), a request that changes something must not come from another site, and no other page
-may frame one of these.
+A foreign web page in a user's browser must not be able to use the pages: while there is no user
+they are open, a browser sends the cookie of a session by itself, and a proxy adds who its user is
+to every request. Three rules prevent that, whatever way the sender is recognised: the Host header
+must name this service (else a name could be rebound to its address), a request that changes
+something must not come from another site, and no other page may frame one of these.
 """
 
 import ipaddress
@@ -18,6 +19,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.web.problem import Problem, problem_response
 
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+_FORM: Final = "application/x-www-form-urlencoded"
+_LARGEST_FORM: Final = 1 << 16
 _SECURITY_HEADERS: Final = {
     "content-security-policy": (
         "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; "
@@ -49,7 +52,8 @@ class Guard:
         if problem is not None:
             await problem_response(Request(scope), problem)(scope, receive, guarded)
         else:
-            await self._app(scope, self._bounded(receive), guarded)
+            limit = self._limit(Headers(scope=scope))
+            await self._app(scope, self._bounded(receive, limit), guarded)
 
     def _refuse(self, scope: Scope) -> Problem | None:
         headers = Headers(scope=scope)
@@ -58,9 +62,15 @@ class Guard:
         if scope["method"] not in _SAFE_METHODS and is_cross_site(headers):
             return Problem(HTTPStatus.FORBIDDEN, "The request came from another site.")
         length = int(headers.get("content-length", "0"))  # a number: the server has checked that
-        return self._too_large() if length > self._maximum_body_bytes else None
+        limit = self._limit(headers)
+        return _too_large(limit) if length > limit else None
 
-    def _bounded(self, receive: Receive) -> Receive:
+    def _limit(self, headers: Headers) -> int:
+        """Return how many bytes a body may have; a form is kept in memory, whoever sends it."""
+        is_form = headers.get("content-type", "").startswith(_FORM)
+        return min(_LARGEST_FORM, self._maximum_body_bytes) if is_form else self._maximum_body_bytes
+
+    def _bounded(self, receive: Receive, limit: int) -> Receive:
         """Count the bytes received: a chunked body states no length."""
         received = 0
 
@@ -68,17 +78,18 @@ class Guard:
             nonlocal received
             message = await receive()
             received += len(message.get("body", b""))
-            if received > self._maximum_body_bytes:
-                raise self._too_large()
+            if received > limit:
+                raise _too_large(limit)
             return message
 
         return _receive
 
-    def _too_large(self) -> Problem:
-        return Problem(
-            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-            f"At most {self._maximum_body_bytes:,} bytes are taken in one request.",
-        )
+
+def _too_large(limit: int) -> Problem:
+    return Problem(
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        f"At most {limit:,} bytes are taken in one request.",
+    )
 
 
 def is_our_host(host: str, configured: str) -> bool:

@@ -5,12 +5,13 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import JSONResponse, RedirectResponse, Response
 from starlette.exceptions import HTTPException
 
 from service.domain.reasons import Reason
 from service.storage.ledger import LedgerError
 from service.web.render import render
+from service.web.sign_in.next_page import sign_in_path
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -49,20 +50,32 @@ def not_found(what: str) -> Problem:
 
 
 def problem_response(request: Request, problem: Problem) -> Response:
-    """Build the response: JSON for a program, a page for a person."""
+    """Build the response: JSON for a program, a page for a person.
+
+    A person who must sign in first gets the page for that, where going back to it is possible.
+    """
+    must_sign_in = problem.status is HTTPStatus.UNAUTHORIZED
     if is_for_program(request):
         response: Response = JSONResponse(
             problem.members(), int(problem.status), media_type=MEDIA_TYPE
         )
+    elif must_sign_in and "hx-request" in request.headers:  # part of a page: replace all of it
+        response = Response(status_code=int(problem.status), headers={"HX-Redirect": "/sign-in"})
+    elif must_sign_in and request.method == "GET":
+        response = RedirectResponse(sign_in_path(request), HTTPStatus.SEE_OTHER)
     else:
         response = render(request, "problem.html", {"problem": problem}, int(problem.status))
     if problem.retry_after is not None:
         response.headers["Retry-After"] = str(problem.retry_after)
+    if response.status_code == HTTPStatus.UNAUTHORIZED:  # RFC 9110 11.6.1, RFC 6750 3
+        response.headers["WWW-Authenticate"] = 'Bearer realm="lobar"'
     return response
 
 
 def is_for_program(request: Request) -> bool:
-    """Return whether the path is one that programs use."""
+    """Return whether a program sent the request: by its path, or because it has a token."""
+    if request.headers.get("authorization", "").lower().startswith("bearer "):
+        return True
     return str(request.scope["path"]).startswith(("/api/", "/health/", "/metrics"))
 
 

@@ -74,12 +74,12 @@ class Web:
     @contextmanager
     def _serving(self, pictures: PictureConverter) -> Iterator[Self]:
         ingest = Ingest(self.spool, self.ledger, self.notify)
-        app = create_app(self.settings, self.ledger, self.spool, ingest, pictures)
-        assert isinstance(app, Guard)
-        assert isinstance(app._app, FastAPI)
-        self.routes = app._app
+        self.app = create_app(self.settings, self.ledger, self.spool, ingest, pictures)
+        assert isinstance(self.app, Guard)
+        assert isinstance(self.app._app, FastAPI)
+        self.routes = self.app._app
         server = uvicorn.Server(
-            uvicorn.Config(app, host=LOOPBACK, port=self.port, log_config=None, access_log=False)
+            uvicorn.Config(self.app, host=LOOPBACK, port=self.port, log_config=None, access_log=False)
         )
         thread = threading.Thread(target=server.run)
         thread.start()
@@ -112,6 +112,25 @@ class Web:
             verify=NO_CERTIFICATES,
             cookies={SESSION_COOKIE: token},
             headers={"X-CSRF-Token": session.csrf_token},
+        )
+        self._clients.append(client)
+        return client
+
+    def program(self, token: str) -> httpx.Client:
+        """Return the client of a program with an API token."""
+        client = httpx.Client(
+            base_url=self.client.base_url,
+            timeout=30,
+            verify=NO_CERTIFICATES,
+            headers={"Authorization": f"Bearer {token}"},
+        )
+        self._clients.append(client)
+        return client
+
+    def browser(self) -> httpx.Client:
+        """Return the client of another browser, without a session."""
+        client = httpx.Client(
+            base_url=self.client.base_url, timeout=30, verify=NO_CERTIFICATES
         )
         self._clients.append(client)
         return client

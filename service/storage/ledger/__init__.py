@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 
+from service.storage.ledger.access.api_tokens import ApiTokens
 from service.storage.ledger.access.audit_trail import AuditTrail
 from service.storage.ledger.access.sessions import Sessions
 from service.storage.ledger.access.users import Users
@@ -43,6 +44,7 @@ class Ledger:
         self.heartbeats = Heartbeats(self._database, clock)
         self.users = Users(self._database, clock)
         self.sessions = Sessions(self._database, clock)
+        self.api_tokens = ApiTokens(self._database, clock)
         self.audit = AuditTrail(self._database)
         self.patients = Patients(self._database)
         self.queries = Queries(self._database, clock)

@@ -235,6 +235,7 @@ USERS: Final = Table(
     Column("disabled_at", Double),
     Column("failures", Integer, nullable=False, default=0),
     Column("locked_until", Double),
+    Column("subject_sha256", String(64), unique=True),  # of issuer and subject (OpenID Connect)
 )
 
 SESSIONS: Final = Table(

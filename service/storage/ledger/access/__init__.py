@@ -1,1 +1,1 @@
-"""Who may use the pages and the API: users and their sessions."""
+"""Who may use the pages and the API: users, sessions, tokens; and what they did."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import delete, func, insert, select, update
 
 from service.domain.user import User
 from service.storage.ledger.access.users import user_of
@@ -24,6 +24,7 @@ class Session:
     user: User
     csrf_token: str
     used_at: float
+    expires_at: float
 
 
 class Sessions:
@@ -59,7 +60,7 @@ class Sessions:
         """
         now = self._clock()
         query = (
-            select(USERS, SESSIONS.c.csrf_token, SESSIONS.c.used_at)
+            select(USERS, SESSIONS.c.csrf_token, SESSIONS.c.used_at, SESSIONS.c.expires_at)
             .join(USERS, USERS.c.name == SESSIONS.c.user_name)
             .where(
                 SESSIONS.c.token_sha256 == digest(token),
@@ -72,7 +73,12 @@ class Sessions:
             row = connection.execute(query).one_or_none()
         if row is None:
             return None
-        return Session(user=user_of(row), csrf_token=row.csrf_token, used_at=row.used_at)
+        return Session(
+            user=user_of(row),
+            csrf_token=row.csrf_token,
+            used_at=row.used_at,
+            expires_at=row.expires_at,
+        )
 
     def touch(self, token: str) -> None:
         """Record that a session was used now."""
@@ -87,6 +93,21 @@ class Sessions:
         """End a session; safe to repeat."""
         with self._database.write() as connection:
             connection.execute(delete(SESSIONS).where(SESSIONS.c.token_sha256 == digest(token)))
+
+    def end_all(self, user: str) -> int:
+        """End all sessions of a user and return their number."""
+        with self._database.write() as connection:
+            return connection.execute(delete(SESSIONS).where(SESSIONS.c.user_name == user)).rowcount
+
+    def counts(self) -> dict[str, int]:
+        """Return how many sessions that have not expired each user has."""
+        query = (
+            select(SESSIONS.c.user_name, func.count())
+            .where(SESSIONS.c.expires_at > self._clock())
+            .group_by(SESSIONS.c.user_name)
+        )
+        with self._database.read() as connection:
+            return {row.user_name: row[1] for row in connection.execute(query)}
 
 
 def digest(token: str) -> str:

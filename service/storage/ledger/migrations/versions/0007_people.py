@@ -122,7 +122,9 @@ def _of_users() -> None:
         sa.Column("disabled_at", sa.Double()),
         sa.Column("failures", sa.Integer(), nullable=False),
         sa.Column("locked_until", sa.Double()),
+        sa.Column("subject_sha256", sa.String(64)),
         sa.PrimaryKeyConstraint("name", name="pk_users"),
+        sa.UniqueConstraint("subject_sha256", name="uq_users_subject_sha256"),
     )
     op.create_table(
         "sessions",
