@@ -1,12 +1,14 @@
 """Recognise who sends a request, and require the permission that its route needs."""
 
 import hmac
+from functools import partial
 from http import HTTPStatus
 from typing import Any, Final
 
 from anyio import to_thread
 from fastapi import Depends, Request
 
+from service.domain.audit import Action, AuditOutcome
 from service.domain.user import (
     OPEN_IDENTITY,
     Identity,
@@ -17,6 +19,7 @@ from service.domain.user import (
 from service.storage.ledger import Ledger
 from service.storage.ledger.access.sessions import Session
 from service.web.problem import Problem
+from service.web.trail import Trail
 
 SESSION_COOKIE: Final = "lobar_session"
 CSRF_FIELD: Final = "csrf_token"  # of a form, or of the address of an upload without a script
@@ -74,6 +77,7 @@ class Requirement:
             raise Problem(HTTPStatus.UNAUTHORIZED, "Sign in first.")
         request.state.identity = identity
         if not identity.may(self.permission):
+            await _record_denied(request, identity, permission=self.permission)
             raise Problem(HTTPStatus.FORBIDDEN, _forbidden(identity, self.permission))
         if identity.signed_in_by is SignedInBy.SESSION and request.method not in _SAFE_METHODS:
             await _require_csrf_token(request, identity)
@@ -89,6 +93,16 @@ def require(permission: Permission) -> Any:  # noqa: ANN401 -- what FastAPI's De
     return Depends(Requirement(permission))
 
 
+async def _record_denied(request: Request, identity: Identity, **detail: str) -> None:
+    """Record it in the audit trail, of those who are known: anybody could fill it otherwise."""
+    if identity.signed_in_by is SignedInBy.OPEN:
+        return
+    path = str(getattr(request.scope.get("route"), "path", ""))  # its pattern, not what was sent
+    trail: Trail = request.app.state.trail
+    denied = partial(trail.record, outcome=AuditOutcome.FAILURE, route=path, **detail)
+    await to_thread.run_sync(denied, request, Action.DENIED)
+
+
 def _forbidden(identity: Identity, permission: Permission) -> str:
     if identity.signed_in_by is SignedInBy.OPEN:
         return "This needs a sign-in, and there is no user yet: `lobar user add` makes the first."
@@ -100,6 +114,7 @@ async def _require_csrf_token(request: Request, identity: Identity) -> None:
     if not sent and request.headers.get("content-type", "").startswith(_FORM):
         sent = str((await request.form()).get(CSRF_FIELD, ""))
     if not hmac.compare_digest(sent.encode(), identity.csrf_token.encode()):
+        await _record_denied(request, identity, why="csrf-token")
         raise Problem(
             HTTPStatus.FORBIDDEN, "The form is of another session: go back, reload, and try again."
         )

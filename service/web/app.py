@@ -40,6 +40,7 @@ def create_app(
     )
     app.state.authenticator = Authenticator(ledger, idle_seconds=_IDLE_SECONDS)
     trail = Trail(ledger)
+    app.state.trail = trail
     app.include_router(worklist.router(ledger))
     app.include_router(instance.router(ledger, settings.routes, trail))
     app.include_router(upload.router(uploads, trail))
