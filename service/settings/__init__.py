@@ -18,6 +18,7 @@ from service.settings.environment import (
 )
 from service.settings.sections import (
     SHIPPED_BUNDLE,
+    AuditSettings,
     BundleSettings,
     CommitmentPeer,
     DecodingSettings,
@@ -30,6 +31,7 @@ from service.settings.sections import (
     RelaySettings,
     Section,
     SpoolSettings,
+    SyslogTransport,
     WebSettings,
 )
 from service.settings.settings import (
@@ -47,6 +49,7 @@ __all__ = [
     "SHIPPED_BUNDLE",
     "AETitle",
     "AnyDestination",
+    "AuditSettings",
     "BundleSettings",
     "CommitmentPeer",
     "ConfigurationError",
@@ -66,6 +69,7 @@ __all__ = [
     "Section",
     "Settings",
     "SpoolSettings",
+    "SyslogTransport",
     "WebDestination",
     "WebSettings",
     "child_environment",

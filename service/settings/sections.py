@@ -1,7 +1,8 @@
 """The sections of `lobar.toml`."""
 
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -9,6 +10,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    model_validator,
 )
 from pydantic_settings import (
     NoDecode,
@@ -156,6 +158,37 @@ class WebSettings(Section):
     port: Port = 8080
     maximum_upload_bytes: Annotated[int, Field(ge=1 << 16)] = 128 << 20
     allow_non_loopback: bool = False
+
+
+class SyslogTransport(StrEnum):
+    """How audit messages are sent to the syslog server."""
+
+    TLS = "tls"
+    TCP = "tcp"
+    UDP = "udp"
+
+
+class AuditSettings(Section):
+    """The export of the audit trail to a syslog server; without a host there is none."""
+
+    source_id: Annotated[str, Field(pattern=r"^[!-~]{1,64}$")] | None = None
+    site_id: Annotated[str, Field(pattern=r"^[!-~]{1,64}$")] | None = None
+    syslog_host: Host | None = None
+    syslog_port: Port = 6514
+    syslog_transport: SyslogTransport = SyslogTransport.TLS
+    syslog_seconds: Annotated[float, Field(gt=0, le=300)] = 10
+    ca_file: Path | None = None
+    client_certificate_file: Path | None = None
+    client_key_file: Path | None = None
+
+    @model_validator(mode="after")
+    def _files_are_for_tls(self) -> Self:
+        if self.client_key_file is not None and self.client_certificate_file is None:
+            raise ValueError("client_key_file needs a client_certificate_file")
+        with_files = self.ca_file is not None or self.client_certificate_file is not None
+        if with_files and self.syslog_transport is not SyslogTransport.TLS:
+            raise ValueError("ca_file and client_certificate_file need syslog_transport tls")
+        return self
 
 
 class LogSettings(Section):

@@ -29,6 +29,7 @@ from service.settings.destinations import (
     require_unique_names,
 )
 from service.settings.sections import (
+    AuditSettings,
     BundleSettings,
     CommitmentPeer,
     DecodingSettings,
@@ -80,6 +81,7 @@ class Settings(BaseSettings):
     decoding: DecodingSettings = DecodingSettings()
     deliver: DeliverSettings = DeliverSettings()
     web: WebSettings = WebSettings()
+    audit: AuditSettings = AuditSettings()
     log: LogSettings = LogSettings()
     destinations: Annotated[
         tuple[AnyDestination, ...],
