@@ -8,11 +8,13 @@ because Prometheus' client chooses its mode (one process or several) when it is 
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from service.domain.job import require_sentence
 from service.domain.reasons import Reason
 from service.domain.user import Permission, Role
 from service.errors import EX_NOPERM, EX_OSERR, ExplainedError
@@ -42,6 +44,7 @@ JOB_ARGUMENT = typer.Argument(
     metavar="ID",
     help="A job id or its first characters, or the UID of an instance, series, study or report.",
 )
+MOMENTS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]
 JobArgument = Annotated[str, JOB_ARGUMENT]
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The name of a user.")]
 PasswordOption = Annotated[
@@ -219,6 +222,51 @@ def requeue(
                 "No such job has finished with its instance still in the spool: see `lobar trace`.",
                 1,
             )
+        if not moved:
+            _fail("No such job is parked. `lobar status` counts the parked ones.", 1)
+
+
+@app.command()
+def dismiss(
+    job: Annotated[str, JOB_ARGUMENT] = "",
+    *,
+    reason: Annotated[
+        str, typer.Option(metavar="SENTENCE", help="Why they need nothing more; for the trace.")
+    ],
+    parked_for: Annotated[
+        Reason | None, typer.Option(help="All jobs parked for this reason; without an ID.")
+    ] = None,
+    before: Annotated[
+        datetime | None,
+        typer.Option(
+            formats=MOMENTS, help="All parked jobs received before this, in UTC; without an ID."
+        ),
+    ] = None,
+) -> None:
+    """Close parked jobs that need nothing more: those that ID names, or all of a kind.
+
+    Outputs that were not delivered are not sent any more. The bytes stay as long as those of any
+    finished job, and `lobar requeue --reanalyse` takes it back until then.
+    """
+    if bool(job) == bool(parked_for or before):
+        _fail("Name either an ID, or jobs by --parked-for and --before.", 2)
+    try:
+        sentence = require_sentence(reason)
+    except ValueError as exc:
+        _fail(f"--reason: {exc}", 2)
+    with _open_ledger() as (_, ledger):
+        from service.admin.requeue import dismissed
+        from service.storage.ledger import EVERYTHING
+
+        found = (
+            ledger.queries.find(job, EVERYTHING)
+            if job
+            else ledger.queries.parked(parked_for, _seconds(before))
+        )
+        moved = 0
+        for each in dismissed(ledger, found, sentence):
+            moved += 1
+            typer.echo(f"{each.id} {each.state}: {each.reason}")
         if not moved:
             _fail("No such job is parked. `lobar status` counts the parked ones.", 1)
 
@@ -419,6 +467,11 @@ def _open_ledger() -> Iterator[tuple[Settings, "Ledger"]]:
 
         with open_ledger(settings) as ledger:
             yield settings, ledger
+
+
+def _seconds(moment: datetime | None) -> float | None:
+    """Return a moment in UTC as seconds since the epoch."""
+    return None if moment is None else moment.replace(tzinfo=UTC).timestamp()
 
 
 def _settings() -> Settings:

@@ -18,8 +18,11 @@ dciodvfy         dicom3tools          the validity of reports (dciodvfy)
 DicomSRValidator pixelmed-apps        the templates of reports (PixelMed)
 java             default-jre-headless the templates of reports (PixelMed)
 promtool         prometheus           the alert rules
+rsyslogd         rsyslog              the export of the audit trail to a real syslog server
+/usr/lib/*/rsyslog/lmnsd_ossl.so rsyslog-openssl the export of the audit trail over TLS
+jing             jing                 the schema of audit messages (PS3.15)
 '
-readonly units='orthanc redis-server postgresql prometheus'
+readonly units='orthanc redis-server postgresql prometheus rsyslog'
 readonly wanted=" $* "
 readonly policy=/usr/sbin/policy-rc.d
 
@@ -40,10 +43,10 @@ search_path() {
     printf ':%s' /usr/lib/postgresql/*/bin
 }
 
-# a plugin is no program that type could find: it is not executable
+# a plugin is no program that type could find: it is not executable; its folder may be a pattern
 is_there() {
     case "$1" in
-        /*) [ -e "$1" ] ;;
+        /*) compgen -G "$1" >/dev/null ;;
         *) PATH="$2" type -P "$1" >/dev/null ;;
     esac
 }

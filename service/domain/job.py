@@ -168,6 +168,26 @@ class Event:
     detail: dict[str, str | int | float | bool | None]
 
 
+MAXIMUM_SENTENCE: Final = 500
+"""How many characters the sentence of a dismissal may have."""
+
+
+def require_sentence(text: str) -> str:
+    """Return why a person dismisses a job, without surrounding blanks.
+
+    Raises:
+        ValueError: It is blank, too long, or has a line break or another control character.
+    """
+    sentence = text.strip()
+    if not sentence:
+        raise ValueError("Say why the job is dismissed.")
+    if len(sentence) > MAXIMUM_SENTENCE:
+        raise ValueError(f"Say it in at most {MAXIMUM_SENTENCE} characters.")
+    if not sentence.isprintable():
+        raise ValueError("Say it in one line, without control characters.")
+    return sentence
+
+
 class TransitionError(Exception):
     """The requested state may not follow the present one."""
 

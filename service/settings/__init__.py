@@ -18,6 +18,7 @@ from service.settings.environment import (
 )
 from service.settings.sections import (
     SHIPPED_BUNDLE,
+    AuditSettings,
     BundleSettings,
     CommitmentPeer,
     DecodingSettings,
@@ -31,6 +32,7 @@ from service.settings.sections import (
     Section,
     SignInSettings,
     SpoolSettings,
+    SyslogTransport,
     WebSettings,
 )
 from service.settings.settings import (
@@ -48,6 +50,7 @@ __all__ = [
     "SHIPPED_BUNDLE",
     "AETitle",
     "AnyDestination",
+    "AuditSettings",
     "BundleSettings",
     "CommitmentPeer",
     "ConfigurationError",
@@ -68,6 +71,7 @@ __all__ = [
     "Settings",
     "SignInSettings",
     "SpoolSettings",
+    "SyslogTransport",
     "WebDestination",
     "WebSettings",
     "child_environment",

@@ -2,7 +2,12 @@
 
 from service.settings.destinations import Destination, WebDestination
 from service.settings.loopback import is_loopback
-from service.settings.sections import DicomSettings, WebSettings
+from service.settings.sections import (
+    AuditSettings,
+    DicomSettings,
+    SyslogTransport,
+    WebSettings,
+)
 
 
 def listener_fault(dicom: DicomSettings) -> str | None:
@@ -37,4 +42,16 @@ def destination_notice(destination: Destination) -> str | None:
     return (
         f"{destination.url} is not encrypted: patient data can be read in transit. Use https:// "
         "unless something else protects the connection."
+    )
+
+
+def audit_notice(audit: AuditSettings) -> str | None:
+    """Warn of an unencrypted connection to the syslog server; None when there is none."""
+    if audit.syslog_host is None or audit.syslog_transport is SyslogTransport.TLS:
+        return None
+    if is_loopback(audit.syslog_host):
+        return None
+    return (
+        f"messages to {audit.syslog_host} are not encrypted and name patients by their ID: set "
+        "audit.syslog_transport to tls unless something else protects the connection."
     )

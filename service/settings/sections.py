@@ -1,5 +1,6 @@
 """The sections of `lobar.toml`."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 
@@ -222,6 +223,37 @@ class SignInSettings(Section):
     def is_elsewhere(self) -> bool:
         """Whether people sign in at an identity provider or a proxy, and the pages are closed."""
         return self.openid_issuer is not None or self.proxy_header is not None
+
+
+class SyslogTransport(StrEnum):
+    """How audit messages are sent to the syslog server."""
+
+    TLS = "tls"
+    TCP = "tcp"
+    UDP = "udp"
+
+
+class AuditSettings(Section):
+    """The export of the audit trail to a syslog server; without a host there is none."""
+
+    source_id: Annotated[str, Field(pattern=r"^[!-~]{1,64}$")] | None = None
+    site_id: Annotated[str, Field(pattern=r"^[!-~]{1,64}$")] | None = None
+    syslog_host: Host | None = None
+    syslog_port: Port = 6514
+    syslog_transport: SyslogTransport = SyslogTransport.TLS
+    syslog_seconds: Annotated[float, Field(gt=0, le=300)] = 10
+    ca_file: Path | None = None
+    client_certificate_file: Path | None = None
+    client_key_file: Path | None = None
+
+    @model_validator(mode="after")
+    def _files_are_for_tls(self) -> Self:
+        if self.client_key_file is not None and self.client_certificate_file is None:
+            raise ValueError("client_key_file needs a client_certificate_file")
+        with_files = self.ca_file is not None or self.client_certificate_file is not None
+        if with_files and self.syslog_transport is not SyslogTransport.TLS:
+            raise ValueError("ca_file and client_certificate_file need syslog_transport tls")
+        return self
 
 
 class LogSettings(Section):

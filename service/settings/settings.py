@@ -29,6 +29,7 @@ from service.settings.destinations import (
     require_unique_names,
 )
 from service.settings.sections import (
+    AuditSettings,
     BundleSettings,
     CommitmentPeer,
     DecodingSettings,
@@ -82,6 +83,7 @@ class Settings(BaseSettings):
     deliver: DeliverSettings = DeliverSettings()
     web: WebSettings = WebSettings()
     sign_in: SignInSettings = SignInSettings()
+    audit: AuditSettings = AuditSettings()
     log: LogSettings = LogSettings()
     destinations: Annotated[
         tuple[AnyDestination, ...],

@@ -105,7 +105,8 @@ class LedgerMetrics(Collector):
         )
         yield _single(
             "lobar_balance",
-            "Received less forgotten, delivered, not analysed, parked and in flight. Always 0.",
+            "Received less forgotten, delivered, not analysed, dismissed, parked and in flight. "
+            "Always 0.",
             job_counts.balance,
         )
 

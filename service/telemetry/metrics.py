@@ -195,7 +195,21 @@ STALE_LEASES: Final = Counter(
     "lobar_stale_leases_total",
     "Writes discarded because their lease was no longer current.",
 )
+
+# Audit trail
+
+AUDIT_RECORDS: Final = Counter(
+    "lobar_audit_records_total",
+    "Records that the web server appended to the audit trail, by action and outcome.",
+    ["action", "outcome"],
+)
+AUDIT_EXPORT_FAILURES: Final = Counter(
+    "lobar_audit_export_failures_total",
+    "Times that the syslog server did not take audit messages, by fault.",
+    ["fault"],
+)
 _KNOWN_FROM_THE_START: Final = {
+    AUDIT_EXPORT_FAILURES: ("unreachable", "certificate", "broken", "no-answer"),
     INSTANCES_RECEIVED: ("dicom", "upload"),
     ASSOCIATIONS: ("released", "aborted", "rejected"),
     ASSOCIATION_REFUSALS: (

@@ -47,6 +47,7 @@ FIELDS: Final[dict[str, re.Pattern[str]]] = {
     "outcome": _WORD,
     "status": _WORD,
     "finding": _WORD,
+    "action": _WORD,
     "other_finding": _WORD,
     # the peers
     "destination": _WORD,

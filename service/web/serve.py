@@ -8,6 +8,7 @@ import structlog
 import uvicorn
 
 from service.decoding.pictures import PictureConverter
+from service.domain.audit import Action
 from service.receiving.ingest import Ingest
 from service.settings import ConfigurationError, Settings
 from service.settings.exposure import web_fault
@@ -15,6 +16,7 @@ from service.storage.ledger import Ledger
 from service.storage.spool import Spool
 from service.telemetry.progress import Progress
 from service.web.app import create_app
+from service.web.trail import Trail
 
 _MOST_REQUESTS: Final = 200  # at the same time; more get a 503
 _EVENT_LOOP: Final = "event-loop"
@@ -61,7 +63,12 @@ def serve(
             )
         )
         log.info("web_serving", host=settings.web.host, port=settings.web.port)
-        _run(server, listening)
+        trail = Trail(ledger)
+        trail.record_server(Action.START)
+        try:
+            _run(server, listening)
+        finally:
+            trail.record_server(Action.STOP)
 
 
 def _run(server: uvicorn.Server, listening: socket.socket) -> None:

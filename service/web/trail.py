@@ -2,21 +2,41 @@
 
 import time
 from collections.abc import Callable
+from typing import Final
 
+import structlog
 from fastapi import Request
 
+from service.audit.recording import record
 from service.domain.audit import Action, AuditOutcome, AuditRecord
 from service.domain.job import Job
 from service.domain.user import OPEN_IDENTITY, Identity
-from service.storage.ledger import Ledger
+from service.storage.ledger import Ledger, LedgerError
+
+_ADDRESS_CHARACTERS: Final = 64  # of the column
+
+log = structlog.get_logger()
 
 
 class Trail:
-    """Records what requests do; a route that cannot record it fails."""
+    """Records what requests do; a route that cannot record it fails.
 
-    def __init__(self, ledger: Ledger, clock: Callable[[], float] = time.time) -> None:
+    Args:
+        ledger: Where it is recorded.
+        clock: Seconds since the epoch.
+        address: Returns the address of the client; behind a proxy that is trusted, what that
+            states.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        clock: Callable[[], float] = time.time,
+        address: Callable[[Request], str] | None = None,
+    ) -> None:
         self._ledger = ledger
         self._clock = clock
+        self._address = address or client_address
 
     def record(
         self,
@@ -40,17 +60,28 @@ class Trail:
             LedgerError: it could not be recorded.
         """
         identity: Identity = getattr(request.state, "identity", OPEN_IDENTITY)
-        self._ledger.audit.append(
-            AuditRecord(
-                at=self._clock(),
-                action=action,
-                outcome=outcome,
-                user=identity.name,
-                role=str(identity.role or ""),
-                address=request.client.host if request.client else "",
-                job_id=job.id if job else None,
-                study_instance_uid=job.study_instance_uid if job else None,
-                sop_instance_uid=job.sop_instance_uid if job else None,
-                detail=dict(detail),
-            )
+        entry = AuditRecord(
+            at=self._clock(),
+            action=action,
+            outcome=outcome,
+            user=identity.name,
+            role=str(identity.role or ""),
+            address=self._address(request)[:_ADDRESS_CHARACTERS],
+            detail=dict(detail),
         )
+        record(self._ledger, entry, job)
+
+    def record_server(self, action: Action) -> None:
+        """Record that the web server starts or stops; log if the ledger does not take it.
+
+        The server starts and stops all the same: without a ledger nobody sees a patient.
+        """
+        try:
+            record(self._ledger, AuditRecord(at=self._clock(), action=action, user=""))
+        except LedgerError as exc:
+            log.warning("audit_failed", action=action, exc_info=exc)
+
+
+def client_address(request: Request) -> str:
+    """Return the address of the connection."""
+    return request.client.host if request.client else ""

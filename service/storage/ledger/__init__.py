@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 
 from service.storage.ledger.access.api_tokens import ApiTokens
+from service.storage.ledger.access.audit_export import AuditExport
 from service.storage.ledger.access.audit_trail import AuditTrail
 from service.storage.ledger.access.sessions import Sessions
 from service.storage.ledger.access.users import Users
@@ -46,6 +47,7 @@ class Ledger:
         self.sessions = Sessions(self._database, clock)
         self.api_tokens = ApiTokens(self._database, clock)
         self.audit = AuditTrail(self._database)
+        self.audit_export = AuditExport(self._database, clock)
         self.patients = Patients(self._database)
         self.queries = Queries(self._database, clock)
         self.statistics = Statistics(self._database)
@@ -65,7 +67,7 @@ class Ledger:
             The number of leases that ended.
         """
         self.heartbeats.stop(holder)
-        leased = (self.jobs, self.deliveries, self.commitment_requests)
+        leased = (self.jobs, self.deliveries, self.commitment_requests, self.audit_export)
         return sum(each.release(holder) for each in leased)
 
     def close(self) -> None:

@@ -140,6 +140,24 @@ def close_if_finished(
     append_event(connection, job_id, now, str(final), reason=job.refusal)
 
 
+def dismiss_deliveries(connection: Connection, job_id: str, now: float) -> None:
+    """Delete the unfinished deliveries of a dismissed job, with an event for each."""
+    unfinished = connection.execute(
+        delete(DELIVERIES)
+        .where(DELIVERIES.c.job_id == job_id, DELIVERIES.c.state != DeliveryState.DELIVERED)
+        .returning(DELIVERIES.c.id, DELIVERIES.c.kind, DELIVERIES.c.destination)
+    ).all()
+    for row in sorted(unfinished, key=lambda row: row.id):
+        append_event(
+            connection,
+            job_id,
+            now,
+            "output-dismissed",
+            kind=row.kind,
+            destination=row.destination,
+        )
+
+
 def forget_transactions(connection: Connection, delivery_ids: Sequence[int]) -> None:
     """Delete the commitment transactions of deliveries that await no result any more."""
     connection.execute(delete(TRANSACTIONS).where(TRANSACTIONS.c.delivery_id.in_(delivery_ids)))

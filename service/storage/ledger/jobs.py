@@ -1,4 +1,4 @@
-"""Jobs: receive, lease, report, postpone, park, requeue, forget."""
+"""Jobs: receive, lease, report, postpone, park, requeue, dismiss, forget."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -17,13 +17,19 @@ from service.domain.job import (
     Revision,
     TransitionError,
     require_may_follow,
+    require_sentence,
 )
 from service.domain.patient import Patient
 from service.domain.reasons import Reason
 from service.domain.routing import Routes
 from service.storage.ledger.breakers import close_breakers
 from service.storage.ledger.database import Database, LedgerError
-from service.storage.ledger.delivery_plan import drop_outputs, plan_deliveries, record_revision
+from service.storage.ledger.delivery_plan import (
+    dismiss_deliveries,
+    drop_outputs,
+    plan_deliveries,
+    record_revision,
+)
 from service.storage.ledger.leasing import LEASED_JOBS
 from service.storage.ledger.mapping import append_event, job_of
 from service.storage.ledger.patients import record_patient
@@ -62,14 +68,16 @@ class Jobs:
         now = self._clock()
         with self._database.write() as connection:
             standing = connection.execute(
-                select(JOBS.c.id, JOBS.c.sha256, JOBS.c.reason)
+                select(JOBS.c.id, JOBS.c.sha256, JOBS.c.state, JOBS.c.reason)
                 .where(JOBS.c.sop_instance_uid == instance.sop_instance_uid)
                 .order_by(JOBS.c.received_at, JOBS.c.id)
             ).all()
             for row in standing:
                 if row.sha256 == instance.sha256:
                     append_event(connection, row.id, now, "received-again")
-                    lacks_bytes = row.reason == Reason.BYTES_MISSING
+                    lacks_bytes = (
+                        row.state == JobState.PARKED and row.reason == Reason.BYTES_MISSING
+                    )
                     return Receipt(job_id=row.id, repeated=True, lacks_bytes=lacks_bytes)
             corrects = standing[0].id if standing else None
             _insert(connection, instance, corrects, now)
@@ -328,6 +336,9 @@ class Jobs:
     def dismiss(self, job_id: str, why: str) -> Job:
         """Close a parked job; a person said why.
 
+        What was not delivered is not sent any more: its deliveries are deleted, and the trace
+        names each. What was delivered stays. The reason for which the job was parked is kept.
+
         Args:
             job_id: The job.
             why: That person's sentence, for the trace alone.
@@ -335,14 +346,16 @@ class Jobs:
         Raises:
             LookupError: There is no such job.
             TransitionError: The job is not parked.
+            ValueError: `why` is not one sentence, see `require_sentence`.
         """
-        now = self._clock()
+        now, sentence = self._clock(), require_sentence(why)
         with self._database.write() as connection:
             job = _locked(connection, job_id)
             require_may_follow(job.state, JobState.DISMISSED)
             values = {"state": JobState.DISMISSED, "finished_at": now, "due_at": None}
             connection.execute(update(JOBS).where(JOBS.c.id == job_id).values(**values))
-            append_event(connection, job_id, now, "dismissed", why=why)
+            append_event(connection, job_id, now, "dismissed", reason=job.reason, why=sentence)
+            dismiss_deliveries(connection, job_id, now)
             return _locked(connection, job_id)
 
     @staticmethod

@@ -1,6 +1,6 @@
 """Lease, fence and release rows of the ledger; each step is part of a larger transaction.
 
-Three tables hold work that workers lease: `jobs`, `deliveries` and `requests`. A lease is three
+Four tables hold work that processes lease: `jobs`, `deliveries`, `requests` and `audit_exports`. A lease is three
 columns: `holder` (the process), `due_at` (when the lease expires) and `attempt`, which each lease
 increments. A write by the holder is fenced: it succeeds only while the row still has the attempt
 that the holder leased, so a worker that was slow or presumed dead cannot overwrite a newer result.
@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, Table, delete, up
 
 from service.domain.delivery import IN_FLIGHT
 from service.domain.job import JobState
-from service.storage.ledger.tables import DELIVERIES, JOBS, REQUESTS
+from service.storage.ledger.tables import AUDIT_EXPORTS, DELIVERIES, JOBS, REQUESTS
 
 
 class StaleLeaseError(Exception):
@@ -173,6 +173,7 @@ LEASED_JOBS: Final = LeasedTable(table=JOBS, identity=("state",), states={JobSta
 LEASED_DELIVERIES: Final = LeasedTable(
     table=DELIVERIES, identity=("job_id", "kind", "destination", "state"), states=IN_FLIGHT
 )
+LEASED_EXPORTS: Final = LeasedTable(table=AUDIT_EXPORTS, identity=())
 LEASED_REQUESTS: Final = LeasedTable(
     table=REQUESTS, identity=("transaction_uid", "calling_ae_title")
 )

@@ -103,11 +103,18 @@ class Queries:
             query = query.where(JOBS.c.state == state)
         return self._jobs(query)
 
-    def parked(self, reason: Reason | None) -> list[Job]:
-        """List the parked jobs, all or those with one reason, the oldest first."""
+    def parked(self, reason: Reason | None, before: float | None = None) -> list[Job]:
+        """List the parked jobs, the oldest first.
+
+        Args:
+            reason: Only those parked for this reason.
+            before: Only those received before this moment, seconds since the epoch.
+        """
         query = select(JOBS).where(JOBS.c.state == JobState.PARKED).order_by(JOBS.c.received_at)
         if reason is not None:
             query = query.where(JOBS.c.reason == reason)
+        if before is not None:
+            query = query.where(JOBS.c.received_at < before)
         return self._jobs(query)
 
     def find(self, text: str, limit: int = 50) -> list[Job]:

@@ -278,8 +278,20 @@ AUDIT: Final = Table(  # append-only; it outlives the jobs and the users that it
     Column("job_id", String(32), index=True),
     Column("study_instance_uid", UID),
     Column("sop_instance_uid", UID),
-    Column("patient_id", String(64)),
+    Column("patient_id", String(64), index=True),
     Column("detail", JSON, nullable=False),
+)
+
+AUDIT_EXPORTS: Final = Table(  # how far the trail was exported; one row, which a process leases
+    "audit_exports",
+    METADATA,
+    Column("id", String(16), primary_key=True),
+    Column("exported", BigInteger, nullable=False),  # number of the last record that was taken
+    Column("attempt", Integer, nullable=False),
+    Column("failures", Integer, nullable=False),  # in a row
+    Column("fault", String(16)),  # of the last failure
+    Column("holder", String(128)),
+    Column("due_at", Double, nullable=False),
 )
 
 VERDICTS: Final = Table(  # append-only; it outlives the jobs

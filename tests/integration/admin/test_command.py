@@ -18,6 +18,7 @@ from synthetic.objects import make_cr
 from typer.testing import CliRunner
 
 from service.cli import app
+from service.domain.audit import Action
 from service.domain.delivery import OutputRecord
 from service.domain.job import ConclusionRecord, JobState
 from service.domain.reasons import Reason
@@ -195,6 +196,63 @@ def test_a_requeue_moves_what_is_parked_and_says_where_it_stands(
     again = lobar("requeue", unsent)
     assert (again.returncode, again.stdout) == (1, "")
     assert "lobar status" in again.stderr
+
+
+def park_two(house: Workspace) -> list[str]:
+    """Two jobs that are parked for different reasons."""
+    parked = [house.receive(make_cr(rows=8, columns=8)) for _ in range(2)]
+    leased = house.ledger.jobs.lease("w/", 2, lease_seconds=60, maximum_attempts=3)
+    reasons = dict(zip(parked, (Reason.REPORT_FAILED, Reason.BYTES_MISSING), strict=True))
+    for job in leased:
+        house.ledger.jobs.park(job, reasons[job.id])
+    return parked
+
+
+def test_a_dismissed_job_is_closed_with_the_reason_and_recorded(
+    lobar: Run, house: Workspace
+) -> None:
+    first, second = park_two(house)
+    why = "The radiograph was taken again."
+    done = lobar("dismiss", first, "--reason", why)
+    assert (done.returncode, done.stdout) == (0, f"{first} dismissed: report-failed\n")
+    assert house.stands(first) == (JobState.DISMISSED, Reason.REPORT_FAILED)
+    assert house.stands(second) == (JobState.PARKED, Reason.BYTES_MISSING)
+    assert house.ledger.queries.trace(first)[-1].detail["why"] == why
+    again = lobar("dismiss", first, "--reason", why)
+    assert (again.returncode, again.stdout) == (1, "")
+    (record,) = house.ledger.audit.recent()
+    assert (record.action, record.user, record.job_id) == (Action.DISMISS, "", first)
+    assert record.detail.pop("account")
+    assert record.detail == {"by": "command", "parked_for": "report-failed"}
+
+
+def test_parked_jobs_are_dismissed_by_reason_and_date(lobar: Run, house: Workspace) -> None:
+    first, second = park_two(house)
+    by_reason = ("dismiss", "--parked-for", "report-failed", "--reason", "old")
+    assert lobar(*by_reason, "--before", "2001-01-01").returncode == 1
+    assert lobar(*by_reason).stdout == f"{first} dismissed: report-failed\n"
+    done = lobar("dismiss", "--before", "2999-12-31T23:59:59", "--reason", "all of them")
+    assert done.stdout == f"{second} dismissed: bytes-missing\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((), "--reason"),
+        (("--reason", "x"), "Name either an ID"),
+        (("0" * 32, "--parked-for", "report-failed", "--reason", "x"), "Name either an ID"),
+        (("0" * 32, "--reason", " "), "Say why"),
+        (("0" * 32, "--reason", "two\nlines"), "one line"),
+        (("--before", "yesterday", "--reason", "x"), "yesterday"),
+        (("--parked-for", "mood", "--reason", "x"), "mood"),
+    ],
+)
+def test_a_dismissal_without_a_job_or_a_reason_is_refused(
+    lobar: Run, words: tuple[str, ...], said: str
+) -> None:
+    done = lobar("dismiss", *words)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr
 
 
 def test_an_ended_job_is_analysed_again_when_asked_for(lobar: Run, house: Workspace) -> None:

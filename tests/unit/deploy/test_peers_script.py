@@ -18,6 +18,9 @@ PEERS = {
     "usr/bin/DicomSRValidator": "pixelmed-apps",
     "usr/bin/java": "default-jre-headless",
     "usr/bin/promtool": "prometheus",
+    "usr/sbin/rsyslogd": "rsyslog",
+    "usr/lib/x86_64-linux-gnu/rsyslog/lmnsd_ossl.so": "rsyslog-openssl",
+    "usr/bin/jing": "jing",
 }
 NOTING_APT = """
 policy="$MACHINE/usr/sbin/policy-rc.d"

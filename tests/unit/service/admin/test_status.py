@@ -68,6 +68,7 @@ def test_a_program_gets_every_number_in_one_line(
         "delivered": 0,
         "not_analysed": 1,
         "parked": 1,
+        "dismissed": 0,
     }
     assert (
         printed["received"],

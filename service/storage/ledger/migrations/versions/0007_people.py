@@ -14,7 +14,16 @@ STATE = "ck_jobs_ck_jobs_state"  # as the first migration named it
 STATES = ("received", "reported", "delivered", "not_analysed", "parked")
 POINT = ("threshold", "indeterminate_low", "indeterminate_high")
 APPEND_ONLY = ("audit", "verdicts")
-TABLES = ("verdicts", "audit", "api_tokens", "sessions", "users", "evidence", "patients")
+TABLES = (
+    "verdicts",
+    "audit_exports",
+    "audit",
+    "api_tokens",
+    "sessions",
+    "users",
+    "evidence",
+    "patients",
+)
 INDEXES = {
     "ix_jobs_state_received_at": ["state", "received_at"],
     "ix_jobs_finding_received_at": ["finding", "received_at"],
@@ -36,7 +45,7 @@ def upgrade() -> None:
     _audit()
     _verdicts()
     tallies = sa.table("tallies", sa.column("name", sa.String), sa.column("total", sa.BigInteger))
-    op.bulk_insert(tallies, [{"name": "audit-exported", "total": 0}])
+    op.bulk_insert(tallies, [{"name": "audited", "total": 0}])
     for table in APPEND_ONLY:
         for statement in _append_only(table, op.get_bind().dialect.name):
             op.execute(statement)
@@ -44,7 +53,7 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Drop them; dismissed jobs are parked again, as what they were dismissed from."""
-    op.execute("DELETE FROM tallies WHERE name = 'audit-exported'")
+    op.execute("DELETE FROM tallies WHERE name = 'audited'")
     for name in TABLES:
         op.drop_table(name)
     if op.get_bind().dialect.name == "postgresql":
@@ -172,8 +181,26 @@ def _audit() -> None:
         sa.Column("detail", sa.JSON(), nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_audit"),
     )
-    for column in ("at", "user_name", "job_id"):
+    for column in ("at", "user_name", "job_id", "patient_id"):
         op.create_index(f"ix_audit_{column}", "audit", [column])
+    op.create_table(
+        "audit_exports",
+        sa.Column("id", sa.String(16), nullable=False),
+        sa.Column("exported", sa.BigInteger(), nullable=False),
+        sa.Column("attempt", sa.Integer(), nullable=False),
+        sa.Column("failures", sa.Integer(), nullable=False),
+        sa.Column("fault", sa.String(16)),
+        sa.Column("holder", sa.String(128)),
+        sa.Column("due_at", sa.Double(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_audit_exports"),
+    )
+    op.bulk_insert(
+        sa.table(
+            "audit_exports",
+            *(sa.column(name) for name in ("id", "exported", "attempt", "failures", "due_at")),
+        ),
+        [{"id": "syslog", "exported": 0, "attempt": 0, "failures": 0, "due_at": 0.0}],
+    )
 
 
 def _verdicts() -> None:

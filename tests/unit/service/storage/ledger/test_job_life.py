@@ -50,6 +50,7 @@ SOME = st.sampled_from([set(), {"north"}, {"south"}, {"north", "south"}])
 HOLDERS = st.sampled_from(["host/infer/1/", "host/infer/12/", "host/deliver/1/"])
 PARKING = st.sampled_from([Reason.REPORT_FAILED, Reason.BYTES_MISSING])
 LEASE_SECONDS = 60
+NAMED = {"reanalysis-asked": JobState.RECEIVED}  # events of another name than the state
 
 
 def outputs(job: Job) -> list[OutputRecord]:
@@ -272,6 +273,19 @@ class Life(RuleBasedStateMachine):
                 with pytest.raises(TransitionError):
                     self.ledger.jobs.requeue(job.id, to(sorted(names)))
 
+    @precondition(lambda self: self.any_is(JobState.PARKED))
+    @rule()
+    def dismiss(self) -> None:
+        parked = next(job for job in self.known if job.state is JobState.PARKED)
+        self.ledger.jobs.dismiss(parked.id, "It is not needed.")
+
+    @precondition(lambda self: self.any_is(JobState.DISMISSED))
+    @rule()
+    def reanalyse_what_was_dismissed(self) -> None:
+        for job in self.known:
+            if job.state is JobState.DISMISSED and job.purged_at is None:
+                self.ledger.jobs.reanalyse(job.id)
+
     @precondition(lambda self: self.any_is(*FINISHED))
     @rule()
     def let_retention_take_what_it_may(self) -> None:
@@ -305,15 +319,18 @@ class Life(RuleBasedStateMachine):
         assert bool(states & IN_FLIGHT) == (job.state is JobState.REPORTED)
         assert (job.due_at is not None) == (job.state is JobState.RECEIVED)
         assert (job.finished_at is not None) == (job.state in FINISHED)
-        assert (job.reason is not None) == (job.state in {JobState.PARKED, JobState.NOT_ANALYSED})
+        explained = {JobState.PARKED, JobState.NOT_ANALYSED, JobState.DISMISSED}
+        assert (job.reason is not None) == (job.state in explained)
+        if job.state is JobState.DISMISSED:
+            assert states <= {DeliveryState.DELIVERED}
         if job.state is JobState.DELIVERED:
             assert states == {DeliveryState.DELIVERED}
 
     def require_allowed_transitions(self, job: Job) -> None:
         path = [
-            JobState(str(event.detail["to"]) if event.name == "requeued" else event.name)
+            JobState(str(event.detail.get("to") or NAMED.get(event.name, event.name)))
             for event in self.ledger.queries.trace(job.id)
-            if event.name in {*JobState, "requeued"}
+            if event.name in {*JobState, *NAMED, "requeued"}
         ]
         assert path[0] is JobState.RECEIVED
         assert path[-1] is job.state

@@ -1,0 +1,1 @@
+"""The audit trail: append records, export them as DICOM Audit Messages over syslog."""
