@@ -99,8 +99,9 @@ def read_header(
         longest_text: bytes of their values that are kept.
 
     Returns:
-        The elements found, of each value at most `LONGEST_VALUE` bytes, or `longest_text`. The first element of the
-        data set is always among them, so that an empty result means an empty data set.
+        The elements found, of each value at most `LONGEST_VALUE` bytes, or `longest_text`. The
+        first element of the data set is always among them, so that an empty result means an empty
+        data set.
 
     Raises:
         TruncatedError: the bytes end within an element, the pixel data being the last one needed.

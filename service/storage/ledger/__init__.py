@@ -16,6 +16,7 @@ from service.storage.ledger.jobs import Jobs
 from service.storage.ledger.leasing import StaleLeaseError
 from service.storage.ledger.patients import Patients
 from service.storage.ledger.queries import EVERYTHING, Due, JobCounts, Queries
+from service.storage.ledger.worklist import Worklist
 
 __all__ = [
     "EVERYTHING",
@@ -45,6 +46,7 @@ class Ledger:
         self.audit = AuditTrail(self._database)
         self.patients = Patients(self._database)
         self.queries = Queries(self._database, clock)
+        self.worklist = Worklist(self._database)
 
     def upgrade(self) -> None:
         """Migrate the tables to this version; safe for several processes at once.
