@@ -3,7 +3,7 @@
 from dataclasses import asdict, fields
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, delete, insert, select
+from sqlalchemy import Connection, Row, insert, select
 
 from service.domain.patient import Patient
 from service.domain.patient_search import words_of
@@ -28,9 +28,7 @@ class Patients:
 
 
 def record_patient(connection: Connection, job_id: str, patient: Patient) -> None:
-    """Record the patient of a job, in the caller's transaction; replaces an earlier one."""
-    for table in (PATIENTS, PATIENT_WORDS):
-        connection.execute(delete(table).where(table.c.job_id == job_id))
+    """Record the patient of a new job, in the caller's transaction."""
     connection.execute(insert(PATIENTS).values(job_id=job_id, **asdict(patient)))
     words = [
         {"job_id": job_id, "kind": kind, "word": word} for kind, word in sorted(words_of(patient))

@@ -17,8 +17,8 @@ from sqlalchemy import (
     and_,
     case,
     exists,
+    false,
     func,
-    intersect,
     literal,
     literal_column,
     or_,
@@ -56,6 +56,7 @@ _UID: Final = re.compile(r"[0-9.]{3,64}")
 _JOB_ID: Final = re.compile(rf"[0-9a-f]{{{SHORTEST_PREFIX},32}}")
 _JOB_ID_LENGTH: Final = 32
 _LAST_CHARACTER: Final = "\U0010ffff"
+_FEW: Final = 3000  # rows that are sorted within a few milliseconds
 _LATE_EVENTS: Final = 500  # PostgreSQL may commit events in another order than it numbered them
 
 _Ids = Select[tuple[str]]
@@ -153,18 +154,16 @@ class Worklist:
 
     def revision(self) -> str:
         """Return a text that is another one after every change of a job, or of a verdict."""
-        latest = select(func.coalesce(func.max(EVENTS.c.id), 0)).scalar_subquery()
         with self._database.read() as connection:
+            latest = connection.execute(select(func.max(EVENTS.c.id))).scalar() or 0
             events = connection.execute(
-                select(func.coalesce(func.max(EVENTS.c.id), 0), func.count()).where(
-                    EVENTS.c.id > latest - _LATE_EVENTS
-                )
-            ).one()
+                select(func.count()).where(EVENTS.c.id > latest - _LATE_EVENTS)
+            ).scalar()
             verdicts = connection.execute(select(func.max(VERDICTS.c.id))).scalar()
             forgotten = connection.execute(
                 select(TALLIES.c.total).where(TALLIES.c.name == "forgotten")
             ).scalar()
-        return f"{events[0]}-{events[1]}-{verdicts or 0}-{forgotten or 0}"
+        return f"{latest}-{events}-{verdicts or 0}-{forgotten or 0}"
 
 
 def _jobs(
@@ -184,33 +183,53 @@ def _queries(
 ) -> Iterator[Select[Any]]:
     """Yield the queries whose rows, one after the other, are the rows after a place.
 
-    A search finds few rows by its own index, and sorts them. Without one, the rows come in order
-    from an index, for each rank apart.
+    Where a condition leaves few rows, these are found by its index and sorted. Else the rows come
+    in order from an index, for each rank apart, until there are enough that meet the conditions.
     """
-    sqlite = connection.dialect.name == "sqlite"
+    narrow = _narrow(connection, wanted)
     query = select(JOBS).where(*_conditions(wanted))
-    if wanted.text or wanted.has_verdict:
-        few = query.where(JOBS.c.id.in_(_few(wanted)))
-        yield _sorted(few.where(*_after(after, wanted.order)), wanted.order, sqlite=sqlite)
-    elif wanted.order is Order.NEWEST:
-        key = tuple_(JOBS.c.received_at, JOBS.c.id)
-        if after is not None:
-            query = query.where(key < tuple_(literal(after.at), literal(after.job_id)))
-        yield query.order_by(JOBS.c.received_at.desc(), JOBS.c.id.desc())
-    else:
-        narrow = sqlite and bool(wanted.states or wanted.calling_ae_title)
-        for rank in range(after.rank if after else 0, _LAST_RANK + 1):
-            if not _may_have(wanted.findings, rank):
-                continue
-            ranked = query.where(_has_rank(rank, narrow=narrow))
-            if after is not None and rank == after.rank:
-                key = tuple_(JOBS.c.received_at, JOBS.c.id)
-                ranked = ranked.where(key > tuple_(literal(after.at), literal(after.job_id)))
+    if narrow is not None:
+        few = query.where(JOBS.c.id.in_(narrow), *_after(after, wanted.order))
+        yield _sorted(few, wanted.order, sqlite=connection.dialect.name == "sqlite")
+        return
+    key = tuple_(JOBS.c.received_at, JOBS.c.id)
+    place = None if after is None else tuple_(literal(after.at), literal(after.job_id))
+    if wanted.order is Order.NEWEST:
+        later = query if place is None else query.where(key < place)
+        yield later.order_by(JOBS.c.received_at.desc(), JOBS.c.id.desc())
+        return
+    first = 0 if after is None else after.rank
+    for rank in range(first, _LAST_RANK + 1):
+        if _may_have(wanted.findings, rank):
+            ranked = query.where(_has_rank(rank))
+            if place is not None and rank == first:
+                ranked = ranked.where(key > place)
             yield ranked.order_by(JOBS.c.received_at, JOBS.c.id)
+
+
+def _narrow(connection: Connection, wanted: WorklistFilter) -> _Ids | None:
+    """Return a condition that leaves few jobs; None if there is no such condition."""
+    selects: list[_Ids] = []
+    if wanted.text:
+        selects += _found(wanted.text, with_patients=wanted.with_patients)
+    if wanted.states:
+        selects.append(select(JOBS.c.id).where(_among(JOBS.c.state, wanted.states)))
+    if wanted.calling_ae_title:
+        of_sender = JOBS.c.calling_ae_title == wanted.calling_ae_title
+        selects.append(select(JOBS.c.id).where(of_sender))
+    if wanted.has_verdict:
+        selects.append(select(VERDICTS.c.job_id))
+    for each in selects:
+        some = each.limit(_FEW + 1).subquery()
+        if (connection.execute(select(func.count()).select_from(some)).scalar() or 0) <= _FEW:
+            return each
+    return None
 
 
 def _conditions(wanted: WorklistFilter) -> list[ColumnElement[bool]]:
     conditions: list[ColumnElement[bool]] = []
+    if wanted.text:
+        conditions += _text_conditions(wanted.text, with_patients=wanted.with_patients)
     if wanted.states:
         conditions.append(_among(JOBS.c.state, wanted.states))
     if wanted.findings:
@@ -221,9 +240,22 @@ def _conditions(wanted: WorklistFilter) -> list[ColumnElement[bool]]:
         conditions.append(JOBS.c.received_at >= wanted.since)
     if wanted.until is not None:
         conditions.append(JOBS.c.received_at < wanted.until)
-    if wanted.has_verdict is False:
-        conditions.append(~exists(select(1).where(VERDICTS.c.job_id == JOBS.c.id)))
+    if wanted.has_verdict is not None:
+        judged = exists(select(1).where(VERDICTS.c.job_id == JOBS.c.id))
+        conditions.append(judged if wanted.has_verdict else ~judged)
     return conditions
+
+
+def _text_conditions(text: str, *, with_patients: bool) -> list[ColumnElement[bool]]:
+    """Build the condition that a job is named by the text, or that all its terms match."""
+    alternatives: list[ColumnElement[bool]] = [JOBS.c.id.in_(each) for each in _by_identifier(text)]
+    terms = terms_of(text) if with_patients else []
+    if terms:
+        of_job = PATIENT_WORDS.c.job_id == JOBS.c.id
+        alternatives.append(
+            and_(*(exists(select(1).where(of_job, _begins(term))) for term in terms))
+        )
+    return [or_(*alternatives) if alternatives else false()]
 
 
 def _among(column: ColumnElement[Any], values: Collection[str]) -> ColumnElement[bool]:
@@ -232,31 +264,15 @@ def _among(column: ColumnElement[Any], values: Collection[str]) -> ColumnElement
     return column == known[0] if len(known) == 1 else column.in_(known)
 
 
-def _few(wanted: WorklistFilter) -> _Ids:
-    """Select the ids of the jobs that a search finds, or that have a verdict."""
-    found: list[_Ids] = []
-    if wanted.text:
-        found.append(_found(wanted.text, with_patients=wanted.with_patients))
-    if wanted.has_verdict:
-        found.append(select(VERDICTS.c.job_id))
-    return _all_of(found)
-
-
-def _found(text: str, *, with_patients: bool) -> _Ids:
-    parts = _by_identifier(text)
+def _found(text: str, *, with_patients: bool) -> Iterator[_Ids]:
+    """Yield selects of which each has all jobs that a text finds, and some have others too."""
+    named = _by_identifier(text)
     terms = terms_of(text) if with_patients else []
-    if terms:
-        parts.append(_all_of([select(PATIENT_WORDS.c.job_id).where(_begins(t)) for t in terms]))
-    if not parts:
-        return select(JOBS.c.id).where(literal(value=False))
-    return select(union(*parts).subquery().c[0])
-
-
-def _all_of(selects: Sequence[_Ids]) -> _Ids:
-    """Select the ids that each select has."""
-    if len(selects) == 1:
-        return selects[0]
-    return select(intersect(*selects).subquery().c[0])
+    if not terms:
+        yield select(union(*named).subquery().c[0]) if named else select(JOBS.c.id).where(false())
+    for term in terms:
+        words = select(PATIENT_WORDS.c.job_id).where(_begins(term))
+        yield select(union(*named, words).subquery().c[0])
 
 
 def _by_identifier(text: str) -> list[_Ids]:
@@ -295,18 +311,10 @@ def _rank() -> ColumnElement[int]:
     return case(ranks, value=JOBS.c.finding, else_=_LAST_RANK)
 
 
-def _has_rank(rank: int, *, narrow: bool) -> ColumnElement[bool]:
-    """Build the condition of a rank.
-
-    Args:
-        rank: the rank.
-        narrow: whether SQLite is kept from the index of findings, because another condition
-            leaves fewer rows.
-    """
-    finding = literal_column("+jobs.finding") if narrow else JOBS.c.finding
+def _has_rank(rank: int) -> ColumnElement[bool]:
     if rank < _LAST_RANK:
-        return finding == _RANKED[rank]
-    return or_(finding.is_(None), finding.not_in(_RANKED))
+        return JOBS.c.finding == _RANKED[rank]
+    return or_(JOBS.c.finding.is_(None), JOBS.c.finding.not_in(_RANKED))
 
 
 def _may_have(findings: Collection[str], rank: int) -> bool:

@@ -56,7 +56,9 @@ def test_the_patient_is_in_the_ledger_and_nowhere_else(
     dataset = make_cr(rows=16, columns=16, patient_name="Grimaldi^Öttavia", charset="ISO_IR 192")
     odd = make_cr(rows=16, columns=16, patient_name="Grimaldi^Odd")
     odd.PatientID = "GEHEIM-7"
-    unknown = data_set_bytes(odd).replace(b"ISO_IR 192", b"ISO_IR 999").replace(b"^Odd", b"\x1b\xffdd")
+    unknown = (
+        data_set_bytes(odd).replace(b"ISO_IR 192", b"ISO_IR 999").replace(b"^Odd", b"\x1b\xffdd")
+    )
     with capture_logs() as logs, listen() as listener, listener.sender() as sender:
         for each, sent in ((dataset, data_set_bytes(dataset)), (odd, unknown)):
             assert sender.store(CR, each.SOPInstanceUID, sent) == 0x0000
