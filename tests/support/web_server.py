@@ -26,6 +26,8 @@ from service.storage.ledger import Ledger
 from service.storage.spool import Spool
 from service.web.access import SESSION_COOKIE
 from service.web.app import create_app
+from service.web.changes import Changes
+from service.web.serve import StreamEndingServer
 from support.system.ports import LOOPBACK, free_port
 
 # the default reads the certificates of the machine, for each server of a test
@@ -72,9 +74,11 @@ class Web:
     @contextmanager
     def _serving(self, pictures: PictureConverter) -> Iterator[Self]:
         ingest = Ingest(self.spool, self.ledger, self.notify)
-        app = create_app(self.settings, self.ledger, self.spool, ingest, pictures)
-        server = uvicorn.Server(
-            uvicorn.Config(app, host=LOOPBACK, port=self.port, log_config=None, access_log=False)
+        changes = Changes(self.ledger.worklist.revision, read_seconds=0.1, heartbeat_seconds=0.3)
+        app = create_app(self.settings, self.ledger, self.spool, ingest, pictures, changes)
+        server = StreamEndingServer(
+            uvicorn.Config(app, host=LOOPBACK, port=self.port, log_config=None, access_log=False),
+            changes,
         )
         thread = threading.Thread(target=server.run)
         thread.start()
