@@ -117,10 +117,16 @@ class InvalidCursorError(ValueError):
 
 
 class Worklist:
-    """Reads the worklist; each page is one consistent snapshot."""
+    """Reads the worklist; each page is one consistent snapshot.
 
-    def __init__(self, database: Database) -> None:
+    Args:
+        database: the ledger's database.
+        few: rows that are found first and then sorted; more are walked through in order.
+    """
+
+    def __init__(self, database: Database, *, few: int = _FEW) -> None:
         self._database = database
+        self._few = few
 
     def page(self, wanted: WorklistFilter, limit: int = ON_A_PAGE) -> WorklistPage:
         """Return the page after the filter's cursor.
@@ -130,7 +136,7 @@ class Worklist:
         """
         after = _parse(wanted.cursor) if wanted.cursor else None
         with self._database.read() as connection:
-            jobs = _jobs(connection, wanted, after, limit + 1)
+            jobs = _jobs(connection, wanted, after, limit + 1, few=self._few)
             shown = jobs[:limit]
             rows = tuple(_rows(connection, shown, with_patients=wanted.with_patients))
             matched = _matched(connection, wanted, shown)
@@ -167,10 +173,15 @@ class Worklist:
 
 
 def _jobs(
-    connection: Connection, wanted: WorklistFilter, after: _Place | None, limit: int
+    connection: Connection,
+    wanted: WorklistFilter,
+    after: _Place | None,
+    limit: int,
+    *,
+    few: int,
 ) -> list[Job]:
     jobs: list[Job] = []
-    for query in _queries(connection, wanted, after):
+    for query in _queries(connection, wanted, after, few=few):
         rows = connection.execute(query.limit(limit - len(jobs)))
         jobs += [job_of(row) for row in rows]
         if len(jobs) >= limit:
@@ -179,18 +190,18 @@ def _jobs(
 
 
 def _queries(
-    connection: Connection, wanted: WorklistFilter, after: _Place | None
+    connection: Connection, wanted: WorklistFilter, after: _Place | None, *, few: int
 ) -> Iterator[Select[Any]]:
     """Yield the queries whose rows, one after the other, are the rows after a place.
 
     Where a condition leaves few rows, these are found by its index and sorted. Else the rows come
     in order from an index, for each rank apart, until there are enough that meet the conditions.
     """
-    narrow = _narrow(connection, wanted)
+    narrow = _narrow(connection, wanted, few=few)
     query = select(JOBS).where(*_conditions(wanted))
     if narrow is not None:
-        few = query.where(JOBS.c.id.in_(narrow), *_after(after, wanted.order))
-        yield _sorted(few, wanted.order, sqlite=connection.dialect.name == "sqlite")
+        found = query.where(JOBS.c.id.in_(narrow), *_after(after, wanted.order))
+        yield _sorted(found, wanted.order, sqlite=connection.dialect.name == "sqlite")
         return
     key = tuple_(JOBS.c.received_at, JOBS.c.id)
     place = None if after is None else tuple_(literal(after.at), literal(after.job_id))
@@ -207,7 +218,7 @@ def _queries(
             yield ranked.order_by(JOBS.c.received_at, JOBS.c.id)
 
 
-def _narrow(connection: Connection, wanted: WorklistFilter) -> _Ids | None:
+def _narrow(connection: Connection, wanted: WorklistFilter, *, few: int) -> _Ids | None:
     """Return a condition that leaves few jobs; None if there is no such condition."""
     selects: list[_Ids] = []
     if wanted.text:
@@ -220,8 +231,8 @@ def _narrow(connection: Connection, wanted: WorklistFilter) -> _Ids | None:
     if wanted.has_verdict:
         selects.append(select(VERDICTS.c.job_id))
     for each in selects:
-        some = each.limit(_FEW + 1).subquery()
-        if (connection.execute(select(func.count()).select_from(some)).scalar() or 0) <= _FEW:
+        some = each.limit(few + 1).subquery()
+        if (connection.execute(select(func.count()).select_from(some)).scalar() or 0) <= few:
             return each
     return None
 

@@ -57,8 +57,11 @@ def router(ledger: Ledger, trail: Trail) -> APIRouter:
         if query.q:
             searches.record(request, query.q, page, again=is_fragment)
         values = {
-            "query": query, "page": page, "revision": revision,
-            "q": query.q, "zone": zone(time.time()),
+            "query": query,
+            "page": page,
+            "revision": revision,
+            "q": query.q,
+            "zone": zone(time.time()),
             "chips": list(query.chips(STATE_WORDS)),
             "job_counts": counts.at(revision),
             "period_words": PERIOD_WORDS,
