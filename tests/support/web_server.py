@@ -51,6 +51,9 @@ class Web:
         self.spool.prepare()
         self.ledger = Ledger(self.settings.ledger_url)
         self.ledger.upgrade()
+        self.changes = Changes(
+            self.ledger.worklist.revision, read_seconds=0.1, heartbeat_seconds=0.3
+        )
         self.notifications = 0
         self._clients: list[httpx.Client] = []
         self.client = httpx.Client(
@@ -74,11 +77,10 @@ class Web:
     @contextmanager
     def _serving(self, pictures: PictureConverter) -> Iterator[Self]:
         ingest = Ingest(self.spool, self.ledger, self.notify)
-        changes = Changes(self.ledger.worklist.revision, read_seconds=0.1, heartbeat_seconds=0.3)
-        app = create_app(self.settings, self.ledger, self.spool, ingest, pictures, changes)
+        app = create_app(self.settings, self.ledger, self.spool, ingest, pictures, self.changes)
         server = StreamEndingServer(
             uvicorn.Config(app, host=LOOPBACK, port=self.port, log_config=None, access_log=False),
-            changes,
+            self.changes,
         )
         thread = threading.Thread(target=server.run)
         thread.start()

@@ -209,10 +209,12 @@ def _queries(
         later = query if place is None else query.where(key < place)
         yield later.order_by(JOBS.c.received_at.desc(), JOBS.c.id.desc())
         return
+    one_state = len(wanted.states) == 1 or bool(wanted.calling_ae_title)
+    walks_other_index = connection.dialect.name == "sqlite" and one_state
     first = 0 if after is None else after.rank
     for rank in range(first, _LAST_RANK + 1):
         if _may_have(wanted.findings, rank):
-            ranked = query.where(_has_rank(rank))
+            ranked = query.where(_has_rank(rank, is_indexed=not walks_other_index))
             if place is not None and rank == first:
                 ranked = ranked.where(key > place)
             yield ranked.order_by(JOBS.c.received_at, JOBS.c.id)
@@ -322,10 +324,18 @@ def _rank() -> ColumnElement[int]:
     return case(ranks, value=JOBS.c.finding, else_=_LAST_RANK)
 
 
-def _has_rank(rank: int) -> ColumnElement[bool]:
+def _has_rank(rank: int, *, is_indexed: bool) -> ColumnElement[bool]:
+    """Build the condition of a rank.
+
+    Args:
+        rank: the rank.
+        is_indexed: whether the index of findings may be used. SQLite would prefer it to those of
+            states and AE titles, which mostly have fewer rows to walk through.
+    """
+    finding: Any = JOBS.c.finding if is_indexed else literal_column("+jobs.finding")
     if rank < _LAST_RANK:
-        return JOBS.c.finding == _RANKED[rank]
-    return or_(JOBS.c.finding.is_(None), JOBS.c.finding.not_in(_RANKED))
+        return finding == _RANKED[rank]
+    return or_(finding.is_(None), finding.not_in(_RANKED))
 
 
 def _may_have(findings: Collection[str], rank: int) -> bool:

@@ -198,7 +198,8 @@ def _day(params: QueryParams, name: str) -> date | None:
         return None
     try:
         day = date.fromisoformat(given)
-        _midnight(day + timedelta(days=1))  # some days have no seconds since the epoch
+        for each in (day, day + timedelta(days=1)):
+            _midnight(each)  # some days have no seconds since the epoch
     except (ValueError, OverflowError) as exc:
         raise _invalid(f"{name} is a day such as 2026-01-31.") from exc
     return day
