@@ -80,6 +80,8 @@ def read_header(
     size_bytes: int,
     tags: Collection[int],
     most_bytes: int,
+    texts: Collection[int] = (),
+    longest_text: int = LONGEST_VALUE,
 ) -> Dataset:
     """Find elements by their tags, undecoded, and check that the data set is whole.
 
@@ -93,10 +95,13 @@ def read_header(
         size_bytes: size of the data set as stored, deflated or not.
         tags: the elements to find.
         most_bytes: limit of the size that it may inflate to.
+        texts: more elements, which the data set may lack.
+        longest_text: bytes of their values that are kept.
 
     Returns:
-        The elements found, of each value at most `LONGEST_VALUE` bytes. The first element of the
-        data set is always among them, so that an empty result means an empty data set.
+        The elements found, of each value at most `LONGEST_VALUE` bytes, or `longest_text`. The
+        first element of the data set is always among them, so that an empty result means an empty
+        data set.
 
     Raises:
         TruncatedError: the bytes end within an element, the pixel data being the last one needed.
@@ -112,14 +117,16 @@ def read_header(
     walker = ElementWalker(
         source,
         order=">" if transfer_syntax_uid == ExplicitVRBigEndian else "<",
-        longest_value=LONGEST_VALUE,
+        longest_value=max(LONGEST_VALUE, longest_text),
         last_tags=(_PIXEL_DATA,),
     )
     found: dict[BaseTag, DataElement | RawDataElement] = {}
     try:
         for _, element, value in walker.elements():
-            if element.tag in tags or not found:
-                found[BaseTag(element.tag)] = _raw(element, value)
+            if element.tag in texts:
+                found[BaseTag(element.tag)] = _raw(element, value[:longest_text])
+            elif element.tag in tags or not found:
+                found[BaseTag(element.tag)] = _raw(element, value[:LONGEST_VALUE])
     except TooLargeError as exc:
         if most_bytes <= LARGEST_INFLATED:
             raise

@@ -17,8 +17,10 @@ import structlog
 
 from service.dicom.byte_sources import TooLargeError, TruncatedError, UndecodableError
 from service.dicom.element_reader import Part10File, read_file_meta, read_header
+from service.dicom.patient_attributes import LONGEST_TEXT, PATIENT_TAGS, read_patient
 from service.dicom.uids import identifier, is_uid
 from service.domain.job import Instance, Receipt, Source, TransitionError
+from service.domain.patient import Patient
 from service.domain.reasons import Reason
 from service.domain.routing import NO_ROUTES
 from service.receiving.acceptance import (
@@ -66,6 +68,7 @@ class _Sender:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Examined:
     accepted: Accepted
+    patient: Patient
     transfer_syntax_uid: str
     sha256: str
     size_bytes: int
@@ -174,6 +177,8 @@ class Ingest:
                 size_bytes=part10.size_bytes,
                 tags=IDENTIFIERS,
                 most_bytes=self._inflated_bytes,
+                texts=PATIENT_TAGS,
+                longest_text=LONGEST_TEXT,
             )
             reviewed = review(header, command or _stated_command(part10))
             if isinstance(reviewed, Rejection):
@@ -183,6 +188,7 @@ class Ingest:
                 sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
         return _Examined(
             accepted=reviewed,
+            patient=read_patient(header),
             transfer_syntax_uid=transfer_syntax_uid,
             sha256=sha256,
             size_bytes=part10.size_bytes,
@@ -197,7 +203,7 @@ class Ingest:
                 instance.job_id
             )  # probe first: failure must leave no spooled file
         self._spool.accept(instance.job_id, arrived)
-        receipt = self._commit(instance)
+        receipt = self._commit(instance, examined.patient)
         if receipt.repeated:
             self._restore(instance.job_id, receipt)
             INSTANCES_REPEATED.inc()
@@ -215,14 +221,14 @@ class Ingest:
         )
         return receipt
 
-    def _commit(self, instance: Instance) -> Receipt:
+    def _commit(self, instance: Instance, patient: Patient) -> Receipt:
         """Record the spooled instance in the ledger; discard its bytes if that fails.
 
         A commit whose response was lost is still a commit. While the ledger cannot be asked whether
         the row exists, the bytes stay, and the relay's sweep asks again.
         """
         try:
-            receipt = self._ledger.jobs.receive(instance)
+            receipt = self._ledger.jobs.receive(instance, patient)
         except LedgerError:
             self._ledger_is_in_doubt = True
             if self._ledger.jobs.exists(instance.job_id):

@@ -15,8 +15,9 @@ from service.storage.ledger import Ledger
 from service.storage.spool import Spool
 from service.web import health
 from service.web.api import jobs
+from service.web.changes import Changes
 from service.web.guard import Guard
-from service.web.pages import instance, quality, upload, worklist
+from service.web.pages import events, instance, quality, upload, worklist
 from service.web.problem import add_problem_handlers
 from service.web.sign_in.forwarded import Forwarded
 from service.web.sign_in.routes import add_sign_in
@@ -27,9 +28,23 @@ _STATIC: Final = Path(__file__).parent / "static"
 
 
 def create_app(
-    settings: Settings, ledger: Ledger, spool: Spool, ingest: Ingest, pictures: PictureConverter
+    settings: Settings,
+    ledger: Ledger,
+    spool: Spool,
+    ingest: Ingest,
+    pictures: PictureConverter,
+    changes: Changes | None = None,
 ) -> ASGIApp:
-    """Build the application; the caller opens what it is given before, and closes it after."""
+    """Build the application; the caller opens what it is given before, and closes it after.
+
+    Args:
+        settings: the configuration.
+        ledger: read and written by the pages.
+        spool: where uploads are received.
+        ingest: takes what was uploaded.
+        pictures: converts PNG and JPEG.
+        changes: whose streams the caller ends when it stops serving.
+    """
     uploads = Uploads(settings, spool, ingest, pictures)
     app = FastAPI(
         title="Lobar",
@@ -40,7 +55,8 @@ def create_app(
     )
     trail = Trail(ledger)
     add_sign_in(app, settings.sign_in, ledger, trail)
-    app.include_router(worklist.router(ledger))
+    app.include_router(worklist.router(ledger, trail))
+    app.include_router(events.router(changes or Changes(ledger.worklist.revision)))
     app.include_router(instance.router(ledger, settings.routes, trail))
     app.include_router(upload.router(uploads, trail))
     app.include_router(quality.router(ledger))

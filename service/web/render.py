@@ -100,6 +100,18 @@ def probability(value: float | None) -> str:
     return "" if value is None else f"{value:.3f}"
 
 
+def person_name(name: str) -> str:
+    """Format a patient's name (PS3.5 6.2.1) as `Family, Given Middle (ideographic) (phonetic)`."""
+    groups = [_components(group) for group in name.split("=")]
+    first, *others = [group for group in groups if group] or [""]
+    return " ".join([first, *(f"({group})" for group in others)])
+
+
+def _components(group: str) -> str:
+    family, *others = [component.strip() for component in group.split("^")]
+    return ", ".join(part for part in (family, " ".join(filter(None, others))) if part)
+
+
 def dimse_status(status: int | None) -> str:
     """Format a C-STORE status in hexadecimal with its meaning (PS3.4 B.2.3, PS3.7 annex C)."""
     if status is None:
@@ -140,6 +152,7 @@ for _function in (
     duration,
     seconds_until_delivered,
     probability,
+    person_name,
     dimse_status,
     explanation,
     uid_name,

@@ -17,12 +17,26 @@ from service.storage.spool import Spool
 from service.telemetry.progress import Progress
 from service.web.app import create_app
 from service.web.trail import Trail
+from service.web.changes import Changes
 
 _MOST_REQUESTS: Final = 200  # at the same time; more get a 503
 _EVENT_LOOP: Final = "event-loop"
 _DRAINED_SHARE: Final = 0.8  # of drain_seconds; the rest is for the caller's clean-up
 
 log = structlog.get_logger()
+
+
+class StreamEndingServer(uvicorn.Server):
+    """A server that ends the streams of events before it waits for the requests in progress."""
+
+    def __init__(self, config: uvicorn.Config, changes: Changes) -> None:
+        super().__init__(config)
+        self._changes = changes
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Drain."""
+        self._changes.end()
+        await super().shutdown(sockets)
 
 
 def serve(
@@ -49,9 +63,10 @@ def serve(
     # the event loop does not call back while it drains
     seconds = settings.stuck_seconds + settings.drain_seconds
     with _listen(settings) as listening, progress.working(_EVENT_LOOP, seconds):
-        server = uvicorn.Server(
+        changes = Changes(ledger.worklist.revision)
+        server = StreamEndingServer(
             uvicorn.Config(
-                create_app(settings, ledger, spool, ingest, pictures),
+                create_app(settings, ledger, spool, ingest, pictures, changes),
                 log_config=None,
                 access_log=False,
                 server_header=False,
@@ -60,7 +75,8 @@ def serve(
                 callback_notify=touch,
                 timeout_notify=1,
                 timeout_graceful_shutdown=max(1, int(settings.drain_seconds * _DRAINED_SHARE)),
-            )
+            ),
+            changes,
         )
         log.info("web_serving", host=settings.web.host, port=settings.web.port)
         trail = Trail(ledger)

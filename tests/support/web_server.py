@@ -27,7 +27,8 @@ from service.storage.ledger import Ledger
 from service.storage.spool import Spool
 from service.web.access import SESSION_COOKIE
 from service.web.app import create_app
-from service.web.guard import Guard
+from service.web.changes import Changes
+from service.web.serve import StreamEndingServer
 from support.system.ports import LOOPBACK, free_port
 
 # the default reads the certificates of the machine, for each server of a test
@@ -51,6 +52,9 @@ class Web:
         self.spool.prepare()
         self.ledger = Ledger(self.settings.ledger_url)
         self.ledger.upgrade()
+        self.changes = Changes(
+            self.ledger.worklist.revision, read_seconds=0.1, heartbeat_seconds=0.3
+        )
         self.notifications = 0
         self._clients: list[httpx.Client] = []
         self.client = httpx.Client(
@@ -74,12 +78,14 @@ class Web:
     @contextmanager
     def _serving(self, pictures: PictureConverter) -> Iterator[Self]:
         ingest = Ingest(self.spool, self.ledger, self.notify)
-        self.app = create_app(self.settings, self.ledger, self.spool, ingest, pictures)
-        assert isinstance(self.app, Guard)
-        assert isinstance(self.app._app, FastAPI)
-        self.routes = self.app._app
-        server = uvicorn.Server(
-            uvicorn.Config(self.app, host=LOOPBACK, port=self.port, log_config=None, access_log=False)
+        app = create_app(self.settings, self.ledger, self.spool, ingest, pictures, self.changes)
+        self.app: Any = app
+        self.routes = self.app
+        while not isinstance(self.routes, FastAPI):  # the middleware around it
+            self.routes = self.routes._app
+        server = StreamEndingServer(
+            uvicorn.Config(app, host=LOOPBACK, port=self.port, log_config=None, access_log=False),
+            self.changes,
         )
         thread = threading.Thread(target=server.run)
         thread.start()

@@ -19,6 +19,7 @@ from service.storage.ledger.leasing import StaleLeaseError
 from service.storage.ledger.patients import Patients
 from service.storage.ledger.queries import EVERYTHING, Due, JobCounts, Queries
 from service.storage.ledger.statistics import Statistics
+from service.storage.ledger.worklist import Worklist
 
 __all__ = [
     "EVERYTHING",
@@ -51,6 +52,7 @@ class Ledger:
         self.patients = Patients(self._database)
         self.queries = Queries(self._database, clock)
         self.statistics = Statistics(self._database)
+        self.worklist = Worklist(self._database)
 
     def upgrade(self) -> None:
         """Migrate the tables to this version; safe for several processes at once.

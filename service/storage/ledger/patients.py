@@ -3,11 +3,12 @@
 from dataclasses import asdict, fields
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, delete, insert, select
+from sqlalchemy import Connection, Row, insert, select
 
 from service.domain.patient import Patient
+from service.domain.patient_search import words_of
 from service.storage.ledger.database import Database
-from service.storage.ledger.tables import PATIENTS
+from service.storage.ledger.tables import PATIENT_WORDS, PATIENTS
 
 _FIELDS: Final = tuple(field.name for field in fields(Patient))
 
@@ -27,13 +28,13 @@ class Patients:
 
 
 def record_patient(connection: Connection, job_id: str, patient: Patient) -> None:
-    """Record the patient of a job, in the caller's transaction; replaces an earlier one."""
-    connection.execute(delete(PATIENTS).where(PATIENTS.c.job_id == job_id))
-    connection.execute(
-        insert(PATIENTS).values(
-            job_id=job_id, name_key=patient.patient_name.casefold(), **asdict(patient)
-        )
-    )
+    """Record the patient of a new job, in the caller's transaction."""
+    connection.execute(insert(PATIENTS).values(job_id=job_id, **asdict(patient)))
+    words = [
+        {"job_id": job_id, "kind": kind, "word": word} for kind, word in sorted(words_of(patient))
+    ]
+    if words:
+        connection.execute(insert(PATIENT_WORDS), words)
 
 
 def patient_of(row: Row[Any]) -> Patient:

@@ -31,6 +31,8 @@ METADATA: Final = MetaData(
 # SQLite generates values of an INTEGER primary key only
 ROW_NUMBER: Final = BigInteger().with_variant(Integer(), "sqlite")
 UID: Final = String(64)  # PS3.5 table 6.2-1
+# in the order of code points, so that the words with one beginning are a range of the index
+WORD: Final = String(64).with_variant(String(64, collation="C"), "postgresql")
 
 JOBS: Final = Table(
     "jobs",
@@ -202,14 +204,22 @@ PATIENTS: Final = Table(  # of each job, for people to find it by
     METADATA,
     Column("job_id", String(32), ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
     Column("patient_name", String(324), nullable=False),  # PS3.5 table 6.2-1: three groups of 64
-    Column("name_key", String(324), nullable=False, index=True),  # the same as it is searched
     Column("patient_id", String(64), nullable=False, index=True),
     Column("birth_date", String(8), nullable=False),
     Column("sex", String(16), nullable=False),
-    Column("accession_number", String(64), nullable=False, index=True),
+    Column("accession_number", String(64), nullable=False),
     Column("study_date", String(8), nullable=False),
     Column("modality", String(16), nullable=False),
     Column("view_position", String(16), nullable=False),
+)
+
+PATIENT_WORDS: Final = Table(  # of names and numbers, as people search for them
+    "patient_words",
+    METADATA,
+    Column("job_id", String(32), ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+    Column("kind", String(16), primary_key=True),
+    Column("word", WORD, primary_key=True),
+    Index("ix_patient_words_word_job_id", "word", "job_id"),
 )
 
 EVIDENCE: Final = Table(  # what the model saw, for the page of a job

@@ -20,6 +20,7 @@ from support.listener import RunningListener, Stores, listening
 from synthetic.objects import encode, make_cr
 
 from service.domain.job import Instance, JobState, Receipt, Source
+from service.domain.patient import Patient
 from service.domain.reasons import Reason
 from service.receiving.acceptance import Rejection, StoreCommand
 from service.receiving.ingest import Ingest
@@ -99,6 +100,48 @@ def test_an_uploaded_file_becomes_a_job_and_its_bytes_lie_in_the_inbox(
     assert (job.id, job.source) == (receipt.job_id, Source.UPLOAD)
     assert job.transfer_syntax_uid == RLELossless
     assert stores.incoming() == []
+
+
+def test_the_patient_of_an_instance_is_recorded(stores: Stores, ingest: Ingest) -> None:
+    dataset = make_cr(rows=16, columns=16, patient_name="Test^Größe", charset="ISO_IR 100")
+    receipt = ingest.receive(arrive(stores, dataset), source=Source.UPLOAD)
+    assert isinstance(receipt, Receipt)
+    patient = stores.ledger.patients.of(receipt.job_id)
+    assert patient is not None
+    assert (patient.patient_name, patient.modality) == ("Test^Größe", "CR")
+    assert patient.accession_number == dataset.AccessionNumber
+
+
+def test_a_header_without_a_patient_is_accepted_with_a_blank_one(
+    stores: Stores, ingest: Ingest
+) -> None:
+    dataset = cr()
+    for keyword in (
+        *("SpecificCharacterSet", "PatientName", "PatientID", "PatientBirthDate", "PatientSex"),
+        *("AccessionNumber", "StudyDate", "Modality", "ViewPosition"),
+    ):
+        if keyword in dataset:
+            delattr(dataset, keyword)
+    receipt = ingest.receive(arrive(stores, dataset), source=Source.UPLOAD)
+    assert isinstance(receipt, Receipt)
+    assert stores.ledger.patients.of(receipt.job_id) == Patient()
+
+
+@pytest.mark.parametrize("name", [b"\xff\xfe\x1b$", b"\0", b"A" * 60_000, b"\x1b" * 400])
+def test_a_name_that_cannot_be_read_rejects_nothing(
+    stores: Stores, ingest: Ingest, name: bytes
+) -> None:
+    dataset = cr()
+    dataset.PatientName = "Q" * 60
+    path = arrive(stores, dataset)
+    head, tail = path.read_bytes().split(b"\x10\0\x10\0PN", 1)
+    padded = name + b" " * (len(name) % 2)
+    path.write_bytes(
+        head + b"\x10\0\x10\0PN" + len(padded).to_bytes(2, "little") + padded + tail[62:]
+    )
+    receipt = ingest.receive(path, source=Source.UPLOAD)
+    assert isinstance(receipt, Receipt)
+    assert stores.ledger.patients.of(receipt.job_id) is not None
 
 
 def test_the_same_instance_by_listener_and_upload_is_one_job(
@@ -238,8 +281,8 @@ class LosesAnswers:
         self.jobs = self
         self.exists = stores.ledger.jobs.exists
 
-    def receive(self, instance: Instance) -> Receipt:
-        self._ledger.jobs.receive(instance)
+    def receive(self, instance: Instance, patient: Patient) -> Receipt:
+        self._ledger.jobs.receive(instance, patient)
         raise LedgerError("the connection was lost")
 
 

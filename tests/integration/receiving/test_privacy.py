@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager
 
 import pytest
 from peers.raw_scu import data_set_bytes
+from prometheus_client import REGISTRY, generate_latest
 from structlog.testing import capture_logs
 from support.listener import CR, RunningListener
 from synthetic.objects import make_cr
@@ -46,6 +47,35 @@ def test_the_log_tells_of_jobs_not_of_patients(
         ("invalid-identifier", "0xA900"),
         ("sop-instance-mismatch", "0xA900"),
     ]
+
+
+def test_the_patient_is_in_the_ledger_and_nowhere_else(
+    listen: Listen, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    dataset = make_cr(rows=16, columns=16, patient_name="Grimaldi^Öttavia", charset="ISO_IR 192")
+    odd = make_cr(rows=16, columns=16, patient_name="Grimaldi^Odd")
+    odd.PatientID = "GEHEIM-7"
+    unknown = (
+        data_set_bytes(odd).replace(b"ISO_IR 192", b"ISO_IR 999").replace(b"^Odd", b"\x1b\xffdd")
+    )
+    with capture_logs() as logs, listen() as listener, listener.sender() as sender:
+        for each, sent in ((dataset, data_set_bytes(dataset)), (odd, unknown)):
+            assert sender.store(CR, each.SOPInstanceUID, sent) == 0x0000
+    captured = capfd.readouterr()
+    metrics = generate_latest(REGISTRY).decode()
+    everything = f"{logs} {caplog.text} {captured.out} {captured.err} {metrics}".casefold()
+    for secret in ("grimaldi", "öttavia", "geheim-7", "test-1", "test-acc-1", "iso_ir 999"):
+        assert secret not in everything
+    assert set(listener.notifications) == {"infer"}
+    (job,) = listener.stores.jobs_of(dataset.SOPInstanceUID)
+    patient = listener.stores.ledger.patients.of(job.id)
+    assert patient is not None
+    assert (patient.patient_name, patient.patient_id) == ("Grimaldi^Öttavia", "TEST-1")
+    (job,) = listener.stores.jobs_of(odd.SOPInstanceUID)
+    patient = listener.stores.ledger.patients.of(job.id)
+    assert patient is not None
+    assert patient.patient_name.startswith("Grimaldi")
 
 
 def test_a_sender_that_is_listed_may_be_named(listen: Listen) -> None:

@@ -50,29 +50,20 @@ def delivered(web: Web) -> str:
     return job_id
 
 
-def test_an_empty_ledger_says_what_to_do(empty_web: Web) -> None:
-    page = empty_web.client.get("/").text
-    assert "Nothing has been received yet" in page
-    assert "Not a medical device" in page
-
-
-def test_the_first_page_shows_state_finding_probability_and_model(web: Web) -> None:
+def test_the_first_page_shows_state_finding_and_probability(web: Web) -> None:
     job_id = delivered(web)
     page = web.client.get("/").text
-    for shown in (job_id[:8], "Delivered", "present", "0.877", "screening", "pneumonia 1.2"):
+    for shown in (job_id[:8], "Delivered", "present", "0.877"):
         assert shown in page
     assert f'href="/jobs/{job_id}"' in page
 
 
 @pytest.mark.parametrize("other", ["present", "absent", "indeterminate"])
 @pytest.mark.parametrize("finding", ["present", "absent", "indeterminate"])
-def test_the_list_and_the_job_show_both_findings(web: Web, finding: str, other: str) -> None:
+def test_the_job_shows_both_findings(web: Web, finding: str, other: str) -> None:
     read = OtherAbnormality(finding=other, probability=0.91234, operating_point="sensitive")
     job_id = reported(web, replace(ABNORMAL, finding=finding, other=read))
     badge = '<span class="badge finding-{0}">{0}</span>'
-    listed = web.client.get("/").text
-    assert f"<td>{badge.format(finding)}</td>" in listed
-    assert f"<td>{badge.format(other)} 0.912</td>" in listed
     page = web.client.get(f"/jobs/{job_id}").text
     assert f"<dt>Pneumonia</dt><dd>{badge.format(finding)}</dd>" in page
     assert f"<dt>Other abnormality</dt><dd>{badge.format(other)}</dd>" in page
@@ -84,7 +75,6 @@ def test_a_job_whose_model_reads_pneumonia_alone_shows_that_alone(web: Web) -> N
     page = web.client.get(f"/jobs/{reported(web)}").text
     assert "Other abnormality" not in page
     assert "Population" not in page
-    assert re.search(r"<td>screening</td>", web.client.get("/").text)
 
 
 def test_the_api_gives_the_other_abnormality_or_null(web: Web) -> None:
@@ -97,26 +87,6 @@ def test_the_api_gives_the_other_abnormality_or_null(web: Web) -> None:
     }
     without = web.client.get(f"/api/jobs/{reported(web)}").json()["job"]
     assert without["other_abnormality"] is without["population"] is None
-
-
-def test_a_state_filters_the_list_and_its_count_is_shown(web: Web) -> None:
-    one, other = parked(web), delivered(web)
-    page = web.client.get("/", params={"state": "parked"}).text
-    assert one[:8] in page
-    assert other[:8] not in page
-    assert re.search(r"<b>1</b> Parked", page)
-    assert re.search(r"<b>2</b> All", page)
-
-
-def test_older_instances_are_on_the_next_page(web: Web) -> None:
-    jobs = [web.receive() for _ in range(53)]
-    first = web.client.get("/").text
-    older = re.search(r'href="(/\?before=[^"]+)"', first)
-    assert older is not None
-    second = web.client.get(older.group(1)).text
-    shown = [set(re.findall(r'href="/jobs/([0-9a-f]{32})"', page)) for page in (first, second)]
-    assert (len(shown[0]), len(shown[1])) == (50, 3)
-    assert shown[0] | shown[1] == set(jobs)
 
 
 def test_a_job_shows_its_deliveries_statuses_and_trace(web: Web) -> None:
@@ -161,15 +131,6 @@ def test_what_is_not_a_job_is_not_found(empty_web: Web, job_id: str) -> None:
     answer = empty_web.client.get(f"/api/jobs/{job_id}")
     assert answer.status_code == 404
     assert answer.headers["content-type"] == "application/problem+json"
-
-
-def test_a_job_is_found_by_its_id_and_by_the_uid_of_its_report(web: Web) -> None:
-    job_id = reported(web)
-    for text in (job_id, job_id[:8], REPORT.sop_instance_uid):
-        answer = web.client.get("/find", params={"q": text})
-        assert (answer.status_code, answer.headers["location"]) == (303, f"/jobs/{job_id}")
-    assert "0 found" in web.client.get("/find", params={"q": "1.2.3.4"}).text
-    assert web.client.get("/find", params={"q": "<script>"}).status_code == 422
 
 
 def every_page(web: Web, job_id: str) -> list[httpx.Response]:

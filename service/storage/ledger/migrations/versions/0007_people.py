@@ -14,6 +14,7 @@ STATE = "ck_jobs_ck_jobs_state"  # as the first migration named it
 STATES = ("received", "reported", "delivered", "not_analysed", "parked")
 POINT = ("threshold", "indeterminate_low", "indeterminate_high")
 APPEND_ONLY = ("audit", "verdicts")
+WORD = sa.String(64).with_variant(sa.String(64, collation="C"), "postgresql")
 TABLES = (
     "verdicts",
     "audit_exports",
@@ -22,6 +23,7 @@ TABLES = (
     "sessions",
     "users",
     "evidence",
+    "patient_words",
     "patients",
 )
 INDEXES = {
@@ -88,7 +90,6 @@ def _of_jobs() -> None:
         "patients",
         *_job_id("patients"),
         sa.Column("patient_name", sa.String(324), nullable=False),
-        sa.Column("name_key", sa.String(324), nullable=False),
         sa.Column("patient_id", sa.String(64), nullable=False),
         sa.Column("birth_date", sa.String(8), nullable=False),
         sa.Column("sex", sa.String(16), nullable=False),
@@ -97,8 +98,18 @@ def _of_jobs() -> None:
         sa.Column("modality", sa.String(16), nullable=False),
         sa.Column("view_position", sa.String(16), nullable=False),
     )
-    for column in ("name_key", "patient_id", "accession_number"):
-        op.create_index(f"ix_patients_{column}", "patients", [column])
+    op.create_index("ix_patients_patient_id", "patients", ["patient_id"])
+    op.create_table(
+        "patient_words",
+        sa.Column("job_id", sa.String(32), nullable=False),
+        sa.Column("kind", sa.String(16), nullable=False),
+        sa.Column("word", WORD, nullable=False),
+        sa.PrimaryKeyConstraint("job_id", "kind", "word", name="pk_patient_words"),
+        sa.ForeignKeyConstraint(
+            ["job_id"], ["jobs.id"], name="fk_patient_words_job_id", ondelete="CASCADE"
+        ),
+    )
+    op.create_index("ix_patient_words_word_job_id", "patient_words", ["word", "job_id"])
     op.create_table(
         "evidence",
         *_job_id("evidence"),
