@@ -11,6 +11,7 @@ from service.storage.ledger.commitment_requests import CommitmentRequests
 from service.storage.ledger.commitments import Commitments
 from service.storage.ledger.database import Database, LedgerError
 from service.storage.ledger.deliveries import Deliveries
+from service.storage.ledger.evidence import EvidenceOfJobs
 from service.storage.ledger.heartbeats import Heartbeat, Heartbeats
 from service.storage.ledger.jobs import Jobs
 from service.storage.ledger.leasing import StaleLeaseError
@@ -44,6 +45,7 @@ class Ledger:
         self.sessions = Sessions(self._database, clock)
         self.audit = AuditTrail(self._database)
         self.patients = Patients(self._database)
+        self.evidence = EvidenceOfJobs(self._database)
         self.queries = Queries(self._database, clock)
 
     def upgrade(self) -> None:
