@@ -22,6 +22,7 @@ Curve = NDArray[np.float64]
 WHITE: Final = 255
 CURVE_POINTS: Final = 256  # of a VOI LUT as a viewer gets it, evenly spaced
 _LEAST_APART: Final = 0.25  # of the image that must lie inside a window or table
+_LEAST_MAPPED: Final = 0.99  # of the image, by a table that lacks entries
 _TAILS: Final = (0.01, 0.99)  # of the values, which an automatic window leaves outside
 _BYTE: Final = 8  # bits: such images are shown whole
 _MOST_WINDOWS: Final = 8
@@ -185,6 +186,9 @@ def _table(dataset: Dataset, values: Curve, shares: Curve) -> Table | None:
             continue
         entries = (found.entries - low) / (high - low)
         last = found.first + len(entries) - 1
+        mapped = shares[(values >= found.first) & (values <= last)].sum()
+        if not found.is_whole and mapped < _LEAST_MAPPED:
+            continue
         apart = np.interp(values, np.arange(found.first, last + 1), entries)
         if shares[(apart > 0) & (apart < 1)].sum() < _LEAST_APART:
             continue

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
-from pydicom.pixels import apply_color_lut
+from pydicom.pixels.processing import apply_color_lut
 
 from service.decoding.pixel_data import Frame, UnshowableError
 from service.domain.reasons import Reason
@@ -22,6 +22,7 @@ Samples = NDArray[np.uint16]
 Integers = NDArray[np.int64]
 
 WORDS: Final = 1 << 16
+_BYTE: Final = 8  # bits
 _STRIP_ROWS: Final = 256  # worked on at once, so that the intermediate results stay small
 _GREYSCALE: Final = frozenset({"MONOCHROME1", "MONOCHROME2"})
 _WEIGHTS: Final = (299, 587, 114)  # of red, green, blue in luminance, of 1000 (ITU-R BT.601)
@@ -102,6 +103,7 @@ class LookUpTable:
 
     first: int
     entries: Integers
+    is_whole: bool  # it has as many entries as it declares
 
     def apply(self, values: Integers) -> Integers:
         """Return the entries of values; beyond its ends, the entries there."""
@@ -111,15 +113,14 @@ class LookUpTable:
 def read_table(item: Dataset, *, signed: bool) -> LookUpTable | None:
     """Read a table of a Modality or VOI LUT Sequence; None if it has no usable entries.
 
-    The entries that are there count, whatever number is declared; bytes are read as words unless
-    there is one for each entry.
+    The entries that are there count, whatever number is declared. Those of 8 bits may be bytes.
     """
     try:
-        number, first, _ = (int(value) for value in item.LUTDescriptor)
-        data = item.LUTData
+        number, first, bits = (int(value) for value in item.LUTDescriptor)
+        declared, data = number or WORDS, item.LUTData
         if isinstance(data, bytes):
-            declared = number or WORDS
-            entries = np.frombuffer(data, "<u2" if len(data) >= 2 * declared else "u1")
+            is_packed = bits <= _BYTE and len(data) < 2 * declared
+            entries = np.frombuffer(data, "u1" if is_packed else "<u2")
         else:
             entries = np.asarray(data if isinstance(data, (list, MultiValue)) else [data])
     except (AttributeError, TypeError, ValueError):
@@ -128,7 +129,11 @@ def read_table(item: Dataset, *, signed: bool) -> LookUpTable | None:
         return None
     if signed and first >= WORDS // 2:  # written as US, as the VR of a descriptor may be
         first -= WORDS
-    return LookUpTable(first=first, entries=entries[:WORDS].astype(np.int64) % WORDS)
+    return LookUpTable(
+        first=first,
+        entries=entries[:declared].astype(np.int64) % WORDS,
+        is_whole=entries.size >= declared,
+    )
 
 
 def _modality_table(dataset: Dataset) -> LookUpTable | None:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import dcmread
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.pixels import get_decoder
+from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
 
 from service.domain.reasons import Reason
@@ -30,6 +30,9 @@ _LEAST_BITS: Final = 2
 _ITEM: Final = b"\xfe\xff\x00\xe0"  # PS3.5 A.4
 _CODESTREAMS: Final = (b"\xff\xd8\xff", b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  ")
 _JPEG: Final = b"\xff\xd8"
+_END: Final = b"\xff\xd9"  # EOI, and EOC of JPEG 2000
+_TAIL_BYTES: Final = 128  # in which it is looked for: some write more behind it
+_PIXEL_DATA: Final = b"\xe0\x7f\x10\x00"  # its tag
 _ITEM_HEADER_BYTES: Final = 8  # the tag and the length
 _JPEG_LS: Final = 0xF7  # SOF55, ISO/IEC 14495-1
 _START_OF_SCAN: Final = 0xDA
@@ -82,7 +85,7 @@ def read_frame(path: Path, *, least_side: int = LEAST_SIDE) -> Frame:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of values that nobody looks at
         try:
-            dataset = dcmread(io.BytesIO(content), force=True)
+            dataset = _parse(content)
         except MemoryError:
             raise
         except Exception as error:
@@ -94,6 +97,20 @@ def read_frame(path: Path, *, least_side: int = LEAST_SIDE) -> Frame:
             raise
         except Exception as error:  # a decoder may raise anything
             raise UnshowableError(Reason.PIXELS_UNREADABLE) from error
+
+
+def _parse(content: bytes) -> Dataset:
+    """Parse a file; the pixels of one that lacks its sequence delimiter are all that follows."""
+    dataset = dcmread(io.BytesIO(content), force=True)
+    if "PixelData" in dataset:
+        return dataset
+    stream = io.BytesIO(content)
+    dataset = dcmread(stream, force=True, stop_before_pixels=True)
+    at = stream.tell()
+    if content[at : at + len(_PIXEL_DATA)] == _PIXEL_DATA:
+        first = content.find(_ITEM, at, at + 2 * _ITEM_HEADER_BYTES)
+        dataset.PixelData = content[first:] if first >= 0 else b""
+    return dataset
 
 
 def _frame(dataset: Dataset, least_side: int) -> Frame:
@@ -148,14 +165,17 @@ def _decode(dataset: Dataset) -> tuple[Values, str, bool]:
     is_encapsulated = pixel_data.startswith(_ITEM)
     frame = b"".join(_fragments(pixel_data)) if is_encapsulated else pixel_data
     if frame.startswith(_CODESTREAMS):
+        if _END not in frame[-_TAIL_BYTES:]:
+            # some leave it out; a byte that fills the fragment (PS3.5 A.4) must not precede it
+            frame = frame.removesuffix(b"\0") + _END
         return *_decode_codestream(frame, photometric), True
     syntax = _transfer_syntax(dataset)
     if not is_encapsulated and syntax.is_encapsulated:  # some writers change the syntax alone
         dataset.file_meta.TransferSyntaxUID = syntax = ExplicitVRLittleEndian
     if is_encapsulated and syntax != RLELossless:
         raise UnshowableError(Reason.PIXELS_UNREADABLE)
-    options = {"index": 0, "raw": True, "correct_unused_bits": False}
-    values, properties = get_decoder(syntax).as_array(dataset, **options)
+    options: dict[str, Any] = {"raw": True, "correct_unused_bits": False}  # see `greys_of`
+    values, properties = get_decoder(syntax).as_array(dataset, index=0, **options)
     words = values.view(f"{values.dtype.byteorder}u{values.dtype.itemsize}")
     return words, str(properties["photometric_interpretation"]), False
 
@@ -192,8 +212,8 @@ def _decode_codestream(frame: bytes, photometric: str) -> tuple[Values, str]:
 
     if _frame_marker(frame) == _JPEG_LS:
         return np.asarray(imagecodecs.jpegls_decode(frame)), photometric
-    options = {"colorspace": "RGB", "outcolorspace": "RGB"} if photometric == "RGB" else {}
-    values = np.asarray(imagecodecs.jpeg8_decode(frame, **options))
+    space = "RGB" if photometric == "RGB" else None  # else as the codestream says
+    values = np.asarray(imagecodecs.jpeg8_decode(frame, colorspace=space, outcolorspace=space))
     return values, "RGB" if values.ndim > 2 else photometric  # noqa: PLR2004 -- rows and columns
 
 

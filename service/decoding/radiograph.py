@@ -1,4 +1,4 @@
-"""Show radiographs and overlays of the spool: decoded in decoders, because pixels may be hostile."""
+"""Show radiographs and overlays in decoders, because their pixels may be hostile."""
 
 import gzip
 import io
@@ -79,8 +79,9 @@ class Radiographs:
 
     def description(self, path: Path) -> Mapping[str, Any]:
         """Return the description of the samples without them."""
-        description: Mapping[str, Any] = self._ask(path, {"as": "description"}).values
-        return description["description"]
+        answer = self._ask(path, {"as": "description"})
+        description: Mapping[str, Any] = answer.values["description"]
+        return description
 
     def picture(self, path: Path, *, width: int = DEFAULT_WIDTH) -> memoryview:
         """Return a PNG of a radiograph as it is displayed, of at most so many columns."""
@@ -106,7 +107,7 @@ def _samples(request: Mapping[str, Any]) -> Answer:
     shown = greys.reduced(_reduction(greys))
     body: NDArray[Any] = shown.samples.astype(_LITTLE_ENDIAN, copy=False)
     if request["compressed"]:
-        body = np.frombuffer(gzip.compress(body, _FAST, mtime=0), np.uint8)
+        body = np.frombuffer(gzip.compress(body.data, _FAST, mtime=0), np.uint8)
     description = _describe(frame, greys, shown)
     return Answer(values={"description": description}, arrays={"body": body})
 
@@ -160,7 +161,8 @@ def _read(request: Mapping[str, Any]) -> tuple[Frame, Greys]:
 
 
 def _reduction(greys: Greys) -> int:
-    return math.ceil(max(greys.samples.shape) / MOST_SAMPLES)
+    longest: int = max(greys.samples.shape)
+    return math.ceil(longest / MOST_SAMPLES)
 
 
 def _describe(frame: Frame, greys: Greys, shown: Greys) -> dict[str, Any]:
