@@ -8,6 +8,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from service.decoding.pictures import PictureConverter
+from service.decoding.radiograph import Radiographs
 from service.dicom.implementation import VERSION
 from service.receiving.ingest import Ingest
 from service.settings import Settings
@@ -17,7 +18,7 @@ from service.web import health
 from service.web.access import Authenticator
 from service.web.api import jobs
 from service.web.guard import Guard
-from service.web.pages import instance, upload, worklist
+from service.web.pages import instance, radiograph, upload, worklist
 from service.web.problem import add_problem_handlers
 from service.web.trail import Trail
 from service.web.uploading.uploads import Uploads
@@ -27,7 +28,12 @@ _STATIC: Final = Path(__file__).parent / "static"
 
 
 def create_app(
-    settings: Settings, ledger: Ledger, spool: Spool, ingest: Ingest, pictures: PictureConverter
+    settings: Settings,
+    ledger: Ledger,
+    spool: Spool,
+    ingest: Ingest,
+    pictures: PictureConverter,
+    radiographs: Radiographs,
 ) -> ASGIApp:
     """Build the application; the caller opens what it is given before, and closes it after."""
     uploads = Uploads(settings, spool, ingest, pictures)
@@ -42,6 +48,7 @@ def create_app(
     trail = Trail(ledger)
     app.include_router(worklist.router(ledger))
     app.include_router(instance.router(ledger, settings.routes, trail))
+    app.include_router(radiograph.router(ledger, spool, radiographs, trail))
     app.include_router(upload.router(uploads, trail))
     app.include_router(jobs.router(ledger, uploads, trail))
     app.include_router(health.router(settings, ledger, spool))

@@ -62,8 +62,9 @@ def problem_response(request: Request, problem: Problem) -> Response:
 
 
 def is_for_program(request: Request) -> bool:
-    """Return whether the path is one that programs use."""
-    return str(request.scope["path"]).startswith(("/api/", "/health/", "/metrics"))
+    """Return whether the path is one that programs use, or the sender asks for such a problem."""
+    asks = MEDIA_TYPE in request.headers.get("accept", "")
+    return asks or str(request.scope["path"]).startswith(("/api/", "/health/", "/metrics"))
 
 
 def add_problem_handlers(app: FastAPI) -> None:

@@ -8,6 +8,7 @@ import structlog
 import uvicorn
 
 from service.decoding.pictures import PictureConverter
+from service.decoding.radiograph import Radiographs
 from service.receiving.ingest import Ingest
 from service.settings import ConfigurationError, Settings
 from service.settings.exposure import web_fault
@@ -29,6 +30,7 @@ def serve(
     spool: Spool,
     ingest: Ingest,
     pictures: PictureConverter,
+    radiographs: Radiographs,
     progress: Progress | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT; restores the caller's handlers of both.
@@ -49,7 +51,7 @@ def serve(
     with _listen(settings) as listening, progress.working(_EVENT_LOOP, seconds):
         server = uvicorn.Server(
             uvicorn.Config(
-                create_app(settings, ledger, spool, ingest, pictures),
+                create_app(settings, ledger, spool, ingest, pictures, radiographs),
                 log_config=None,
                 access_log=False,
                 server_header=False,
