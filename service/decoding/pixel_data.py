@@ -135,6 +135,8 @@ def _frame(dataset: Dataset, least_side: int) -> Frame:
 
 def _require_readable(dataset: Dataset, least_side: int) -> None:
     """Refuse what is no single frame of greys or colours within the limits of reading."""
+    if "PixelData" not in dataset and "SOPClassUID" not in dataset:
+        raise UnshowableError(Reason.UNDECODABLE)  # whatever it is, pydicom found elements in it
     if "PixelData" not in dataset:
         is_real = "FloatPixelData" in dataset or "DoubleFloatPixelData" in dataset
         raise UnshowableError(Reason.PIXEL_FORMAT if is_real else Reason.NO_PIXELS)

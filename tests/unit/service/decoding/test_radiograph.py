@@ -130,14 +130,15 @@ def test_the_picture_has_the_tones_of_the_window_in_the_header(
     tmp_path: Path, photometric: str, function: str
 ) -> None:
     dataset = make_cr(photometric=photometric)
-    dataset.WindowCenter, dataset.WindowWidth = [1800, 900], [1500, 300]
+    centre = 2295 if photometric == "MONOCHROME1" else 1800
+    dataset.WindowCenter, dataset.WindowWidth = [centre, 900], [1500, 300]
     if function:
         dataset.VOILUTFunction = function
     expected = shown_by_pydicom(dataset)
     assert np.abs(picture(tmp_path, dataset) - expected).max() <= 1
     description, _ = sampled(tmp_path, dataset)
     assert description["source"] == "header"
-    assert description["window"]["centre"] == 1800
+    assert description["window"]["centre"] == centre
     assert description["window"]["function"] == (function or "LINEAR")
 
 
@@ -148,7 +149,7 @@ def test_a_window_that_leaves_nothing_to_see_is_passed_over(tmp_path: Path) -> N
     description, _ = sampled(tmp_path, dataset)
     assert [each["name"] for each in description["windows"]] == ["LUNG"]
     assert description["window"]["centre"] == 1800
-    dataset.WindowCenter, dataset.WindowWidth = "30000", "nonsense"
+    dataset.WindowCenter, dataset.WindowWidth = 1800, 0
     assert sampled(tmp_path, dataset)[0]["source"] == "automatic"
 
 
@@ -202,7 +203,7 @@ def test_a_voi_lut_gives_the_tones_that_it_says(tmp_path: Path) -> None:
     "broken",
     [
         table(0, np.full(4096, 7)),  # one tone
-        table(0, np.arange(400)),  # the image lies beyond it
+        table(0, np.arange(100)),  # the image lies beyond it
         Dataset(),
     ],
 )
@@ -351,12 +352,16 @@ def test_what_cannot_be_shown_is_refused_with_a_code(
     assert refusal(tmp_path, given) == reason
 
 
-@pytest.mark.parametrize("syntax", [RLELossless, JPEG2000Lossless, JPEGLosslessSV1, JPEGLSLossless])
-def test_a_codestream_of_another_size_or_cut_off_is_refused(tmp_path: Path, syntax: str) -> None:
+@pytest.mark.parametrize("syntax", [JPEG2000Lossless, JPEGLosslessSV1, JPEGLSLossless])
+def test_a_codestream_of_another_size_is_refused(tmp_path: Path, syntax: str) -> None:
     dataset = encode(make_cr(), syntax)
     dataset.Columns -= 8
-    assert refusal(tmp_path, dataset) in {Reason.CODESTREAM, Reason.PIXELS_UNREADABLE}
-    dataset.Columns += 8
+    assert refusal(tmp_path, dataset) == Reason.CODESTREAM
+
+
+@pytest.mark.parametrize("syntax", [RLELossless, JPEG2000Lossless, JPEGLSLossless])
+def test_a_codestream_that_is_cut_off_is_refused(tmp_path: Path, syntax: str) -> None:
+    dataset = encode(make_cr(), syntax)
     dataset.PixelData = dataset.PixelData[: len(dataset.PixelData) // 3]
     dataset["PixelData"].is_undefined_length = True
     assert refusal(tmp_path, dataset) in {Reason.PIXELS_UNREADABLE, Reason.NO_PIXELS}
