@@ -3,8 +3,22 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from service.domain.evidence import AttentionMap, Region
 from service.domain.reasons import Reason
 from service.domain.routing import Outcome
+
+__all__ = [
+    "AttentionMap",
+    "Conclusion",
+    "Finding",
+    "Model",
+    "NotAnalysable",
+    "NotAnalysed",
+    "OperatingPoint",
+    "OtherAbnormality",
+    "Prediction",
+    "Region",
+]
 
 
 class Finding(StrEnum):
@@ -50,23 +64,6 @@ class Model:
     operating_point: OperatingPoint
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Region:
-    """A rectangle of the radiograph, as fractions of its rows (from the top) and columns."""
-
-    top: float
-    left: float
-    bottom: float
-    right: float
-
-    def __post_init__(self) -> None:
-        if not (0 <= self.top < self.bottom <= 1 and 0 <= self.left < self.right <= 1):
-            raise ValueError(
-                f"top {self.top}, left {self.left}, bottom {self.bottom}, right {self.right} is "
-                "no region of a radiograph"
-            )
-
-
 def _require_probability(value: float) -> None:
     if not 0 <= value <= 1:  # nor is NaN, which would read as absent
         raise ValueError(f"{value} is not a probability")
@@ -94,6 +91,7 @@ class Prediction:
     region: Region | None = None  # where the evidence lies, if the model names it
     other: OtherAbnormality | None = None  # if the model reads it
     population: str | None = None  # whose operating points were used, if the model has several
+    attention: AttentionMap | None = None  # for the page of the job; no output shows it
 
     def __post_init__(self) -> None:
         _require_probability(self.probability)

@@ -7,7 +7,9 @@ from functools import partial
 from typing import Final
 
 from service.decoding import DecoderPool, Template
-from service.decoding.pictures import PictureConverter, PictureHandler
+from service.decoding.pictures import PictureConverter
+from service.decoding.radiograph import Radiographs
+from service.decoding.web_handler import WebHandler
 from service.dispatch.notifier import Notifier
 from service.dispatch.relay import Relay
 from service.domain.queues import INFER
@@ -20,8 +22,8 @@ from service.telemetry.heartbeat import HeartbeatSender
 from service.telemetry.progress import Progress
 from service.web.serve import serve
 
-_CONVERTERS: Final = 2  # pictures that are converted at once, and one more that takes long
-_PATIENCE: Final = 5.0  # seconds that a picture waits for one of them
+_DECODERS: Final = 2  # pictures and radiographs at once, and one more that takes long
+_PATIENCE: Final = 5.0  # seconds that a request waits for one of them
 
 
 def run_listener(settings: Settings) -> None:
@@ -61,17 +63,18 @@ def run_relay(settings: Settings) -> None:
 def run_web(settings: Settings) -> None:
     """Serve pages, API, health and metrics until SIGTERM."""
     with (
-        closing(Template(PictureHandler())) as template,  # before the first thread
-        closing(DecoderPool(template, settings.decoding, _CONVERTERS)) as pool,
+        closing(Template(WebHandler())) as template,  # before the first thread
+        closing(DecoderPool(template, settings.decoding, _DECODERS)) as pool,
         closing(Notifier(redis_url(settings))) as notifier,
         open_stores(settings) as (ledger, spool),
     ):
         ingest = Ingest(spool, ledger, lambda: notifier.notify(INFER))
         pictures = PictureConverter(pool, patience=_PATIENCE)
+        radiographs = Radiographs(pool, patience=_PATIENCE)
         progress = Progress()
         print_first_user_notice(settings, ledger)
         with HeartbeatSender(ledger, "web", lambda: True, progress):
-            serve(settings, ledger, spool, ingest, pictures, progress)
+            serve(settings, ledger, spool, ingest, pictures, radiographs, progress)
 
 
 def _stop_event() -> threading.Event:

@@ -8,6 +8,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from service.decoding.pictures import PictureConverter
+from service.decoding.radiograph import Radiographs
 from service.dicom.implementation import VERSION
 from service.receiving.ingest import Ingest
 from service.settings import Settings
@@ -17,7 +18,7 @@ from service.web import health
 from service.web.api import jobs
 from service.web.changes import Changes
 from service.web.guard import Guard
-from service.web.pages import events, instance, quality, upload, worklist
+from service.web.pages import events, instance, quality, radiograph, upload, worklist
 from service.web.problem import add_problem_handlers
 from service.web.sign_in.forwarded import Forwarded
 from service.web.sign_in.routes import add_sign_in
@@ -33,6 +34,7 @@ def create_app(
     spool: Spool,
     ingest: Ingest,
     pictures: PictureConverter,
+    radiographs: Radiographs,
     changes: Changes | None = None,
 ) -> ASGIApp:
     """Build the application; the caller opens what it is given before, and closes it after.
@@ -43,6 +45,7 @@ def create_app(
         spool: where uploads are received.
         ingest: takes what was uploaded.
         pictures: converts PNG and JPEG.
+        radiographs: draws what is in the spool.
         changes: whose streams the caller ends when it stops serving.
     """
     uploads = Uploads(settings, spool, ingest, pictures)
@@ -58,6 +61,7 @@ def create_app(
     app.include_router(worklist.router(ledger, trail))
     app.include_router(events.router(changes or Changes(ledger.worklist.revision)))
     app.include_router(instance.router(ledger, settings.routes, trail))
+    app.include_router(radiograph.router(ledger, spool, radiographs, trail))
     app.include_router(upload.router(uploads, trail))
     app.include_router(quality.router(ledger))
     app.include_router(jobs.router(ledger, uploads, trail))

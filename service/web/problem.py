@@ -73,10 +73,11 @@ def problem_response(request: Request, problem: Problem) -> Response:
 
 
 def is_for_program(request: Request) -> bool:
-    """Return whether a program sent the request: by its path, or because it has a token."""
+    """Return whether a program sent the request: by its path, its token, or what it accepts."""
     if request.headers.get("authorization", "").lower().startswith("bearer "):
         return True
-    return str(request.scope["path"]).startswith(("/api/", "/health/", "/metrics"))
+    asks = MEDIA_TYPE in request.headers.get("accept", "")
+    return asks or str(request.scope["path"]).startswith(("/api/", "/health/", "/metrics"))
 
 
 def add_problem_handlers(app: FastAPI) -> None:

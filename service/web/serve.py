@@ -8,6 +8,7 @@ import structlog
 import uvicorn
 
 from service.decoding.pictures import PictureConverter
+from service.decoding.radiograph import Radiographs
 from service.domain.audit import Action
 from service.receiving.ingest import Ingest
 from service.settings import ConfigurationError, Settings
@@ -45,6 +46,7 @@ def serve(
     spool: Spool,
     ingest: Ingest,
     pictures: PictureConverter,
+    radiographs: Radiographs,
     progress: Progress | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT; restores the caller's handlers of both.
@@ -66,7 +68,7 @@ def serve(
         changes = Changes(ledger.worklist.revision)
         server = StreamEndingServer(
             uvicorn.Config(
-                create_app(settings, ledger, spool, ingest, pictures, changes),
+                create_app(settings, ledger, spool, ingest, pictures, radiographs, changes),
                 log_config=None,
                 access_log=False,
                 server_header=False,

@@ -18,7 +18,9 @@ from PIL import Image
 from pydicom import Dataset, dcmwrite
 
 from service.decoding import DecoderPool, Handler, Template
-from service.decoding.pictures import PictureConverter, PictureHandler
+from service.decoding.pictures import PictureConverter
+from service.decoding.radiograph import Radiographs
+from service.decoding.web_handler import WebHandler
 from service.domain.job import Instance
 from service.domain.user import Role
 from service.receiving.ingest import Ingest
@@ -69,16 +71,20 @@ class Web:
     @contextmanager
     def running(self, handler: Handler | None = None) -> Iterator[Self]:
         with (
-            closing(Template(handler or PictureHandler())) as template,
+            closing(Template(handler or WebHandler())) as template,
             closing(DecoderPool(template, self.settings.decoding, 2)) as pool,
-            self._serving(PictureConverter(pool, patience=self.settings.decoding.quick_seconds)),
+            self._serving(pool),
         ):
             yield self
 
     @contextmanager
-    def _serving(self, pictures: PictureConverter) -> Iterator[Self]:
+    def _serving(self, pool: DecoderPool) -> Iterator[Self]:
+        patience = self.settings.decoding.quick_seconds
+        pictures = PictureConverter(pool, patience=patience)
+        radiographs = Radiographs(pool, patience=patience)
         ingest = Ingest(self.spool, self.ledger, self.notify)
-        app = create_app(self.settings, self.ledger, self.spool, ingest, pictures, self.changes)
+        stores = self.settings, self.ledger, self.spool
+        app = create_app(*stores, ingest, pictures, radiographs, self.changes)
         self.app: Any = app
         self.routes = self.app
         while not isinstance(self.routes, FastAPI):  # the middleware around it

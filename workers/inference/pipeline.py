@@ -10,13 +10,16 @@ import numpy as np
 import torch
 from monai.bundle.config_parser import ConfigParser
 from numpy.typing import NDArray
+from torch.nn.functional import adaptive_avg_pool2d
 
+from service.domain.evidence import DECIMALS, LONGEST_SIDE, AttentionMap
 from service.domain.reasons import Reason
 from workers.inference.bundle import BundleError, fit, refusal_behind, root
 from workers.prediction import NotAnalysable, Region
 from workers.tones import Tones
 
 PICTURE_SIDE: Final = 1024
+_MAP_AXES: Final = 2
 Outputs = dict[str, torch.Tensor]  # of the inferer by name, float32 on the CPU, the batch first
 
 
@@ -39,6 +42,7 @@ class ModelOutput:
     region: Region | None
     other: float | None = None
     population: str | None = None
+    attention: AttentionMap | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +122,7 @@ class Pipeline:
             region=_region(found.get("region")),
             other=_number(found.get("other")),
             population=population if isinstance(population, str) else None,
+            attention=_attention(found.get("attention")),
         )
 
 
@@ -199,6 +204,25 @@ def _region(found: Any) -> Region | None:  # noqa: ANN401 -- a bundle's own list
         return None
     top, left, bottom, right = (float(edge) for edge in found)
     return Region(top=top, left=left, bottom=bottom, right=right)
+
+
+def _attention(found: Any) -> AttentionMap | None:  # noqa: ANN401 -- as above
+    """Return a map of logits as probabilities; None for what else a bundle may mean by the key.
+
+    The map covers the radiograph evenly, so one that is finer than the ledger keeps is averaged.
+    """
+    try:
+        logits = torch.as_tensor(found, dtype=torch.float32)
+    except (TypeError, ValueError, RuntimeError):
+        return None
+    if logits.ndim == _MAP_AXES + 1 and len(logits) == 1:
+        logits = logits[0]
+    if logits.ndim != _MAP_AXES or logits.numel() == 0 or not logits.isfinite().all():
+        return None
+    rows, columns = (min(side, LONGEST_SIDE) for side in logits.shape)
+    shown = adaptive_avg_pool2d(logits.sigmoid()[None], (rows, columns)).clamp(0, 1)
+    values = tuple(round(value, DECIMALS) for value in shown.flatten().tolist())
+    return AttentionMap(rows=rows, columns=columns, values=values)
 
 
 def _number(found: Any) -> float | None:  # noqa: ANN401 -- a bundle's own number, array or tensor

@@ -139,6 +139,7 @@ class Predictor:
             region=None if finding is Finding.ABSENT else output.region,
             other=_read_other(population.other, output.other),
             population=population.name,
+            attention=output.attention,
         )
 
     def _population(self, output: ModelOutput) -> Population:

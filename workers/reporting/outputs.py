@@ -7,6 +7,7 @@ from typing import Final
 from pydicom.dataset import Dataset
 
 from service.domain.delivery import OutputRecord
+from service.domain.evidence import Evidence
 from service.domain.job import ConclusionRecord, Job, OtherAbnormality, Revision
 from service.domain.routing import Outcome, OutputKind, Routes
 from service.settings import Settings
@@ -128,7 +129,30 @@ def store_outputs(
                 predecessor=plan.predecessor,
                 dated_at=plan.at,
             )
-    ledger.jobs.report(job, _conclusion_record(conclusion), records, routes, revision=revision)
+    ledger.jobs.report(
+        job,
+        _conclusion_record(conclusion),
+        records,
+        routes,
+        revision=revision,
+        evidence=evidence_of(conclusion),
+    )
+
+
+def evidence_of(conclusion: Conclusion) -> Evidence | None:
+    """Return what the page of a job shows of its analysis; None for one that was not analysed."""
+    if not isinstance(conclusion, Prediction):
+        return None
+    other = conclusion.other.operating_point if conclusion.other else None
+    return Evidence(
+        region=conclusion.region,
+        attention=conclusion.attention,
+        other_threshold=other.threshold if other else None,
+        other_indeterminate_low=other.indeterminate_low if other else None,
+        other_indeterminate_high=other.indeterminate_high if other else None,
+        calibrated=conclusion.model.calibrated,
+        weights_sha256=conclusion.model.weights_sha256,
+    )
 
 
 def needs_picture(settings: Settings, outcome: Outcome) -> bool:

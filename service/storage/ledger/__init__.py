@@ -13,6 +13,7 @@ from service.storage.ledger.commitment_requests import CommitmentRequests
 from service.storage.ledger.commitments import Commitments
 from service.storage.ledger.database import Database, LedgerError
 from service.storage.ledger.deliveries import Deliveries
+from service.storage.ledger.evidence import EvidenceOfJobs
 from service.storage.ledger.heartbeats import Heartbeat, Heartbeats
 from service.storage.ledger.jobs import Jobs
 from service.storage.ledger.leasing import StaleLeaseError
@@ -50,6 +51,7 @@ class Ledger:
         self.audit = AuditTrail(self._database)
         self.audit_export = AuditExport(self._database, clock)
         self.patients = Patients(self._database)
+        self.evidence = EvidenceOfJobs(self._database)
         self.queries = Queries(self._database, clock)
         self.statistics = Statistics(self._database)
         self.worklist = Worklist(self._database)

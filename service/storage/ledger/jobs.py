@@ -8,6 +8,7 @@ from sqlalchemy import Connection, Exists, delete, exists, insert, select, updat
 from sqlalchemy.exc import IntegrityError
 
 from service.domain.delivery import OutputRecord
+from service.domain.evidence import Evidence
 from service.domain.job import (
     ConclusionRecord,
     Instance,
@@ -30,6 +31,7 @@ from service.storage.ledger.delivery_plan import (
     plan_deliveries,
     record_revision,
 )
+from service.storage.ledger.evidence import record_evidence
 from service.storage.ledger.leasing import LEASED_JOBS
 from service.storage.ledger.mapping import append_event, job_of
 from service.storage.ledger.patients import record_patient
@@ -144,6 +146,7 @@ class Jobs:
         routes: Routes,
         *,
         revision: Revision | None = None,
+        evidence: Evidence | None = None,
     ) -> None:
         """Record a job's conclusion and outputs, and plan the deliveries of its outputs.
 
@@ -155,6 +158,7 @@ class Jobs:
             outputs: The outputs in the outbox.
             routes: The outputs and destinations configured for each outcome.
             revision: Identity of the report, for revisions that replace it later.
+            evidence: What the page of the job shows of the analysis; replaces an earlier one's.
 
         Raises:
             StaleLeaseError: The lease is no longer current; nothing was changed.
@@ -192,6 +196,7 @@ class Jobs:
                 )
             if revision is not None:
                 record_revision(connection, revision)
+            record_evidence(connection, job.id, evidence)
             plan_deliveries(
                 connection,
                 job.id,
@@ -209,6 +214,7 @@ class Jobs:
         now = self._clock()
         with self._database.write() as connection:
             drop_outputs(connection, job.id, but=())  # of an earlier analysis
+            record_evidence(connection, job.id, None)
             self._move(connection, job, JobState.NOT_ANALYSED, reason=reason, finished_at=now)
 
     def park(self, job: Job, reason: Reason) -> None:

@@ -135,7 +135,7 @@ spool = Spool(settings.spool_dir)
 spool.prepare()
 ledger = Ledger(settings.ledger_url)
 ledger.upgrade()
-serve(settings, ledger, spool, Ingest(spool, ledger, lambda: None), None)
+serve(settings, ledger, spool, Ingest(spool, ledger, lambda: None), None, None)
 ledger.close()
 print("closed", flush=True)
 """
@@ -180,7 +180,7 @@ def test_an_address_that_others_reach_must_be_allowed(tmp_path: Path, host: str)
     web = Web(tmp_path / "state")
     settings = Settings(web={"host": host})
     with pytest.raises(ConfigurationError, match=r"web\.allow_non_loopback"):
-        serve(settings, web.ledger, web.spool, None, None)  # type: ignore[arg-type]
+        serve(settings, web.ledger, web.spool, None, None, None)  # type: ignore[arg-type]
     web.ledger.close()
     web.client.close()
 
@@ -191,6 +191,6 @@ def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
         socket.create_server((LOOPBACK, web.port)),
         pytest.raises(ConfigurationError, match=rf"web\.port {web.port}"),
     ):
-        serve(web.settings, web.ledger, web.spool, None, None)  # type: ignore[arg-type]
+        serve(web.settings, web.ledger, web.spool, None, None, None)  # type: ignore[arg-type]
     web.ledger.close()
     web.client.close()
