@@ -16,6 +16,8 @@ from service.storage.ledger.jobs import Jobs
 from service.storage.ledger.leasing import StaleLeaseError
 from service.storage.ledger.patients import Patients
 from service.storage.ledger.queries import EVERYTHING, Due, JobCounts, Queries
+from service.storage.ledger.related import Related
+from service.storage.ledger.verdicts import ReplacedReportError, Verdicts
 
 __all__ = [
     "EVERYTHING",
@@ -25,6 +27,7 @@ __all__ = [
     "JobCounts",
     "Ledger",
     "LedgerError",
+    "ReplacedReportError",
     "StaleLeaseError",
 ]
 
@@ -45,6 +48,8 @@ class Ledger:
         self.audit = AuditTrail(self._database)
         self.patients = Patients(self._database)
         self.queries = Queries(self._database, clock)
+        self.related = Related(self._database)
+        self.verdicts = Verdicts(self._database, clock)
 
     def upgrade(self) -> None:
         """Migrate the tables to this version; safe for several processes at once.
