@@ -195,6 +195,14 @@ STALE_LEASES: Final = Counter(
     "lobar_stale_leases_total",
     "Writes discarded because their lease was no longer current.",
 )
+
+# People
+
+VERDICTS: Final = Counter(
+    "lobar_verdicts_total",
+    "Verdicts of radiologists by opinion (agree, disagree or unsure) and the finding of the report.",
+    ["opinion", "finding"],
+)
 _KNOWN_FROM_THE_START: Final = {
     INSTANCES_RECEIVED: ("dicom", "upload"),
     ASSOCIATIONS: ("released", "aborted", "rejected"),
@@ -222,6 +230,9 @@ for _metric, _values in _KNOWN_FROM_THE_START.items():
         _value
     ) in _values:  # increase() misses the first count of a series that did not exist before
         _metric.labels(_value)
+for _opinion in ("agree", "disagree", "unsure"):
+    for _finding in ("present", "absent", "indeterminate"):
+        VERDICTS.labels(_opinion, _finding)
 
 _EXACT_STATUSES: Final = frozenset(
     {
