@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeAlias
 
-from pydicom.config import IGNORE
 from pydicom.charset import convert_encodings, decode_bytes
+from pydicom.config import IGNORE
 from pydicom.uid import UID
 
 from service.dicom.element_walker import ITEM
@@ -171,21 +171,16 @@ class _Reader:
             return f"see {_identifier(node[_REFERENCED_ITEM])}"
         if value_type in _TEXTS:
             return self.text(node, _TEXTS[value_type])
-        if value_type == "CODE":
-            return self._code(node, _CONCEPT_CODE)
-        if value_type == "NUM":
-            return self._number(node)
         if value_type in _REFERENCES:
             return "; ".join(map(self._reference, _items(node, _REFERENCED_SOP)))
-        if value_type == "SCOORD":
-            return self._coordinates(node)
-        return ""
+        read = {"CODE": self._code, "NUM": self._number, "SCOORD": self._coordinates}
+        return read[value_type](node) if value_type in read else ""
 
     def _meaning(self, node: _Node, tag: int) -> str:
         return next((self.text(code, _CODE_MEANING) for code in _items(node, tag)), "")
 
-    def _code(self, node: _Node, tag: int) -> str:
-        for code in _items(node, tag):
+    def _code(self, node: _Node) -> str:
+        for code in _items(node, _CONCEPT_CODE):
             value = self.text(code, _CODE_VALUE) or self.text(code, _LONG_CODE_VALUE)
             scheme = self.text(code, _CODING_SCHEME)
             return f"{self.text(code, _CODE_MEANING)} ({value}, {scheme})"

@@ -20,7 +20,7 @@ LONGEST_COMMENT: Final = 2000  # characters
 
 
 class VerdictError(ValueError):
-    """A verdict that contradicts itself or has nothing to judge; the message says so to a person."""
+    """The verdict contradicts itself or has nothing to judge; the message is for a person."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

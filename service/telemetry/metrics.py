@@ -200,7 +200,7 @@ STALE_LEASES: Final = Counter(
 
 VERDICTS: Final = Counter(
     "lobar_verdicts_total",
-    "Verdicts of radiologists by opinion (agree, disagree or unsure) and the finding of the report.",
+    "Verdicts of radiologists by opinion (agree, disagree or unsure) and finding of the report.",
     ["opinion", "finding"],
 )
 _KNOWN_FROM_THE_START: Final = {

@@ -17,7 +17,7 @@ from service.web import health
 from service.web.access import Authenticator
 from service.web.api import jobs
 from service.web.guard import Guard
-from service.web.pages import instance, upload, worklist
+from service.web.pages import instance, model_card, output, upload, verdict, worklist
 from service.web.problem import add_problem_handlers
 from service.web.trail import Trail
 from service.web.uploading.uploads import Uploads
@@ -41,7 +41,10 @@ def create_app(
     app.state.authenticator = Authenticator(ledger, idle_seconds=_IDLE_SECONDS)
     trail = Trail(ledger)
     app.include_router(worklist.router(ledger))
-    app.include_router(instance.router(ledger, settings.routes, trail))
+    app.include_router(instance.router(settings, ledger, spool, trail))
+    app.include_router(output.router(ledger, spool, trail))
+    app.include_router(verdict.router(ledger, trail))
+    app.include_router(model_card.router(settings.bundle.path))
     app.include_router(upload.router(uploads, trail))
     app.include_router(jobs.router(ledger, uploads, trail))
     app.include_router(health.router(settings, ledger, spool))

@@ -1,7 +1,7 @@
 """Lay out a probability on a scale from 0 to 1, with its operating point and its band."""
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from service.domain.job import Job
 
@@ -46,24 +46,31 @@ def scale_of_pneumonia(job: Job) -> ProbabilityScale | None:
     )
 
 
-def scale_of_other(
-    job: Job, threshold: float | None, low: float | None, high: float | None
-) -> ProbabilityScale | None:
-    """Return the scale of the other abnormality; None where the model reads none.
+class OtherPoint(Protocol):
+    """The operating point for the other abnormality, as the evidence of a job has it."""
 
-    Args:
-        job: the job.
-        threshold: of the operating point for it; None where it was not recorded.
-        low: the band in which the model abstains.
-        high: its other end.
-    """
+    @property
+    def other_threshold(self) -> float | None:
+        """The threshold; None where it was not recorded."""
+
+    @property
+    def other_indeterminate_low(self) -> float | None:
+        """Where the band in which the model abstains begins."""
+
+    @property
+    def other_indeterminate_high(self) -> float | None:
+        """Where it ends."""
+
+
+def scale_of_other(job: Job, point: OtherPoint | None) -> ProbabilityScale | None:
+    """Return the scale of the other abnormality; None where the model reads none."""
     if job.other is None:
         return None
     return ProbabilityScale(
         finding=job.other.finding,
         probability=job.other.probability,
         operating_point=job.other.operating_point,
-        threshold=threshold,
-        low=low,
-        high=high,
+        threshold=point.other_threshold if point else None,
+        low=point.other_indeterminate_low if point else None,
+        high=point.other_indeterminate_high if point else None,
     )

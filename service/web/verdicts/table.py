@@ -38,6 +38,8 @@ def csv_lines(
     after: int | None = 0
     while after is not None:
         page = ledger.verdicts.latest(since, after=after, limit=_AT_ONCE)
+        if any(verdict.user not in readers for verdict in page):  # a first verdict since
+            readers = ledger.verdicts.readers()
         for verdict in page:
             cells = verdict_cells(verdict, readers)
             yield _line([*cells, verdict.comment] if comments else cells)
@@ -56,7 +58,7 @@ def verdict_cells(verdict: Verdict, readers: Mapping[str, str]) -> list[str]:
         verdict.population or "",
         str(verdict.opinion),
         verdict.right_finding or "",
-        readers.get(verdict.user, ""),  # blank for one whose first verdict came since
+        readers[verdict.user],
         datetime.fromtimestamp(verdict.at, UTC).isoformat(timespec="seconds"),
     ]
 
