@@ -4,6 +4,7 @@ from http import HTTPStatus
 
 from fastapi import Request
 
+from service.dicom.uids import is_uid
 from service.domain.audit import Action
 from service.domain.job import Job
 from service.domain.user import Identity
@@ -39,6 +40,8 @@ class VerdictRecorder:
         """
         identity: Identity = request.state.identity
         try:
+            if not is_uid(report_uid):
+                raise LookupError(report_uid)
             verdict = self._ledger.verdicts.record(
                 job.id,
                 report_uid=report_uid,

@@ -73,9 +73,7 @@ def test_the_jobs_that_correct_one_are_listed_with_it(
     assert ledger.related.corrections(second.id) == []
 
 
-def test_a_report_is_found_with_what_it_said(
-    ledger: Ledger, instance: Maker, clock: Clock
-) -> None:
+def test_a_report_is_found_with_what_it_said(ledger: Ledger, instance: Maker, clock: Clock) -> None:
     job = receive(ledger, clock, instance(1))
     (leased,) = ledger.jobs.lease("w/", 1, lease_seconds=60, maximum_attempts=3)
     sr = OutputRecord(kind="sr", sop_class_uid=Comprehensive3DSRStorage, sop_instance_uid="2.25.1")

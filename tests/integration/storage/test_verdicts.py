@@ -150,9 +150,7 @@ def test_a_report_without_a_finding_cannot_be_judged(ledger: Ledger, instance: M
         ledger.verdicts.record(job_id, report_uid="2.25.1", user="one", opinion=Opinion.AGREE)
 
 
-def test_a_verdict_outlives_its_job_and_nothing_changes_it(
-    ledger: Ledger, instance: Maker
-) -> None:
+def test_a_verdict_outlives_its_job_and_nothing_changes_it(ledger: Ledger, instance: Maker) -> None:
     job_id = report(ledger, instance(1), "2.25.1")
     ledger.verdicts.record(job_id, report_uid="2.25.1", user="one", opinion=Opinion.AGREE)
     finish_delivery(ledger)
