@@ -208,6 +208,14 @@ AUDIT_EXPORT_FAILURES: Final = Counter(
     "Times that the syslog server did not take audit messages, by fault.",
     ["fault"],
 )
+
+# People
+
+VERDICTS: Final = Counter(
+    "lobar_verdicts_total",
+    "Verdicts of radiologists by opinion (agree, disagree or unsure) and finding of the report.",
+    ["opinion", "finding"],
+)
 _KNOWN_FROM_THE_START: Final = {
     AUDIT_EXPORT_FAILURES: ("unreachable", "certificate", "broken", "no-answer"),
     INSTANCES_RECEIVED: ("dicom", "upload"),
@@ -236,6 +244,9 @@ for _metric, _values in _KNOWN_FROM_THE_START.items():
         _value
     ) in _values:  # increase() misses the first count of a series that did not exist before
         _metric.labels(_value)
+for _opinion in ("agree", "disagree", "unsure"):
+    for _finding in ("present", "absent", "indeterminate"):
+        VERDICTS.labels(_opinion, _finding)
 
 _EXACT_STATUSES: Final = frozenset(
     {

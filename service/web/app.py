@@ -18,7 +18,17 @@ from service.web import health
 from service.web.api import jobs
 from service.web.changes import Changes
 from service.web.guard import Guard
-from service.web.pages import events, instance, quality, radiograph, upload, worklist
+from service.web.pages import (
+    events,
+    instance,
+    model_card,
+    output,
+    quality,
+    radiograph,
+    upload,
+    verdict,
+    worklist,
+)
 from service.web.problem import add_problem_handlers
 from service.web.sign_in.forwarded import Forwarded
 from service.web.sign_in.routes import add_sign_in
@@ -60,8 +70,11 @@ def create_app(
     add_sign_in(app, settings.sign_in, ledger, trail)
     app.include_router(worklist.router(ledger, trail))
     app.include_router(events.router(changes or Changes(ledger.worklist.revision)))
-    app.include_router(instance.router(ledger, settings.routes, trail))
+    app.include_router(instance.router(settings, ledger, spool, trail))
     app.include_router(radiograph.router(ledger, spool, radiographs, trail))
+    app.include_router(output.router(ledger, spool, trail))
+    app.include_router(verdict.router(ledger, trail))
+    app.include_router(model_card.router(settings.bundle.path))
     app.include_router(upload.router(uploads, trail))
     app.include_router(quality.router(ledger))
     app.include_router(jobs.router(ledger, uploads, trail))

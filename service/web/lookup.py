@@ -1,11 +1,20 @@
 """Look up what a request names in its path."""
 
 import re
-from typing import Final
+from dataclasses import asdict
+from typing import Any, Final
 
 from service.domain.job import Job
 from service.storage.ledger import Ledger
 from service.web.problem import not_found
+from service.web.schemas import (
+    DeliveryResponse,
+    EventResponse,
+    JobDetailResponse,
+    JobResponse,
+    OutputResponse,
+    RevisionResponse,
+)
 
 _JOB_ID: Final = re.compile(r"[0-9a-f]{32}")
 
@@ -20,3 +29,17 @@ def known_job(ledger: Ledger, job_id: str) -> Job:
     if job is None:
         raise not_found("job")
     return job
+
+
+def job_detail(ledger: Ledger, job: Job) -> dict[str, Any]:
+    """Return everything that the ledger holds about a job, as `GET /api/jobs/{id}` gives it."""
+    queries = ledger.queries
+    return asdict(
+        JobDetailResponse(
+            job=JobResponse.of(job),
+            outputs=list(map(OutputResponse.of, queries.outputs(job.id))),
+            revisions=list(map(RevisionResponse.of, queries.revisions(job))),
+            deliveries=list(map(DeliveryResponse.of, queries.deliveries(job.id))),
+            trace=list(map(EventResponse.of, queries.trace(job.id))),
+        )
+    )

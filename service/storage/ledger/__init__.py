@@ -21,6 +21,8 @@ from service.storage.ledger.patients import Patients
 from service.storage.ledger.queries import EVERYTHING, Due, JobCounts, Queries
 from service.storage.ledger.statistics import Statistics
 from service.storage.ledger.worklist import Worklist
+from service.storage.ledger.related import Related
+from service.storage.ledger.verdicts import ReplacedReportError, Verdicts
 
 __all__ = [
     "EVERYTHING",
@@ -30,6 +32,7 @@ __all__ = [
     "JobCounts",
     "Ledger",
     "LedgerError",
+    "ReplacedReportError",
     "StaleLeaseError",
 ]
 
@@ -55,6 +58,8 @@ class Ledger:
         self.queries = Queries(self._database, clock)
         self.statistics = Statistics(self._database)
         self.worklist = Worklist(self._database)
+        self.related = Related(self._database)
+        self.verdicts = Verdicts(self._database, clock)
 
     def upgrade(self) -> None:
         """Migrate the tables to this version; safe for several processes at once.

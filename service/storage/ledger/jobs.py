@@ -170,6 +170,7 @@ class Jobs:
                 connection,
                 job,
                 JobState.REPORTED,
+                report_uid=revision.sop_instance_uid if revision else None,
                 reported_at=now,
                 finding=conclusion.finding,
                 probability=conclusion.probability,
@@ -424,7 +425,15 @@ class Jobs:
                 _count(connection, "forgotten")
         return bool(gone)
 
-    def _move(self, connection: Connection, job: Job, state: JobState, **values: Any) -> None:  # noqa: ANN401 -- columns
+    def _move(
+        self,
+        connection: Connection,
+        job: Job,
+        state: JobState,
+        *,
+        report_uid: str | None = None,
+        **values: Any,  # noqa: ANN401 -- columns
+    ) -> None:
         require_may_follow(job.state, state)
         LEASED_JOBS.write_if_current(connection, job, state=state, due_at=None, **values)
         append_event(
@@ -439,6 +448,9 @@ class Jobs:
             other_probability=values.get("other_probability"),
             population=values.get("population"),
             refusal=values.get("refusal"),
+            operating_point=values.get("operating_point"),
+            model=values.get("model"),
+            report=report_uid,  # its revision; a later one has another finding or model
         )
 
 

@@ -1,0 +1,83 @@
+"""Read the fields of a form, and the local address to return to."""
+
+import unicodedata
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Annotated, Final
+from urllib.parse import urlsplit
+
+from fastapi import Depends, Request
+from fastapi.responses import RedirectResponse
+
+from service.web.problem import Problem
+
+_ENCODED: Final = "application/x-www-form-urlencoded"
+_LONGEST_ADDRESS: Final = 2000
+_CONTROL: Final = "Cc"  # Unicode's category
+_KEPT: Final = "\n"
+
+
+async def _fields(request: Request) -> Mapping[str, str]:
+    """Return the fields of a form; none of a request without a body.
+
+    A body of several parts is not parsed: Starlette would write it to the temporary folder.
+
+    Raises:
+        Problem: the body is of another type.
+    """
+    kind = request.headers.get("content-type", "")
+    if not kind:
+        return {}
+    if not kind.lower().startswith(_ENCODED):
+        raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"A form must be sent as {_ENCODED}.")
+    form = await request.form()
+    return {name: value for name, value in form.items() if isinstance(value, str)}
+
+
+Fields = Annotated[Mapping[str, str], Depends(_fields)]
+"""The fields of a form, as the parameter of a route; put it after what `require` gives."""
+
+
+def written_text(fields: Mapping[str, str], name: str, *, longest: int, shortest: int = 0) -> str:
+    """Return what a person wrote, with plain line ends and without control characters.
+
+    Raises:
+        Problem: it is shorter or longer than it may be.
+    """
+    text = fields.get(name, "").replace("\r\n", "\n").replace("\r", "\n")
+    kept = "".join(
+        character
+        for character in text
+        if character in _KEPT or unicodedata.category(character) != _CONTROL
+    ).strip()
+    if not shortest <= len(kept) <= longest:
+        raise Problem(
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+            f"The {name} must have {shortest:,} to {longest:,} characters; it has {len(kept):,}.",
+        )
+    return kept
+
+
+def return_to(fields: Mapping[str, str], otherwise: str) -> RedirectResponse:
+    """Build the answer to a form: go to the page that it names in `next`, if that is ours."""
+    wanted = fields.get("next", "")
+    return RedirectResponse(
+        wanted if is_local_path(wanted) else otherwise, int(HTTPStatus.SEE_OTHER)
+    )
+
+
+def is_local_path(text: str) -> bool:
+    """Return whether an address is a path of this server, and no other server's in disguise.
+
+    Browsers read `//host` as another host, take a backslash for a slash, and drop tabs and line
+    ends.
+    """
+    if not text.startswith("/") or len(text) > _LONGEST_ADDRESS or "\\" in text:
+        return False
+    if not text.isascii() or not text.isprintable() or " " in text:
+        return False
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return False
+    return not parts.scheme and not parts.netloc and not text.startswith("//")

@@ -1,0 +1,93 @@
+"""Gather what the page of an instance shows."""
+
+import time
+from collections.abc import Sequence
+from typing import Any, Final
+
+from service.domain.advice import ADVICE
+from service.domain.delivery import OutputRecord
+from service.domain.job import FINISHED, Job, JobState
+from service.domain.patient import Patient
+from service.domain.routing import OutputKind
+from service.domain.user import Identity, Permission
+from service.domain.verdict import FINDINGS, LONGEST_COMMENT, Verdict
+from service.settings import Settings
+from service.storage.ledger import Ledger
+from service.storage.spool import Spool
+from service.web.instance.bundle_facts import bundle_facts
+from service.web.instance.patient_head import patient_head, written_date
+from service.web.instance.probability_scale import scale_of_other, scale_of_pneumonia
+from service.web.instance.report_text import report_texts
+from service.web.instance.revisions import revision_rows
+from service.web.instance.timeline import ACTIONS, timeline
+from service.web.render import zone
+
+OUTPUT_WORDS: Final = {
+    OutputKind.SR: "Report",
+    OutputKind.OVERLAY: "Overlay",
+    OutputKind.GSPS: "Presentation state",
+    OutputKind.PDF: "Page to print",
+}
+
+
+def instance_values(
+    settings: Settings, ledger: Ledger, spool: Spool, job: Job, identity: Identity
+) -> dict[str, Any]:
+    """Return the values of the page of a job, those about the patient only for who may see them."""
+    outputs = ledger.queries.outputs(job.id)
+    verdicts = ledger.verdicts.of_job(job.id)
+    report_uid = _report_uid(outputs)
+    values = {
+        "job": job,
+        "outputs": outputs,
+        "output_words": OUTPUT_WORDS,
+        "zone": zone(time.time()),
+        "advice": ADVICE.get(job.reason) if job.reason else None,
+        "scale": scale_of_pneumonia(job),
+        "other_scale": scale_of_other(job, None),
+        "facts": bundle_facts(settings.bundle.path, job.population),
+        "deliveries": ledger.queries.deliveries(job.id),
+        "steps": timeline(
+            ledger.queries.trace(job.id), ledger.related.acts(job.id, ACTIONS), verdicts
+        ),
+        "report_uid": report_uid,
+        "verdicts": verdicts,
+        "counting": _counting(verdicts),
+        "right_findings": [each for each in FINDINGS if each != job.finding],
+        "longest_comment": LONGEST_COMMENT,
+        "can_requeue": job.state is JobState.PARKED,
+        "can_reanalyse": job.state in {*FINISHED, JobState.PARKED} and job.purged_at is None,
+        "corrections": ledger.related.corrections(job.id),
+        "of_study": ledger.related.of_study(job),
+        **_revisions(ledger, job),
+    }
+    if identity.may(Permission.PATIENT):
+        patient = ledger.patients.of(job.id) or Patient()
+        of_job = [row.revision for row in values["revisions"] if row.revision.job_id == job.id]
+        uids = dict.fromkeys([report_uid, *(each.sop_instance_uid for each in of_job)])
+        values |= {
+            "patient": patient_head(patient),
+            "earlier": [
+                (each, written_date(of_it.study_date))
+                for each, of_it in ledger.related.earlier_of_patient(job, patient)
+            ],
+            "report_texts": report_texts(spool, job.id, [uid for uid in uids if uid]),
+        }
+    return values
+
+
+def _revisions(ledger: Ledger, job: Job) -> dict[str, Any]:
+    revisions = ledger.queries.revisions(job)
+    reports = ledger.related.reports({each.job_id for each in revisions})
+    return {"revisions": revision_rows(revisions, reports)}
+
+
+def _report_uid(outputs: Sequence[OutputRecord]) -> str | None:
+    """Return the SOP Instance UID of the current report."""
+    return next((each.sop_instance_uid for each in outputs if each.kind == OutputKind.SR), None)
+
+
+def _counting(verdicts: Sequence[Verdict]) -> set[int | None]:
+    """Return the ids of the verdicts that count: the latest of each user on each report."""
+    latest = {(each.report_uid, each.user): each.id for each in verdicts}
+    return set(latest.values())

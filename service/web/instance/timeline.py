@@ -1,0 +1,142 @@
+"""Put everything that happened to a job into one order: its trace, what people did, verdicts."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from service.domain.audit import Action, AuditRecord
+from service.domain.job import Event
+from service.domain.verdict import Opinion, Verdict
+from service.web.render import details, dimse_status
+
+ACTIONS: Final = (Action.REQUEUE, Action.REANALYSE, Action.DISMISS)
+"""What people do with a job that changes it."""
+
+WORDS: Final = {
+    "received": "Received: the bytes are on disk and the sender was answered Success",
+    "received-again": "Received again with the same bytes: nothing to do",
+    "leased": "A worker took it for analysis",
+    "lease-released": "The worker ended before it was done",
+    "postponed": "The analysis was postponed",
+    "reported": "Analysed: the outputs are built and planned for every destination",
+    "delivered": "Delivered: every destination has every output that it wants",
+    "not_analysed": "Ended without an analysis",
+    "parked": "Parked: it waits for a person",
+    "dismissed": "Dismissed by a person",
+    "requeued": "Requeued",
+    "reanalysis-asked": "Another analysis was asked for",
+    "purged": "Retention removed the bytes of the instance and of its outputs",
+    "output-stored": "The destination stored it; its commitment is awaited",
+    "output-delivered": "The destination stored it",
+    "output-refused": "The destination refused it",
+    "output-postponed": "The destination was not reached",
+    "output-parked": "The delivery is parked",
+    "output-lease-released": "The worker ended before the delivery was done",
+    "output-committed": "The destination committed itself to keep it",
+    "output-not-committed": "The destination did not commit itself to keep it",
+    "commitment-asked": "Commitment was requested",
+    "commitment-postponed": "The commitment request failed and is repeated",
+    "instance-committed": "Lobar promised a sender to keep the instance",
+}
+"""What each event of a trace means."""
+
+_ACTED: Final = {
+    Action.REQUEUE: "Requeue",
+    Action.REANALYSE: "Reanalysis",
+    Action.DISMISS: "Dismissal",
+}
+_OPINIONS: Final = {
+    Opinion.AGREE: "Verdict: agrees with the report",
+    Opinion.DISAGREE: "Verdict: disagrees with the report",
+    Opinion.UNSURE: "Verdict: unsure",
+}
+_ELSEWHERE: Final = frozenset({"status", "why", "destination", "kind"})  # of a step
+_HEXADECIMAL: Final = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One step of the timeline; a field is blank where there is nothing to say."""
+
+    at: float  # seconds since the epoch
+    after: float  # seconds since the step before
+    code: str  # of the event
+    words: str
+    output: str = ""  # which output, and to which destination
+    status: str = ""  # the DIMSE status in words
+    detail: str = ""
+    reason: str = ""  # a person's sentence
+    who: str = ""
+
+
+def timeline(
+    trace: Sequence[Event], acts: Iterable[AuditRecord] = (), verdicts: Iterable[Verdict] = ()
+) -> list[Step]:
+    """Return the steps in order of time, those of the trace in their own order.
+
+    Args:
+        trace: a job's events.
+        acts: what people did that changed the job, of `ACTIONS`.
+        verdicts: on its reports.
+    """
+    steps = [*_of_trace(trace), *map(_of_act, acts), *map(_of_verdict, verdicts)]
+    return list(_with_durations(sorted(steps, key=lambda step: step.at)))
+
+
+def _with_durations(steps: Iterable[Step]) -> Iterator[Step]:
+    before: Step | None = None
+    for step in steps:
+        after = step.at - before.at if before else 0.0
+        yield replace(step, after=after)
+        before = step
+
+
+def _of_trace(trace: Iterable[Event]) -> Iterator[Step]:
+    for event in trace:
+        kept = {name: value for name, value in event.detail.items() if name not in _ELSEWHERE}
+        why = str(event.detail.get("why") or "")
+        is_sentence = event.name == "dismissed"  # elsewhere `why` is a fixed word
+        if why and not is_sentence:
+            kept["why"] = why
+        yield Step(
+            at=event.at,
+            after=0.0,
+            code=event.name,
+            words=WORDS.get(event.name, event.name),
+            output=_output(event),
+            status=_status(event.detail.get("status")),
+            detail=details(Event(at=event.at, name=event.name, detail=kept)),
+            reason=why if is_sentence else "",
+        )
+
+
+def _output(event: Event) -> str:
+    kind, destination = event.detail.get("kind"), event.detail.get("destination")
+    return f"{kind} to {destination}" if kind and destination else ""
+
+
+def _status(status: object) -> str:
+    """Format the status of an event, which the ledger has as `0xA700`."""
+    return dimse_status(int(status, _HEXADECIMAL)) if isinstance(status, str) else ""
+
+
+def _of_act(act: AuditRecord) -> Step:
+    return Step(
+        at=act.at,
+        after=0.0,
+        code=str(act.action),
+        words=f"{_ACTED.get(act.action, act.action)} asked for",
+        who=f"{act.user} ({act.role})" if act.user else "somebody who was not signed in",
+    )
+
+
+def _of_verdict(verdict: Verdict) -> Step:
+    right = f"; right is {verdict.right_finding}" if verdict.right_finding else ""
+    return Step(
+        at=verdict.at,
+        after=0.0,
+        code="verdict",
+        words=f"{_OPINIONS[verdict.opinion]}{right}",
+        detail=f"report {verdict.report_uid}",
+        who=verdict.user,
+    )

@@ -1,0 +1,1 @@
+"""Radiologists' verdicts: recorded by pages and API, listed for retraining."""

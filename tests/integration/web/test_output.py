@@ -1,0 +1,158 @@
+"""Downloads of what was made for an instance."""
+
+import io
+import socket
+from pathlib import Path
+
+import pypdfium2
+import pytest
+from pydicom import dcmread
+from support.reported_job import deliver, receive, report
+from support.system.ports import LOOPBACK
+from support.web_server import Web
+from synthetic.report_sources import predicted
+
+from service.domain.audit import Action
+from service.domain.routing import OutputKind
+from service.domain.user import Role
+from service.storage.retention import DAY_SECONDS, purge
+from service.web.access import SESSION_COOKIE
+
+
+def reported(web: Web) -> str:
+    job_id = receive(web)
+    report(web, job_id, predicted(), kinds=set(OutputKind))
+    return job_id
+
+
+def kept(web: Web, job_id: str, kind: str) -> Path:
+    (uid,) = (
+        each.sop_instance_uid for each in web.ledger.queries.outputs(job_id) if each.kind == kind
+    )
+    return web.spool.outbox(job_id, kind, uid)
+
+
+@pytest.mark.parametrize("kind", OutputKind)
+def test_each_output_is_downloaded_byte_for_byte_and_audited(web: Web, kind: OutputKind) -> None:
+    job_id = reported(web)
+    viewer = web.sign_in(Role.VIEWER, "vera")
+    assert f'href="/jobs/{job_id}/outputs/{kind}"' in viewer.get(f"/jobs/{job_id}").text
+    answer = viewer.get(f"/jobs/{job_id}/outputs/{kind}")
+    assert answer.status_code == 200
+    assert answer.content == kept(web, job_id, kind).read_bytes()
+    assert answer.headers["content-type"] == "application/dicom"
+    name = f'attachment; filename="lobar-{job_id[:8]}-{kind}.dcm"'
+    assert answer.headers["content-disposition"] == name
+    assert answer.headers["cache-control"] == "no-store"
+    newest = web.ledger.audit.recent(1)[0]
+    assert (newest.action, newest.user, newest.job_id) == (Action.DOWNLOAD, "vera", job_id)
+    assert newest.detail["kind"] == kind
+
+
+def test_the_page_is_downloaded_as_a_pdf_too(web: Web) -> None:
+    job_id = reported(web)
+    answer = web.sign_in(Role.VIEWER).get(f"/jobs/{job_id}/outputs/pdf", params={"as": "pdf"})
+    assert answer.headers["content-type"] == "application/pdf"
+    assert answer.headers["content-disposition"].endswith(f'"lobar-{job_id[:8]}-pdf.pdf"')
+    assert len(pypdfium2.PdfDocument(io.BytesIO(answer.content))) == 1
+    encapsulated = dcmread(kept(web, job_id, "pdf")).EncapsulatedDocument
+    assert encapsulated.startswith(answer.content)
+
+
+def test_the_job_is_downloaded_as_the_api_gives_it(web: Web) -> None:
+    job_id = reported(web)
+    viewer = web.sign_in(Role.VIEWER)
+    answer = viewer.get(f"/jobs/{job_id}/outputs/json")
+    told = viewer.get(f"/api/jobs/{job_id}").json()
+    assert answer.json() == told
+    assert answer.headers["content-disposition"].endswith(f'"lobar-{job_id[:8]}-json.json"')
+
+
+@pytest.mark.parametrize(
+    ("address", "status"),
+    [
+        ("outputs/csv", 404),
+        ("outputs/..%2f..%2finbox", 404),
+        ("outputs/sr%00", 404),
+        ("outputs/" + "s" * 5000, 404),
+        ("outputs/SR", 404),
+        ("outputs/sr?as=pdf", 422),
+        ("outputs/sr?as=exe", 422),
+    ],
+)
+def test_what_is_no_output_is_refused_in_words(web: Web, address: str, status: int) -> None:
+    job_id = reported(web)
+    answer = web.sign_in(Role.VIEWER).get(f"/jobs/{job_id}/{address}")
+    assert answer.status_code == status
+    assert "unexpected error" not in answer.text.lower()
+    assert web.ledger.audit.recent(1) == []
+
+
+def test_an_output_that_was_not_made_and_a_job_that_is_not_there_are_not_found(web: Web) -> None:
+    viewer = web.sign_in(Role.VIEWER)
+    job_id = receive(web)
+    for job in (job_id, "f" * 32, "..", "0"):
+        assert viewer.get(f"/jobs/{job}/outputs/sr").status_code == 404
+
+
+def test_after_retention_an_output_is_gone_and_the_job_is_not(web: Web) -> None:
+    job_id = reported(web)
+    deliver(web)
+    (job,) = web.ledger.queries.recent()
+    assert job.finished_at is not None
+    later = job.finished_at + (web.settings.spool.keep_days + 1) * DAY_SECONDS
+    assert purge(web.settings, web.ledger, web.spool, now=later) == 1
+    viewer = web.sign_in(Role.VIEWER)
+    for address in ("sr", "overlay", "pdf?as=pdf"):
+        answer = viewer.get(f"/jobs/{job_id}/outputs/{address}")
+        assert answer.status_code == 410
+        assert "Retention removed the bytes" in answer.text
+    assert viewer.get(f"/jobs/{job_id}/outputs/json").status_code == 200
+    shown = viewer.get(f"/jobs/{job_id}").text
+    assert "Retention removed the bytes of what was sent." in shown
+    assert f"/jobs/{job_id}/outputs/sr" not in shown
+
+
+def test_bytes_that_are_missing_are_gone(web: Web) -> None:
+    job_id = reported(web)
+    for kind in ("sr", "pdf"):
+        kept(web, job_id, kind).unlink()
+    viewer = web.sign_in(Role.VIEWER)
+    for address in ("sr", "pdf?as=pdf"):
+        assert viewer.get(f"/jobs/{job_id}/outputs/{address}").status_code == 410
+
+
+def test_a_damaged_page_is_an_error_in_words(web: Web) -> None:
+    job_id = reported(web)
+    kept(web, job_id, "pdf").write_bytes(b"nothing of the kind")
+    answer = web.sign_in(Role.VIEWER).get(f"/jobs/{job_id}/outputs/pdf?as=pdf")
+    assert answer.status_code == 500
+    assert "The output is not a DICOM file." in answer.text
+
+
+def test_downloads_are_for_those_who_may_see_patients(web: Web) -> None:
+    job_id = reported(web)
+    for kind in (*OutputKind, "json"):
+        assert web.client.get(f"/jobs/{job_id}/outputs/{kind}").status_code == 403
+    operator = web.sign_in(Role.OPERATOR)
+    for kind in (*OutputKind, "json"):
+        assert operator.get(f"/jobs/{job_id}/outputs/{kind}").status_code == 403
+        assert web.client.get(f"/jobs/{job_id}/outputs/{kind}").status_code == 401
+
+
+def test_a_browser_that_goes_away_in_the_middle_harms_nobody(web: Web) -> None:
+    job_id = reported(web)
+    path = kept(web, job_id, "overlay")
+    path.write_bytes(path.read_bytes() + b"\0" * (32 << 20))  # more than sockets buffer
+    viewer = web.sign_in(Role.VIEWER)
+    cookie = viewer.cookies[SESSION_COOKIE]
+    request = (
+        f"GET /jobs/{job_id}/outputs/overlay HTTP/1.1\r\nHost: {LOOPBACK}:{web.port}\r\n"
+        f"Cookie: {SESSION_COOKIE}={cookie}\r\n\r\n"
+    )
+    for _ in range(5):
+        with socket.create_connection((LOOPBACK, web.port)) as browser:
+            browser.sendall(request.encode())
+            assert browser.recv(1000).startswith(b"HTTP/1.1 200")
+    assert viewer.get(f"/jobs/{job_id}").status_code == 200
+    assert len(viewer.get(f"/jobs/{job_id}/outputs/overlay").content) == path.stat().st_size
