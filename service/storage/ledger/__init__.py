@@ -11,6 +11,7 @@ from service.storage.ledger.commitment_requests import CommitmentRequests
 from service.storage.ledger.commitments import Commitments
 from service.storage.ledger.database import Database, LedgerError
 from service.storage.ledger.deliveries import Deliveries
+from service.storage.ledger.flow import Flow
 from service.storage.ledger.heartbeats import Heartbeat, Heartbeats
 from service.storage.ledger.jobs import Jobs
 from service.storage.ledger.leasing import StaleLeaseError
@@ -45,6 +46,7 @@ class Ledger:
         self.audit = AuditTrail(self._database)
         self.patients = Patients(self._database)
         self.queries = Queries(self._database, clock)
+        self.flow = Flow(self._database, clock)
 
     def upgrade(self) -> None:
         """Migrate the tables to this version; safe for several processes at once.
