@@ -20,10 +20,10 @@ from service.web.uploading.names import printable
 from service.web.uploading.refusals import Refusal
 
 _STARTS: Final = (b"PK\x03\x04", b"PK\x05\x06")  # APPNOTE 4.3.7; 4.3.16 of one without files
-_PIECE: Final = 1 << 20
+_PIECE: Final = 1 << 17  # so far at most a file goes below the reserve
 _LOCAL_HEADER_BYTES: Final = 30  # APPNOTE 4.3.7, without name and extra field
 _LISTED_BYTES: Final = 512  # of one file in the list: 46, its name and extra fields
-_END_BYTES: Final = 1 << 17  # the record at the end, its comment, and a long name or two
+_END_BYTES: Final = 1 << 17  # the record at the end, its comment, and a long name; a piece too
 _SMALL_BYTES: Final = 1 << 20  # a smaller file may be compressed at any ratio
 _ENCRYPTED: Final = 0x1 | 0x40 | 0x2000  # APPNOTE 4.4.4
 _OF_THE_SYSTEM: Final = (".ds_store", "thumbs.db", "desktop.ini")
@@ -136,7 +136,7 @@ class _BoundedFile(io.BufferedReader):
         raw = io.FileIO(path)
         super().__init__(raw)
         self._most_files = limits.maximum_zip_entries
-        self._most_bytes = max(_PIECE, limits.maximum_zip_entries * _LISTED_BYTES + _END_BYTES)
+        self._most_bytes = limits.maximum_zip_entries * _LISTED_BYTES + _END_BYTES
         self._size = path.stat().st_size
 
     def read(self, size: int | None = -1, /) -> bytes:
