@@ -301,15 +301,11 @@ def _latest_failure(connection: Connection, destination: str) -> Event | None:
     A delivery that failed is due after a pause, so those due last failed last.
     """
     table = DELIVERIES.c
-    of_state = {
-        DeliveryState.PENDING: table.due_at.desc(),
-        DeliveryState.STORED: table.due_at.desc(),
-        DeliveryState.PARKED: table.id.desc(),
-    }
     job_ids: set[str] = set()
-    for state, order in of_state.items():
+    for state in (DeliveryState.PENDING, DeliveryState.STORED, DeliveryState.PARKED):
         query = select(table.job_id).where(table.destination == destination, table.state == state)
-        job_ids.update(connection.execute(query.order_by(order).limit(_CANDIDATES)).scalars())
+        last = query.order_by(table.due_at.desc(), table.id.desc()).limit(_CANDIDATES)
+        job_ids.update(connection.execute(last).scalars())
     events = connection.execute(
         select(EVENTS)
         .where(EVENTS.c.job_id.in_(job_ids), EVENTS.c.name.in_(_FAILURES))
