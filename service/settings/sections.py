@@ -163,6 +163,11 @@ class WebSettings(Section):
     host: Host = "127.0.0.1"
     port: Port = 8080
     maximum_upload_bytes: Annotated[int, Field(ge=1 << 16)] = 128 << 20
+    maximum_zip_entries: Annotated[int, Field(ge=1, le=10_000)] = 500
+    maximum_zip_bytes: Annotated[int, Field(ge=1 << 16)] = 1 << 30
+    maximum_zip_entry_bytes: Annotated[int, Field(ge=1 << 16)] = 256 << 20
+    maximum_zip_ratio: Annotated[int, Field(ge=2)] = 100
+    maximum_zip_seconds: Seconds = 120
     allow_non_loopback: bool = False
 
 

@@ -181,7 +181,7 @@ class LedgerMetrics(Collector):
             "Notifications in Redis that no worker has received yet, by queue.",
             labels=["queue"],
         )
-        depths = self._depths()
+        depths = queue_depths(self._redis_url)
         for queue, count in depths.items():
             depth.add_metric([queue], count)
         yield _single(
@@ -190,19 +190,6 @@ class LedgerMetrics(Collector):
             float(bool(depths)),
         )
         yield depth
-
-    def _depths(self) -> dict[str, int]:
-        if self._redis_url is None:
-            return {}
-        try:
-            with redis.Redis.from_url(
-                self._redis_url,
-                socket_timeout=_REDIS_SECONDS,
-                socket_connect_timeout=_REDIS_SECONDS,
-            ) as client:
-                return {queue: int(client.llen(queue)) for queue in QUEUES}
-        except (redis.RedisError, OSError, ValueError):
-            return {}
 
     def _of_spool(self) -> Iterable[Metric]:
         try:
@@ -214,6 +201,21 @@ class LedgerMetrics(Collector):
             "Bytes that can still be written to the spool above its reserve.",
             free,
         )
+
+
+def queue_depths(redis_url: str | None) -> dict[str, int]:
+    """Count the notifications in Redis by queue; return nothing where it does not respond."""
+    if redis_url is None:
+        return {}
+    try:
+        with redis.Redis.from_url(
+            redis_url,
+            socket_timeout=_REDIS_SECONDS,
+            socket_connect_timeout=_REDIS_SECONDS,
+        ) as client:
+            return {queue: int(client.llen(queue)) for queue in QUEUES}
+    except (redis.RedisError, OSError, ValueError):
+        return {}
 
 
 def _single(name: str, help_text: str, value: float) -> Metric:

@@ -25,6 +25,7 @@ from service.web.pages import (
     output,
     quality,
     radiograph,
+    status,
     upload,
     verdict,
     worklist,
@@ -75,7 +76,8 @@ def create_app(
     app.include_router(output.router(ledger, spool, trail))
     app.include_router(verdict.router(ledger, trail))
     app.include_router(model_card.router(settings.bundle.path))
-    app.include_router(upload.router(uploads, trail))
+    app.include_router(upload.router(settings, ledger, uploads, trail))
+    app.include_router(status.router(settings, ledger, spool, trail))
     app.include_router(quality.router(ledger))
     app.include_router(jobs.router(ledger, uploads, trail))
     app.include_router(health.router(settings, ledger, spool))

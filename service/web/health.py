@@ -32,7 +32,7 @@ def router(settings: Settings, ledger: Ledger, spool: Spool) -> APIRouter:
 
     @routes.get("/health/ready")
     def _ready() -> JSONResponse:
-        missing = [*_missing_on_disk(spool), *_missing_roles(ledger)]
+        missing = [*missing_on_disk(spool), *missing_roles(ledger)]
         status = HTTPStatus.SERVICE_UNAVAILABLE if missing else HTTPStatus.OK
         return JSONResponse({"ready": not missing, "missing": missing}, int(status))
 
@@ -44,7 +44,8 @@ def router(settings: Settings, ledger: Ledger, spool: Spool) -> APIRouter:
     return routes
 
 
-def _missing_on_disk(spool: Spool) -> list[str]:
+def missing_on_disk(spool: Spool) -> list[str]:
+    """Return what prevents the spool from being written; nothing if it can be."""
     try:
         if spool.free_bytes() == 0:
             return ["spool: the disk is at its reserve"]
@@ -54,7 +55,8 @@ def _missing_on_disk(spool: Spool) -> list[str]:
         return ["spool: cannot be written"]
 
 
-def _missing_roles(ledger: Ledger) -> list[str]:
+def missing_roles(ledger: Ledger) -> list[str]:
+    """Return which parts do not work, and why; nothing if all do."""
     try:
         beats, breakers = call_with_timeout(
             _LEDGER_SECONDS,

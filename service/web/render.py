@@ -37,6 +37,7 @@ STATE_MEANINGS: Final[dict[JobState, str]] = {
 _MINUTE: Final = 60
 _HOUR: Final = 3600
 _DAY: Final = 86400
+_THOUSAND: Final = 1000
 
 _TEMPLATES: Final = Jinja2Templates(Path(__file__).parent / "templates")
 
@@ -86,6 +87,15 @@ def duration(seconds: float | None) -> str:
     if seconds < _HOUR:
         return f"{seconds / _MINUTE:.1f} min"
     return f"{seconds / _HOUR:.1f} h" if seconds < _DAY else f"{seconds / _DAY:.1f} d"
+
+
+def size(count: float) -> str:
+    """Format a number of bytes in KB, MB, GB or TB."""
+    for unit in ("bytes", "KB", "MB", "GB"):
+        if count < _THOUSAND:
+            return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
+        count /= _THOUSAND
+    return f"{count:.1f} TB"
 
 
 def seconds_until_delivered(job: Job) -> float | None:
@@ -141,6 +151,16 @@ def details(event: Event) -> str:
     )
 
 
+def failure_words(event: Event) -> str:
+    """Format why a delivery failed: a DIMSE status, a coded reason, or a fixed word."""
+    status, reason, why = (event.detail.get(name) for name in ("status", "reason", "why"))
+    if isinstance(status, str):
+        return f"refused: {dimse_status(int(status, 16))}"
+    if isinstance(reason, str):
+        return EXPLANATIONS[Reason(reason)]
+    return str(why or event.name).replace("-", " ")
+
+
 _TEMPLATES.env.globals["version"] = VERSION
 _TEMPLATES.env.globals["Permission"] = Permission
 _TEMPLATES.env.globals["zone_now"] = zone_now
@@ -150,10 +170,12 @@ for _function in (
     clock_time,
     machine_time,
     duration,
+    size,
     seconds_until_delivered,
     probability,
     person_name,
     dimse_status,
+    failure_words,
     explanation,
     uid_name,
     details,

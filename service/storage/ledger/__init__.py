@@ -14,6 +14,7 @@ from service.storage.ledger.commitments import Commitments
 from service.storage.ledger.database import Database, LedgerError
 from service.storage.ledger.deliveries import Deliveries
 from service.storage.ledger.evidence import EvidenceOfJobs
+from service.storage.ledger.flow import Flow
 from service.storage.ledger.heartbeats import Heartbeat, Heartbeats
 from service.storage.ledger.jobs import Jobs
 from service.storage.ledger.leasing import StaleLeaseError
@@ -60,6 +61,7 @@ class Ledger:
         self.worklist = Worklist(self._database)
         self.related = Related(self._database)
         self.verdicts = Verdicts(self._database, clock)
+        self.flow = Flow(self._database, clock)
 
     def upgrade(self) -> None:
         """Migrate the tables to this version; safe for several processes at once.

@@ -131,6 +131,7 @@ DELIVERIES: Final = Table(
     CheckConstraint("state IN ('pending', 'stored', 'delivered', 'parked')", name="state"),
     Index("ix_deliveries_destination_state_due_at", "destination", "state", "due_at"),
     Index("ix_deliveries_holder", "holder"),
+    Index("ix_deliveries_destination_finished_at", "destination", "finished_at"),
 )
 
 TRANSACTIONS: Final = Table(  # commitment requests to destinations whose result still counts

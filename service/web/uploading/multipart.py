@@ -6,7 +6,7 @@ is not checked.
 
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from pathlib import Path
 from typing import BinaryIO, Final, Self
@@ -17,9 +17,11 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 
 from service.storage.spool import Spool
 from service.web.problem import Problem
+from service.web.uploading.names import printable
 
 MOST_FILES: Final = 100  # in one body
-_LONGEST_NAME: Final = 200
+_MOST_FIELDS: Final = 50  # of a form, before, between or after the files; their values are dropped
+_LONGEST_HEADER: Final = 1 << 16  # bytes; a name of 10,000 letters fits
 
 
 class Parts:
@@ -29,6 +31,7 @@ class Parts:
         self.files: list[tuple[str, Path]] = []
         self._spool = spool
         self._stream: BinaryIO | None = None
+        self._fields = 0
         self._ended = False
         self._field = self._value = self._disposition = b""
         self._parser = MultipartParser(
@@ -53,7 +56,8 @@ class Parts:
         try:
             yield parts
         finally:
-            parts._close()
+            with suppress(OSError):  # a full disk fails what is still in the buffer
+                parts._close()
             for _, path in parts.files:
                 path.unlink(missing_ok=True)
 
@@ -82,10 +86,10 @@ class Parts:
         self._field = self._value = self._disposition = b""
 
     def _header_field(self, data: bytes, start: int, end: int) -> None:
-        self._field += data[start:end]
+        self._field = _bounded(self._field + data[start:end])
 
     def _header_value(self, data: bytes, start: int, end: int) -> None:
-        self._value += data[start:end]
+        self._value = _bounded(self._value + data[start:end])
 
     def _header_end(self) -> None:
         if self._field.lower() == b"content-disposition":
@@ -95,6 +99,9 @@ class Parts:
     def _open(self) -> None:
         name = parse_options_header(self._disposition)[1].get(b"filename")
         if not name:  # a field of the form, or an empty file input
+            self._fields += 1
+            if self._fields > _MOST_FIELDS:
+                raise FormParserError("too many fields")
             return
         if len(self.files) == MOST_FILES:
             raise Problem(
@@ -102,7 +109,7 @@ class Parts:
                 f"At most {MOST_FILES} files are taken in one request.",
             )
         path = self._spool.incoming / f"{uuid.uuid4().hex}.upload"
-        self.files.append((_printable(name), path))
+        self.files.append((printable(name.decode("utf-8", errors="replace")), path))
         self._stream = path.open("wb")
 
     def _write(self, data: bytes, start: int, end: int) -> None:
@@ -124,8 +131,7 @@ def boundary_of(request: Request) -> bytes | None:
     return options.get(b"boundary") if media_type == b"multipart/form-data" else None
 
 
-def _printable(name: bytes) -> str:
-    text = name.decode("utf-8", errors="replace")[:_LONGEST_NAME]
-    return "".join(
-        letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text
-    )
+def _bounded(header: bytes) -> bytes:
+    if len(header) > _LONGEST_HEADER:
+        raise FormParserError("a header is too long")
+    return header

@@ -1,8 +1,12 @@
-"""Receive instances by upload: DICOM as it is, pictures converted to Secondary Capture first."""
+"""Receive instances by upload: DICOM as it is, pictures converted to Secondary Capture first.
+
+A ZIP is opened, and each file in it is taken like one that was sent by itself.
+"""
 
 import os
 import signal
-from contextlib import suppress
+import uuid
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -11,6 +15,7 @@ from typing import Final, Literal
 import structlog
 from anyio import CapacityLimiter, to_thread
 from fastapi import Request
+from pydicom.uid import MediaStorageDirectoryStorage
 from python_multipart.exceptions import FormParserError
 from starlette.requests import ClientDisconnect
 
@@ -30,12 +35,19 @@ from service.settings import Settings
 from service.storage.spool import Spool
 from service.telemetry.metrics import UPLOADS
 from service.web.problem import Problem
+from service.web.uploading.archive import Archive, Entry, is_zip
 from service.web.uploading.multipart import Parts, boundary_of
+from service.web.uploading.refusals import (
+    ACCEPTED,
+    Refusal,
+    Skipped,
+    not_taken,
+)
 
 _INSTANCES_AT_ONCE: Final = 2
 _PICTURES_AT_ONCE: Final = 64  # which mostly wait for a decoder, apart from the instances
 _RETRY_SECONDS: Final = 10
-_ACCEPTED: Final = "DICOM Part 10, PNG and JPEG are taken."
+_ARCHIVES_AT_ONCE: Final = 2
 _MEDIA_STORAGE_SOP_CLASS_UID: Final = 0x00020002  # PS3.10 table 7.1-1
 _TRANSFER_SYNTAX_UID: Final = 0x00020010
 
@@ -46,7 +58,7 @@ log = structlog.get_logger()
 class Uploaded:
     """The outcome for one file of an upload."""
 
-    name: str  # as the sender calls it: for the response alone, never stored
+    name: str  # as the sender calls it, after that of its ZIP: for the response, never stored
     result: Receipt | Problem
 
 
@@ -57,14 +69,16 @@ class Uploads:
         self, settings: Settings, spool: Spool, ingest: Ingest, pictures: PictureConverter
     ) -> None:
         self._sop_classes = settings.dicom.sop_classes
+        self._limits = settings.web
         self._spool = spool
         self._ingest = ingest
         self._pictures = pictures
         self._instances_limiter = CapacityLimiter(_INSTANCES_AT_ONCE)
         self._pictures_limiter = CapacityLimiter(_PICTURES_AT_ONCE)
+        self._archives_limiter = CapacityLimiter(_ARCHIVES_AT_ONCE)
 
     async def receive(self, request: Request) -> list[Uploaded]:
-        """Read the body and ingest each file in it; there is at least one.
+        """Read the body and ingest each file in it, and in a ZIP in it; there is at least one.
 
         Raises:
             Problem: the body as a whole is refused; nothing of it is kept.
@@ -73,13 +87,13 @@ class Uploads:
         if boundary is None:
             raise Problem(
                 HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-                f"Send one or more files as multipart/form-data. {_ACCEPTED}",
+                f"Send one or more files as multipart/form-data. {ACCEPTED}",
             )
         with Parts.of(boundary, self._spool) as parts:
             await self._read(request, parts)
             if not parts.files:
-                raise Problem(HTTPStatus.BAD_REQUEST, f"There is no file in it. {_ACCEPTED}")
-            return [Uploaded(name=name, result=await self.take(path)) for name, path in parts.files]
+                raise Problem(HTTPStatus.BAD_REQUEST, f"There is no file in it. {ACCEPTED}")
+            return [each for part in parts.files for each in await self._take_sent(*part)]
 
     async def _read(self, request: Request, parts: Parts) -> None:
         try:
@@ -91,8 +105,43 @@ class Uploads:
         except OSError as exc:
             raise self._no_room() from exc
 
+    async def _take_sent(self, name: str, path: Path) -> list[Uploaded]:
+        if not await to_thread.run_sync(_is_archive, path):
+            return [Uploaded(name=name, result=await self.take(path))]
+        try:
+            archive = await to_thread.run_sync(
+                Archive, path, self._limits, limiter=self._archives_limiter
+            )
+        except Refusal as exc:
+            return [Uploaded(name=name, result=_counted(exc))]
+        except OSError:
+            return [Uploaded(name=name, result=_counted(self._no_room()))]
+        with closing(archive):
+            return [
+                Uploaded(name=f"{name}/{each.name}", result=await self._take_entry(archive, each))
+                for each in archive.entries
+            ]
+
+    async def _take_entry(self, archive: Archive, entry: Entry) -> Receipt | Problem:
+        upload = self._spool.incoming / f"{uuid.uuid4().hex}.upload"
+        try:
+            await to_thread.run_sync(
+                archive.extract,
+                entry,
+                upload,
+                self._spool.require_room,
+                limiter=self._archives_limiter,
+            )
+            return await self.take(upload)
+        except Refusal as exc:
+            return _counted(exc)
+        except OSError:
+            return _counted(self._no_room())
+        finally:
+            upload.unlink(missing_ok=True)
+
     async def take(self, upload: Path) -> Receipt | Problem:
-        """Ingest one file of `spool.incoming`, whatever it is; it is gone from there afterwards."""
+        """Ingest one file of `spool.incoming`, no ZIP; it is gone from there afterwards."""
         is_dicom = await to_thread.run_sync(_kind_of, upload) == "dicom"
         limiter = self._instances_limiter if is_dicom else self._pictures_limiter
         return await to_thread.run_sync(self._handle, upload, limiter=limiter)
@@ -111,15 +160,13 @@ class Uploads:
             result = exc
         finally:
             instance.unlink(missing_ok=True)
-        outcome = _outcome(result)
-        UPLOADS.labels(outcome=outcome).inc()
-        log.info("upload_taken", outcome=outcome)
-        return result
+            upload.unlink(missing_ok=True)
+        return _counted(result)
 
     def _make_instance(self, upload: Path, instance: Path) -> None:
         kind = _kind_of(upload)
         if kind is None:
-            raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, _ACCEPTED)
+            raise not_taken(_first_bytes(upload))
         if kind == "dicom":
             upload.rename(instance)
         else:
@@ -142,10 +189,13 @@ class Uploads:
     def _require_negotiable(self, instance: Path) -> None:
         with instance.open("rb") as stream, suppress(UndecodableError):  # the ingest rejects it
             meta = read_file_meta(stream).meta
-            if identifier(meta, _MEDIA_STORAGE_SOP_CLASS_UID) not in self._sop_classes:
-                raise _not_accepted("SOP class")
+            sop_class_uid = identifier(meta, _MEDIA_STORAGE_SOP_CLASS_UID)
+            if sop_class_uid == MediaStorageDirectoryStorage:
+                raise _directory()
+            if sop_class_uid not in self._sop_classes:
+                raise _not_accepted("SOP class", "Send the radiograph itself: CR, DX or a picture.")
             if identifier(meta, _TRANSFER_SYNTAX_UID) not in TRANSFER_SYNTAXES:
-                raise _not_accepted("transfer syntax")
+                raise _not_accepted("transfer syntax", "Export it uncompressed, and send that.")
 
     def _ingest_instance(self, instance: Path) -> Receipt | Problem:
         outcome = self._ingest.receive(instance, source=Source.UPLOAD)
@@ -166,21 +216,49 @@ class Uploads:
         return Problem(HTTPStatus.INSUFFICIENT_STORAGE, EXPLANATIONS[reason], reason)
 
 
-def _kind_of(upload: Path) -> Literal["dicom", "png", "jpeg"] | None:
+def _first_bytes(upload: Path) -> bytes:
     with upload.open("rb") as stream:
-        return kind_of(stream.read(SNIFFED_BYTES))
+        return stream.read(SNIFFED_BYTES)
+
+
+def _kind_of(upload: Path) -> Literal["dicom", "png", "jpeg"] | None:
+    return kind_of(_first_bytes(upload))
+
+
+def _is_archive(upload: Path) -> bool:
+    """Return whether a file is a ZIP; one that is DICOM as well is DICOM."""
+    first_bytes = _first_bytes(upload)
+    return kind_of(first_bytes) is None and is_zip(first_bytes)
 
 
 def _busy() -> Problem:
-    return Problem(
+    return Refusal(
         HTTPStatus.SERVICE_UNAVAILABLE,
         "Other pictures are being converted; send it again later.",
+        "Try it again in a moment.",
         retry_after=_RETRY_SECONDS,
     )
 
 
-def _not_accepted(what: str) -> Problem:
-    return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"The instance's {what} is not taken here.")
+def _not_accepted(what: str, advice: str) -> Problem:
+    detail = f"The instance's {what} is not taken here."
+    return Refusal(HTTPStatus.UNPROCESSABLE_ENTITY, detail, advice)
+
+
+def _directory() -> Problem:
+    return Skipped(
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        "It is the directory of a DICOM medium (DICOMDIR), which holds no image: passed over.",
+        "Nothing: the images are files of their own.",
+        Reason.NOT_AN_IMAGE,
+    )
+
+
+def _counted(result: Receipt | Problem) -> Receipt | Problem:
+    outcome = _outcome(result)
+    UPLOADS.labels(outcome=outcome).inc()
+    log.info("upload_taken", outcome=outcome)
+    return result
 
 
 def _outcome(result: Receipt | Problem) -> str:

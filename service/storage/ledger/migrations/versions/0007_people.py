@@ -26,6 +26,7 @@ TABLES = (
     "patient_words",
     "patients",
 )
+LAST_ANSWER = "ix_deliveries_destination_finished_at"
 INDEXES = {
     "ix_jobs_state_received_at": ["state", "received_at"],
     "ix_jobs_finding_received_at": ["finding", "received_at"],
@@ -42,6 +43,7 @@ def upgrade() -> None:
         jobs.create_check_constraint(op.f(STATE), _in((*STATES, "dismissed")))
     for name, columns in INDEXES.items():
         op.create_index(name, "jobs", columns)
+    op.create_index(LAST_ANSWER, "deliveries", ["destination", "finished_at"])
     _of_jobs()
     _of_users()
     _audit()
@@ -63,6 +65,7 @@ def downgrade() -> None:
             op.execute(f"DROP FUNCTION {table}_is_append_only")
     for name in INDEXES:
         op.drop_index(name, "jobs")
+    op.drop_index(LAST_ANSWER, "deliveries")
     op.execute("UPDATE jobs SET state = 'parked', finished_at = NULL WHERE state = 'dismissed'")
     with op.batch_alter_table("jobs") as jobs:
         jobs.drop_constraint(op.f(STATE), type_="check")
