@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Final
 
-from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
@@ -15,7 +14,8 @@ from service.storage.ledger import Ledger
 from service.storage.spool import Spool
 from service.web import health
 from service.web.access import Authenticator
-from service.web.api import jobs
+from service.web.api import deprecated, v1
+from service.web.api.documentation import DescribedApplication
 from service.web.guard import Guard
 from service.web.pages import instance, upload, worklist
 from service.web.problem import add_problem_handlers
@@ -31,7 +31,7 @@ def create_app(
 ) -> ASGIApp:
     """Build the application; the caller opens what it is given before, and closes it after."""
     uploads = Uploads(settings, spool, ingest, pictures)
-    app = FastAPI(
+    app = DescribedApplication(
         title="Lobar",
         version=VERSION,
         openapi_url="/api/openapi.json",
@@ -43,7 +43,8 @@ def create_app(
     app.include_router(worklist.router(ledger))
     app.include_router(instance.router(ledger, settings.routes, trail))
     app.include_router(upload.router(uploads, trail))
-    app.include_router(jobs.router(ledger, uploads, trail))
+    app.include_router(v1.router(ledger, spool, settings.routes, uploads, trail))
+    app.include_router(deprecated.router(ledger, uploads, trail))
     app.include_router(health.router(settings, ledger, spool))
     app.mount("/static", StaticFiles(directory=_STATIC))
     add_problem_handlers(app)

@@ -14,8 +14,10 @@ from service.storage.ledger.deliveries import Deliveries
 from service.storage.ledger.heartbeats import Heartbeat, Heartbeats
 from service.storage.ledger.jobs import Jobs
 from service.storage.ledger.leasing import StaleLeaseError
+from service.storage.ledger.listing import JobFilter, Listing, Position
 from service.storage.ledger.patients import Patients
 from service.storage.ledger.queries import EVERYTHING, Due, JobCounts, Queries
+from service.storage.ledger.verdicts import Verdicts
 
 __all__ = [
     "EVERYTHING",
@@ -23,8 +25,10 @@ __all__ = [
     "Due",
     "Heartbeat",
     "JobCounts",
+    "JobFilter",
     "Ledger",
     "LedgerError",
+    "Position",
     "StaleLeaseError",
 ]
 
@@ -44,6 +48,8 @@ class Ledger:
         self.sessions = Sessions(self._database, clock)
         self.audit = AuditTrail(self._database)
         self.patients = Patients(self._database)
+        self.verdicts = Verdicts(self._database)
+        self.listing = Listing(self._database)
         self.queries = Queries(self._database, clock)
 
     def upgrade(self) -> None:
