@@ -66,6 +66,8 @@ def problem_response(request: Request, problem: Problem) -> Response:
         )
     else:
         response = render(request, "problem.html", {"problem": problem}, int(problem.status))
+    if problem.status is HTTPStatus.UNAUTHORIZED:
+        response.headers["WWW-Authenticate"] = "Bearer"  # RFC 9110, section 15.5.2; RFC 6750
     if problem.retry_after is not None:
         response.headers["Retry-After"] = str(problem.retry_after)
     return response

@@ -14,6 +14,7 @@ from service.web.access import require
 from service.web.api.documentation import DICOM, JobId, OutputKindName, described, example
 from service.web.api.examples import JOB_PAGE, WHOLE_JOB
 from service.web.api.paging import (
+    CURSOR,
     MOST,
     USUAL,
     PageQuery,
@@ -57,7 +58,7 @@ class JobQuery(PageQuery):
     limit: Annotated[int, Query(ge=1, le=MOST)] = USUAL
     cursor: Annotated[
         str | None,
-        Query(pattern=r"^[A-Za-z0-9_-]{1,128}$", description="From `next` of the page before."),
+        Query(pattern=CURSOR, description="From `next` of the page before."),
     ] = None
 
     def filter(self) -> JobFilter:

@@ -18,7 +18,7 @@ from service.web.api.body import body_of, documented
 from service.web.api.documentation import JobId, described, example
 from service.web.api.examples import REPORT_UID, VERDICT, VERDICTS
 from service.web.lookup import known_job
-from service.web.problem import Problem, invalid
+from service.web.problem import Problem
 from service.web.schemas.verdicts import VerdictListResponse, VerdictRequest, VerdictResponse
 from service.web.trail import Trail
 
@@ -83,8 +83,7 @@ def _verdict(job: Job, given: VerdictRequest, identity: Identity, now: float) ->
     if job.finding is None or job.probability is None:
         raise Problem(HTTPStatus.CONFLICT, "The report states no finding to agree with.")
     if given.right_finding == job.finding:
-        fault = {"loc": ("body", "right_finding"), "msg": "This is the finding of the report."}
-        raise invalid([fault])
+        raise Problem(HTTPStatus.CONFLICT, "The report states that finding already.")
     return Verdict(
         at=now,
         user=identity.name,

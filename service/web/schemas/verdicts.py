@@ -1,7 +1,7 @@
 """Verdicts as the API takes and shows them."""
 
 from dataclasses import dataclass
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -13,10 +13,27 @@ NO_CONTROL: Final = r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*$"
 FindingName = Literal["present", "absent", "indeterminate"]
 
 
+def _by_opinion(schema: dict[str, Any]) -> None:
+    """Say in the schema too that the right finding comes with the opinion disagree alone."""
+    properties = schema.pop("properties")
+    right, _ = properties.pop("right_finding").pop("anyOf")  # it is left out, not null
+    others = {**properties, "opinion": {"enum": ["agree", "unsure"], "type": "string"}}
+    disagree = {**properties, "opinion": {"const": "disagree"}, "right_finding": right}
+    common = {"type": "object", "additionalProperties": False}
+    required = schema.pop("required")
+    schema["oneOf"] = [
+        {**common, "properties": others, "required": required},
+        {**common, "properties": disagree, "required": [*required, "right_finding"]},
+    ]
+    del schema["additionalProperties"]
+
+
 class VerdictRequest(BaseModel):
     """A verdict on the current report of a job."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, json_schema_extra=_by_opinion
+    )
 
     report_uid: Annotated[str, Field(pattern=r"^[0-9.]{1,64}$")]
     opinion: Literal["agree", "disagree", "unsure"]
