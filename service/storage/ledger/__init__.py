@@ -12,6 +12,7 @@ from service.storage.ledger.commitments import Commitments
 from service.storage.ledger.database import Database, LedgerError
 from service.storage.ledger.deliveries import Deliveries
 from service.storage.ledger.heartbeats import Heartbeat, Heartbeats
+from service.storage.ledger.holdings import Held, Holdings, StudyFilter
 from service.storage.ledger.jobs import Jobs
 from service.storage.ledger.leasing import StaleLeaseError
 from service.storage.ledger.listing import JobFilter, Listing, Position
@@ -24,12 +25,14 @@ __all__ = [
     "Breaker",
     "Due",
     "Heartbeat",
+    "Held",
     "JobCounts",
     "JobFilter",
     "Ledger",
     "LedgerError",
     "Position",
     "StaleLeaseError",
+    "StudyFilter",
 ]
 
 
@@ -50,6 +53,7 @@ class Ledger:
         self.patients = Patients(self._database)
         self.verdicts = Verdicts(self._database)
         self.listing = Listing(self._database)
+        self.holdings = Holdings(self._database)
         self.queries = Queries(self._database, clock)
 
     def upgrade(self) -> None:
