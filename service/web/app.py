@@ -16,6 +16,7 @@ from service.web import health
 from service.web.access import Authenticator
 from service.web.api import deprecated, v1
 from service.web.api.documentation import DescribedApplication
+from service.web.dicomweb import services
 from service.web.guard import Guard
 from service.web.pages import instance, upload, worklist
 from service.web.problem import add_problem_handlers
@@ -45,6 +46,7 @@ def create_app(
     app.include_router(upload.router(uploads, trail))
     app.include_router(v1.router(ledger, spool, settings.routes, uploads, trail))
     app.include_router(deprecated.router(ledger, uploads, trail))
+    app.include_router(services.router(ledger, spool, uploads, settings.dicom.sop_classes, trail))
     app.include_router(health.router(settings, ledger, spool))
     app.mount("/static", StaticFiles(directory=_STATIC))
     add_problem_handlers(app)

@@ -28,6 +28,11 @@ class Item:
     series_instance_uid: str
     attributes: dict[str, Value]  # plain ones of the header; of a broken one, what the ledger has
 
+    @property
+    def is_received(self) -> bool:
+        """Whether this is the instance that the job is about, and not an output."""
+        return self.sop_instance_uid == self.job.sop_instance_uid
+
 
 class StudyItems:
     """Finds instances of studies in ledger and spool."""

@@ -139,7 +139,7 @@ def _as_files(request: Request, found: Sequence[Item]) -> Response:
 
 
 def _syntax(item: Item) -> str:
-    if item.sop_instance_uid == item.job.sop_instance_uid:
+    if item.is_received:
         return item.job.transfer_syntax_uid
     return str(ExplicitVRLittleEndian)  # of every output
 
