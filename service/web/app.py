@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Final
 
-from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
@@ -15,8 +14,10 @@ from service.settings import Settings
 from service.storage.ledger import Ledger
 from service.storage.spool import Spool
 from service.web import health
-from service.web.api import jobs
+from service.web.api import deprecated, v1
+from service.web.api.documentation import DescribedApplication
 from service.web.changes import Changes
+from service.web.dicomweb import services
 from service.web.guard import Guard
 from service.web.pages import (
     events,
@@ -60,7 +61,7 @@ def create_app(
         changes: whose streams the caller ends when it stops serving.
     """
     uploads = Uploads(settings, spool, ingest, pictures)
-    app = FastAPI(
+    app = DescribedApplication(
         title="Lobar",
         version=VERSION,
         openapi_url="/api/openapi.json",
@@ -79,7 +80,9 @@ def create_app(
     app.include_router(upload.router(settings, ledger, uploads, trail))
     app.include_router(status.router(settings, ledger, spool, trail))
     app.include_router(quality.router(ledger))
-    app.include_router(jobs.router(ledger, uploads, trail))
+    app.include_router(v1.router(ledger, spool, settings.routes, uploads, trail))
+    app.include_router(deprecated.router(ledger, uploads, trail))
+    app.include_router(services.router(ledger, spool, uploads, settings.dicom.sop_classes, trail))
     app.include_router(health.router(settings, ledger, spool))
     app.mount("/static", StaticFiles(directory=_STATIC))
     add_problem_handlers(app)

@@ -2,11 +2,14 @@
 
 import re
 from dataclasses import asdict
+from http import HTTPStatus
+from pathlib import Path
 from typing import Any, Final
 
 from service.domain.job import Job
 from service.storage.ledger import Ledger
-from service.web.problem import not_found
+from service.storage.spool import Spool
+from service.web.problem import Problem, not_found
 from service.web.schemas import (
     DeliveryResponse,
     EventResponse,
@@ -43,3 +46,19 @@ def job_detail(ledger: Ledger, job: Job) -> dict[str, Any]:
             trace=list(map(EventResponse.of, queries.trace(job.id))),
         )
     )
+
+
+def known_output(ledger: Ledger, spool: Spool, job: Job, kind: str) -> Path:
+    """Return the file of an output of a job.
+
+    Raises:
+        Problem: there is no such output, or retention removed its file.
+    """
+    made = {each.kind: each for each in ledger.queries.outputs(job.id)}.get(kind)
+    if made is None:
+        raise not_found("output of this job")
+    file = spool.outbox(job.id, made.kind, made.sop_instance_uid)
+    if not file.is_file():
+        sentence = "The file is removed some time after the job finished (spool.keep_days)."
+        raise Problem(HTTPStatus.GONE, sentence)
+    return file

@@ -1,19 +1,23 @@
 """Responses to errors and refusals: RFC 9457 problems for programs, a page for people."""
 
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Final
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, RedirectResponse, Response
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from service.domain.reasons import Reason
 from service.storage.ledger import LedgerError
 from service.web.render import render
 from service.web.sign_in.next_page import sign_in_path
 
-MEDIA_TYPE = "application/problem+json"
+MEDIA_TYPE: Final = "application/problem+json"
+_METHODS: Final = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
+_FOR_PROGRAMS: Final = ("/api/", "/dicom-web/", "/health/", "/metrics")
 
 
 class Problem(Exception):  # noqa: N818 -- RFC 9457 calls it so
@@ -26,22 +30,28 @@ class Problem(Exception):  # noqa: N818 -- RFC 9457 calls it so
         reason: Reason | None = None,
         *,
         retry_after: int | None = None,
+        errors: Sequence[Mapping[str, str]] = (),
     ) -> None:
         super().__init__(detail)
         self.status = status
         self.detail = detail
         self.reason = reason
         self.retry_after = retry_after  # seconds, RFC 9110, section 10.2.3
+        self.errors = errors  # of a request that is not valid: each fault, and where it is
 
     def members(self) -> dict[str, Any]:
-        """Return the members of RFC 9457, section 3.1, and `reason`."""
-        members = {
+        """Return the members of RFC 9457, section 3.1, and `reason` and `errors` if any."""
+        members: dict[str, Any] = {
             "type": "about:blank",
             "title": self.status.phrase,
             "status": int(self.status),
             "detail": self.detail,
         }
-        return members if self.reason is None else {**members, "reason": str(self.reason)}
+        if self.reason is not None:
+            members["reason"] = str(self.reason)
+        if self.errors:
+            members["errors"] = [dict(each) for each in self.errors]
+        return members
 
 
 def not_found(what: str) -> Problem:
@@ -76,8 +86,45 @@ def is_for_program(request: Request) -> bool:
     """Return whether a program sent the request: by its path, its token, or what it accepts."""
     if request.headers.get("authorization", "").lower().startswith("bearer "):
         return True
-    asks = MEDIA_TYPE in request.headers.get("accept", "")
-    return asks or str(request.scope["path"]).startswith(("/api/", "/health/", "/metrics"))
+    if MEDIA_TYPE in request.headers.get("accept", ""):
+        return True
+    path = str(request.scope["path"])
+    return path.startswith(_FOR_PROGRAMS) or path in {"/api", "/dicom-web"}
+
+
+def invalid(faults: Sequence[Mapping[str, Any]]) -> Problem:
+    """Build the 422 problem for the faults that pydantic found in a request.
+
+    Each names where it is: a JSON pointer (RFC 6901) in the body, or a parameter.
+    """
+    detail = "; ".join(f"{_place(fault)}: {fault['msg']}" for fault in faults)
+    errors = [_error(fault["loc"], str(fault["msg"])) for fault in faults]
+    return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail, errors=errors)
+
+
+def _place(fault: Mapping[str, Any]) -> str:
+    return str(fault["loc"][-1]) if fault["loc"] else "body"
+
+
+def _error(place: Sequence[str | int], detail: str) -> Mapping[str, str]:
+    kind, *inner = place or ("body",)
+    if kind in {"query", "path", "header", "cookie"}:
+        return {"detail": detail, "parameter": ".".join(map(str, inner))}
+    steps = [str(each).replace("~", "~0").replace("/", "~1") for each in inner]
+    return {"detail": detail, "pointer": "".join(f"/{step}" for step in steps)}
+
+
+def _allowed(request: Request) -> str:
+    """List the methods of a path, of all its routes: Starlette lists those of the first alone."""
+    routes = request.app.router.routes
+    matching = (
+        method
+        for method in _METHODS
+        if any(
+            route.matches({**request.scope, "method": method})[0] is Match.FULL for route in routes
+        )
+    )
+    return ", ".join(matching)
 
 
 def add_problem_handlers(app: FastAPI) -> None:
@@ -91,12 +138,13 @@ def add_problem_handlers(app: FastAPI) -> None:
     def _(request: Request, exc: HTTPException) -> Response:
         response = problem_response(request, Problem(HTTPStatus(exc.status_code), str(exc.detail)))
         response.headers.update(exc.headers or {})
+        if exc.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            response.headers["Allow"] = _allowed(request)
         return response
 
     @app.exception_handler(RequestValidationError)
     def _(request: Request, exc: RequestValidationError) -> Response:
-        faults = "; ".join(f"{fault['loc'][-1]}: {fault['msg']}" for fault in exc.errors())
-        return problem_response(request, Problem(HTTPStatus.UNPROCESSABLE_ENTITY, faults))
+        return problem_response(request, invalid(exc.errors()))
 
     @app.exception_handler(LedgerError)
     def _(request: Request, _exc: LedgerError) -> Response:

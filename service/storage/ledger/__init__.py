@@ -16,8 +16,10 @@ from service.storage.ledger.deliveries import Deliveries
 from service.storage.ledger.evidence import EvidenceOfJobs
 from service.storage.ledger.flow import Flow
 from service.storage.ledger.heartbeats import Heartbeat, Heartbeats
+from service.storage.ledger.holdings import Held, Holdings, StudyFilter
 from service.storage.ledger.jobs import Jobs
 from service.storage.ledger.leasing import StaleLeaseError
+from service.storage.ledger.listing import JobFilter, Listing, Position
 from service.storage.ledger.patients import Patients
 from service.storage.ledger.queries import EVERYTHING, Due, JobCounts, Queries
 from service.storage.ledger.statistics import Statistics
@@ -30,11 +32,15 @@ __all__ = [
     "Breaker",
     "Due",
     "Heartbeat",
+    "Held",
     "JobCounts",
+    "JobFilter",
     "Ledger",
     "LedgerError",
     "ReplacedReportError",
+    "Position",
     "StaleLeaseError",
+    "StudyFilter",
 ]
 
 
@@ -56,6 +62,8 @@ class Ledger:
         self.audit_export = AuditExport(self._database, clock)
         self.patients = Patients(self._database)
         self.evidence = EvidenceOfJobs(self._database)
+        self.listing = Listing(self._database)
+        self.holdings = Holdings(self._database)
         self.queries = Queries(self._database, clock)
         self.statistics = Statistics(self._database)
         self.worklist = Worklist(self._database)

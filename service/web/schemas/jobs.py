@@ -1,8 +1,4 @@
-"""The response models of the JSON API and of `lobar trace --json`.
-
-Each field name here is part of the public API. Names in `service.domain` may change
-independently: a response is built from them field by field. Times are seconds since the epoch.
-"""
+"""Jobs as the API and `lobar trace --json` show them."""
 
 from dataclasses import dataclass
 from typing import Self

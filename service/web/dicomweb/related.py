@@ -1,0 +1,77 @@
+"""Send stretches of files as multipart/related, or as one body, without holding them in memory."""
+
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from fastapi.responses import StreamingResponse
+
+from service.web.dicomweb.header import Stretch
+
+_PIECE_BYTES: Final = 1 << 18
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """One body: stretches of a file, one after the other."""
+
+    media_type: str
+    path: Path
+    stretches: tuple[Stretch, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes of the body."""
+        return sum(each.length for each in self.stretches)
+
+    def pieces(self) -> Iterator[bytes]:
+        """Read the body piece by piece."""
+        with self.path.open("rb") as stream:
+            for stretch in self.stretches:
+                stream.seek(stretch.offset)
+                left = stretch.length
+                while left:
+                    piece = stream.read(min(left, _PIECE_BYTES))
+                    if not piece:
+                        raise EOFError("the file is shorter than its header says")
+                    left -= len(piece)
+                    yield piece
+
+
+def whole_file(path: Path, media_type: str) -> Part:
+    """Return a file as a part."""
+    return Part(media_type=media_type, path=path, stretches=(Stretch(0, path.stat().st_size),))
+
+
+def single(part: Part) -> StreamingResponse:
+    """Send one body as it is."""
+    headers = {"content-length": str(part.size)}
+    return StreamingResponse(part.pieces(), media_type=part.media_type, headers=headers)
+
+
+def related(parts: Sequence[Part], media_type: str) -> StreamingResponse:
+    """Send parts of one media type as multipart/related (RFC 2387)."""
+    boundary = uuid.uuid4().hex
+    heads = [_head(boundary, part) for part in parts]
+    end = f"--{boundary}--\r\n".encode()
+    size = sum(len(head) + part.size + 2 for head, part in zip(heads, parts, strict=True))
+
+    def body() -> Iterator[bytes]:
+        for head, part in zip(heads, parts, strict=True):
+            yield head
+            yield from part.pieces()
+            yield b"\r\n"
+        yield end
+
+    return StreamingResponse(
+        body(),
+        media_type=f'multipart/related; type="{media_type}"; boundary={boundary}',
+        headers={"content-length": str(size + len(end))},
+    )
+
+
+def _head(boundary: str, part: Part) -> bytes:
+    lines = (f"--{boundary}", f"Content-Type: {part.media_type}", f"Content-Length: {part.size}")
+    return "\r\n".join((*lines, "", "")).encode()
