@@ -217,16 +217,6 @@ def _identity(
     )
 
 
-async def _record_denied(request: Request, identity: Identity, **detail: str) -> None:
-    """Record it in the audit trail, of those who are known: anybody could fill it otherwise."""
-    if identity.signed_in_by is SignedInBy.OPEN:
-        return
-    path = str(getattr(request.scope.get("route"), "path", ""))  # its pattern, not what was sent
-    trail: Trail = request.app.state.trail
-    denied = partial(trail.record, outcome=AuditOutcome.FAILURE, route=path, **detail)
-    await to_thread.run_sync(denied, request, Action.DENIED)
-
-
 def _forbidden(identity: Identity, permission: Permission) -> str:
     if identity.signed_in_by is SignedInBy.OPEN:
         return _NO_USER

@@ -17,8 +17,8 @@ from service.storage.ledger import Ledger
 from service.storage.spool import Spool
 from service.telemetry.progress import Progress
 from service.web.app import create_app
-from service.web.trail import Trail
 from service.web.changes import Changes
+from service.web.trail import Trail
 
 _MOST_REQUESTS: Final = 200  # at the same time; more get a 503
 _EVENT_LOOP: Final = "event-loop"

@@ -141,9 +141,7 @@ class Web:
 
     def browser(self) -> httpx.Client:
         """Return the client of another browser, without a session."""
-        client = httpx.Client(
-            base_url=self.client.base_url, timeout=30, verify=NO_CERTIFICATES
-        )
+        client = httpx.Client(base_url=self.client.base_url, timeout=30, verify=NO_CERTIFICATES)
         self._clients.append(client)
         return client
 

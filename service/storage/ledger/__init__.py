@@ -22,10 +22,10 @@ from service.storage.ledger.leasing import StaleLeaseError
 from service.storage.ledger.listing import JobFilter, Listing, Position
 from service.storage.ledger.patients import Patients
 from service.storage.ledger.queries import EVERYTHING, Due, JobCounts, Queries
-from service.storage.ledger.statistics import Statistics
-from service.storage.ledger.worklist import Worklist
 from service.storage.ledger.related import Related
+from service.storage.ledger.statistics import Statistics
 from service.storage.ledger.verdicts import ReplacedReportError, Verdicts
+from service.storage.ledger.worklist import Worklist
 
 __all__ = [
     "EVERYTHING",
@@ -37,8 +37,8 @@ __all__ = [
     "JobFilter",
     "Ledger",
     "LedgerError",
-    "ReplacedReportError",
     "Position",
+    "ReplacedReportError",
     "StaleLeaseError",
     "StudyFilter",
 ]

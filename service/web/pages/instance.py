@@ -18,6 +18,7 @@ from service.web.access import require
 from service.web.form import Fields, return_to, written_text
 from service.web.instance.page import instance_values
 from service.web.lookup import known_job
+from service.web.pages.radiograph import viewer_values
 from service.web.problem import Problem, not_found
 from service.web.render import render
 from service.web.trail import Trail
@@ -35,6 +36,7 @@ def router(settings: Settings, ledger: Ledger, spool: Spool, trail: Trail) -> AP
         job = known_job(ledger, job_id)
         trail.record(request, Action.VIEW, job=job)
         values = instance_values(settings, ledger, spool, job, request.state.identity)
+        values.update(viewer_values(ledger, job))
         return render(request, "job.html", values)
 
     @routes.post("/jobs/{job_id}/requeue", dependencies=[require(Permission.OPERATE)])

@@ -85,9 +85,7 @@ def test_every_filter_leaves_out_what_it_does_not_mean(web: Web) -> None:
         ("cursor=" + "A" * 10_000, "cursor"),
     ],
 )
-def test_a_parameter_that_is_not_valid_is_named(
-    quiet_web: Web, query: str, parameter: str
-) -> None:
+def test_a_parameter_that_is_not_valid_is_named(quiet_web: Web, query: str, parameter: str) -> None:
     answer = quiet_web.client.get(f"{ADDRESS}?{query}")
     assert answer.status_code == 422
     assert answer.headers["content-type"] == "application/problem+json"
