@@ -74,12 +74,16 @@ class Web:
     @contextmanager
     def _serving(self, pictures: PictureConverter) -> Iterator[Self]:
         ingest = Ingest(self.spool, self.ledger, self.notify)
-        app = create_app(self.settings, self.ledger, self.spool, ingest, pictures)
-        assert isinstance(app, Guard)
-        assert isinstance(app._app, FastAPI)
-        self.routes = app._app
+        self.app = create_app(self.settings, self.ledger, self.spool, ingest, pictures)
         server = uvicorn.Server(
-            uvicorn.Config(app, host=LOOPBACK, port=self.port, log_config=None, access_log=False)
+            uvicorn.Config(
+                self.app,
+                host=LOOPBACK,
+                port=self.port,
+                log_config=None,
+                access_log=False,
+                proxy_headers=False,  # as in service.web.serve
+            )
         )
         thread = threading.Thread(target=server.run)
         thread.start()
@@ -94,6 +98,13 @@ class Web:
             server.should_exit = True
             thread.join()
             self.ledger.close()
+
+    @property
+    def routes(self) -> FastAPI:
+        """The application inside the guard, which knows its routes."""
+        assert isinstance(self.app, Guard)
+        assert isinstance(self.app._app, FastAPI)
+        return self.app._app
 
     def sign_in(self, role: Role, name: str = "") -> httpx.Client:
         """Make a user of a role with a session; the first one ends the open access.
