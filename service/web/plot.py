@@ -7,7 +7,7 @@ from typing import Final
 
 WIDTH: Final = 520
 HEIGHT: Final = 220
-_LEFT, _RIGHT, _TOP, _BOTTOM = 44, 12, 10, 28
+_LEFT, _RIGHT, _TOP, _BOTTOM = 44, 26, 10, 28
 _LABELS: Final = 5  # as many as there is room for along the axis
 _STEPS: Final = (0.01, 0.02, 0.05, 0.1, 0.2, 0.25)
 _LINES: Final = 5

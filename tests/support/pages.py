@@ -95,6 +95,15 @@ PAGES: Final = (
         "picture are made up.",
     ),
     PageCase(
+        name="model",
+        route="/model",
+        path="/model",
+        title="",
+        permission=VIEW,
+        role=Role.RADIOLOGIST,
+        sentence="The model card: what the model is for, how it was made and measured, its limits.",
+    ),
+    PageCase(
         name="audit",
         route="/audit",
         path="/audit",
@@ -152,7 +161,12 @@ NOT_PAGES: Final = frozenset(
         "/health/ready",
         "/metrics",
         "/events",
+        "/status/live",  # a part of /status
+        "/upload/results",  # a part of /upload, or where its form leads to
+        "/sign-in/openid",  # they lead elsewhere
+        "/sign-in/openid/callback",
         "/jobs/{job_id}/radiograph",
+        "/jobs/{job_id}/radiograph.json",
         "/jobs/{job_id}/radiograph.png",
         "/jobs/{job_id}/overlay.png",
         "/jobs/{job_id}/outputs/{kind}",

@@ -90,7 +90,14 @@ class Web:
         while not isinstance(self.routes, FastAPI):  # the middleware around it
             self.routes = self.routes._app
         server = StreamEndingServer(
-            uvicorn.Config(app, host=LOOPBACK, port=self.port, log_config=None, access_log=False),
+            uvicorn.Config(
+                app,
+                host=LOOPBACK,
+                port=self.port,
+                log_config=None,
+                access_log=False,
+                proxy_headers=False,  # as in service.web.serve
+            ),
             self.changes,
         )
         thread = threading.Thread(target=server.run)
@@ -106,6 +113,14 @@ class Web:
             server.should_exit = True
             thread.join()
             self.ledger.close()
+
+    @property
+    def routes(self) -> FastAPI:
+        """The application inside what guards it, which knows its routes."""
+        inside: Any = self.app
+        while not isinstance(inside, FastAPI):
+            inside = inside._app
+        return inside
 
     def sign_in(self, role: Role, name: str = "") -> httpx.Client:
         """Make a user of a role with a session; the first one ends the open access.
