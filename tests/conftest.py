@@ -23,6 +23,7 @@ pytest_plugins = [
     "support.lobar_process",
     "support.system.machine",
     "peers.viewer",
+    "peers.openid",
 ]
 
 ONLY_IN_THE_FULL_RUN: Final = pytest.mark.skip(reason="long: runs only with pytest --full")

@@ -74,7 +74,9 @@ class Web:
         ingest = Ingest(self.spool, self.ledger, self.notify)
         self.app = create_app(self.settings, self.ledger, self.spool, ingest, pictures)
         server = uvicorn.Server(
-            uvicorn.Config(self.app, host=LOOPBACK, port=self.port, log_config=None, access_log=False)
+            uvicorn.Config(
+                self.app, host=LOOPBACK, port=self.port, log_config=None, access_log=False
+            )
         )
         thread = threading.Thread(target=server.run)
         thread.start()
@@ -124,9 +126,7 @@ class Web:
 
     def browser(self) -> httpx.Client:
         """Return the client of another browser, without a session."""
-        client = httpx.Client(
-            base_url=self.client.base_url, timeout=30, verify=NO_CERTIFICATES
-        )
+        client = httpx.Client(base_url=self.client.base_url, timeout=30, verify=NO_CERTIFICATES)
         self._clients.append(client)
         return client
 

@@ -28,6 +28,7 @@ DEBIAN_PACKAGES: Final = {
     "initdb": "postgresql",
     "java": "default-jre-headless",
     "movescu": "dcmtk",
+    "node": "nodejs",
     "openssl": "openssl",
     "postgres": "postgresql",
     "promtool": "prometheus",
