@@ -75,7 +75,12 @@ class Web:
         self.app = create_app(self.settings, self.ledger, self.spool, ingest, pictures)
         server = uvicorn.Server(
             uvicorn.Config(
-                self.app, host=LOOPBACK, port=self.port, log_config=None, access_log=False
+                self.app,
+                host=LOOPBACK,
+                port=self.port,
+                log_config=None,
+                access_log=False,
+                proxy_headers=False,  # as in service.web.serve
             )
         )
         thread = threading.Thread(target=server.run)

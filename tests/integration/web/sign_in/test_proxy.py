@@ -122,10 +122,8 @@ def test_a_proxy_forwards_the_clients_address_and_that_it_came_over_https(
     behind_proxy: Web,
 ) -> None:
     add(behind_proxy)
-    behind_proxy.client.headers |= {
-        "X-Forwarded-For": "198.51.100.7, 203.0.113.9",
-        "X-Forwarded-Proto": "https",
-    }
+    behind_proxy.client.headers["X-Forwarded-For"] = "198.51.100.7, 203.0.113.9"
+    behind_proxy.client.headers["X-Forwarded-Proto"] = "https"
     cookie = sign_in(behind_proxy.client, "anna").headers["set-cookie"]
     assert cookie.startswith(f"{SESSION_COOKIE}=")
     assert "; Secure" in cookie

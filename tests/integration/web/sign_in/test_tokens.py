@@ -89,7 +89,6 @@ def test_a_token_loses_what_its_user_loses(web: Web) -> None:
     [
         "Bearer lobar_" + "x" * 43,
         "Bearer lobar_",
-        "Bearer ",
         "bearer forged",
         "BEARER " + "x" * 8000,
         "Bearer ' OR 1=1 --",

@@ -29,12 +29,10 @@ def test_a_name_has_one_form(typed: str, name: str) -> None:
 
 @pytest.mark.parametrize(
     "typed",
-    ["", " ", ".a", "@a", "a b", "a/b", "a\0", "a\n", "\u00e4", "\u212a", "x" * 65, "x" * 10**6],
+    ["", " ", ".a", "@a", "a b", "a/b", "a\0", "a\nb", "\u00e4", "x" * 65, "x" * 10**6],
+    ids=lambda typed: repr(typed)[:20],
 )
 def test_what_is_no_name_is_refused(typed: str) -> None:
-    if typed == "\u212a":  # the sign for kelvin is folded to the letter k
-        assert user_name(typed) == "k"
-        return
     with pytest.raises(AccessError, match="1 to 64 letters"):
         user_name(typed)
 
