@@ -22,7 +22,7 @@ viewer: setup ## Look at the samples' reports in OHIF and Orthanc, or at those o
 	@deploy/setup/ohif.sh
 	@$(VENV)/python deploy/viewer/show.py $(FILES)
 
-PEERS := orthanc or ohif or dcmtk or postgresql or dciodvfy or pixelmed or data
+PEERS := orthanc or ohif or dcmtk or postgresql or dciodvfy or pixelmed or openid or data
 
 .PHONY: test-fast
 test-fast: setup ## The unit tests that need no peer and no training: about a minute
@@ -36,6 +36,7 @@ PYTEST = OMP_NUM_THREADS=1 $(VENV)/pytest $(FULL) --dist loadfile --no-loadscope
 test: setup ## Check everything: the peers' packages, the static checks, every test
 	@deploy/setup/peers.sh
 	@deploy/setup/ohif.sh
+	@deploy/setup/openid.sh
 	@$(MAKE) -j2 --output-sync=target test-bundle check
 	$(PYTEST) -n 4 tests/e2e tests/faults tests/integration tests/unit
 

@@ -24,6 +24,7 @@ pytest_plugins = [
     "support.system.machine",
     "peers.browser",
     "peers.viewer",
+    "peers.openid",
 ]
 
 ONLY_IN_THE_FULL_RUN: Final = pytest.mark.skip(reason="long: runs only with pytest --full")

@@ -12,6 +12,7 @@ chromium         chromium             what a person sees in a real viewer (OHIF)
 npm              npm                  what a person sees in a real viewer (OHIF)
 storescu         dcmtk                storing to and from DCMTK
 openssl          openssl              DICOMweb over TLS
+node             nodejs               sign-in at a real OpenID provider
 redis-server     redis-server         Redis itself (the wheel has Valkey)
 initdb           postgresql           the ledger on PostgreSQL
 dciodvfy         dicom3tools          the validity of reports (dciodvfy)

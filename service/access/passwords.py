@@ -34,7 +34,7 @@ class Passwords:
         with self._turn:
             try:
                 self._hasher.verify(password_hash or self._nobodys, password_bytes(password))
-            except (VerificationError, InvalidHashError):
+            except (VerificationError, InvalidHashError, UnicodeEncodeError):
                 return False
         return password_hash is not None
 

@@ -74,8 +74,8 @@ def _bound_or_added(ledger: Ledger, subject: str, name: str, role: Role) -> User
             return ledger.users.find_subject(subject) or _taken(name)
     try:
         ledger.users.bind(name, subject)
-    except UserError:
-        return _taken(name)
+    except UserError:  # of somebody else, or of the same person by another request
+        return ledger.users.find_subject(subject) or _taken(name)
     return ledger.users.find_subject(subject) or _taken(name)
 
 

@@ -66,7 +66,7 @@ class Guard:
         return _too_large(limit) if length > limit else None
 
     def _limit(self, headers: Headers) -> int:
-        """Return how many bytes a body may have; a form is kept in memory, whoever sends it."""
+        """Return how many bytes a body may have: a form is read before a sign-in is checked."""
         is_form = headers.get("content-type", "").startswith(_FORM)
         return min(_LARGEST_FORM, self._maximum_body_bytes) if is_form else self._maximum_body_bytes
 

@@ -72,7 +72,7 @@ def serve(
                 log_config=None,
                 access_log=False,
                 server_header=False,
-                proxy_headers=False,
+                proxy_headers=False,  # Forwarded reads them, of sign_in.proxy_addresses alone
                 limit_concurrency=_MOST_REQUESTS,
                 callback_notify=touch,
                 timeout_notify=1,

@@ -29,6 +29,7 @@ DEBIAN_PACKAGES: Final = {
     "java": "default-jre-headless",
     "jing": "jing",
     "movescu": "dcmtk",
+    "node": "nodejs",
     "openssl": "openssl",
     "postgres": "postgresql",
     "promtool": "prometheus",

@@ -118,11 +118,12 @@ class Users:
             UserError: There is no such user, or it is the last administrator.
         """
         with self._database.write() as connection:
+            administrators = _locked_administrators(connection)
             user = _locked_row(connection, name)
             if user.role is role:
                 return False
             if not by_provider:
-                _require_another_administrator(connection, user)
+                _require_another_administrator(user, administrators)
             _update(connection, name, role=str(role))
             _end_sessions(connection, name)
         return True
@@ -146,9 +147,10 @@ class Users:
             UserError: There is no such user, or it is the last administrator.
         """
         with self._database.write() as connection:
+            administrators = _locked_administrators(connection)
             user = _locked_row(connection, name)
             if user.disabled_at is None:
-                _require_another_administrator(connection, user)
+                _require_another_administrator(user, administrators)
                 _update(connection, name, disabled_at=self._clock())
             _end_sessions(connection, name)
 
@@ -217,17 +219,22 @@ def _locked_row(connection: Connection, name: str) -> User:
     return user_of(row)
 
 
-def _require_another_administrator(connection: Connection, user: User) -> None:
-    if user.role is not Role.ADMIN or user.disabled_at is not None:
-        return
-    # locked, so that two administrators who disable each other at once do not both succeed
+def _locked_administrators(connection: Connection) -> list[str]:
+    """List the enabled administrators, before any other row is locked.
+
+    Two administrators who disable each other at once so wait for one another, in one order.
+    """
     enabled = (
         select(USERS.c.name)
         .where(USERS.c.role == str(Role.ADMIN), USERS.c.disabled_at.is_(None))
         .order_by(USERS.c.name)
         .with_for_update()
     )
-    if connection.execute(enabled).scalars().all() == [user.name]:
+    return list(connection.execute(enabled).scalars())
+
+
+def _require_another_administrator(user: User, administrators: list[str]) -> None:
+    if administrators == [user.name]:
         raise UserError(
             f"{user.name} is the last enabled administrator: make another first "
             "(`lobar user role NAME admin`)."
