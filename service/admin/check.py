@@ -8,6 +8,7 @@ from functools import partial
 from redis import Redis, RedisError
 from rich.console import Console
 
+from service.audit.syslog import SyslogServer
 from service.dispatch.embedded_redis import redis_program
 from service.domain.check_result import CheckResult
 from service.errors import ExplainedError
@@ -18,7 +19,7 @@ from service.settings import (
     config_file,
     unknown_variables,
 )
-from service.settings.exposure import destination_notice, listener_fault, web_fault
+from service.settings.exposure import audit_notice, destination_notice, listener_fault, web_fault
 from service.settings.loopback import is_loopback
 from service.storage.opening import open_ledger, open_spool
 
@@ -78,6 +79,7 @@ def checks(
     yield _explained("ledger", lambda: _ledger(settings))
     yield _explained("redis", lambda: _redis(settings))
     yield from _bundle(lambda: load_bundle(settings))
+    yield from _audit(settings)
     if not settings.destinations:
         yield CheckResult(
             subject="destinations",
@@ -151,6 +153,15 @@ def _web(settings: Settings) -> Iterator[CheckResult]:
         yield CheckResult(subject="web", message=where)
     else:
         yield CheckResult(subject="web", message=f"{where}, without a sign-in", severity=_NOTE)
+
+
+def _audit(settings: Settings) -> Iterator[CheckResult]:
+    if settings.audit.syslog_host is None:
+        return
+    notice = audit_notice(settings.audit)
+    if notice is not None:
+        yield CheckResult(subject="connection to syslog", message=notice, severity=_NOTE)
+    yield _explained("audit export", SyslogServer(settings.audit).try_connection)
 
 
 def _spool(settings: Settings) -> str:
