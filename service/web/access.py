@@ -1,7 +1,6 @@
 """Recognise who sends a request, and require the permission that its route needs."""
 
 import hmac
-from functools import partial
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -93,14 +92,26 @@ def require(permission: Permission) -> Any:  # noqa: ANN401 -- what FastAPI's De
     return Depends(Requirement(permission))
 
 
-async def _record_denied(request: Request, identity: Identity, **detail: str) -> None:
+async def _record_denied(
+    request: Request,
+    identity: Identity,
+    *,
+    permission: Permission | None = None,
+    why: str | None = None,
+) -> None:
     """Record it in the audit trail, of those who are known: anybody could fill it otherwise."""
     if identity.signed_in_by is SignedInBy.OPEN:
         return
     path = str(getattr(request.scope.get("route"), "path", ""))  # its pattern, not what was sent
     trail: Trail = request.app.state.trail
-    denied = partial(trail.record, outcome=AuditOutcome.FAILURE, route=path, **detail)
-    await to_thread.run_sync(denied, request, Action.DENIED)
+
+    def record() -> None:
+        failure = AuditOutcome.FAILURE
+        trail.record(
+            request, Action.DENIED, outcome=failure, route=path, permission=permission, why=why
+        )
+
+    await to_thread.run_sync(record)
 
 
 def _forbidden(identity: Identity, permission: Permission) -> str:

@@ -17,7 +17,7 @@ from service.web import health
 from service.web.access import Authenticator
 from service.web.api import jobs
 from service.web.guard import Guard
-from service.web.pages import instance, upload, worklist
+from service.web.pages import audit, instance, upload, worklist
 from service.web.problem import add_problem_handlers
 from service.web.trail import Trail
 from service.web.uploading.uploads import Uploads
@@ -44,6 +44,7 @@ def create_app(
     app.include_router(worklist.router(ledger))
     app.include_router(instance.router(ledger, settings.routes, trail))
     app.include_router(upload.router(uploads, trail))
+    app.include_router(audit.router(ledger, trail))
     app.include_router(jobs.router(ledger, uploads, trail))
     app.include_router(health.router(settings, ledger, spool))
     app.mount("/static", StaticFiles(directory=_STATIC))
