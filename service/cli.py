@@ -272,6 +272,34 @@ def dismiss(
 
 
 @app.command()
+def audit(
+    *,
+    since: Annotated[
+        datetime | None, typer.Option(formats=MOMENTS, help="Only records from then on, in UTC.")
+    ] = None,
+    as_json: JsonOption = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, a heading first.")] = False,
+    as_xml: Annotated[
+        bool, typer.Option("--xml", help="Print DICOM Audit Messages (PS3.15 A.5), one a line.")
+    ] = False,
+) -> None:
+    """Print the audit trail: who saw or did what, and when; the oldest first.
+
+    It names patients by their ID. That it was printed is recorded in it.
+    """
+    forms = {"json": as_json, "csv": as_csv, "xml": as_xml}
+    chosen = [name for name, is_chosen in forms.items() if is_chosen]
+    if len(chosen) > 1:
+        _fail("Choose one of --json, --csv and --xml.", 2)
+    with _open_ledger() as (settings, ledger):
+        from service.admin.audit import AuditFormat, print_audit
+        from service.storage.ledger.access.audit_trail import AuditFilter
+
+        form = AuditFormat(chosen[0]) if chosen else AuditFormat.TABLE
+        print_audit(settings, ledger, AuditFilter(since=_seconds(since)), form)
+
+
+@app.command()
 def purge() -> None:
     """Apply retention now: spool.keep_days to instances and outputs, ledger.keep_days to rows.
 

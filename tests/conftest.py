@@ -19,6 +19,7 @@ pytest_plugins = [
     "peers.orthanc",
     "support.system.certificates",
     "peers.dcmtk",
+    "peers.rsyslog",
     "peers.validators",
     "support.lobar_process",
     "support.system.machine",

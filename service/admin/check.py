@@ -10,6 +10,7 @@ from rich.console import Console
 
 from service.access.openid import OpenIdProvider, ProviderError
 from service.access.ways import first_user_notice, ways
+from service.audit.syslog import SyslogServer
 from service.dispatch.embedded_redis import redis_program
 from service.domain.check_result import CheckResult
 from service.errors import ExplainedError
@@ -20,7 +21,7 @@ from service.settings import (
     config_file,
     unknown_variables,
 )
-from service.settings.exposure import destination_notice, listener_fault, web_fault
+from service.settings.exposure import audit_notice, destination_notice, listener_fault, web_fault
 from service.settings.loopback import is_loopback
 from service.storage.opening import open_ledger, open_spool
 
@@ -81,6 +82,7 @@ def checks(
     yield from _sign_in(settings)
     yield _explained("redis", lambda: _redis(settings))
     yield from _bundle(lambda: load_bundle(settings))
+    yield from _audit(settings)
     if not settings.destinations:
         yield CheckResult(
             subject="destinations",
@@ -181,6 +183,15 @@ def _identity_provider(settings: Settings) -> CheckResult:
     except ProviderError as exc:
         return CheckResult(subject=subject, message=str(exc), severity=_NOTE)
     return CheckResult(subject=subject, message=f"{settings.sign_in.openid_issuer} answers")
+
+
+def _audit(settings: Settings) -> Iterator[CheckResult]:
+    if settings.audit.syslog_host is None:
+        return
+    notice = audit_notice(settings.audit)
+    if notice is not None:
+        yield CheckResult(subject="connection to syslog", message=notice, severity=_NOTE)
+    yield _explained("audit export", SyslogServer(settings.audit).try_connection)
 
 
 def _spool(settings: Settings) -> str:

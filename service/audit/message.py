@@ -42,6 +42,7 @@ NO_PATIENT_ID: Final = "<none>"  # a message about a study names a patient (PS3.
 PROCESS: Final = "lobar"
 
 _NOT_XML: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # XML 2.2
+_DECLARATION: Final = b'<?xml version="1.0" encoding="UTF-8"?>'
 _IP_ADDRESS: Final = "2"  # NetworkAccessPointTypeCode
 _MACHINE_NAME: Final = "1"
 _SYSTEM: Final = "2"  # ParticipantObjectTypeCode
@@ -64,15 +65,15 @@ class Source:
 
 
 def message(record: AuditRecord, source: Source) -> bytes:
-    """Build the message of a record, as XML in UTF-8; it never fails on a value."""
+    """Build the message of a record, as XML in UTF-8 and one line; it never fails on a value."""
     event = event_of(record)
     root = ET.Element("AuditMessage")
     _add_event(root, record, event)
     _add_participants(root, record, event)
     _add_source(root, source)
     _add_objects(root, record, event, source)
-    written: bytes = ET.tostring(root, encoding="utf-8", xml_declaration=True)
-    return written
+    content: bytes = ET.tostring(root, encoding="utf-8")
+    return _DECLARATION + content
 
 
 def event_of(record: AuditRecord) -> Event:

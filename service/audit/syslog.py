@@ -5,6 +5,7 @@ server has then closed the connection in an orderly way: of a server that stops 
 them all, the connection is reset (RFC 1122, section 4.2.2.13). Over UDP nobody knows.
 """
 
+import errno
 import socket
 import ssl
 from collections.abc import Iterable, Iterator, Sequence
@@ -174,7 +175,10 @@ def _fault_of(exc: OSError | UnicodeError) -> SyslogFault:
         return SyslogFault.NO_ANSWER
     if isinstance(exc, _UNREACHABLE):
         return SyslogFault.UNREACHABLE
-    return SyslogFault.BROKEN if isinstance(exc, _ENDED) else SyslogFault.UNREACHABLE
+    was_connected = isinstance(exc, _ENDED) or (
+        isinstance(exc, OSError) and exc.errno == errno.ENOTCONN  # it was reset before
+    )
+    return SyslogFault.BROKEN if was_connected else SyslogFault.UNREACHABLE
 
 
 def _no_password() -> str:

@@ -83,6 +83,16 @@ def closing_sections() -> Lines:
         "any; this also applies to a PACS that sends the result of a storage commitment request.",
     )
     yield from paragraph(
+        "Audit Trail Message Format Profile (PS3.15 A.5): what people and programs do on the pages",
+        "and through the API is recorded, and exported where a syslog server is configured, by the",
+        "Audit Trail Message Transmission Profiles SYSLOG-TLS (A.6) and SYSLOG-UDP (A.7), or over",
+        "TCP. Events: Application Activity, Audit Log Used, DICOM Instances Accessed, Export,",
+        "Import, Query, Security Alert, User Authentication. Extensions: the EventTypeCodes",
+        "requeue, reanalyse, dismiss and verdict of the scheme 99LOBAR, and the roles of users in",
+        "the same scheme. Messages have no structured data and are not received. Transfers over",
+        "DIMSE and STOW-RS are recorded in the trace of each instance and not as audit messages.",
+    )
+    yield from paragraph(
         "Objects that Lobar itself made, and objects without an image",
         f"({', '.join(name_and_uid(uid)[0] for uid in DOCUMENT_SOP_CLASSES)}), are accepted and",
         "counted but not analysed, so that a router which returns Lobar's reports starts no loop.",

@@ -2,10 +2,12 @@
 
 import signal
 import threading
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from functools import partial
 from typing import Final
 
+from service.audit.export import AuditExporter
 from service.decoding import DecoderPool, Template
 from service.decoding.pictures import PictureConverter
 from service.decoding.radiograph import Radiographs
@@ -16,6 +18,7 @@ from service.domain.queues import INFER
 from service.receiving.ingest import Ingest
 from service.receiving.listener import Listener
 from service.settings import Settings
+from service.storage.ledger import Ledger
 from service.storage.opening import open_stores, redis_url
 from service.supervision.notice import print_first_user_notice
 from service.telemetry.heartbeat import HeartbeatSender
@@ -49,13 +52,14 @@ def run_listener(settings: Settings) -> None:
 
 
 def run_relay(settings: Settings) -> None:
-    """Notify the workers of due work until SIGTERM."""
+    """Notify the workers of due work, and export the audit trail, until SIGTERM."""
     stopping = _stop_event()
     progress = Progress()
     with (
         closing(Notifier(redis_url(settings))) as notifier,
         open_stores(settings) as (ledger, spool),
         HeartbeatSender(ledger, "relay", lambda: not stopping.is_set(), progress),
+        _exporting(settings, ledger, stopping),
     ):
         Relay(settings, ledger, spool, notifier, progress).run(stopping)
 
@@ -75,6 +79,27 @@ def run_web(settings: Settings) -> None:
         print_first_user_notice(settings, ledger)
         with HeartbeatSender(ledger, "web", lambda: True, progress):
             serve(settings, ledger, spool, ingest, pictures, radiographs, progress)
+
+
+@contextmanager
+def _exporting(settings: Settings, ledger: Ledger, stopping: threading.Event) -> Iterator[None]:
+    """Export the audit trail in a thread of its own, where a syslog server is configured.
+
+    The relay's progress does not depend on it: a syslog server that hangs delays nothing else.
+    """
+    if settings.audit.syslog_host is None:
+        yield
+        return
+    exporter = AuditExporter(settings, ledger)
+    thread = threading.Thread(
+        target=exporter.run, args=(stopping,), name="audit-export", daemon=True
+    )
+    thread.start()
+    try:
+        yield
+    finally:
+        stopping.set()
+        thread.join(timeout=min(settings.drain_seconds / 2, settings.audit.syslog_seconds))
 
 
 def _stop_event() -> threading.Event:

@@ -43,6 +43,7 @@ class LedgerMetrics(Collector):
         self._destinations = [each.name for each in settings.destinations]
         self._ledger = ledger
         self._spool = spool
+        self._exports_audit = settings.audit.syslog_host is not None
         self._redis_url = settings.redis.url
         self._clock = clock
 
@@ -66,7 +67,7 @@ class LedgerMetrics(Collector):
                 _LEDGER_SECONDS,
                 lambda: [
                     *(*self._jobs(), *self._due(), *self._deliveries()),
-                    *(self._breakers(), self._processes()),
+                    *(self._breakers(), self._processes(), self._audit()),
                 ],
             )
         except (LedgerError, TimeoutError):
@@ -174,6 +175,17 @@ class LedgerMetrics(Collector):
         for role in ROLES:
             family.add_metric([role], sum(beat.ready for beat in beats if beat.role == role))
         return family
+
+    def _audit(self) -> Metric:
+        pending = 0
+        if self._exports_audit:
+            exported = self._ledger.audit_export.state().exported
+            pending = self._ledger.audit.count_after(exported)
+        return _single(
+            "lobar_audit_export_pending",
+            "Records of the audit trail that the syslog server has not taken; 0 without one.",
+            pending,
+        )
 
     def _of_redis(self) -> Iterable[Metric]:
         depth = GaugeMetricFamily(

@@ -5,10 +5,12 @@ the ledger on each scrape. Labels take values from closed sets only: coded reaso
 from the settings, states, and statuses through `status_label`.
 """
 
+import itertools
 from typing import Final
 
 from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics, values
 
+from service.domain.audit import Action, AuditOutcome
 from service.storage.faults import Fault
 from service.telemetry.metrics_directory import metrics_dir, process_identity
 from service.telemetry.metrics_files import allocate_before_counting
@@ -247,6 +249,9 @@ for _metric, _values in _KNOWN_FROM_THE_START.items():
 for _opinion in ("agree", "disagree", "unsure"):
     for _finding in ("present", "absent", "indeterminate"):
         VERDICTS.labels(_opinion, _finding)
+
+for _action, _outcome in itertools.product(Action, AuditOutcome):
+    AUDIT_RECORDS.labels(action=_action, outcome=_outcome)
 
 _EXACT_STATUSES: Final = frozenset(
     {

@@ -20,6 +20,7 @@ from service.web.changes import Changes
 from service.web.dicomweb import services
 from service.web.guard import Guard
 from service.web.pages import (
+    audit,
     events,
     instance,
     model_card,
@@ -80,6 +81,7 @@ def create_app(
     app.include_router(upload.router(settings, ledger, uploads, trail))
     app.include_router(status.router(settings, ledger, spool, trail))
     app.include_router(quality.router(ledger))
+    app.include_router(audit.router(ledger, trail))
     app.include_router(v1.router(ledger, spool, settings.routes, uploads, trail))
     app.include_router(deprecated.router(ledger, uploads, trail))
     app.include_router(services.router(ledger, spool, uploads, settings.dicom.sop_classes, trail))

@@ -54,7 +54,8 @@ class Trail:
             action: what was done.
             job: to which job, if to one.
             outcome: whether it succeeded.
-            detail: fixed words, codes and numbers; never a password or a token.
+            detail: fixed words, codes and numbers, without those that are None; never a password
+                or a token.
 
         Raises:
             LedgerError: it could not be recorded.
@@ -67,7 +68,7 @@ class Trail:
             user=identity.name,
             role=str(identity.role or ""),
             address=self._address(request)[:_ADDRESS_CHARACTERS],
-            detail=dict(detail),
+            detail={name: value for name, value in detail.items() if value is not None},
         )
         record(self._ledger, entry, job)
 

@@ -1,9 +1,10 @@
 """Lease, fence and release rows of the ledger; each step is part of a larger transaction.
 
-Four tables hold work that processes lease: `jobs`, `deliveries`, `requests` and `audit_exports`. A lease is three
-columns: `holder` (the process), `due_at` (when the lease expires) and `attempt`, which each lease
-increments. A write by the holder is fenced: it succeeds only while the row still has the attempt
-that the holder leased, so a worker that was slow or presumed dead cannot overwrite a newer result.
+Four tables hold work that processes lease: `jobs`, `deliveries`, `requests` and `audit_exports`. A
+lease is three columns: `holder` (the process), `due_at` (when the lease expires) and `attempt`,
+which each lease increments. A write by the holder is fenced: it succeeds only while the row still
+has the attempt that the holder leased, so a worker that was slow or presumed dead cannot overwrite
+a newer result.
 """
 
 from collections.abc import Collection, Sequence

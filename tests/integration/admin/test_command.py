@@ -1,5 +1,6 @@
 """Tests of the command as an operator uses it: help, mistakes, and an existing ledger."""
 
+import csv
 import json
 import os
 import re
@@ -18,7 +19,7 @@ from synthetic.objects import make_cr
 from typer.testing import CliRunner
 
 from service.cli import app
-from service.domain.audit import Action
+from service.domain.audit import Action, AuditRecord
 from service.domain.delivery import OutputRecord
 from service.domain.job import ConclusionRecord, JobState
 from service.domain.reasons import Reason
@@ -251,6 +252,53 @@ def test_a_dismissal_without_a_job_or_a_reason_is_refused(
     lobar: Run, words: tuple[str, ...], said: str
 ) -> None:
     done = lobar("dismiss", *words)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr
+
+
+@pytest.fixture
+def audited(house: Workspace) -> Workspace:
+    """A ledger with two records of its audit trail, of different days."""
+    for at, user in ((1764424800, "ann"), (1764511200, "[b]bob")):
+        record = AuditRecord(at=at, action=Action.VIEW, user=user, patient_id="PAT-1")
+        house.ledger.audit.append(record)
+    return house
+
+
+def test_the_audit_trail_is_printed_for_people_and_programs(lobar: Run, audited: Workspace) -> None:
+    table = lobar("audit")
+    assert table.returncode == 0
+    assert "ann" in table.stdout
+    assert "[b]bob" in table.stdout
+    objects = [json.loads(line) for line in lobar("audit", "--json").stdout.splitlines()]
+    assert [each["user"] for each in objects] == ["ann", "[b]bob", "", ""]
+    assert objects[0]["patient_id"] == "PAT-1"
+    rows = list(csv.DictReader(lobar("audit", "--csv").stdout.splitlines()))
+    assert [row["id"] for row in rows] == ["1", "2", "3", "4", "5"]
+    messages = lobar("audit", "--xml").stdout.splitlines()
+    assert len(messages) == 6
+    assert all(each.startswith("<?xml") and "</AuditMessage>" in each for each in messages)
+    assert "110101" in messages[-1], "that it was printed is Audit Log Used"
+    record = audited.ledger.audit.recent(1)[0]
+    assert record.detail.pop("account")
+    assert record.action is Action.EXPORT
+    assert record.detail == {"by": "command", "what": "audit-trail", "form": "xml"}
+
+
+def test_the_audit_trail_is_printed_from_a_day_on(lobar: Run, audited: Workspace) -> None:
+    del audited
+    printed = lobar("audit", "--json", "--since", "2025-11-30").stdout
+    assert [json.loads(line)["user"] for line in printed.splitlines()] == ["[b]bob", ""]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [(("--json", "--csv"), "Choose one"), (("--since", "yesterday"), "yesterday")],
+)
+def test_an_audit_trail_in_two_forms_or_from_no_day_is_refused(
+    lobar: Run, words: tuple[str, ...], said: str
+) -> None:
+    done = lobar("audit", *words)
     assert (done.returncode, done.stdout) == (2, "")
     assert said in done.stderr
 

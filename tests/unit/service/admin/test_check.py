@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from peers.redis_server import RedisServer
-from support.system.ports import free_port
+from support.system.ports import LOOPBACK, free_port
 
 from service.admin.check import checks, run_check
 from service.domain.check_result import CheckResult
@@ -175,6 +175,20 @@ def test_a_destination_whose_results_the_listener_would_reject_is_a_note(ask: As
     assert "commitment of pacs" not in ask(
         destinations=[PACS], dicom={"allowed_calling_ae_titles": ["CR1"]}
     )
+
+
+def test_a_syslog_server_is_tried_and_an_unencrypted_one_elsewhere_is_a_note(ask: Ask) -> None:
+    assert "audit export" not in ask()
+    port = free_port()
+    here = {"syslog_host": LOOPBACK, "syslog_port": port, "syslog_transport": "tcp"}
+    results = ask(audit=here)
+    assert results["audit export"].severity == ERROR
+    assert f"{LOOPBACK}:{port} cannot be reached" in results["audit export"].message
+    assert "connection to syslog" not in results
+    elsewhere = {"syslog_host": "syslog.invalid", "syslog_transport": "udp"}
+    results = ask(audit=elsewhere)
+    assert results["connection to syslog"].severity == NOTE
+    assert results["audit export"].severity == ERROR
 
 
 def test_a_bundle_that_a_full_disk_keeps_from_running_is_an_error(ask: Ask) -> None:

@@ -36,7 +36,9 @@ VIEWED = AuditRecord(
 
 
 def read(record: AuditRecord) -> ET.Element:
-    return ET.fromstring(message(record, LOBAR))
+    written = message(record, LOBAR)
+    assert b"\n" not in written
+    return ET.fromstring(written)  # noqa: S314 -- our own
 
 
 def only(element: ET.Element, path: str) -> ET.Element:

@@ -155,7 +155,7 @@ def test_no_label_takes_text_from_the_wire() -> None:
     closed = {
         *("source", "reason", "outcome", "stage", "until", "finding", "destination", "status"),
         *("queue", "name", "version", "weights_sha256", "operating_point", "device", "role"),
-        *("fault", "population"),
+        *("fault", "population", "action"),
     }
     assert {label for metric in METRICS for label in metric._labelnames} <= closed
 
