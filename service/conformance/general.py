@@ -75,6 +75,13 @@ def closing_sections() -> Lines:
         "copied from the source byte for byte and never decoded. Text that Lobar adds is in the",
         "default repertoire (ISO_IR 6), which is the same in every character set.",
     )
+    yield from paragraph(
+        "For the worklist, Lobar decodes Patient's Name, Patient ID and Accession Number in every",
+        "character set of PS3.3 C.12.1.1.2, code extensions, GB18030 and GBK included. Without a",
+        "known character set they are read as UTF-8, and where they are not that, as ISO_IR 100.",
+        "What cannot be decoded is shown with replacement characters; no instance is rejected for",
+        "it.",
+    )
     yield from heading(2, "7 Security")
     yield from paragraph(
         "DIMSE associations are not encrypted and have no user identity: a calling AE title is not",

@@ -12,15 +12,26 @@ from typing import Final
 
 import structlog
 from anyio import CapacityLimiter, to_thread
+from starlette.requests import Request
 
 from service.storage.ledger import LedgerError
 
+EVENTS_PATH: Final = "/events"
+BY_ITSELF_HEADER: Final = "x-lobar-by-itself"
 READ_SECONDS: Final = 1.0
 HEARTBEAT_SECONDS: Final = 10.0
 MOST_STREAMS: Final = 100  # half of the requests that the server takes at a time
 _RETRY_MILLISECONDS: Final = 3000
 
 log = structlog.get_logger()
+
+
+def is_by_itself(request: Request) -> bool:
+    """Return whether an open page sends a request by itself, so that it is no sign of a person.
+
+    A session that only such requests use is idle.
+    """
+    return request.scope["path"] == EVENTS_PATH or BY_ITSELF_HEADER in request.headers
 
 
 class TooManyStreamsError(Exception):

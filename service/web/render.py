@@ -117,6 +117,11 @@ def person_name(name: str) -> str:
     return " ".join([first, *(f"({group})" for group in others)])
 
 
+def day(date: str) -> str:
+    """Format a date YYYYMMDD (PS3.5 table 6.2-1) as YYYY-MM-DD; blank for none."""
+    return f"{date[:4]}-{date[4:6]}-{date[6:]}" if date else ""
+
+
 def _components(group: str) -> str:
     family, *others = [component.strip() for component in group.split("^")]
     return ", ".join(part for part in (family, " ".join(filter(None, others))) if part)
@@ -174,6 +179,7 @@ for _function in (
     seconds_until_delivered,
     probability,
     person_name,
+    day,
     dimse_status,
     failure_words,
     explanation,

@@ -208,7 +208,7 @@ PATIENTS: Final = Table(  # of each job, for people to find it by
     Column("patient_id", String(64), nullable=False, index=True),
     Column("birth_date", String(8), nullable=False),
     Column("sex", String(16), nullable=False),
-    Column("accession_number", String(64), nullable=False),
+    Column("accession_number", String(64), nullable=False, index=True),
     Column("study_date", String(8), nullable=False),
     Column("modality", String(16), nullable=False),
     Column("view_position", String(16), nullable=False),

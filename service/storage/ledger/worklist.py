@@ -14,6 +14,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Select,
+    String,
     and_,
     case,
     exists,
@@ -332,7 +333,9 @@ def _has_rank(rank: int, *, is_indexed: bool) -> ColumnElement[bool]:
         is_indexed: whether the index of findings may be used. SQLite would prefer it to those of
             states and AE titles, which mostly have fewer rows to walk through.
     """
-    finding: Any = JOBS.c.finding if is_indexed else literal_column("+jobs.finding")
+    finding: ColumnElement[str] = JOBS.c.finding
+    if not is_indexed:
+        finding = literal_column("+jobs.finding", String)
     if rank < _LAST_RANK:
         return finding == _RANKED[rank]
     return or_(finding.is_(None), finding.not_in(_RANKED))

@@ -10,7 +10,7 @@ from fastapi.responses import StreamingResponse
 from service.domain.user import Permission
 from service.storage.ledger import LedgerError
 from service.web.access import Authenticator, require
-from service.web.changes import Changes, TooManyStreamsError
+from service.web.changes import EVENTS_PATH, Changes, TooManyStreamsError
 from service.web.problem import Problem
 
 _RETRY_SECONDS: Final = 30
@@ -20,7 +20,7 @@ def router(changes: Changes) -> APIRouter:
     """Build the route of the events."""
     routes = APIRouter(include_in_schema=False)
 
-    @routes.get("/events", dependencies=[require(Permission.VIEW)])
+    @routes.get(EVENTS_PATH, dependencies=[require(Permission.VIEW)])
     async def _events(request: Request) -> StreamingResponse:
         try:
             changes.require_room()

@@ -85,7 +85,9 @@ function hasSelection() {
 
 async function refreshOnce() {
   try {
-    const answer = await fetch(list.dataset.address, { headers: { "HX-Request": "true" } });
+    // the second header: nobody asked for this, so it keeps no session from being idle
+    const headers = { "HX-Request": "true", "X-Lobar-By-Itself": "true" };
+    const answer = await fetch(list.dataset.address, { headers });
     if (answer.status === 401 || answer.redirected) return signedOut();
     if (!answer.ok) return show("Not connected", "lost");
     replaceRows(await answer.text());

@@ -175,6 +175,34 @@ def test_sigterm_lets_a_request_finish_and_the_caller_close(tmp_path: Path) -> N
         process.wait()
 
 
+def test_sigterm_ends_open_streams_of_events_whole(tmp_path: Path) -> None:
+    port = free_port()
+    process = subprocess.Popen(
+        [sys.executable, "-c", SERVING, tmp_path, str(port)],
+        cwd=Path(__file__).resolve().parents[3],
+        stdout=subprocess.PIPE,
+    )
+    try:
+        with httpx.Client(
+            base_url=f"http://{LOOPBACK}:{port}",
+            transport=httpx.HTTPTransport(retries=10),
+            timeout=30,
+        ) as client:
+            client.get("/health/live")
+            with client.stream("GET", "/events") as answer:
+                lines = answer.iter_lines()
+                assert next(lines) == "retry: 3000"
+                process.send_signal(signal.SIGTERM)
+                for _ in lines:  # a stream that is cut off raises an error here
+                    pass
+        said, _ = process.communicate(timeout=30)
+        assert (process.returncode, said.splitlines()[-1]) == (0, b"closed")
+        assert b"Cancel" not in said
+    finally:
+        process.kill()
+        process.wait()
+
+
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1", "lobar.example"])  # noqa: S104
 def test_an_address_that_others_reach_must_be_allowed(tmp_path: Path, host: str) -> None:
     web = Web(tmp_path / "state")

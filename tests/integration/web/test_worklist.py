@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import httpx
@@ -49,7 +50,7 @@ ROW = re.compile(r'<tr role="row" data-job="([0-9a-f]{32})">')
 def receive(web: Web, patient: Patient = DOE, **changes: str) -> str:
     """Record a job of a patient as the listener would."""
     job_id, uid = uuid.uuid4().hex, f"2.25.{uuid.uuid4().int}"
-    values = {
+    values: dict[str, Any] = {
         "sop_instance_uid": uid,
         "sop_class_uid": "1.2.840.10008.5.1.4.1.1.1",
         "series_instance_uid": uid,
@@ -103,7 +104,15 @@ def test_a_row_shows_state_finding_probability_and_patient(web: Web) -> None:
     page = web.sign_in(Role.RADIOLOGIST).get("/").text
     for shown in (
         *("Reported", '<span class="badge finding-present">present</span>', "0.877"),
-        *("Doe, Jane", "PID-1", "ACC-1", "CR PA", "MODALITY", f'href="/jobs/{job_id}"'),
+        *(
+            "Doe, Jane",
+            "PID-1",
+            "ACC-1",
+            "CR PA",
+            "MODALITY",
+            "F 2020-01-02",
+            f'href="/jobs/{job_id}"',
+        ),
         "Probability 0.877, operating point 0.400, indeterminate from 0.300 to 0.500",
         '<rect class="band" x="30.0" width="20.0" height="12"/>',
         '<line class="point" x1="40.0" x2="40.0" y1="0" y2="12"/>',
@@ -238,7 +247,7 @@ def test_who_may_not_see_patients_sees_none_and_reads_why(web: Web, role: Role |
     client = web.client if role is None else web.sign_in(role)
     page = client.get("/")
     assert rows(page) == [job_id]
-    for secret in ("Doe", "Jane", "PID-1", "ACC-1", "20200102"):
+    for secret in ("Doe", "Jane", "PID-1", "ACC-1", "2020-01-02"):
         assert secret not in page.text
     assert "Names and numbers of patients are left out" in page.text
     assert ("lobar user add" if role is None else "your role, operator") in page.text
@@ -286,11 +295,12 @@ def test_markup_and_direction_marks_in_a_name_are_text(web: Web) -> None:
 
 
 def test_a_name_written_from_right_to_left_stays_in_its_cell(web: Web) -> None:
-    job_id = receive(web, Patient(patient_name="שרון^דבורה"))
+    given = "דבורה"
+    job_id = receive(web, Patient(patient_name=f"שרון^{given}"))
     client = web.sign_in(Role.RADIOLOGIST)
-    assert "<bdi>שרון, דבורה</bdi>" in client.get("/").text
-    assert rows(client.get("/", params={"q": "דבורה"})) == [job_id]
-    marked = client.get("/", params={"q": "\u202eדבורה"})
+    assert f"<bdi>שרון, {given}</bdi>" in client.get("/").text
+    assert rows(client.get("/", params={"q": given})) == [job_id]
+    marked = client.get("/", params={"q": f"\u202e{given}"})
     assert rows(marked) == [job_id]
     assert "\u202e" not in marked.text
 

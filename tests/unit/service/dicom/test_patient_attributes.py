@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydicom import dcmwrite
-from pydicom.dataelem import RawDataElement
+from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
-from pydicom.tag import Tag
+from pydicom.tag import BaseTag, Tag
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 from synthetic.objects import encode, make_cr, make_dx
 
@@ -60,7 +60,7 @@ NAMES = {  # PS3.5 annexes H, I and J, and PS3.5 6.2.1
 
 def header_of(**values: Any) -> Dataset:  # noqa: ANN401 -- bytes, or a pair of VR and bytes
     """Build an undecoded header, as `read_header` returns it."""
-    elements = {}
+    elements: dict[BaseTag, DataElement | RawDataElement] = {}
     for keyword, given_value in values.items():
         vr, value = given_value if isinstance(given_value, tuple) else (None, given_value)
         tag = Tag(keyword)

@@ -101,7 +101,8 @@ def _of_jobs() -> None:
         sa.Column("modality", sa.String(16), nullable=False),
         sa.Column("view_position", sa.String(16), nullable=False),
     )
-    op.create_index("ix_patients_patient_id", "patients", ["patient_id"])
+    for column in ("patient_id", "accession_number"):
+        op.create_index(f"ix_patients_{column}", "patients", [column])
     op.create_table(
         "patient_words",
         sa.Column("job_id", sa.String(32), nullable=False),
