@@ -13,6 +13,7 @@ from service.domain.user import Permission
 from service.storage.ledger import Ledger
 from service.web.access import require
 from service.web.lookup import known_job
+from service.web.pages.radiograph import viewer_values
 from service.web.problem import Problem, not_found
 from service.web.render import render, zone
 from service.web.trail import Trail
@@ -33,6 +34,7 @@ def router(ledger: Ledger, destinations: Routes, trail: Trail) -> APIRouter:
             "deliveries": ledger.queries.deliveries(job_id),
             "trace": ledger.queries.trace(job_id),
             "zone": zone(job.received_at),
+            **viewer_values(ledger, job),
         }
         return render(request, "job.html", values)
 
