@@ -8,12 +8,15 @@ const TONE_STEP = 0.05; // of the width of the window
 const OPACITY_STEP = 5; // per cent
 const TRIES = 4; // while the decoders are busy
 const CUSTOM = "custom";
+const ACCEPTED = "application/problem+json, application/octet-stream";
+const STILL_MS = 5000; // for how long the samples wait for the picture
 
 class Viewer {
   constructor(section) {
     this.section = section;
     this.parts = {};
     for (const part of section.querySelectorAll("[data-part]")) this.parts[part.dataset.part] = part;
+    this.still = this.parts.still.querySelector("img");
     this.view = new View(this.parts.canvas);
     this.pointers = new Map();
     this.tool = "window";
@@ -28,6 +31,7 @@ class Viewer {
 
   async load() {
     this.say("Loading the radiograph …");
+    await settled(this.still); // one decoder at a time for one person
     try {
       const response = await this.fetchPatiently(this.section.dataset.radiograph);
       const description = JSON.parse(response.headers.get("x-lobar-radiograph"));
@@ -35,13 +39,15 @@ class Viewer {
       if (samples.length !== description.rows * description.columns) throw new Error("The radiograph did not arrive whole. Reload the page.");
       this.open(samples, description);
     } catch (error) {
-      this.fail(error instanceof TypeError ? "The radiograph cannot be loaded: the server does not answer. Reload the page." : error.message);
+      this.fail(error.message);
     }
   }
 
   async fetchPatiently(address) {
     for (let tried = 1; ; tried += 1) {
-      const response = await fetch(address, { headers: { accept: "application/problem+json, application/octet-stream" } });
+      const response = await fetch(address, { headers: { accept: ACCEPTED } }).catch(() => {
+        throw new Error("The radiograph cannot be loaded: the server does not answer. Reload the page.");
+      });
       if (response.ok) return response;
       if (response.status !== 503 || tried === TRIES) throw new Error(await sentenceOf(response));
       this.say("The server is busy with other radiographs; trying again …");
@@ -335,6 +341,15 @@ async function sentenceOf(response) {
   } catch {
     return `The radiograph cannot be loaded: the server answers ${response.status}.`;
   }
+}
+
+// Waits until a picture of the page is there, or is known not to come.
+function settled(image) {
+  if (image.complete) return Promise.resolve();
+  return new Promise((resolve) => {
+    for (const event of ["load", "error"]) image.addEventListener(event, resolve, { once: true });
+    setTimeout(resolve, STILL_MS);
+  });
 }
 
 async function loaded(address) {

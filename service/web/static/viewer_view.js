@@ -154,7 +154,7 @@ export class View {
     context.setTransform(1, 0, 0, 1, 0, 0);
     context.fillStyle = "#000";
     context.fillRect(0, 0, canvas.width, canvas.height);
-    if (!this.description) return;
+    if (!this.table) return;
     const { rows, columns } = this.size;
     const image = this.overlay ?? this.painted();
     context.imageSmoothingEnabled = this.scale < SHARP_FROM;
