@@ -107,6 +107,7 @@ export class View {
     const within = (place, length, room) => Math.min(room - margin, Math.max(margin - length, place));
     this.left = within(this.left, columns * this.scale, this.canvas.width);
     this.top = within(this.top, rows * this.scale, this.canvas.height);
+    if (this.scale >= 1) [this.left, this.top] = [Math.round(this.left), Math.round(this.top)]; // whole pixels
   }
 
   resize(width, height) {

@@ -109,9 +109,7 @@ def test_samples_are_the_values_of_the_modality_transform(
 
 
 @pytest.mark.parametrize("syntax", LOSSLESS)
-def test_every_lossless_transfer_syntax_gives_the_same_samples(
-    tmp_path: Path, syntax: str
-) -> None:
+def test_every_lossless_transfer_syntax_gives_the_same_samples(tmp_path: Path, syntax: str) -> None:
     dataset = make_dx()
     _, wanted = sampled(tmp_path, dataset)
     _, found = sampled(tmp_path, encode(dataset, syntax))
