@@ -237,7 +237,8 @@ def _frame_marker(frame: bytes) -> int:
 def load_decoders() -> None:
     """Import what decodes, in the process from which decoders are forked and in no other.
 
-    GDCM, where it is installed, aborts on some codestreams and is left out.
+    pydicom's plugins are asked for native values and RLE alone: GDCM, which aborts on some
+    codestreams, would be among those for the others.
     """
     import imagecodecs  # noqa: PLC0415 -- as this function says
     import openjpeg.utils  # noqa: F401, PLC0415 -- as above

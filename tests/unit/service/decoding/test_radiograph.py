@@ -91,7 +91,10 @@ def put_values(dataset: Dataset, values: NDArray[np.generic]) -> None:
 @pytest.mark.parametrize("signed", [False, True])
 @pytest.mark.parametrize("bits", [8, 10, 16])
 def test_samples_are_the_values_of_the_modality_transform(
-    tmp_path: Path, photometric: str, signed: bool, bits: int
+    tmp_path: Path,
+    photometric: str,
+    signed: bool,  # noqa: FBT001 -- pytest's way
+    bits: int,
 ) -> None:
     dataset = make_cr(photometric=photometric, signed=signed, bits_stored=bits)
     dataset.RescaleSlope, dataset.RescaleIntercept = "0.5", "-100"
