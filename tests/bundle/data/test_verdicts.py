@@ -212,11 +212,18 @@ def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
 
 
 def test_films_of_the_sets_keep_their_label_and_part() -> None:
-    def row(sha256: str, **values: object) -> Radiograph:
-        named = {"image": sha256, "label": 1.0, "patient": sha256, "cohort": "a", "kind": "b"}
-        return Radiograph(**{**named, "sha256": sha256, **values})
+    def row(sha256: str, label: float = 1.0, part: str = "") -> Radiograph:
+        return Radiograph(
+            image=sha256,
+            label=label,
+            patient=sha256,
+            cohort="a",
+            kind="b",
+            sha256=sha256,
+            part=part,
+        )
 
-    sets = [row("known", part="fold-3", label=0.0)]
+    sets = [row("known", label=0.0, part="fold-3")]
     found = with_judged(sets, [row("known"), row("new"), row("copy"), row("copy", label=0.0)])
     assert [(each["sha256"], each["label"]) for each in found] == [("known", 0.0), ("new", 1.0)]
     assert found[0]["part"] == "fold-3"

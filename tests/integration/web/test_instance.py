@@ -79,6 +79,64 @@ def test_who_may_not_see_patients_reads_why(web: Web) -> None:
         assert "/outputs/" not in text
 
 
+def test_both_findings_and_the_population_are_shown(web: Web) -> None:
+    for finding in Finding:
+        for other in Finding:
+            job_id = receive(web)
+            conclusion = replace(predicted(finding, other=other), population="school_children")
+            report(web, job_id, conclusion)
+            shown = page(web.client, job_id)
+            badge = '<dd><span class="badge finding-{0}">{0}</span></dd>'
+            assert f"<dt>Pneumonia</dt>{badge.format(finding)}" in shown
+            assert f"<dt>Other abnormality</dt>{badge.format(other)}" in shown
+            assert "<dt>Population</dt><dd>school_children</dd>" in shown
+
+
+def test_a_model_that_reads_pneumonia_alone_shows_that_alone(web: Web) -> None:
+    shown = page(web.client, reported(web))
+    for absent in ("Other abnormality", "Population", "Revision"):
+        assert absent not in shown
+    assert "Nothing but pneumonia was read." in shown
+
+
+def test_deliveries_are_listed_with_their_status_and_a_job_in_flight_reloads(web: Web) -> None:
+    job_id = reported(web)
+    (delivery,) = web.ledger.deliveries.lease("pacs", "test/", 1, lease_seconds=60)
+    web.ledger.deliveries.refused(delivery, status=0xA700, again_in=60)
+    shown = page(web.client, job_id)
+    table = shown[shown.index("<h2>Deliveries</h2>") :]
+    for text in ("pacs", "pending", "0xA700 Failure: Refused: Out of Resources", "MODALITY"):
+        assert text in table
+    assert 'http-equiv="refresh"' in shown
+    web.ledger.deliveries.close_breaker("pacs")
+    with web.ledger._database.write() as connection:
+        connection.exec_driver_sql("UPDATE deliveries SET due_at = 0")
+    deliver(web)
+    assert 'http-equiv="refresh"' not in page(web.client, job_id)
+
+
+def test_what_is_not_a_job_is_not_found(empty_web: Web) -> None:
+    for job_id in ("0123456789abcdef" * 2, "0", "%00", "..%2f..%2fetc%2fpasswd", "A" * 5000, "'--"):
+        assert empty_web.client.get(f"/jobs/{job_id}").status_code == 404
+        for action in ("requeue", "reanalyse", "dismiss"):
+            answer = form(empty_web.client, f"/jobs/{job_id}/{action}", reason="a test")
+            assert answer.status_code == 404
+        answer = empty_web.client.get(f"/api/jobs/{job_id}")
+        assert answer.status_code == 404
+        assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_a_parked_job_is_requeued(web: Web) -> None:
+    job_id = parked(web)
+    shown = page(web.client, job_id)
+    assert "No valid report could be built for this instance." in shown
+    assert f'action="/jobs/{job_id}/requeue"' in shown
+    answer = web.client.post(f"/jobs/{job_id}/requeue")
+    assert (answer.status_code, answer.headers["location"]) == (303, f"/jobs/{job_id}")
+    assert job_of(web, job_id).state is JobState.RECEIVED
+    assert "/requeue" not in page(web.client, job_id)
+
+
 def test_an_instance_without_a_patient_says_so(web: Web) -> None:
     shown = page(web.sign_in(Role.VIEWER), reported(web, None))
     assert "The header of this instance names no patient." in shown

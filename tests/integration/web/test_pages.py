@@ -9,7 +9,7 @@ from support.web_server import Web, part10
 from synthetic.objects import make_cr
 
 from service.domain.delivery import OutputRecord
-from service.domain.job import ConclusionRecord, JobState, OtherAbnormality, Revision
+from service.domain.job import ConclusionRecord, OtherAbnormality, Revision
 from service.domain.reasons import Reason
 
 REPORT = OutputRecord(
@@ -66,24 +66,17 @@ def test_the_first_page_shows_state_finding_probability_and_model(web: Web) -> N
 
 @pytest.mark.parametrize("other", ["present", "absent", "indeterminate"])
 @pytest.mark.parametrize("finding", ["present", "absent", "indeterminate"])
-def test_the_list_and_the_job_show_both_findings(web: Web, finding: str, other: str) -> None:
+def test_the_list_shows_both_findings(web: Web, finding: str, other: str) -> None:
     read = OtherAbnormality(finding=other, probability=0.91234, operating_point="sensitive")
-    job_id = reported(web, replace(ABNORMAL, finding=finding, other=read))
+    reported(web, replace(ABNORMAL, finding=finding, other=read))
     badge = '<span class="badge finding-{0}">{0}</span>'
     listed = web.client.get("/").text
     assert f"<td>{badge.format(finding)}</td>" in listed
     assert f"<td>{badge.format(other)} 0.912</td>" in listed
-    page = web.client.get(f"/jobs/{job_id}").text
-    assert f"<dt>Pneumonia</dt><dd>{badge.format(finding)}</dd>" in page
-    assert f"<dt>Other abnormality</dt><dd>{badge.format(other)}</dd>" in page
-    for shown in ("0.032", "0.912", "sensitive", "<dt>Population</dt><dd>school_children</dd>"):
-        assert shown in page
 
 
-def test_a_job_whose_model_reads_pneumonia_alone_shows_that_alone(web: Web) -> None:
-    page = web.client.get(f"/jobs/{reported(web)}").text
-    assert "Other abnormality" not in page
-    assert "Population" not in page
+def test_the_list_shows_the_operating_point(web: Web) -> None:
+    reported(web)
     assert re.search(r"<td>screening</td>", web.client.get("/").text)
 
 
@@ -117,50 +110,6 @@ def test_older_instances_are_on_the_next_page(web: Web) -> None:
     shown = [set(re.findall(r'href="/jobs/([0-9a-f]{32})"', page)) for page in (first, second)]
     assert (len(shown[0]), len(shown[1])) == (50, 3)
     assert shown[0] | shown[1] == set(jobs)
-
-
-def test_a_job_shows_its_deliveries_statuses_and_trace(web: Web) -> None:
-    job_id = reported(web)
-    (delivery,) = web.ledger.deliveries.lease("pacs", "test/", 1, lease_seconds=60)
-    web.ledger.deliveries.refused(delivery, status=0xA700, again_in=60)
-    page = web.client.get(f"/jobs/{job_id}").text
-    assert "0xA700 Failure: Refused: Out of Resources" in page
-    for shown in ("pacs", "pending", "leased", "output-refused", "2.25.77", "MODALITY"):
-        assert shown in page
-    assert 'http-equiv="refresh"' in page
-
-
-def test_a_finished_job_does_not_reload_itself(web: Web) -> None:
-    assert 'http-equiv="refresh"' not in web.client.get(f"/jobs/{delivered(web)}").text
-
-
-def test_a_parked_job_says_why_and_can_be_requeued(web: Web) -> None:
-    job_id = parked(web)
-    page = web.client.get(f"/jobs/{job_id}").text
-    assert "No valid report could be built for this instance." in page
-    assert f'action="/jobs/{job_id}/requeue"' in page
-    answer = web.client.post(f"/jobs/{job_id}/requeue")
-    assert (answer.status_code, answer.headers["location"]) == (303, f"/jobs/{job_id}")
-    job = web.ledger.queries.job(job_id)
-    assert job is not None
-    assert job.state is JobState.RECEIVED
-
-
-def test_a_job_that_is_not_parked_cannot_be_requeued(web: Web) -> None:
-    job_id = delivered(web)
-    assert web.client.post(f"/jobs/{job_id}/requeue").status_code == 409
-    assert "/requeue" not in web.client.get(f"/jobs/{job_id}").text
-
-
-@pytest.mark.parametrize(
-    "job_id", ["0123456789abcdef" * 2, "0", "%00", "..%2f..%2fetc%2fpasswd", "A" * 5000, "'--"]
-)
-def test_what_is_not_a_job_is_not_found(empty_web: Web, job_id: str) -> None:
-    assert empty_web.client.get(f"/jobs/{job_id}").status_code == 404
-    assert empty_web.client.post(f"/jobs/{job_id}/requeue").status_code == 404
-    answer = empty_web.client.get(f"/api/jobs/{job_id}")
-    assert answer.status_code == 404
-    assert answer.headers["content-type"] == "application/problem+json"
 
 
 def test_a_job_is_found_by_its_id_and_by_the_uid_of_its_report(web: Web) -> None:
@@ -235,13 +184,10 @@ def revised(web: Web) -> str:
     return job_id
 
 
-def test_a_job_shows_which_report_replaced_which(web: Web) -> None:
+def test_the_api_gives_the_revisions_of_a_job(web: Web) -> None:
     job_id = revised(web)
-    page = web.client.get(f"/jobs/{job_id}").text
-    assert page.index("Revision 1 of 2") < page.index("2.25.77") < page.index("Revision 2 of 2")
     told = web.client.get(f"/api/jobs/{job_id}").json()
     assert [each["sop_instance_uid"] for each in told["revisions"]] == ["2.25.77", "2.25.78"]
-    assert "Revision" not in web.client.get(f"/jobs/{delivered(web)}").text
 
 
 def test_a_job_is_found_by_a_report_that_was_replaced(web: Web) -> None:

@@ -16,6 +16,7 @@ from service.web.instance.probability_scale import ProbabilityScale
 from service.web.instance.revisions import revision_rows
 from service.web.instance.timeline import WORDS, timeline
 
+Detail = dict[str, str | int | float | bool | None]
 LEDGER: Final = Path(__file__).resolve().parents[4] / "service" / "storage" / "ledger"
 
 
@@ -113,11 +114,11 @@ def test_a_timeline_is_in_order_with_the_time_between_steps() -> None:
         model="m 1",
         population=None,
     )
-    sent = {"kind": "sr", "destination": "pacs", "status": "0x0000", "attempt": 1}
+    sent: Detail = {"kind": "sr", "destination": "pacs", "status": "0x0000", "attempt": 1}
     steps = timeline(
         [
             Event(at=1.0, name="received", detail={"size_bytes": 10}),
-            Event(at=1.5, name="output-delivered", detail={**sent}),
+            Event(at=1.5, name="output-delivered", detail=sent),
             Event(at=8.0, name="dismissed", detail={"why": "a test"}),
             Event(at=8.0, name="an-event-of-later", detail={"why": "full"}),
         ],
@@ -149,8 +150,8 @@ class Said:
     probability: float
 
     def event(self, uid: str) -> Event:
-        detail = {"report": uid, "finding": self.finding, "probability": self.probability}
-        return Event(at=1.0, name="reported", detail={**detail})
+        detail: Detail = {"report": uid, "finding": self.finding, "probability": self.probability}
+        return Event(at=1.0, name="reported", detail=detail)
 
 
 def revision(number: int, uid: str, predecessor: int | None) -> Revision:
