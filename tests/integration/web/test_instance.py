@@ -224,6 +224,9 @@ def test_the_text_of_the_report_is_shown_as_its_object_says_it(web: Web) -> None
     assert "complete, unverified" in shown
     assert "<h4>Imaging Measurements</h4>" in shown
     assert "Certainty of Finding: <b>87.3 %</b>" in shown
+    # in the order of the object: the observer comes before the sections
+    assert shown.index("Observer Type") < shown.index("<h4>Image Library</h4>")
+    assert shown.count("<ul>") == shown.count("</ul>")
 
 
 def test_a_report_whose_bytes_are_gone_or_damaged_says_so(web: Web) -> None:

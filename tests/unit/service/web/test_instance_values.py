@@ -135,6 +135,7 @@ def test_a_timeline_is_in_order_with_the_time_between_steps() -> None:
     ]
     delivered, dismissal, dismissed, later, judged = steps[1:]
     assert (delivered.output, delivered.status) == ("sr to pacs", "0x0000 Success")
+    assert (delivered.later, dismissal.later) == ("500 ms", "5.5 s")
     assert dismissal.who == "somebody who was not signed in"
     assert (dismissed.reason, dismissed.detail) == ("a test", "")
     assert (later.words, later.detail, later.reason) == ("an-event-of-later", "why full", "")
