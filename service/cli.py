@@ -300,6 +300,37 @@ def audit(
 
 
 @app.command()
+def verdicts(
+    *,
+    since: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DAY", help="Only from this day or moment on, in ISO 8601; UTC by default."
+        ),
+    ] = None,
+    as_csv: Annotated[
+        bool, typer.Option("--csv", help="Print CSV for retraining, without a patient.")
+    ] = False,
+    comments: Annotated[
+        bool, typer.Option("--comments", help="With the comments, which may name a patient.")
+    ] = False,
+) -> None:
+    """Print radiologists' verdicts: the latest of each reader on each report.
+
+    Readers have pseudonyms. The manifest of the bundle reads the CSV.
+    """
+    with _open_ledger() as (_, ledger):
+        from service.admin.verdicts import print_verdicts
+        from service.web.verdicts.table import moment_of
+
+        try:
+            first = moment_of(since) if since else None
+        except ValueError as exc:
+            _fail(f"--since: {exc}.", 2)
+        print_verdicts(ledger, since=first, as_csv=as_csv, comments=comments)
+
+
+@app.command()
 def purge() -> None:
     """Apply retention now: spool.keep_days to instances and outputs, ledger.keep_days to rows.
 

@@ -1,6 +1,6 @@
 """Read an output of the outbox element by element, undecoded and within bounds.
 
-The outbox holds objects that Lobar made itself. A page reads them as it would read a stranger's:
+The outbox holds objects that Lobar made itself. A page reads them as it would read anybody's:
 without recursion, without pydicom's warnings, and never more than a limit.
 """
 

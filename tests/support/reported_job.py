@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Collection
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from synthetic.report_sources import NOW, radiograph
@@ -23,7 +23,7 @@ PIXELS: Final = np.zeros((25, 20), dtype=np.float32)
 def receive(web: Web, patient: Patient | None = None, **changes: str) -> str:
     """Record a job as the listener would, with the patient of its header."""
     uid = f"2.25.{uuid.uuid4().int}"
-    values = {
+    values: dict[str, Any] = {
         "job_id": uuid.uuid4().hex,
         "sop_instance_uid": uid,
         "sop_class_uid": "1.2.840.10008.5.1.4.1.1.1",

@@ -157,14 +157,14 @@ def _read_row(row: dict[str, str | None], root: Path, where: str) -> Radiograph:
     return Radiograph(
         image=str(image),
         label=label,
-        patient=cells["patient"] or _patient_in(image) or cells["image"],
+        patient=cells["patient"] or patient_in_header(image) or cells["image"],
         cohort=cells["cohort"] or "hospital",
         kind="pneumonia" if label else "normal",
         sha256=sha256_of(image),
     )
 
 
-def _patient_in(image: Path) -> str:
+def patient_in_header(image: Path) -> str:
     """Return a digest of a DICOM file's Patient ID (0010,0020), so that the ID is not copied."""
     try:
         with suppress_warnings():

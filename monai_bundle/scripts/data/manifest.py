@@ -30,6 +30,7 @@ from scripts.data.datasets import (
     read_list,
 )
 from scripts.data.joined_sets import EXCLUDED, MEASURING, join_sets, read_indexed_sets
+from scripts.data.verdicts import judged_films, read_verdicts
 
 SEED: Final = 20240611
 VALIDATION_SHARE: Final = 0.15
@@ -243,6 +244,29 @@ def parts_with_one_label(rows: Iterable[Radiograph]) -> list[str]:
     return [part for part, found in labels.items() if len(found) < len(LABELS)]
 
 
+def with_judged(
+    rows: Sequence[Radiograph], judged: Iterable[Radiograph], seed: int = SEED
+) -> list[Radiograph]:
+    """Return the radiographs of sets, and with parts of their own those that readers judged.
+
+    A film of the sets keeps its label and its part. Patients of a hospital are none of the sets'.
+    """
+    known = {row["sha256"] for row in rows}
+    new = [row for row in drop_copies(judged) if row["sha256"] not in known]
+    return [*rows, *assign_parts(new, seed=seed)]
+
+
+def _judged(options: argparse.Namespace) -> list[Radiograph]:
+    if options.images is None:
+        raise ValueError("--verdicts needs --images, the folder of the films that were judged")
+    found = judged_films(read_verdicts(options.verdicts), options.images)
+    print(
+        f"{len(found.rows)} films with a verdict; {found.undecided} on which the readers do not "
+        f"decide and {found.missing} not in {options.images} left out"
+    )
+    return found.rows
+
+
 def _run(options: argparse.Namespace) -> None:
     if options.check:
         if changed := changed_files(read_manifest(options.output)):
@@ -251,14 +275,15 @@ def _run(options: argparse.Namespace) -> None:
             )
         print(f"{options.output}: every file exists and is unchanged")
         return
+    judged = _judged(options) if options.verdicts else []
     if options.list:
-        listed = read_list(options.list)
+        listed = [*read_list(options.list), *judged]
         rows = assign_parts(drop_copies(listed), seed=options.seed)
         left_out = len(listed) - len(rows)
         print(f"{left_out} of {len(listed)} left out: copies, or copies with different labels")
     else:
         list_sets = public_sets if options.shipped else all_sets
-        rows = list_sets(options.data_dir, seed=options.seed)
+        rows = with_judged(list_sets(options.data_dir, seed=options.seed), judged, options.seed)
     if lacking := parts_with_one_label(rows):
         raise ValueError(f"too few patients: {', '.join(lacking)} would lack one of the labels")
     write_manifest(rows, options.output)
@@ -271,6 +296,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("output", type=Path)
     parser.add_argument("--data_dir", type=Path, default=Path("../../shared/data"))
     parser.add_argument("--list", type=Path, help="a CSV of image,label[,patient,cohort] instead")
+    parser.add_argument("--verdicts", type=Path, help="a CSV of lobar verdicts, to add their films")
+    parser.add_argument("--images", type=Path, help="the folder of the films with a verdict")
     parser.add_argument("--shipped", action="store_true", help="the sets of the shipped weights")
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--check", action="store_true", help="write nothing, compare the hashes")

@@ -7,7 +7,7 @@ from typing import Final
 from service.domain.audit import Action, AuditRecord
 from service.domain.job import Event
 from service.domain.verdict import Opinion, Verdict
-from service.web.render import details, dimse_status
+from service.web.render import details, dimse_status, duration
 
 ACTIONS: Final = (Action.REQUEUE, Action.REANALYSE, Action.DISMISS)
 """What people do with a job that changes it."""
@@ -67,6 +67,11 @@ class Step:
     detail: str = ""
     reason: str = ""  # a person's sentence
     who: str = ""
+
+    @property
+    def later(self) -> str:
+        """How long after the step before, below a second in milliseconds."""
+        return duration(self.after) if self.after >= 1 else f"{1000 * self.after:.0f} ms"
 
 
 def timeline(

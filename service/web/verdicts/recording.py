@@ -11,7 +11,7 @@ from service.domain.user import Identity
 from service.domain.verdict import Opinion, Verdict, VerdictError
 from service.storage.ledger import Ledger, ReplacedReportError
 from service.telemetry.metrics import VERDICTS
-from service.web.problem import Problem
+from service.web.problem import Problem, not_found
 from service.web.trail import Trail
 
 
@@ -39,9 +39,9 @@ class VerdictRecorder:
                 itself.
         """
         identity: Identity = request.state.identity
+        if not is_uid(report_uid):
+            raise not_found("report of this job")
         try:
-            if not is_uid(report_uid):
-                raise LookupError(report_uid)
             verdict = self._ledger.verdicts.record(
                 job.id,
                 report_uid=report_uid,
@@ -51,7 +51,7 @@ class VerdictRecorder:
                 comment=comment,
             )
         except LookupError:
-            raise Problem(HTTPStatus.NOT_FOUND, "This job has no such report.") from None
+            raise not_found("report of this job") from None
         except ReplacedReportError:
             raise Problem(
                 HTTPStatus.CONFLICT,

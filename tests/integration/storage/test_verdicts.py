@@ -95,7 +95,10 @@ def test_the_latest_verdict_of_a_user_on_a_report_counts_and_all_are_kept(
         ("one", Opinion.AGREE),
     ]
     assert [each.user for each in ledger.verdicts.latest(since=clock())] == ["one"]
-    first, second = (ledger.verdicts.latest(limit=1), ledger.verdicts.latest(after=latest[0].id))
+    first, second = (
+        ledger.verdicts.latest(limit=1),
+        ledger.verdicts.latest(after=latest[0].id or 0),
+    )
     assert [each.user for each in (*first, *second)] == ["two", "one"]
     assert ledger.verdicts.readers() == {"one": "reader-1", "two": "reader-2"}
 

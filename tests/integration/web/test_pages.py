@@ -9,7 +9,7 @@ from support.web_server import Web, part10
 from synthetic.objects import make_cr
 
 from service.domain.delivery import OutputRecord
-from service.domain.job import ConclusionRecord, JobState, OtherAbnormality, Revision
+from service.domain.job import ConclusionRecord, OtherAbnormality, Revision
 from service.domain.reasons import Reason
 
 REPORT = OutputRecord(
@@ -58,25 +58,6 @@ def test_the_first_page_shows_state_finding_and_probability(web: Web) -> None:
     assert f'href="/jobs/{job_id}"' in page
 
 
-@pytest.mark.parametrize("other", ["present", "absent", "indeterminate"])
-@pytest.mark.parametrize("finding", ["present", "absent", "indeterminate"])
-def test_the_job_shows_both_findings(web: Web, finding: str, other: str) -> None:
-    read = OtherAbnormality(finding=other, probability=0.91234, operating_point="sensitive")
-    job_id = reported(web, replace(ABNORMAL, finding=finding, other=read))
-    badge = '<span class="badge finding-{0}">{0}</span>'
-    page = web.client.get(f"/jobs/{job_id}").text
-    assert f"<dt>Pneumonia</dt><dd>{badge.format(finding)}</dd>" in page
-    assert f"<dt>Other abnormality</dt><dd>{badge.format(other)}</dd>" in page
-    for shown in ("0.032", "0.912", "sensitive", "<dt>Population</dt><dd>school_children</dd>"):
-        assert shown in page
-
-
-def test_a_job_whose_model_reads_pneumonia_alone_shows_that_alone(web: Web) -> None:
-    page = web.client.get(f"/jobs/{reported(web)}").text
-    assert "Other abnormality" not in page
-    assert "Population" not in page
-
-
 def test_the_api_gives_the_other_abnormality_or_null(web: Web) -> None:
     told = web.client.get(f"/api/jobs/{reported(web, ABNORMAL)}").json()["job"]
     assert (told["finding"], told["population"]) == ("absent", "school_children")
@@ -87,50 +68,6 @@ def test_the_api_gives_the_other_abnormality_or_null(web: Web) -> None:
     }
     without = web.client.get(f"/api/jobs/{reported(web)}").json()["job"]
     assert without["other_abnormality"] is without["population"] is None
-
-
-def test_a_job_shows_its_deliveries_statuses_and_trace(web: Web) -> None:
-    job_id = reported(web)
-    (delivery,) = web.ledger.deliveries.lease("pacs", "test/", 1, lease_seconds=60)
-    web.ledger.deliveries.refused(delivery, status=0xA700, again_in=60)
-    page = web.client.get(f"/jobs/{job_id}").text
-    assert "0xA700 Failure: Refused: Out of Resources" in page
-    for shown in ("pacs", "pending", "leased", "output-refused", "2.25.77", "MODALITY"):
-        assert shown in page
-    assert 'http-equiv="refresh"' in page
-
-
-def test_a_finished_job_does_not_reload_itself(web: Web) -> None:
-    assert 'http-equiv="refresh"' not in web.client.get(f"/jobs/{delivered(web)}").text
-
-
-def test_a_parked_job_says_why_and_can_be_requeued(web: Web) -> None:
-    job_id = parked(web)
-    page = web.client.get(f"/jobs/{job_id}").text
-    assert "No valid report could be built for this instance." in page
-    assert f'action="/jobs/{job_id}/requeue"' in page
-    answer = web.client.post(f"/jobs/{job_id}/requeue")
-    assert (answer.status_code, answer.headers["location"]) == (303, f"/jobs/{job_id}")
-    job = web.ledger.queries.job(job_id)
-    assert job is not None
-    assert job.state is JobState.RECEIVED
-
-
-def test_a_job_that_is_not_parked_cannot_be_requeued(web: Web) -> None:
-    job_id = delivered(web)
-    assert web.client.post(f"/jobs/{job_id}/requeue").status_code == 409
-    assert "/requeue" not in web.client.get(f"/jobs/{job_id}").text
-
-
-@pytest.mark.parametrize(
-    "job_id", ["0123456789abcdef" * 2, "0", "%00", "..%2f..%2fetc%2fpasswd", "A" * 5000, "'--"]
-)
-def test_what_is_not_a_job_is_not_found(empty_web: Web, job_id: str) -> None:
-    assert empty_web.client.get(f"/jobs/{job_id}").status_code == 404
-    assert empty_web.client.post(f"/jobs/{job_id}/requeue").status_code == 404
-    answer = empty_web.client.get(f"/api/jobs/{job_id}")
-    assert answer.status_code == 404
-    assert answer.headers["content-type"] == "application/problem+json"
 
 
 def every_page(web: Web, job_id: str) -> list[httpx.Response]:
@@ -201,13 +138,10 @@ def revised(web: Web) -> str:
     return job_id
 
 
-def test_a_job_shows_which_report_replaced_which(web: Web) -> None:
+def test_the_api_gives_the_revisions_of_a_job(web: Web) -> None:
     job_id = revised(web)
-    page = web.client.get(f"/jobs/{job_id}").text
-    assert page.index("Revision 1 of 2") < page.index("2.25.77") < page.index("Revision 2 of 2")
     told = web.client.get(f"/api/jobs/{job_id}").json()
     assert [each["sop_instance_uid"] for each in told["revisions"]] == ["2.25.77", "2.25.78"]
-    assert "Revision" not in web.client.get(f"/jobs/{delivered(web)}").text
 
 
 def test_a_job_is_found_by_a_report_that_was_replaced(web: Web) -> None:

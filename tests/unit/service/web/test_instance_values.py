@@ -1,0 +1,204 @@
+"""The values of the page of an instance: the patient, the scale, the timeline, the revisions."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from service.domain.audit import Action, AuditRecord
+from service.domain.job import Event, JobState, Revision
+from service.domain.verdict import Opinion, Verdict
+from service.web.instance.bundle_facts import bundle_facts, model_card
+from service.web.instance.patient_head import age_at, person_name, written_date
+from service.web.instance.probability_scale import ProbabilityScale
+from service.web.instance.revisions import revision_rows
+from service.web.instance.timeline import WORDS, timeline
+
+Detail = dict[str, str | int | float | bool | None]
+LEDGER: Final = Path(__file__).resolve().parents[4] / "service" / "storage" / "ledger"
+
+
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [
+        ("Doe^Jane", "Doe, Jane"),
+        ("Doe^Jane^Mary^Dr^MD", "Doe, Dr Jane Mary, MD"),
+        ("Yamada^Tarou=山田^太郎=やまだ^たろう", "Yamada, Tarou (山田, 太郎; やまだ, たろう)"),
+        ("=山田^太郎", "山田, 太郎"),
+        ("^^^", ""),
+        ("", ""),
+        ("Doe", "Doe"),
+        ("Doe^Jane^^^^^^^too many", "Doe, Jane"),
+        ("<b>^=^=", "<b>"),
+    ],
+)
+def test_a_name_is_written_as_people_write_it(name: str, written: str) -> None:
+    assert person_name(name) == written
+
+
+@pytest.mark.parametrize(
+    ("born", "then", "age"),
+    [
+        ("20230115", "20260504", "3 years"),
+        ("20230505", "20260504", "2 years"),
+        ("20250104", "20260504", "16 months"),
+        ("20260405", "20260504", "29 days"),
+        ("20260503", "20260504", "1 day"),
+        ("20260504", "20260504", "0 days"),
+        ("20000229", "20010228", "11 months"),
+        ("19260504", "20260504", "100 years"),
+        ("20260505", "20260504", ""),
+        ("20261399", "20260504", ""),
+        ("", "20260504", ""),
+        ("2026", "20260504", ""),
+        ("²0²30115", "20260504", ""),
+    ],
+)
+def test_an_age_is_in_years_and_of_infants_in_months_or_days(
+    born: str, then: str, age: str
+) -> None:
+    assert age_at(born, then) == age
+
+
+def test_what_is_no_date_stays_as_it_is() -> None:
+    assert [written_date(text) for text in ("20260504", "2026", "", "x")] == [
+        *("2026-05-04", "2026", "", "x"),
+    ]
+
+
+def scale(*, low: float | None, high: float | None) -> ProbabilityScale:
+    return ProbabilityScale(
+        finding="present",
+        probability=0.9,
+        operating_point="balanced",
+        threshold=0.5,
+        low=low,
+        high=high,
+    )
+
+
+def test_a_band_is_drawn_where_there_is_one() -> None:
+    assert scale(low=0.4, high=0.6).has_band
+    assert not scale(low=0.5, high=0.5).has_band
+    assert not scale(low=None, high=None).has_band
+
+
+def test_places_on_the_scale_stay_inside_it() -> None:
+    places = [ProbabilityScale.place(value) for value in (-1.0, 0.0, 0.5, 1.0, 7.0)]
+    assert places == [30.0, 30.0, 500.0, 970.0, 970.0]
+
+
+def test_every_event_of_a_trace_has_words() -> None:
+    source = "\n".join(path.read_text() for path in LEDGER.glob("*.py"))
+    named = re.findall(r"append_(?:delivery_)?event\(\s*[^\"()]*?\"([a-z-]+)\"", source)
+    assert len(named) > 12
+    assert {*named, *JobState} - {"dismissed"} <= WORDS.keys()
+
+
+def test_a_timeline_is_in_order_with_the_time_between_steps() -> None:
+    verdict = Verdict(
+        at=9.0,
+        user="rita",
+        opinion=Opinion.DISAGREE,
+        right_finding="absent",
+        comment="",
+        job_id="j",
+        report_uid="2.25.1",
+        sop_instance_uid="1.2",
+        sha256="a",
+        finding="present",
+        probability=0.9,
+        operating_point="balanced",
+        model="m 1",
+        population=None,
+    )
+    sent: Detail = {"kind": "sr", "destination": "pacs", "status": "0x0000", "attempt": 1}
+    steps = timeline(
+        [
+            Event(at=1.0, name="received", detail={"size_bytes": 10}),
+            Event(at=1.5, name="output-delivered", detail=sent),
+            Event(at=8.0, name="dismissed", detail={"why": "a test"}),
+            Event(at=8.0, name="an-event-of-later", detail={"why": "full"}),
+        ],
+        [AuditRecord(at=7.0, action=Action.DISMISS, user="", job_id="j")],
+        [verdict],
+    )
+    assert [(step.code, step.after) for step in steps] == [
+        ("received", 0.0),
+        ("output-delivered", 0.5),
+        ("dismiss", 5.5),
+        ("dismissed", 1.0),
+        ("an-event-of-later", 0.0),
+        ("verdict", 1.0),
+    ]
+    delivered, dismissal, dismissed, later, judged = steps[1:]
+    assert (delivered.output, delivered.status) == ("sr to pacs", "0x0000 Success")
+    assert (delivered.later, dismissal.later) == ("500 ms", "5.5 s")
+    assert dismissal.who == "somebody who was not signed in"
+    assert (dismissed.reason, dismissed.detail) == ("a test", "")
+    assert (later.words, later.detail, later.reason) == ("an-event-of-later", "why full", "")
+    assert (judged.words, judged.who) == (
+        "Verdict: disagrees with the report; right is absent",
+        "rita",
+    )
+
+
+@dataclass(frozen=True)
+class Said:
+    finding: str
+    probability: float
+
+    def event(self, uid: str) -> Event:
+        detail: Detail = {"report": uid, "finding": self.finding, "probability": self.probability}
+        return Event(at=1.0, name="reported", detail=detail)
+
+
+def revision(number: int, uid: str, predecessor: int | None) -> Revision:
+    return Revision(
+        id=number,
+        job_id="j",
+        sop_class_uid="1.2",
+        sop_instance_uid=uid,
+        series_instance_uid="1.3",
+        predecessor=predecessor,
+        dated_at=1.0,
+    )
+
+
+def test_a_revision_says_what_changed_where_both_are_known() -> None:
+    rows = revision_rows(
+        [revision(11, "a", None), revision(12, "b", 11), revision(15, "c", 12)],
+        {"b": Said("absent", 0.1).event("b"), "c": Said("present", 0.9).event("c")},
+    )
+    assert [(row.number, row.replaces, row.said, row.is_known) for row in rows] == [
+        (1, None, "", False),
+        (2, 1, "absent, 0.100", True),
+        (3, 2, "present, 0.900", True),
+    ]
+    assert [row.changes for row in rows] == [
+        (),
+        (),
+        ("finding: absent → present", "probability: 0.100 → 0.900"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        "",
+        "[]",
+        "{",
+        '{"populations": 3}',
+        '{"populations": {"adults": {"reason": []}}}',
+        "x" * 2_000_000,
+    ],
+)
+def test_a_bundle_that_says_nothing_of_itself_is_not_quoted(tmp_path: Path, metadata: str) -> None:
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "metadata.json").write_text(metadata)
+    facts = bundle_facts(tmp_path, "adults")
+    assert facts is None or (facts.population, facts.intended_use) == ("", "")
+    assert bundle_facts(tmp_path / "nowhere", "adults") is None
+    assert model_card(tmp_path) is None
