@@ -155,7 +155,7 @@ function summarise() {
   const refused = list.querySelectorAll("[data-state=refused], [data-state=failed], .tone-alarm").length;
   const unread = list.querySelectorAll(".reading[data-final=false]").length;
   const words = [`${ended} of ${transfers.length} files sent`];
-  if (unread) words.push(`${unread} still being read`);
+  if (unread) words.push(`${unread} still under way`);
   if (refused) words.push(`${refused} not taken or not read`);
   const text = `${words.join(", ")}.`;
   if (summary.textContent !== text) summary.textContent = text;

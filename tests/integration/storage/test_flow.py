@@ -118,10 +118,10 @@ def test_jobs_are_counted_by_minute_on_each_database_alike(
     ledger.jobs.not_analysed(lease(ledger), Reason.LATERAL)
     clock.now = 60 * 1003 + 1
     assert ledger.flow.per_minute(4) == [
-        Minute(at=60.0 * 999, received=0, finished=0),
         Minute(at=60.0 * 1000, received=2, finished=0),
         Minute(at=60.0 * 1001, received=0, finished=1),
         Minute(at=60.0 * 1002, received=0, finished=0),
+        Minute(at=60.0 * 1003, received=0, finished=0),
     ]
 
 
