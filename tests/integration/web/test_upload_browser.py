@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import pytest
 from peers.viewer import PATIENCE_SECONDS
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, FilePayload, Page, expect
 from support.routes import to
 from support.web_server import Web, part10, picture
 from synthetic.archives import zipped
@@ -18,6 +18,7 @@ from service.domain.delivery import OutputRecord
 from service.domain.job import ConclusionRecord
 from service.domain.reasons import Reason
 
+pytestmark = pytest.mark.slow
 MILLISECONDS: Final = 1000 * PATIENCE_SECONDS
 REPORT = OutputRecord(
     kind="sr", sop_class_uid="1.2.840.10008.5.1.4.1.1.88.34", sop_instance_uid="2.25.77"
@@ -88,6 +89,10 @@ def page(browser: Browser, web: Web) -> Iterator[Page]:
     assert complaints == []
 
 
+def file(name: str, content: bytes) -> FilePayload:
+    return {"name": name, "mimeType": "", "buffer": content}
+
+
 def item(page: Page, name: str) -> Any:  # noqa: ANN401 -- a locator
     return page.locator("li.transfer").filter(has=page.get_by_text(name, exact=True))
 
@@ -132,7 +137,7 @@ def test_chosen_files_show_progress_and_can_be_cancelled_and_tried_again(
     page: Page, web: Web
 ) -> None:
     page.route("**/upload", lambda _: None)  # never answered, as by a network that hangs
-    page.set_input_files("#files", [{"name": "a.png", "mimeType": "", "buffer": picture()}])
+    page.set_input_files("#files", file("a.png", picture()))
     chosen = item(page, "a.png")
     expect(chosen.locator("progress")).to_be_visible()
     chosen.get_by_role("button", name="Cancel a.png").click()
@@ -145,9 +150,7 @@ def test_chosen_files_show_progress_and_can_be_cancelled_and_tried_again(
 
 
 def test_a_file_that_is_too_large_is_refused_before_it_is_sent(page: Page, web: Web) -> None:
-    page.set_input_files(
-        "#files", [{"name": "large.dcm", "mimeType": "", "buffer": bytes((4 << 20) + 1)}]
-    )
+    page.set_input_files("#files", file("large.dcm", bytes((4 << 20) + 1)))
     expect(item(page, "large.dcm")).to_contain_text("larger than the 4.2 MB")
     assert web.ledger.queries.recent() == []
 
@@ -168,7 +171,7 @@ def test_a_folder_is_sent_with_its_folders_and_without_the_systems_files(
 
 def test_a_hostile_name_is_text(page: Page) -> None:
     name = "<img src=x onerror=alert(1)>.txt"
-    page.set_input_files("#files", [{"name": name, "mimeType": "", "buffer": b"hello"}])
+    page.set_input_files("#files", file(name, b"hello"))
     expect(item(page, name)).to_contain_text("Refused.", timeout=MILLISECONDS)
     expect(page.locator("main img")).to_have_count(0)
 
