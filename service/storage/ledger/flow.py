@@ -194,19 +194,19 @@ class Flow:
         }
 
     def per_minute(self, minutes: int) -> list[Minute]:
-        """Count what was received and finished in each of the last whole minutes, in order."""
-        last = int(self._clock()) // _MINUTE
-        first = last - minutes
+        """Count what was received and finished in each of the last minutes, up to this one."""
+        end = int(self._clock()) // _MINUTE + 1
+        first = end - minutes
         with self._database.read() as connection:
-            received = _counts(connection, JOBS.c.received_at, first, last)
-            finished = _counts(connection, JOBS.c.finished_at, first, last)
+            received = _counts(connection, JOBS.c.received_at, first, end)
+            finished = _counts(connection, JOBS.c.finished_at, first, end)
         return [
             Minute(
                 at=float(each * _MINUTE),
                 received=received.get(each, 0),
                 finished=finished.get(each, 0),
             )
-            for each in range(first, last)
+            for each in range(first, end)
         ]
 
     def parked(self, first: int) -> list[ParkedGroup]:
@@ -317,7 +317,7 @@ def _latest_failure(connection: Connection, destination: str) -> Event | None:
 
 
 def _counts(
-    connection: Connection, moment: ColumnElement[Any], first: int, last: int
+    connection: Connection, moment: ColumnElement[Any], first: int, end: int
 ) -> dict[int, int]:
     """Count rows by minute since the epoch.
 
@@ -327,7 +327,7 @@ def _counts(
     minute = moment.cast(BigInteger) // _MINUTE
     query = (
         select(minute, func.count())
-        .where(moment >= first * _MINUTE, moment < last * _MINUTE)
+        .where(moment >= first * _MINUTE, moment < end * _MINUTE)
         .group_by(minute)
     )
     return {int(each): int(count) for each, count in connection.execute(query)}

@@ -155,7 +155,7 @@ function summarise() {
   const refused = list.querySelectorAll("[data-state=refused], [data-state=failed], .tone-alarm").length;
   const unread = list.querySelectorAll(".reading[data-final=false]").length;
   const words = [`${ended} of ${transfers.length} files sent`];
-  if (unread) words.push(`${unread} still being read`);
+  if (unread) words.push(`${unread} still under way`);
   if (refused) words.push(`${refused} not taken or not read`);
   const text = `${words.join(", ")}.`;
   if (summary.textContent !== text) summary.textContent = text;
@@ -172,10 +172,17 @@ async function poll(round) {
     polling = null;
     return;
   }
-  const ids = [...new Set(open.map((each) => each.dataset.job))].slice(0, MOST_FOLLOWED);
+  const all = [...new Set(open.map((each) => each.dataset.job))];
+  const first = (round * MOST_FOLLOWED) % all.length; // each has its turn
+  const ids = [...all.slice(first), ...all.slice(0, first)].slice(0, MOST_FOLLOWED);
   try {
     const query = ids.map((id) => `job=${encodeURIComponent(id)}`).join("&");
     const answer = await fetch(`/upload/results?${query}`);
+    if (answer.status === 401) {
+      summary.textContent = WORDS[401];
+      polling = null;
+      return;
+    }
     if (answer.ok) replace(open, await answer.text());
   } catch {
     // the next round tries again

@@ -64,6 +64,10 @@ class Archive:
             self._stream.close()
             raise
 
+    def has_time(self) -> bool:
+        """Return whether more of it may still be read."""
+        return time.monotonic() < self._deadline
+
     def close(self) -> None:
         """Close the file."""
         self._opened.close()
@@ -91,7 +95,7 @@ class Archive:
         """Read the pieces of a file; as many bytes as the list says, whatever it inflates to."""
         stream: IO[bytes] | None = None
         while True:
-            if time.monotonic() > self._deadline:
+            if not self.has_time():
                 raise _too_slow(self._limits)
             try:
                 stream = stream or self._opened.open(info)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 import structlog
-from anyio import CapacityLimiter, to_thread
+from anyio import CapacityLimiter, sleep, to_thread
 from fastapi import Request
 from pydicom.uid import MediaStorageDirectoryStorage
 from python_multipart.exceptions import FormParserError
@@ -47,6 +47,7 @@ from service.web.uploading.refusals import (
 _INSTANCES_AT_ONCE: Final = 2
 _PICTURES_AT_ONCE: Final = 64  # which mostly wait for a decoder, apart from the instances
 _RETRY_SECONDS: Final = 10
+_BUSY_SECONDS: Final = 1.0  # between two tries of a picture in a ZIP
 _ARCHIVES_AT_ONCE: Final = 2
 _MEDIA_STORAGE_SOP_CLASS_UID: Final = 0x00020002  # PS3.10 table 7.1-1
 _TRANSFER_SYNTAX_UID: Final = 0x00020010
@@ -123,6 +124,15 @@ class Uploads:
             ]
 
     async def _take_entry(self, archive: Archive, entry: Entry) -> Receipt | Problem:
+        """Ingest one file of a ZIP; while the decoders are busy, wait and try again."""
+        while True:
+            result = await self._try_entry(archive, entry)
+            is_busy = isinstance(result, Problem) and result.retry_after is not None
+            if not is_busy or not archive.has_time():
+                return _counted(result)
+            await sleep(_BUSY_SECONDS)
+
+    async def _try_entry(self, archive: Archive, entry: Entry) -> Receipt | Problem:
         upload = self._spool.incoming / f"{uuid.uuid4().hex}.upload"
         try:
             await to_thread.run_sync(
@@ -132,16 +142,19 @@ class Uploads:
                 self._spool.require_room,
                 limiter=self._archives_limiter,
             )
-            return await self.take(upload)
+            return await self._take(upload)
         except Refusal as exc:
-            return _counted(exc)
+            return exc
         except OSError:
-            return _counted(self._no_room())
+            return self._no_room()
         finally:
             upload.unlink(missing_ok=True)
 
     async def take(self, upload: Path) -> Receipt | Problem:
         """Ingest one file of `spool.incoming`, no ZIP; it is gone from there afterwards."""
+        return _counted(await self._take(upload))
+
+    async def _take(self, upload: Path) -> Receipt | Problem:
         is_dicom = await to_thread.run_sync(_kind_of, upload) == "dicom"
         limiter = self._instances_limiter if is_dicom else self._pictures_limiter
         return await to_thread.run_sync(self._handle, upload, limiter=limiter)
@@ -161,7 +174,7 @@ class Uploads:
         finally:
             instance.unlink(missing_ok=True)
             upload.unlink(missing_ok=True)
-        return _counted(result)
+        return result
 
     def _make_instance(self, upload: Path, instance: Path) -> None:
         kind = _kind_of(upload)

@@ -256,3 +256,20 @@ def test_slow_pictures_hold_up_no_other_upload_and_are_refused_when_all_are_busy
         assert (crashed.status_code, crashed.json()["reason"]) == (422, Reason.DECODER_CRASHED)
         assert web.send(png(100)).status_code == 201
         assert web.left_in_incoming() == []
+
+
+def test_a_picture_in_a_zip_waits_while_the_decoders_are_busy(tmp_path: Path) -> None:
+    limits = {"quick_seconds": 0.5, "seconds": 3}
+    with (
+        Web(tmp_path / "state", decoding=limits).running(SlowHandler()) as web,
+        ThreadPoolExecutor(3) as senders,
+    ):
+        slow = [senders.submit(web.send, png(WIDE + 1)) for _ in range(3)]
+        while len(web.left_in_incoming()) < 3:
+            time.sleep(0.01)
+        stream = io.BytesIO()
+        with zipfile.ZipFile(stream, "w") as archive:
+            archive.writestr("a.png", png(100))
+        assert web.send(stream.getvalue()).status_code == 201
+        assert {each.result().status_code for each in slow} <= {422, 503}
+        assert web.left_in_incoming() == []
