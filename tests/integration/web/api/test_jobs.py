@@ -2,6 +2,7 @@ import time
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 from support.jobs import REPORT, delivered, parked, reported
 from support.web_server import Web
 
@@ -10,6 +11,7 @@ from service.domain.patient import Patient
 from service.domain.user import Role
 from service.storage.ledger import Position
 from service.storage.ledger.patients import record_patient
+from service.storage.ledger.tables import JOBS
 from service.web.api.paging import cursor_of, position_of
 
 ADDRESS = "/api/v1/jobs"
@@ -49,9 +51,8 @@ def test_every_filter_leaves_out_what_it_does_not_mean(web: Web) -> None:
     job = web.ledger.queries.job(wanted)
     assert job is not None
     with web.ledger._database.write() as connection:
-        connection.exec_driver_sql(
-            f"UPDATE jobs SET calling_ae_title = 'CR 2', received_at = 2000 WHERE id = '{wanted}'"
-        )
+        values = {"calling_ae_title": "CR 2", "received_at": 2000}
+        connection.execute(update(JOBS).where(JOBS.c.id == wanted).values(values))
     for query in (
         {"state": "reported"},
         {"finding": "present"},
@@ -85,9 +86,7 @@ def test_every_filter_leaves_out_what_it_does_not_mean(web: Web) -> None:
         ("cursor=" + "A" * 10_000, "cursor"),
     ],
 )
-def test_a_parameter_that_is_not_valid_is_named(
-    quiet_web: Web, query: str, parameter: str
-) -> None:
+def test_a_parameter_that_is_not_valid_is_named(quiet_web: Web, query: str, parameter: str) -> None:
     answer = quiet_web.client.get(f"{ADDRESS}?{query}")
     assert answer.status_code == 422
     assert answer.headers["content-type"] == "application/problem+json"
