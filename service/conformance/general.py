@@ -24,8 +24,8 @@ def introduction(settings: Settings) -> Lines:
         "Lobar receives chest radiographs by C-STORE, analyses them for pneumonia and sends",
         "reports by C-STORE or STOW-RS. It provides storage commitment for the radiographs it",
         "holds, and requests storage commitment of its reports from its destinations. Over",
-        "DICOMweb it takes radiographs too, and lets the radiographs and reports that it holds be searched",
-        "and retrieved. It is not a medical device: for research use only.",
+        "DICOMweb it takes radiographs too, and lets the radiographs and reports that it holds be",
+        "searched and retrieved. It is not a medical device: for research use only.",
     )
     yield from table(
         ("Network service", "UID", "User of service (SCU)", "Provider of service (SCP)"),

@@ -77,9 +77,9 @@ def _search() -> Lines:
         "Single value, wildcard, range of dates and times, list of UIDs and universal matching.",
         "Any other key is 400. `includefield` returns more attributes of the header, `all` every",
         "one that is no sequence and not long. `fuzzymatching` is not supported, and a Warning",
-        f"header says so. `limit` is {USUAL} unless stated, at most {MOST}; with `offset`, the latest study",
-        "comes first. Results are in `application/dicom+json`; none are an empty list. Of an",
-        "instance whose header cannot be read, what the ledger knows is returned.",
+        f"header says so. `limit` is {USUAL} unless stated, at most {MOST}; with `offset`. The",
+        "study received last comes first. Results are in `application/dicom+json`; none are an",
+        "empty list. Of an instance whose header cannot be read, what the ledger knows is returned.",
     )
 
 

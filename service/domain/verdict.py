@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 
 class Opinion(StrEnum):
@@ -10,6 +11,16 @@ class Opinion(StrEnum):
     AGREE = "agree"
     DISAGREE = "disagree"
     UNSURE = "unsure"
+
+
+FINDINGS: Final = ("present", "absent", "indeterminate")
+"""What a finding can be, and so what the right one can be."""
+
+LONGEST_COMMENT: Final = 2000  # characters
+
+
+class VerdictError(ValueError):
+    """The verdict contradicts itself or has nothing to judge; the message is for a person."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,3 +45,20 @@ class Verdict:
     operating_point: str
     model: str
     population: str | None
+
+
+def require_consistent(opinion: Opinion, right_finding: str | None, finding: str | None) -> None:
+    """Require that an opinion and the right finding go together with the report's finding.
+
+    Raises:
+        VerdictError: they do not.
+    """
+    if finding is None:
+        raise VerdictError("The report has no finding to agree or disagree with.")
+    if opinion is not Opinion.DISAGREE:
+        if right_finding is not None:
+            raise VerdictError("Only who disagrees names another finding as the right one.")
+    elif right_finding not in FINDINGS:
+        raise VerdictError("Who disagrees says what is right: present, absent or indeterminate.")
+    elif right_finding == finding:
+        raise VerdictError(f"The report says {finding} too: that is no disagreement.")

@@ -11,6 +11,7 @@ from service.storage.ledger.commitment_requests import CommitmentRequests
 from service.storage.ledger.commitments import Commitments
 from service.storage.ledger.database import Database, LedgerError
 from service.storage.ledger.deliveries import Deliveries
+from service.storage.ledger.evidence import EvidenceOfJobs
 from service.storage.ledger.heartbeats import Heartbeat, Heartbeats
 from service.storage.ledger.holdings import Held, Holdings, StudyFilter
 from service.storage.ledger.jobs import Jobs
@@ -18,7 +19,7 @@ from service.storage.ledger.leasing import StaleLeaseError
 from service.storage.ledger.listing import JobFilter, Listing, Position
 from service.storage.ledger.patients import Patients
 from service.storage.ledger.queries import EVERYTHING, Due, JobCounts, Queries
-from service.storage.ledger.verdicts import Verdicts
+from service.storage.ledger.verdicts import ReplacedReportError, Verdicts
 
 __all__ = [
     "EVERYTHING",
@@ -31,6 +32,7 @@ __all__ = [
     "Ledger",
     "LedgerError",
     "Position",
+    "ReplacedReportError",
     "StaleLeaseError",
     "StudyFilter",
 ]
@@ -51,7 +53,8 @@ class Ledger:
         self.sessions = Sessions(self._database, clock)
         self.audit = AuditTrail(self._database)
         self.patients = Patients(self._database)
-        self.verdicts = Verdicts(self._database)
+        self.evidence = EvidenceOfJobs(self._database)
+        self.verdicts = Verdicts(self._database, clock)
         self.listing = Listing(self._database)
         self.holdings = Holdings(self._database)
         self.queries = Queries(self._database, clock)

@@ -1,7 +1,5 @@
 """Radiologists' verdicts on the reports of a job."""
 
-import time
-from collections.abc import Callable
 from http import HTTPStatus
 from typing import Annotated
 
@@ -9,10 +7,9 @@ from fastapi import APIRouter, Request
 
 from service.domain.audit import Action
 from service.domain.job import Job
-from service.domain.routing import OutputKind
 from service.domain.user import Identity, Permission
-from service.domain.verdict import Opinion, Verdict
-from service.storage.ledger import Ledger
+from service.domain.verdict import Opinion, Verdict, VerdictError
+from service.storage.ledger import Ledger, ReplacedReportError
 from service.web.access import require
 from service.web.api.body import body_of, documented
 from service.web.api.documentation import JobId, described, example
@@ -30,7 +27,7 @@ _EXAMPLE = {
 }
 
 
-def router(ledger: Ledger, trail: Trail, clock: Callable[[], float] = time.time) -> APIRouter:
+def router(ledger: Ledger, trail: Trail) -> APIRouter:
     """Build the routes of verdicts."""
     routes = APIRouter(tags=["verdicts"])
 
@@ -63,40 +60,30 @@ def router(ledger: Ledger, trail: Trail, clock: Callable[[], float] = time.time)
         given: Annotated[VerdictRequest, body_of(VerdictRequest)],
     ) -> VerdictResponse:
         job = known_job(ledger, job_id)
-        _require_current_report(ledger, job, given)
-        verdict = ledger.verdicts.record(_verdict(job, given, identity, clock()))
+        verdict = _recorded(ledger, job, given, identity)
         trail.record(request, Action.VERDICT, job=job, opinion=given.opinion)
         return VerdictResponse.of(verdict)
 
     return routes
 
 
-def _require_current_report(ledger: Ledger, job: Job, given: VerdictRequest) -> None:
-    outputs = ledger.queries.outputs(job.id)
-    current = {each.sop_instance_uid for each in outputs if each.kind == OutputKind.SR}
-    if given.report_uid not in current:
+def _recorded(ledger: Ledger, job: Job, given: VerdictRequest, identity: Identity) -> Verdict:
+    """Record a verdict.
+
+    Raises:
+        Problem: the report is not the job's current one, or states no other finding.
+    """
+    try:
+        return ledger.verdicts.record(
+            job.id,
+            report_uid=given.report_uid,
+            user=identity.name,
+            opinion=Opinion(given.opinion),
+            right_finding=given.right_finding,
+            comment=given.comment,
+        )
+    except (LookupError, ReplacedReportError) as exc:
         sentence = "This is not the job's current report: look at that one first."
-        raise Problem(HTTPStatus.CONFLICT, sentence)
-
-
-def _verdict(job: Job, given: VerdictRequest, identity: Identity, now: float) -> Verdict:
-    if job.finding is None or job.probability is None:
-        raise Problem(HTTPStatus.CONFLICT, "The report states no finding to agree with.")
-    if given.right_finding == job.finding:
-        raise Problem(HTTPStatus.CONFLICT, "The report states that finding already.")
-    return Verdict(
-        at=now,
-        user=identity.name,
-        opinion=Opinion(given.opinion),
-        right_finding=given.right_finding,
-        comment=given.comment,
-        job_id=job.id,
-        report_uid=given.report_uid,
-        sop_instance_uid=job.sop_instance_uid,
-        sha256=job.sha256,
-        finding=job.finding,
-        probability=job.probability,
-        operating_point=job.operating_point or "",
-        model=job.model or "",
-        population=job.population,
-    )
+        raise Problem(HTTPStatus.CONFLICT, sentence) from exc
+    except VerdictError as exc:
+        raise Problem(HTTPStatus.CONFLICT, str(exc)) from exc
