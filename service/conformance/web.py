@@ -79,7 +79,7 @@ def _search() -> Lines:
         "one that is no sequence and not long. `fuzzymatching` is not supported, and a Warning",
         f"header says so. `limit` is {USUAL} unless stated, at most {MOST}; with `offset`. The",
         "study received last comes first. Results are in `application/dicom+json`; none are an",
-        "empty list. Of an instance whose header cannot be read, what the ledger knows is returned.",
+        "empty list. Of an instance with an unreadable header, what the ledger knows is returned.",
     )
 
 
