@@ -15,8 +15,7 @@ from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.uid import UID, DigitalXRayImageStorageForPresentation
 
-from service.conformance import WorkerFacts
-from service.conformance.tables import Lines, heading, hexadecimal, paragraph, table
+from service.conformance.tables import Lines, WorkerFacts, heading, hexadecimal, paragraph, table
 from service.dicom.statuses import (
     OUT_OF_RESOURCES,
     SERVICE_CLASS_WARNINGS,

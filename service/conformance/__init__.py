@@ -9,6 +9,7 @@ from service.conformance.listener import listener
 from service.conformance.networking import configuration, implementation_model, interfaces
 from service.conformance.sender import sender, web_sender
 from service.conformance.tables import Lines, WorkerFacts
+from service.conformance.web import origin_server
 from service.settings import Settings
 
 __all__ = ["WorkerFacts", "statement"]
@@ -32,5 +33,6 @@ def _networking(settings: Settings, facts: WorkerFacts) -> Lines:
     yield from listener(settings)
     yield from sender(settings, facts)
     yield from web_sender(settings, facts)
+    yield from origin_server(settings)
     yield from interfaces(settings)
     yield from configuration(settings)

@@ -23,8 +23,9 @@ def introduction(settings: Settings) -> Lines:
     yield from paragraph(
         "Lobar receives chest radiographs by C-STORE, analyses them for pneumonia and sends",
         "reports by C-STORE or STOW-RS. It provides storage commitment for the radiographs it",
-        "holds, and requests storage commitment of its reports from its destinations. It is not a",
-        "medical device: for research use only.",
+        "holds, and requests storage commitment of its reports from its destinations. Over",
+        "DICOMweb it takes radiographs too, and lets the radiographs and reports that it holds be",
+        "searched and retrieved. It is not a medical device: for research use only.",
     )
     yield from table(
         ("Network service", "UID", "User of service (SCU)", "Provider of service (SCP)"),
@@ -61,7 +62,9 @@ def _services(settings: Settings) -> list[tuple[str, ...]]:
     ]
     rows.append((*name_and_uid(VERIFICATION), YES, YES))
     rows.append((*name_and_uid(STORAGE_COMMITMENT), f"{YES}, per destination", YES))
-    rows.append(("Store Instances (STOW-RS), PS3.18 10.5", "", f"{YES}, per destination", NO))
+    rows.append(("Store Instances (STOW-RS), PS3.18 10.5", "", f"{YES}, per destination", YES))
+    rows.append(("Search (QIDO-RS), PS3.18 10.6", "", NO, YES))
+    rows.append(("Retrieve (WADO-RS), PS3.18 10.4", "", NO, YES))
     return rows
 
 
@@ -98,6 +101,11 @@ def closing_sections() -> Lines:
         "requeue, reanalyse, dismiss and verdict of the scheme 99LOBAR, and the roles of users in",
         "the same scheme. Messages have no structured data and are not received. Transfers over",
         "DIMSE and STOW-RS are recorded in the trace of each instance and not as audit messages.",
+        "",
+        "DICOMweb requests name their sender by a bearer token, or by the cookie of a session;",
+        "storing needs the permission `upload`, searching and retrieving the permission `patient`.",
+        "The web server has no TLS of its own: it listens on loopback, and is put behind a proxy",
+        "that has it. What is stored, searched and retrieved is recorded in the audit trail.",
     )
     yield from paragraph(
         "Objects that Lobar itself made, and objects without an image",

@@ -13,6 +13,10 @@ _DELIVERER: Final = (
     "Sends reports and the other outputs, requests storage commitment of them, and sends the "
     "results of storage commitment requests to senders."
 )
+_WEB: Final = (
+    "Receives instances by STOW-RS, and answers searches (QIDO-RS) and retrievals (WADO-RS) of "
+    "what Lobar holds."
+)
 
 
 def implementation_model(settings: Settings) -> Lines:
@@ -26,6 +30,8 @@ def implementation_model(settings: Settings) -> Lines:
     yield '    listener["LISTENER"] -.->|"spool and ledger"| deliverer["DELIVERER"]'
     yield '    deliverer -->|"C-STORE, N-ACTION"| pacs(["destination"])'
     yield '    deliverer -->|"STOW-RS"| web(["destination with DICOMweb"])'
+    yield '    agent(["DICOMweb user agent"]) -->|"STOW-RS, QIDO-RS, WADO-RS"| origin["WEB"]'
+    yield '    origin -.->|"spool and ledger"| deliverer'
     yield '    pacs -->|"N-EVENT-REPORT"| listener'
     yield '    deliverer -->|"N-EVENT-REPORT"| sender'
     yield "```"
@@ -36,10 +42,11 @@ def implementation_model(settings: Settings) -> Lines:
         (
             ("LISTENER", f"{_LISTENER} Runs as `lobar listener`."),
             ("DELIVERER", f"{_DELIVERER} Runs as `lobar worker deliver`."),
+            ("WEB", f"{_WEB} Runs as `lobar web`."),
         ),
     )
     yield from paragraph(
-        f"Both use the AE title {settings.dicom.ae_title}, unless a destination has a",
+        f"The first two use the AE title {settings.dicom.ae_title}, unless a destination has a",
         "`calling_ae_title` of its own.",
     )
     yield from heading(4, "4.1.3 Sequencing of real-world activities")
@@ -56,7 +63,8 @@ def interfaces(settings: Settings) -> Lines:
     yield from heading(3, "4.3 Network interfaces")
     yield from paragraph(
         "TCP/IP, IPv4 or IPv6, as provided by the host. DNS names are resolved by the host.",
-        f"The listener is at {settings.dicom.host}, port {settings.dicom.port}.",
+        f"The listener is at {settings.dicom.host}, port {settings.dicom.port}; the web server is",
+        f"at {settings.web.host}, port {settings.web.port}.",
     )
 
 

@@ -34,12 +34,20 @@ Line = list[tuple[float, float]]
 
 
 class ViewerGateway(Server):
-    """`deploy/viewer/gateway.py` in front of an Orthanc; `url` is the page to open."""
+    """`deploy/viewer/gateway.py` in front of an Orthanc; `url` is the page to open.
 
-    def __init__(self, folder: Path, orthanc: OrthancServer, ohif: Path = OHIF) -> None:
+    Instead of an Orthanc it may be in front of the options of another service.
+    """
+
+    def __init__(
+        self, folder: Path, service: OrthancServer | list[str | Path], ohif: Path = OHIF
+    ) -> None:
         port = free_port()
         self.url = f"http://{LOOPBACK}:{port}"
-        behind: list[str | Path] = ["--orthanc", orthanc.http_url, "--ohif", ohif]
+        of_service: list[str | Path] = (
+            ["--orthanc", service.http_url] if isinstance(service, OrthancServer) else service
+        )
+        behind = [*of_service, "--ohif", ohif]
         super().__init__(
             [sys.executable, GATEWAY, "--port", str(port), *behind],
             log=folder / "gateway.log",

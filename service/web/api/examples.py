@@ -8,9 +8,12 @@ from service.domain.job import JobState, Source
 from service.domain.user import Permission, Role, SignedInBy
 from service.domain.verdict import Opinion
 from service.web.schemas.details import (
+    AttentionResponse,
+    EvidenceResponse,
     JobPageResponse,
     OperatingPointResponse,
     PatientResponse,
+    RegionResponse,
     WholeJobResponse,
 )
 from service.web.schemas.jobs import DeliveryResponse, EventResponse, JobResponse, OutputResponse
@@ -78,6 +81,15 @@ WHOLE_JOB: Final = WholeJobResponse(
         study_date="20261129",
         modality="CR",
         view_position="PA",
+    ),
+    evidence=EvidenceResponse(
+        region=RegionResponse(top=0.4, left=0.1, bottom=0.7, right=0.4),
+        attention=AttentionResponse(rows=2, columns=2, values=[0.1, 0.2, 0.9, 0.1]),
+        other_threshold=None,
+        other_indeterminate_low=None,
+        other_indeterminate_high=None,
+        calibrated=True,
+        weights_sha256="0a" * 32,
     ),
     outputs=[
         OutputResponse(kind="sr", sop_class_uid=_REPORT_CLASS, sop_instance_uid=REPORT_UID),

@@ -25,6 +25,7 @@ from service.web.api.paging import (
 )
 from service.web.lookup import known_job, known_output
 from service.web.schemas.details import (
+    EvidenceResponse,
     JobPageResponse,
     OperatingPointResponse,
     PatientResponse,
@@ -121,12 +122,15 @@ def _following(query: JobQuery, jobs: list[Job]) -> str:
 
 
 def _whole(ledger: Ledger, job: Job, identity: Identity) -> WholeJobResponse:
-    patient = ledger.patients.of(job.id) if identity.may(Permission.PATIENT) else None
+    may_see = identity.may(Permission.PATIENT)
+    patient = ledger.patients.of(job.id) if may_see else None
+    evidence = ledger.evidence.of(job.id) if may_see else None
     queries = ledger.queries
     return WholeJobResponse(
         job=JobResponse.of(job),
         operating_point=OperatingPointResponse.of(job),
         patient=PatientResponse.of(patient) if patient else None,
+        evidence=EvidenceResponse.of(evidence) if evidence else None,
         outputs=list(map(OutputResponse.of, queries.outputs(job.id))),
         revisions=list(map(RevisionResponse.of, queries.revisions(job))),
         deliveries=list(map(DeliveryResponse.of, queries.deliveries(job.id))),

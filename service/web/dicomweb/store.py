@@ -2,7 +2,9 @@
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
@@ -10,6 +12,7 @@ from typing import Any, Final
 from anyio import to_thread
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
+from pydicom.dataset import Dataset
 from python_multipart.exceptions import FormParserError
 from starlette.requests import ClientDisconnect
 
@@ -107,7 +110,7 @@ class _Storing:
                 result = await self._uploads.take(path)
                 failure = None if isinstance(result, Receipt) else _reason(result)
         finally:
-            path.unlink(missing_ok=True)
+            await to_thread.run_sync(partial(path.unlink, missing_ok=True))
         if failure is None:
             outcome.stored.append(sent)
         else:
@@ -145,19 +148,17 @@ def _damaged() -> Problem:
 
 def _sent(path: Path) -> _Sent:
     """Read what a part says that it is, its values bounded and checked by their form."""
-    try:
-        with path.open("rb") as stream:
-            part10 = read_file_meta(stream)
-            syntax = identifier(part10.meta, _TRANSFER_SYNTAX_UID)
-            header = read_header(
-                stream,
-                syntax,
-                size_bytes=part10.size_bytes,
-                tags=IDENTIFIERS,
-                most_bytes=INFLATED_BYTES,
-            )
-    except (UndecodableError, TooLargeError, OSError):
-        return _Sent()
+    syntax, header = "", Dataset()
+    with suppress(UndecodableError, TooLargeError), path.open("rb") as stream:
+        part10 = read_file_meta(stream)
+        syntax = identifier(part10.meta, _TRANSFER_SYNTAX_UID)
+        header = read_header(
+            stream,
+            syntax,
+            size_bytes=part10.size_bytes,
+            tags=IDENTIFIERS,
+            most_bytes=INFLATED_BYTES,
+        )
     found = [identifier(header, tag) for tag in IDENTIFIERS]
     sop_class, instance, study, series = (each if is_uid(each) else "" for each in found)
     return _Sent(sop_class, instance, study, series, syntax if is_uid(syntax) else "")
@@ -171,7 +172,9 @@ def _failure(sent: _Sent, study: str | None, sop_classes: Sequence[str]) -> int 
         return SOP_CLASS_NOT_SUPPORTED
     if sent.syntax not in TRANSFER_SYNTAXES:
         return TRANSFER_SYNTAX_NOT_SUPPORTED
-    return OTHER_STUDY if study not in {None, sent.study} else None
+    if study in {None, sent.study}:
+        return None
+    return OTHER_STUDY if sent.study else CANNOT_UNDERSTAND
 
 
 def _reason(problem: Problem) -> int:

@@ -19,7 +19,7 @@ from service.web.problem import Problem
 
 MOST_INSTANCES: Final = 1000  # in one body
 _LONGEST_HEADER: Final = 8 << 10  # bytes of the headers of a part
-_LONGEST_BOUNDARY: Final = 70  # RFC 2046, section 5.1.1
+_LONGEST_BOUNDARY: Final = 200  # RFC 2046, section 5.1.1, has 70; Orthanc sends 73
 
 
 class StoreBody:

@@ -1,8 +1,9 @@
 """What `/api/v1` adds to a job: who the patient is, and how the finding was reached."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Self
 
+from service.domain.evidence import Evidence
 from service.domain.job import Job
 from service.domain.patient import Patient
 from service.web.schemas.jobs import (
@@ -65,6 +66,58 @@ class OperatingPointResponse:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RegionResponse:
+    """A rectangle of the radiograph, as fractions of its rows and columns."""
+
+    top: float
+    left: float
+    bottom: float
+    right: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttentionResponse:
+    """The evidence for pneumonia place by place, over the whole radiograph."""
+
+    rows: int
+    columns: int
+    values: list[float]  # row by row from the top left, from 0 to 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvidenceResponse:
+    """What the model saw; `service.domain.evidence.Evidence` documents each field."""
+
+    region: RegionResponse | None
+    attention: AttentionResponse | None
+    other_threshold: float | None
+    other_indeterminate_low: float | None
+    other_indeterminate_high: float | None
+    calibrated: bool | None
+    weights_sha256: str | None
+
+    @classmethod
+    def of(cls, evidence: Evidence) -> Self:
+        """Build the response for the evidence of a job."""
+        region, attention = evidence.region, evidence.attention
+        return cls(
+            region=RegionResponse(**asdict(region)) if region else None,
+            attention=(
+                AttentionResponse(
+                    rows=attention.rows, columns=attention.columns, values=list(attention.values)
+                )
+                if attention
+                else None
+            ),
+            other_threshold=evidence.other_threshold,
+            other_indeterminate_low=evidence.other_indeterminate_low,
+            other_indeterminate_high=evidence.other_indeterminate_high,
+            calibrated=evidence.calibrated,
+            weights_sha256=evidence.weights_sha256,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class JobPageResponse:
     """One page of jobs, the newest first."""
 
@@ -79,6 +132,7 @@ class WholeJobResponse:
     job: JobResponse
     operating_point: OperatingPointResponse | None
     patient: PatientResponse | None  # None too without the permission `patient`
+    evidence: EvidenceResponse | None  # the same
     outputs: list[OutputResponse]
     revisions: list[RevisionResponse]
     deliveries: list[DeliveryResponse]

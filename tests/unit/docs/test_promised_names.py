@@ -7,9 +7,10 @@ remove one, also write an entry in the changelog.
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import pytest
+from fastapi import FastAPI
 from prometheus_client import REGISTRY
 from prometheus_client.metrics import MetricWrapperBase
 from pydantic import BaseModel
@@ -23,6 +24,7 @@ from service.storage.ledger import Ledger
 from service.storage.spool import Spool
 from service.telemetry import metrics
 from service.telemetry.ledger_collector import LedgerMetrics
+from service.web.api import v1
 
 PROMISED: Final[dict[str, Any]] = json.loads(
     Path(__file__).with_name("promised_names.json").read_text()
@@ -97,3 +99,36 @@ def test_settings_have_the_promised_names_and_defaults(
 def test_failures_have_the_promised_exit_statuses() -> None:
     statuses = {name: value for name, value in vars(errors).items() if name.startswith("EX_")}
     assert statuses == PROMISED["exit statuses"]
+
+
+@pytest.fixture(scope="module")
+def described() -> dict[str, Any]:
+    """What version 1 of the API says of itself; nothing is called."""
+    nothing = cast("Any", None)
+    app = FastAPI()
+    app.include_router(v1.router(nothing, nothing, nothing, nothing, nothing))
+    return app.openapi()
+
+
+def test_version_1_of_the_api_has_the_promised_operations(described: dict[str, Any]) -> None:
+    operations = {
+        operation["operationId"]: {
+            "method": method,
+            "path": path,
+            "query": [
+                each["name"] for each in operation.get("parameters", []) if each["in"] == "query"
+            ],
+        }
+        for path, methods in described["paths"].items()
+        for method, operation in methods.items()
+    }
+    assert operations == PROMISED["operations of version 1 of the API"]
+
+
+def test_version_1_of_the_api_has_the_promised_fields(described: dict[str, Any]) -> None:
+    fields_of = {
+        name: sorted(schema["properties"])
+        for name, schema in described["components"]["schemas"].items()
+        if "properties" in schema
+    }
+    assert fields_of == PROMISED["fields of version 1 of the API"]

@@ -1,4 +1,4 @@
-from typing import Any
+from pathlib import Path
 
 import httpx
 import pytest
@@ -58,7 +58,7 @@ def test_a_parked_job_is_dismissed_with_a_reason(web: Web) -> None:
     assert web.ledger.queries.trace(job_id)[-1].detail == {"why": "Sent twice by mistake."}
 
 
-def test_without_a_destination_a_job_parked_for_that_stays_parked(tmp_path: Any) -> None:
+def test_without_a_destination_a_job_parked_for_that_stays_parked(tmp_path: Path) -> None:
     with Web(tmp_path / "state", destinations=()).running() as web:
         job_id = parked(web, Reason.NO_DESTINATION)
         answer = web.client.post(f"{ADDRESS}/{job_id}/requeue")

@@ -2,17 +2,25 @@ import time
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 from support.jobs import REPORT, delivered, parked, reported
 from support.web_server import Web
 
 from service.domain.audit import Action
+from service.domain.evidence import AttentionMap, Evidence, Region
 from service.domain.patient import Patient
 from service.domain.user import Role
 from service.storage.ledger import Position
+from service.storage.ledger.evidence import record_evidence
 from service.storage.ledger.patients import record_patient
+from service.storage.ledger.tables import JOBS
 from service.web.api.paging import cursor_of, position_of
 
 ADDRESS = "/api/v1/jobs"
+EVIDENCE = Evidence(
+    region=Region(top=0.1, left=0.2, bottom=0.3, right=0.4),
+    attention=AttentionMap(rows=1, columns=2, values=(0.5, 1)),
+)
 
 
 def ids(answer: dict[str, Any]) -> list[str]:
@@ -49,9 +57,8 @@ def test_every_filter_leaves_out_what_it_does_not_mean(web: Web) -> None:
     job = web.ledger.queries.job(wanted)
     assert job is not None
     with web.ledger._database.write() as connection:
-        connection.exec_driver_sql(
-            f"UPDATE jobs SET calling_ae_title = 'CR 2', received_at = 2000 WHERE id = '{wanted}'"
-        )
+        values = {"calling_ae_title": "CR 2", "received_at": 2000}
+        connection.execute(update(JOBS).where(JOBS.c.id == wanted).values(values))
     for query in (
         {"state": "reported"},
         {"finding": "present"},
@@ -119,11 +126,15 @@ def test_only_who_may_see_patients_is_told_the_patient(web: Web) -> None:
     job_id = web.receive()
     with web.ledger._database.write() as connection:
         record_patient(connection, job_id, Patient(patient_name="Doe^Jane", patient_id="P-1"))
+        record_evidence(connection, job_id, EVIDENCE)
     open_answer = web.client.get(f"{ADDRESS}/{job_id}")
-    assert open_answer.json()["patient"] is None
+    assert open_answer.json()["patient"] is open_answer.json()["evidence"] is None
     assert "Doe" not in open_answer.text
     assert web.sign_in(Role.OPERATOR).get(f"{ADDRESS}/{job_id}").json()["patient"] is None
-    seen = web.sign_in(Role.VIEWER).get(f"{ADDRESS}/{job_id}").json()["patient"]
+    told = web.sign_in(Role.VIEWER).get(f"{ADDRESS}/{job_id}").json()
+    assert told["evidence"]["region"] == {"top": 0.1, "left": 0.2, "bottom": 0.3, "right": 0.4}
+    assert told["evidence"]["attention"] == {"rows": 1, "columns": 2, "values": [0.5, 1]}
+    seen = told["patient"]
     assert (seen["name"], seen["id"], seen["accession_number"]) == ("Doe^Jane", "P-1", "")
 
 
