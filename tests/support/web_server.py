@@ -86,9 +86,6 @@ class Web:
         stores = self.settings, self.ledger, self.spool
         app = create_app(*stores, ingest, pictures, radiographs, self.changes)
         self.app: Any = app
-        self.routes = self.app
-        while not isinstance(self.routes, FastAPI):  # the middleware around it
-            self.routes = self.routes._app
         server = StreamEndingServer(
             uvicorn.Config(
                 app,

@@ -44,7 +44,7 @@ def instance_values(
         "zone": zone(time.time()),
         "advice": ADVICE.get(job.reason) if job.reason else None,
         "scale": scale_of_pneumonia(job),
-        "other_scale": scale_of_other(job, None),
+        "other_scale": scale_of_other(job, ledger.evidence.of(job.id)),
         "facts": bundle_facts(settings.bundle.path, job.population),
         "deliveries": ledger.queries.deliveries(job.id),
         "steps": timeline(
