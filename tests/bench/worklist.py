@@ -236,7 +236,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--jobs", type=int, default=100_000)
     parser.add_argument("--times", type=int, default=15)
-    parser.add_argument("--postgresql", action="store_true")
+    parser.add_argument("--postgresql", action="store_true", help="as well as SQLite")
+    parser.add_argument("--only", default="", help="queries with these words in their name")
     options = parser.parse_args(arguments)
     somebody = Patient(
         patient_name="Beispiel^Änne=山田^太郎", patient_id="P-1", accession_number="A-1"
@@ -248,6 +249,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             fill(url, options.jobs)
             print(f"{url.partition(':')[0]}, {options.jobs} jobs | median ms | slowest ms")
             for title, run in queries(ledger):
+                if options.only not in title:
+                    continue
                 median, slowest = timed(run, options.times)
                 print(f"{title} | {median:.1f} | {slowest:.1f}", flush=True)
             for title, patient in (("without", None), ("with", somebody)):

@@ -24,6 +24,7 @@ from sqlalchemy import (
     literal_column,
     or_,
     select,
+    text,
     tuple_,
     union,
 )
@@ -137,6 +138,9 @@ class Worklist:
         """
         after = _parse(wanted.cursor) if wanted.cursor else None
         with self._database.read() as connection:
+            if connection.dialect.name == "postgresql":
+                # else it reads all jobs where a thousand look-ups in an index are asked for
+                connection.execute(text("SET LOCAL random_page_cost = 1.1"))
             jobs = _jobs(connection, wanted, after, limit + 1, few=self._few)
             shown = jobs[:limit]
             rows = tuple(_rows(connection, shown, with_patients=wanted.with_patients))

@@ -13,7 +13,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 from support.routes import to
-from support.web_server import Web, part10
+from support.web_server import Web, part10, picture
 from synthetic.objects import make_cr
 
 from service.domain.audit import Action, AuditRecord
@@ -343,6 +343,21 @@ def test_a_received_file_shows_its_patient_after_a_sign_in_only(web: Web, tmp_pa
     page = web.sign_in(Role.RADIOLOGIST).get("/").text
     assert "Geheim, Jérôme" in page
     assert job_id in page
+
+
+def test_an_uploaded_picture_is_no_patients(web: Web) -> None:
+    job_id = web.send(picture()).json()["instances"][0]["job_id"]
+    patient = web.ledger.patients.of(job_id)
+    assert patient is not None
+    assert (patient.patient_name, patient.accession_number) == ("UPLOADED^PICTURE", "")
+    assert "UPLOADED, PICTURE" in web.sign_in(Role.RADIOLOGIST).get("/").text
+
+
+def test_a_job_without_a_patient_is_not_named(web: Web) -> None:
+    web.receive()
+    receive(web, Patient())
+    page = web.sign_in(Role.RADIOLOGIST).get("/").text
+    assert page.count("not named") == 2
 
 
 # -- the search of the header
