@@ -53,7 +53,7 @@ class Rsyslog:
         self.file = folder / "messages"
         configuration = folder / "rsyslog.conf"
         configuration.write_text(self._configuration(folder, tls, udp=udp))
-        command = [program, "-n", "-f", configuration, "-i", folder / "pid"]
+        command: list[str | Path] = [program, "-n", "-f", configuration, "-i", folder / "pid"]
         self._server = Server(
             command,
             log=folder / "log",

@@ -324,7 +324,7 @@ def test_a_file_that_cannot_be_used_is_named(tmp_path: Path) -> None:
 
 def test_a_host_without_an_address_cannot_be_reached() -> None:
     configured = Settings(
-        audit=AuditSettings(syslog_host="nowhere.invalid", syslog_transport="tcp", syslog_seconds=5)  # type: ignore[arg-type]
+        audit=AuditSettings(syslog_host="nowhere.invalid", syslog_transport="tcp", syslog_seconds=5)
     )
     with pytest.raises(SyslogError, match="cannot be reached") as refused:
         SyslogServer(configured.audit).try_connection()

@@ -2,6 +2,7 @@
 
 import base64
 from dataclasses import fields, replace
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -14,11 +15,10 @@ from service.audit.codes import AUDIT_TRAIL, EVENTS, Code
 from service.audit.message import NO_PATIENT_ID, Source, message
 from service.domain.audit import Action, AuditOutcome, AuditRecord
 
+_of_dicom: dict[str, dict[str, tuple[str, list[int]]]] = concepts["DCM"]  # type: ignore[assignment]
 LOBAR = Source(id="LOBAR", site="clinic")
-DCM = {
-    value: meaning
-    for meanings in concepts["DCM"].values()
-    for value, (meaning, _) in meanings.items()
+DCM: dict[str, str] = {
+    value: meaning for meanings in _of_dicom.values() for value, (meaning, _) in meanings.items()
 }
 VIEWED = AuditRecord(
     id=7,
@@ -177,15 +177,17 @@ def test_the_details_are_pairs_in_base64() -> None:
 def test_any_text_gives_well_formed_xml(data: st.DataObject) -> None:
     """Control characters, surrogates, markup: what a header or a person may have written."""
     texts = st.text(st.characters(), max_size=40)
+    names = [field.name for field in fields(AuditRecord)]
+    words: dict[str, Any] = {
+        name: data.draw(texts)
+        for name in names
+        if name not in {"id", "at", "action", "outcome", "detail"}
+    }
     record = AuditRecord(
         at=data.draw(st.floats(0, 4e9)),
         action=data.draw(st.sampled_from(Action)),
         outcome=data.draw(st.sampled_from(AuditOutcome)),
         detail={"word": data.draw(texts), "number": data.draw(st.integers())},
-        **{
-            field.name: data.draw(texts)
-            for field in fields(AuditRecord)
-            if field.name not in {"id", "at", "action", "outcome", "detail"}
-        },
+        **words,
     )
     assert read(record).tag == "AuditMessage"

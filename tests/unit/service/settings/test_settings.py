@@ -319,3 +319,29 @@ def test_the_demo_gets_no_setting_but_the_bundles(variables: Variables) -> None:
     left = environment_without_settings()
     assert {name for name in left if name.upper().startswith("LOBAR_")} == {"LOBAR_BUNDLE__DEVICE"}
     assert left["OTHER"] == "x"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("CLIENT_KEY_FILE", "key.pem", "client_key_file needs a client_certificate_file"),
+        ("SYSLOG_TRANSPORT", "carrier-pigeon", "tls"),
+        ("SYSLOG_PORT", "0", "audit.syslog_port"),
+        ("SYSLOG_SECONDS", "0", "audit.syslog_seconds"),
+        ("SYSLOG_SECONDS", "inf", "audit.syslog_seconds"),
+        ("SOURCE_ID", "two words", "audit.source_id"),
+        ("SYSLOG_HOST", "a..b", "audit.syslog_host"),
+    ],
+)
+def test_an_export_of_the_audit_trail_that_cannot_work_is_explained(
+    variables: Variables, variable: str, value: str, said: str
+) -> None:
+    variables(**{f"LOBAR_AUDIT__{variable}": value})
+    (line,) = faults()
+    assert said in line
+
+
+def test_certificates_without_tls_are_a_mistake(variables: Variables) -> None:
+    variables(LOBAR_AUDIT__SYSLOG_TRANSPORT="udp", LOBAR_AUDIT__CA_FILE="ca.pem")
+    (line,) = faults()
+    assert "syslog_transport tls" in line
