@@ -12,6 +12,7 @@ LOCAL: Final = b"PK\x03\x04"  # 4.3.7
 CENTRAL: Final = b"PK\x01\x02"  # 4.3.12
 END: Final = b"PK\x05\x06"  # 4.3.16
 _HEADER_BYTES: Final = 30  # of a local header, without the name
+_END_BYTES: Final = 22  # without a comment
 _VERSION: Final = struct.pack("<HHHHH", 20, 0, zipfile.ZIP_DEFLATED, 0, 0)
 _FLAGS_AT: Final = {LOCAL: 6, CENTRAL: 8}
 
@@ -37,8 +38,10 @@ def zipped(
 
 def with_name(content: bytes, name: bytes) -> bytes:
     """Return a ZIP of one file whose name is these bytes, whatever they are."""
-    stand_in = b"x" * len(name)
-    return zipped({stand_in.decode(): content}).replace(stand_in, name)
+    archive = bytearray(zipped({"x" * len(name): content}))
+    archive[_HEADER_BYTES : _HEADER_BYTES + len(name)] = name
+    archive[-_END_BYTES - len(name) : -_END_BYTES] = name
+    return bytes(archive)
 
 
 def encrypted(content: bytes) -> bytes:

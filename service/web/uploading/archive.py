@@ -179,7 +179,7 @@ def _entries(opened: zipfile.ZipFile) -> list[Entry]:
     entries = [
         Entry(printable(each.orig_filename), each)
         for each in opened.infolist()
-        if not each.is_dir() and not _is_of_the_system(each.filename)
+        if not each.filename.endswith("/") and not _is_of_the_system(each.filename)
     ]
     if not entries:
         raise _refusal("There is no file in the archive.", "Send another one.")

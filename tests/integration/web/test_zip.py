@@ -130,6 +130,7 @@ def test_a_dicom_file_that_is_a_zip_as_well_is_dicom(web: Web, tmp_path: Path) -
 HOSTILE_NAMES = {
     "html": b"<script>alert(1)</script>.dcm",
     "nul": b"a\0b.dcm",
+    "only nul": b"\0",
     "right-to-left": "\N{RIGHT-TO-LEFT OVERRIDE}mcd.exe".encode(),
     "long": b"n" * 10_000,
     "absolute": b"/etc/cron.d/evil",
