@@ -12,6 +12,7 @@ from fastapi.responses import RedirectResponse
 from service.web.problem import Problem
 
 _ENCODED: Final = "application/x-www-form-urlencoded"
+_LARGEST_BYTES: Final = 1 << 16  # a form is kept in memory
 _LONGEST_ADDRESS: Final = 2000
 _CONTROL: Final = "Cc"  # Unicode's category
 _KEPT: Final = "\n"
@@ -23,13 +24,20 @@ async def _fields(request: Request) -> Mapping[str, str]:
     A body of several parts is not parsed: Starlette would write it to the temporary folder.
 
     Raises:
-        Problem: the body is of another type.
+        Problem: the body is of another type, or larger than any form.
     """
     kind = request.headers.get("content-type", "")
     if not kind:
         return {}
     if not kind.lower().startswith(_ENCODED):
         raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"A form must be sent as {_ENCODED}.")
+    length = request.headers.get("content-length")
+    if length is None:
+        raise Problem(HTTPStatus.LENGTH_REQUIRED, "A form must state its length.")
+    if int(length) > _LARGEST_BYTES:  # a number: the server has checked that
+        raise Problem(
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"A form has at most {_LARGEST_BYTES:,} bytes."
+        )
     form = await request.form()
     return {name: value for name, value in form.items() if isinstance(value, str)}
 

@@ -22,6 +22,7 @@ from service.web.instance.revisions import revision_rows
 from service.web.instance.timeline import ACTIONS, timeline
 from service.web.render import zone
 
+_STOPPED: Final = frozenset({JobState.PARKED, JobState.NOT_ANALYSED})
 OUTPUT_WORDS: Final = {
     OutputKind.SR: "Report",
     OutputKind.OVERLAY: "Overlay",
@@ -42,7 +43,7 @@ def instance_values(
         "outputs": outputs,
         "output_words": OUTPUT_WORDS,
         "zone": zone(time.time()),
-        "advice": ADVICE.get(job.reason) if job.reason else None,
+        "advice": ADVICE.get(job.reason) if job.reason and job.state in _STOPPED else None,
         "scale": scale_of_pneumonia(job),
         "other_scale": scale_of_other(job, ledger.evidence.of(job.id)),
         "facts": bundle_facts(settings.bundle.path, job.population),

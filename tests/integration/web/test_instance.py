@@ -4,6 +4,7 @@ import re
 from dataclasses import replace
 
 import httpx
+from pydicom import Dataset, dcmread
 from support.reported_job import deliver, receive, report
 from support.web_server import Web
 from synthetic.report_sources import MODEL, predicted
@@ -226,7 +227,34 @@ def test_the_text_of_the_report_is_shown_as_its_object_says_it(web: Web) -> None
     assert "Certainty of Finding: <b>87.3 %</b>" in shown
     # in the order of the object: the observer comes before the sections
     assert shown.index("Observer Type") < shown.index("<h4>Image Library</h4>")
-    assert shown.count("<ul>") == shown.count("</ul>")
+    assert shown.count("<ul") == shown.count("</ul>")
+
+
+def test_markup_in_a_report_is_text(web: Web) -> None:
+    job_id = receive(web, JANE)
+    uid = report(web, job_id, predicted())
+    path = web.spool.outbox(job_id, "sr", uid)
+    dataset = dcmread(path)
+    note = Dataset()
+    note.ValueType, note.RelationshipType = "TEXT", "CONTAINS"
+    note.TextValue = "</ul><script>alert(1)</script>"
+    dataset.ContentSequence.append(note)
+    dataset.save_as(path)
+    shown = page(web.sign_in(Role.VIEWER), job_id)
+    assert "&lt;/ul&gt;&lt;script&gt;alert(1)&lt;/script&gt;" in shown
+    assert "<script>alert" not in shown
+
+
+def test_a_timeline_of_many_steps_folds_those_in_the_middle(web: Web) -> None:
+    job_id = reported(web)
+    for _ in range(150):
+        with web.ledger._database.write() as connection:
+            connection.exec_driver_sql("UPDATE deliveries SET due_at = 0, holder = NULL")
+        (delivery,) = web.ledger.deliveries.lease("pacs", "test/", 1, lease_seconds=60)
+        web.ledger.deliveries.unreached(delivery, again_in=60, why="unreachable")
+    shown = page(web.client, job_id)
+    assert shown.count("<code>output-postponed</code>") == 150
+    assert "<summary>33 steps between</summary>" in shown
 
 
 def test_a_report_whose_bytes_are_gone_or_damaged_says_so(web: Web) -> None:
@@ -376,6 +404,16 @@ def test_actions_need_the_permission_and_the_token_of_the_session(web: Web) -> N
         assert form(web.client, path, reason="a test").status_code == 401
         forged = operator.post(path, data={"reason": "a test"}, headers={"X-CSRF-Token": "forged"})
         assert forged.status_code == 403
+    assert job_of(web, job_id).state is JobState.PARKED
+
+
+def test_a_form_of_unknown_or_absurd_length_is_not_read(web: Web) -> None:
+    job_id = parked(web)
+    path = f"/jobs/{job_id}/dismiss"
+    assert form(web.client, path, reason="x" * 70_000).status_code == 413
+    kind = {"content-type": "application/x-www-form-urlencoded"}
+    chunked = web.client.post(path, content=iter([b"reason=", b"test"]), headers=kind)
+    assert chunked.status_code == 411
     assert job_of(web, job_id).state is JobState.PARKED
 
 
