@@ -61,7 +61,7 @@ class _Sent:
 
 @dataclass(slots=True)
 class _Outcome:
-    """What became of the instances of one request."""
+    """The instances of one request, stored and failed."""
 
     stored: list[_Sent] = field(default_factory=list)
     failed: list[tuple[_Sent, int]] = field(default_factory=list)
@@ -83,7 +83,7 @@ class _Storing:
         self._sop_classes = sop_classes
 
     async def receive(self, request: Request, study: str | None, outcome: _Outcome) -> None:
-        """Read the body, and add to the outcome what became of each instance in it.
+        """Read the body, and add to the outcome whether each instance in it was stored.
 
         Raises:
             Problem: the body as a whole is refused; instances before a damage may be stored.
