@@ -1,3 +1,4 @@
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -5,6 +6,8 @@ from typing import Any
 import httpx
 import pytest
 from pydicom.uid import CTImageStorage, ExplicitVRBigEndian, generate_uid
+from support.lobar_process import wait_for
+from support.system.ports import LOOPBACK
 from support.web_server import Web, picture
 from synthetic.objects import make_cr
 from synthetic.part10 import part10
@@ -146,6 +149,19 @@ def test_what_came_before_a_damage_is_stored(web: Web) -> None:
     assert web.left_in_incoming() == []
     record, *_ = web.ledger.audit.recent()
     assert record.detail["stored"] == 1
+
+
+def test_a_sender_that_goes_away_leaves_only_what_was_complete(web: Web) -> None:
+    content = body(part10(make_cr(rows=8, columns=8)), b"x" * 100_000)[:-50_000]
+    head = (
+        f"POST {STUDIES} HTTP/1.1\r\nHost: {LOOPBACK}:{web.port}\r\nContent-Type: {RELATED}\r\n"
+        f"Content-Length: {len(content) + 50_000}\r\n\r\n"
+    )
+    with socket.create_connection((LOOPBACK, web.port), timeout=30) as connection:
+        connection.sendall(head.encode() + content)
+        wait_for(lambda: len(web.ledger.queries.recent()) == 1, 30)
+    wait_for(lambda: web.left_in_incoming() == [], 30)
+    assert [record.detail["stored"] for record in web.ledger.audit.recent()] == [1]
 
 
 def test_a_body_beyond_the_limit_is_cut_off(web: Web) -> None:
