@@ -12,7 +12,7 @@ from support.web_server import Web, picture
 from synthetic.objects import make_cr
 from synthetic.part10 import part10
 
-from service.domain.audit import Action
+from service.domain.audit import Action, AuditOutcome
 from service.domain.job import Source
 from service.domain.user import Role
 
@@ -58,6 +58,7 @@ def test_instances_are_stored_and_named_in_the_response(web: Web) -> None:
     assert (web.notifications, web.left_in_incoming()) == (2, [])
     record, *_ = web.ledger.audit.recent()
     assert (record.action, record.detail["stored"]) == (Action.UPLOAD, 2)
+    assert record.study_instance_uid == one.StudyInstanceUID
     assert store(web, body(part10(one))).status_code == 200
     assert len(web.ledger.queries.recent()) == 2
 
@@ -67,6 +68,9 @@ def test_an_instance_of_another_study_than_the_address_names_fails(web: Web) -> 
     path = f"{STUDIES}/{one.StudyInstanceUID}"
     answer = store(web, body(part10(one), part10(two)), path)
     assert (answer.status_code, reasons(answer)) == (202, [0xC409])
+    failure, success = web.ledger.audit.recent()
+    assert (failure.outcome, failure.detail["failed"]) == (AuditOutcome.FAILURE, 1)
+    assert success.study_instance_uid == one.StudyInstanceUID
     (failed,) = items(answer, "00081198")
     assert failed["00081155"]["Value"] == [two.SOPInstanceUID]
     alone = store(web, body(part10(two)), path)
