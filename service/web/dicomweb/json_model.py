@@ -45,6 +45,8 @@ def vr_of(tag: int, stated: bytes | None) -> str:
         found = dictionary_VR(tag)
     except KeyError:
         return "UN"
+    if found == "SQ":  # an element with another VR, and no sequence by its bytes
+        return "UN"
     return {"US or SS": _PIXEL_REPRESENTATION_DECIDES, "OB or OW": "OW"}.get(found, found[:2])
 
 

@@ -21,7 +21,7 @@ def router(
     """Build the routes of STOW-RS, QIDO-RS and WADO-RS; PS3.18 describes them, not OpenAPI."""
     items = StudyItems(ledger, spool)
     routes = APIRouter(prefix=PREFIX, include_in_schema=False)
-    routes.include_router(store.router(spool, uploads, sop_classes, trail))
+    routes.include_router(store.router(ledger, spool, uploads, sop_classes, trail))
     routes.include_router(search.router(ledger, items, trail))
     routes.include_router(retrieve.router(items, trail))
     return routes

@@ -27,11 +27,12 @@ from service.dicom.statuses import (
     SOP_CLASS_NOT_SUPPORTED,
 )
 from service.dicom.uids import identifier, is_uid
-from service.domain.audit import Action
+from service.domain.audit import Action, AuditOutcome
 from service.domain.job import Receipt
 from service.domain.user import Permission
 from service.receiving.acceptance import IDENTIFIERS
 from service.receiving.ingest import INFLATED_BYTES
+from service.storage.ledger import Ledger
 from service.storage.spool import Spool
 from service.web.access import require
 from service.web.dicomweb.media_types import DICOM_JSON, require_json
@@ -61,10 +62,11 @@ class _Sent:
 
 @dataclass(slots=True)
 class _Outcome:
-    """What became of the instances of one request."""
+    """The instances of one request, stored and failed."""
 
     stored: list[_Sent] = field(default_factory=list)
     failed: list[tuple[_Sent, int]] = field(default_factory=list)
+    jobs: dict[str, str] = field(default_factory=dict)  # by study, one of its jobs
 
     @property
     def status(self) -> HTTPStatus:
@@ -83,7 +85,7 @@ class _Storing:
         self._sop_classes = sop_classes
 
     async def receive(self, request: Request, study: str | None, outcome: _Outcome) -> None:
-        """Read the body, and add to the outcome what became of each instance in it.
+        """Read the body, and add to the outcome whether each instance in it was stored.
 
         Raises:
             Problem: the body as a whole is refused; instances before a damage may be stored.
@@ -108,7 +110,10 @@ class _Storing:
             failure = _failure(sent, study, self._sop_classes)
             if failure is None:
                 result = await self._uploads.take(path)
-                failure = None if isinstance(result, Receipt) else _reason(result)
+                if isinstance(result, Receipt):
+                    outcome.jobs[sent.study] = result.job_id
+                else:
+                    failure = _reason(result)
         finally:
             await to_thread.run_sync(partial(path.unlink, missing_ok=True))
         if failure is None:
@@ -117,10 +122,23 @@ class _Storing:
             outcome.failed.append((sent, failure))
 
 
-def router(spool: Spool, uploads: Uploads, sop_classes: Sequence[str], trail: Trail) -> APIRouter:
+def router(
+    ledger: Ledger, spool: Spool, uploads: Uploads, sop_classes: Sequence[str], trail: Trail
+) -> APIRouter:
     """Build the routes that store."""
     routes = APIRouter(dependencies=[require(Permission.UPLOAD)])
     storing = _Storing(spool, uploads, sop_classes)
+
+    def record(request: Request, outcome: _Outcome) -> None:
+        """Record each study of which something was stored, and that something was not."""
+        for study, job_id in outcome.jobs.items():
+            stored = sum(each.study == study for each in outcome.stored)
+            job = ledger.queries.job(job_id)
+            trail.record(request, Action.UPLOAD, job=job, what="dicom-web", stored=stored)
+        if outcome.failed:
+            failed = len(outcome.failed)
+            failure = AuditOutcome.FAILURE
+            trail.record(request, Action.UPLOAD, outcome=failure, what="dicom-web", failed=failed)
 
     @routes.post("/studies")
     @routes.post("/studies/{study}")
@@ -132,9 +150,7 @@ def router(spool: Spool, uploads: Uploads, sop_classes: Sequence[str], trail: Tr
         try:
             await storing.receive(request, study, outcome)
         finally:
-            if outcome.stored or outcome.failed:
-                stored, failed = len(outcome.stored), len(outcome.failed)
-                trail.record(request, Action.UPLOAD, what="dicom-web", stored=stored, failed=failed)
+            await to_thread.run_sync(record, request, outcome)
         content = json.dumps(_response(request, outcome))
         return Response(content, int(outcome.status), media_type=DICOM_JSON)
 

@@ -11,7 +11,7 @@ from service.web.uploading.uploads import Uploaded
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UploadedResponse:
-    """What became of one file."""
+    """The outcome for one file."""
 
     name: str  # as the request calls it
     job_id: str | None  # None where it was refused
@@ -36,6 +36,6 @@ class UploadedResponse:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UploadResponse:
-    """What became of each file of one request, in their order."""
+    """The outcome for each file of one request, in their order."""
 
     instances: list[UploadedResponse]

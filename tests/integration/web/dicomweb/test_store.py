@@ -1,3 +1,4 @@
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -5,11 +6,13 @@ from typing import Any
 import httpx
 import pytest
 from pydicom.uid import CTImageStorage, ExplicitVRBigEndian, generate_uid
+from support.lobar_process import wait_for
+from support.system.ports import LOOPBACK
 from support.web_server import Web, picture
 from synthetic.objects import make_cr
 from synthetic.part10 import part10
 
-from service.domain.audit import Action
+from service.domain.audit import Action, AuditOutcome
 from service.domain.job import Source
 from service.domain.user import Role
 
@@ -55,6 +58,7 @@ def test_instances_are_stored_and_named_in_the_response(web: Web) -> None:
     assert (web.notifications, web.left_in_incoming()) == (2, [])
     record, *_ = web.ledger.audit.recent()
     assert (record.action, record.detail["stored"]) == (Action.UPLOAD, 2)
+    assert record.study_instance_uid == one.StudyInstanceUID
     assert store(web, body(part10(one))).status_code == 200
     assert len(web.ledger.queries.recent()) == 2
 
@@ -64,6 +68,9 @@ def test_an_instance_of_another_study_than_the_address_names_fails(web: Web) -> 
     path = f"{STUDIES}/{one.StudyInstanceUID}"
     answer = store(web, body(part10(one), part10(two)), path)
     assert (answer.status_code, reasons(answer)) == (202, [0xC409])
+    failure, success = web.ledger.audit.recent()
+    assert (failure.outcome, failure.detail["failed"]) == (AuditOutcome.FAILURE, 1)
+    assert success.study_instance_uid == one.StudyInstanceUID
     (failed,) = items(answer, "00081198")
     assert failed["00081155"]["Value"] == [two.SOPInstanceUID]
     alone = store(web, body(part10(two)), path)
@@ -146,6 +153,19 @@ def test_what_came_before_a_damage_is_stored(web: Web) -> None:
     assert web.left_in_incoming() == []
     record, *_ = web.ledger.audit.recent()
     assert record.detail["stored"] == 1
+
+
+def test_a_sender_that_goes_away_leaves_only_what_was_complete(web: Web) -> None:
+    content = body(part10(make_cr(rows=8, columns=8)), b"x" * 100_000)[:-50_000]
+    head = (
+        f"POST {STUDIES} HTTP/1.1\r\nHost: {LOOPBACK}:{web.port}\r\nContent-Type: {RELATED}\r\n"
+        f"Content-Length: {len(content) + 50_000}\r\n\r\n"
+    )
+    with socket.create_connection((LOOPBACK, web.port), timeout=30) as connection:
+        connection.sendall(head.encode() + content)
+        wait_for(lambda: len(web.ledger.queries.recent()) == 1, 30)
+    wait_for(lambda: web.left_in_incoming() == [], 30)
+    assert [record.detail["stored"] for record in web.ledger.audit.recent()] == [1]
 
 
 def test_a_body_beyond_the_limit_is_cut_off(web: Web) -> None:
