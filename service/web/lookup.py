@@ -1,10 +1,9 @@
 """Look up what a request names in its path."""
 
 import re
-from dataclasses import asdict
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from service.domain.job import Job
 from service.storage.ledger import Ledger
@@ -34,17 +33,15 @@ def known_job(ledger: Ledger, job_id: str) -> Job:
     return job
 
 
-def job_detail(ledger: Ledger, job: Job) -> dict[str, Any]:
+def job_detail(ledger: Ledger, job: Job) -> JobDetailResponse:
     """Return everything that the ledger holds about a job, as `GET /api/jobs/{id}` gives it."""
     queries = ledger.queries
-    return asdict(
-        JobDetailResponse(
-            job=JobResponse.of(job),
-            outputs=list(map(OutputResponse.of, queries.outputs(job.id))),
-            revisions=list(map(RevisionResponse.of, queries.revisions(job))),
-            deliveries=list(map(DeliveryResponse.of, queries.deliveries(job.id))),
-            trace=list(map(EventResponse.of, queries.trace(job.id))),
-        )
+    return JobDetailResponse(
+        job=JobResponse.of(job),
+        outputs=list(map(OutputResponse.of, queries.outputs(job.id))),
+        revisions=list(map(RevisionResponse.of, queries.revisions(job))),
+        deliveries=list(map(DeliveryResponse.of, queries.deliveries(job.id))),
+        trace=list(map(EventResponse.of, queries.trace(job.id))),
     )
 
 

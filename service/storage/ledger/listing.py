@@ -1,19 +1,18 @@
-"""Jobs and audit records page by page, for programs: a page begins behind the last one's last row.
+"""Jobs page by page, for programs: a page begins behind the last one's last row.
 
 A page by number would repeat rows or leave some out while others arrive.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from sqlalchemy import ColumnElement, and_, or_, select
 
-from service.domain.audit import Action, AuditOutcome, AuditRecord
 from service.domain.job import Job, JobState
 from service.storage.ledger.database import Database
 from service.storage.ledger.mapping import job_of
-from service.storage.ledger.tables import AUDIT, JOBS
+from service.storage.ledger.tables import JOBS
 
 _EQUAL: Final = (
     *("state", "finding", "calling_ae_title"),
@@ -44,7 +43,7 @@ class Position:
 
 
 class Listing:
-    """Pages of jobs and of audit records."""
+    """Pages of jobs."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -64,14 +63,6 @@ class Listing:
         with self._database.read() as connection:
             return [job_of(row) for row in connection.execute(query)]
 
-    def audit_records(self, limit: int, before: int | None = None) -> list[AuditRecord]:
-        """List up to `limit` audit records older than one of them, the newest first."""
-        query = select(AUDIT).order_by(AUDIT.c.id.desc()).limit(limit)
-        if before is not None:
-            query = query.where(AUDIT.c.id < before)
-        with self._database.read() as connection:
-            return [_record_of(dict(row)) for row in connection.execute(query).mappings()]
-
 
 def _conditions(wanted: JobFilter) -> Iterator[ColumnElement[bool]]:
     for name in _EQUAL:
@@ -82,9 +73,3 @@ def _conditions(wanted: JobFilter) -> Iterator[ColumnElement[bool]]:
         yield JOBS.c.received_at >= wanted.since
     if wanted.until is not None:
         yield JOBS.c.received_at < wanted.until
-
-
-def _record_of(values: dict[str, Any]) -> AuditRecord:
-    user = values.pop("user_name")
-    action, outcome = Action(values["action"]), AuditOutcome(values["outcome"])
-    return AuditRecord(**{**values, "user": user, "action": action, "outcome": outcome})

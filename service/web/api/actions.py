@@ -1,24 +1,19 @@
 """What a person or program may do with a job: requeue, reanalyse, dismiss."""
 
-from collections.abc import Callable
-from http import HTTPStatus
 from typing import Annotated
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.domain.audit import Action
-from service.domain.job import Job, TransitionError
-from service.domain.reasons import Reason
 from service.domain.routing import Routes
 from service.domain.user import Permission
 from service.storage.ledger import Ledger
 from service.web.access import require
+from service.web.actions import JobActions
 from service.web.api.body import body_of, documented
 from service.web.api.documentation import JobId, described, example
 from service.web.api.examples import JOB
 from service.web.lookup import known_job
-from service.web.problem import Problem, not_found
 from service.web.schemas.jobs import JobResponse
 from service.web.schemas.verdicts import NO_CONTROL
 from service.web.trail import Trail
@@ -38,6 +33,7 @@ class Dismissal(BaseModel):
 
 def router(ledger: Ledger, destinations: Routes, trail: Trail) -> APIRouter:
     """Build the routes of actions."""
+    actions = JobActions(ledger, destinations, trail)
     routes = APIRouter(tags=["actions"], dependencies=[require(Permission.OPERATE)])
 
     @routes.post(
@@ -48,13 +44,7 @@ def router(ledger: Ledger, destinations: Routes, trail: Trail) -> APIRouter:
     )
     def _requeue(request: Request, job_id: JobId) -> JobResponse:
         job = known_job(ledger, job_id)
-        if job.reason is Reason.NO_DESTINATION and not destinations.has_destinations:
-            raise Problem(HTTPStatus.CONFLICT, "No destination is configured yet.")
-        changed = _change(
-            lambda: ledger.jobs.requeue(job.id, destinations), "Only a parked job can be requeued."
-        )
-        trail.record(request, Action.REQUEUE, job=job)
-        return JobResponse.of(changed)
+        return JobResponse.of(actions.requeue(request, job))
 
     @routes.post(
         "/jobs/{job_id}/reanalyse",
@@ -64,12 +54,7 @@ def router(ledger: Ledger, destinations: Routes, trail: Trail) -> APIRouter:
     )
     def _reanalyse(request: Request, job_id: JobId) -> JobResponse:
         job = known_job(ledger, job_id)
-        changed = _change(
-            lambda: ledger.jobs.reanalyse(job.id),
-            "Only a finished or parked job whose bytes are still there can be analysed again.",
-        )
-        trail.record(request, Action.REANALYSE, job=job)
-        return JobResponse.of(changed)
+        return JobResponse.of(actions.reanalyse(request, job))
 
     @routes.post(
         "/jobs/{job_id}/dismiss",
@@ -82,25 +67,6 @@ def router(ledger: Ledger, destinations: Routes, trail: Trail) -> APIRouter:
         request: Request, job_id: JobId, dismissal: Annotated[Dismissal, body_of(Dismissal)]
     ) -> JobResponse:
         job = known_job(ledger, job_id)
-        changed = _change(
-            lambda: ledger.jobs.dismiss(job.id, dismissal.reason),
-            "Only a parked job can be dismissed.",
-        )
-        trail.record(request, Action.DISMISS, job=job)
-        return JobResponse.of(changed)
+        return JobResponse.of(actions.dismiss(request, job, dismissal.reason))
 
     return routes
-
-
-def _change(change: Callable[[], Job], refusal: str) -> Job:
-    """Change a job, and return it.
-
-    Raises:
-        Problem: its state does not allow that, or it is gone.
-    """
-    try:
-        return change()
-    except LookupError:
-        raise not_found("job") from None
-    except TransitionError as exc:
-        raise Problem(HTTPStatus.CONFLICT, refusal) from exc

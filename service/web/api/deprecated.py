@@ -15,17 +15,13 @@ from service.storage.ledger import Ledger
 from service.web.access import require
 from service.web.api.documentation import JobId, described
 from service.web.api.uploads import MULTIPART, status_of
-from service.web.lookup import known_job
+from service.web.lookup import job_detail, known_job
 from service.web.pages.worklist import ON_A_PAGE
 from service.web.problem import Problem
 from service.web.schemas import (
-    DeliveryResponse,
-    EventResponse,
     JobDetailResponse,
     JobListResponse,
     JobResponse,
-    OutputResponse,
-    RevisionResponse,
 )
 from service.web.trail import Trail
 from service.web.uploading.uploads import Uploaded, Uploads
@@ -70,13 +66,7 @@ def router(ledger: Ledger, uploads: Uploads, trail: Trail) -> APIRouter:
     def _job(request: Request, job_id: JobId) -> JobDetailResponse:
         job = known_job(ledger, job_id)
         trail.record(request, Action.VIEW, job=job)
-        return JobDetailResponse(
-            job=JobResponse.of(job),
-            outputs=list(map(OutputResponse.of, ledger.queries.outputs(job_id))),
-            revisions=list(map(RevisionResponse.of, ledger.queries.revisions(job))),
-            deliveries=list(map(DeliveryResponse.of, ledger.queries.deliveries(job_id))),
-            trace=list(map(EventResponse.of, ledger.queries.trace(job_id))),
-        )
+        return job_detail(ledger, job)
 
     @routes.post(
         "/instances",

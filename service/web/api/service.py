@@ -64,7 +64,7 @@ def router(ledger: Ledger, trail: Trail) -> APIRouter:
         request: Request, query: Annotated[AuditQuery, Query()], response: Response
     ) -> AuditPageResponse:
         trail.record(request, Action.VIEW, what="audit")
-        found = ledger.listing.audit_records(query.limit + 1, query.before)
+        found = ledger.audit.recent(query.limit + 1, query.before)
         records = found[: query.limit]
         following = None
         if len(found) > query.limit:

@@ -1,6 +1,7 @@
 """Download what was made for an instance."""
 
 import os
+from dataclasses import asdict
 from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated, Final, Literal
@@ -47,7 +48,7 @@ def _response(ledger: Ledger, spool: Spool, job: Job, kind: str, *, as_pdf: bool
     if as_pdf and kind != OutputKind.PDF:
         raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "Only the page is a PDF.")
     if kind == JSON:
-        detail = job_detail(ledger, job)
+        detail = asdict(job_detail(ledger, job))
         return JSONResponse(detail, headers=_attachment(job, kind, "json"))
     path = _path(ledger, spool, job, kind)
     if as_pdf:

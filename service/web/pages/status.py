@@ -21,8 +21,8 @@ from service.storage.spool import Spool
 from service.telemetry.heartbeat import FRESH_SECONDS
 from service.telemetry.ledger_collector import ROLES, queue_depths
 from service.web.access import require
+from service.web.actions import JobActions, required_sentence
 from service.web.health import missing_on_disk, missing_roles
-from service.web.problem import Problem
 from service.web.render import render, zone
 from service.web.trail import Trail
 
@@ -91,6 +91,7 @@ class Plot:
 def router(settings: Settings, ledger: Ledger, spool: Spool, trail: Trail) -> APIRouter:
     """Build the routes of the status page."""
     routes = APIRouter(include_in_schema=False)
+    actions = JobActions(ledger, settings.routes, trail)
     view, operate = require(Permission.VIEW), require(Permission.OPERATE)
 
     @routes.get("/status", dependencies=[view])
@@ -114,8 +115,7 @@ def router(settings: Settings, ledger: Ledger, spool: Spool, trail: Trail) -> AP
 
     @routes.post("/status/requeue", dependencies=[operate])
     def _requeue(request: Request, reason_code: Annotated[Reason, Form()]) -> Response:
-        if reason_code is Reason.NO_DESTINATION and not settings.routes.has_destinations:
-            raise Problem(HTTPStatus.CONFLICT, "No destination is configured yet.")
+        actions.require_destination(reason_code)
         count = _each(
             ledger.flow.parked_for(reason_code, MOST_AT_ONCE),
             lambda job: ledger.jobs.requeue(job.id, settings.routes),
@@ -129,11 +129,7 @@ def router(settings: Settings, ledger: Ledger, spool: Spool, trail: Trail) -> AP
         reason_code: Annotated[Reason, Form()],
         reason: Annotated[str, Form(max_length=LONGEST_WHY)] = "",
     ) -> Response:
-        why = " ".join(reason.split())
-        if not why or not why.isprintable():
-            raise Problem(
-                HTTPStatus.UNPROCESSABLE_ENTITY, "Say in a few words why these jobs are closed."
-            )
+        why = required_sentence(" ".join(reason.split()))
         count = _each(
             ledger.flow.parked_for(reason_code, MOST_AT_ONCE),
             lambda job: ledger.jobs.dismiss(job.id, why),

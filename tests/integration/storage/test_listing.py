@@ -6,7 +6,6 @@ import pytest
 from support.routes import to
 from support.system.clock import Clock
 
-from service.domain.audit import Action, AuditRecord
 from service.domain.delivery import OutputRecord
 from service.domain.job import ConclusionRecord, Instance, JobState
 from service.domain.patient import Patient
@@ -65,14 +64,6 @@ def test_since_and_until_include_the_begin_and_not_the_end(
     wanted = JobFilter(since=begin + 1, until=begin + 2)
     (job,) = ledger.listing.jobs(wanted, 10)
     assert job.received_at == begin + 1
-
-
-def test_audit_records_come_page_by_page(ledger: Ledger) -> None:
-    for number in range(3):
-        ledger.audit.append(AuditRecord(at=number, action=Action.VIEW, user="reader"))
-    newest, older = ledger.listing.audit_records(2)
-    (oldest,) = ledger.listing.audit_records(2, before=older.id)
-    assert [newest.at, older.at, oldest.at] == [2, 1, 0]
 
 
 def test_a_study_holds_its_jobs_and_their_outputs(
