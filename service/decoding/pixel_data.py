@@ -35,7 +35,7 @@ _TAIL_BYTES: Final = 128  # in which it is looked for: some write more behind it
 _PIXEL_DATA: Final = b"\xe0\x7f\x10\x00"  # its tag
 _ITEM_HEADER_BYTES: Final = 8  # the tag and the length
 _JPEG_LS: Final = 0xF7  # SOF55, ISO/IEC 14495-1
-_START_OF_SCAN: Final = 0xDA
+_SOS: Final = 0xDA
 _FRAMES: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {_JPEG_LS}  # ISO/IEC 10918-1
 
 
@@ -225,9 +225,9 @@ def _without_transform(photometric: str) -> str:
 
 
 def _frame_marker(frame: bytes) -> int:
-    """Return the second byte of the SOF marker of a JPEG; 0 if there is none before the scan."""
+    """Return the second byte of the SOF marker of a JPEG; 0 if none precedes SOS."""
     at = len(_JPEG)
-    while at + 4 <= len(frame) and frame[at] == 0xFF and frame[at + 1] != _START_OF_SCAN:  # noqa: PLR2004 -- a marker and its length
+    while at + 4 <= len(frame) and frame[at] == 0xFF and frame[at + 1] != _SOS:  # noqa: PLR2004 -- a marker and its length
         if frame[at + 1] in _FRAMES:
             return frame[at + 1]
         at += 2 + int.from_bytes(frame[at + 2 : at + 4], "big")
