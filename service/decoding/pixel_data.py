@@ -25,6 +25,7 @@ Values = NDArray[np.generic]
 LEAST_SIDE: Final = 64  # pixels, as the workers read
 LARGEST_SIDE: Final = 16_384
 LARGEST_PIXELS: Final = 100_000_000
+MOST_PASSES: Final = 64  # of a JPEG; encoders write up to 12
 _DEPTHS: Final = (8, 16)  # bits allocated
 _LEAST_BITS: Final = 2
 _ITEM: Final = b"\xfe\xff\x00\xe0"  # PS3.5 A.4
@@ -210,6 +211,8 @@ def _decode_codestream(frame: bytes, photometric: str) -> tuple[Values, str]:
         from openjpeg.utils import decode as decode_jpeg_2000  # noqa: PLC0415 -- see `load_decoders`
 
         return decode_jpeg_2000(frame), _without_transform(photometric)
+    if frame.count(bytes((0xFF, _SOS))) > MOST_PASSES:
+        raise UnshowableError(Reason.SIZE)  # each takes time
     import imagecodecs  # noqa: PLC0415 -- as above
 
     if _frame_marker(frame) == _JPEG_LS:
