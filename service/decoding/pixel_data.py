@@ -25,6 +25,7 @@ Values = NDArray[np.generic]
 LEAST_SIDE: Final = 64  # pixels, as the workers read
 LARGEST_SIDE: Final = 16_384
 LARGEST_PIXELS: Final = 100_000_000
+MOST_PASSES: Final = 64  # of a JPEG; encoders write up to 12
 _DEPTHS: Final = (8, 16)  # bits allocated
 _LEAST_BITS: Final = 2
 _ITEM: Final = b"\xfe\xff\x00\xe0"  # PS3.5 A.4
@@ -35,7 +36,7 @@ _TAIL_BYTES: Final = 128  # in which it is looked for: some write more behind it
 _PIXEL_DATA: Final = b"\xe0\x7f\x10\x00"  # its tag
 _ITEM_HEADER_BYTES: Final = 8  # the tag and the length
 _JPEG_LS: Final = 0xF7  # SOF55, ISO/IEC 14495-1
-_START_OF_SCAN: Final = 0xDA
+_SOS: Final = 0xDA
 _FRAMES: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {_JPEG_LS}  # ISO/IEC 10918-1
 
 
@@ -210,6 +211,8 @@ def _decode_codestream(frame: bytes, photometric: str) -> tuple[Values, str]:
         from openjpeg.utils import decode as decode_jpeg_2000  # noqa: PLC0415 -- see `load_decoders`
 
         return decode_jpeg_2000(frame), _without_transform(photometric)
+    if frame.count(bytes((0xFF, _SOS))) > MOST_PASSES:
+        raise UnshowableError(Reason.SIZE)  # each takes time
     import imagecodecs  # noqa: PLC0415 -- as above
 
     if _frame_marker(frame) == _JPEG_LS:
@@ -225,9 +228,9 @@ def _without_transform(photometric: str) -> str:
 
 
 def _frame_marker(frame: bytes) -> int:
-    """Return the second byte of the SOF marker of a JPEG; 0 if there is none before the scan."""
+    """Return the second byte of the SOF marker of a JPEG; 0 if none precedes SOS."""
     at = len(_JPEG)
-    while at + 4 <= len(frame) and frame[at] == 0xFF and frame[at + 1] != _START_OF_SCAN:  # noqa: PLR2004 -- a marker and its length
+    while at + 4 <= len(frame) and frame[at] == 0xFF and frame[at + 1] != _SOS:  # noqa: PLR2004 -- a marker and its length
         if frame[at + 1] in _FRAMES:
             return frame[at + 1]
         at += 2 + int.from_bytes(frame[at + 2 : at + 4], "big")

@@ -130,7 +130,7 @@ def _picture(request: Mapping[str, Any]) -> Answer:
 
 
 def _output(request: Mapping[str, Any]) -> Answer:
-    """Render an output of ours: 8 bits, grey or RGB, no window (PS3.3 A.8.1)."""
+    """Render an image output: 8 bits, grey or RGB, without a window (PS3.3 A.8.1)."""
     frame = read_frame(Path(request["radiograph"]), least_side=1)
     if frame.values.dtype.itemsize > 1 or frame.photometric not in {"RGB", "MONOCHROME2"}:
         raise UnshowableError(Reason.PIXEL_FORMAT)

@@ -4,11 +4,13 @@ import base64
 import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from numpy.typing import NDArray
 from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page
@@ -230,7 +232,7 @@ def test_every_control_changes_what_is_shown_and_reset_takes_it_back(
     changes(lambda: viewer.drag(120, 0))
     assert viewer.window[1] > 2400
     for keys in ("Shift+ArrowUp", "Shift+ArrowRight", "+", "ArrowLeft", "ArrowDown", "-", "1", "0"):
-        changes(lambda keys=keys: viewer.press(keys))
+        changes(partial(viewer.press, keys))
     changes(lambda: viewer.click("Zoom in"))
     changes(lambda: viewer.click("Zoom out"))
     viewer.page.locator("canvas").hover()
@@ -390,6 +392,18 @@ def test_an_absent_finding_has_no_box_and_a_map_that_is_hidden_at_first(
     assert viewer.page.get_by_text("a place that is tinted there is no finding").is_visible()
     viewer.slide(80)
     assert not is_grey(viewer.pixels())
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_viewer_is_accessible_by_axe_in_both_themes(
+    browser: Browser, web: Web, scheme: str
+) -> None:
+    context = context_of(browser, web, color_scheme=scheme)
+    viewer = OpenViewer(context.new_page())
+    viewer.open(reported(web, radiograph()))
+    found = Axe().run(viewer.page, context=".viewer")
+    assert found.violations_count == 0, found.generate_report()
+    context.close()
 
 
 def test_without_javascript_the_picture_and_the_region_are_on_the_page(

@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 from pydicom.dataset import Dataset
+from pydicom.encaps import encapsulate
 from pydicom.pixels import apply_modality_lut, apply_voi_lut
 from pydicom.uid import (
     ExplicitVRLittleEndian,
@@ -366,6 +367,13 @@ def test_a_codestream_that_is_cut_off_is_refused(tmp_path: Path, syntax: str) ->
     dataset.PixelData = dataset.PixelData[: len(dataset.PixelData) // 3]
     dataset["PixelData"].is_undefined_length = True
     assert refusal(tmp_path, dataset) in {Reason.PIXELS_UNREADABLE, Reason.NO_PIXELS}
+
+
+def test_a_jpeg_of_too_many_passes_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
+    dataset = encode(make_sc(), JPEGBaseline8Bit)
+    dataset.PixelData = encapsulate([b"\xff\xd8\xff" + b"\xff\xda\0\0" * 65])
+    dataset["PixelData"].is_undefined_length = True
+    assert refusal(tmp_path, dataset) == Reason.SIZE
 
 
 def test_a_file_that_is_not_there_is_an_error_of_the_disk(tmp_path: Path) -> None:
