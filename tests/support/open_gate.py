@@ -13,7 +13,7 @@ def bundle_with_open_gate(folder: Path) -> Path:
     """Make a bundle in `folder` that is the shipped one but for the limits of its gate."""
     made = folder / "bundle"
     shutil.copytree(BUNDLE / "configs", made / "configs")
-    for name in ("models", "scripts"):
+    for name in ("docs", "models", "scripts"):
         (made / name).symlink_to(BUNDLE / name)
     path = made / "configs" / "metadata.json"
     metadata = json.loads(path.read_text())

@@ -131,7 +131,7 @@ def test_on_paper_there_is_no_navigation_and_the_disclaimer_is_kept(
     with pages.opened(browser, case, Look(theme="dark")) as opened:
         opened.page.emulate_media(media="print")
         assert opened.page.locator("header").is_hidden()
-        assert opened.page.get_by_text("Not a medical device").is_visible()
+        assert opened.page.locator("footer").get_by_text("Not a medical device").is_visible()
         assert opened.page.locator("main h1").first.is_visible()
         colours: Any = opened.page.evaluate(
             "() => [getComputedStyle(document.body).backgroundColor,"
