@@ -156,7 +156,9 @@ def _web(settings: Settings) -> Iterator[CheckResult]:
         yield CheckResult(subject="web", message=where)
     else:
         yield CheckResult(
-            subject="web", message=f"{where}, which other machines can reach: use TLS in front"
+            subject="web",
+            message=f"{where}, which other machines can reach: put a proxy with TLS in front",
+            severity=_NOTE,
         )
 
 

@@ -67,7 +67,7 @@ class Guard:
 
     def _limit(self, headers: Headers) -> int:
         """Return how many bytes a body may have: a form is read before a sign-in is checked."""
-        is_form = headers.get("content-type", "").startswith(_FORM)
+        is_form = headers.get("content-type", "").lower().startswith(_FORM)
         return min(_LARGEST_FORM, self._maximum_body_bytes) if is_form else self._maximum_body_bytes
 
     def _bounded(self, receive: Receive, limit: int) -> Receive:

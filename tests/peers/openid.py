@@ -45,7 +45,14 @@ class OpenIdProvider(Server):
         )
         # Node 18, which Debian 12 has, needs to be told; later ones take it as well
         serve = (node, "--experimental-global-webcrypto", program)
-        command = ["env", *variables, *serve, str(port), callback, json.dumps(PEOPLE)]
+        command: list[str | Path] = [
+            "env",
+            *variables,
+            *serve,
+            str(port),
+            callback,
+            json.dumps(PEOPLE),
+        ]
         super().__init__(
             command, log=folder / "openid.log", answers=lambda: accepts_connections(port)
         )

@@ -4,7 +4,7 @@ from functools import partial
 from http import HTTPStatus
 from typing import Final
 
-from anyio import to_thread
+from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse, Response
 
@@ -27,6 +27,7 @@ NOT_SIGNED_IN: Final = (
     "Name and password do not match, or this user may not sign in now. After several wrong "
     "passwords a user is locked out for a while."
 )
+_AT_ONCE: Final = 4
 TOO_MANY: Final = "Too many attempts to sign in from this address: try again later."
 
 
@@ -40,6 +41,8 @@ def router(
 ) -> APIRouter:
     """Build the routes of sign-in and sign-out; the first two are public."""
     routes = APIRouter(include_in_schema=False)
+    # threads of their own: hashes take turns, and the other pages must not wait for theirs
+    at_once = CapacityLimiter(_AT_ONCE)
 
     def _page(request: Request, next_page: str, message: str = "", status: int = 200) -> Response:
         request.state.identity = NOBODY
@@ -83,7 +86,7 @@ def router(
         if not name or not password:
             raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "Send a name and a password.")
         attempt = partial(_attempt, request, name, password, next_page)
-        return await to_thread.run_sync(attempt)
+        return await to_thread.run_sync(attempt, limiter=at_once)
 
     @routes.post("/sign-out", dependencies=[require(Permission.VIEW, person=True)])
     def _sign_out(request: Request) -> Response:

@@ -10,6 +10,7 @@ PEERS = {
     "usr/share/orthanc/plugins/libOrthancDicomWeb.so": "orthanc-dicomweb",
     "usr/bin/chromium": "chromium",
     "usr/bin/npm": "npm",
+    "usr/bin/node": "nodejs",
     "usr/bin/storescu": "dcmtk",
     "usr/bin/openssl": "openssl",
     "usr/bin/redis-server": "redis-server",

@@ -111,6 +111,12 @@ def test_a_form_without_a_length_is_cut_off_at_its_limit(web: Web) -> None:
     assert answer.status_code == 413
 
 
+def test_a_forms_limit_does_not_depend_on_how_its_type_is_written(web: Web) -> None:
+    headers = {"content-type": "Application/X-WWW-Form-Urlencoded; charset=utf-8"}
+    answer = web.client.post("/upload", content=b"x" * 100_000, headers=headers)
+    assert answer.status_code == 413
+
+
 def test_a_multipart_form_is_not_read(web: Web) -> None:
     answer = web.client.post("/sign-in", files={"name": b"x" * 1000})
     assert answer.status_code == 415

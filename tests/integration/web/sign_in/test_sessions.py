@@ -1,5 +1,6 @@
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -55,10 +56,10 @@ def test_a_session_ends_when_it_was_idle_or_is_old(tmp_path: Path) -> None:
         add(web)
         now = time.time()
         for age, idle, valid in ((500, 50, True), (150, 150, False), (1001, 1, False)):
-            past = Ledger(web.settings.ledger_url, clock=lambda at=now - age: at)
+            past = Ledger(web.settings.ledger_url, clock=partial(float, now - age))
             token = past.sessions.begin("anna", seconds=1000)
             past.close()
-            used = Ledger(web.settings.ledger_url, clock=lambda at=now - idle: at)
+            used = Ledger(web.settings.ledger_url, clock=partial(float, now - idle))
             used.sessions.touch(token)
             used.close()
             browser = web.browser()

@@ -99,7 +99,7 @@ def test_a_token_loses_what_its_user_loses(web: Web) -> None:
 def test_a_forged_token_is_answered_as_programs_need_it(web: Web, sent: str) -> None:
     add(web)
     for path in ("/api/jobs", "/", f"/jobs/{'0' * 32}"):
-        answer = web.client.get(path, headers={"authorization": sent.encode("latin-1")})
+        answer = web.client.get(path, headers=[(b"authorization", sent.encode("latin-1"))])
         assert answer.status_code == 401
         assert answer.headers["www-authenticate"].startswith("Bearer")
         assert answer.headers["content-type"] == "application/problem+json"

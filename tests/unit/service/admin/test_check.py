@@ -7,13 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from peers.openid import StartProvider
 from peers.redis_server import RedisServer
+from peers.web_service import Response, WebService
 from support.system.ports import LOOPBACK, free_port
 
 from service.admin.check import checks, run_check
 from service.domain.check_result import CheckResult
+from service.domain.user import Role
 from service.errors import ExplainedError
 from service.settings import Destination, DimseDestination, Settings
+from service.storage.ledger import Ledger
 
 OK, NOTE, ERROR = range(3)
 PACS = {"name": "pacs", "ae_title": "PACS", "host": "127.0.0.1", "port": 104}
@@ -98,6 +102,83 @@ def test_pages_that_any_machine_can_open_are_a_note_or_an_error(
     ask: Ask, web: dict[str, object], severity: int
 ) -> None:
     assert ask(web=web)["web"].severity == severity
+
+
+@pytest.mark.parametrize(
+    ("web", "severity"),
+    [({}, OK), ({"host": "0.0.0.0", "allow_non_loopback": True}, NOTE)],  # noqa: S104
+)
+def test_without_a_user_it_says_how_to_make_one(
+    ask: Ask, web: dict[str, object], severity: int
+) -> None:
+    found = ask(web=web)["sign-in"]
+    assert found.severity == severity
+    assert "`lobar user add NAME --role admin`" in found.message
+
+
+def test_it_says_how_people_sign_in(ask: Ask, tmp_path: Path) -> None:
+    ask()
+    ledger = Ledger(f"sqlite:///{tmp_path / 'state' / 'ledger.sqlite3'}")
+    ledger.users.add("anna", Role.ADMIN, "a hash")
+    ledger.users.add("bob", Role.VIEWER, "a hash")
+    ledger.users.disable("bob")
+    ledger.close()
+    proxy = {"proxy_header": "X-User", "proxy_addresses": "10.0.0.0/8"}
+    found = ask(sign_in=proxy)["sign-in"]
+    assert found.severity == OK
+    assert found.message == ("1 with a password; at the proxy at 10.0.0.0/8, which sends X-User")
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (None, "does not answer"),
+        (Response(404), "was answered with 404"),
+        (Response(200, b'{"issuer": "https://another.example"}'), "sign_in.openid_issuer exactly"),
+        (Response(200, b"<html>"), "not valid"),
+    ],
+)
+def test_an_identity_provider_that_cannot_be_used_is_a_note(
+    ask: Ask, answer: Response | None, said: str
+) -> None:
+    service = WebService(lambda _: answer)
+    with service.running():
+        found = ask(sign_in=openid(service.url))
+    assert found["identity provider"].severity == NOTE
+    assert said in found["identity provider"].message
+    assert f"at {service.url}" in found["sign-in"].message
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ({"openid_ca_file": "absent.pem"}, "openid_ca_file has no certificates"),
+        ({"openid_client_secret_file": "absent"}, "openid_client_secret_file cannot be read"),
+    ],
+)
+def test_a_file_of_the_identity_provider_that_is_missing_is_a_note(
+    ask: Ask, setting: dict[str, str], said: str
+) -> None:
+    service = WebService(lambda _: Response(404))
+    with service.running():
+        found = ask(sign_in=openid(service.url) | setting)["identity provider"]
+    assert found.severity == NOTE
+    assert said in found.message
+
+
+@pytest.mark.openid
+def test_an_identity_provider_that_answers_is_ok(ask: Ask, openid_provider: StartProvider) -> None:
+    provider = openid_provider("http://127.0.0.1:9/sign-in/openid/callback")
+    found = ask(sign_in=provider.settings())["identity provider"]
+    assert (found.severity, found.message) == (OK, f"{provider.issuer} answers")
+
+
+def openid(issuer: str) -> dict[str, object]:
+    return {
+        "openid_issuer": issuer,
+        "openid_client_id": "lobar",
+        "openid_roles": {"readers": "viewer"},
+    }
 
 
 def test_a_state_directory_that_cannot_be_used_is_named(ask: Ask, tmp_path: Path) -> None:

@@ -238,11 +238,11 @@ def test_a_web_destination_that_cannot_be_used_is_explained_without_its_token(
 def test_a_bearer_token_is_allowed_where_it_cannot_be_read_in_transit(
     variables: Variables, url: str
 ) -> None:
-    variables(LOBAR_DESTINATIONS=json.dumps([{**WEB, "url": url, "bearer_token": "secret"}]))
+    variables(LOBAR_DESTINATIONS=json.dumps([{**WEB, "url": url, "bearer_token": "hidden-one"}]))
     (destination,) = read_settings().destinations
     assert isinstance(destination, WebDestination)
     assert destination.url == url.rstrip("/")
-    assert "secret" not in repr(read_settings())
+    assert "hidden-one" not in repr(read_settings())
 
 
 def test_every_fault_gets_a_line(variables: Variables) -> None:
