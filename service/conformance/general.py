@@ -101,7 +101,8 @@ def closing_sections() -> Lines:
         "requeue, reanalyse, dismiss and verdict of the scheme 99LOBAR, and the roles of users in",
         "the same scheme. Messages have no structured data and are not received. Transfers over",
         "DIMSE and STOW-RS are recorded in the trace of each instance and not as audit messages.",
-        "",
+    )
+    yield from paragraph(
         "DICOMweb requests name their sender by a bearer token, or by the cookie of a session;",
         "storing needs the permission `upload`, searching and retrieving the permission `patient`.",
         "The web server has no TLS of its own: it listens on loopback, and is put behind a proxy",

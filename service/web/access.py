@@ -32,6 +32,7 @@ from service.domain.user import (
 from service.settings import SignInSettings
 from service.storage.ledger import Ledger
 from service.storage.ledger.access.api_tokens import PREFIX
+from service.web.changes import is_by_itself
 from service.web.problem import Problem
 from service.web.sign_in.forwarded import client_address, is_from_proxy
 
@@ -75,7 +76,7 @@ class Authenticator:
             return self._of_token(token, client_address(request))
         if names:
             return self._of_proxy(request, names)
-        identity = self._of_session(request.cookies.get(SESSION_COOKIE))
+        identity = self._of_session(request)
         return OPEN_IDENTITY if identity is None and self.is_open() else identity
 
     def is_open(self) -> bool:
@@ -117,7 +118,8 @@ class Authenticator:
         user = user_of_proxy(self._ledger, name, role)
         return None if user is None else _identity(user, SignedInBy.PROXY)
 
-    def _of_session(self, token: str | None) -> Identity | None:
+    def _of_session(self, request: Request) -> Identity | None:
+        token = request.cookies.get(SESSION_COOKIE)
         if not token:
             return None
         session = self._ledger.sessions.find(
@@ -125,7 +127,9 @@ class Authenticator:
         )
         if session is None:
             return None
-        if session.used_at < self._clock() - _SECONDS_BETWEEN_TOUCHES:
+        # an open page that asks by itself keeps no session alive
+        is_due = session.used_at < self._clock() - _SECONDS_BETWEEN_TOUCHES
+        if is_due and not is_by_itself(request):
             self._ledger.sessions.touch(token)
         return _identity(session.user, SignedInBy.SESSION, csrf_token=session.csrf_token)
 

@@ -18,7 +18,7 @@ class JobActions:
     """Requeues, reanalyses and dismisses jobs, and records who did it in the audit trail."""
 
     def __init__(self, ledger: Ledger, destinations: Routes, trail: Trail) -> None:
-        self._jobs = ledger.jobs
+        self._ledger = ledger
         self._destinations = destinations
         self._trail = trail
 
@@ -30,7 +30,7 @@ class JobActions:
         """
         self.require_destination(job.reason)
         moved = _moved(
-            lambda: self._jobs.requeue(job.id, self._destinations),
+            lambda: self._ledger.jobs.requeue(job.id, self._destinations),
             "Only a parked job can be requeued.",
         )
         self._trail.record(request, Action.REQUEUE, job=job)
@@ -51,7 +51,7 @@ class JobActions:
         Raises:
             Problem: it is in flight, or its bytes are gone.
         """
-        moved = _moved(lambda: self._jobs.reanalyse(job.id), _why_not_reanalysed(job))
+        moved = _moved(lambda: self._ledger.jobs.reanalyse(job.id), _why_not_reanalysed(job))
         self._trail.record(request, Action.REANALYSE, job=job)
         return moved
 
@@ -63,7 +63,8 @@ class JobActions:
         """
         sentence = required_sentence(why)
         moved = _moved(
-            lambda: self._jobs.dismiss(job.id, sentence), "Only a parked job can be dismissed."
+            lambda: self._ledger.jobs.dismiss(job.id, sentence),
+            "Only a parked job can be dismissed.",
         )
         self._trail.record(request, Action.DISMISS, job=job)
         return moved

@@ -4,16 +4,15 @@ import unicodedata
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Annotated, Final
-from urllib.parse import urlsplit
 
 from fastapi import Depends, Request
 from fastapi.responses import RedirectResponse
 
 from service.web.problem import Problem
+from service.web.sign_in.next_page import local_path
 
 _ENCODED: Final = "application/x-www-form-urlencoded"
 _LARGEST_BYTES: Final = 1 << 16  # a form is kept in memory
-_LONGEST_ADDRESS: Final = 2000
 _CONTROL: Final = "Cc"  # Unicode's category
 _KEPT: Final = "\n"
 
@@ -68,24 +67,4 @@ def written_text(fields: Mapping[str, str], name: str, *, longest: int, shortest
 
 def return_to(fields: Mapping[str, str], otherwise: str) -> RedirectResponse:
     """Build the answer to a form: go to the page that it names in `next`, if that is ours."""
-    wanted = fields.get("next", "")
-    return RedirectResponse(
-        wanted if is_local_path(wanted) else otherwise, int(HTTPStatus.SEE_OTHER)
-    )
-
-
-def is_local_path(text: str) -> bool:
-    """Return whether an address is a path of this server, and no other server's in disguise.
-
-    Browsers read `//host` as another host, take a backslash for a slash, and drop tabs and line
-    ends.
-    """
-    if not text.startswith("/") or len(text) > _LONGEST_ADDRESS or "\\" in text:
-        return False
-    if not text.isascii() or not text.isprintable() or " " in text:
-        return False
-    try:
-        parts = urlsplit(text)
-    except ValueError:
-        return False
-    return not parts.scheme and not parts.netloc and not text.startswith("//")
+    return RedirectResponse(local_path(fields.get("next", ""), otherwise), HTTPStatus.SEE_OTHER)

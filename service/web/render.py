@@ -17,6 +17,7 @@ from service.dicom.implementation import VERSION
 from service.domain.job import Event, Job, JobState
 from service.domain.reasons import EXPLANATIONS, Reason
 from service.domain.user import OPEN_IDENTITY, Permission
+from service.web.patient_words import person_name, written_date
 
 STATE_WORDS: Final[dict[JobState, str]] = {
     JobState.RECEIVED: "Received",
@@ -110,23 +111,6 @@ def probability(value: float | None) -> str:
     return "" if value is None else f"{value:.3f}"
 
 
-def person_name(name: str) -> str:
-    """Format a patient's name (PS3.5 6.2.1) as `Family, Given Middle (ideographic) (phonetic)`."""
-    groups = [_components(group) for group in name.split("=")]
-    first, *others = [group for group in groups if group] or [""]
-    return " ".join([first, *(f"({group})" for group in others)])
-
-
-def day(date: str) -> str:
-    """Format a date YYYYMMDD (PS3.5 table 6.2-1) as YYYY-MM-DD; blank for none."""
-    return f"{date[:4]}-{date[4:6]}-{date[6:]}" if date else ""
-
-
-def _components(group: str) -> str:
-    family, *others = [component.strip() for component in group.split("^")]
-    return ", ".join(part for part in (family, " ".join(filter(None, others))) if part)
-
-
 def dimse_status(status: int | None) -> str:
     """Format a C-STORE status in hexadecimal with its meaning (PS3.4 B.2.3, PS3.7 annex C)."""
     if status is None:
@@ -179,7 +163,7 @@ for _function in (
     seconds_until_delivered,
     probability,
     person_name,
-    day,
+    written_date,
     dimse_status,
     failure_words,
     explanation,

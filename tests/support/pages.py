@@ -161,6 +161,7 @@ NOT_PAGES: Final = frozenset(
         "/health/ready",
         "/metrics",
         "/events",
+        "/jobs/{job_id}/state",  # followed by its page
         "/status/live",  # a part of /status
         "/upload/results",  # a part of /upload, or where its form leads to
         "/sign-in/openid",  # they lead elsewhere

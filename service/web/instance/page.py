@@ -15,11 +15,11 @@ from service.settings import Settings
 from service.storage.ledger import Ledger
 from service.storage.spool import Spool
 from service.web.instance.bundle_facts import bundle_facts
-from service.web.instance.patient_head import patient_head, written_date
 from service.web.instance.probability_scale import scale_of_other, scale_of_pneumonia
 from service.web.instance.report_text import report_texts
 from service.web.instance.revisions import revision_rows
 from service.web.instance.timeline import ACTIONS, timeline
+from service.web.patient_words import patient_head, written_date
 from service.web.render import zone
 
 _STOPPED: Final = frozenset({JobState.PARKED, JobState.NOT_ANALYSED})

@@ -30,6 +30,7 @@ WORDS: Final = {
     "output-delivered": "The destination stored it",
     "output-refused": "The destination refused it",
     "output-postponed": "The destination was not reached",
+    "output-dismissed": "It is not delivered any more",
     "output-parked": "The delivery is parked",
     "output-lease-released": "The worker ended before the delivery was done",
     "output-committed": "The destination committed itself to keep it",

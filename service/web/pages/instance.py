@@ -1,7 +1,7 @@
 """The page of one instance, and what a person may do with its job."""
 
 from fastapi import APIRouter, Request
-from fastapi.responses import Response
+from fastapi.responses import JSONResponse, Response
 
 from service.domain.audit import Action
 from service.domain.job import MAXIMUM_SENTENCE
@@ -15,7 +15,7 @@ from service.web.form import Fields, return_to, written_text
 from service.web.instance.page import instance_values
 from service.web.lookup import known_job
 from service.web.pages.radiograph import viewer_values
-from service.web.render import render
+from service.web.render import STATE_WORDS, render
 from service.web.trail import Trail
 
 
@@ -32,6 +32,12 @@ def router(settings: Settings, ledger: Ledger, spool: Spool, trail: Trail) -> AP
         values = instance_values(settings, ledger, spool, job, request.state.identity)
         values.update(viewer_values(ledger, job))
         return render(request, "job.html", values)
+
+    @routes.get("/jobs/{job_id}/state", dependencies=[require(Permission.VIEW)])
+    def _state(job_id: str) -> Response:
+        # not in the audit trail: an open page asks by itself, and the list of jobs shows the same
+        state = known_job(ledger, job_id).state
+        return JSONResponse({"state": state, "words": f"This job is now: {STATE_WORDS[state]}."})
 
     @routes.post("/jobs/{job_id}/requeue", dependencies=[operate])
     def _requeue(request: Request, job_id: str, fields: Fields) -> Response:

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Form, Query, Request
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import RedirectResponse, Response
 
 from service.domain.audit import Action
-from service.domain.job import Job, TransitionError
+from service.domain.job import MAXIMUM_SENTENCE, Job, TransitionError
 from service.domain.reasons import Reason
 from service.domain.user import Permission
 from service.settings import Settings
@@ -22,13 +22,14 @@ from service.telemetry.heartbeat import FRESH_SECONDS
 from service.telemetry.ledger_collector import ROLES, queue_depths
 from service.web.access import require
 from service.web.actions import JobActions, required_sentence
+from service.web.form import Fields
 from service.web.health import missing_on_disk, missing_roles
+from service.web.problem import Problem
 from service.web.render import render, zone
 from service.web.trail import Trail
 
 MOST_AT_ONCE: Final = 200  # jobs of a group by one click
 SHOWN_OF_GROUP: Final = 10
-LONGEST_WHY: Final = 500
 MINUTES: Final = 180  # of the plot
 LATENCY_SECONDS: Final = 3600.0
 OVERDUE_SECONDS: Final = 600.0  # a sender's commitment request without a result
@@ -114,7 +115,8 @@ def router(settings: Settings, ledger: Ledger, spool: Spool, trail: Trail) -> AP
         return render(request, "status_live.html", values)
 
     @routes.post("/status/requeue", dependencies=[operate])
-    def _requeue(request: Request, reason_code: Annotated[Reason, Form()]) -> Response:
+    def _requeue(request: Request, fields: Fields) -> Response:
+        reason_code = _reason_of(fields)
         actions.require_destination(reason_code)
         count = _each(
             ledger.flow.parked_for(reason_code, MOST_AT_ONCE),
@@ -124,12 +126,9 @@ def router(settings: Settings, ledger: Ledger, spool: Spool, trail: Trail) -> AP
         return RedirectResponse(f"/status?requeued={count}", HTTPStatus.SEE_OTHER)
 
     @routes.post("/status/dismiss", dependencies=[operate])
-    def _dismiss(
-        request: Request,
-        reason_code: Annotated[Reason, Form()],
-        reason: Annotated[str, Form(max_length=LONGEST_WHY)] = "",
-    ) -> Response:
-        why = required_sentence(" ".join(reason.split()))
+    def _dismiss(request: Request, fields: Fields) -> Response:
+        reason_code = _reason_of(fields)
+        why = required_sentence(" ".join(fields.get("reason", "").split()))
         count = _each(
             ledger.flow.parked_for(reason_code, MOST_AT_ONCE),
             lambda job: ledger.jobs.dismiss(job.id, why),
@@ -138,6 +137,18 @@ def router(settings: Settings, ledger: Ledger, spool: Spool, trail: Trail) -> AP
         return RedirectResponse(f"/status?dismissed={count}", HTTPStatus.SEE_OTHER)
 
     return routes
+
+
+def _reason_of(fields: Mapping[str, str]) -> Reason:
+    """Return the reason whose group a form is about.
+
+    Raises:
+        Problem: it is none.
+    """
+    try:
+        return Reason(fields.get("reason_code", ""))
+    except ValueError as exc:
+        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "There is no such reason.") from exc
 
 
 def _each(
@@ -183,7 +194,7 @@ def _for_people(ledger: Ledger) -> dict[str, Any]:
         "overdue": ledger.flow.overdue_requests(OVERDUE_SECONDS),
         "what_to_do": WHAT_TO_DO,
         "most_at_once": MOST_AT_ONCE,
-        "longest_why": LONGEST_WHY,
+        "longest_why": MAXIMUM_SENTENCE,
     }
 
 

@@ -12,13 +12,13 @@ _LOCAL: Final = re.compile(
 )  # printable ASCII without space and backslash
 
 
-def local_path(given: str) -> str:
-    """Return a path of this service as it was given; the first page for anything else.
+def local_path(given: str, otherwise: str = START) -> str:
+    """Return a path of this service as it was given, and for anything else another one.
 
     Browsers read two slashes, or a slash and a backslash, as the begin of another host's address,
     and drop control characters.
     """
-    return given if _LOCAL.fullmatch(given) else START
+    return given if _LOCAL.fullmatch(given) else otherwise
 
 
 def sign_in_path(request: Request) -> str:

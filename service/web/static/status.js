@@ -11,7 +11,7 @@ function isInUse(section) {
 
 async function renew() {
   try {
-    const answer = await fetch("/status/live");
+    const answer = await fetch("/status/live", { headers: { "X-Lobar-By-Itself": "true" } });
     if (!answer.ok) return;
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
     for (const fresh of page.querySelectorAll("section[id]")) {

@@ -177,7 +177,7 @@ async function poll(round) {
   const ids = [...all.slice(first), ...all.slice(0, first)].slice(0, MOST_FOLLOWED);
   try {
     const query = ids.map((id) => `job=${encodeURIComponent(id)}`).join("&");
-    const answer = await fetch(`/upload/results?${query}`);
+    const answer = await fetch(`/upload/results?${query}`, { headers: { "X-Lobar-By-Itself": "true" } });
     if (answer.status === 401) {
       summary.textContent = WORDS[401];
       polling = null;

@@ -150,7 +150,7 @@ def test_markup_in_a_patient_s_name_is_text(web: Web) -> None:
     )
     shown = page(web.sign_in(Role.VIEWER), reported(web, patient))
     assert "<script>alert" not in shown
-    assert "<img" not in shown
+    assert "<img src=x" not in shown
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in shown
 
 

@@ -2,13 +2,14 @@
 
 import pytest
 
-from service.web.form import is_local_path, written_text
+from service.web.form import written_text
 from service.web.problem import Problem
+from service.web.sign_in.next_page import local_path
 
 
 @pytest.mark.parametrize("path", ["/", "/status?tab=parked#top", "/jobs/" + "0" * 32, "/?q=a%20b"])
 def test_a_path_of_ours_is_local(path: str) -> None:
-    assert is_local_path(path)
+    assert local_path(path, "/otherwise") == path
 
 
 @pytest.mark.parametrize(
@@ -27,7 +28,7 @@ def test_a_path_of_ours_is_local(path: str) -> None:
     ],
 )
 def test_an_address_that_a_browser_may_take_for_another_host_is_not(path: str) -> None:
-    assert not is_local_path(path)
+    assert local_path(path, "/otherwise") == "/otherwise"
 
 
 def test_line_ends_are_plain_and_control_characters_are_left_out() -> None:

@@ -11,10 +11,10 @@ from service.domain.audit import Action, AuditRecord
 from service.domain.job import Event, JobState, Revision
 from service.domain.verdict import Opinion, Verdict
 from service.web.instance.bundle_facts import bundle_facts, model_card
-from service.web.instance.patient_head import age_at, person_name, written_date
 from service.web.instance.probability_scale import ProbabilityScale
 from service.web.instance.revisions import revision_rows
 from service.web.instance.timeline import WORDS, timeline
+from service.web.patient_words import age_at, person_name, written_date
 
 Detail = dict[str, str | int | float | bool | None]
 LEDGER: Final = Path(__file__).resolve().parents[4] / "service" / "storage" / "ledger"
@@ -27,6 +27,8 @@ LEDGER: Final = Path(__file__).resolve().parents[4] / "service" / "storage" / "l
         ("Doe^Jane^Mary^Dr^MD", "Doe, Dr Jane Mary, MD"),
         ("Yamada^Tarou=山田^太郎=やまだ^たろう", "Yamada, Tarou (山田, 太郎; やまだ, たろう)"),
         ("=山田^太郎", "山田, 太郎"),
+        ("^Jane", "Jane"),
+        ("^^^^=^=", ""),
         ("^^^", ""),
         ("", ""),
         ("Doe", "Doe"),

@@ -12,7 +12,7 @@ from service.storage.ledger.worklist import Order
 from service.web.changes import is_by_itself
 from service.web.pages.worklist_query import Finding, Judged, Period, WorklistQuery
 from service.web.problem import Problem
-from service.web.render import STATE_WORDS, day, person_name
+from service.web.render import STATE_WORDS
 
 
 def read(address: str) -> WorklistQuery:
@@ -83,26 +83,6 @@ def test_days_are_whole_and_both_included() -> None:
     assert wanted.since is not None
     assert wanted.until is not None
     assert wanted.until - wanted.since == 86400
-
-
-@pytest.mark.parametrize(
-    ("name", "shown"),
-    [
-        ("Doe^Jane^Mary^Dr.^Jr.", "Doe, Jane Mary Dr. Jr."),
-        ("Yamada^Tarou=山田^太郎=やまだ^たろう", "Yamada, Tarou (山田, 太郎) (やまだ, たろう)"),
-        ("=山田^太郎", "山田, 太郎"),
-        ("Doe", "Doe"),
-        ("^Jane", "Jane"),
-        ("^^^^=^=", ""),
-        ("", ""),
-    ],
-)
-def test_a_name_is_shown_as_people_write_it(name: str, shown: str) -> None:
-    assert person_name(name) == shown
-
-
-def test_a_date_is_shown_with_dashes() -> None:
-    assert (day("20200131"), day("")) == ("2020-01-31", "")
 
 
 @pytest.mark.parametrize(
