@@ -71,6 +71,12 @@ class Identity:
         """Return whether a permission is among those of this request."""
         return permission in self.permissions
 
+    @property
+    def may_read_sentences(self) -> bool:
+        """Whether to show what a person wrote, which may name a patient."""
+        is_operator = self.may(Permission.OPERATE) and self.signed_in_by is not SignedInBy.OPEN
+        return is_operator or self.may(Permission.PATIENT)
+
 
 OPEN_IDENTITY: Final = Identity(
     name="", role=None, permissions=OPEN_PERMISSIONS, signed_in_by=SignedInBy.OPEN

@@ -169,6 +169,7 @@ class WebSettings(Section):
     maximum_zip_ratio: Annotated[int, Field(ge=2)] = 100
     maximum_zip_seconds: Seconds = 120
     allow_non_loopback: bool = False
+    names: Annotated[tuple[Host, ...], NoDecode, BeforeValidator(parse_list)] = ()
 
 
 class SignInSettings(Section):

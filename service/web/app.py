@@ -88,5 +88,9 @@ def create_app(
     app.include_router(health.router(settings, ledger, spool))
     app.mount("/static", StaticFiles(directory=_STATIC))
     add_problem_handlers(app)
-    guard = Guard(app, host=settings.web.host, maximum_body_bytes=settings.web.maximum_upload_bytes)
+    guard = Guard(
+        app,
+        names={settings.web.host, *settings.web.names},
+        maximum_body_bytes=settings.web.maximum_upload_bytes,
+    )
     return Forwarded(guard, settings.sign_in.proxy_addresses)

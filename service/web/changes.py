@@ -18,6 +18,7 @@ from service.storage.ledger import LedgerError
 
 EVENTS_PATH: Final = "/events"
 BY_ITSELF_HEADER: Final = "x-lobar-by-itself"
+BY_ITSELF_FIELD: Final = "by-itself"
 READ_SECONDS: Final = 1.0
 HEARTBEAT_SECONDS: Final = 10.0
 MOST_STREAMS: Final = 100  # half of the requests that the server takes at a time
@@ -31,7 +32,11 @@ def is_by_itself(request: Request) -> bool:
 
     A session that only such requests use is idle.
     """
-    return request.scope["path"] == EVENTS_PATH or BY_ITSELF_HEADER in request.headers
+    return (
+        request.scope["path"] == EVENTS_PATH
+        or BY_ITSELF_HEADER in request.headers
+        or BY_ITSELF_FIELD in request.query_params  # of a page that reloads without a script
+    )
 
 
 class TooManyStreamsError(Exception):

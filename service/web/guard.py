@@ -8,6 +8,7 @@ something must not come from another site, and no other page may frame one of th
 """
 
 import ipaddress
+from collections.abc import Collection
 from http import HTTPStatus
 from typing import Final
 from urllib.parse import urlsplit
@@ -37,9 +38,9 @@ _SECURITY_HEADERS: Final = {
 class Guard:
     """The ASGI middleware around the whole application."""
 
-    def __init__(self, app: ASGIApp, *, host: str, maximum_body_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, *, names: Collection[str], maximum_body_bytes: int) -> None:
         self._app = app
-        self._host = host.lower()
+        self._names = frozenset(name.lower() for name in names)
         self._maximum_body_bytes = maximum_body_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -57,7 +58,7 @@ class Guard:
 
     def _refuse(self, scope: Scope) -> Problem | None:
         headers = Headers(scope=scope)
-        if not is_our_host(headers.get("host", ""), self._host):
+        if not is_our_host(headers.get("host", ""), self._names):
             return Problem(HTTPStatus.MISDIRECTED_REQUEST, "This is not the host that was meant.")
         if scope["method"] not in _SAFE_METHODS and is_cross_site(headers):
             return Problem(HTTPStatus.FORBIDDEN, "The request came from another site.")
@@ -92,12 +93,12 @@ def _too_large(limit: int) -> Problem:
     )
 
 
-def is_our_host(host: str, configured: str) -> bool:
+def is_our_host(host: str, configured: Collection[str]) -> bool:
     """Return whether a Host header can mean this service.
 
     A name that an attacker rebinds to our address has dots and belongs to the attacker. So
     addresses pass, and names without dots, which nobody outside can own (`localhost`, a
-    container's name), and the configured name.
+    container's name), and the configured names.
     """
     try:
         name = urlsplit(f"//{host}").hostname
@@ -105,7 +106,7 @@ def is_our_host(host: str, configured: str) -> bool:
         return False
     if not name:
         return False
-    return name == configured or "." not in name or _is_address(name)
+    return name in configured or "." not in name or _is_address(name)
 
 
 def _is_address(name: str) -> bool:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from service.domain.job import Job
+from service.domain.user import Identity
 from service.storage.ledger import Ledger
 from service.storage.spool import Spool
 from service.web.problem import Problem, not_found
@@ -33,15 +34,18 @@ def known_job(ledger: Ledger, job_id: str) -> Job:
     return job
 
 
-def job_detail(ledger: Ledger, job: Job) -> JobDetailResponse:
-    """Return everything that the ledger holds about a job, as `GET /api/jobs/{id}` gives it."""
+def job_detail(ledger: Ledger, job: Job, identity: Identity) -> JobDetailResponse:
+    """Return what the ledger holds about a job for somebody, as `GET /api/jobs/{id}` gives it."""
     queries = ledger.queries
     return JobDetailResponse(
         job=JobResponse.of(job),
         outputs=list(map(OutputResponse.of, queries.outputs(job.id))),
         revisions=list(map(RevisionResponse.of, queries.revisions(job))),
         deliveries=list(map(DeliveryResponse.of, queries.deliveries(job.id))),
-        trace=list(map(EventResponse.of, queries.trace(job.id))),
+        trace=[
+            EventResponse.of(each, with_sentence=identity.may_read_sentences)
+            for each in queries.trace(job.id)
+        ],
     )
 
 
@@ -55,7 +59,7 @@ def known_output(ledger: Ledger, spool: Spool, job: Job, kind: str) -> Path:
     if made is None:
         raise not_found("output of this job")
     file = spool.outbox(job.id, made.kind, made.sop_instance_uid)
-    if not file.is_file():
-        sentence = "The file is removed some time after the job finished (spool.keep_days)."
+    if job.purged_at is not None or not file.is_file():
+        sentence = "Retention removed the bytes of this output (spool.keep_days)."
         raise Problem(HTTPStatus.GONE, sentence)
     return file

@@ -66,7 +66,7 @@ def router(ledger: Ledger, uploads: Uploads, trail: Trail) -> APIRouter:
     def _job(request: Request, job_id: JobId) -> JobDetailResponse:
         job = known_job(ledger, job_id)
         trail.record(request, Action.VIEW, job=job)
-        return job_detail(ledger, job)
+        return job_detail(ledger, job, request.state.identity)
 
     @routes.post(
         "/instances",

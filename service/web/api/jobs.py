@@ -134,5 +134,8 @@ def _whole(ledger: Ledger, job: Job, identity: Identity) -> WholeJobResponse:
         outputs=list(map(OutputResponse.of, queries.outputs(job.id))),
         revisions=list(map(RevisionResponse.of, queries.revisions(job))),
         deliveries=list(map(DeliveryResponse.of, queries.deliveries(job.id))),
-        trace=list(map(EventResponse.of, queries.trace(job.id))),
+        trace=[
+            EventResponse.of(each, with_sentence=identity.may_read_sentences)
+            for each in queries.trace(job.id)
+        ],
     )

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
+from service.audit.codes import AUDIT_TRAIL
 from service.domain.audit import Action
 from service.domain.user import Identity, Permission
 from service.storage.ledger import Ledger
@@ -63,7 +64,7 @@ def router(ledger: Ledger, trail: Trail) -> APIRouter:
     def _audit(
         request: Request, query: Annotated[AuditQuery, Query()], response: Response
     ) -> AuditPageResponse:
-        trail.record(request, Action.VIEW, what="audit")
+        trail.record(request, Action.VIEW, what=AUDIT_TRAIL)
         found = ledger.audit.recent(query.limit + 1, query.before)
         records = found[: query.limit]
         following = None

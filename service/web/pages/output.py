@@ -14,12 +14,12 @@ from service.dicom.output_elements import UnreadableOutputError
 from service.domain.audit import Action
 from service.domain.job import Job
 from service.domain.routing import OutputKind
-from service.domain.user import Permission
+from service.domain.user import Identity, Permission
 from service.storage.ledger import Ledger
 from service.storage.spool import Spool
 from service.web.access import require
-from service.web.lookup import job_detail, known_job
-from service.web.problem import Problem, not_found
+from service.web.lookup import job_detail, known_job, known_output
+from service.web.problem import Problem
 from service.web.trail import Trail
 
 JSON: Final = "json"
@@ -37,20 +37,22 @@ def router(ledger: Ledger, spool: Spool, trail: Trail) -> APIRouter:
         form: Annotated[Literal["dicom", "pdf"], Query(alias="as")] = "dicom",
     ) -> Response:
         job = known_job(ledger, job_id)
-        response = _response(ledger, spool, job, kind, as_pdf=form == "pdf")
+        response = _response(ledger, spool, job, kind, request.state.identity, as_pdf=form == "pdf")
         trail.record(request, Action.DOWNLOAD, job=job, kind=kind, form=form)
         return response
 
     return routes
 
 
-def _response(ledger: Ledger, spool: Spool, job: Job, kind: str, *, as_pdf: bool) -> Response:
+def _response(
+    ledger: Ledger, spool: Spool, job: Job, kind: str, identity: Identity, *, as_pdf: bool
+) -> Response:
     if as_pdf and kind != OutputKind.PDF:
         raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "Only the page is a PDF.")
     if kind == JSON:
-        detail = asdict(job_detail(ledger, job))
+        detail = asdict(job_detail(ledger, job, identity))
         return JSONResponse(detail, headers=_attachment(job, kind, "json"))
-    path = _path(ledger, spool, job, kind)
+    path = known_output(ledger, spool, job, kind)
     if as_pdf:
         return _pdf(path, job)
     try:
@@ -58,16 +60,6 @@ def _response(ledger: Ledger, spool: Spool, job: Job, kind: str, *, as_pdf: bool
     except FileNotFoundError:
         raise _gone() from None
     return _file(path, found, _attachment(job, kind, "dcm"))
-
-
-def _path(ledger: Ledger, spool: Spool, job: Job, kind: str) -> Path:
-    """Return where an output is, by the ledger: nothing of the address becomes a path."""
-    for output in ledger.queries.outputs(job.id):
-        if output.kind == kind and job.purged_at is None:
-            return spool.outbox(job.id, output.kind, output.sop_instance_uid)
-        if output.kind == kind:
-            raise _gone()
-    raise not_found("output of this job")
 
 
 def _file(path: Path, found: os.stat_result, headers: dict[str, str]) -> Response:

@@ -80,7 +80,8 @@ def router(settings: Settings, ledger: Ledger, uploads: Uploads, trail: Trail) -
                 HTTPStatus.NOT_FOUND,
                 "The names of these files are not kept any more; their jobs are in the list.",
             )
-        return render(request, "uploaded.html", _values(ledger, outcomes))
+        again = f"/upload/results?upload={upload}&by-itself=1"
+        return render(request, "uploaded.html", {**_values(ledger, outcomes), "again": again})
 
     return routes
 

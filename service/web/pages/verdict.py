@@ -26,12 +26,15 @@ def router(ledger: Ledger, trail: Trail) -> APIRouter:
 
     @routes.post("/jobs/{job_id}/verdict", dependencies=[require(Permission.VERDICT)])
     def _judge(request: Request, job_id: str, fields: Fields) -> Response:
+        opinion = _opinion(fields.get("opinion", ""))
+        # one who disagreed first and then chose otherwise has left the select as it was
+        right_finding = fields.get("right_finding") if opinion is Opinion.DISAGREE else None
         recorder.record(
             request,
             known_job(ledger, job_id),
             report_uid=fields.get("report_uid", ""),
-            opinion=_opinion(fields.get("opinion", "")),
-            right_finding=fields.get("right_finding") or None,
+            opinion=opinion,
+            right_finding=right_finding or None,
             comment=written_text(fields, "comment", longest=LONGEST_COMMENT),
         )
         return return_to(fields, f"/jobs/{job_id}#verdict")

@@ -210,9 +210,16 @@ class EventResponse:
     detail: dict[str, str | int | float | bool | None]
 
     @classmethod
-    def of(cls, event: Event) -> Self:
-        """Build the response for an event."""
-        return cls(at=event.at, name=event.name, detail=event.detail)
+    def of(cls, event: Event, *, with_sentence: bool = True) -> Self:
+        """Build the response for an event.
+
+        Args:
+            event: the event.
+            with_sentence: whether to give what a person wrote, which may name a patient.
+        """
+        is_sentence = event.name == JobState.DISMISSED and not with_sentence
+        kept = {k: v for k, v in event.detail.items() if not (is_sentence and k == "why")}
+        return cls(at=event.at, name=event.name, detail=kept)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

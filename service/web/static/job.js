@@ -29,6 +29,8 @@ async function follow() {
 
 if (job && job.dataset.address) {
   document.addEventListener("input", (event) => { if (event.target.form) event.target.form.dataset.touched = "true"; });
-  document.querySelector("[data-viewer]")?.addEventListener("pointerdown", () => { job.dataset.used = "true"; });
+  for (const use of ["pointerdown", "wheel", "keydown"]) {
+    document.addEventListener(use, () => { job.dataset.used = "true"; }, { passive: true });
+  }
   setTimeout(follow, MILLISECONDS);
 }

@@ -8,7 +8,7 @@ from support.web_server import Web, picture
 from service.domain.audit import Action
 from service.domain.job import JobState
 from service.domain.reasons import Reason
-from service.domain.user import Role
+from service.domain.user import Permission, Role
 
 ADDRESS = "/api/v1/jobs"
 
@@ -64,6 +64,25 @@ def test_without_a_destination_a_job_parked_for_that_stays_parked(tmp_path: Path
         answer = web.client.post(f"{ADDRESS}/{job_id}/requeue")
         assert answer.status_code == 409
         assert state(web, job_id) is JobState.PARKED
+
+
+def test_the_sentence_of_a_dismissal_is_for_those_who_may_see_patients_or_operate(
+    web: Web,
+) -> None:
+    job_id = parked(web)
+    web.ledger.jobs.dismiss(job_id, "Jane Doe was imaged elsewhere.")
+    assert "Jane" not in web.client.get(f"/jobs/{job_id}").text  # open: nobody has signed in
+    shown = {}
+    for role in (Role.VIEWER, Role.OPERATOR):
+        shown[role] = web.sign_in(role).get(f"/api/v1/jobs/{job_id}").text
+    _, token = web.ledger.api_tokens.add("viewer", label="list", scopes=[Permission.VIEW])
+    only_view = web.program(token)
+    for path in (f"/api/v1/jobs/{job_id}", f"/api/jobs/{job_id}"):
+        answer = only_view.get(path)
+        assert answer.status_code == 200
+        assert "dismissed" in answer.text
+        assert "Jane" not in answer.text
+    assert all("Jane" in text for text in shown.values())
 
 
 @pytest.mark.parametrize("action", ["requeue", "reanalyse", "dismiss"])
