@@ -3,6 +3,7 @@
 Values and rules only, no I/O; `service.storage.ledger` stores them.
 """
 
+import unicodedata
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -172,6 +173,9 @@ MAXIMUM_SENTENCE: Final = 500
 """How many characters the sentence of a dismissal may have."""
 
 
+_NOT_OF_A_LINE: Final = frozenset({"Cc", "Zl", "Zp"})  # Unicode's categories
+
+
 def require_sentence(text: str) -> str:
     """Return why a person dismisses a job, without surrounding blanks.
 
@@ -183,7 +187,7 @@ def require_sentence(text: str) -> str:
         raise ValueError("Say why the job is dismissed.")
     if len(sentence) > MAXIMUM_SENTENCE:
         raise ValueError(f"Say it in at most {MAXIMUM_SENTENCE} characters.")
-    if not sentence.isprintable():
+    if any(unicodedata.category(character) in _NOT_OF_A_LINE for character in sentence):
         raise ValueError("Say it in one line, without control characters.")
     return sentence
 

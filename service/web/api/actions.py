@@ -1,10 +1,11 @@
 """What a person or program may do with a job: requeue, reanalyse, dismiss."""
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 
+from service.domain.job import MAXIMUM_SENTENCE
 from service.domain.routing import Routes
 from service.domain.user import Permission
 from service.storage.ledger import Ledger
@@ -15,10 +16,14 @@ from service.web.api.documentation import JobId, described, example
 from service.web.api.examples import JOB
 from service.web.lookup import known_job
 from service.web.schemas.jobs import JobResponse
-from service.web.schemas.verdicts import NO_CONTROL
 from service.web.trail import Trail
 
 _RESPONSES = described(example("The job as it is now.", JOB))
+
+
+# one line, and not blank, as `service.domain.job.require_sentence` takes it
+_LINE: Final = r"\x00-\x1f\x7f-\x9f\u2028\u2029"
+_SENTENCE: Final = rf"^[^{_LINE}]*[^\s{_LINE}][^{_LINE}]*$"
 
 
 class Dismissal(BaseModel):
@@ -27,7 +32,10 @@ class Dismissal(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     reason: Annotated[
-        str, Field(min_length=1, max_length=500, pattern=NO_CONTROL, description="A sentence.")
+        str,
+        Field(
+            min_length=1, max_length=MAXIMUM_SENTENCE, pattern=_SENTENCE, description="A sentence."
+        ),
     ]
 
 
