@@ -96,7 +96,8 @@ def opened(
     page.goto(url)
     yield page
     context.close()
-    assert complaints == []
+    # the jobs of these tests have no bytes, of which their pages tell the viewer so
+    assert [each for each in complaints if "410 (Gone)" not in each] == []
 
 
 def focused(page: Page) -> str:
