@@ -127,7 +127,9 @@ def test_the_provider_may_take_the_role_of_the_last_administrator(ledger: Ledger
     user_of_subject(ledger, subject, "anna", Role.ADMIN)
     with pytest.raises(UserError, match="last enabled administrator"):
         ledger.users.set_role("anna", Role.VIEWER)
-    assert user_of_subject(ledger, subject, "another", Role.VIEWER).role is Role.VIEWER
+    found = user_of_subject(ledger, subject, "another", Role.VIEWER)
+    assert (found.user.role, found.changes) == (Role.VIEWER, ("role",))
+    assert user_of_subject(ledger, subject, "another", Role.VIEWER).changes == ()
     assert [user.name for user in ledger.users.all()] == ["anna"], "the name stays"
 
 
