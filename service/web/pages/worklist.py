@@ -8,6 +8,7 @@ from typing import Any, Final
 from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse, Response
 
+from service.audit.codes import WORKLIST
 from service.domain.audit import Action
 from service.domain.job import JobState
 from service.domain.user import Identity, Permission
@@ -137,7 +138,7 @@ class _Looks:
         key = (identity.name,)
         if self._recent.has(key):
             return
-        self._trail.record(request, Action.VIEW, what="worklist")
+        self._trail.record(request, Action.VIEW, what=WORKLIST)
         self._recent.add(key)
 
     def record_search(
