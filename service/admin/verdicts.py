@@ -21,8 +21,9 @@ def print_verdicts(ledger: Ledger, *, since: float | None, as_csv: bool, comment
         comments: with what the readers wrote.
     """
     form = "csv" if as_csv else "table"
-    details = {"form": form, "since": since, "comments": comments}
-    record_command(ledger, Action.EXPORT, what="verdicts", **details)
+    record_command(
+        ledger, Action.EXPORT, what="verdicts", form=form, since=since, comments=comments
+    )
     if as_csv:
         for line in csv_lines(ledger, since=since, comments=comments):
             print(line, end="")  # noqa: T201 -- for programs

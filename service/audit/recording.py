@@ -47,7 +47,9 @@ def record_command(
     Raises:
         LedgerError: It could not be recorded.
     """
-    given = {name: value for name, value in detail.items() if value is not None}
+    given: dict[str, str | int | float | bool | None] = {
+        name: value for name, value in detail.items() if value is not None
+    }
     whole = {"by": "command", "account": _account(), **given}
     record(ledger, AuditRecord(at=clock(), action=action, user="", detail=whole), job)
 
