@@ -6,7 +6,9 @@ httpx, as everywhere here; Authlib's own client of that name warns that it wants
 
 import json
 import ssl
-from collections.abc import Iterator, Mapping
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -27,6 +29,7 @@ from joserfc.jws import JWSRegistry
 from service.settings import SignInSettings
 
 _TIMEOUT_SECONDS: Final = 10.0
+_FAILURE_SECONDS: Final = 5.0  # how long a provider that cannot be used is not asked again
 _LARGEST_ANSWER: Final = 1 << 20
 _LEEWAY_SECONDS: Final = 60  # between the clocks of two machines
 _SECRET_LENGTH: Final = 64  # PKCE asks for 43 to 128 characters (RFC 7636 4.1)
@@ -55,35 +58,61 @@ class Beginning:
 
 
 class OpenIdProvider:
-    """The identity provider of the settings."""
+    """The identity provider of the settings.
 
-    def __init__(self, settings: SignInSettings) -> None:
+    Args:
+        settings: Where it is, and what Lobar is there.
+        clock: Seconds, of a clock that never goes back.
+    """
+
+    def __init__(
+        self, settings: SignInSettings, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._settings = settings
+        self._clock = clock
         self._issuer = settings.openid_issuer or ""
         self._metadata: dict[str, Any] | None = None
+        self._failure: tuple[float, str] | None = None
+        self._context: ssl.SSLContext | None = None
+        self._one_reads = threading.Lock()
 
     def metadata(self) -> dict[str, Any]:
         """Return what the provider publishes about itself (OpenID Connect Discovery 4).
 
-        It is kept once it was read.
+        It is kept once it was read, and a failure for a few seconds; one thread reads at a time.
 
         Raises:
             ProviderError: it cannot be reached, or is another provider.
         """
-        if self._metadata is None:
-            address = get_well_known_url(self._issuer, external=True)
-            with self._session() as session:
-                found = _json(session.get(address), "The provider's description")
-            if found.get("issuer") != self._issuer:
-                raise ProviderError(
-                    f"What {address} describes is not the issuer {self._issuer}: set "
-                    "sign_in.openid_issuer exactly as the provider writes it."
-                )
-            missing = [each for each in _ENDPOINTS if not isinstance(found.get(each), str)]
-            if missing:
-                raise ProviderError(f"{address} lacks {', '.join(missing)}.")
-            self._metadata = found
-        return self._metadata
+        with self._one_reads:
+            if self._metadata is None:
+                self._require_no_recent_failure()
+                try:
+                    self._metadata = self._discovered()
+                except ProviderError as exc:
+                    self._failure = self._clock(), str(exc)
+                    raise
+            return self._metadata
+
+    def _require_no_recent_failure(self) -> None:
+        if self._failure is not None:
+            at, sentence = self._failure
+            if self._clock() - at < _FAILURE_SECONDS:
+                raise ProviderError(sentence)
+
+    def _discovered(self) -> dict[str, Any]:
+        address = get_well_known_url(self._issuer, external=True)
+        with self._session() as session:
+            found = _json(session.get(address), "The provider's description")
+        if found.get("issuer") != self._issuer:
+            raise ProviderError(
+                f"What {address} describes is not the issuer {self._issuer}: set "
+                "sign_in.openid_issuer exactly as the provider writes it."
+            )
+        missing = [each for each in _ENDPOINTS if not isinstance(found.get(each), str)]
+        if missing:
+            raise ProviderError(f"{address} lacks {', '.join(missing)}.")
+        return found
 
     def check(self) -> None:
         """Read what a sign-in needs: the provider's description, its keys and the client's secret.
@@ -228,10 +257,14 @@ class OpenIdProvider:
             ) from exc
 
     def _trust(self) -> ssl.SSLContext:
+        """Return what certificates are checked with; read once, as it takes long."""
+        if self._context is not None:
+            return self._context
         try:
-            return ssl.create_default_context(cafile=self._settings.openid_ca_file)
+            self._context = ssl.create_default_context(cafile=self._settings.openid_ca_file)
         except OSError as exc:  # of a file that is missing, or has no certificate
             raise ProviderError("sign_in.openid_ca_file has no certificates.") from exc
+        return self._context
 
 
 def _key_set(session: httpx.Client, address: str) -> KeySet:

@@ -1,12 +1,15 @@
 """Sign-in with name and password, with a lock-out after wrong ones."""
 
 from dataclasses import dataclass
+from typing import Final
 
 from service.access.names import AccessError, is_possible, user_name
 from service.access.passwords import Passwords
 from service.domain.user import User
 from service.settings import SignInSettings
 from service.storage.ledger import Ledger
+
+_NO_NAME: Final = ""  # of no user: an update for it finds no row
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +31,8 @@ class PasswordSignIn:
     def attempt(self, name: str, password: str) -> Attempt:
         """Verify a name and a password as they were typed.
 
-        The same is computed for unknown, disabled and locked users. A wrong password counts
+        The same is computed, and the same statement sent to the ledger, for unknown, disabled and
+        locked users. A wrong password counts
         towards a lock-out; while a user is locked out nothing counts, and the right one fails too.
 
         Raises:
@@ -40,9 +44,10 @@ class PasswordSignIn:
         password_hash = user.password_hash if user else None
         is_right = self._passwords.is_right(password_hash, password)
         if user is None or password_hash is None:
+            self._count_failure(_NO_NAME)
             return Attempt(user=user, succeeded=False)
         if not is_right:
-            self._count_failure(user)
+            self._count_failure(user.name)
             return Attempt(user=user, succeeded=False)
         if not self._ledger.users.succeeded(user.name):
             return Attempt(user=user, succeeded=False)
@@ -56,9 +61,9 @@ class PasswordSignIn:
         except AccessError:
             return None
 
-    def _count_failure(self, user: User) -> None:
+    def _count_failure(self, name: str) -> None:
         self._ledger.users.failed(
-            user.name,
+            name,
             limit=self._settings.maximum_failures,
             seconds=self._settings.lock_seconds,
             maximum_seconds=self._settings.maximum_lock_seconds,

@@ -2,11 +2,26 @@
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 from service.access.names import AccessError, user_name
 from service.domain.user import Role, User
 from service.storage.ledger import Ledger
 from service.storage.ledger.access.users import UserError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProvidedUser:
+    """A user whom a provider or a proxy means.
+
+    Attributes:
+        user: As the ledger has the user now.
+        changes: What this request changed of the user, in the words of the audit trail: `add`,
+            `bind` to a person at the provider, `role`.
+    """
+
+    user: User
+    changes: tuple[str, ...] = ()
 
 
 def role_of(claim: object, roles: Mapping[str, Role]) -> Role | None:
@@ -25,7 +40,7 @@ def subject_sha256(issuer: str, subject: str) -> str:
     return hashlib.sha256(f"{issuer}\n{subject}".encode()).hexdigest()
 
 
-def user_of_subject(ledger: Ledger, subject: str, claimed_name: object, role: Role) -> User:
+def user_of_subject(ledger: Ledger, subject: str, claimed_name: object, role: Role) -> ProvidedUser:
     """Return the user whom the identity provider means, with the role it says.
 
     The first time the user is added, or bound to the one of this name if an administrator made it
@@ -37,11 +52,11 @@ def user_of_subject(ledger: Ledger, subject: str, claimed_name: object, role: Ro
     """
     user = ledger.users.find_subject(subject)
     if user is None:
-        user = _bound_or_added(ledger, subject, _name(claimed_name), role)
-    return with_role(ledger, user, role)
+        return _with_role(ledger, _bound_or_added(ledger, subject, _name(claimed_name), role), role)
+    return _with_role(ledger, ProvidedUser(user=user), role)
 
 
-def user_of_proxy(ledger: Ledger, name: str, role: Role | None) -> User | None:
+def user_of_proxy(ledger: Ledger, name: str, role: Role | None) -> ProvidedUser | None:
     """Return the user whom a proxy names, with the role it says, if it says one.
 
     Returns:
@@ -51,39 +66,48 @@ def user_of_proxy(ledger: Ledger, name: str, role: Role | None) -> User | None:
         LedgerError: The ledger does not answer.
     """
     user = ledger.users.find(name)
-    if user is None and role is not None:
-        user = _added(ledger, name, role)
-    if user is None or user.disabled_at is not None:
+    found = None if user is None else ProvidedUser(user=user)
+    if found is None and role is not None:
+        found = _added(ledger, name, role)
+    if found is None or found.user.disabled_at is not None:
         return None
-    return user if role is None else with_role(ledger, user, role)
+    return found if role is None else _with_role(ledger, found, role)
 
 
-def with_role(ledger: Ledger, user: User, role: Role) -> User:
+def _with_role(ledger: Ledger, found: ProvidedUser, role: Role) -> ProvidedUser:
     """Return a user with the role that the provider says, and keep it where it is another."""
+    user = found.user
     if user.role is role:
-        return user
-    ledger.users.set_role(user.name, role, by_provider=True)
-    return ledger.users.find(user.name) or user
+        return found
+    changed = ledger.users.set_role(user.name, role, by_provider=True)
+    changes = (*found.changes, "role") if changed else found.changes
+    return ProvidedUser(user=ledger.users.find(user.name) or user, changes=changes)
 
 
-def _bound_or_added(ledger: Ledger, subject: str, name: str, role: Role) -> User:
+def _bound_or_added(ledger: Ledger, subject: str, name: str, role: Role) -> ProvidedUser:
     if ledger.users.find(name) is None:
         try:
-            return ledger.users.add(name, role, None, subject)
+            user = ledger.users.add(name, role, None, subject)
         except UserError:  # by another request at the same time
-            return ledger.users.find_subject(subject) or _taken(name)
+            return _of_subject(ledger, subject, name)
+        return ProvidedUser(user=user, changes=("add",))
     try:
         ledger.users.bind(name, subject)
     except UserError:  # of somebody else, or of the same person by another request
-        return ledger.users.find_subject(subject) or _taken(name)
-    return ledger.users.find_subject(subject) or _taken(name)
+        return _of_subject(ledger, subject, name)
+    return replace(_of_subject(ledger, subject, name), changes=("bind",))
 
 
-def _added(ledger: Ledger, name: str, role: Role) -> User | None:
+def _of_subject(ledger: Ledger, subject: str, name: str) -> ProvidedUser:
+    return ProvidedUser(user=ledger.users.find_subject(subject) or _taken(name))
+
+
+def _added(ledger: Ledger, name: str, role: Role) -> ProvidedUser | None:
     try:
-        return ledger.users.add(name, role, None)
+        return ProvidedUser(user=ledger.users.add(name, role, None), changes=("add",))
     except UserError:  # by another request at the same time
-        return ledger.users.find(name)
+        user = ledger.users.find(name)
+        return None if user is None else ProvidedUser(user=user)
 
 
 def _taken(name: str) -> User:

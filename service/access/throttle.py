@@ -9,6 +9,7 @@ from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 
 SIGN_IN: Final = "sign-in"
+OPENID: Final = "openid"  # going to an identity provider
 TOKEN: Final = "token"  # noqa: S105 -- a word
 
 

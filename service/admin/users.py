@@ -14,7 +14,8 @@ from rich.text import Text
 
 from service.access.names import AccessError, new_password, token_label, user_name
 from service.access.passwords import Passwords
-from service.domain.audit import Action, AuditRecord
+from service.audit.recording import record_command
+from service.domain.audit import Action
 from service.domain.user import Permission, Role, User, permissions_of
 from service.storage.ledger import Ledger
 from service.storage.ledger.access.users import UserError
@@ -58,34 +59,34 @@ class Users:
         """Add a user; without a password, one who signs in elsewhere."""
         password_hash = None if password is None else Passwords().hash(password)
         self._ledger.users.add(name, role, password_hash)
-        record(self._ledger, Action.USER, user=name, change="add", new_role=str(role))
+        record_command(self._ledger, Action.USER, user=name, change="add", new_role=str(role))
         return f"{name} is added as {role}."
 
     def set_role(self, name: str, role: Role) -> str:
         """Change a user's role."""
         name = user_name(name)
         self._ledger.users.set_role(name, role)
-        record(self._ledger, Action.USER, user=name, change="role", new_role=str(role))
+        record_command(self._ledger, Action.USER, user=name, change="role", new_role=str(role))
         return f"{name} is {role}."
 
     def set_password(self, name: str, password: str) -> str:
         """Change a user's password."""
         self._ledger.users.set_password(name, Passwords().hash(password))
-        record(self._ledger, Action.USER, user=name, change="password")
+        record_command(self._ledger, Action.USER, user=name, change="password")
         return f"The password of {name} is set; the sessions of {name} have ended."
 
     def disable(self, name: str) -> str:
         """Disable a user."""
         name = user_name(name)
         self._ledger.users.disable(name)
-        record(self._ledger, Action.USER, user=name, change="disable")
+        record_command(self._ledger, Action.USER, user=name, change="disable")
         return f"{name} is disabled."
 
     def enable(self, name: str) -> str:
         """Enable a user, and end a lock-out."""
         name = user_name(name)
         self._ledger.users.enable(name)
-        record(self._ledger, Action.USER, user=name, change="enable")
+        record_command(self._ledger, Action.USER, user=name, change="enable")
         return f"{name} is enabled."
 
 
@@ -148,7 +149,7 @@ def add_token(
         raise AccessError(f"The role of {name}, {user.role}, does not include: {lacking[0]}.")
     seconds = None if days is None else days * DAY_SECONDS
     token, secret = ledger.api_tokens.add(name, label=label, scopes=scopes, seconds=seconds)
-    record(ledger, Action.TOKEN, user=name, change="add", token=token.id)
+    record_command(ledger, Action.TOKEN, user=name, change="add", token=token.id)
     return secret
 
 
@@ -178,15 +179,8 @@ def revoke_token(ledger: Ledger, number: str) -> str:
     token = ledger.api_tokens.revoke(number) if number.isalnum() else None
     if token is None:
         raise UserError("There is no such token. `lobar token list` shows the numbers.")
-    record(ledger, Action.TOKEN, user=token.user_name, change="revoke", token=token.id)
+    record_command(ledger, Action.TOKEN, user=token.user_name, change="revoke", token=token.id)
     return f"The token {token.id} of {token.user_name} is revoked."
-
-
-def record(ledger: Ledger, action: Action, **detail: str) -> None:
-    """Record in the audit trail what the command did; nobody signed in for it."""
-    ledger.audit.append(
-        AuditRecord(at=time.time(), action=action, user="", detail={"by": "command", **detail})
-    )
 
 
 def _state(user: User, now: float) -> str:

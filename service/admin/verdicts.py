@@ -5,12 +5,14 @@ from collections import Counter
 from rich.console import Console
 from rich.table import Table
 
+from service.audit.recording import record_command
+from service.domain.audit import Action
 from service.storage.ledger import Ledger
 from service.web.verdicts.table import csv_lines
 
 
 def print_verdicts(ledger: Ledger, *, since: float | None, as_csv: bool, comments: bool) -> None:
-    """Print the latest verdict of each reader on each report.
+    """Print the latest verdict of each reader on each report, and record that.
 
     Args:
         ledger: where they are.
@@ -18,6 +20,10 @@ def print_verdicts(ledger: Ledger, *, since: float | None, as_csv: bool, comment
         as_csv: as CSV; otherwise as a table, with their number by opinion.
         comments: with what the readers wrote.
     """
+    form = "csv" if as_csv else "table"
+    record_command(
+        ledger, Action.EXPORT, what="verdicts", form=form, since=since, comments=comments
+    )
     if as_csv:
         for line in csv_lines(ledger, since=since, comments=comments):
             print(line, end="")  # noqa: T201 -- for programs

@@ -6,6 +6,7 @@ from typing import Final
 from service.domain.audit import Action
 
 AUDIT_TRAIL: Final = "audit-trail"
+WORKLIST: Final = "worklist"  # `what` of a look at the list with its patients
 """The detail `what` of a record about the audit trail itself."""
 
 

@@ -32,6 +32,7 @@ from service.audit.codes import (
     URI,
     URI_MEDIA,
     USER_AUTHENTICATION,
+    WORKLIST,
     Code,
     Event,
 )
@@ -80,6 +81,8 @@ def event_of(record: AuditRecord) -> Event:
     """Return how a record is reported."""
     if record.detail.get("what") == AUDIT_TRAIL:
         return LOG_USED
+    if record.detail.get("what") == WORKLIST:  # no instance is accessed: the list is a query
+        return EVENTS[Action.SEARCH]
     return EVENTS[record.action]
 
 
@@ -166,7 +169,7 @@ def _add_objects(root: ET.Element, record: AuditRecord, event: Event, source: So
         patient = record.patient_id or NO_PATIENT_ID
         _add_object(root, PATIENT_NUMBER, patient, _PATIENT_ROLE, kind=_PERSON)
     elif event.id == QUERY:
-        query = _add_object(root, SEARCH_CRITERIA, "worklist", _QUERY_ROLE, name=None)
+        query = _add_object(root, SEARCH_CRITERIA, WORKLIST, _QUERY_ROLE, name=None)
         _add(query, "ParticipantObjectQuery").text = _base64(_words(record))
     elif event.id == SECURITY_ALERT:
         alert = _add_object(root, NODE_ID, source.id, _RESOURCE_ROLE)

@@ -42,12 +42,15 @@ def record_command(
         action: What was done.
         job: To which job, if to one.
         clock: Seconds since the epoch.
-        detail: Fixed words, codes and numbers.
+        detail: Fixed words, codes and numbers, without those that are None.
 
     Raises:
         LedgerError: It could not be recorded.
     """
-    whole = {"by": "command", "account": _account(), **detail}
+    given: dict[str, str | int | float | bool | None] = {
+        name: value for name, value in detail.items() if value is not None
+    }
+    whole = {"by": "command", "account": _account(), **given}
     record(ledger, AuditRecord(at=clock(), action=action, user="", detail=whole), job)
 
 

@@ -35,6 +35,7 @@ from service.storage.ledger.access.api_tokens import PREFIX
 from service.web.changes import is_by_itself
 from service.web.problem import Problem
 from service.web.sign_in.forwarded import client_address, is_from_proxy
+from service.web.trail import Trail
 
 SESSION_COOKIE: Final = "lobar_session"
 CSRF_FIELD: Final = "csrf_token"  # of a form, or of the address of an upload without a script
@@ -46,7 +47,8 @@ _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _FORM: Final = "application/x-www-form-urlencoded"
 _MULTIPART: Final = "multipart/form-data"
 _BEARER: Final = "bearer "
-_SECONDS_BETWEEN_TOUCHES: Final = 60.0
+_SECONDS_BETWEEN_TOUCHES: Final = 60.0  # at most
+_TOUCHES_UNTIL_IDLE: Final = 4  # at least: a session in use must not become idle between two
 
 
 class Authenticator:
@@ -57,11 +59,13 @@ class Authenticator:
         settings: SignInSettings,
         ledger: Ledger,
         throttle: Throttle,
+        trail: Trail,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._settings = settings
         self._ledger = ledger
         self._throttle = throttle
+        self._trail = trail
         self._clock = clock
 
     def identify(self, request: Request) -> Identity | None:
@@ -115,20 +119,23 @@ class Authenticator:
             return None
         if role is None and role_header is not None:
             return None
-        user = user_of_proxy(self._ledger, name, role)
-        return None if user is None else _identity(user, SignedInBy.PROXY)
+        provided = user_of_proxy(self._ledger, name, role)
+        if provided is None:
+            return None
+        self._trail.record_provided(request, provided, by="proxy")
+        return _identity(provided.user, SignedInBy.PROXY)
 
     def _of_session(self, request: Request) -> Identity | None:
         token = request.cookies.get(SESSION_COOKIE)
         if not token:
             return None
-        session = self._ledger.sessions.find(
-            token, idle_seconds=self._settings.session_idle_seconds
-        )
+        idle_seconds = self._settings.session_idle_seconds
+        session = self._ledger.sessions.find(token, idle_seconds=idle_seconds)
         if session is None:
             return None
         # an open page that asks by itself keeps no session alive
-        is_due = session.used_at < self._clock() - _SECONDS_BETWEEN_TOUCHES
+        between = min(_SECONDS_BETWEEN_TOUCHES, idle_seconds / _TOUCHES_UNTIL_IDLE)
+        is_due = session.used_at < self._clock() - between
         if is_due and not is_by_itself(request):
             self._ledger.sessions.touch(token)
         return _identity(session.user, SignedInBy.SESSION, csrf_token=session.csrf_token)

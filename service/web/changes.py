@@ -5,9 +5,9 @@ thread. What is sent is the revision alone: a page then fetches what it may show
 """
 
 import asyncio
-import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Final
 
 import structlog
@@ -22,6 +22,7 @@ BY_ITSELF_FIELD: Final = "by-itself"
 READ_SECONDS: Final = 1.0
 HEARTBEAT_SECONDS: Final = 10.0
 MOST_STREAMS: Final = 100  # half of the requests that the server takes at a time
+MOST_STREAMS_OF_ONE: Final = 8
 _RETRY_MILLISECONDS: Final = 3000
 
 log = structlog.get_logger()
@@ -40,7 +41,7 @@ def is_by_itself(request: Request) -> bool:
 
 
 class TooManyStreamsError(Exception):
-    """There are as many streams as may be."""
+    """There are as many streams as may be, of all or of one person."""
 
 
 class Changes:
@@ -51,6 +52,7 @@ class Changes:
         read_seconds: time between two readings.
         heartbeat_seconds: time between two messages of a stream at most.
         most_streams: how many there may be.
+        most_of_one: how many of them of one person.
     """
 
     def __init__(
@@ -60,13 +62,15 @@ class Changes:
         read_seconds: float = READ_SECONDS,
         heartbeat_seconds: float = HEARTBEAT_SECONDS,
         most_streams: int = MOST_STREAMS,
+        most_of_one: int = MOST_STREAMS_OF_ONE,
     ) -> None:
         self._read = revision
         self._read_seconds = read_seconds
         self._heartbeat_seconds = heartbeat_seconds
         self._most_streams = most_streams
+        self._most_of_one = most_of_one
         self._revision: str | None = None
-        self._wake_ups: set[asyncio.Event] = set()
+        self._wake_ups: dict[asyncio.Event, str] = {}  # and whose they are
         self._reader: asyncio.Task[None] | None = None
         self._has_ended = False
 
@@ -75,14 +79,29 @@ class Changes:
         """The number of open streams."""
         return len(self._wake_ups)
 
-    def require_room(self) -> None:
-        """Require that one more stream may open.
+    @contextmanager
+    def place(self, whose: str) -> Iterator[asyncio.Event]:
+        """Reserve the place of one stream until the block ends, in whatever way.
+
+        Args:
+            whose: who opens it: a person, or an address.
+
+        Yields:
+            What wakes the stream up, for `follow`.
 
         Raises:
             TooManyStreamsError: there are too many.
         """
-        if self._has_ended or self.streams >= self._most_streams:
+        of_one = sum(each == whose for each in self._wake_ups.values())
+        is_full = self.streams >= self._most_streams or of_one >= self._most_of_one
+        if self._has_ended or is_full:
             raise TooManyStreamsError
+        wake_up = asyncio.Event()
+        self._wake_ups[wake_up] = whose
+        try:
+            yield wake_up
+        finally:
+            del self._wake_ups[wake_up]
 
     def end(self) -> None:
         """End all streams, for good; called in the event loop."""
@@ -90,35 +109,33 @@ class Changes:
         for wake_up in self._wake_ups:
             wake_up.set()
 
-    async def follow(self, is_welcome: Callable[[], Awaitable[bool]]) -> AsyncIterator[str]:
+    async def follow(
+        self, wake_up: asyncio.Event, is_welcome: Callable[[], Awaitable[bool]]
+    ) -> AsyncIterator[str]:
         """Yield the messages of one stream, the first at once.
 
         Args:
+            wake_up: the stream's, of its `place`.
             is_welcome: whether the stream may go on; asked before each heartbeat.
         """
-        wake_up = asyncio.Event()
-        self._wake_ups.add(wake_up)
         if self._reader is None or self._reader.done():
             self._reader = asyncio.create_task(self._watch())
         sent: str | None = None
         asked_at = time.monotonic()
-        try:
-            yield f"retry: {_RETRY_MILLISECONDS}\n\n"
-            while not self._has_ended:
-                wake_up.clear()
-                if self._revision is not None and self._revision != sent:
-                    sent = self._revision
-                    yield f"event: changed\ndata: {sent}\n\n"
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(wake_up.wait(), self._heartbeat_seconds)
-                if time.monotonic() - asked_at >= self._heartbeat_seconds:
-                    if not await is_welcome():
-                        yield "event: signed-out\ndata:\n\n"
-                        return
-                    asked_at = time.monotonic()
-                    yield ": still here\n\n"
-        finally:
-            self._wake_ups.discard(wake_up)
+        yield f"retry: {_RETRY_MILLISECONDS}\n\n"
+        while not self._has_ended:
+            wake_up.clear()
+            if self._revision is not None and self._revision != sent:
+                sent = self._revision
+                yield f"event: changed\ndata: {sent}\n\n"
+            with suppress(TimeoutError):
+                await asyncio.wait_for(wake_up.wait(), self._heartbeat_seconds)
+            if time.monotonic() - asked_at >= self._heartbeat_seconds:
+                if not await is_welcome():
+                    yield "event: signed-out\ndata:\n\n"
+                    return
+                asked_at = time.monotonic()
+                yield ": still here\n\n"
 
     async def _watch(self) -> None:
         """Read the revision until no stream is left."""

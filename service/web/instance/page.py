@@ -63,11 +63,13 @@ def instance_values(
         **_revisions(ledger, job),
     }
     if identity.may(Permission.PATIENT):
-        patient = ledger.patients.of(job.id) or Patient()
+        recorded = ledger.patients.of(job.id)
+        patient = recorded or Patient()
         of_job = [row.revision for row in values["revisions"] if row.revision.job_id == job.id]
         uids = dict.fromkeys([report_uid, *(each.sop_instance_uid for each in of_job)])
         values |= {
             "patient": patient_head(patient),
+            "patient_is_recorded": recorded is not None,
             "earlier": [
                 (each, written_date(of_it.study_date))
                 for each, of_it in ledger.related.earlier_of_patient(job, patient)

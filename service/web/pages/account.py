@@ -165,7 +165,8 @@ def _chosen_scopes(identity: Identity, chosen: list[str]) -> set[Permission]:
 def _days(given: str) -> int | None:
     if not given:
         return None
-    if not (given.isascii() and given.isdigit() and 1 <= int(given[:9]) <= MOST_DAYS):
+    is_number = given.isascii() and given.isdigit() and len(given) <= len(str(MOST_DAYS))
+    if not (is_number and 1 <= int(given) <= MOST_DAYS):
         raise Problem(
             HTTPStatus.UNPROCESSABLE_ENTITY, f"A token is valid for 1 to {MOST_DAYS} days."
         )

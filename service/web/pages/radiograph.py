@@ -3,9 +3,7 @@
 import json
 import os
 import signal
-import threading
-import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from http import HTTPStatus
@@ -30,7 +28,8 @@ from service.storage.spool import Spool
 from service.web.access import require
 from service.web.lookup import known_job
 from service.web.problem import Problem
-from service.web.trail import Trail
+from service.web.sign_in.forwarded import client_address
+from service.web.trail import Recent, Trail
 
 DESCRIPTION_HEADER: Final = "x-lobar-radiograph"
 _LEAST_WIDTH: Final = 64
@@ -45,11 +44,9 @@ log = structlog.get_logger()
 class Looks:
     """Records a look at a picture once, however many requests a page makes for it."""
 
-    def __init__(self, trail: Trail, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, trail: Trail) -> None:
         self._trail = trail
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._recorded: dict[tuple[str, ...], float] = {}  # the oldest first
+        self._recent = Recent(_ONE_LOOK_SECONDS, _MOST_LOOKS)
 
     def record(self, request: Request, job: Job, picture: str) -> None:
         """Record that the sender of a request sees a picture of a job.
@@ -58,17 +55,12 @@ class Looks:
             LedgerError: it could not be recorded; the picture must not be shown.
         """
         identity: Identity = getattr(request.state, "identity", OPEN_IDENTITY)
-        address = request.client.host if request.client else ""
+        address = client_address(request)
         look = (identity.name, str(identity.signed_in_by), address, job.id, picture)
-        with self._lock:
-            if self._clock() - self._recorded.get(look, -_ONE_LOOK_SECONDS) < _ONE_LOOK_SECONDS:
-                return
+        if self._recent.has(look):
+            return
         self._trail.record(request, Action.VIEW, job=job, picture=picture)
-        with self._lock:
-            self._recorded.pop(look, None)
-            self._recorded[look] = self._clock()
-            while len(self._recorded) > _MOST_LOOKS:
-                del self._recorded[next(iter(self._recorded))]
+        self._recent.add(look)
 
 
 def router(ledger: Ledger, spool: Spool, radiographs: Radiographs, trail: Trail) -> APIRouter:

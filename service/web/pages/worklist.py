@@ -2,14 +2,13 @@
 
 import re
 import time
-from collections import OrderedDict
-from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, Final
 
 from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse, Response
 
+from service.audit.codes import WORKLIST
 from service.domain.audit import Action
 from service.domain.job import JobState
 from service.domain.user import Identity, Permission
@@ -31,12 +30,13 @@ from service.web.pages.worklist_query import (
 )
 from service.web.problem import Problem
 from service.web.render import STATE_WORDS, render, zone
-from service.web.trail import Trail
+from service.web.sign_in.forwarded import client_address
+from service.web.trail import Recent, Trail
 
 __all__ = ["ON_A_PAGE", "router"]
 
-_SAME_SEARCH_SECONDS: Final = 900.0
-_MOST_SEARCHES: Final = 1000
+_RECENT_SECONDS: Final = 900.0
+_MOST_RECENT: Final = 1000
 _UID: Final = re.compile(r"[0-9]+(\.[0-9]+)+")
 
 
@@ -44,7 +44,7 @@ def router(ledger: Ledger, trail: Trail) -> APIRouter:
     """Build the routes of the worklist and of the search."""
     routes = APIRouter(include_in_schema=False, dependencies=[require(Permission.VIEW)])
     counts = _Counts(ledger)
-    searches = _Searches(trail)
+    looks = _Looks(trail)
 
     @routes.get("/")
     def _worklist(request: Request) -> Response:
@@ -55,7 +55,9 @@ def router(ledger: Ledger, trail: Trail) -> APIRouter:
         page = _page(ledger, query.filter(with_patients=identity.may(Permission.PATIENT)))
         is_fragment = "HX-Request" in request.headers
         if query.q:
-            searches.record(request, query.q, page, again=is_fragment)
+            looks.record_search(request, query.q, page, again=is_fragment)
+        elif identity.may(Permission.PATIENT):
+            looks.record_list(request)
         values = {
             "query": query,
             "page": page,
@@ -82,7 +84,7 @@ def router(ledger: Ledger, trail: Trail) -> APIRouter:
         if len(page.rows) != 1 or page.following is not None:
             address = WorklistQuery(q=query.q).address()
             return RedirectResponse(address, HTTPStatus.SEE_OTHER)  # which records the search
-        searches.record(request, query.q, page)
+        looks.record_search(request, query.q, page)
         return RedirectResponse(f"/jobs/{page.rows[0].job.id}", HTTPStatus.SEE_OTHER)
 
     return routes
@@ -123,15 +125,23 @@ class _Counts:
         return known[1]
 
 
-class _Searches:
-    """Records searches in the audit trail, and a page that repeats one only now and then."""
+class _Looks:
+    """Records searches and the list, and a page that repeats itself only now and then."""
 
-    def __init__(self, trail: Trail, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, trail: Trail) -> None:
         self._trail = trail
-        self._clock = clock
-        self._recorded: OrderedDict[tuple[str, ...], float] = OrderedDict()
+        self._recent = Recent(_RECENT_SECONDS, _MOST_RECENT)
 
-    def record(
+    def record_list(self, request: Request) -> None:
+        """Record that a person sees the list with its patients, once in a while."""
+        identity: Identity = request.state.identity
+        key = (identity.name,)
+        if self._recent.has(key):
+            return
+        self._trail.record(request, Action.VIEW, what=WORKLIST)
+        self._recent.add(key)
+
+    def record_search(
         self, request: Request, text: str, page: WorklistPage, *, again: bool = False
     ) -> None:
         """Record a search.
@@ -144,11 +154,8 @@ class _Searches:
                 only if the same person did not search for the same a few minutes ago.
         """
         identity: Identity = request.state.identity
-        address = request.client.host if request.client else ""
-        key = (identity.name, address, text)
-        if again and self._clock() - self._recorded.get(key, -_SAME_SEARCH_SECONDS) < (
-            _SAME_SEARCH_SECONDS
-        ):
+        key = (identity.name, client_address(request), text)
+        if again and self._recent.has(key):
             return
         self._trail.record(
             request,
@@ -158,7 +165,4 @@ class _Searches:
             more=page.following is not None,
             uid=text if _UID.fullmatch(text) else None,
         )
-        self._recorded[key] = self._clock()
-        self._recorded.move_to_end(key)
-        while len(self._recorded) > _MOST_SEARCHES:
-            self._recorded.popitem(last=False)
+        self._recent.add(key)

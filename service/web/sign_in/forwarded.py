@@ -54,7 +54,7 @@ def is_from_proxy(request: Request) -> bool:
 
 
 def client_address(request: Request) -> str:
-    """Return the client's address, as far as it is known."""
+    """Return the client's address; behind a trusted proxy, what that forwards."""
     return request.client.host if request.client else ""
 
 

@@ -15,7 +15,7 @@ from fastapi.responses import RedirectResponse, Response
 from service.access.names import AccessError
 from service.access.openid import Beginning, OpenIdProvider, ProviderError
 from service.access.provided_users import role_of, subject_sha256, user_of_subject
-from service.access.throttle import SIGN_IN, Throttle
+from service.access.throttle import OPENID, SIGN_IN, Throttle
 from service.domain.audit import Action, AuditOutcome
 from service.domain.user import User
 from service.settings import SignInSettings
@@ -64,9 +64,10 @@ class OpenIdSignIn:
         """Send the browser to the provider.
 
         Raises:
-            Problem: there is none, or it cannot be used.
+            Problem: there is none, it cannot be used, or the address went there too often.
         """
         self._require_provider(request)
+        self._require_patience(request, OPENID)
         try:
             beginning = self._provider.begin(self._callback_url(request))
         except ProviderError as exc:
@@ -94,9 +95,7 @@ class OpenIdSignIn:
             Problem: the answer is not to a question of this browser, or the person has no role.
         """
         self._require_provider(request)
-        wait = self._throttle.attempt(SIGN_IN, client_address(request))
-        if wait is not None:
-            raise Problem(HTTPStatus.TOO_MANY_REQUESTS, TOO_MANY, retry_after=wait)
+        self._require_patience(request, SIGN_IN)
         kept = _kept(request.cookies.get(COOKIE, ""))
         sent = request.query_params.get("state", "")
         if kept is None or not hmac.compare_digest(sent.encode(), kept["state"].encode()):
@@ -113,6 +112,11 @@ class OpenIdSignIn:
         request.state.identity = NOBODY
         if self._settings.openid_issuer is None:
             raise not_found("page")
+
+    def _require_patience(self, request: Request, kind: str) -> None:
+        wait = self._throttle.attempt(kind, client_address(request))
+        if wait is not None:
+            raise Problem(HTTPStatus.TOO_MANY_REQUESTS, TOO_MANY, retry_after=wait)
 
     def _callback_url(self, request: Request) -> str:
         own = f"{request.url.scheme}://{request.url.netloc}{CALLBACK_PATH}"
@@ -147,9 +151,11 @@ class OpenIdSignIn:
         subject = subject_sha256(settings.openid_issuer or "", str(claims["sub"]))
         name = claims.get(settings.openid_name_claim)
         try:
-            user = user_of_subject(self._ledger, subject, name, role)
+            provided = user_of_subject(self._ledger, subject, name, role)
         except AccessError as exc:
             raise self._refusal(request, "name", str(exc)) from exc
+        self._trail.record_provided(request, provided, by="openid")
+        user = provided.user
         if user.disabled_at is not None:
             request.state.identity = identity_of(user)
             raise self._refusal(request, "disabled", "You may not sign in here any more.")
@@ -186,8 +192,9 @@ def _kept(cookie: str) -> dict[str, str] | None:
     """Read what the browser kept; None if it is nothing of this service."""
     try:
         values = json.loads(base64.urlsafe_b64decode(cookie.encode()))
-    except (binascii.Error, ValueError):
+    except (binascii.Error, ValueError, RecursionError):
         return None
     if not isinstance(values, dict) or values.keys() != set(_FIELDS):
         return None
-    return values if all(isinstance(each, str) and each for each in values.values()) else None
+    is_usable = all(isinstance(each, str) and each.isascii() and each for each in values.values())
+    return values if is_usable else None

@@ -21,7 +21,7 @@ def add_sign_in(app: FastAPI, settings: SignInSettings, ledger: Ledger, trail: T
     hashes = Passwords()
     passwords = PasswordSignIn(settings, ledger, hashes)
     sessions = BrowserSessions(settings, ledger, trail)
-    app.state.authenticator = Authenticator(settings, ledger, throttle)
+    app.state.authenticator = Authenticator(settings, ledger, throttle, trail)
     app.state.trail = trail
     app.include_router(pages.router(settings, ledger, passwords, throttle, sessions, trail))
     app.include_router(openid.router(OpenIdSignIn(settings, ledger, throttle, sessions, trail)))

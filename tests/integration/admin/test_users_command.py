@@ -89,6 +89,7 @@ def test_the_life_of_a_user(lobar: Run, ledger: Ledger) -> None:
         *("password", "enable", "disable", "role", "add", "add"),
     ]
     assert all(each.user == "" and each.detail["by"] == "command" for each in records)
+    assert all(each.detail["account"] for each in records), "of the operating system"
     ledger.close()
 
 

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
+from sqlalchemy import Engine, event
 
 from service.access.password_sign_in import PasswordSignIn
 from service.access.passwords import Passwords
@@ -90,6 +91,32 @@ def test_wrong_passwords_at_the_same_time_all_count(ledger: Ledger) -> None:
     assert user.failures == AT_ONCE
 
 
+def test_a_wrong_password_sends_the_ledger_the_same_whether_the_name_is_known(
+    ledger: Ledger,
+) -> None:
+    passwords = Passwords()
+    sign_in = PasswordSignIn(SignInSettings(), ledger, passwords)
+    ledger.users.add("anna", Role.VIEWER, passwords.hash(PASSWORD))
+    ledger.users.add("elsewhere", Role.VIEWER, None)
+    statements: list[str] = []
+
+    def note(*execution: object) -> None:
+        statements.append(str(execution[2]))
+
+    sent = []
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        for name in ("anna", "nobody", "elsewhere"):
+            statements.clear()
+            assert not sign_in.attempt(name, "a wrong password").succeeded
+            sent.append(list(statements))
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+    assert any(each.startswith("UPDATE") for each in sent[0])
+    assert sent[0] == sent[1] == sent[2]
+    assert [user.failures for user in ledger.users.all()] == [1, 0]
+
+
 def test_people_sign_in_at_the_same_time(ledger: Ledger) -> None:
     passwords = Passwords()
     password_hash = passwords.hash(PASSWORD)
@@ -127,7 +154,9 @@ def test_the_provider_may_take_the_role_of_the_last_administrator(ledger: Ledger
     user_of_subject(ledger, subject, "anna", Role.ADMIN)
     with pytest.raises(UserError, match="last enabled administrator"):
         ledger.users.set_role("anna", Role.VIEWER)
-    assert user_of_subject(ledger, subject, "another", Role.VIEWER).role is Role.VIEWER
+    found = user_of_subject(ledger, subject, "another", Role.VIEWER)
+    assert (found.user.role, found.changes) == (Role.VIEWER, ("role",))
+    assert user_of_subject(ledger, subject, "another", Role.VIEWER).changes == ()
     assert [user.name for user in ledger.users.all()] == ["anna"], "the name stays"
 
 

@@ -111,9 +111,9 @@ def test_who_is_not_known_cannot_fill_the_trail(web: Web) -> None:
     assert web.ledger.audit.recent() == []
 
 
-def test_the_address_is_what_the_caller_takes_for_it(web: Web) -> None:
-    trail = Trail(web.ledger, lambda: 7.0, lambda _: "203.0.113.9" * 20)
-    trail.record(Request({"type": "http", "headers": []}), Action.SEARCH)
+def test_the_address_is_cut_to_what_the_ledger_takes(web: Web) -> None:
+    request = Request({"type": "http", "headers": [], "client": ("203.0.113.9" * 20, 1)})
+    Trail(web.ledger, lambda: 7.0).record(request, Action.SEARCH)
     assert last(web.ledger).address == ("203.0.113.9" * 20)[:64]
 
 

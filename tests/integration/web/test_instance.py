@@ -139,9 +139,17 @@ def test_a_parked_job_is_requeued(web: Web) -> None:
 
 
 def test_an_instance_without_a_patient_says_so(web: Web) -> None:
-    shown = page(web.sign_in(Role.VIEWER), reported(web, None))
+    shown = page(web.sign_in(Role.VIEWER), reported(web, Patient()))
     assert "The header of this instance names no patient." in shown
     assert "None was received with this Patient ID" in shown
+
+
+def test_a_patient_whom_an_earlier_version_did_not_record_is_not_said_to_be_missing(
+    web: Web,
+) -> None:
+    shown = page(web.sign_in(Role.VIEWER), reported(web, None))
+    assert "an earlier version of Lobar received this instance" in shown
+    assert "names no patient" not in shown
 
 
 def test_markup_in_a_patient_s_name_is_text(web: Web) -> None:

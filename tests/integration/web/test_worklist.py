@@ -5,6 +5,7 @@ import re
 import time
 import uuid
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from service.domain.job import ConclusionRecord, Instance, OtherAbnormality
 from service.domain.patient import Patient
 from service.domain.reasons import Reason
 from service.domain.user import Role
+from service.web.trail import Recent
 
 REPORT = OutputRecord(
     kind="sr", sop_class_uid="1.2.840.10008.5.1.4.1.1.88.34", sop_instance_uid="2.25.77"
@@ -418,6 +420,47 @@ def test_a_page_that_keeps_itself_up_to_date_searches_once(web: Web) -> None:
     client.get("/", params={"q": "john"}, headers=fragment)  # not a repetition: recorded
     web.sign_in(Role.VIEWER).get("/", params={"q": "jane"}, headers=fragment)
     assert [each.user for each in searches(web)] == ["radiologist", "radiologist", "viewer"]
+
+
+def lists(web: Web) -> list[AuditRecord]:
+    recent = reversed(web.ledger.audit.recent(1000))
+    return [each for each in recent if each.detail.get("what") == "worklist"]
+
+
+def test_who_sees_the_list_with_patients_is_recorded_once_in_a_while(web: Web) -> None:
+    receive(web)
+    web.client.get("/")  # without a sign-in it shows no patient
+    radiologist = web.sign_in(Role.RADIOLOGIST)
+    radiologist.get("/")
+    radiologist.get("/", params={"state": "parked"}, headers={"HX-Request": "true"})
+    radiologist.get("/", params={"q": "jane"})
+    web.sign_in(Role.VIEWER).get("/")
+    web.sign_in(Role.OPERATOR).get("/")
+    assert [(each.action, each.user) for each in lists(web)] == [
+        (Action.VIEW, "radiologist"),
+        (Action.VIEW, "viewer"),
+    ]
+    assert len(searches(web)) == 1
+
+
+def test_what_was_recorded_a_while_ago_is_remembered_by_many_threads() -> None:
+    now = [0.0]
+    recent = Recent(10.0, 50, lambda: now[0])
+
+    def add(first: int) -> None:
+        for each in range(2000):
+            recent.add((str(first), str(each)))
+            recent.has((str(first), str(each - 1)))
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(add, range(8))) == [None] * 8
+    recent.add(("a",))
+    assert recent.has(("a",))
+    for each in range(50):
+        recent.add((str(each),))
+    assert not recent.has(("a",)), "the oldest is forgotten"
+    now[0] = 10.0
+    assert not recent.has(("49",))
 
 
 def test_the_page_runs_no_script_but_its_own_file(web: Web) -> None:

@@ -15,8 +15,11 @@ from support.people import add, sign_in
 from support.system.ports import free_port
 from support.web_server import Web
 
+from service.access.openid import OpenIdProvider as Client
+from service.access.openid import ProviderError
 from service.domain.audit import Action, AuditOutcome
 from service.domain.user import Role
+from service.settings import SignInSettings
 from service.web.sign_in.openid import COOKIE, NO_ROLE
 
 pytestmark = pytest.mark.openid
@@ -69,6 +72,12 @@ def test_a_person_signs_in_at_the_provider_with_the_role_of_the_group(
             Action.SIGN_IN,
             "rosa",
             {"by": "openid"},
+        )
+        added = web.ledger.audit.recent()[1]
+        assert (added.action, added.user, added.detail) == (
+            Action.USER,
+            "",
+            {"by": "openid", "user": "rosa", "change": "add", "new_role": "radiologist"},
         )
 
 
@@ -210,6 +219,51 @@ def test_a_provider_that_answers_nonsense_is_not_used(tmp_path: Path, answer: by
         }
         with Web(tmp_path / "state", sign_in=settings).running() as web:
             assert web.client.get("/sign-in/openid").status_code == 503
+
+
+NEVER_REACHED = {
+    "openid_issuer": "http://127.0.0.1:9",
+    "openid_client_id": "lobar",
+    "openid_roles": {"a": "viewer"},
+}
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        "[" * 9000,
+        r'{"state":"\ud800","nonce":"n","code_verifier":"v","next":"/"}',
+        r'{"state":"s","nonce":"\ud800","code_verifier":"\ud800","next":"/"}',
+    ],
+    ids=["nested", "state", "others"],
+)
+def test_a_forged_cookie_is_answered_as_any_bad_one(tmp_path: Path, forged: str) -> None:
+    with Web(tmp_path / "state", sign_in=NEVER_REACHED).running() as web:
+        cookie = base64.urlsafe_b64encode(forged.encode()).decode()
+        headers = {"cookie": f"{COOKIE}={cookie}"}
+        answer = web.client.get("/sign-in/openid/callback?state=s&code=c", headers=headers)
+        assert answer.status_code == 400
+        assert "sign in again" in answer.text
+
+
+def test_an_address_may_not_go_to_the_provider_too_often(tmp_path: Path) -> None:
+    settings = {**NEVER_REACHED, "attempts_per_minute": 2}
+    with Web(tmp_path / "state", sign_in=settings).running() as web:
+        answers = [web.client.get("/sign-in/openid") for _ in range(3)]
+        assert [each.status_code for each in answers] == [503, 503, 429]
+        assert int(answers[-1].headers["retry-after"]) >= 1
+
+
+def test_a_provider_that_cannot_be_used_is_asked_again_after_a_few_seconds() -> None:
+    service = WebService(lambda _: Response(500))
+    now = [0.0]
+    with service.running():
+        settings = SignInSettings(**{**NEVER_REACHED, "openid_issuer": service.url})
+        client = Client(settings, lambda: now[0])
+        for now[0], readings in ((0.0, 1), (4.9, 1), (5.1, 2), (5.2, 2)):
+            with pytest.raises(ProviderError, match="answered with 500"):
+                client.begin("http://127.0.0.1/callback")
+            assert len(service.requests) == readings
 
 
 def test_without_a_provider_its_addresses_are_not_there(web: Web) -> None:

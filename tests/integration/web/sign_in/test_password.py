@@ -26,7 +26,8 @@ def test_a_person_signs_in_and_goes_on_to_the_page_that_was_asked_for(web: Web) 
     answer = sign_in(web.client, "anna", next_page="/find?q=1.2.3")
 
     assert (answer.status_code, answer.headers["location"]) == (303, "/find?q=1.2.3")
-    assert web.client.get(answer.headers["location"]).status_code == 200
+    found = web.client.get(answer.headers["location"], follow_redirects=True)
+    assert (found.status_code, found.url.path) == (200, "/")
     assert web.client.get("/sign-in").headers["location"] == "/"
 
 

@@ -5,6 +5,7 @@ import pytest
 from support.people import add, sign_in
 from support.web_server import Web
 
+from service.domain.audit import Action
 from service.domain.user import Role
 from service.web.access import SESSION_COOKIE
 
@@ -89,6 +90,13 @@ def test_a_proxy_may_say_the_role_of_people_nobody_has_added(with_roles: Web) ->
     user = with_roles.ledger.users.find("nora")
     assert user is not None
     assert (user.role, user.password_hash) == (Role.VIEWER, None)
+    changes = [each for each in with_roles.ledger.audit.recent() if each.action is Action.USER]
+    assert [each.detail for each in reversed(changes)] == [
+        {"by": "proxy", "user": "nora", "change": "add", "new_role": "viewer"},
+        {"by": "proxy", "user": "nora", "change": "role", "new_role": "admin"},
+        {"by": "proxy", "user": "nora", "change": "role", "new_role": "viewer"},
+    ]
+    assert {each.user for each in changes} == {""}
 
 
 @pytest.mark.parametrize("role", ["", "boss", "admin, viewer", "x" * 5000])

@@ -84,6 +84,20 @@ def test_use_is_noted_at_most_once_a_minute(web: Web) -> None:
     assert notes[0] == notes[1]
 
 
+def test_use_is_noted_before_a_short_session_is_idle(tmp_path: Path) -> None:
+    with Web(tmp_path / "state", sign_in={"session_idle_seconds": 60}).running() as web:
+        add(web)
+        past = Ledger(web.settings.ledger_url, clock=lambda: time.time() - 30)
+        token = past.sessions.begin("anna", seconds=1000)
+        past.close()
+        web.client.cookies.set(SESSION_COOKIE, token, domain="127.0.0.1")
+        before = time.time()
+        assert is_signed_in(web.client)
+        session = web.ledger.sessions.find(token, idle_seconds=60)
+        assert session is not None
+        assert session.used_at >= before
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from service.admin.verdicts import print_verdicts
 from service.cli import app
+from service.domain.audit import Action
 from service.domain.delivery import OutputRecord
 from service.domain.job import ConclusionRecord
 from service.domain.verdict import Opinion
@@ -69,6 +70,17 @@ def test_no_cell_of_the_csv_is_a_formula(
     assert [row[-1] for row in rows[1:]] == ["'-2+3", "[b]ok"]
     assert {(row[4], row[5]) for row in rows[1:]} == {("'+balanced", "'@m 1")}
     assert not any(cell.startswith(("=", "+", "-", "@")) for row in rows for cell in row)
+
+
+def test_who_prints_verdicts_is_recorded(house: Workspace) -> None:
+    print_verdicts(house.ledger, since=None, as_csv=False, comments=False)
+    print_verdicts(house.ledger, since=7.0, as_csv=True, comments=True)
+    second, first = house.ledger.audit.recent()
+    assert {first.action, second.action} == {Action.EXPORT}
+    assert first.detail["account"]
+    common = {"by": "command", "account": first.detail["account"], "what": "verdicts"}
+    assert first.detail == {**common, "form": "table", "comments": False}
+    assert second.detail == {**common, "form": "csv", "since": 7.0, "comments": True}
 
 
 def test_a_ledger_without_verdicts_prints_none(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydicom.sr._concepts_dict import concepts
 
 from service.audit import codes
-from service.audit.codes import AUDIT_TRAIL, EVENTS, Code
+from service.audit.codes import AUDIT_TRAIL, EVENTS, WORKLIST, Code
 from service.audit.message import NO_PATIENT_ID, Source, message
 from service.domain.audit import Action, AuditOutcome, AuditRecord
 
@@ -98,6 +98,14 @@ def test_reading_the_trail_is_audit_log_used(action: Action) -> None:
     log = only(root, "ParticipantObjectIdentification")
     assert log.get("ParticipantObjectTypeCodeRole") == "13"
     assert only(log, "ParticipantObjectName").text == "Security Audit Log"
+
+
+def test_a_look_at_the_worklist_is_a_query() -> None:
+    root = read(AuditRecord(at=1, action=Action.VIEW, user="ann", detail={"what": WORKLIST}))
+    assert only(root, "EventIdentification/EventID").get("csd-code") == "110112"
+    query = only(root, "ParticipantObjectIdentification")
+    assert query.get("ParticipantObjectID") == "worklist"
+    assert only(query, "ParticipantObjectQuery").text
 
 
 @pytest.mark.parametrize(
