@@ -108,19 +108,37 @@ def _matches(value: Value, wanted: str) -> bool:
     if value.get("vr") in _RANGES and "-" in wanted:
         begin, _, end = wanted.partition("-")
         return any(_in_range(each, begin, end) for each in found)
-    flags = re.IGNORECASE if value.get("vr") == "PN" else 0
-    pattern = re.compile(_wildcards(wanted), flags | re.DOTALL)
-    return any(pattern.fullmatch(each) for each in found)
+    if value.get("vr") == "PN":  # PS3.4 C.2.2.2.1
+        return any(matches_wildcards(each.lower(), wanted.lower()) for each in found)
+    return any(matches_wildcards(each, wanted) for each in found)
 
 
 def _text(value: Any) -> str:  # noqa: ANN401 -- any JSON value
     return "=".join(map(str, value.values())) if isinstance(value, dict) else str(value)
 
 
-def _wildcards(text: str) -> str:
-    """Write PS3.4 C.2.2.2.4's wildcards as a regular expression that needs no long search."""
-    merged = re.sub(r"\*+", "*", text)
-    return "".join({"*": ".*", "?": "."}.get(letter, re.escape(letter)) for letter in merged)
+def matches_wildcards(text: str, pattern: str) -> bool:
+    """Return whether a text matches PS3.4 C.2.2.2.4's wildcards: `*` any characters, `?` one.
+
+    It goes back to the last `*` only, so that no pattern takes more than the product of the
+    lengths; a regular expression of a hostile one takes exponential time.
+    """
+    at, place = 0, 0  # in the text, in the pattern
+    star, resume = -1, 0  # the last `*`, and where in the text the characters behind it begin
+    while at < len(text):
+        letter = pattern[place : place + 1]
+        if letter == "*":
+            star, resume = place, at
+            place += 1
+        elif letter in {"?", text[at]}:
+            at += 1
+            place += 1
+        elif star >= 0:
+            resume += 1
+            at, place = resume, star + 1
+        else:
+            return False
+    return not pattern[place:].strip("*")
 
 
 def _in_range(found: str, begin: str, end: str) -> bool:

@@ -94,7 +94,7 @@ class _Storing:
             try:
                 async for piece in request.stream():
                     await to_thread.run_sync(body.feed, piece)
-                    for path in body.completed():
+                    while (path := body.next_completed()) is not None:
                         await self._take(path, study, outcome)
             except (FormParserError, ClientDisconnect) as exc:
                 raise _damaged() from exc
