@@ -21,6 +21,13 @@ STUDY_KEYS: Final = (
 )
 SERIES_KEYS: Final = ("Modality", "SeriesInstanceUID", "SeriesNumber", "SeriesDescription")
 INSTANCE_KEYS: Final = ("SOPClassUID", "SOPInstanceUID", "InstanceNumber")
+INCLUDED_KEYS: Final = (  # returned beyond those of the tables where `includefield` asks for them
+    *("ImageType", "AcquisitionDate", "AcquisitionTime", "ContentDate", "ContentTime"),
+    *("Manufacturer", "ManufacturerModelName", "InstitutionName", "StationName", "ProtocolName"),
+    *("PatientAge", "BodyPartExamined", "ViewPosition", "Laterality", "ImageLaterality"),
+    *("PatientOrientation", "PresentationIntentType", "PhotometricInterpretation", "BitsStored"),
+    *("PixelSpacing", "ImagerPixelSpacing"),
+)
 _RANGES: Final = frozenset({"DA", "TM"})
 _LONGEST: Final = 1024
 _TAG: Final = re.compile(r"[0-9A-Fa-f]{8}")
@@ -50,7 +57,7 @@ def search_of(query: QueryParams, keywords: Sequence[str]) -> Search:
     Raises:
         Problem: a key is not known there, or a value cannot be one.
     """
-    known = {_tag(keyword): keyword for keyword in keywords}
+    known = {tag_of(keyword): keyword for keyword in keywords}
     keys: dict[str, str] = {}
     include: set[str] = set()
     plain: dict[str, str] = {}
@@ -67,7 +74,7 @@ def search_of(query: QueryParams, keywords: Sequence[str]) -> Search:
         raise _bad("fuzzymatching is true or false.")
     return Search(
         keys={tag: value for tag, value in keys.items() if value},
-        include=frozenset(_tag(each) for each in include if each != "all"),
+        include=frozenset(tag_of(each) for each in include if each != "all"),
         include_all="all" in include,
         limit=_number(plain, "limit", USUAL, MOST),
         offset=_number(plain, "offset", 0, _FARTHEST),
@@ -76,13 +83,13 @@ def search_of(query: QueryParams, keywords: Sequence[str]) -> Search:
 
 
 def _known_tag(name: str, known: Mapping[str, str]) -> str:
-    tag = _tag(name)
+    tag = tag_of(name)
     if tag not in known:
         raise _bad(f"These keys are known here: {', '.join(sorted(known.values()))}.")
     return tag
 
 
-def _tag(name: str) -> str:
+def tag_of(name: str) -> str:
     """Return a tag as eight digits, from those or from its keyword; blank for neither."""
     if _TAG.fullmatch(name):
         return name.upper() if keyword_for_tag(int(name, 16)) else ""

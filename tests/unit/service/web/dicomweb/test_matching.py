@@ -21,7 +21,7 @@ def test_short_patterns_match_as_a_regular_expression_does(text: str, pattern: s
 @pytest.mark.parametrize(
     ("end", "is_match"), [("x", False), ("a", True), ("*", True), ("*b", False), ("*a?", True)]
 )
-def test_a_hostile_pattern_ends(end: str, is_match: bool) -> None:
+def test_a_hostile_pattern_ends(end: str, *, is_match: bool) -> None:
     """A regular expression of it would not end in a lifetime."""
     assert matches_wildcards("a" * 2000, "*?" * 500 + end) is is_match
 
