@@ -1,6 +1,7 @@
 """DICOMweb's threads: few, and none of those that the pages have."""
 
 import threading
+from functools import partial
 
 import anyio
 from anyio import to_thread
@@ -23,8 +24,8 @@ def test_however_many_wait_the_pages_have_all_their_threads() -> None:
                 group.start_soon(threads.run, block)
             try:
                 for _ in range(AT_ONCE):
-                    assert await to_thread.run_sync(begun.acquire, True, 30)
-                assert not await to_thread.run_sync(begun.acquire, True, 0.2)
+                    assert await to_thread.run_sync(partial(begun.acquire, timeout=30))
+                assert not await to_thread.run_sync(partial(begun.acquire, timeout=0.2))
                 assert shared.borrowed_tokens == 0
             finally:
                 release.set()
