@@ -10,7 +10,15 @@ from service.dicom.statuses import REJECTION_STATUSES, SOP_CLASS_NOT_SUPPORTED
 from service.domain.reasons import EXPLANATIONS
 from service.settings import Settings
 from service.web.dicomweb.frames import MEDIA_TYPES
-from service.web.dicomweb.matching import INSTANCE_KEYS, MOST, SERIES_KEYS, STUDY_KEYS, USUAL
+from service.web.dicomweb.holdings import MOST_RECEIVED
+from service.web.dicomweb.matching import (
+    INCLUDED_KEYS,
+    INSTANCE_KEYS,
+    MOST,
+    SERIES_KEYS,
+    STUDY_KEYS,
+    USUAL,
+)
 from service.web.dicomweb.services import PREFIX
 from service.web.dicomweb.store import OTHER_STUDY, TRANSFER_SYNTAX_NOT_SUPPORTED
 from service.web.dicomweb.store_body import MOST_INSTANCES
@@ -75,9 +83,12 @@ def _search() -> Lines:
     )
     yield from paragraph(
         "Single value, wildcard, range of dates and times, list of UIDs and universal matching.",
-        "Any other key is 400. `includefield` returns more attributes of the header, `all` every",
-        "one that is no sequence and not long. `fuzzymatching` is not supported, and a Warning",
-        f"header says so. `limit` is {USUAL} unless stated, at most {MOST}; with `offset`. The",
+        "Any other key is 400. `includefield` returns other attributes of the header: those of",
+        f"PS3.18 tables 10.6.3-3 to 10.6.3-5 and {', '.join(INCLUDED_KEYS)}; `all` returns all of",
+        "them that are not long. `fuzzymatching` is not supported, and a Warning header says so.",
+        f"`limit` is {USUAL} unless stated, at most {MOST}; with `offset`. Of a study the",
+        f"{MOST_RECEIVED} instances received last are searched and counted, with their outputs; a",
+        "Warning header says if there are more. The",
         "study received last comes first. Results are in `application/dicom+json`; none are an",
         "empty list. Of an instance with an unreadable header, what the ledger knows is returned.",
     )
@@ -89,7 +100,9 @@ def _retrieve() -> Lines:
         "Instances are sent byte for byte as they were received or made, in their own transfer",
         "syntax; nothing is transcoded. Compressed ones need `transfer-syntax=*` or their UID in",
         "Accept, else 406. Metadata is in `application/dicom+json`, without pixel data and long",
-        "values. Frames other than the first are 404. Rendered resources are not supported.",
+        "values. Frames other than the first are 404. Rendered resources are not supported. Of a",
+        f"study of which more than {MOST_RECEIVED} instances were received only single instances",
+        "are sent; the study or a series is 413.",
     )
     rows = [
         (UID(syntax).name, MEDIA_TYPES.get(syntax, "application/octet-stream"))

@@ -36,6 +36,7 @@ from service.web.problem import add_problem_handlers
 from service.web.sign_in.forwarded import Forwarded
 from service.web.sign_in.routes import add_sign_in
 from service.web.trail import Trail
+from service.web.uploading.recording import RecordedUploads
 from service.web.uploading.uploads import Uploads
 
 _STATIC: Final = Path(__file__).parent / "static"
@@ -70,6 +71,7 @@ def create_app(
         redoc_url=None,
     )
     trail = Trail(ledger)
+    recorded = RecordedUploads(uploads, ledger, trail)
     add_sign_in(app, settings.sign_in, ledger, trail)
     app.include_router(worklist.router(ledger, trail))
     app.include_router(events.router(changes or Changes(ledger.worklist.revision)))
@@ -78,12 +80,12 @@ def create_app(
     app.include_router(output.router(ledger, spool, trail))
     app.include_router(verdict.router(ledger, trail))
     app.include_router(model_card.router(settings.bundle.path))
-    app.include_router(upload.router(settings, ledger, uploads, trail))
+    app.include_router(upload.router(settings, ledger, recorded))
     app.include_router(status.router(settings, ledger, spool, trail))
     app.include_router(quality.router(ledger))
     app.include_router(audit.router(ledger, trail))
-    app.include_router(v1.router(ledger, spool, settings.routes, uploads, trail))
-    app.include_router(deprecated.router(ledger, uploads, trail))
+    app.include_router(v1.router(ledger, spool, settings.routes, recorded, trail))
+    app.include_router(deprecated.router(ledger, recorded, trail))
     app.include_router(services.router(ledger, spool, uploads, settings.dicom.sop_classes, trail))
     app.include_router(health.router(settings, ledger, spool))
     app.mount("/static", StaticFiles(directory=_STATIC))

@@ -24,13 +24,14 @@ from service.web.schemas import (
     JobResponse,
 )
 from service.web.trail import Trail
-from service.web.uploading.uploads import Uploaded, Uploads
+from service.web.uploading.recording import RecordedUploads
+from service.web.uploading.uploads import Uploaded
 
 MOST_JOBS: Final = 500
 _SINCE: Final = 1795910400  # 2026-11-29, seconds since the epoch
 
 
-def router(ledger: Ledger, uploads: Uploads, trail: Trail) -> APIRouter:
+def router(ledger: Ledger, uploads: RecordedUploads, trail: Trail) -> APIRouter:
     """Build the routes of the API."""
     routes = APIRouter(
         prefix="/api", tags=["deprecated"], deprecated=True, dependencies=[Depends(_deprecate)]
@@ -79,7 +80,6 @@ def router(ledger: Ledger, uploads: Uploads, trail: Trail) -> APIRouter:
     )
     async def _instances(request: Request, response: Response) -> dict[str, Any]:
         outcomes = await uploads.receive(request)
-        trail.record(request, Action.UPLOAD, files=len(outcomes))
         response.status_code = int(status_of(outcomes))
         return _response(outcomes)
 

@@ -5,15 +5,14 @@ from typing import Final
 
 from fastapi import APIRouter, Request, Response
 
-from service.domain.audit import Action
 from service.domain.user import Permission
 from service.web.access import require
 from service.web.api.documentation import described, example
 from service.web.api.examples import UPLOAD
 from service.web.problem import Problem
 from service.web.schemas.uploads import UploadedResponse, UploadResponse
-from service.web.trail import Trail
-from service.web.uploading.uploads import Uploaded, Uploads
+from service.web.uploading.recording import RecordedUploads
+from service.web.uploading.uploads import Uploaded
 
 MULTIPART: Final = {
     "requestBody": {
@@ -43,7 +42,7 @@ _OUTCOMES: Final = {
 _SCHEMA: Final = {"model": UploadResponse}
 
 
-def router(uploads: Uploads, trail: Trail) -> APIRouter:
+def router(uploads: RecordedUploads) -> APIRouter:
     """Build the route of uploads."""
     routes = APIRouter(tags=["uploads"], dependencies=[require(Permission.UPLOAD)])
 
@@ -59,7 +58,6 @@ def router(uploads: Uploads, trail: Trail) -> APIRouter:
     )
     async def _instances(request: Request, response: Response) -> UploadResponse:
         outcomes = await uploads.receive(request)
-        trail.record(request, Action.UPLOAD, files=len(outcomes))
         response.status_code = int(status_of(outcomes))
         return UploadResponse(instances=list(map(UploadedResponse.of, outcomes)))
 

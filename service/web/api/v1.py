@@ -7,19 +7,19 @@ from service.storage.ledger import Ledger
 from service.storage.spool import Spool
 from service.web.api import actions, jobs, service, uploads, verdicts
 from service.web.trail import Trail
-from service.web.uploading.uploads import Uploads
+from service.web.uploading.recording import RecordedUploads
 
 PREFIX = "/api/v1"
 
 
 def router(
-    ledger: Ledger, spool: Spool, destinations: Routes, taking: Uploads, trail: Trail
+    ledger: Ledger, spool: Spool, destinations: Routes, taking: RecordedUploads, trail: Trail
 ) -> APIRouter:
     """Build the routes of version 1."""
     routes = APIRouter(prefix=PREFIX)
     routes.include_router(jobs.router(ledger, spool, trail))
     routes.include_router(actions.router(ledger, destinations, trail))
     routes.include_router(verdicts.router(ledger, trail))
-    routes.include_router(uploads.router(taking, trail))
+    routes.include_router(uploads.router(taking))
     routes.include_router(service.router(ledger, trail))
     return routes

@@ -5,9 +5,8 @@ header of a radiograph is not read on.
 """
 
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import BinaryIO, Final
 
 from pydicom.datadict import dictionary_has_tag, dictionary_VR
 from pydicom.uid import DeflatedExplicitVRLittleEndian
@@ -35,11 +34,9 @@ _CHARACTER_SET: Final = 0x00080005
 _TRANSFER_SYNTAX_UID: Final = 0x00020010  # PS3.10 table 7.1-1
 _UNDEFINED: Final = 0xFFFFFFFF  # PS3.5 7.1.1
 _PIXELS: Final = range(0x7FE00008, 0x7FE00011)  # of integers and of floats
-_LONGEST_PLAIN: Final = 1000  # characters of the values of an attribute
 _MOST_ELEMENTS: Final = 20_000  # a radiograph has a few hundred
 _MOST_BYTES: Final = 4 << 20  # of all values together, those left out not counted
 _DEEPEST: Final = 64  # sequences and items within each other
-_CACHED: Final = 4096  # headers as QIDO needs them, about 3 KB each
 
 
 class _KnownSequences:
@@ -180,24 +177,3 @@ def _is_sequence(element: Element) -> bool:
 
 def _key(tag: int) -> str:
     return f"{tag:08X}"
-
-
-def summary(path: Path) -> dict[str, Value]:
-    """Return the plain attributes of a file's header, cached: what QIDO searches and returns.
-
-    Raises:
-        UnreadableHeaderError: it is broken, or too large.
-        OSError: the file cannot be read, or is gone.
-    """
-    return _summary(path, path.stat().st_mtime_ns)
-
-
-@lru_cache(_CACHED)
-def _summary(path: Path, _changed: int) -> dict[str, Value]:
-    attributes = read_whole(path).attributes
-    return {key: value for key, value in attributes.items() if _is_plain(value)}
-
-
-def _is_plain(value: dict[str, Any]) -> bool:
-    values = value.get("Value", [])
-    return value["vr"] != "SQ" and "InlineBinary" not in value and len(str(values)) < _LONGEST_PLAIN

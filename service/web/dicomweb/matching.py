@@ -21,6 +21,13 @@ STUDY_KEYS: Final = (
 )
 SERIES_KEYS: Final = ("Modality", "SeriesInstanceUID", "SeriesNumber", "SeriesDescription")
 INSTANCE_KEYS: Final = ("SOPClassUID", "SOPInstanceUID", "InstanceNumber")
+INCLUDED_KEYS: Final = (  # returned beyond those of the tables where `includefield` asks for them
+    *("ImageType", "AcquisitionDate", "AcquisitionTime", "ContentDate", "ContentTime"),
+    *("Manufacturer", "ManufacturerModelName", "InstitutionName", "StationName", "ProtocolName"),
+    *("PatientAge", "BodyPartExamined", "ViewPosition", "Laterality", "ImageLaterality"),
+    *("PatientOrientation", "PresentationIntentType", "PhotometricInterpretation", "BitsStored"),
+    *("PixelSpacing", "ImagerPixelSpacing"),
+)
 _RANGES: Final = frozenset({"DA", "TM"})
 _LONGEST: Final = 1024
 _TAG: Final = re.compile(r"[0-9A-Fa-f]{8}")
@@ -50,7 +57,7 @@ def search_of(query: QueryParams, keywords: Sequence[str]) -> Search:
     Raises:
         Problem: a key is not known there, or a value cannot be one.
     """
-    known = {_tag(keyword): keyword for keyword in keywords}
+    known = {tag_of(keyword): keyword for keyword in keywords}
     keys: dict[str, str] = {}
     include: set[str] = set()
     plain: dict[str, str] = {}
@@ -67,7 +74,7 @@ def search_of(query: QueryParams, keywords: Sequence[str]) -> Search:
         raise _bad("fuzzymatching is true or false.")
     return Search(
         keys={tag: value for tag, value in keys.items() if value},
-        include=frozenset(_tag(each) for each in include if each != "all"),
+        include=frozenset(tag_of(each) for each in include if each != "all"),
         include_all="all" in include,
         limit=_number(plain, "limit", USUAL, MOST),
         offset=_number(plain, "offset", 0, _FARTHEST),
@@ -76,13 +83,13 @@ def search_of(query: QueryParams, keywords: Sequence[str]) -> Search:
 
 
 def _known_tag(name: str, known: Mapping[str, str]) -> str:
-    tag = _tag(name)
+    tag = tag_of(name)
     if tag not in known:
         raise _bad(f"These keys are known here: {', '.join(sorted(known.values()))}.")
     return tag
 
 
-def _tag(name: str) -> str:
+def tag_of(name: str) -> str:
     """Return a tag as eight digits, from those or from its keyword; blank for neither."""
     if _TAG.fullmatch(name):
         return name.upper() if keyword_for_tag(int(name, 16)) else ""
@@ -108,19 +115,37 @@ def _matches(value: Value, wanted: str) -> bool:
     if value.get("vr") in _RANGES and "-" in wanted:
         begin, _, end = wanted.partition("-")
         return any(_in_range(each, begin, end) for each in found)
-    flags = re.IGNORECASE if value.get("vr") == "PN" else 0
-    pattern = re.compile(_wildcards(wanted), flags | re.DOTALL)
-    return any(pattern.fullmatch(each) for each in found)
+    if value.get("vr") == "PN":  # PS3.4 C.2.2.2.1
+        return any(matches_wildcards(each.lower(), wanted.lower()) for each in found)
+    return any(matches_wildcards(each, wanted) for each in found)
 
 
 def _text(value: Any) -> str:  # noqa: ANN401 -- any JSON value
     return "=".join(map(str, value.values())) if isinstance(value, dict) else str(value)
 
 
-def _wildcards(text: str) -> str:
-    """Write PS3.4 C.2.2.2.4's wildcards as a regular expression that needs no long search."""
-    merged = re.sub(r"\*+", "*", text)
-    return "".join({"*": ".*", "?": "."}.get(letter, re.escape(letter)) for letter in merged)
+def matches_wildcards(text: str, pattern: str) -> bool:
+    """Return whether a text matches PS3.4 C.2.2.2.4's wildcards: `*` any characters, `?` one.
+
+    It goes back to the last `*` only, so that no pattern takes more than the product of the
+    lengths; a regular expression of a hostile one takes exponential time.
+    """
+    at, place = 0, 0  # in the text, in the pattern
+    star, resume = -1, 0  # the last `*`, and where in the text the characters behind it begin
+    while at < len(text):
+        letter = pattern[place : place + 1]
+        if letter == "*":
+            star, resume = place, at
+            place += 1
+        elif letter in {"?", text[at]}:
+            at += 1
+            place += 1
+        elif star >= 0:
+            resume += 1
+            at, place = resume, star + 1
+        else:
+            return False
+    return not pattern[place:].strip("*")
 
 
 def _in_range(found: str, begin: str, end: str) -> bool:

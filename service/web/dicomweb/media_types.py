@@ -46,8 +46,9 @@ def accepted(request: Request) -> list[Range]:
     The query parameter `accept` counts before the header (PS3.18 8.3.3.1).
     """
     stated = request.query_params.get("accept") or request.headers.get("accept") or "*/*"
-    ranges = [_range(each) for each in _MEMBER.findall(stated[:_LONGEST])]
-    return sorted((each for each in ranges if each.quality > 0), key=lambda each: -each.quality)
+    ranges = (_range(each) for each in _MEMBER.findall(stated[:_LONGEST]))
+    taken = [each for each in ranges if each is not None and each.quality > 0]
+    return sorted(taken, key=lambda each: -each.quality)
 
 
 def require_json(request: Request) -> None:
@@ -67,8 +68,11 @@ def not_acceptable(sentence: str) -> Problem:
     return Problem(HTTPStatus.NOT_ACCEPTABLE, sentence)
 
 
-def _range(text: str) -> Range:
-    media_type, *rest = (each.strip() for each in _PARAMETER.findall(text))
+def _range(text: str) -> Range | None:
+    """Read a member of the list; None of one without a type."""
+    media_type, *rest = (each.strip() for each in _PARAMETER.findall(text) or [""])
+    if "/" not in media_type:
+        return None
     options = dict(_options(rest))
     is_multipart = media_type.lower() == _RELATED
     inner = options.get("type", "*/*") if is_multipart else media_type

@@ -9,6 +9,7 @@ from typing import Final
 from fastapi.responses import StreamingResponse
 
 from service.web.dicomweb.header import Stretch
+from service.web.dicomweb.threads import FewThreads
 
 _PIECE_BYTES: Final = 1 << 18
 
@@ -45,13 +46,14 @@ def whole_file(path: Path, media_type: str) -> Part:
     return Part(media_type=media_type, path=path, stretches=(Stretch(0, path.stat().st_size),))
 
 
-def single(part: Part) -> StreamingResponse:
+def single(part: Part, threads: FewThreads) -> StreamingResponse:
     """Send one body as it is."""
     headers = {"content-length": str(part.size)}
-    return StreamingResponse(part.pieces(), media_type=part.media_type, headers=headers)
+    body = threads.pieces(part.pieces())
+    return StreamingResponse(body, media_type=part.media_type, headers=headers)
 
 
-def related(parts: Sequence[Part], media_type: str) -> StreamingResponse:
+def related(parts: Sequence[Part], media_type: str, threads: FewThreads) -> StreamingResponse:
     """Send parts of one media type as multipart/related (RFC 2387)."""
     boundary = uuid.uuid4().hex
     heads = [_head(boundary, part) for part in parts]
@@ -66,7 +68,7 @@ def related(parts: Sequence[Part], media_type: str) -> StreamingResponse:
         yield end
 
     return StreamingResponse(
-        body(),
+        threads.pieces(body()),
         media_type=f'multipart/related; type="{media_type}"; boundary={boundary}',
         headers={"content-length": str(size + len(end))},
     )

@@ -1,6 +1,7 @@
 """WADO-RS: retrieve instances, metadata, frames and documents (PS3.18 10.4)."""
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any, Final
@@ -14,7 +15,7 @@ from service.domain.user import Permission
 from service.web.access import require
 from service.web.dicomweb.frames import MEDIA_TYPES, NATIVE, first_frame
 from service.web.dicomweb.header import Header, UnreadableHeaderError, read_whole
-from service.web.dicomweb.holdings import Item, StudyItems
+from service.web.dicomweb.holdings import Item, StudyItems, address
 from service.web.dicomweb.media_types import (
     ANY_SYNTAX,
     DICOM,
@@ -26,6 +27,7 @@ from service.web.dicomweb.media_types import (
     require_json,
 )
 from service.web.dicomweb.related import Part, related, single, whole_file
+from service.web.dicomweb.threads import FewThreads
 from service.web.problem import Problem, not_found
 from service.web.trail import Trail
 
@@ -36,27 +38,33 @@ _SERIES: Final = _STUDY + "/series/{series}"
 _INSTANCE: Final = _SERIES + "/instances/{instance}"
 
 
-def router(items: StudyItems, trail: Trail) -> APIRouter:
+def router(items: StudyItems, trail: Trail, threads: FewThreads) -> APIRouter:
     """Build the routes of retrieval."""
     routes = APIRouter(dependencies=[require(Permission.PATIENT)])
 
     def find(request: Request, action: Action, what: str, *uids: str) -> list[Item]:
-        found = items.known(*uids)
-        trail.record(request, action, job=found[0].job, what=what, instances=len(found))
+        """Find what is retrieved, and record it with each job that it is of."""
+        found = items.whole(*uids)
+        counts = Counter(item.job.id for item in found)
+        for job in {item.job.id: item.job for item in found}.values():
+            trail.record(request, action, job=job, what=what, instances=counts[job.id])
         return found
 
     @routes.get(_STUDY)
     @routes.get(_SERIES)
     @routes.get(_INSTANCE)
+    @threads.route
     def _files(
         request: Request, study: str, series: str | None = None, instance: str | None = None
     ) -> Response:
         uids = [each for each in (study, series, instance) if each is not None]
-        return _as_files(request, find(request, Action.DOWNLOAD, "instances", *uids))
+        found = find(request, Action.DOWNLOAD, "instances", *uids)
+        return _as_files(request, found, threads)
 
     @routes.get(_STUDY + "/metadata")
     @routes.get(_SERIES + "/metadata")
     @routes.get(_INSTANCE + "/metadata")
+    @threads.route
     def _metadata(
         request: Request, study: str, series: str | None = None, instance: str | None = None
     ) -> Response:
@@ -67,28 +75,21 @@ def router(items: StudyItems, trail: Trail) -> APIRouter:
         return Response(json.dumps(described), media_type=DICOM_JSON)
 
     @routes.get(_INSTANCE + "/frames/{frames}")
+    @threads.route
     def _frames(request: Request, study: str, series: str, instance: str, frames: str) -> Response:
         (item, *_) = find(request, Action.VIEW, "frame", study, series, instance)
         if frames != "1":
             sentence = "Only the first frame is sent here: ask for /frames/1."
             raise Problem(HTTPStatus.NOT_FOUND, sentence)
-        return _as_frame(request, item)
+        return _as_frame(request, item, threads)
 
     @routes.get(_INSTANCE + "/bulkdata/" + _DOCUMENT)
+    @threads.route
     def _document(request: Request, study: str, series: str, instance: str) -> Response:
         (item, *_) = find(request, Action.VIEW, "document", study, series, instance)
-        return _as_document(request, item)
+        return _as_document(request, item, threads)
 
     return routes
-
-
-def address(request: Request, item: Item) -> str:
-    """Return the address of an instance."""
-    study = item.job.study_instance_uid
-    return (
-        f"{request.base_url}dicom-web/studies/{study}/series/{item.series_instance_uid}"
-        f"/instances/{item.sop_instance_uid}"
-    )
 
 
 def _described(request: Request, item: Item) -> dict[str, Any]:
@@ -115,7 +116,7 @@ def _header(item: Item) -> Header:
         raise not_found("instance any more") from exc
 
 
-def _as_files(request: Request, found: Sequence[Item]) -> Response:
+def _as_files(request: Request, found: Sequence[Item], threads: FewThreads) -> Response:
     """Send files as they are stored, if the client takes their transfer syntaxes.
 
     Raises:
@@ -129,8 +130,8 @@ def _as_files(request: Request, found: Sequence[Item]) -> Response:
             whole_file(item.path, f"{DICOM}; transfer-syntax={syntax}") for item, syntax in parts
         ]
         if each.is_multipart or each.is_anything or len(files) > 1:
-            return related(files, DICOM)
-        return single(files[0])
+            return related(files, DICOM, threads)
+        return single(files[0], threads)
     stored = ", ".join(sorted({UID(syntax).name for _, syntax in parts}))
     raise not_acceptable(
         f"Instances are sent as they are stored ({stored}), as multipart/related of {DICOM}: "
@@ -155,7 +156,7 @@ def _takes_syntax(each: Range, syntax: str) -> bool:
     return (each.transfer_syntax or ExplicitVRLittleEndian) == syntax
 
 
-def _as_frame(request: Request, item: Item) -> Response:
+def _as_frame(request: Request, item: Item, threads: FewThreads) -> Response:
     header = _header(item)
     try:
         stretches = first_frame(item.path, header)
@@ -175,7 +176,7 @@ def _as_frame(request: Request, item: Item) -> Response:
                 path=item.path,
                 stretches=stretches,
             )
-            return related([part], media_type)
+            return related([part], media_type, threads)
     raise not_acceptable(
         f"The frame is sent as it is stored, in {UID(stated).name}: accept "
         f'`multipart/related; type="{image or OCTETS}"; transfer-syntax={stated}`.'
@@ -192,7 +193,7 @@ def _frame_media_type(each: Range, image: str | None, syntax: str) -> str | None
     return None
 
 
-def _as_document(request: Request, item: Item) -> Response:
+def _as_document(request: Request, item: Item, threads: FewThreads) -> Response:
     header = _header(item)
     if header.document is None:
         raise not_found("document in this instance")
@@ -202,5 +203,7 @@ def _as_document(request: Request, item: Item) -> Response:
         if each.takes(media_type) or each.takes(OCTETS):
             sent = media_type if each.takes(media_type) else OCTETS
             part = Part(media_type=sent, path=item.path, stretches=(header.document,))
-            return related([part], sent) if each.is_multipart else single(part)
+            if each.is_multipart:
+                return related([part], sent, threads)
+            return single(part, threads)
     raise not_acceptable(f"The document is sent as {media_type}.")

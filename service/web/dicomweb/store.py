@@ -4,12 +4,10 @@ import json
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
 
-from anyio import to_thread
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from pydicom.dataset import Dataset
@@ -37,6 +35,7 @@ from service.storage.spool import Spool
 from service.web.access import require
 from service.web.dicomweb.media_types import DICOM_JSON, require_json
 from service.web.dicomweb.store_body import StoreBody, boundary_of
+from service.web.dicomweb.threads import FewThreads
 from service.web.problem import Problem, not_found
 from service.web.trail import Trail
 from service.web.uploading.uploads import Uploads
@@ -79,10 +78,13 @@ class _Outcome:
 class _Storing:
     """Takes the instances of a body, each as soon as it is complete."""
 
-    def __init__(self, spool: Spool, uploads: Uploads, sop_classes: Sequence[str]) -> None:
+    def __init__(
+        self, spool: Spool, uploads: Uploads, sop_classes: Sequence[str], threads: FewThreads
+    ) -> None:
         self._spool = spool
         self._uploads = uploads
         self._sop_classes = sop_classes
+        self._threads = threads
 
     async def receive(self, request: Request, study: str | None, outcome: _Outcome) -> None:
         """Read the body, and add to the outcome whether each instance in it was stored.
@@ -93,8 +95,8 @@ class _Storing:
         with StoreBody.of(boundary_of(request), self._spool) as body:
             try:
                 async for piece in request.stream():
-                    await to_thread.run_sync(body.feed, piece)
-                    for path in body.completed():
+                    await self._threads.run(body.feed, piece)
+                    while (path := body.next_completed()) is not None:
                         await self._take(path, study, outcome)
             except (FormParserError, ClientDisconnect) as exc:
                 raise _damaged() from exc
@@ -106,7 +108,7 @@ class _Storing:
 
     async def _take(self, path: Path, study: str | None, outcome: _Outcome) -> None:
         try:
-            sent = await to_thread.run_sync(_sent, path)
+            sent = await self._threads.run(_sent, path)
             failure = _failure(sent, study, self._sop_classes)
             if failure is None:
                 result = await self._uploads.take(path)
@@ -115,7 +117,7 @@ class _Storing:
                 else:
                     failure = _reason(result)
         finally:
-            await to_thread.run_sync(partial(path.unlink, missing_ok=True))
+            await self._threads.run(path.unlink, missing_ok=True)
         if failure is None:
             outcome.stored.append(sent)
         else:
@@ -123,11 +125,16 @@ class _Storing:
 
 
 def router(
-    ledger: Ledger, spool: Spool, uploads: Uploads, sop_classes: Sequence[str], trail: Trail
+    ledger: Ledger,
+    spool: Spool,
+    uploads: Uploads,
+    sop_classes: Sequence[str],
+    trail: Trail,
+    threads: FewThreads,
 ) -> APIRouter:
     """Build the routes that store."""
     routes = APIRouter(dependencies=[require(Permission.UPLOAD)])
-    storing = _Storing(spool, uploads, sop_classes)
+    storing = _Storing(spool, uploads, sop_classes, threads)
 
     def record(request: Request, outcome: _Outcome) -> None:
         """Record each study of which something was stored, and that something was not."""
@@ -150,7 +157,7 @@ def router(
         try:
             await storing.receive(request, study, outcome)
         finally:
-            await to_thread.run_sync(record, request, outcome)
+            await threads.run(record, request, outcome)
         content = json.dumps(_response(request, outcome))
         return Response(content, int(outcome.status), media_type=DICOM_JSON)
 

@@ -4,8 +4,9 @@ Each part can be taken as soon as it is complete, so that a long body needs the 
 """
 
 import uuid
+from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from pathlib import Path
 from typing import BinaryIO, Final, Self
@@ -27,7 +28,7 @@ class StoreBody:
 
     def __init__(self, boundary: bytes, spool: Spool) -> None:
         self._spool = spool
-        self._complete: list[Path] = []
+        self._complete: deque[Path] = deque()
         self._open: tuple[Path, BinaryIO] | None = None
         self._count = 0
         self._has_ended = False
@@ -55,9 +56,11 @@ class StoreBody:
         try:
             yield body
         finally:
-            body._close()
-            for path in body.completed():
-                path.unlink(missing_ok=True)
+            with suppress(OSError):  # a full disk fails what is still in the buffer
+                body._close()
+            while (path := body.next_completed()) is not None:
+                with suppress(OSError):
+                    path.unlink(missing_ok=True)
 
     @property
     def has_ended(self) -> bool:
@@ -80,10 +83,12 @@ class StoreBody:
         self._spool.require_room()
         self._parser.write(piece)
 
-    def completed(self) -> list[Path]:
-        """Return the files of the parts that were completed since the last call."""
-        complete, self._complete = self._complete, []
-        return complete
+    def next_completed(self) -> Path | None:
+        """Take the file of the completed part that was sent first; None when all are taken.
+
+        The caller removes it; one that is not taken is removed on exit.
+        """
+        return self._complete.popleft() if self._complete else None
 
     def _begin(self) -> None:
         self._field = self._value = self._content_type = b""

@@ -9,7 +9,6 @@ from anyio import to_thread
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import RedirectResponse, Response
 
-from service.domain.audit import Action, AuditOutcome
 from service.domain.job import Receipt
 from service.domain.user import Identity, Permission
 from service.settings import Settings
@@ -17,8 +16,8 @@ from service.storage.ledger import Ledger
 from service.web.access import require
 from service.web.problem import Problem
 from service.web.render import render
-from service.web.trail import Trail
 from service.web.uploading.multipart import MOST_FILES
+from service.web.uploading.recording import RecordedUploads
 from service.web.uploading.results import (
     UNKNOWN_JOB,
     RecentUploads,
@@ -27,14 +26,14 @@ from service.web.uploading.results import (
     result_of,
     result_of_problem,
 )
-from service.web.uploading.uploads import Uploaded, Uploads
+from service.web.uploading.uploads import Uploaded
 
 MOST_FOLLOWED: Final = 100  # jobs in one request of the script
 SCRIPT_HEADER: Final = "x-lobar-script"  # sent by upload.js, which shows the result in its page
 _JOB_ID: Final = re.compile(r"[0-9a-f]{32}")
 
 
-def router(settings: Settings, ledger: Ledger, uploads: Uploads, trail: Trail) -> APIRouter:
+def router(settings: Settings, ledger: Ledger, uploads: RecordedUploads) -> APIRouter:
     """Build the routes of the upload."""
     routes = APIRouter(include_in_schema=False)
     recent = RecentUploads()
@@ -58,7 +57,6 @@ def router(settings: Settings, ledger: Ledger, uploads: Uploads, trail: Trail) -
             if not by_script:
                 raise
             outcomes = [Uploaded(name="", result=problem)]
-        await to_thread.run_sync(_record, trail, ledger, request, outcomes)
         if by_script:  # always 200: a browser reports any other in its console
             values = await to_thread.run_sync(_values, ledger, outcomes)
             return render(request, "upload_results.html", values)
@@ -84,24 +82,6 @@ def router(settings: Settings, ledger: Ledger, uploads: Uploads, trail: Trail) -
         return render(request, "uploaded.html", {**_values(ledger, outcomes), "again": again})
 
     return routes
-
-
-def _record(trail: Trail, ledger: Ledger, request: Request, outcomes: Sequence[Uploaded]) -> None:
-    """Record each received job, and the refused files together."""
-    refused = [each.result for each in outcomes if isinstance(each.result, Problem)]
-    for each in outcomes:
-        if isinstance(each.result, Receipt):
-            job = ledger.queries.job(each.result.job_id)
-            trail.record(request, Action.UPLOAD, job=job, repeated=each.result.repeated)
-    if refused:
-        reasons = sorted({str(each.reason or int(each.status)) for each in refused})
-        trail.record(
-            request,
-            Action.UPLOAD,
-            outcome=AuditOutcome.FAILURE,
-            files=len(refused),
-            reasons=" ".join(reasons),
-        )
 
 
 def _values(ledger: Ledger, outcomes: Sequence[Uploaded]) -> dict[str, Any]:

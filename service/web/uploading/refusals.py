@@ -8,7 +8,6 @@ from service.domain.reasons import Reason
 from service.web.problem import Problem
 
 ACCEPTED: Final = "DICOM Part 10, PNG, JPEG and a ZIP of them are taken."
-SNIFFED_BYTES: Final = 16  # what `not_taken` needs
 
 
 class Refusal(Problem):

@@ -74,10 +74,48 @@ def test_a_study_holds_its_jobs_and_their_outputs(
     ledger.jobs.report(job, CONCLUSION, [OUTPUT], to(["pacs"]))
     clock.now += 1
     ledger.jobs.receive(instance(2))
-    latest, earliest = ledger.holdings.of_study("1.2.3.200")
+    latest, earliest = ledger.holdings.of_study("1.2.3.200", limit=10)
     assert (latest.outputs, earliest.outputs) == ((), (OUTPUT,))
     assert earliest.job.id == job.id
-    assert ledger.holdings.of_study("1.2.3.201") == []
+    assert ledger.holdings.of_study("1.2.3.201", limit=10) == []
+    assert [each.job.id for each in ledger.holdings.of_study("1.2.3.200", limit=1)] == [
+        latest.job.id
+    ]
+
+
+def test_of_a_study_only_the_jobs_of_a_series_or_an_instance_are_listed(
+    ledger: Ledger, instance: Callable[..., Instance]
+) -> None:
+    reported, other = instance(1), instance(2, series_instance_uid="1.2.3.999")
+    ledger.jobs.receive(reported)
+    (job,) = ledger.jobs.lease("test/", 1, lease_seconds=60, maximum_attempts=3)
+    ledger.jobs.report(job, CONCLUSION, [OUTPUT], to(["pacs"]))
+    ledger.jobs.receive(other)
+
+    def found(*uids: str | None) -> list[tuple[str, int]]:
+        held = ledger.holdings.of_study("1.2.3.200", *uids, limit=10)
+        return sorted((each.job.sop_instance_uid, len(each.outputs)) for each in held)
+
+    one, two = reported.sop_instance_uid, other.sop_instance_uid
+    assert found() == sorted([(one, 1), (two, 0)])
+    # the ledger does not have the series of an output
+    assert found("1.2.3.999") == sorted([(one, 1), (two, 0)])
+    assert found("1.2.3.998") == [(one, 1)]
+    assert found(None, two) == [(two, 0)]
+    assert found("1.2.3.999", two) == [(two, 0)]
+    assert found("1.2.3.998", two) == []
+    assert found(None, one) == [(one, 0)]
+    assert found("1.2.3.998", OUTPUT.sop_instance_uid) == [(one, 1)]
+    assert not ledger.holdings.was_purged("1.2.3.200", None, one)
+    for each in ledger.deliveries.lease("pacs", "test/", 9, lease_seconds=60):
+        ledger.deliveries.delivered(each, status=0)
+    assert ledger.jobs.mark_purged(job.id)
+    assert found() == [(two, 0)]
+    purged = ledger.holdings.was_purged
+    assert purged("1.2.3.200")
+    assert purged("1.2.3.200", None, one)
+    assert purged("1.2.3.200", None, OUTPUT.sop_instance_uid)
+    assert not purged("1.2.3.200", None, two)
 
 
 def test_studies_come_by_their_latest_instance_and_by_their_patient(

@@ -162,6 +162,23 @@ def test_refused_files_are_audited_without_their_names(empty_web: Web) -> None:
     assert "DOE" not in str(record)
 
 
+@pytest.mark.parametrize("path", ["/upload", "/api/instances", "/api/v1/instances"])
+def test_each_received_job_and_the_refused_files_are_audited_everywhere(
+    web: Web, path: str
+) -> None:
+    contents = (picture(), picture(seed=2), b"hello", picture()[:500])
+    web.client.post(path, files=[("files", ("name", each)) for each in contents])
+    failure, *successes = web.ledger.audit.recent()
+    assert (failure.outcome, failure.detail["files"]) == (AuditOutcome.FAILURE, 2)
+    assert {each.outcome for each in successes} == {AuditOutcome.SUCCESS}
+    jobs = [each.id for each in web.ledger.queries.recent()]
+    assert sorted(str(each.job_id) for each in successes) == sorted(jobs)
+    assert len(jobs) == 2
+    web.client.post(path, files={"other": b"no file"}, headers={"content-type": "text/plain"})
+    refusal, *_ = web.ledger.audit.recent()
+    assert (refusal.outcome, refusal.detail["reasons"]) == (AuditOutcome.FAILURE, "415")
+
+
 def test_a_form_without_a_token_of_the_session_is_refused(web: Web) -> None:
     operator = web.sign_in(Role.OPERATOR)
     del operator.headers["X-CSRF-Token"]

@@ -27,6 +27,7 @@ from synthetic.report_sources import part10 as encoded
 from service.domain.audit import Action
 from service.domain.routing import OutputKind
 from service.domain.user import Role
+from service.web.dicomweb.holdings import MOST_RECEIVED
 
 ANY_DICOM = 'multipart/related; type="application/dicom"; transfer-syntax=*'
 ANY_FRAME = "multipart/related; type=application/octet-stream; transfer-syntax=*"
@@ -209,6 +210,48 @@ def test_only_who_may_see_patients_retrieves(web: Web) -> None:
     for rest in ("", "/metadata", "/frames/1", "/bulkdata/00420011"):
         assert operator.get(path + rest).status_code == 403
         assert web.client.get(path + rest).status_code == 401
+
+
+def test_what_is_retrieved_is_recorded_with_each_job_that_it_is_of(web: Web) -> None:
+    first = keep_study(web, make_cr(rows=64, columns=48))
+    source = make_cr(rows=64, columns=48)
+    source.StudyInstanceUID = first.source.StudyInstanceUID
+    second = keep_study(web, source)
+    viewer = web.sign_in(Role.VIEWER)
+    for path, accept, action in (
+        (first.path, ANY_DICOM, Action.DOWNLOAD),
+        (f"{first.path}/metadata", "*/*", Action.VIEW),
+    ):
+        assert get(viewer, path, accept).status_code == 200
+        records = web.ledger.audit.recent(2)
+        assert {each.job_id for each in records} == {first.job_id, second.job_id}
+        assert {each.action for each in records} == {action}
+        assert [each.detail["instances"] for each in records] == [5, 5]
+    assert get(viewer, second.path_of(source), ANY_DICOM).status_code == 200
+    one, before = web.ledger.audit.recent(2)
+    assert (one.job_id, one.detail["instances"]) == (second.job_id, 1)
+    assert before.action is Action.VIEW
+
+
+def test_of_a_study_with_very_many_instances_each_is_there_alone(web: Web) -> None:
+    source = make_cr(rows=8, columns=8)
+    for _ in range(MOST_RECEIVED + 1):
+        source.SOPInstanceUID = source.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+        file = part10(source)
+        receive(web, file)
+    viewer = web.sign_in(Role.VIEWER)
+    path = f"/dicom-web/studies/{source.StudyInstanceUID}"
+    for rest in ("", "/metadata"):
+        answer = get(viewer, path + rest, "*/*")
+        assert answer.status_code == 413
+        assert "by its own address" in answer.json()["detail"]
+    series = f"{path}/series/{source.SeriesInstanceUID}"
+    alone = get(viewer, f"{series}/instances/{source.SOPInstanceUID}", "*/*")
+    assert [body for _, body in parts_of(alone)] == [file]
+    for search in ("/dicom-web/studies", f"{series}/instances"):
+        found = viewer.get(search, params={"limit": 500})
+        assert f"more than {MOST_RECEIVED} received instances" in found.headers["warning"]
+    assert len(found.json()) == MOST_RECEIVED
 
 
 @pytest.mark.parametrize("names", NAMES)

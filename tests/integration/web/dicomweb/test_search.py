@@ -153,6 +153,22 @@ def test_a_query_that_is_not_known_is_a_problem(
     assert len(answer.text) < 2000
 
 
+@pytest.mark.parametrize("accept", [";", "?accept=;"])
+def test_an_accept_without_a_type_takes_nothing(reader: httpx.Client, accept: str) -> None:
+    in_query = accept.startswith("?")
+    headers = {"accept": "*/*" if in_query else accept}
+    answer = reader.get(STUDIES + (accept if in_query else ""), headers=headers)
+    assert answer.status_code == 406
+
+
+def test_a_pattern_that_would_take_a_regular_expression_forever_is_answered(
+    reader: httpx.Client, study: KeptStudy
+) -> None:
+    answer = reader.get(STUDIES, params={"PatientName": "*?" * 500 + "x"})
+    assert (answer.status_code, answer.json()) == (200, [])
+    assert study.job_id
+
+
 def test_only_json_is_sent(reader: httpx.Client) -> None:
     xml = {"accept": 'multipart/related; type="application/dicom+xml"'}
     assert reader.get(STUDIES, headers=xml).status_code == 406
