@@ -72,8 +72,10 @@ def test_only_who_may_upload_sees_the_page(web: Web) -> None:
     assert "csrf_token=" in page
     assert viewer.get("/upload").status_code == 403
     assert viewer.post("/upload", files={"files": picture()}).status_code == 403
-    assert web.client.get("/upload").status_code == 401
-    assert web.client.get("/upload/results?job=0").status_code == 401
+    for path in ("/upload", "/upload/results?job=0"):
+        answer = web.client.get(path)
+        assert answer.status_code == 303
+        assert answer.headers["location"].startswith("/sign-in?next=%2Fupload")
 
 
 def test_a_form_leads_to_a_page_that_names_each_file_and_reloads_until_final(web: Web) -> None:

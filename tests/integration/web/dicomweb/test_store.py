@@ -165,6 +165,7 @@ def test_a_sender_that_goes_away_leaves_only_what_was_complete(web: Web) -> None
         connection.sendall(head.encode() + content)
         wait_for(lambda: len(web.ledger.queries.recent()) == 1, 30)
     wait_for(lambda: web.left_in_incoming() == [], 30)
+    wait_for(lambda: bool(web.ledger.audit.recent()), 30)
     assert [record.detail["stored"] for record in web.ledger.audit.recent()] == [1]
 
 
