@@ -14,7 +14,7 @@ from service.web.instance.bundle_facts import bundle_facts, model_card
 from service.web.instance.probability_scale import ProbabilityScale
 from service.web.instance.revisions import revision_rows
 from service.web.instance.timeline import WORDS, timeline
-from service.web.patient_words import age_at, person_name, written_date
+from service.web.patient_words import age_at, person_name, study_order, written_date
 
 Detail = dict[str, str | int | float | bool | None]
 LEDGER: Final = Path(__file__).resolve().parents[4] / "service" / "storage" / "ledger"
@@ -85,6 +85,18 @@ def test_a_band_is_drawn_where_there_is_one() -> None:
     assert scale(low=0.4, high=0.6).has_band
     assert not scale(low=0.5, high=0.5).has_band
     assert not scale(low=None, high=None).has_band
+
+
+def test_a_study_is_earlier_or_later_by_its_date_alone() -> None:
+    for other, order in (
+        ("20250101", "earlier"),
+        ("20260504", "same day"),
+        ("20260505", "later"),
+        ("", ""),
+        ("2025", ""),
+    ):
+        assert study_order(other, "20260504") == order
+    assert study_order("20250101", "") == ""
 
 
 def test_places_on_the_scale_stay_inside_it() -> None:
