@@ -19,18 +19,14 @@ class Dismissal:
 def dismissal_of(
     job: Job, trace: Sequence[Event], acts: Sequence[AuditRecord]
 ) -> Dismissal | None:
-    """Return the dismissal that closed a job; None for a job that is not dismissed.
-
-    A dismissal from the command line is in the trace and not in the audit trail, so a record
-    from before the event that closed the job is only its own if nothing else is between them.
-    """
+    """Return the dismissal that closed a job; None for a job that is not dismissed."""
     closed = next((each for each in reversed(trace) if each.name == "dismissed"), None)
     if job.state is not JobState.DISMISSED or closed is None:
         return None
-    act = next((each for each in reversed(acts) if each.at >= closed.at), None)
-    by_a_person = act is not None and act.action is Action.DISMISS
+    own = (each for each in acts if each.action is Action.DISMISS and each.at >= closed.at)
+    act = next(own, None)  # it is recorded after the event; one of before closed it another time
     return Dismissal(
         at=closed.at,
-        user=act.user if act and by_a_person else "",
+        user=act.user if act else "",
         sentence=str(closed.detail.get("why") or ""),
     )

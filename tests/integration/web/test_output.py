@@ -65,7 +65,8 @@ def test_the_job_is_downloaded_as_the_api_gives_it(web: Web) -> None:
     answer = viewer.get(f"/jobs/{job_id}/outputs/json")
     told = viewer.get(f"/api/jobs/{job_id}").json()
     assert answer.json() == told
-    assert answer.headers["content-disposition"].endswith(f'"lobar-{job_id[:8]}-json.json"')
+    assert answer.headers["content-disposition"].endswith(f'"lobar-{job_id[:8]}.json"')
+    assert web.ledger.audit.recent(1)[0].detail["form"] == "json"
 
 
 def test_what_is_no_output_is_refused_in_words(web: Web) -> None:
