@@ -61,15 +61,15 @@ def _people(population: str) -> str:
 
 
 def _performance(point: Any, people: str) -> str:  # noqa: ANN401 -- of a JSON file
-    """Write sensitivity and specificity as counts of a hundred films; blank where one is missing."""
+    """Write how often it is right as counts of a hundred films; blank where that is unknown."""
     called, spared = (_share(_member(point, name)) for name in ("sensitivity", "specificity"))
     if called is None or spared is None:
         return ""
     false = 100 - round(100 * spared)
     right = round(100 * called)
     return (
-        f"Of 100 films of {people} without pneumonia {false} {_is(false)} called present; of 100 "
-        f"with it {right} {_is(right)}, counted on the films that the operating point was chosen on."
+        f"Of 100 films of {people} without pneumonia {false} {_is(false)} called present; "
+        f"of 100 with it {right} {_is(right)}, counted where the operating point was chosen."
     )
 
 

@@ -16,9 +16,7 @@ class Dismissal:
     sentence: str  # that person's, which may name the patient
 
 
-def dismissal_of(
-    job: Job, trace: Sequence[Event], acts: Sequence[AuditRecord]
-) -> Dismissal | None:
+def dismissal_of(job: Job, trace: Sequence[Event], acts: Sequence[AuditRecord]) -> Dismissal | None:
     """Return the dismissal that closed a job; None for a job that is not dismissed."""
     closed = next((each for each in reversed(trace) if each.name == "dismissed"), None)
     if job.state is not JobState.DISMISSED or closed is None:

@@ -22,7 +22,6 @@ from service.web.pages.radiograph import viewer_values
 from service.web.render import render
 from service.web.trail import Trail
 
-
 DONE: Final = {
     "requeued": "The job was requeued.",
     "reanalysed": "Another analysis was asked for.",
@@ -61,7 +60,9 @@ def router(settings: Settings, ledger: Ledger, trail: Trail, show: JobPage) -> A
     def _state(job_id: str) -> Response:
         # not in the audit trail: an open page asks by itself, and the list of jobs shows the same
         state = known_job(ledger, job_id).state
-        return JSONResponse({"state": state, "words": f"This job is now: {PAGE_STATE_WORDS[state]}."})
+        return JSONResponse(
+            {"state": state, "words": f"This job is now: {PAGE_STATE_WORDS[state]}."}
+        )
 
     @routes.post("/jobs/{job_id}/requeue", dependencies=[operate])
     def _requeue(request: Request, job_id: str, fields: Fields) -> Response:

@@ -79,6 +79,8 @@ class Viewer {
     const { tools, fields, line, canvas, still, stage } = this.parts;
     for (const part of [tools, fields, line, canvas]) part.hidden = false;
     still.hidden = true;
+    const { original_columns: columns, original_rows: rows } = this.description;
+    stage.style.setProperty("--film", `${columns} / ${rows}`);
     this.section.classList.add("viewer-live");
     new ResizeObserver(() => this.measure()).observe(stage);
     this.measure();
@@ -331,8 +333,9 @@ class Viewer {
   }
 }
 
+// Two decimals of small values alone: in thousands of grey levels they say nothing.
 function rounded(value) {
-  return String(Math.round(value * 100) / 100);
+  return String(Math.abs(value) < 100 ? Math.round(value * 100) / 100 : Math.round(value));
 }
 
 async function sentenceOf(response) {

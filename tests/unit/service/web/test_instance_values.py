@@ -9,6 +9,7 @@ import pytest
 
 from service.domain.audit import Action, AuditRecord
 from service.domain.job import Event, JobState, Revision
+from service.domain.reasons import EXPLANATIONS, Reason
 from service.domain.verdict import Opinion, Verdict
 from service.web.instance.bundle_facts import bundle_facts, model_card
 from service.web.instance.probability_scale import ProbabilityScale
@@ -152,11 +153,46 @@ def test_a_timeline_is_in_order_with_the_time_between_steps() -> None:
     assert (delivered.later, dismissal.later) == ("500 ms", "5.5 s")
     assert dismissal.who == "somebody who was not signed in"
     assert (dismissed.reason, dismissed.detail) == ("a test", "")
-    assert (later.words, later.detail, later.reason) == ("an-event-of-later", "why full", "")
+    assert (later.words, later.why, later.reason) == ("an-event-of-later", "full", "")
     assert (judged.words, judged.who) == (
-        "Verdict: disagrees with the report; right is absent",
+        "Verdict: disagrees with the report: absent, not present",
         "rita",
     )
+
+
+def postponed(at: float, kind: str, destination: str = "pacs", why: str = "unreachable") -> Event:
+    detail: Detail = {"kind": kind, "destination": destination, "why": why}
+    return Event(at=at, name="output-postponed", detail=detail)
+
+
+def test_equal_steps_of_one_destination_are_folded_until_something_else_happens() -> None:
+    steps = timeline(
+        [
+            postponed(1.0, "sr"),
+            postponed(2.0, "overlay"),
+            postponed(5.0, "sr"),
+            postponed(6.0, "sr", destination="archive"),
+            postponed(7.0, "sr"),
+            postponed(8.0, "sr", why="timeout"),
+            Event(at=9.0, name="leased", detail={}),
+            Event(at=9.5, name="leased", detail={}),
+        ]
+    )
+    assert [(step.output, step.times, step.at, step.last_at, step.after) for step in steps] == [
+        ("sr, overlay to pacs", 3, 1.0, 5.0, 0.0),
+        ("sr to archive", 1, 6.0, None, 1.0),
+        ("sr to pacs", 1, 7.0, None, 1.0),
+        ("sr to pacs", 1, 8.0, None, 1.0),
+        ("", 1, 9.0, None, 1.0),
+        ("", 1, 9.5, None, 0.5),
+    ]
+
+
+def test_a_coded_reason_of_a_step_is_in_words() -> None:
+    detail: Detail = {"reason": "report-failed"}
+    (step,) = timeline([Event(at=1.0, name="parked", detail=detail)])
+    assert (step.why, step.reason_code) == (EXPLANATIONS[Reason.REPORT_FAILED], "report-failed")
+    assert step.detail == ""
 
 
 @dataclass(frozen=True)
@@ -205,14 +241,18 @@ def test_a_revision_says_what_changed_where_both_are_known() -> None:
         "[]",
         "{",
         '{"populations": 3}',
-        '{"populations": {"adults": {"reason": []}}}',
+        '{"populations": {"adults": {"validated": "yes"}}}',
+        '{"populations": {"adults": {"operating_points": []}}}',
+        '{"populations": {"adults": {"operating_points": {"balanced": {"sensitivity": 1}}}}}',
+        '{"populations": {"adults": {"operating_points": '
+        '{"balanced": {"sensitivity": true, "specificity": 7}}}}}',
         "x" * 2_000_000,
     ],
 )
 def test_a_bundle_that_says_nothing_of_itself_is_not_quoted(tmp_path: Path, metadata: str) -> None:
     (tmp_path / "configs").mkdir()
     (tmp_path / "configs" / "metadata.json").write_text(metadata)
-    facts = bundle_facts(tmp_path, "adults")
-    assert facts is None or (facts.population, facts.intended_use) == ("", "")
+    facts = bundle_facts(tmp_path, "adults", "balanced")
+    assert facts is None or (facts.is_validated, facts.performance) == (None, "")
     assert bundle_facts(tmp_path / "nowhere", "adults") is None
     assert model_card(tmp_path) is None
