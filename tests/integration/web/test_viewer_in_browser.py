@@ -476,3 +476,24 @@ def test_the_tones_are_those_of_the_server_s_own_picture(
     )
     expected = levels_of(tmp_path, dataset).astype(np.int64)
     assert np.abs(np.array(table) - expected).max() <= 1
+
+
+def test_on_a_phone_and_on_paper_the_film_has_no_empty_field_beside_it(
+    browser: Browser, web: Web
+) -> None:
+    context = context_of(browser, web, viewport={"width": 360, "height": 740})
+    viewer = OpenViewer(context.new_page())
+    viewer.open(reported(web, radiograph()))
+    description = viewer.page.evaluate(
+        "fetch(document.querySelector('[data-viewer]').dataset.radiograph + '.json')"
+        ".then((response) => response.json())"
+    )
+    stage = viewer.page.locator(".viewer-stage").bounding_box()
+    assert stage is not None
+    film = description["original_columns"] / description["original_rows"]
+    assert stage["width"] / stage["height"] == pytest.approx(film, rel=0.01)
+    viewer.page.emulate_media(media="print")
+    assert viewer.page.locator(".viewer-still img").is_visible()
+    for hidden in ("canvas", ".viewer-tools", ".viewer-status", ".viewer-line"):
+        assert not any(each.is_visible() for each in viewer.page.locator(hidden).all())
+    context.close()
