@@ -508,10 +508,10 @@ def test_corrections_are_linked_both_ways(web: Web) -> None:
 
 def test_other_studies_of_the_patient_and_the_rest_of_the_study_are_listed(web: Web) -> None:
     earlier = reported(web, replace(JANE, study_date="20250101"))
+    later = reported(web, replace(JANE, study_date="20260601"))
     stranger = reported(web, replace(JANE, birth_date="19500101"))
     job_id = receive(web, JANE, study_instance_uid="1.2.9")
     beside = receive(web, JANE, study_instance_uid="1.2.9")
-    later = reported(web, replace(JANE, study_date="20260601"))
     shown = page(web.sign_in(Role.VIEWER), job_id)
     of_patient = shown[shown.index("Other studies of the patient") :]
     assert of_patient.index(f'href="/jobs/{later}">') < of_patient.index(f'/jobs/{earlier}">')

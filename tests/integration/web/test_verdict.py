@@ -131,7 +131,6 @@ def test_a_verdict_that_says_nothing_or_contradicts_itself_is_refused(web: Web) 
         ({"opinion": "disagree"}, "Who disagrees says what is right"),
         ({"opinion": "disagree", "right_finding": "present"}, "The report says present too"),
         ({"opinion": "disagree", "right_finding": "normal"}, "Who disagrees says what is right"),
-        ({"opinion": "agree", "right_finding": "absent"}, "Only who disagrees"),
         ({"opinion": "agree", "comment": "x" * (LONGEST_COMMENT + 1)}, "2,000 characters"),
     ]
     for fields, complaint in refused:
@@ -139,6 +138,15 @@ def test_a_verdict_that_says_nothing_or_contradicts_itself_is_refused(web: Web) 
         assert answer.status_code == 422
         assert complaint in answer.text
     assert web.ledger.verdicts.of_job(job_id) == []
+
+
+def test_what_is_left_in_the_select_of_who_no_longer_disagrees_is_not_recorded(web: Web) -> None:
+    job_id, uid = reported(web)
+    radiologist = web.sign_in(Role.RADIOLOGIST)
+    answer = judge(radiologist, job_id, uid, opinion="agree", right_finding="absent")
+    assert answer.status_code == 303
+    (verdict,) = web.ledger.verdicts.of_job(job_id)
+    assert (verdict.opinion, verdict.right_finding) == (Opinion.AGREE, None)
 
 
 def test_a_refused_verdict_keeps_what_was_typed_on_the_same_page(web: Web) -> None:
