@@ -194,6 +194,8 @@ def test_on_paper_nothing_is_wider_than_the_sheet(browser: Browser, web: Web, ju
     with opened(browser, web, Role.RADIOLOGIST, f"/jobs/{judged}", width=sheet) as page:
         page.emulate_media(media="print")
         assert page.evaluate("document.documentElement.scrollWidth") <= sheet
+        for pressed in page.locator("main form, main button, main input, .downloads").all():
+            assert not pressed.is_visible()
         wide = page.locator("main table").evaluate_all(
             "(tables) => tables.map((each) => each.getBoundingClientRect().right)"
         )
