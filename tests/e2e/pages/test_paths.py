@@ -82,7 +82,7 @@ def test_a_radiologist_signs_in_finds_a_patient_looks_and_disagrees(
         page.locator(f'a[href="/jobs/{pages.ids["present"]}"]').first.click()
         expect(page.locator(".job-state")).to_contain_text(pages.ids["present"][:8])
         expect(page.locator("main canvas, main img").first).to_be_visible()
-        page.get_by_label("Disagree").first.check()
+        page.get_by_role("radio", name="Disagree").check()
         page.get_by_label("right is").select_option("absent")
         page.get_by_label("Comment").fill("An artefact of the phantom.")
         page.get_by_role("button", name="Record the verdict").click()

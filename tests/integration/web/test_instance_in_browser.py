@@ -61,7 +61,8 @@ def opened(
     page.goto(f"{client.base_url}{path}")
     yield page
     context.close()
-    assert complaints == []  # the content security policy complains there
+    # the content security policy complains there; the jobs of these tests have no pixels to show
+    assert [each for each in complaints if "410 (Gone)" not in each] == []
 
 
 def test_the_page_is_accessible_and_fits_in_both_themes_and_widths(
@@ -138,13 +139,13 @@ def test_who_disagrees_must_say_what_is_right_and_nobody_else_is_asked(
     with opened(browser, web, Role.RADIOLOGIST, f"/jobs/{judged}") as page:
         right = page.locator("#right-finding")
         assert right.is_hidden()
-        page.get_by_label("Disagree").check()
+        page.get_by_role("radio", name="Disagree").check()
         assert right.is_visible()
         page.locator("#comment").fill("left lower lobe")
         page.locator("#verdict-form button").click()
         assert page.locator("#right-finding:invalid").count() == 1  # the form stays where it is
         assert page.locator("#comment").input_value() == "left lower lobe"
-        page.get_by_label("Unsure").check()
+        page.get_by_role("radio", name="Unsure").check()
         assert right.is_hidden()
         page.locator("#verdict-form button").click()
         page.wait_for_url("**#verdict")
