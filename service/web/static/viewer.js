@@ -89,7 +89,11 @@ class Viewer {
   measure() {
     const { clientWidth, clientHeight } = this.parts.stage;
     const ratio = window.devicePixelRatio || 1;
-    this.view.resize(Math.max(1, Math.round(clientWidth * ratio)), Math.max(1, Math.round(clientHeight * ratio)));
+    const [width, height] = [clientWidth, clientHeight].map((length) => Math.max(1, Math.round(length * ratio)));
+    // the film's shape may give the stage a part of a pixel: the canvas must not be stretched by it
+    this.parts.canvas.style.width = `${width / ratio}px`;
+    this.parts.canvas.style.height = `${height / ratio}px`;
+    this.view.resize(width, height);
   }
 
   say(sentence) {

@@ -189,7 +189,8 @@ def levels_of(folder: Path, dataset: Dataset) -> Pixels:
 
 
 def middle(pixels: Pixels, rows: int, columns: int) -> NDArray[np.int64]:
-    top, left = (pixels.shape[0] - rows) // 2, (pixels.shape[1] - columns) // 2
+    # the viewer rounds half a pixel up
+    top, left = (pixels.shape[0] - rows + 1) // 2, (pixels.shape[1] - columns + 1) // 2
     return pixels[top : top + rows, left : left + columns].astype(np.int64)
 
 
