@@ -312,6 +312,7 @@ def test_the_overlay_is_shown_pixel_for_pixel(viewer: OpenViewer, web: Web) -> N
     viewer.open(reported(web, radiograph()))
     before = viewer.pixels()
     viewer.click("Overlay as sent")
+    viewer.page.wait_for_selector('[data-picture="overlay"][aria-pressed="true"]')  # it is loaded
     viewer.click("1:1")
     shown = middle(viewer.pixels(), 200, 300)
     assert np.array_equal(shown, overlay_picture().pixel_array)
