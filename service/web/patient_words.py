@@ -78,6 +78,16 @@ def age_at(birth_date: str, study_date: str) -> str:
     return _counted(months // _MONTHS, "year")
 
 
+def study_order(study_date: str, of_this: str) -> str:
+    """Return whether a study was `earlier` or `later` than this one; blank if not known."""
+    other, this = _date(study_date), _date(of_this)
+    if other is None or this is None:
+        return ""
+    if other == this:
+        return "same day"
+    return "earlier" if other < this else "later"
+
+
 def _counted(number: int, unit: str) -> str:
     return f"{number} {unit}" if number == 1 else f"{number} {unit}s"
 

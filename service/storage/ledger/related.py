@@ -35,13 +35,14 @@ class Related:
         )
         return self._jobs(query.order_by(JOBS.c.received_at.desc(), JOBS.c.id).limit(limit))
 
-    def earlier_of_patient(
+    def others_of_patient(
         self, job: Job, patient: Patient, limit: int = MOST
     ) -> list[tuple[Job, Patient]]:
-        """List what was received of a patient before a job and in other studies, the newest first.
+        """List what was received of a patient in other studies, by study date, the newest first.
 
         The Patient ID and the birth date must be the same: two hospitals may give the same ID to
-        two people. Without an ID nothing is found.
+        two people. Without an ID nothing is found. When something was received is no order:
+        prior studies are often sent after the current one.
         """
         if not patient.patient_id:
             return []
@@ -52,9 +53,8 @@ class Related:
                 PATIENTS.c.patient_id == patient.patient_id,
                 PATIENTS.c.birth_date == patient.birth_date,
                 JOBS.c.study_instance_uid != job.study_instance_uid,
-                JOBS.c.received_at <= job.received_at,
             )
-            .order_by(JOBS.c.received_at.desc(), JOBS.c.id)
+            .order_by(PATIENTS.c.study_date.desc(), JOBS.c.received_at.desc(), JOBS.c.id)
             .limit(limit)
         )
         with self._database.read() as connection:

@@ -15,11 +15,14 @@ class BundleFacts:
     """What the metadata of a bundle says; blank where it says nothing."""
 
     model: str  # name and version, as jobs have them
-    intended_use: str
-    population: str  # what is known of the patients of one population
+    people: str = ""  # of one population
+    is_validated: bool | None = None  # for these people
+    performance: str = ""  # a sentence: how often it is right, at one operating point
 
 
-def bundle_facts(bundle: Path, population: str | None) -> BundleFacts | None:
+def bundle_facts(
+    bundle: Path, population: str | None, operating_point: str | None = None
+) -> BundleFacts | None:
     """Return what a bundle says of itself and of a population; None where it cannot be read."""
     try:
         metadata = json.loads(_read(bundle / METADATA))
@@ -27,10 +30,17 @@ def bundle_facts(bundle: Path, population: str | None) -> BundleFacts | None:
         return None
     if not isinstance(metadata, dict):
         return None
+    model = f"{metadata.get('name', '')} {metadata.get('version', '')}"
+    known = _member(metadata.get("populations"), population)
+    if not isinstance(known, dict):
+        return BundleFacts(model=model)
+    validated = known.get("validated")
+    people = _people(str(population))
     return BundleFacts(
-        model=f"{metadata.get('name', '')} {metadata.get('version', '')}",
-        intended_use=_text(metadata.get("intended_use")),
-        population=_known_of(metadata.get("populations"), population),
+        model=model,
+        people=people,
+        is_validated=validated if isinstance(validated, bool) else None,
+        performance=_performance(_member(known.get("operating_points"), operating_point), people),
     )
 
 
@@ -42,14 +52,35 @@ def model_card(bundle: Path) -> str | None:
         return None
 
 
-def _known_of(populations: Any, name: str | None) -> str:  # noqa: ANN401 -- of a JSON file
-    if not isinstance(populations, dict) or not isinstance(populations.get(name), dict):
+def _member(mapping: Any, name: str | None) -> Any:  # noqa: ANN401 -- of a JSON file
+    return mapping.get(name) if isinstance(mapping, dict) else None
+
+
+def _people(population: str) -> str:
+    return "patients of unknown age" if population == "unknown" else population.replace("_", " ")
+
+
+def _performance(point: Any, people: str) -> str:  # noqa: ANN401 -- of a JSON file
+    """Write how often it is right as counts of a hundred films; blank where that is unknown."""
+    called, spared = (_share(_member(point, name)) for name in ("sensitivity", "specificity"))
+    if called is None or spared is None:
         return ""
-    return _text(populations[name].get("reason"))
+    false = 100 - round(100 * spared)
+    right = round(100 * called)
+    return (
+        f"Of 100 films of {people} without pneumonia {false} {_is(false)} called present; "
+        f"of 100 with it {right} {_is(right)}, counted where the operating point was chosen."
+    )
 
 
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else ""
+def _share(value: object) -> float | None:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    return float(value) if 0 <= value <= 1 else None
+
+
+def _is(number: int) -> str:
+    return "is" if number == 1 else "are"
 
 
 def _read(path: Path) -> str:

@@ -15,14 +15,16 @@ from service.settings import Settings
 from service.storage.ledger import Ledger
 from service.storage.spool import Spool
 from service.web.instance.bundle_facts import bundle_facts
+from service.web.instance.dismissal import dismissal_of
 from service.web.instance.probability_scale import scale_of_other, scale_of_pneumonia
 from service.web.instance.report_text import report_texts
 from service.web.instance.revisions import revision_rows
 from service.web.instance.timeline import ACTIONS, timeline
-from service.web.patient_words import patient_head, written_date
-from service.web.render import zone
+from service.web.patient_words import patient_head, study_order, written_date
+from service.web.render import STATE_WORDS, zone
 
 _STOPPED: Final = frozenset({JobState.PARKED, JobState.NOT_ANALYSED})
+PAGE_STATE_WORDS: Final = {**STATE_WORDS, JobState.REPORTED: "Reported, being delivered"}
 OUTPUT_WORDS: Final = {
     OutputKind.SR: "Report",
     OutputKind.OVERLAY: "Overlay",
@@ -36,6 +38,8 @@ def instance_values(
 ) -> dict[str, Any]:
     """Return the values of the page of a job, those about the patient only for who may see them."""
     outputs = ledger.queries.outputs(job.id)
+    trace = ledger.queries.trace(job.id)
+    acts = ledger.related.acts(job.id, ACTIONS)
     verdicts = ledger.verdicts.of_job(job.id)
     report_uid = _report_uid(outputs)
     values = {
@@ -46,11 +50,11 @@ def instance_values(
         "advice": ADVICE.get(job.reason) if job.reason and job.state in _STOPPED else None,
         "scale": scale_of_pneumonia(job),
         "other_scale": scale_of_other(job, ledger.evidence.of(job.id)),
-        "facts": bundle_facts(settings.bundle.path, job.population),
+        "facts": bundle_facts(settings.bundle.path, job.population, job.operating_point),
         "deliveries": ledger.queries.deliveries(job.id),
-        "steps": timeline(
-            ledger.queries.trace(job.id), ledger.related.acts(job.id, ACTIONS), verdicts
-        ),
+        "page_state_words": PAGE_STATE_WORDS,
+        "dismissal": dismissal_of(job, trace, acts),
+        "steps": timeline(trace, acts, verdicts),
         "report_uid": report_uid,
         "verdicts": verdicts,
         "counting": _counting(verdicts),
@@ -70,9 +74,13 @@ def instance_values(
         values |= {
             "patient": patient_head(patient),
             "patient_is_recorded": recorded is not None,
-            "earlier": [
-                (each, written_date(of_it.study_date))
-                for each, of_it in ledger.related.earlier_of_patient(job, patient)
+            "of_patient": [
+                (
+                    each,
+                    written_date(of_it.study_date),
+                    study_order(of_it.study_date, patient.study_date),
+                )
+                for each, of_it in ledger.related.others_of_patient(job, patient)
             ],
             "report_texts": report_texts(spool, job.id, [uid for uid in uids if uid]),
         }

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from service.domain.job import Event, Revision
+from service.domain.reasons import EXPLANATIONS, Reason
 
+_CODES: Final = frozenset(Reason)
 _COMPARED: Final = {
     "finding": "finding",
     "probability": "probability",
@@ -62,7 +64,7 @@ def _said(event: Event | None) -> str:
         return ""
     finding, probability = event.detail.get("finding"), event.detail.get("probability")
     if finding is None:
-        return f"not analysed: {event.detail.get('refusal', '')}"
+        return f"not analysed: {_value(event.detail.get('refusal'))}"
     return f"{finding}, {_value(probability)}"
 
 
@@ -76,4 +78,6 @@ def _changes(earlier: Event, later: Event) -> Iterator[str]:
 def _value(value: object) -> str:
     if value is None:
         return "none"
+    if value in _CODES:
+        return f"{EXPLANATIONS[Reason(str(value))].rstrip('.')} ({value})"
     return f"{value:.3f}" if isinstance(value, float) else str(value)

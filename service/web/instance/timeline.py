@@ -6,6 +6,7 @@ from typing import Final
 
 from service.domain.audit import Action, AuditRecord
 from service.domain.job import Event
+from service.domain.reasons import EXPLANATIONS, Reason
 from service.domain.verdict import Opinion, Verdict
 from service.web.render import details, dimse_status, duration
 
@@ -51,7 +52,8 @@ _OPINIONS: Final = {
     Opinion.DISAGREE: "Verdict: disagrees with the report",
     Opinion.UNSURE: "Verdict: unsure",
 }
-_ELSEWHERE: Final = frozenset({"status", "why", "destination", "kind"})  # of a step
+_ELSEWHERE: Final = frozenset({"status", "why", "reason", "destination", "kind"})  # of a step
+_CODES: Final = frozenset(Reason)
 _HEXADECIMAL: Final = 16
 
 
@@ -63,11 +65,21 @@ class Step:
     after: float  # seconds since the step before
     code: str  # of the event
     words: str
-    output: str = ""  # which output, and to which destination
+    destination: str = ""
+    outputs: tuple[str, ...] = ()  # which are for that destination
     status: str = ""  # the DIMSE status in words
-    detail: str = ""
+    why: str = ""  # in words
+    reason_code: str = ""  # the code that these words explain
+    detail: str = ""  # technical: counts, sizes, the worker
     reason: str = ""  # a person's sentence
     who: str = ""
+    times: int = 1  # it happened so often, one after the other
+    last_at: float | None = None  # the last time, where it happened more than once
+
+    @property
+    def output(self) -> str:
+        """Which outputs, and to which destination."""
+        return f"{', '.join(self.outputs)} to {self.destination}" if self.destination else ""
 
     @property
     def later(self) -> str:
@@ -80,19 +92,40 @@ def timeline(
 ) -> list[Step]:
     """Return the steps in order of time, those of the trace in their own order.
 
+    What happened to the deliveries of one destination several times without a break is one step.
+
     Args:
         trace: a job's events.
         acts: what people did that changed the job, of `ACTIONS`.
         verdicts: on its reports.
     """
     steps = [*_of_trace(trace), *map(_of_act, acts), *map(_of_verdict, verdicts)]
-    return list(_with_durations(sorted(steps, key=lambda step: step.at)))
+    return list(_with_durations(_folded(sorted(steps, key=lambda step: step.at))))
+
+
+def _folded(steps: Iterable[Step]) -> Iterator[Step]:
+    latest: Step | None = None
+    for step in steps:
+        if latest is not None and _same(latest) == _same(step) and step.destination:
+            outputs = tuple(dict.fromkeys(latest.outputs + step.outputs))
+            latest = replace(latest, outputs=outputs, times=latest.times + 1, last_at=step.at)
+            continue
+        if latest is not None:
+            yield latest
+        latest = step
+    if latest is not None:
+        yield latest
+
+
+def _same(step: Step) -> tuple[str, ...]:
+    """Return what equal steps have in common."""
+    return step.code, step.destination, step.status, step.why, step.reason, step.who
 
 
 def _with_durations(steps: Iterable[Step]) -> Iterator[Step]:
     before: Step | None = None
     for step in steps:
-        after = step.at - before.at if before else 0.0
+        after = step.at - (before.last_at or before.at) if before else 0.0
         yield replace(step, after=after)
         before = step
 
@@ -102,23 +135,22 @@ def _of_trace(trace: Iterable[Event]) -> Iterator[Step]:
         kept = {name: value for name, value in event.detail.items() if name not in _ELSEWHERE}
         why = str(event.detail.get("why") or "")
         is_sentence = event.name == "dismissed"  # elsewhere `why` is a fixed word
-        if why and not is_sentence:
-            kept["why"] = why
+        code = str(event.detail.get("reason") or "")
+        explained = EXPLANATIONS[Reason(code)] if code in _CODES else code
+        kind, destination = (str(event.detail.get(name) or "") for name in ("kind", "destination"))
         yield Step(
             at=event.at,
             after=0.0,
             code=event.name,
             words=WORDS.get(event.name, event.name),
-            output=_output(event),
+            destination=destination,
+            outputs=(kind,) if kind else (),
             status=_status(event.detail.get("status")),
+            why=" ".join(filter(None, (explained, "" if is_sentence else why.replace("-", " ")))),
+            reason_code=code,
             detail=details(Event(at=event.at, name=event.name, detail=kept)),
             reason=why if is_sentence else "",
         )
-
-
-def _output(event: Event) -> str:
-    kind, destination = event.detail.get("kind"), event.detail.get("destination")
-    return f"{kind} to {destination}" if kind and destination else ""
 
 
 def _status(status: object) -> str:
@@ -137,7 +169,7 @@ def _of_act(act: AuditRecord) -> Step:
 
 
 def _of_verdict(verdict: Verdict) -> Step:
-    right = f"; right is {verdict.right_finding}" if verdict.right_finding else ""
+    right = f": {verdict.right_finding}, not {verdict.finding}" if verdict.right_finding else ""
     return Step(
         at=verdict.at,
         after=0.0,

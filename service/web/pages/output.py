@@ -38,7 +38,8 @@ def router(ledger: Ledger, spool: Spool, trail: Trail) -> APIRouter:
     ) -> Response:
         job = known_job(ledger, job_id)
         response = _response(ledger, spool, job, kind, request.state.identity, as_pdf=form == "pdf")
-        trail.record(request, Action.DOWNLOAD, job=job, kind=kind, form=form)
+        sent_as = JSON if kind == JSON else form
+        trail.record(request, Action.DOWNLOAD, job=job, kind=kind, form=sent_as)
         return response
 
     return routes
@@ -51,7 +52,7 @@ def _response(
         raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "Only the page is a PDF.")
     if kind == JSON:
         detail = asdict(job_detail(ledger, job, identity))
-        return JSONResponse(detail, headers=_attachment(job, kind, "json"))
+        return JSONResponse(detail, headers=_attachment(job, "", "json"))
     path = known_output(ledger, spool, job, kind)
     if as_pdf:
         return _pdf(path, job)
@@ -79,7 +80,7 @@ def _pdf(path: Path, job: Job) -> Response:
 
 
 def _attachment(job: Job, kind: str, suffix: str) -> dict[str, str]:
-    name = f"lobar-{job.id[:8]}-{kind}.{suffix}"
+    name = f"lobar-{job.id[:8]}{f'-{kind}' if kind else ''}.{suffix}"
     return {"content-disposition": f'attachment; filename="{name}"'}
 
 

@@ -27,6 +27,9 @@ async function follow() {
   }
 }
 
+// What was done is said once: a reload or a bookmark does not say it again.
+if (new URLSearchParams(location.search).has("done")) history.replaceState(null, "", location.pathname + location.hash);
+
 if (job && job.dataset.address) {
   document.addEventListener("input", (event) => { if (event.target.form) event.target.form.dataset.touched = "true"; });
   for (const use of ["pointerdown", "wheel", "keydown"]) {

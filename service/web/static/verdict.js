@@ -7,11 +7,25 @@ function hasField(element) {
   return element instanceof Element && element.closest("input, select, textarea, [contenteditable]") !== null;
 }
 
+// Who disagrees says what is right; nobody else is asked.
+function askWhatIsRight() {
+  const disagrees = form.elements.opinion.value === "disagree";
+  form.querySelector(".right-finding").hidden = !disagrees;
+  form.elements.right_finding.required = disagrees;
+}
+
 function choose(opinion) {
   form.elements.opinion.value = opinion;
+  askWhatIsRight();
   const next = opinion === "disagree" ? form.elements.right_finding : form.querySelector("button");
   next.focus();
   form.scrollIntoView({ block: "nearest" });
+}
+
+if (form) {
+  form.addEventListener("change", askWhatIsRight);
+  window.addEventListener("pageshow", askWhatIsRight); // the browser may have put back what was chosen
+  askWhatIsRight();
 }
 
 document.addEventListener("keydown", (event) => {

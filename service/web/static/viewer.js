@@ -79,6 +79,8 @@ class Viewer {
     const { tools, fields, line, canvas, still, stage } = this.parts;
     for (const part of [tools, fields, line, canvas]) part.hidden = false;
     still.hidden = true;
+    const { original_columns: columns, original_rows: rows } = this.description;
+    stage.style.setProperty("--film", `${columns} / ${rows}`);
     this.section.classList.add("viewer-live");
     new ResizeObserver(() => this.measure()).observe(stage);
     this.measure();
@@ -87,7 +89,11 @@ class Viewer {
   measure() {
     const { clientWidth, clientHeight } = this.parts.stage;
     const ratio = window.devicePixelRatio || 1;
-    this.view.resize(Math.max(1, Math.round(clientWidth * ratio)), Math.max(1, Math.round(clientHeight * ratio)));
+    const [width, height] = [clientWidth, clientHeight].map((length) => Math.max(1, Math.round(length * ratio)));
+    // the film's shape may give the stage a part of a pixel: the canvas must not be stretched by it
+    this.parts.canvas.style.width = `${width / ratio}px`;
+    this.parts.canvas.style.height = `${height / ratio}px`;
+    this.view.resize(width, height);
   }
 
   say(sentence) {
@@ -331,8 +337,9 @@ class Viewer {
   }
 }
 
+// Two decimals of small values alone: in thousands of grey levels they say nothing.
 function rounded(value) {
-  return String(Math.round(value * 100) / 100);
+  return String(Math.abs(value) < 100 ? Math.round(value * 100) / 100 : Math.round(value));
 }
 
 async function sentenceOf(response) {

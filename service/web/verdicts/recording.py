@@ -56,7 +56,7 @@ class VerdictRecorder:
             raise Problem(
                 HTTPStatus.CONFLICT,
                 "The report was replaced by another since the page was opened. Nothing was "
-                "recorded: go back, reload, and judge the new report.",
+                "recorded: read the new report, and judge that one.",
             ) from None
         except VerdictError as exc:
             raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(exc)) from None

@@ -54,8 +54,8 @@ def find(page: Page, words: str) -> None:
 
 
 def state_becomes(page: Page, words: str) -> None:
-    """Wait until the heading of a job's page says a state; reload as a person would."""
-    heading = page.locator("h1")
+    """Wait until the head of a job's page says a state; reload as a person would."""
+    heading = page.locator(".job-state")
     for _ in range(SECONDS):
         if words in heading.inner_text():
             return
@@ -80,13 +80,13 @@ def test_a_radiologist_signs_in_finds_a_patient_looks_and_disagrees(
         sign_in(pages, page, name, Role.RADIOLOGIST)
         find(page, str(sample.PatientName).replace("^", " "))
         page.locator(f'a[href="/jobs/{pages.ids["present"]}"]').first.click()
-        expect(page.locator("h1")).to_contain_text(pages.ids["present"][:8])
+        expect(page.locator(".job-state")).to_contain_text(pages.ids["present"][:8])
         expect(page.locator("main canvas").first).to_be_visible()
-        page.get_by_label("Disagree").first.check()
+        page.get_by_role("radio", name="Disagree").check()
         page.get_by_label("right is").select_option("absent")
         page.get_by_label("Comment").fill("An artefact of the phantom.")
         page.get_by_role("button", name="Record the verdict").click()
-        expect(page.locator("main")).to_contain_text("disagree")
+        expect(page.locator(".verdicts")).to_contain_text(f"{name} disagrees: absent, not present")
         page.get_by_role("button", name="Sign out").click()
         assert opened.notes.complaints == []
         assert opened.notes.asked_elsewhere == []

@@ -1,6 +1,7 @@
 """What the page of a job asks the ledger for beside the job, on each database."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from pydicom.uid import Comprehensive3DSRStorage
 from support.routes import to
@@ -29,35 +30,38 @@ def receive(ledger: Ledger, clock: Clock, instance: Instance, patient: Patient =
     return job_of(ledger, ledger.jobs.receive(instance, patient).job_id)
 
 
-def test_the_earlier_instances_of_a_patient_are_those_of_other_studies_before_it(
+def test_the_other_studies_of_a_patient_are_in_the_order_of_their_dates(
     ledger: Ledger, instance: Maker, clock: Clock
 ) -> None:
-    first = receive(ledger, clock, instance(1, study_instance_uid="1.1"))
-    second = receive(ledger, clock, instance(2, study_instance_uid="1.2"))
-    receive(ledger, clock, instance(3, study_instance_uid="1.3"), SAME_ID)
-    third = receive(ledger, clock, instance(4, study_instance_uid="1.4"))
-    of_study = receive(ledger, clock, instance(5, study_instance_uid="1.4"))
-    receive(ledger, clock, instance(6, study_instance_uid="1.5"))
-    found = ledger.related.earlier_of_patient(of_study, JANE)
-    assert [job.id for job, _ in found] == [second.id, first.id]
-    assert {patient for _, patient in found} == {JANE}
-    assert [each.id for each in ledger.related.of_study(of_study)] == [third.id]
+    def receive_of(number: int, study_uid: str, patient: Patient) -> Job:
+        return receive(ledger, clock, instance(number, study_instance_uid=study_uid), patient)
+
+    later = receive_of(1, "1.1", replace(JANE, study_date="20260801"))
+    undated = receive_of(2, "1.2", JANE)
+    receive_of(3, "1.3", replace(SAME_ID, study_date="20200101"))
+    of_study = receive_of(4, "1.4", replace(JANE, study_date="20260504"))
+    job = receive_of(5, "1.4", replace(JANE, study_date="20260504"))
+    prior = receive_of(6, "1.5", replace(JANE, study_date="20250101"))  # it arrives last
+    found = ledger.related.others_of_patient(job, JANE)
+    assert [each.id for each, _ in found] == [later.id, prior.id, undated.id]
+    assert [of_it.study_date for _, of_it in found] == ["20260801", "20250101", ""]
+    assert [each.id for each in ledger.related.of_study(job)] == [of_study.id]
 
 
-def test_a_patient_without_an_id_has_no_earlier_instances(
+def test_a_patient_without_an_id_has_no_other_studies(
     ledger: Ledger, instance: Maker, clock: Clock
 ) -> None:
     receive(ledger, clock, instance(1, study_instance_uid="1.1"), Patient())
     other = receive(ledger, clock, instance(2, study_instance_uid="1.2"), Patient())
-    assert ledger.related.earlier_of_patient(other, Patient()) == []
+    assert ledger.related.others_of_patient(other, Patient()) == []
 
 
-def test_so_many_earlier_instances_are_listed_and_no_more(
+def test_so_many_other_studies_are_listed_and_no_more(
     ledger: Ledger, instance: Maker, clock: Clock
 ) -> None:
     for number in range(MOST + 5):
         last = receive(ledger, clock, instance(number, study_instance_uid=f"1.{number + 1}"))
-    found = ledger.related.earlier_of_patient(last, JANE)
+    found = ledger.related.others_of_patient(last, JANE)
     assert len(found) == MOST
     times = [job.received_at for job, _ in found]
     assert times == sorted(times, reverse=True)

@@ -62,7 +62,11 @@ def test_who_may_see_patients_reads_the_name_as_people_write_it(web: Web) -> Non
     job_id = reported(web)
     shown = page(web.sign_in(Role.VIEWER), job_id)
     for text in (
-        *("Doe, Dr Jane Mary (山田, 花子)", "PID-4711", "2023-01-15, 3 years old at the study"),
+        *(
+            "Doe, Dr Jane Mary (山田, 花子)",
+            "PID-4711",
+            "born 2023-01-15, 3 years old at the study",
+        ),
         *("female", "2026-05-04", "DX", "view PA", "ACC-12"),
     ):
         assert text in shown
@@ -87,17 +91,17 @@ def test_both_findings_and_the_population_are_shown(web: Web) -> None:
             conclusion = replace(predicted(finding, other=other), population="school_children")
             report(web, job_id, conclusion)
             shown = page(web.client, job_id)
-            badge = '<dd><span class="badge finding-{0}">{0}</span></dd>'
-            assert f"<dt>Pneumonia</dt>{badge.format(finding)}" in shown
-            assert f"<dt>Other abnormality</dt>{badge.format(other)}" in shown
+            badge = '<span class="badge finding-{0}">{0}</span>'
+            assert f"<h1>Pneumonia {badge.format(finding)}" in shown
+            assert f"Another abnormality {badge.format(other)} 0." in shown
             assert "<dt>Population</dt><dd>school_children</dd>" in shown
 
 
 def test_a_model_that_reads_pneumonia_alone_shows_that_alone(web: Web) -> None:
     shown = page(web.client, reported(web))
-    for absent in ("Other abnormality", "Population", "Revision"):
+    for absent in ("Another abnormality <", "Population", "Revision"):
         assert absent not in shown
-    assert "Nothing but pneumonia was read." in shown
+    assert "was not looked for in this film" in shown
 
 
 def test_deliveries_are_listed_with_their_status_and_a_job_in_flight_reloads(web: Web) -> None:
@@ -133,9 +137,27 @@ def test_a_parked_job_is_requeued(web: Web) -> None:
     assert "No valid report could be built for this instance." in shown
     assert f'action="/jobs/{job_id}/requeue"' in shown
     answer = web.client.post(f"/jobs/{job_id}/requeue")
-    assert (answer.status_code, answer.headers["location"]) == (303, f"/jobs/{job_id}")
+    assert (answer.status_code, answer.headers["location"]) == (
+        303,
+        f"/jobs/{job_id}?done=requeued",
+    )
     assert job_of(web, job_id).state is JobState.RECEIVED
     assert "/requeue" not in page(web.client, job_id)
+
+
+def test_the_page_says_what_was_done_in_words_of_its_own_alone(web: Web) -> None:
+    job_id = reported(web)
+    for done, words in (
+        ("requeued", "The job was requeued."),
+        ("reanalysed", "Another analysis was asked for."),
+        ("dismissed", "The job was dismissed."),
+    ):
+        shown = web.client.get(f"/jobs/{job_id}", params={"done": done}).text
+        assert f'<p class="notice" role="status">{words}</p>' in shown
+    for other in ("", "deleted", "<b>Call 555</b>"):
+        shown = web.client.get(f"/jobs/{job_id}", params={"done": other}).text
+        assert 'class="notice"' not in shown
+        assert "555" not in shown
 
 
 def test_an_instance_without_a_patient_says_so(web: Web) -> None:
@@ -193,19 +215,25 @@ def test_each_finding_says_what_it_does_not_mean(web: Web) -> None:
     ):
         shown = page(web.client, reported(web, finding=finding))
         assert caution in shown
-        assert "Not a medical device." in shown
+        disclaimer = "<strong>Not a medical device. For research use only.</strong>"
+        assert shown.index("<h1>") < shown.index(disclaimer) < shown.index("<h2>Finding</h2>")
         assert 'href="/model"' in shown
 
 
-def test_what_is_known_of_the_population_is_said_of_the_configured_model_alone(web: Web) -> None:
+def test_how_often_it_is_right_is_said_of_the_configured_model_alone(web: Web) -> None:
     of_children = replace(predicted(), population="children")
     other_model = receive(web)
     report(web, other_model, of_children)
     shipped = replace(MODEL, name="lobar_pneumonia", version="0.3.0")
     job_id = receive(web)
     report(web, job_id, replace(predicted(model=shipped), population="children"))
-    assert "What is known of the population <em>children</em>" in page(web.client, job_id)
-    assert "What is known of the population" not in page(web.client, other_model)
+    said = "Of 100 films of children without pneumonia 1 is called present; of 100 with it 95 are"
+    assert said in page(web.client, job_id)
+    assert "Of 100 films" not in page(web.client, other_model)
+    assert "not validated for" not in page(web.client, job_id)
+    adult = receive(web)
+    report(web, adult, replace(predicted(model=shipped), population="adults"))
+    assert "The model is not validated for adults." in page(web.client, adult)
 
 
 def test_the_model_card_is_that_of_the_configured_bundle(web: Web) -> None:
@@ -233,7 +261,12 @@ def test_the_text_of_the_report_is_shown_as_its_object_says_it(web: Web) -> None
     assert "complete, unverified" in shown
     assert "<h4>Imaging Measurements</h4>" in shown
     assert "Certainty of Finding: <b>87.3 %</b>" in shown
-    # in the order of the object: the observer comes before the sections
+    # what was found first, then all of it in the order of the object
+    places = [
+        shown.index(part)
+        for part in ("Finding: <b>Pneumonia", "Certainty of Finding", "All items", "Observer Type")
+    ]
+    assert places == sorted(places)
     assert shown.index("Observer Type") < shown.index("<h4>Image Library</h4>")
     assert shown.count("<ul") == shown.count("</ul>")
 
@@ -255,14 +288,30 @@ def test_markup_in_a_report_is_text(web: Web) -> None:
 
 def test_a_timeline_of_many_steps_folds_those_in_the_middle(web: Web) -> None:
     job_id = reported(web)
-    for _ in range(150):
+    for number in range(150):
+        with web.ledger._database.write() as connection:
+            connection.exec_driver_sql("UPDATE deliveries SET due_at = 0, holder = NULL")
+        (delivery,) = web.ledger.deliveries.lease("pacs", "test/", 1, lease_seconds=60)
+        web.ledger.deliveries.unreached(
+            delivery, again_in=60, why=("unreachable", "timeout")[number % 2]
+        )
+    shown = page(web.client, job_id)
+    assert shown.count("<code>output-postponed</code>") == 150
+    assert "<summary>33 steps between</summary>" in shown
+
+
+def test_a_destination_that_is_not_reached_again_and_again_is_one_step(web: Web) -> None:
+    job_id = reported(web)
+    for _ in range(5):
         with web.ledger._database.write() as connection:
             connection.exec_driver_sql("UPDATE deliveries SET due_at = 0, holder = NULL")
         (delivery,) = web.ledger.deliveries.lease("pacs", "test/", 1, lease_seconds=60)
         web.ledger.deliveries.unreached(delivery, again_in=60, why="unreachable")
     shown = page(web.client, job_id)
-    assert shown.count("<code>output-postponed</code>") == 150
-    assert "<summary>33 steps between</summary>" in shown
+    timeline = shown[shown.index('<ol class="timeline">') : shown.index("</ol>")]
+    assert timeline.count("<code>output-postponed</code>") == 1
+    assert "The destination was not reached, 5 times, sr to pacs" in timeline
+    assert "unreachable" in timeline
 
 
 def test_a_report_whose_bytes_are_gone_or_damaged_says_so(web: Web) -> None:
@@ -346,11 +395,28 @@ def test_a_parked_job_is_dismissed_with_a_reason_that_the_timeline_keeps(web: We
     assert "Report it with the log" in shown
     assert '<datalist id="reasons">' in shown
     answer = form(operator, f"/jobs/{job_id}/dismiss", reason="  a <b>test</b> image\x00 ")
-    assert (answer.status_code, answer.headers["location"]) == (303, f"/jobs/{job_id}")
+    assert (answer.status_code, answer.headers["location"]) == (
+        303,
+        f"/jobs/{job_id}?done=dismissed",
+    )
     assert job_of(web, job_id).state is JobState.DISMISSED
     shown = page(operator, job_id)
+    head = " ".join(re.sub("<[^>]+>", "", shown[: shown.index("<h2")]).split())
+    assert "Dismissed by otto, 2" in head
+    assert ": a &lt;b&gt;test&lt;/b&gt; image It was parked: No valid report could be" in head
     assert "<q>a &lt;b&gt;test&lt;/b&gt; image</q>" in shown
     assert "Dismissal asked for, by <em>otto (operator)</em>" in shown
+
+
+def test_who_may_not_read_sentences_reads_when_it_was_dismissed_and_why_it_was_parked(
+    web: Web,
+) -> None:
+    job_id = parked(web)
+    form(web.client, f"/jobs/{job_id}/dismiss", reason="of Jane Doe")
+    shown = page(web.client, job_id)
+    assert "Jane" not in shown
+    head = " ".join(re.sub("<[^>]+>", "", shown[: shown.index("<h2")]).split())
+    assert "The sentence is left out: it may name the patient. It was parked: No valid" in head
 
 
 def test_a_dismissal_needs_a_reason_of_a_sensible_length(web: Web) -> None:
@@ -437,7 +503,7 @@ def test_an_action_returns_to_a_page_of_ours_alone(web: Web) -> None:
         job_id = parked(web)
         answer = form(web.client, f"/jobs/{job_id}/dismiss", next=wanted, reason="a test")
         assert answer.status_code == 303
-        assert answer.headers["location"] == (wanted if taken else f"/jobs/{job_id}")
+        assert answer.headers["location"] == (wanted if taken else f"/jobs/{job_id}?done=dismissed")
 
 
 def test_corrections_are_linked_both_ways(web: Web) -> None:
@@ -448,14 +514,17 @@ def test_corrections_are_linked_both_ways(web: Web) -> None:
     assert f'Corrects <a class="id" href="/jobs/{first}">' in page(web.client, second)
 
 
-def test_earlier_studies_of_the_patient_and_the_rest_of_the_study_are_listed(web: Web) -> None:
+def test_other_studies_of_the_patient_and_the_rest_of_the_study_are_listed(web: Web) -> None:
     earlier = reported(web, replace(JANE, study_date="20250101"))
+    later = reported(web, replace(JANE, study_date="20260601"))
     stranger = reported(web, replace(JANE, birth_date="19500101"))
     job_id = receive(web, JANE, study_instance_uid="1.2.9")
     beside = receive(web, JANE, study_instance_uid="1.2.9")
     shown = page(web.sign_in(Role.VIEWER), job_id)
-    assert f'href="/jobs/{earlier}">' in shown
-    assert "study of 2025-01-01" in shown
+    of_patient = shown[shown.index("Other studies of the patient") :]
+    assert of_patient.index(f'href="/jobs/{later}">') < of_patient.index(f'/jobs/{earlier}">')
+    assert "study of 2025-01-01, <strong>earlier</strong>" in of_patient
+    assert "study of 2026-06-01, <strong>later</strong>" in of_patient
     assert f"/jobs/{stranger}" not in shown
     assert shown.index("Other instances of the study") < shown.index(f"/jobs/{beside}")
     without = page(web.sign_in(Role.OPERATOR), job_id)

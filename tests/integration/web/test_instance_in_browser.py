@@ -61,7 +61,8 @@ def opened(
     page.goto(f"{client.base_url}{path}")
     yield page
     context.close()
-    assert complaints == []  # the content security policy complains there
+    # the content security policy complains there; the jobs of these tests have no pixels to show
+    assert [each for each in complaints if "410 (Gone)" not in each] == []
 
 
 def test_the_page_is_accessible_and_fits_in_both_themes_and_widths(
@@ -120,7 +121,7 @@ def test_reading_and_judging_work_without_scripts(browser: Browser, web: Web, ju
     context.add_cookies([{"name": SESSION_COOKIE, "value": token, "url": str(client.base_url)}])
     page = context.new_page()
     page.goto(f"{client.base_url}/jobs/{judged}")
-    assert page.locator(".timeline li").count() > 5
+    assert page.locator(".timeline li").count() > 3
     page.locator("input[value=unsure]").check()
     page.locator("#comment").fill("motion")
     page.locator("#verdict-form button").click()
@@ -130,3 +131,74 @@ def test_reading_and_judging_work_without_scripts(browser: Browser, web: Web, ju
         "a skin fold",
         "motion",
     ]
+
+
+def test_who_disagrees_must_say_what_is_right_and_nobody_else_is_asked(
+    browser: Browser, web: Web, judged: str
+) -> None:
+    with opened(browser, web, Role.RADIOLOGIST, f"/jobs/{judged}") as page:
+        right = page.locator("#right-finding")
+        assert right.is_hidden()
+        page.get_by_role("radio", name="Disagree").check()
+        assert right.is_visible()
+        page.locator("#comment").fill("left lower lobe")
+        page.locator("#verdict-form button").click()
+        assert page.locator("#right-finding:invalid").count() == 1  # the form stays where it is
+        assert page.locator("#comment").input_value() == "left lower lobe"
+        page.get_by_role("radio", name="Unsure").check()
+        assert right.is_hidden()
+        page.locator("#verdict-form button").click()
+        page.wait_for_url("**#verdict")
+        assert page.get_by_text("The verdict was recorded.").is_visible()
+        assert "done" not in page.url  # a reload does not say it again
+
+
+def test_without_scripts_a_refused_verdict_is_on_the_page_with_what_was_typed(
+    browser: Browser, web: Web, judged: str
+) -> None:
+    client = web.sign_in(Role.RADIOLOGIST)
+    context = browser.new_context(java_script_enabled=False)
+    token = client.cookies[SESSION_COOKIE]
+    context.add_cookies([{"name": SESSION_COOKIE, "value": token, "url": str(client.base_url)}])
+    page = context.new_page()
+    page.goto(f"{client.base_url}/jobs/{judged}")
+    page.locator("input[value=disagree]").check()
+    page.locator("#comment").fill("left lower lobe")
+    page.locator("#verdict-form button").click()
+    assert "Who disagrees says what is right" in page.get_by_role("alert").inner_text()
+    assert page.locator("input[value=disagree]").is_checked()
+    page.select_option("#right-finding", "absent")
+    page.locator("#verdict-form button").click()
+    page.wait_for_url("**#verdict")
+    context.close()
+    assert [each.comment for each in web.ledger.verdicts.of_job(judged)] == [
+        "a skin fold",
+        "left lower lobe",
+    ]
+
+
+def test_the_film_is_left_of_the_finding_on_a_desk_and_above_it_on_a_phone(
+    browser: Browser, web: Web, judged: str
+) -> None:
+    for width, beside in ((1280, True), (1000, False), (360, False)):
+        with opened(browser, web, Role.RADIOLOGIST, f"/jobs/{judged}", width=width) as page:
+            film = page.locator(".job-film").bounding_box()
+            reading = page.locator(".job-reading").bounding_box()
+            assert film is not None
+            assert reading is not None
+            assert (film["x"] + film["width"] <= reading["x"]) == beside
+            assert (film["y"] + film["height"] <= reading["y"]) != beside
+
+
+def test_on_paper_nothing_is_wider_than_the_sheet(browser: Browser, web: Web, judged: str) -> None:
+    sheet = 680  # CSS pixels between margins of 15 mm of A4
+    with opened(browser, web, Role.RADIOLOGIST, f"/jobs/{judged}", width=sheet) as page:
+        page.emulate_media(media="print")
+        assert page.evaluate("document.documentElement.scrollWidth") <= sheet
+        for pressed in page.locator("main form, main button, main input, .downloads").all():
+            assert not pressed.is_visible()
+        wide = page.locator("main table").evaluate_all(
+            "(tables) => tables.map((each) => each.getBoundingClientRect().right)"
+        )
+        assert wide
+        assert max(wide) <= sheet

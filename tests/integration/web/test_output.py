@@ -63,9 +63,10 @@ def test_the_job_is_downloaded_as_the_api_gives_it(web: Web) -> None:
     job_id = reported(web)
     viewer = web.sign_in(Role.VIEWER)
     answer = viewer.get(f"/jobs/{job_id}/outputs/json")
+    assert web.ledger.audit.recent(1)[0].detail["form"] == "json"
     told = viewer.get(f"/api/jobs/{job_id}").json()
     assert answer.json() == told
-    assert answer.headers["content-disposition"].endswith(f'"lobar-{job_id[:8]}-json.json"')
+    assert answer.headers["content-disposition"].endswith(f'"lobar-{job_id[:8]}.json"')
 
 
 def test_what_is_no_output_is_refused_in_words(web: Web) -> None:
@@ -135,7 +136,8 @@ def test_downloads_are_for_those_who_may_see_patients(web: Web) -> None:
     operator = web.sign_in(Role.OPERATOR)
     for kind in (*OutputKind, "json"):
         assert operator.get(f"/jobs/{job_id}/outputs/{kind}").status_code == 403
-        assert web.client.get(f"/jobs/{job_id}/outputs/{kind}").status_code == 401
+        answer = web.client.get(f"/jobs/{job_id}/outputs/{kind}")  # a person is asked to sign in
+        assert (answer.status_code, answer.headers["location"][:9]) == (303, "/sign-in?")
 
 
 def test_a_browser_that_goes_away_in_the_middle_harms_nobody(web: Web) -> None:

@@ -65,7 +65,10 @@ def test_a_radiologist_disagrees_and_everybody_who_looks_sees_it(web: Web) -> No
         right_finding="absent",
         comment="a <i>skin fold</i>\r\nof the left",
     )
-    assert (answer.status_code, answer.headers["location"]) == (303, f"/jobs/{job_id}#verdict")
+    assert (answer.status_code, answer.headers["location"]) == (
+        303,
+        f"/jobs/{job_id}?done=judged#verdict",
+    )
     (verdict,) = web.ledger.verdicts.of_job(job_id)
     assert (verdict.opinion, verdict.right_finding) == (Opinion.DISAGREE, "absent")
     assert verdict.comment == "a <i>skin fold</i>\nof the left"
@@ -75,8 +78,8 @@ def test_a_radiologist_disagrees_and_everybody_who_looks_sees_it(web: Web) -> No
     assert "skin fold" not in str(newest.detail)
     viewer = web.sign_in(Role.VIEWER).get(f"/jobs/{job_id}").text
     assert "a &lt;i&gt;skin fold&lt;/i&gt;" in viewer
-    assert "by <em>rita</em>" in viewer
-    assert "Verdict: disagrees with the report; right is absent" in viewer
+    assert "<em>rita</em> disagrees:" in viewer
+    assert "Verdict: disagrees with the report: absent, not present" in viewer
     operator = web.sign_in(Role.OPERATOR).get(f"/jobs/{job_id}").text
     assert "skin fold" not in operator
     assert "it may name the patient" in operator
@@ -128,7 +131,6 @@ def test_a_verdict_that_says_nothing_or_contradicts_itself_is_refused(web: Web) 
         ({"opinion": "disagree"}, "Who disagrees says what is right"),
         ({"opinion": "disagree", "right_finding": "present"}, "The report says present too"),
         ({"opinion": "disagree", "right_finding": "normal"}, "Who disagrees says what is right"),
-        ({"opinion": "agree", "right_finding": "absent"}, "Only who disagrees"),
         ({"opinion": "agree", "comment": "x" * (LONGEST_COMMENT + 1)}, "2,000 characters"),
     ]
     for fields, complaint in refused:
@@ -136,6 +138,54 @@ def test_a_verdict_that_says_nothing_or_contradicts_itself_is_refused(web: Web) 
         assert answer.status_code == 422
         assert complaint in answer.text
     assert web.ledger.verdicts.of_job(job_id) == []
+
+
+def test_what_is_left_in_the_select_of_who_no_longer_disagrees_is_not_recorded(web: Web) -> None:
+    job_id, uid = reported(web)
+    radiologist = web.sign_in(Role.RADIOLOGIST)
+    answer = judge(radiologist, job_id, uid, opinion="agree", right_finding="absent")
+    assert answer.status_code == 303
+    (verdict,) = web.ledger.verdicts.of_job(job_id)
+    assert (verdict.opinion, verdict.right_finding) == (Opinion.AGREE, None)
+
+
+def test_a_refused_verdict_keeps_what_was_typed_on_the_same_page(web: Web) -> None:
+    job_id, uid = reported(web)
+    radiologist = web.sign_in(Role.RADIOLOGIST)
+    words = "left lower <lobe>"
+    answer = judge(radiologist, job_id, uid, opinion="disagree", comment=words)
+    assert answer.status_code == 422
+    assert 'role="alert"' in answer.text
+    assert "Who disagrees says what is right" in answer.text
+    assert f"Job {job_id[:8]}" in answer.text
+    assert 'value="disagree" required checked' in answer.text
+    assert "left lower &lt;lobe&gt;</textarea>" in answer.text
+    answer = judge(radiologist, job_id, uid, right_finding="absent", comment="\n" + words)
+    assert '<option value="absent" selected>' in answer.text
+    assert " checked>" not in answer.text[answer.text.index('id="verdict-form"') :]
+    assert 'role="alert"' not in radiologist.get(f"/jobs/{job_id}").text
+
+
+def test_a_verdict_on_a_replaced_report_keeps_the_comment_alone(web: Web) -> None:
+    job_id, first = reported(web, Finding.ABSENT)
+    deliver(web)
+    web.ledger.jobs.reanalyse(job_id)
+    second = report(web, job_id, predicted(), identity=OutputIdentity(digest="b" * 64))
+    radiologist = web.sign_in(Role.RADIOLOGIST)
+    answer = judge(radiologist, job_id, first, opinion="agree", comment="clear")
+    assert answer.status_code == 409
+    assert f'name="report_uid" value="{second}"' in answer.text
+    assert "clear</textarea>" in answer.text
+    assert 'value="agree" required>' in answer.text
+
+
+def test_a_program_gets_a_problem_of_a_refused_verdict(web: Web) -> None:
+    job_id, uid = reported(web)
+    radiologist = web.sign_in(Role.RADIOLOGIST)
+    radiologist.headers["Accept"] = "application/problem+json"
+    answer = judge(radiologist, job_id, uid, opinion="disagree")
+    assert answer.status_code == 422
+    assert answer.headers["content-type"] == "application/problem+json"
 
 
 def test_an_instance_without_a_finding_has_no_form_and_takes_no_verdict(web: Web) -> None:

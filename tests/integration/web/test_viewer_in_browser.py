@@ -189,7 +189,8 @@ def levels_of(folder: Path, dataset: Dataset) -> Pixels:
 
 
 def middle(pixels: Pixels, rows: int, columns: int) -> NDArray[np.int64]:
-    top, left = (pixels.shape[0] - rows) // 2, (pixels.shape[1] - columns) // 2
+    # the viewer rounds half a pixel up
+    top, left = (pixels.shape[0] - rows + 1) // 2, (pixels.shape[1] - columns + 1) // 2
     return pixels[top : top + rows, left : left + columns].astype(np.int64)
 
 
@@ -311,6 +312,7 @@ def test_the_overlay_is_shown_pixel_for_pixel(viewer: OpenViewer, web: Web) -> N
     viewer.open(reported(web, radiograph()))
     before = viewer.pixels()
     viewer.click("Overlay as sent")
+    viewer.page.wait_for_selector('[data-picture="overlay"][aria-pressed="true"]')  # it is loaded
     viewer.click("1:1")
     shown = middle(viewer.pixels(), 200, 300)
     assert np.array_equal(shown, overlay_picture().pixel_array)
@@ -476,3 +478,24 @@ def test_the_tones_are_those_of_the_server_s_own_picture(
     )
     expected = levels_of(tmp_path, dataset).astype(np.int64)
     assert np.abs(np.array(table) - expected).max() <= 1
+
+
+def test_on_a_phone_and_on_paper_the_film_has_no_empty_field_beside_it(
+    browser: Browser, web: Web
+) -> None:
+    context = context_of(browser, web, viewport={"width": 360, "height": 740})
+    viewer = OpenViewer(context.new_page())
+    viewer.open(reported(web, radiograph()))
+    description = viewer.page.evaluate(
+        "fetch(document.querySelector('[data-viewer]').dataset.radiograph + '.json')"
+        ".then((response) => response.json())"
+    )
+    stage = viewer.page.locator(".viewer-stage").bounding_box()
+    assert stage is not None
+    film = description["original_columns"] / description["original_rows"]
+    assert stage["width"] / stage["height"] == pytest.approx(film, rel=0.01)
+    viewer.page.emulate_media(media="print")
+    assert viewer.page.locator(".viewer-still img").is_visible()
+    for hidden in ("canvas", ".viewer-tools", ".viewer-status", ".viewer-line"):
+        assert not any(each.is_visible() for each in viewer.page.locator(hidden).all())
+    context.close()

@@ -9,12 +9,13 @@ import pytest
 
 from service.domain.audit import Action, AuditRecord
 from service.domain.job import Event, JobState, Revision
+from service.domain.reasons import EXPLANATIONS, Reason
 from service.domain.verdict import Opinion, Verdict
 from service.web.instance.bundle_facts import bundle_facts, model_card
 from service.web.instance.probability_scale import ProbabilityScale
 from service.web.instance.revisions import revision_rows
 from service.web.instance.timeline import WORDS, timeline
-from service.web.patient_words import age_at, person_name, written_date
+from service.web.patient_words import age_at, person_name, study_order, written_date
 
 Detail = dict[str, str | int | float | bool | None]
 LEDGER: Final = Path(__file__).resolve().parents[4] / "service" / "storage" / "ledger"
@@ -87,6 +88,18 @@ def test_a_band_is_drawn_where_there_is_one() -> None:
     assert not scale(low=None, high=None).has_band
 
 
+def test_a_study_is_earlier_or_later_by_its_date_alone() -> None:
+    for other, order in (
+        ("20250101", "earlier"),
+        ("20260504", "same day"),
+        ("20260505", "later"),
+        ("", ""),
+        ("2025", ""),
+    ):
+        assert study_order(other, "20260504") == order
+    assert study_order("20250101", "") == ""
+
+
 def test_places_on_the_scale_stay_inside_it() -> None:
     places = [ProbabilityScale.place(value) for value in (-1.0, 0.0, 0.5, 1.0, 7.0)]
     assert places == [30.0, 30.0, 500.0, 970.0, 970.0]
@@ -140,11 +153,46 @@ def test_a_timeline_is_in_order_with_the_time_between_steps() -> None:
     assert (delivered.later, dismissal.later) == ("500 ms", "5.5 s")
     assert dismissal.who == "somebody who was not signed in"
     assert (dismissed.reason, dismissed.detail) == ("a test", "")
-    assert (later.words, later.detail, later.reason) == ("an-event-of-later", "why full", "")
+    assert (later.words, later.why, later.reason) == ("an-event-of-later", "full", "")
     assert (judged.words, judged.who) == (
-        "Verdict: disagrees with the report; right is absent",
+        "Verdict: disagrees with the report: absent, not present",
         "rita",
     )
+
+
+def postponed(at: float, kind: str, destination: str = "pacs", why: str = "unreachable") -> Event:
+    detail: Detail = {"kind": kind, "destination": destination, "why": why}
+    return Event(at=at, name="output-postponed", detail=detail)
+
+
+def test_equal_steps_of_one_destination_are_folded_until_something_else_happens() -> None:
+    steps = timeline(
+        [
+            postponed(1.0, "sr"),
+            postponed(2.0, "overlay"),
+            postponed(5.0, "sr"),
+            postponed(6.0, "sr", destination="archive"),
+            postponed(7.0, "sr"),
+            postponed(8.0, "sr", why="timeout"),
+            Event(at=9.0, name="leased", detail={}),
+            Event(at=9.5, name="leased", detail={}),
+        ]
+    )
+    assert [(step.output, step.times, step.at, step.last_at, step.after) for step in steps] == [
+        ("sr, overlay to pacs", 3, 1.0, 5.0, 0.0),
+        ("sr to archive", 1, 6.0, None, 1.0),
+        ("sr to pacs", 1, 7.0, None, 1.0),
+        ("sr to pacs", 1, 8.0, None, 1.0),
+        ("", 1, 9.0, None, 1.0),
+        ("", 1, 9.5, None, 0.5),
+    ]
+
+
+def test_a_coded_reason_of_a_step_is_in_words() -> None:
+    detail: Detail = {"reason": "report-failed"}
+    (step,) = timeline([Event(at=1.0, name="parked", detail=detail)])
+    assert (step.why, step.reason_code) == (EXPLANATIONS[Reason.REPORT_FAILED], "report-failed")
+    assert step.detail == ""
 
 
 @dataclass(frozen=True)
@@ -193,14 +241,17 @@ def test_a_revision_says_what_changed_where_both_are_known() -> None:
         "[]",
         "{",
         '{"populations": 3}',
-        '{"populations": {"adults": {"reason": []}}}',
+        '{"populations": {"adults": {"validated": "yes"}}}',
+        '{"populations": {"adults": {"operating_points": []}}}',
+        '{"populations": {"adults": {"operating_points": {"balanced": {"sensitivity": 1}}}}}',
+        '{"populations": {"adults": {"operating_points": {"balanced": {"specificity": 7}}}}}',
         "x" * 2_000_000,
     ],
 )
 def test_a_bundle_that_says_nothing_of_itself_is_not_quoted(tmp_path: Path, metadata: str) -> None:
     (tmp_path / "configs").mkdir()
     (tmp_path / "configs" / "metadata.json").write_text(metadata)
-    facts = bundle_facts(tmp_path, "adults")
-    assert facts is None or (facts.population, facts.intended_use) == ("", "")
+    facts = bundle_facts(tmp_path, "adults", "balanced")
+    assert facts is None or (facts.is_validated, facts.performance) == (None, "")
     assert bundle_facts(tmp_path / "nowhere", "adults") is None
     assert model_card(tmp_path) is None
