@@ -14,7 +14,6 @@ from service.storage.ledger import Ledger
 from service.web.problem import Problem, not_found
 from service.web.trail import Trail
 
-
 NEED_DESTINATION: Final = frozenset({Reason.NO_DESTINATION, Reason.DESTINATION_REMOVED})
 """Reasons for parking that a requeue ends only if there is a destination."""
 

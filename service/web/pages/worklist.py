@@ -11,7 +11,6 @@ from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse, Response
 
 from service.domain.audit import Action
-from service.domain.job import JobState
 from service.domain.user import Identity, Permission
 from service.storage.ledger import JobCounts, Ledger
 from service.storage.ledger.worklist import (
@@ -100,7 +99,6 @@ def _page(ledger: Ledger, wanted: WorklistFilter) -> WorklistPage:
 
 def _choices(ledger: Ledger) -> dict[str, Any]:
     return {
-        "states": list(JobState),
         "findings": list(Finding),
         "ae_titles": ledger.worklist.calling_ae_titles(),
         "judged_words": JUDGED_WORDS,
