@@ -1,7 +1,6 @@
 """Render a model card, which is Markdown from the configured bundle, without trusting it."""
 
 import re
-from collections.abc import Callable
 from itertools import pairwise
 from typing import Final
 
@@ -17,9 +16,7 @@ def rendered(text: str) -> Markup:
     HTML in it is shown as text, images are left out, and only https addresses and anchors are
     links. Wide tables scroll in a frame of their own.
     """
-    reader = MarkdownIt("commonmark", {"html": False}).enable("table").disable("image")
-    accepts: Callable[[str], bool] = _is_link
-    reader.validateLink = accepts  # type: ignore[method-assign]
+    reader = _Reader("commonmark", {"html": False}).enable("table").disable("image")
     tokens = reader.parse(text)
     for token, inside in pairwise(tokens):
         if token.type == "heading_open":
@@ -36,5 +33,6 @@ def _anchor(heading: str) -> str:
     return re.sub(r"[^\w-]", "", heading.lower().replace(" ", "-"))
 
 
-def _is_link(address: str) -> bool:
-    return _LINK.match(address) is not None
+class _Reader(MarkdownIt):
+    def validateLink(self, url: str) -> bool:  # noqa: N802 -- the name of markdown-it
+        return _LINK.match(url) is not None
