@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from http import HTTPStatus
+from typing import Final
 
 from fastapi import Request
 
@@ -12,6 +13,9 @@ from service.domain.routing import Routes
 from service.storage.ledger import Ledger
 from service.web.problem import Problem, not_found
 from service.web.trail import Trail
+
+NEED_DESTINATION: Final = frozenset({Reason.NO_DESTINATION, Reason.DESTINATION_REMOVED})
+"""Reasons for parking that a requeue ends only if there is a destination."""
 
 
 class JobActions:
@@ -37,12 +41,12 @@ class JobActions:
         return moved
 
     def require_destination(self, reason: Reason | None) -> None:
-        """Require a destination for jobs that were parked because there was none.
+        """Require a destination for jobs that were parked because there was none any more.
 
         Raises:
             Problem: there is still none.
         """
-        if reason is Reason.NO_DESTINATION and not self._destinations.has_destinations:
+        if reason in NEED_DESTINATION and not self._destinations.has_destinations:
             raise Problem(HTTPStatus.CONFLICT, "No destination is configured yet.")
 
     def reanalyse(self, request: Request, job: Job) -> Job:

@@ -20,6 +20,7 @@ from service.web.changes import Changes
 from service.web.dicomweb import services
 from service.web.guard import Guard
 from service.web.pages import (
+    api,
     audit,
     events,
     instance,
@@ -85,6 +86,7 @@ def create_app(
     app.include_router(status.router(settings, ledger, spool, trail))
     app.include_router(quality.router(ledger))
     app.include_router(audit.router(ledger, trail))
+    app.include_router(api.router())
     app.include_router(v1.router(ledger, spool, settings.routes, recorded, trail))
     app.include_router(deprecated.router(ledger, recorded, trail))
     app.include_router(services.router(ledger, spool, uploads, settings.dicom.sop_classes, trail))

@@ -17,6 +17,7 @@ from service.telemetry.ledger_collector import LedgerMetrics
 from service.telemetry.scrape import exposition
 from service.telemetry.timeouts import call_with_timeout
 
+NOT_READY: Final = "{}: no process is ready"
 NEEDED_ROLES: Final = ("listener", "relay", "infer", "deliver")
 _LEDGER_SECONDS: Final = 3.0
 
@@ -87,4 +88,4 @@ def _missing_role(role: str, beats: Sequence[Heartbeat], faults: Mapping[str, Fa
         return f"{role}: breaker open, {named}"
     if any(not beat.progress for beat in beats):
         return f"{role}: makes no progress"
-    return f"{role}: no process is ready" + (f", {named}" if named else "")
+    return NOT_READY.format(role) + (f", {named}" if named else "")

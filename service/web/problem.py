@@ -11,7 +11,9 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
 from service.domain.reasons import Reason
+from service.domain.user import SignedInBy
 from service.storage.ledger import LedgerError
+from service.web.problem_words import faults_in_words, sentence, title
 from service.web.render import render
 from service.web.sign_in.next_page import sign_in_path
 
@@ -31,8 +33,10 @@ class Problem(Exception):  # noqa: N818 -- RFC 9457 calls it so
         *,
         retry_after: int | None = None,
         errors: Sequence[Mapping[str, str]] = (),
+        for_person: str = "",
     ) -> None:
         super().__init__(detail)
+        self.for_person = for_person or detail  # what a page says in place of the detail
         self.status = status
         self.detail = detail
         self.reason = reason
@@ -74,12 +78,25 @@ def problem_response(request: Request, problem: Problem) -> Response:
     elif must_sign_in and request.method == "GET":
         response = RedirectResponse(sign_in_path(request), HTTPStatus.SEE_OTHER)
     else:
-        response = render(request, "problem.html", {"problem": problem}, int(problem.status))
+        response = render(
+            request, "problem.html", _page_values(request, problem), int(problem.status)
+        )
     if problem.retry_after is not None:
         response.headers["Retry-After"] = str(problem.retry_after)
     if response.status_code == HTTPStatus.UNAUTHORIZED:  # RFC 9110 11.6.1, RFC 6750 3
         response.headers["WWW-Authenticate"] = 'Bearer realm="lobar"'
     return response
+
+
+def _page_values(request: Request, problem: Problem) -> dict[str, Any]:
+    identity = getattr(request.state, "identity", None)
+    is_open = identity is not None and identity.signed_in_by is SignedInBy.OPEN
+    return {
+        "problem": problem,
+        "title": title(problem.status),
+        "sentence": sentence(problem.for_person, problem.status),
+        "may_sign_in": is_open and problem.status is HTTPStatus.FORBIDDEN,
+    }
 
 
 def is_for_program(request: Request) -> bool:
@@ -89,7 +106,7 @@ def is_for_program(request: Request) -> bool:
     if MEDIA_TYPE in request.headers.get("accept", ""):
         return True
     path = str(request.scope["path"])
-    return path.startswith(_FOR_PROGRAMS) or path in {"/api", "/dicom-web"}
+    return path.startswith(_FOR_PROGRAMS) or path == "/dicom-web"
 
 
 def invalid(faults: Sequence[Mapping[str, Any]]) -> Problem:
@@ -99,7 +116,9 @@ def invalid(faults: Sequence[Mapping[str, Any]]) -> Problem:
     """
     detail = "; ".join(f"{_place(fault)}: {fault['msg']}" for fault in faults)
     errors = [_error(fault["loc"], str(fault["msg"])) for fault in faults]
-    return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail, errors=errors)
+    return Problem(
+        HTTPStatus.UNPROCESSABLE_ENTITY, detail, errors=errors, for_person=faults_in_words(faults)
+    )
 
 
 def _place(fault: Mapping[str, Any]) -> str:

@@ -61,6 +61,17 @@ def clock_time(at: float) -> str:
     return _local(at).strftime("%Y-%m-%d %H:%M:%S")
 
 
+def clock_of_day(at: float) -> str:
+    """Format a time of day in the time zone of this machine, to the minute."""
+    return _local(at).strftime("%H:%M")
+
+
+def short_time(at: float) -> str:
+    """Format a time to the minute, without its day if that is today."""
+    is_today = _local(at).date() == _local(time.time()).date()
+    return _local(at).strftime("%H:%M" if is_today else "%Y-%m-%d %H:%M")
+
+
 def zone(at: float) -> Markup:
     """Return the name of this machine's time zone at a time, marked for `times.js`.
 
@@ -157,6 +168,8 @@ _TEMPLATES.env.globals["state_words"] = STATE_WORDS
 _TEMPLATES.env.globals["state_meanings"] = STATE_MEANINGS
 for _function in (
     clock_time,
+    clock_of_day,
+    short_time,
     machine_time,
     duration,
     size,

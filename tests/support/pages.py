@@ -104,6 +104,15 @@ PAGES: Final = (
         sentence="The model card: what the model is for, how it was made and measured, its limits.",
     ),
     PageCase(
+        name="api",
+        route="/api",
+        path="/api",
+        title="API",
+        permission=VIEW,
+        role=Role.RADIOLOGIST,
+        sentence="Where a person who programs begins: a token, the addresses, three commands.",
+    ),
+    PageCase(
         name="audit",
         route="/audit",
         path="/audit",
@@ -143,7 +152,7 @@ PAGES: Final = (
         name="problem",
         route="",  # none: what a wrong address shows
         path="/nothing",
-        title="Not Found",
+        title="There is no such page",
         permission=VIEW,
         role=Role.RADIOLOGIST,
         status=404,

@@ -8,6 +8,7 @@ from fastapi.responses import Response
 from service.domain.user import Permission
 from service.web.access import require
 from service.web.instance.bundle_facts import bundle_facts, model_card
+from service.web.markdown import rendered
 from service.web.problem import not_found
 from service.web.render import render
 
@@ -22,6 +23,8 @@ def router(bundle: Path) -> APIRouter:
         if card is None:
             raise not_found("model card in the configured bundle")
         facts = bundle_facts(bundle, None)
-        return render(request, "model.html", {"card": card, "model": facts.model if facts else ""})
+        return render(
+            request, "model.html", {"card": rendered(card), "model": facts.model if facts else ""}
+        )
 
     return routes

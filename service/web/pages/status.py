@@ -21,9 +21,9 @@ from service.storage.spool import Spool
 from service.telemetry.heartbeat import FRESH_SECONDS
 from service.telemetry.ledger_collector import ROLES, queue_depths
 from service.web.access import require
-from service.web.actions import JobActions, required_sentence
+from service.web.actions import NEED_DESTINATION, JobActions, required_sentence
 from service.web.form import Fields
-from service.web.health import missing_on_disk, missing_roles
+from service.web.health import NOT_READY, missing_on_disk, missing_roles
 from service.web.problem import Problem
 from service.web.render import render, zone
 from service.web.trail import Trail
@@ -34,6 +34,7 @@ MINUTES: Final = 180  # of the plot
 LATENCY_SECONDS: Final = 3600.0
 OVERDUE_SECONDS: Final = 600.0  # a sender's commitment request without a result
 PLOT_HEIGHT: Final = 60
+_GAPS: Final = 6  # between the times along its axis
 _STEP: Final = 2  # units of the plot's width for a minute
 
 WHAT_TO_DO: Final[Mapping[Reason, str]] = {
@@ -74,6 +75,11 @@ class Part:
     stuck: int
     seen_at: float | None
 
+    @property
+    def starting(self) -> bool:
+        """Whether it runs and is not ready yet; after `start_seconds` it counts as stuck."""
+        return self.processes > 0 and not self.ready and not self.stuck
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plot:
@@ -87,6 +93,7 @@ class Plot:
     finished_in_all: int
     from_at: float
     until_at: float
+    marks: tuple[float, ...]  # times along the axis, evenly spaced
 
 
 def router(settings: Settings, ledger: Ledger, spool: Spool, trail: Trail) -> APIRouter:
@@ -170,18 +177,24 @@ def _flow(settings: Settings, ledger: Ledger, spool: Spool) -> dict[str, Any]:
     now = time.time()
     breakers = ledger.breakers.not_closed(FRESH_SECONDS)
     names = [each.name for each in settings.destinations]
+    parts = _parts(ledger.heartbeats.alive(FRESH_SECONDS))
+    missing = [*missing_on_disk(spool), *missing_roles(ledger)]
+    starting = [
+        each.role for each in parts if each.starting and NOT_READY.format(each.role) in missing
+    ]
     return {
         "now": now,
         "zone": zone(now),
         "settings": settings,
-        "missing": [*missing_on_disk(spool), *missing_roles(ledger)],
+        "starting": starting,
+        "missing": [each for each in missing if each not in map(NOT_READY.format, starting)],
         "job_counts": ledger.queries.job_counts(),
         "analysis": ledger.flow.analysis(),
         "destinations": _destinations(ledger.flow.destinations(names), breakers),
         "faults": [each for each in breakers if each.fault is not None],
         "latencies": ledger.flow.latencies(LATENCY_SECONDS),
         "plot": plot(ledger.flow.per_minute(MINUTES)),
-        "parts": _parts(ledger.heartbeats.alive(FRESH_SECONDS)),
+        "parts": parts,
         "model": ledger.flow.latest_model(),
         "disk": _disk(spool),
         "queues": queue_depths(settings.redis.url),
@@ -193,6 +206,7 @@ def _for_people(ledger: Ledger) -> dict[str, Any]:
         "parked": ledger.flow.parked(SHOWN_OF_GROUP),
         "overdue": ledger.flow.overdue_requests(OVERDUE_SECONDS),
         "what_to_do": WHAT_TO_DO,
+        "need_destination": NEED_DESTINATION,
         "most_at_once": MOST_AT_ONCE,
         "longest_why": MAXIMUM_SENTENCE,
     }
@@ -241,6 +255,7 @@ def plot(minutes: Sequence[Minute]) -> Plot:
         finished_in_all=sum(finished),
         from_at=minutes[0].at,
         until_at=minutes[-1].at,
+        marks=tuple(minutes[n * (len(minutes) - 1) // _GAPS].at for n in range(_GAPS + 1)),
     )
 
 

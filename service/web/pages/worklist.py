@@ -10,7 +10,6 @@ from fastapi.responses import RedirectResponse, Response
 
 from service.audit.codes import WORKLIST
 from service.domain.audit import Action
-from service.domain.job import JobState
 from service.domain.user import Identity, Permission
 from service.storage.ledger import JobCounts, Ledger
 from service.storage.ledger.worklist import (
@@ -102,7 +101,6 @@ def _page(ledger: Ledger, wanted: WorklistFilter) -> WorklistPage:
 
 def _choices(ledger: Ledger) -> dict[str, Any]:
     return {
-        "states": list(JobState),
         "findings": list(Finding),
         "ae_titles": ledger.worklist.calling_ae_titles(),
         "judged_words": JUDGED_WORDS,

@@ -111,7 +111,17 @@ class WorklistQuery:
         """
         if self.first or self.last:
             return None
-        return self.period or (Period.ALL if self.q or self.state else Period.WEEK)
+        return self.period or self.usual_period
+
+    @property
+    def usual_period(self) -> Period:
+        """The period of an address that has none."""
+        return Period.ALL if self.q or self.state else Period.WEEK
+
+    @property
+    def days_are_reversed(self) -> bool:
+        """Whether the first day is after the last, so that no day is meant."""
+        return self.first is not None and self.last is not None and self.first > self.last
 
     def filter(self, *, with_patients: bool) -> WorklistFilter:
         """Build the ledger's filter."""
@@ -151,6 +161,13 @@ class WorklistQuery:
     def is_narrowed(self) -> bool:
         """Whether there is a condition other than the period."""
         return any((self.q, self.state, self.finding, self.ae, self.verdict))
+
+    @property
+    def uses_filters(self) -> bool:
+        """Whether anything is chosen in the part of the form that a phone folds away."""
+        days = self.first, self.last
+        chosen = self.finding, self.ae, self.verdict, self.period, *days
+        return any(chosen) or self.order is not Order.PRIORITY
 
     def chips(self, state_words: Mapping[JobState, str]) -> Iterator[Chip]:
         """Yield the conditions in words."""

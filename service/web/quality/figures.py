@@ -16,6 +16,7 @@ from service.web.quality.proportion import Proportion, expected_band
 FINDINGS: Final = ("present", "absent", "indeterminate")
 _NOT_STATED: Final = "not stated"
 _UNSURE: Final = "unsure"
+_FEW: Final = 10  # of fewer cases a decimal says nothing
 ANSWERS: Final = (*FINDINGS, _NOT_STATED, _UNSURE)
 
 
@@ -222,11 +223,9 @@ def in_words(proportion: Proportion) -> str:
     """Format a share with its interval and counts, in words."""
     if proportion.share is None or proportion.interval is None:
         return "none counted"
-    low, high = proportion.interval
-    return (
-        f"{proportion.share:.1%} ({low:.1%} to {high:.1%}; {proportion.count:,} of "
-        f"{proportion.of:,})"
-    )
+    digits = 0 if proportion.of < _FEW else 1
+    share, low, high = (f"{each:.{digits}%}" for each in (proportion.share, *proportion.interval))
+    return f"{share} ({low} to {high}; {proportion.count:,} of {proportion.of:,})"
 
 
 def _first_column(period: Period) -> str:

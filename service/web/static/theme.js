@@ -22,8 +22,8 @@
   };
 
   const label = (button, theme) => {
-    button.textContent = WORDS[theme];
-    button.setAttribute("aria-label", `Theme: ${WORDS[theme]}`);
+    button.textContent = `Theme: ${WORDS[theme].toLowerCase()}`;
+    button.setAttribute("aria-label", `Theme: ${WORDS[theme].toLowerCase()}, press for the next`);
   };
 
   const choose = (theme) => {

@@ -11,10 +11,21 @@ export function clockTime(moment) {
   return `${date.join("-")} ${time.join(":")}`;
 }
 
+/** Return a moment in the form that its element asks for: the time of day, or no day if it is today. */
+function written(moment, form) {
+  const [day, time] = clockTime(moment).split(" ");
+  const minute = time.slice(0, 5);
+  if (form === "clock") return minute;
+  if (form !== "short") return `${day} ${time}`;
+  return clockTime(new Date()).startsWith(day) ? minute : `${day} ${minute}`;
+}
+
 function rewrite(root) {
   for (const each of root.querySelectorAll("time[datetime]:not([data-local])")) {
     const moment = new Date(each.dateTime);
-    if (!Number.isNaN(moment.getTime())) each.textContent = clockTime(moment);
+    if (!Number.isNaN(moment.getTime())) {
+      each.textContent = written(moment, each.dataset.form);
+    }
     each.dataset.local = "";
   }
   for (const each of root.querySelectorAll("[data-zone]")) {

@@ -153,7 +153,11 @@ def test_the_theme_is_dark_until_another_is_chosen_and_is_kept(
         shown.reload()
     context.close()
     dark, light = "rgb(17, 22, 26)", "rgb(255, 255, 255)"
-    assert seen == [("Dark", dark), ("Light", light), ("As the device", light), ("Dark", dark)]
+    words = ("dark", "light", "as the device", "dark")
+    assert seen == [
+        (f"Theme: {each}", back)
+        for each, back in zip(words, (dark, light, light, dark), strict=True)
+    ]
 
 
 @pytest.mark.parametrize(

@@ -49,8 +49,8 @@ def sign_in(pages: PagesService, page: Page, name: str, role: Role) -> None:
 
 
 def find(page: Page, words: str) -> None:
-    page.get_by_role("searchbox", name="Find").fill(words)
-    page.get_by_role("searchbox", name="Find").press("Enter")
+    page.get_by_role("searchbox").fill(words)
+    page.get_by_role("searchbox").press("Enter")
 
 
 def state_becomes(page: Page, words: str) -> None:

@@ -1,5 +1,6 @@
 import re
 from dataclasses import replace
+from http import HTTPStatus
 from pathlib import Path
 
 import httpx
@@ -11,6 +12,8 @@ from synthetic.objects import make_cr
 from service.domain.delivery import OutputRecord
 from service.domain.job import ConclusionRecord, OtherAbnormality, Revision
 from service.domain.reasons import Reason
+from service.domain.user import Role
+from service.web.problem_words import sentence
 
 REPORT = OutputRecord(
     kind="sr", sop_class_uid="1.2.840.10008.5.1.4.1.1.88.34", sop_instance_uid="2.25.77"
@@ -89,7 +92,8 @@ def test_no_page_loads_anything_from_another_host_or_runs_an_inline_script(web: 
         assert not re.search(r"""(src|href|action)=["'](https?:)?//""", page.text)
         assert len(re.findall("<script", page.text)) == len(
             re.findall(
-                r'<script src="/static/[^"]+"(?: type="module"| defer)?></script>', page.text
+                r'<script (?:type="module" )?src="/static/[^"]+"[^>]*></script>',
+                page.text,
             )
         )
         assert not re.search(r"<[^>]+\s(?:on[a-z]+|style)=", page.text)
@@ -148,3 +152,70 @@ def test_a_job_is_found_by_a_report_that_was_replaced(web: Web) -> None:
     job_id = revised(web)
     found = web.client.get("/find", params={"q": "2.25.77"}, follow_redirects=False)
     assert found.headers["location"] == f"/jobs/{job_id}"
+
+
+def main_of(answer: httpx.Response) -> str:
+    """Return what a page says between its navigation and its footer."""
+    return answer.text[answer.text.index("<main") : answer.text.index("</main>")]
+
+
+def test_a_wrong_address_is_said_once_and_leads_to_the_worklist(empty_web: Web) -> None:
+    page = main_of(empty_web.client.get("/nothing"))
+    assert "<h1>There is no such page</h1>" in page
+    assert "Not Found" not in page
+    assert '<a href="/">Worklist</a>' in page
+    assert "/sign-in" not in page
+
+
+@pytest.mark.parametrize(
+    ("query", "sentence"),
+    [
+        ("weeks=105", "weeks: at most 104"),
+        ("weeks=0", "weeks: at least 1"),
+        ("weeks=x", "weeks: must be a whole number"),
+        ("by=year", "by: must be"),
+        (f"ae={'A' * 17}", "ae: at most 16 characters"),
+        ("model=%00", "model: has characters that it may not have"),
+    ],
+)
+def test_what_cannot_be_used_is_said_in_plain_words(
+    empty_web: Web, query: str, sentence: str
+) -> None:
+    answer = empty_web.client.get(f"/quality?{query}")
+    assert answer.status_code == 422
+    assert "<h1>This cannot be used as it is</h1>" in answer.text
+    assert sentence in main_of(answer)
+    for english_of_pydantic in ("Input should", "String should", "unable to parse"):
+        assert english_of_pydantic not in answer.text
+    program = empty_web.client.get(
+        f"/quality?{query}", headers={"Accept": "application/problem+json"}
+    )
+    assert program.json()["title"] == "Unprocessable Entity"
+    assert "should" in program.json()["detail"]
+
+
+def test_what_needs_a_user_leads_to_the_sign_in_while_there_is_none(web: Web) -> None:
+    answer = web.client.get("/users")
+    assert answer.status_code == 403
+    assert "<h1>Not for your role</h1>" in answer.text
+    assert '<a href="/sign-in">Sign in</a>' in main_of(answer)
+    assert "<code>lobar user add" in main_of(answer)
+    assert "/sign-in" not in main_of(web.sign_in(Role.VIEWER).get("/users"))
+
+
+def test_words_in_backticks_are_code_and_everything_is_escaped() -> None:
+    status = HTTPStatus.FORBIDDEN
+    assert sentence("Run `a <b>` & see", status) == "Run <code>a &lt;b&gt;</code> &amp; see"
+    assert sentence("Not for your role.", status) == sentence("Forbidden", status) == ""
+
+
+def test_the_page_about_the_api_begins_with_a_token(web: Web) -> None:
+    page = web.client.get("/api").text
+    assert "lobar user add" in page
+    assert '<a href="/api" aria-current="page">API</a>' in page
+    page = web.sign_in(Role.VIEWER).get("/api").text
+    assert 'href="/account"' in main_of(web.sign_in(Role.VIEWER).get("/api"))
+    assert page.count(f"http://127.0.0.1:{web.port}/api/v1/") == 3
+    assert 'href="/api/openapi.json"' in page
+    for path in ("/docs", "/api/docs"):
+        assert web.client.get(path).status_code == 404

@@ -102,9 +102,23 @@ def test_a_selection_that_cannot_be_is_refused_in_words(empty_web: Web, query: s
 def test_every_role_sees_it_and_nobody_else_once_there_are_users(web: Web) -> None:
     for role in Role:
         assert web.sign_in(role).get("/quality").status_code == 200
-    assert web.client.get("/quality").status_code == 401
+    answer = web.client.get("/quality")
+    assert answer.headers["location"].startswith("/sign-in")
 
 
 def test_no_page_of_figures_names_a_patient_or_a_job(filled: Web) -> None:
     page = filled.client.get("/quality").text
     assert "/jobs/" not in page
+
+
+def test_verdicts_are_offered_as_a_table_to_who_may_export(filled: Web) -> None:
+    assert "/verdicts.csv" in filled.sign_in(Role.RADIOLOGIST).get("/quality").text
+    assert "/verdicts.csv" not in filled.sign_in(Role.VIEWER).get("/quality").text
+
+
+def test_the_legend_of_bars_has_squares(filled: Web) -> None:
+    page = filled.sign_in(Role.VIEWER).get("/quality").text
+    drift = page[page.index('<h2 id="drift">') :]
+    legend = drift[drift.index('class="legend"') : drift.index("</ul>")]
+    assert '<rect class="bar series-1"' in legend
+    assert "<line" not in legend

@@ -62,6 +62,7 @@ REQUIRED: Final[dict[str, Permission]] = {
     "GET /dicom-web/studies/{study}/series/{series}/instances/{instance}"
     "/metadata": Permission.PATIENT,
     "GET /dicom-web/studies/{study}/series/{series}/metadata": Permission.PATIENT,
+    "GET /api": Permission.VIEW,
     "GET /events": Permission.VIEW,
     "GET /find": Permission.VIEW,
     "GET /jobs/{job_id}": Permission.VIEW,

@@ -6,7 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser
 from support.routes import to
+from support.system.ports import LOOPBACK
 from support.web_server import Web
 
 from service.domain.audit import Action
@@ -69,6 +71,34 @@ def test_a_quiet_service_needs_nobody(web: Web) -> None:
     assert "Nothing: no job is parked, and every part is ready." in page
 
 
+def test_a_worker_that_loads_its_model_is_no_alarm(web: Web) -> None:
+    for role in ("listener", "relay", "deliver", "web"):
+        web.ledger.heartbeats.beat(role, f"here/{role}/1/", ready=True)
+    web.ledger.heartbeats.beat("infer", "here/infer/1/", ready=False)
+    page = words(web.client.get("/status").text)
+    assert "infer is loading the model" in page
+    assert "infer: no process is ready" not in page
+    assert "Nothing: no job is parked" not in page
+    web.ledger.heartbeats.beat("infer", "here/infer/1/", ready=False, progress=False)
+    page = words(web.client.get("/status").text)
+    assert "infer is loading the model" not in page
+    assert "infer: makes no progress" in page
+
+
+def test_an_age_stays_an_age_in_a_browser(web: Web, browser: Browser) -> None:
+    reported(web, ["pacs"])
+    (delivery,) = web.ledger.deliveries.lease("pacs", "test/", 1, lease_seconds=60)
+    web.ledger.deliveries.refused(delivery, status=0x0122, again_in=60)
+    page = browser.new_page()
+    page.goto(f"http://{LOOPBACK}:{web.port}/status")
+    page.wait_for_selector("time[data-local]")
+    row = page.locator("#status-destinations tbody tr").inner_text()
+    assert re.search(r"\d+\.\d s ago, refused", row)
+    axis = page.locator(".time-axis time").all_inner_texts()
+    assert [bool(re.fullmatch(r"\d\d:\d\d", each)) for each in axis] == [True] * 7
+    page.close()
+
+
 def test_what_flows_is_counted_by_stage_with_latencies_and_model(web: Web) -> None:
     reported(web, ["pacs"])
     (delivery,) = web.ledger.deliveries.lease("pacs", "test/", 1, lease_seconds=60)
@@ -78,8 +108,8 @@ def test_what_flows_is_counted_by_stage_with_latencies_and_model(web: Web) -> No
     web.receive()
     web.ledger.jobs.lease("test/", 1, lease_seconds=60, maximum_attempts=3)
     page = words(web.client.get("/status").text)
-    assert re.search(r"Received, to be read 1 1 0 \d+\.\d s \d+\.\d s \d+\.\d s", page)
-    assert "Reported, to pacs 1 0 0" in page
+    assert re.search(r"Jobs received, to be read 1 1 0 \d+\.\d s \d+\.\d s \d+\.\d s", page)
+    assert "Outputs to send to pacs 1 0 0" in page
     assert "pacs yes" in page
     assert "0xB000 Warning" in page
     assert "pneumonia 1.2, operating point screening" in page
@@ -93,6 +123,9 @@ def test_a_destination_that_does_not_answer_is_shown_with_its_failure(web: Web) 
     web.ledger.deliveries.open_breaker("pacs", lambda n: 60.0 * n)
     page = words(web.client.get("/status").text)
     assert "pacs no 1 in a row, next try in" in page
+    assert "pacs does not answer : 1 failure in a row, and it has never taken anything" in page
+    assert "1 output waits, none is lost. Check its host and port, or run lobar check" in page
+    assert "Nothing: no job is parked" not in page
     assert "never" in page
     assert "no connection" in page
 
@@ -126,7 +159,8 @@ def test_parked_jobs_are_grouped_by_reason_with_what_to_do(web: Web) -> None:
     assert "The oldest 10" in words(page)
     assert f'action="/jobs/{ids[0]}/requeue"' in page
     assert f'action="/jobs/{ids[0]}/dismiss"' in page
-    assert 'name="next" value="/status"' in page
+    assert 'name="next" value="/status?requeued=1"' in page
+    assert 'name="next" value="/status?dismissed=1"' in page
     assert f"/jobs/{ids[11]}" not in page
 
 
@@ -175,14 +209,31 @@ def test_an_unknown_reason_is_refused(web: Web, path: str, code: str) -> None:
     assert web.client.post(path, data=form).status_code == 422
 
 
-def test_without_a_destination_its_jobs_cannot_be_requeued(tmp_path: Path) -> None:
+@pytest.mark.parametrize("reason", [Reason.NO_DESTINATION, Reason.DESTINATION_REMOVED])
+def test_without_a_destination_its_jobs_cannot_be_requeued(tmp_path: Path, reason: Reason) -> None:
     with Web(tmp_path / "state", destinations=()).running() as web:
-        reported(web, [])
+        job_id = parked(web, reason)
         page = web.client.get("/status").text
-        assert "no-destination" in page
-        assert 'action="/status/requeue"' not in page
-        answer = web.client.post("/status/requeue", data={"reason_code": "no-destination"})
+        assert reason in page
+        assert "/requeue" not in page
+        answer = web.client.post("/status/requeue", data={"reason_code": str(reason)})
         assert answer.status_code == 409
+        assert web.client.post(f"/jobs/{job_id}/requeue").status_code == 409
+
+
+def test_a_group_without_a_destination_says_so_of_the_past_once_there_is_one(web: Web) -> None:
+    reported(web, [])
+    page = words(web.client.get("/status").text)
+    assert "1 parked: Had no destination when it was reported." in page
+    assert "No destination is configured" not in page
+
+
+def test_one_job_requeued_from_here_is_noticed(web: Web) -> None:
+    job_id = parked(web)
+    answer = web.client.post(
+        f"/jobs/{job_id}/requeue", data={"next": "/status?requeued=1"}, follow_redirects=True
+    )
+    assert "1 job requeued." in answer.text
 
 
 def test_one_click_changes_a_bounded_number(web: Web) -> None:

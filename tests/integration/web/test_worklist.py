@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 import httpx
 import pytest
+from playwright.sync_api import Browser
 from support.routes import to
 from support.web_server import Web, part10, picture
 from synthetic.objects import make_cr
@@ -23,6 +24,7 @@ from service.domain.job import ConclusionRecord, Instance, OtherAbnormality
 from service.domain.patient import Patient
 from service.domain.reasons import Reason
 from service.domain.user import Role
+from service.web.access import SESSION_COOKIE
 from service.web.trail import Recent
 
 REPORT = OutputRecord(
@@ -228,7 +230,7 @@ def test_an_address_that_no_form_makes_is_refused_with_a_sentence(
 ) -> None:
     answer = empty_web.client.get(f"/?{query}")
     assert answer.status_code == 422
-    assert "Unprocessable" in answer.text
+    assert "This cannot be used as it is" in answer.text
     assert len(answer.text) < 5000
 
 
@@ -471,3 +473,101 @@ def test_the_page_runs_no_script_but_its_own_file(web: Web) -> None:
     assert all(re.search(r'src="/static/[\w.-]+"[^>]*>$', each) for each in scripts)
     assert not re.search(r"\s(style|on\w+)=", page)
     assert web.client.get("/static/worklist.js").status_code == 200
+
+
+def test_tiles_choose_the_state_and_the_form_keeps_it(web: Web) -> None:
+    page = web.client.get("/?state=parked").text
+    assert '<select name="state"' not in page
+    assert '<input type="hidden" name="state" value="parked">' in page
+    assert "In all, of all time" in page
+
+
+def test_days_switch_the_period_off_and_name_their_zone(web: Web) -> None:
+    assert '<select name="period">' in web.client.get("/").text
+    page = web.client.get("/?first=2026-01-02&period=24h").text
+    assert '<select name="period" disabled>' in page
+    assert f"From day ({time.tzname[0]})" in page
+
+
+def test_a_first_day_after_the_last_is_said(web: Web) -> None:
+    page = web.client.get("/?first=2026-01-02&last=2026-01-01").text
+    assert "The first day, 2026-01-02, is after the last, 2026-01-01: no day is meant." in page
+
+
+@pytest.mark.parametrize(
+    ("query", "chosen"), [("", ""), ("q=x", ""), ("period=30d", "30d"), ("q=x&period=7d", "7d")]
+)
+def test_the_period_that_counts_is_named_and_an_address_without_one_stays_so(
+    web: Web, query: str, chosen: str
+) -> None:
+    page = web.client.get(f"/?{query}").text
+    assert "usual" not in page
+    assert f'<option value="{chosen}" selected>the last' in page or (
+        query == "q=x" and '<option value="" selected>all time' in page
+    )
+
+
+def test_the_worklist_has_one_search_and_other_pages_the_same_in_the_header(web: Web) -> None:
+    page, other = web.client.get("/").text, web.client.get("/status").text
+    assert page.count('type="search"') == other.count('type="search"') == 1
+    assert 'maxlength="200"' in page
+    assert 'maxlength="200"' in other
+
+
+@pytest.mark.parametrize(
+    ("query", "tag"),
+    [
+        ("", "<details>"),
+        ("q=x", "<details>"),
+        ("finding=present", "<details open>"),
+        ("order=newest", "<details open>"),
+    ],
+)
+def test_filters_are_unfolded_only_where_one_is_set(web: Web, query: str, tag: str) -> None:
+    assert f"{tag}\n<summary>Filters" in web.client.get(f"/?{query}").text
+
+
+def test_a_small_probability_is_seen_and_the_value_is_over_the_band(web: Web) -> None:
+    reported(web, replace(CONCLUSION, finding="absent", probability=0.004))
+    bar = web.client.get("/").text
+    assert 'class="value" y="3" width="2"' in bar
+    assert bar.index('class="band"') < bar.index('class="value"')
+
+
+def test_on_every_width_the_list_fits_and_a_phone_shows_the_first_patient_soon(
+    web: Web, browser: Browser
+) -> None:
+    long_name = replace(DOE, patient_name="Longname-Of-Somebody^Jane")
+    reported(
+        web,
+        replace(
+            CONCLUSION,
+            other=OtherAbnormality(finding="present", probability=0.9, operating_point="sensitive"),
+        ),
+        long_name,
+    )
+    client = web.sign_in(Role.RADIOLOGIST)
+    address = str(client.base_url)
+    context = browser.new_context()
+    context.add_cookies(
+        [{"name": SESSION_COOKIE, "value": client.cookies[SESSION_COOKIE], "url": address}]
+    )
+    page = context.new_page()
+    page.goto(address)
+    for width, height in ((360, 780), (720, 900), (1024, 800), (1199, 800), (1280, 800)):
+        page.set_viewport_size({"width": width, "height": height})
+        table = page.locator("table.worklist").bounding_box()
+        assert table is not None
+        assert table["x"] + table["width"] <= width, width
+        assert page.evaluate("document.documentElement.scrollWidth") == width
+    patient = page.locator("td.patient").bounding_box()
+    assert patient is not None
+    assert patient["width"] >= 200
+    assert page.get_by_label("Finding").is_visible()
+    assert re.fullmatch(r"\d\d:\d\d", page.locator("td[data-label=Received] time").inner_text())
+    page.set_viewport_size({"width": 360, "height": 780})
+    assert page.get_by_label("Finding").is_hidden()
+    patient = page.locator("td.patient").bounding_box()
+    assert patient is not None
+    assert patient["y"] < 780 * 1.5
+    context.close()
