@@ -55,7 +55,7 @@ def test_a_parked_job_is_dismissed_with_a_reason(web: Web) -> None:
     )
     assert (answer.status_code, answer.json()["state"]) == (200, "dismissed")
     assert last_action(web) == (Action.DISMISS, job_id, "operator")
-    assert web.ledger.queries.trace(job_id)[-1].detail == {"why": "Sent twice by mistake."}
+    assert web.ledger.queries.trace(job_id)[-1].detail["why"] == "Sent twice by mistake."
 
 
 def test_without_a_destination_a_job_parked_for_that_stays_parked(tmp_path: Path) -> None:

@@ -89,6 +89,7 @@ def test_days_are_whole_and_both_included() -> None:
     ("path", "headers", "by_itself"),
     [
         ("/events", [], True),
+        ("/status?by-itself=1", [], True),
         ("/", [(b"x-lobar-by-itself", b"true")], True),
         ("/", [(b"hx-request", b"true")], False),
         ("/", [], False),
@@ -97,5 +98,14 @@ def test_days_are_whole_and_both_included() -> None:
 def test_what_a_page_sends_by_itself_is_recognised(
     path: str, headers: list[tuple[bytes, bytes]], *, by_itself: bool
 ) -> None:
-    request = Request({"type": "http", "method": "GET", "path": path, "headers": headers})
+    path, _, query = path.partition("?")
+    request = Request(
+        {
+            "type": "http",
+            "method": "GET",
+            "path": path,
+            "query_string": query.encode(),
+            "headers": headers,
+        }
+    )
     assert is_by_itself(request) is by_itself
