@@ -24,8 +24,10 @@ def rendered(text: str) -> Markup:
         if token.type in {"heading_open", "heading_close"}:
             token.tag = f"h{min(6, int(token.tag[1]) + 1)}"  # the page itself has the first
     html = reader.renderer.render(tokens, reader.options, {})
-    frame = '<div class="scroll" tabindex="0"><table>'
-    return Markup(html.replace("<table>", frame).replace("</table>", "</table></div>"))  # noqa: S704
+    frame = '<div class="scroll" tabindex="0" role="group" aria-label="Table"><table>'
+    html = html.replace("<table>", frame).replace("</table>", "</table></div>")
+    html = html.replace("<th></th>", "<td></td>")  # a blank corner heads nothing
+    return Markup(html.replace("<pre>", '<pre tabindex="0">'))  # noqa: S704
 
 
 def _anchor(heading: str) -> str:

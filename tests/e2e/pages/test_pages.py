@@ -26,8 +26,10 @@ OPERABLE: Final = """() => {
     const shown = (each) => each.checkVisibility({visibilityProperty: true}) && !each.disabled;
     const found = [...document.querySelectorAll(selector)].filter(shown);
     found.forEach((each, number) => { each.dataset.stop = number; });
-    return found.map((each) => [each.dataset.stop, each.outerHTML.slice(0, 120),
-        each.type === "radio" ? each.name : ""]);
+    // of a set of radio buttons, and of the rows of a list, the arrows lead to all others
+    const group = (each) => each.type === "radio" ? each.name :
+        each.hasAttribute("tabindex") && each.closest("tr") ? "rows" : "";
+    return found.map((each) => [each.dataset.stop, each.outerHTML.slice(0, 120), group(each)]);
 }"""
 FOCUSED: Final = """() => {
     const focused = document.activeElement, style = getComputedStyle(focused);

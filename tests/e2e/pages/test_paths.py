@@ -87,13 +87,14 @@ def test_a_radiologist_signs_in_finds_a_patient_looks_and_disagrees(
         page.get_by_label("Comment").fill("An artefact of the phantom.")
         page.get_by_role("button", name="Record the verdict").click()
         expect(page.locator(".verdicts")).to_contain_text(f"{name} disagrees: absent, not present")
+        expect(page.locator("main canvas").first).to_be_visible()  # its samples are there
         page.get_by_role("button", name="Sign out").click()
         assert opened.notes.complaints == []
         assert opened.notes.asked_elsewhere == []
-    assert [each for each in pages.audited() if each.endswith(f" {name}")] == [
-        f"{action} {name}"
-        for action in ("sign-in", "search", "view", "verdict", "view", "sign-out")
-    ]
+    audited = [each.split()[0] for each in pages.audited() if each.endswith(f" {name}")]
+    acts = [each for each in audited if each != "view"]
+    assert acts == ["sign-in", "search", "verdict", "sign-out"]
+    assert "view" in audited[audited.index("search") : audited.index("verdict")]
     with closing(pages.lobar.ledger()) as ledger:
         counts = ledger.statistics.verdicts(Selection(since=0, until=2e10))
     assert {(each.opinion, each.right_finding) for each in counts} == {("disagree", "absent")}
