@@ -160,11 +160,12 @@ class Requirement:
         if identity is None:
             raise Problem(HTTPStatus.UNAUTHORIZED, "Sign in first.")
         request.state.identity = identity
-        why = self._refuse(identity) or await _forgery(request, identity)
-        if why is not None:
+        refused = self._refuse(identity)
+        forged = None if refused else await _forgery(request, identity)
+        if refused or forged:
             if identity.name:
-                await _record_denial(request, self.permission)
-            raise Problem(HTTPStatus.FORBIDDEN, why)
+                await _record_denial(request, self.permission, "csrf-token" if forged else None)
+            raise Problem(HTTPStatus.FORBIDDEN, refused or forged or "")
         return identity
 
     def _refuse(self, identity: Identity) -> str | None:
@@ -269,7 +270,7 @@ async def _forgery(request: Request, identity: Identity) -> str | None:
     return "The form is of another session: go back, reload, and try again."
 
 
-async def _record_denial(request: Request, permission: Permission) -> None:
+async def _record_denial(request: Request, permission: Permission, why: str | None) -> None:
     path = str(getattr(request.scope.get("route"), "path", ""))
     record = partial(
         request.app.state.trail.record,
@@ -279,5 +280,6 @@ async def _record_denial(request: Request, permission: Permission) -> None:
         permission=str(permission),
         method=request.method,
         route=path,
+        why=why,
     )
     await to_thread.run_sync(record)

@@ -93,7 +93,11 @@ def test_what_was_not_permitted_is_recorded(web: Web) -> None:
     record = last(web.ledger)
     assert (record.action, record.outcome) == (Action.DENIED, AuditOutcome.FAILURE)
     assert record.user == "ann"
-    assert record.detail == {"route": "/jobs/{job_id}/requeue", "permission": "operate"}
+    assert record.detail == {
+        "route": "/jobs/{job_id}/requeue",
+        "permission": "operate",
+        "method": "POST",
+    }
 
 
 def test_a_form_of_another_session_is_recorded(web: Web) -> None:

@@ -184,11 +184,11 @@ def test_a_radiologist_s_verdict_is_kept_with_what_was_judged(web: Web) -> None:
 @pytest.mark.parametrize(
     ("changes", "status", "place"),
     [
-        ({"report_uid": "2.25.78"}, 409, None),
+        ({"report_uid": "2.25.78"}, 404, None),
         ({"report_uid": "2.25.78'--"}, 422, "/report_uid"),
         ({"opinion": "disagree"}, 422, ""),
         ({"opinion": "agree", "right_finding": "absent"}, 422, ""),
-        ({"opinion": "disagree", "right_finding": "present"}, 409, None),
+        ({"opinion": "disagree", "right_finding": "present"}, 422, None),
         ({"opinion": "disagree", "right_finding": "none"}, 422, "/right_finding"),
         ({"opinion": "AGREE"}, 422, "/opinion"),
         ({"comment": "x" * 2001}, 422, "/comment"),

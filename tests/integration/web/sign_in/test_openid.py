@@ -193,7 +193,7 @@ def test_a_provider_that_is_down_is_said_and_passwords_still_work(tmp_path: Path
         add(web)
         answer = web.client.get("/sign-in/openid")
         assert answer.status_code == 503
-        assert "`lobar check` says why" in answer.text
+        assert "<code>lobar check</code> says why" in answer.text
         assert sign_in(web.client, "anna").status_code == 303
 
 
