@@ -134,7 +134,7 @@ def test_nobody_else_gets_any_of_it(web: Web, route: str) -> None:
     assert web.client.get(f"/jobs/{job_id}/{route}").status_code == 403, "while there is no user"
     operator = web.sign_in(Role.OPERATOR)
     assert operator.get(f"/jobs/{job_id}/{route}").status_code == 403
-    assert web.client.get(f"/jobs/{job_id}/{route}").status_code == 401
+    assert web.client.get(f"/jobs/{job_id}/{route}").status_code == 303
     assert looks(web, job_id) == []
 
 
