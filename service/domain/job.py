@@ -174,6 +174,8 @@ MAXIMUM_SENTENCE: Final = 500
 
 
 _NOT_OF_A_LINE: Final = frozenset({"Cc", "Zl", "Zp"})  # Unicode's categories
+# marks that let a text be read in another order than it was written (UAX 9, section 2)
+_DIRECTIONS: Final = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 def require_sentence(text: str) -> str:
@@ -187,7 +189,10 @@ def require_sentence(text: str) -> str:
         raise ValueError("Say why the job is dismissed.")
     if len(sentence) > MAXIMUM_SENTENCE:
         raise ValueError(f"Say it in at most {MAXIMUM_SENTENCE} characters.")
-    if any(unicodedata.category(character) in _NOT_OF_A_LINE for character in sentence):
+    if any(
+        character in _DIRECTIONS or unicodedata.category(character) in _NOT_OF_A_LINE
+        for character in sentence
+    ):
         raise ValueError("Say it in one line, without control characters.")
     return sentence
 

@@ -73,5 +73,5 @@ def _rule(fault: Mapping[str, Any]) -> str:
     rule = _RULES.get(str(fault["type"]), _ANY)
     try:
         return rule.format_map(fault.get("ctx", {}))
-    except KeyError:  # whoever validated left the limits out
+    except KeyError:  # the validation left the limits out
         return _ANY

@@ -22,7 +22,7 @@ _RESPONSES = described(example("The job as it is now.", JOB))
 
 
 # one line, and not blank, as `service.domain.job.require_sentence` takes it
-_LINE: Final = r"\x00-\x1f\x7f-\x9f\u2028\u2029"
+_LINE: Final = r"\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069"
 _SENTENCE: Final = rf"^[^{_LINE}]*[^\s{_LINE}][^{_LINE}]*$"
 
 
