@@ -2,22 +2,23 @@
 
 import csv
 import io
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from support.inference_worker import Workspace
 from support.routes import to
 from synthetic.objects import make_cr
-from typer.testing import CliRunner
 
 from service.admin.verdicts import print_verdicts
-from service.cli import app
 from service.domain.audit import Action
 from service.domain.delivery import OutputRecord
 from service.domain.job import ConclusionRecord
 from service.domain.verdict import Opinion
 from service.web.verdicts.table import COLUMNS, csv_lines, moment_of
 
+ROOT = Path(__file__).resolve().parents[4]
 SR = OutputRecord(
     kind="sr", sop_class_uid="1.2.840.10008.5.1.4.1.1.88.34", sop_instance_uid="2.25.1"
 )
@@ -101,8 +102,14 @@ def test_a_moment_is_utc_unless_it_names_a_zone() -> None:
 
 
 def test_a_wrong_day_is_refused_in_one_line(tmp_path: Path) -> None:
-    said = CliRunner().invoke(
-        app, ["verdicts", "--since", "soon"], env={"LOBAR_STATE_DIR": str(tmp_path)}
+    # in a process of its own: the command sets the log of its process up
+    said = subprocess.run(
+        [sys.executable, "-m", "service.cli", "verdicts", "--since", "soon"],
+        check=False,
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={"LOBAR_STATE_DIR": str(tmp_path), "PATH": ""},
     )
-    assert said.exit_code == 2
-    assert "Traceback" not in said.output
+    assert said.returncode == 2
+    assert "Traceback" not in said.stdout + said.stderr
