@@ -1,5 +1,6 @@
 """Free TCP ports on loopback."""
 
+import os
 import random
 import socket
 from collections.abc import Callable
@@ -9,6 +10,7 @@ import pytest
 
 LOOPBACK: Final = "127.0.0.1"
 BELOW_EPHEMERAL: Final = range(20_000, 32_000)
+_SHARES: Final = 8  # of the range: each process of tests has one, so that none takes another's port
 _returned: set[int] = set()
 
 
@@ -18,7 +20,7 @@ def free_port() -> int:
     The port is below the kernel's ephemeral range, so that no outgoing connection takes it while
     a server is stopped and started again on it.
     """
-    for port in random.SystemRandom().sample(BELOW_EPHEMERAL, 200):
+    for port in random.SystemRandom().sample(_own_ports(), 200):
         if port in _returned:
             continue
         with socket.socket() as probe:
@@ -29,6 +31,12 @@ def free_port() -> int:
         _returned.add(port)
         return port
     raise RuntimeError("200 ports of 127.0.0.1 were tried and none is free")
+
+
+def _own_ports() -> range:
+    process = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % _SHARES
+    size = len(BELOW_EPHEMERAL) // _SHARES
+    return BELOW_EPHEMERAL[process * size : (process + 1) * size]
 
 
 def accepts_connections(port: int) -> bool:
