@@ -34,7 +34,8 @@ def free_port() -> int:
 
 
 def _own_ports() -> range:
-    process = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % _SHARES
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0")  # noqa: TID251 -- pytest-xdist's
+    process = int(worker[2:]) % _SHARES
     size = len(BELOW_EPHEMERAL) // _SHARES
     return BELOW_EPHEMERAL[process * size : (process + 1) * size]
 
