@@ -11,7 +11,7 @@ def test_a_card_becomes_headings_lists_tables_code_and_links() -> None:
         "<strong>bold</strong> <code>code</code>",
         '<a href="https://example.org/a">link</a> <a href="#b">below</a>',
         "<li>item</li>",
-        '<div class="scroll" tabindex="0"><table>',
+        '<div class="scroll" tabindex="0" role="group" aria-label="Table"><table>',
         "<td>2</td>",
         "x &lt; y",
     ):
