@@ -28,7 +28,6 @@ from service.web.dicomweb.json_model import (
     vr_of,
 )
 
-PIXEL_DATA: Final = 0x7FE00010
 ENCAPSULATED_DOCUMENT: Final = 0x00420011
 _CHARACTER_SET: Final = 0x00080005
 _TRANSFER_SYNTAX_UID: Final = 0x00020010  # PS3.10 table 7.1-1

@@ -34,7 +34,7 @@ function rewrite(root) {
 }
 
 rewrite(document);
-// fragments come by htmx, by server-sent events and by scripts of pages: all of them end here
+// fragments come by the scripts of pages: all of them end here
 new MutationObserver(() => rewrite(document)).observe(document.body, {
   childList: true,
   subtree: true,
