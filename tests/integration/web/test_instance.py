@@ -79,7 +79,7 @@ def test_who_may_not_see_patients_reads_why(web: Web) -> None:
     operator = page(web.sign_in(Role.OPERATOR), job_id)
     assert "your role, operator, does not include patient data" in operator
     for text in (shown, operator):
-        for secret in ("Doe", "山田", "4711", "2023-01-15", "ACC-12", "Imaging Measurement Report"):
+        for secret in ("Doe", "山田", "PID-4711", "2023-01-15", "ACC-12", "Imaging Measurement Report"):
             assert secret not in text
         assert "/outputs/" not in text
 
@@ -404,7 +404,7 @@ def test_a_parked_job_is_dismissed_with_a_reason_that_the_timeline_keeps(web: We
     head = " ".join(re.sub("<[^>]+>", "", shown[: shown.index("<h2")]).split())
     assert "Dismissed by otto, 2" in head
     assert ": a &lt;b&gt;test&lt;/b&gt; image It was parked: No valid report could be" in head
-    assert "<q>a &lt;b&gt;test&lt;/b&gt; image</q>" in shown
+    assert "<q><bdi>a &lt;b&gt;test&lt;/b&gt; image</bdi></q>" in shown
     assert "Dismissal asked for, by <em>otto (operator)</em>" in shown
 
 

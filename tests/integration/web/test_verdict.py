@@ -238,7 +238,7 @@ def test_the_table_has_what_retraining_needs_and_nothing_about_the_patient(web: 
         assert (row["operating_point"], row["model"]) == ("balanced", "lobar_pneumonia 1.2.3")
         assert datetime.fromisoformat(row["time"]).tzinfo == UTC
     written = other.get("/verdicts.csv").text
-    for secret in ("rita", "rolf", "Doe", "4711", "moved"):
+    for secret in ("rita", "rolf", "Doe", "PID-4711", "moved"):
         assert secret not in written
     newest = web.ledger.audit.recent(1)[0]
     assert (newest.action, newest.user) == (Action.EXPORT, "rolf")
