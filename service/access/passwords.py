@@ -2,6 +2,7 @@
 
 import secrets
 import threading
+from functools import cached_property
 from typing import Final
 
 from argon2 import PasswordHasher
@@ -18,12 +19,15 @@ class Passwords:
     def __init__(self, hasher: PasswordHasher | None = None) -> None:
         self._hasher = hasher or PasswordHasher()
         self._turn = threading.BoundedSemaphore(_AT_ONCE)
-        self._nobodys = self.hash(secrets.token_urlsafe())
 
     def hash(self, password: str) -> str:
         """Return the salted hash of a password, with its parameters."""
         with self._turn:
             return self._hasher.hash(password_bytes(password))
+
+    @cached_property
+    def _nobodys(self) -> str:
+        return self._hasher.hash(secrets.token_bytes(16))
 
     def is_right(self, password_hash: str | None, password: str) -> bool:
         """Return whether a password is that of a hash.

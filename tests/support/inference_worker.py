@@ -19,8 +19,8 @@ from service.domain.reasons import Reason
 from service.receiving.acceptance import Rejection
 from service.receiving.ingest import Ingest
 from service.settings import Settings
-from service.storage.ledger import Ledger
 from service.storage.spool import Spool
+from support.migrated_ledger import open_ledger
 from support.system.clock import Clock
 from workers.prediction import Model, NotAnalysable, OtherAbnormality, Prediction
 from workers.tasks.infer import InferenceWorker
@@ -104,8 +104,7 @@ class Workspace:
         self.settings = Settings(**{"state_dir": folder, "destinations": (PACS,), **settings})
         self.spool = Spool(self.settings.spool_dir)
         self.spool.prepare()
-        self.ledger = Ledger(self.settings.ledger_url, self.clock)
-        self.ledger.upgrade()
+        self.ledger = open_ledger(self.settings.ledger_url, self.clock)
         self._ingest = Ingest(self.spool, self.ledger, lambda: None)
 
     def receive(self, dataset: Dataset) -> str:

@@ -20,8 +20,8 @@ from service.domain.job import Job
 from service.receiving.listener import Listener
 from service.receiving.listener.association import StoreAssociation
 from service.settings import DicomSettings, Settings
-from service.storage.ledger import Ledger
 from service.storage.spool import Spool
+from support.migrated_ledger import open_ledger
 from support.system.ports import LOOPBACK, free_port
 
 CR = str(ComputedRadiographyImageStorage)
@@ -35,8 +35,7 @@ class Stores:
         self.folder = folder
         self.spool = Spool(folder / "spool")
         self.spool.prepare()
-        self.ledger = Ledger(ledger_url or f"sqlite:///{folder / 'ledger.sqlite3'}")
-        self.ledger.upgrade()
+        self.ledger = open_ledger(ledger_url or f"sqlite:///{folder / 'ledger.sqlite3'}")
 
     def incoming(self) -> list[Path]:
         """List the files being received."""

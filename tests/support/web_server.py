@@ -6,7 +6,8 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -25,12 +26,12 @@ from service.domain.job import Instance
 from service.domain.user import Role
 from service.receiving.ingest import Ingest
 from service.settings import Settings
-from service.storage.ledger import Ledger
 from service.storage.spool import Spool
 from service.web.access import SESSION_COOKIE
 from service.web.app import create_app
 from service.web.changes import Changes
 from service.web.serve import StreamEndingServer
+from support.migrated_ledger import open_ledger
 from support.system.ports import LOOPBACK, free_port
 
 # the default reads the certificates of the machine, for each server of a test
@@ -52,8 +53,7 @@ class Web:
         self.settings = Settings(**tree)
         self.spool = Spool(self.settings.spool_dir, reserve_bytes=reserve_bytes)
         self.spool.prepare()
-        self.ledger = Ledger(self.settings.ledger_url)
-        self.ledger.upgrade()
+        self.ledger = open_ledger(self.settings.ledger_url)
         self.changes = Changes(
             self.ledger.worklist.revision, read_seconds=0.1, heartbeat_seconds=0.3
         )
@@ -70,12 +70,10 @@ class Web:
 
     @contextmanager
     def running(self, handler: Handler | None = None) -> Iterator[Self]:
-        with (
-            closing(Template(handler or WebHandler())) as template,
-            closing(DecoderPool(template, self.settings.decoding, 2)) as pool,
-            self._serving(pool),
-        ):
-            yield self
+        with ExitStack() as stack:
+            template = stack.enter_context(closing(Template(handler))) if handler else _template()
+            pool = stack.enter_context(closing(DecoderPool(template, self.settings.decoding, 2)))
+            yield stack.enter_context(self._serving(pool))
 
     @contextmanager
     def _serving(self, pool: DecoderPool) -> Iterator[Self]:
@@ -190,6 +188,12 @@ class Web:
 
     def inbox(self) -> list[Path]:
         return list(self.spool.root.glob("inbox/??/*.dcm"))
+
+
+@cache
+def _template() -> Template:
+    """Fork a template, once in each process of tests, which ends it by ending."""
+    return Template(WebHandler())
 
 
 def part10(dataset: Dataset, folder: Path) -> bytes:

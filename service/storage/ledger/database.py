@@ -3,6 +3,7 @@
 import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -71,9 +72,7 @@ class Database:
         Raises:
             LedgerError: The database could not be reached, or is of a newer version.
         """
-        config = Config()
-        config.set_main_option("script_location", str(MIGRATIONS))
-        script = ScriptDirectory.from_config(config)
+        script = _migrations()
         try:
             with self._migration_lock(), self._connect_for_migration() as connection:
                 present = MigrationContext.configure(connection).get_current_revision()
@@ -85,6 +84,7 @@ class Database:
                     )
                 connection.rollback()
                 if present != script.get_current_head():
+                    config = _migration_config()
                     config.attributes["connection"] = connection
                     command.upgrade(config, "head")
                     connection.commit()
@@ -134,6 +134,18 @@ class Database:
     def close(self) -> None:
         """Close the connections."""
         self.engine.dispose()
+
+
+def _migration_config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    return config
+
+
+@cache
+def _migrations() -> ScriptDirectory:
+    """Read the migrations; they do not change while the process runs."""
+    return ScriptDirectory.from_config(_migration_config())
 
 
 def _snapshot(*, sqlite: bool) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from support.migrated_ledger import open_ledger
 
 from service.access.passwords import Passwords
 from service.domain.audit import Action
@@ -53,9 +54,7 @@ def lobar(tmp_path: Path, environment: dict[str, str]) -> Run:
 
 @pytest.fixture
 def ledger(tmp_path: Path) -> Ledger:
-    ledger = Ledger(f"sqlite:///{tmp_path / 'state' / 'ledger.sqlite3'}")
-    ledger.upgrade()
-    return ledger
+    return open_ledger(f"sqlite:///{tmp_path / 'state' / 'ledger.sqlite3'}")
 
 
 def test_the_life_of_a_user(lobar: Run, ledger: Ledger) -> None:

@@ -15,6 +15,7 @@ import pytest
 from peers.rsyslog import Rsyslog, Tls
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
+from support.migrated_ledger import open_ledger
 from support.system.certificates import Authority
 from support.system.ports import LOOPBACK, free_port
 
@@ -39,8 +40,7 @@ VIEWED = AuditRecord(
 
 @pytest.fixture
 def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    opened = Ledger(f"sqlite:///{tmp_path}/ledger.sqlite3")
-    opened.upgrade()
+    opened = open_ledger(f"sqlite:///{tmp_path}/ledger.sqlite3")
     yield opened
     opened.close()
 

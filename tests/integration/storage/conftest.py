@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from support.migrated_ledger import open_ledger
 from support.system.clock import Clock
 
 from service.domain.job import Instance
@@ -17,8 +18,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def ledger(ledger_url: str, clock: Clock) -> Iterator[Ledger]:
-    opened = Ledger(ledger_url, clock)
-    opened.upgrade()
+    opened = open_ledger(ledger_url, clock)
     yield opened
     opened.close()
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from sqlalchemy import Engine, event
+from support.migrated_ledger import open_ledger
 
 from service.access.password_sign_in import PasswordSignIn
 from service.access.passwords import Passwords
@@ -21,8 +22,7 @@ AT_ONCE = 8
 
 @pytest.fixture
 def ledger(ledger_url: str) -> Iterator[Ledger]:
-    ledger = Ledger(ledger_url)
-    ledger.upgrade()
+    ledger = open_ledger(ledger_url)
     yield ledger
     ledger.close()
 
@@ -57,8 +57,7 @@ def failed(ledger: Ledger, clock: list[float]) -> float:
 
 def test_a_lock_out_doubles_to_its_maximum_and_a_success_ends_the_count(ledger_url: str) -> None:
     clock = [1000.0]
-    ledger = Ledger(ledger_url, clock=lambda: clock[0])
-    ledger.upgrade()
+    ledger = open_ledger(ledger_url, lambda: clock[0])
     ledger.users.add("anna", Role.VIEWER, "x")
     times = []
     for _ in range(9):
@@ -72,8 +71,7 @@ def test_a_lock_out_doubles_to_its_maximum_and_a_success_ends_the_count(ledger_u
 
 def test_nothing_counts_while_a_user_is_locked_out(ledger_url: str) -> None:
     clock = [1000.0]
-    ledger = Ledger(ledger_url, clock=lambda: clock[0])
-    ledger.upgrade()
+    ledger = open_ledger(ledger_url, lambda: clock[0])
     ledger.users.add("anna", Role.VIEWER, "x")
     assert [failed(ledger, clock) for _ in range(6)] == [0, 0, 60, 60, 60, 60]
     assert not ledger.users.succeeded("anna")
@@ -189,8 +187,7 @@ def test_a_password_that_was_changed_meanwhile_is_not_put_back(ledger: Ledger) -
 
 
 def test_expired_sessions_are_removed_when_one_begins(ledger_url: str) -> None:
-    past = Ledger(ledger_url, clock=lambda: time.time() - 1000)
-    past.upgrade()
+    past = open_ledger(ledger_url, lambda: time.time() - 1000)
     past.users.add("anna", Role.VIEWER, None)
     past.sessions.begin("anna", seconds=10)
     past.close()

@@ -2,6 +2,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.migrated_ledger import open_ledger
 
 from service.access.ways import first_user_notice, nobody_can_sign_in, ways
 from service.domain.user import Role
@@ -14,8 +15,7 @@ PROXY = {"proxy_header": "X-User", "proxy_addresses": ["127.0.0.1"]}
 
 @pytest.fixture
 def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    ledger = Ledger(f"sqlite:///{tmp_path / 'ledger.sqlite3'}")
-    ledger.upgrade()
+    ledger = open_ledger(f"sqlite:///{tmp_path / 'ledger.sqlite3'}")
     yield ledger
     ledger.close()
 

@@ -10,6 +10,7 @@ import redis
 from peers.redis_server import RedisServer
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.metrics import MetricWrapperBase
+from support.migrated_ledger import open_ledger
 from support.routes import to
 
 from service.domain.delivery import OutputRecord, Reference
@@ -33,8 +34,7 @@ OUTPUTS = [OutputRecord(kind="sr", sop_class_uid="1.2", sop_instance_uid="1.2.3"
 
 @pytest.fixture
 def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    ledger = Ledger(f"sqlite:///{tmp_path}/ledger.sqlite3")
-    ledger.upgrade()
+    ledger = open_ledger(f"sqlite:///{tmp_path}/ledger.sqlite3")
     yield ledger
     ledger.close()
 
