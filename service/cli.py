@@ -362,6 +362,55 @@ def check() -> None:
         raise typer.Exit(run_check(settings, echo=echo, load_bundle=load_bundle))
 
 
+@app.command()
+def acceptance(
+    *,
+    destination: Annotated[str, typer.Option(metavar="NAME", help="One of destinations.")],
+    repeats: Annotated[
+        int, typer.Option(min=1, max=100, help="How often one object is stored again.")
+    ] = 10,
+    commitment_seconds: Annotated[
+        float, typer.Option(min=0, max=600, help="How long a result of commitment is awaited.")
+    ] = 30,
+    with_image: Annotated[
+        bool, typer.Option("--with-image/--without-image", help="Store the radiograph itself too.")
+    ] = True,
+    remove: Annotated[
+        bool, typer.Option("--remove", help="Ask a DICOMweb service to delete the study again.")
+    ] = False,
+    output: Annotated[
+        Path | None, typer.Option(help="Write the report to this file, not to standard output.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Try a PACS with a synthetic study of an invented patient, and print a report of it.
+
+    Shows what the PACS negotiates, takes, answers, commits, finds and keeps, how fast, and what
+    stays in it. Exits with 1 if something failed.
+    """
+    with _one_line_errors():
+        settings = _settings()
+        chosen = settings.destination(destination)
+        if chosen is None:
+            known = ", ".join(each.name for each in settings.destinations) or "none is configured"
+            _fail(f"No destination has this name ({known}).", 2)
+        from workers.acceptance import run as kit
+
+        options = kit.Options(
+            repeats=repeats,
+            commitment_seconds=commitment_seconds,
+            with_image=with_image,
+            remove=remove,
+        )
+        outcome = kit.run_acceptance(settings, chosen, options)
+        text = kit.as_json(outcome) if as_json else kit.as_markdown(outcome)
+        if output is None:
+            typer.echo(text)
+        else:
+            output.write_text(f"{text}\n")
+        raise typer.Exit(0 if outcome.accepted else 1)
+
+
 @user.command("add")
 def user_add(
     name: NameArgument,

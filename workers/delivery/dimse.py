@@ -5,6 +5,7 @@ import socket
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any, Final, Protocol
@@ -74,6 +75,14 @@ class Peer(Protocol):
         """The longest time that each response may take."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeerFacts:
+    """What a peer says of itself when an association is negotiated (PS3.7 D.3.3)."""
+
+    implementation: str  # version name and class UID; empty where it says neither
+    maximum_pdu_bytes: int  # 0 is unlimited
+
+
 class Sender:
     """An open association to a destination."""
 
@@ -141,6 +150,16 @@ class Sender:
         if "Status" not in response:
             raise NoResponseError("no-answer")
         return int(response.Status)
+
+    @property
+    def peer(self) -> PeerFacts:
+        """What the destination says of itself."""
+        acceptor = self._association.acceptor
+        names = (acceptor.implementation_version_name, acceptor.implementation_class_uid)
+        return PeerFacts(
+            implementation=", ".join(str(each) for each in names if each),
+            maximum_pdu_bytes=int(acceptor.maximum_length or 0),
+        )
 
     def takes(self, sop_class: str, transfer_syntax: str | None = None) -> bool:
         """Return whether a SOP class was accepted, in a transfer syntax if one is given."""

@@ -109,6 +109,23 @@ class WebSender:
         )
         return status
 
+    def request(self, method: str, path: str, accept: str = DICOM_JSON) -> tuple[int, bytes | None]:
+        """Send a request about a resource, and return the HTTP status and the body.
+
+        Args:
+            method: GET or DELETE.
+            path: Below the base URL, such as `/studies/1.2.3/instances`.
+            accept: The media type of the body.
+
+        Returns:
+            The body is None if it is too long or damaged.
+
+        Raises:
+            NoResponseError: no response came.
+        """
+        url = self._studies.removesuffix("/studies") + path
+        return self._exchange(method, url, headers={"Accept": accept})
+
     def _store(self, instance: bytes, sent: Reference) -> StoreResponse:
         """Store one instance; the second in a row without a response counts against the service."""
         try:

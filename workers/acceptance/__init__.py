@@ -1,0 +1,1 @@
+"""`lobar acceptance`: try a PACS with a synthetic study, and report what it did."""
