@@ -1,0 +1,1 @@
+"""Seeded fuzzers of the doors, and what they look at."""
