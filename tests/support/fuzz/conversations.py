@@ -22,6 +22,7 @@ from peers.raw_scu import (
     pdu,
 )
 from pydicom.uid import (
+    UID,
     ComputedRadiographyImageStorage,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
@@ -63,7 +64,7 @@ def usual_request() -> bytes:
 def store_messages(by: random.Random) -> tuple[bytes, bytes]:
     """Encode the command set and the data set of a usual C-STORE of a small instance."""
     dataset = make_cr(rows=8, columns=8)
-    uid = f"2.25.{by.getrandbits(100)}"
+    uid = UID(f"2.25.{by.getrandbits(100)}")
     dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = uid
     for name in ("StudyInstanceUID", "SeriesInstanceUID"):
         setattr(dataset, name, f"2.25.{by.getrandbits(100)}")
