@@ -1,1 +1,1 @@
-"""Seeded fuzzers of the doors, and what they look at."""
+"""Seeded fuzzers of the interfaces, and what they look at."""
