@@ -49,6 +49,10 @@ test-bundle: setup ## The tests of the MONAI bundle by itself
 test-full: ## The same with the whole report matrix, every viewer case and long property runs
 	@$(MAKE) test FULL=--full
 
+.PHONY: fuzz
+fuzz: setup ## Say hostile things to the listener and the pages for SECONDS=60, from SEED=n on
+	FUZZ_SECONDS=$(or $(SECONDS),60) FUZZ_SEED=$(SEED) $(VENV)/pytest -q --timeout=0 tests/faults/fuzz
+
 .PHONY: check types types-of-tests lint
 check: types types-of-tests lint ## The static checks: lint, format, types, who may import whom
 

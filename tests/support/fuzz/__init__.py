@@ -1,0 +1,1 @@
+"""Seeded fuzzers of the interfaces, and what they look at."""
