@@ -14,6 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from service.storage.directories import fsync_directory, make_directory
+
 _OPAQUE: Final = re.compile(r"[0-9a-f]{32}")
 _KIND: Final = re.compile(r"[a-z][a-z-]{0,31}")
 _NAME_DIGITS: Final = 16
@@ -44,15 +46,15 @@ class Spool:
         Raises:
             OSError: The state directory cannot be written.
         """
-        self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_directory(self.root.absolute(), mode=0o700)
         self.incoming.mkdir(exist_ok=True, mode=0o700)
         for directory in (self._inbox, self._outbox):
             directory.mkdir(exist_ok=True, mode=0o700)
             for shard in _SHARDS:
                 (directory / shard).mkdir(exist_ok=True)
-            _fsync_directory(directory)
         self._incomplete.mkdir(exist_ok=True)
-        _fsync_directory(self.root)
+        for directory in (self._inbox, self._outbox, self.root):
+            fsync_directory(directory)
 
     def free_bytes(self) -> int:
         """Return how many bytes can still be written above the reserve."""
@@ -78,7 +80,7 @@ class Spool:
             with arrived.open("rb") as stream:
                 os.fsync(stream.fileno())
             arrived.rename(kept)
-            _fsync_directory(kept.parent)
+            fsync_directory(kept.parent)
         except OSError:
             arrived.unlink(missing_ok=True)
             kept.unlink(missing_ok=True)
@@ -114,7 +116,7 @@ class Spool:
                 stream.flush()
                 os.fsync(stream.fileno())
             aside.rename(path)
-            _fsync_directory(path.parent)
+            fsync_directory(path.parent)
         except BaseException:
             aside.unlink(missing_ok=True)
             raise
@@ -160,11 +162,3 @@ def _opaque(job_id: str) -> str:
     if not _OPAQUE.fullmatch(job_id):
         raise ValueError("not a job id")
     return job_id
-
-
-def _fsync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
