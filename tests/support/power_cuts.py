@@ -17,6 +17,7 @@ from peers.losing_disk.mount import LosingDisk
 from peers.scripted_pacs import ScriptedPacs
 from synthetic.objects import make_cr
 
+from service.dicom.statuses import SUCCESS
 from service.domain.delivery import DeliveryState
 from service.domain.job import JobState
 from service.settings import Settings
@@ -37,22 +38,21 @@ class Life:
     operations: list[Operation] = field(default_factory=list)
     received: dict[str, bytes] = field(default_factory=dict)  # the file of each job
     outputs: dict[str, bytes] = field(default_factory=dict)  # by the name of the file
+    stored: list[bytes] = field(default_factory=list)  # the data sets that the destination has
 
-    def marked(self, text: str) -> int:
-        """Return the index of the first mark that begins so."""
-        return next(
-            index
-            for index, each in enumerate(self.operations)
-            if each.name == "mark" and each.path.startswith(text)
-        )
+    def until(self, mark: str) -> list[Operation]:
+        """Return what was done before the first mark that begins so."""
+        marks = (each.name == "mark" and each.path.startswith(mark) for each in self.operations)
+        return self.operations[: list(marks).index(True)]
 
 
 def live(disk: LosingDisk, pacs: ScriptedPacs) -> Life:
     """Start on an empty disk, receive, report, deliver, stop, start again, receive again."""
     life = Life()
-    setup = DeliverySetup(disk.folder / STATE, pacs)
-    with open_stores(setup.workspace.settings):
+    pacs.answer = lambda _: disk.mark("stored") or SUCCESS  # type: ignore[func-returns-value]
+    with open_stores(Settings(state_dir=disk.folder / STATE)):
         disk.mark("started")
+    setup = DeliverySetup(disk.folder / STATE, pacs)
     job_ids = [receive(life, disk, setup) for _ in range(2)]
     infer(setup)
     disk.mark(f"reported {' '.join(job_ids)}")
@@ -64,6 +64,7 @@ def live(disk: LosingDisk, pacs: ScriptedPacs) -> Life:
     receive(life, disk, again)
     life.outputs = again.workspace.outbox()
     again.ledger.close()
+    life.stored = [data_set for _, _, data_set in pacs.received]
     life.operations = disk.operations()
     return life
 
@@ -95,6 +96,10 @@ class Cut:
         """Return the jobs that were marked so before."""
         words = (each.split() for each in self.marks)
         return {job_id for first, *job_ids in words if first == what for job_id in job_ids}
+
+    def stored(self, life: Life) -> list[bytes]:
+        """Return the data sets that the destination had by then."""
+        return life.stored[: self.marks.count("stored")]
 
     def __str__(self) -> str:
         return f"cut after {self.operation.name} {self.operation.path}, seed {self.seed}"
@@ -135,7 +140,11 @@ def losses(life: Life, made: Cut, left: Path) -> list[str]:
         with open_stores(settings) as (ledger, spool):
             return [
                 *_of_database(settings),
-                *(loss for job_id in life.received for loss in _of_job(life, made, job_id, ledger, spool)),
+                *(
+                    loss
+                    for job_id in life.received
+                    for loss in _of_job(life, made, job_id, ledger, spool)
+                ),
             ]
     except (LedgerError, OSError) as error:
         return [f"the stores do not open: {error}"]

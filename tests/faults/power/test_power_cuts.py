@@ -62,6 +62,107 @@ def test_nothing_answered_is_lost_at_any_step(
         for each in cuts(life.operations, seeds, ordered=ordered, every=full)
         if "started" in each.marks
     ]
-    print(f"{len(made)} states of the disk")
+    print(f"{len(made)} different states of the disk were opened")
     assert [loss for each in made for loss in verdict(life, each, bench)] == []
     assert {len(each.promised("answered")) for each in made} == {0, 1, 2, 3}
+
+
+def test_a_first_start_that_was_cut_can_be_started_again(life: Life, bench: Path) -> None:
+    # the first folders, and every fsync after that: a mkdir more or less in between is like the other
+    started = life.until("started")
+    made = list(cuts(started, (ONLY_SYNCED, 0), ordered=False))
+    chosen = [each for each in made if each.operation.name != "mkdir"] + made[::50]
+    assert len(chosen) > 20
+    assert [loss for each in chosen for loss in verdict(life, each, bench)] == []
+
+
+@ORDERED
+def test_the_service_goes_on_after_a_cut_and_doubles_nothing(
+    life: Life,
+    bench: Path,
+    ordered: bool,  # noqa: FBT001
+) -> None:
+    steps = cuts(life.operations, (0,), ordered=ordered)
+    at_marks = [
+        each for each in steps if each.operation.name == "mark" and each.promised("answered")
+    ]
+    assert len(at_marks) >= 7
+    for made in at_marks:
+        pacs = ScriptedPacs()
+        left = lay_out(made.tree, bench / "left")
+        with pacs.running():
+            setup = DeliverySetup(left / STATE, pacs)
+            setup.ledger.release("test/")  # as the supervisor does after a start
+            infer(setup)
+            setup.deliver()
+            jobs = [setup.ledger.queries.job(job_id) for job_id in life.received]
+            setup.ledger.close()
+        shutil.rmtree(left)
+        states = [job.state for job in jobs if job is not None]
+        assert states == [JobState.DELIVERED] * len(states), made
+        assert len(states) >= len(made.promised("answered")), made
+        data_sets = {*made.stored(life), *(data_set for _, _, data_set in pacs.received)}
+        assert len(data_sets) == 2 * len(states), f"a report and an overlay of each: {made}"
+
+
+def synced(name: str, start: str) -> Matches:
+    """Match an fsync of what lies below a path, or of the one thing at it."""
+    return lambda each: each.name == name and (
+        each.path.startswith(start) if start.endswith("/") else each.path == start
+    )
+
+
+@pytest.mark.parametrize(
+    "forgotten",
+    [
+        pytest.param(synced("fsyncdir", "/var/lib"), id="the state directory's entry"),
+        pytest.param(synced("fsyncdir", "/var"), id="the entry of its parent, which is new too"),
+        pytest.param(synced("fsyncdir", f"/{STATE}/spool"), id="the folders of the spool"),
+        pytest.param(synced("fsync", f"/{STATE}/spool/incoming/"), id="an instance"),
+        pytest.param(synced("fsyncdir", f"/{STATE}/spool/inbox/"), id="its name in the inbox"),
+        pytest.param(synced("fsync", f"/{STATE}/spool/outbox/"), id="an output"),
+        pytest.param(synced("fsyncdir", f"/{STATE}/spool/outbox/"), id="its name in the outbox"),
+        pytest.param(synced("fsync", f"/{STATE}/ledger.sqlite3-wal"), id="a commit"),
+        pytest.param(synced("fsync", f"/{STATE}/ledger.sqlite3"), id="the database"),
+    ],
+)
+def test_each_fsync_is_needed(life: Life, bench: Path, forgotten: Matches) -> None:
+    """Leave out one kind of fsync of the record, as if the service forgot it: a cut shows it."""
+    operations = [each for each in life.operations if not forgotten(each)]
+    assert len(operations) < len(life.operations)
+    steps = cuts(operations, (ONLY_SYNCED, 0, 1), ordered=False)
+    after_start = (each for each in steps if each.promised("answered"))
+    assert any(verdict(life, each, bench) for each in after_start if each.operation.name == "mark")
+
+
+def steps_before(life: Life, mark: str, after: str) -> list[str]:
+    """Name the steps between two marks that decide what survives, in their order."""
+    names = {
+        ("fsync", "spool/incoming"): "fsync the instance",
+        ("rename", "spool/incoming"): "rename it into the inbox",
+        ("fsyncdir", "spool/inbox"): "fsync the inbox",
+        ("fsync", "spool/outbox"): "fsync an output",
+        ("rename", "spool/outbox"): "rename it into the outbox",
+        ("fsyncdir", "spool/outbox"): "fsync the outbox",
+        ("fsync", "ledger.sqlite3-wal"): "commit",
+        ("mark", "stored"): "the destination answers",
+    }
+    between = life.until(mark)[len(life.until(after)) :]
+    return [
+        name
+        for each in between
+        for (operation, start), name in names.items()
+        if each.name == operation and each.path.removeprefix(f"/{STATE}/").startswith(start)
+    ]
+
+
+def test_the_order_of_fsyncs_is_the_one_that_is_written_down(life: Life) -> None:
+    first, second = list(life.received)[:2]
+    assert steps_before(life, f"answered {second}", f"answered {first}") == [
+        *("fsync the instance", "rename it into the inbox", "fsync the inbox", "commit"),
+    ]
+    output = ("fsync an output", "rename it into the outbox", "fsync the outbox")
+    reporting = steps_before(life, "reported", f"answered {second}")
+    assert reporting == ["commit", *(*output, *output, "commit") * 2], "a lease, then each job"
+    delivering = steps_before(life, "delivered", "reported")
+    assert delivering == ["commit", *("the destination answers", "commit") * 4]
