@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from service.crash_points import CrashPoint, passed
 from service.storage.directories import fsync_directory, make_directory
 
 _OPAQUE: Final = re.compile(r"[0-9a-f]{32}")
@@ -79,7 +80,9 @@ class Spool:
         try:
             with arrived.open("rb") as stream:
                 os.fsync(stream.fileno())
+            passed(CrashPoint.RECEIVE_SYNCED)
             arrived.rename(kept)
+            passed(CrashPoint.RECEIVE_RENAMED)
             fsync_directory(kept.parent)
         except OSError:
             arrived.unlink(missing_ok=True)
@@ -115,7 +118,9 @@ class Spool:
                 stream.write(encoded)
                 stream.flush()
                 os.fsync(stream.fileno())
+            passed(CrashPoint.REPORT_SYNCED)
             aside.rename(path)
+            passed(CrashPoint.REPORT_RENAMED)
             fsync_directory(path.parent)
         except BaseException:
             aside.unlink(missing_ok=True)
