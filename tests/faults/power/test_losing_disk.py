@@ -1,4 +1,4 @@
-"""The losing disk itself: a writer that forgets an fsync loses its file, one that does not never."""
+"""The losing disk itself: only a writer that forgets an fsync loses its file."""
 
 import os
 from collections.abc import Callable, Iterator

@@ -5,7 +5,7 @@ The disk is a stand-in for one (`peers/losing_disk`).
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -54,6 +54,7 @@ def test_nothing_answered_is_lost_at_any_step(
     bench: Path,
     ordered: bool,  # noqa: FBT001
     pytestconfig: pytest.Config,
+    record_property: Callable[[str, object], None],
 ) -> None:
     full = bool(pytestconfig.getoption("--full"))
     seeds = (ONLY_SYNCED, *range(10 if full else 1))
@@ -62,13 +63,13 @@ def test_nothing_answered_is_lost_at_any_step(
         for each in cuts(life.operations, seeds, ordered=ordered, every=full)
         if "started" in each.marks
     ]
-    print(f"{len(made)} different states of the disk were opened")
+    record_property("different states of the disk that were opened", len(made))
     assert [loss for each in made for loss in verdict(life, each, bench)] == []
     assert {len(each.promised("answered")) for each in made} == {0, 1, 2, 3}
 
 
 def test_a_first_start_that_was_cut_can_be_started_again(life: Life, bench: Path) -> None:
-    # the first folders, and every fsync after that: a mkdir more or less in between is like the other
+    # every step but most of the hundreds of folders, one more or less of which is like another
     started = life.until("started")
     made = list(cuts(started, (ONLY_SYNCED, 0), ordered=False))
     chosen = [each for each in made if each.operation.name != "mkdir"] + made[::50]
@@ -107,8 +108,9 @@ def test_the_service_goes_on_after_a_cut_and_doubles_nothing(
 
 def synced(name: str, start: str) -> Matches:
     """Match an fsync of what lies below a path, or of the one thing at it."""
-    return lambda each: each.name == name and (
-        each.path.startswith(start) if start.endswith("/") else each.path == start
+    return lambda each: (
+        each.name == name
+        and (each.path.startswith(start) if start.endswith("/") else each.path == start)
     )
 
 

@@ -43,7 +43,7 @@ def losing_disk(folder: Path) -> Iterator[LosingDisk]:
         pytest.skip("this machine has no /dev/fuse, so no power can be cut")
     mount_point, record = folder / "disk", folder / "record"
     mount_point.mkdir(parents=True)
-    command = [sys.executable, "-m", "peers.losing_disk.server", mount_point, record]
+    command = [sys.executable, "-m", "peers.losing_disk.server", str(mount_point), str(record)]
     server = subprocess.Popen(
         command,
         env={**os.environ, "PYTHONPATH": str(_TESTS), "FUSE_LIBRARY_NAME": "fuse3"},  # noqa: TID251 -- of a peer

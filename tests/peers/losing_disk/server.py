@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Final, TextIO
+from typing import Final, TextIO
 
 import mfusepy
 
@@ -23,7 +23,7 @@ _BLOCK: Final = 4096
 _BLOCKS: Final = 1 << 22
 
 
-class LosingDiskServer(mfusepy.Operations):  # type: ignore[misc] # it has no types
+class LosingDiskServer(mfusepy.Operations):
     """The operations of FUSE, one at a time.
 
     libfuse renames a file that is removed while it is open, and removes it when it is closed.
@@ -131,9 +131,7 @@ class LosingDiskServer(mfusepy.Operations):  # type: ignore[misc] # it has no ty
             "f_namemax": 255,
         }
 
-    def setxattr(
-        self, path: str, name: str, value: bytes, options: int, position: int = 0
-    ) -> int:
+    def setxattr(self, path: str, name: str, value: bytes, options: int, position: int = 0) -> int:
         del path, options, position
         if name != MARK:
             raise OSError(errno.ENOTSUP, "only marks")
