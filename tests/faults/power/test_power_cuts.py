@@ -10,14 +10,19 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+from peers.dcmtk import dcmtk_store
 from peers.losing_disk.cut import ONLY_SYNCED, lay_out
 from peers.losing_disk.model import Operation
 from peers.losing_disk.mount import losing_disk
 from peers.scripted_pacs import ScriptedPacs
 from support.delivery_worker import DeliverySetup
+from support.lobar_process import LobarService, destination
 from support.power_cuts import STATE, Cut, Life, cuts, infer, live, losses
+from support.system.programs import need_program
+from synthetic.objects import make_cr
 
 from service.domain.job import JobState
+from service.storage.spool import Spool
 
 ORDERED: Final = pytest.mark.parametrize("ordered", [False, True], ids=["loose", "ordered"])
 MEMORY: Final = Path("/dev/shm")  # noqa: S108 -- hundreds of folders are written and removed
@@ -168,3 +173,44 @@ def test_the_order_of_fsyncs_is_the_one_that_is_written_down(life: Life) -> None
     assert reporting == ["commit", *(*output, *output, "commit") * 2], "a lease, then each job"
     delivering = steps_before(life, "delivered", "reported")
     assert delivering == ["commit", *("the destination answers", "commit") * 4]
+
+
+@pytest.mark.full
+def test_the_whole_service_loses_nothing_answered(bench: Path, tmp_path: Path) -> None:
+    """All parts at once on the disk, with the model and real senders; cut at some hundred steps."""
+    need_program("storescu")
+    pacs, life = ScriptedPacs(), Life()
+    with losing_disk(tmp_path) as disk, pacs.running():
+        service = LobarService(
+            tmp_path, [destination(pacs, "pacs")], LOBAR_STATE_DIR=str(disk.folder / STATE)
+        )
+        service.state_dir = disk.folder / STATE
+        service.start()
+        try:
+            disk.mark("started")
+            for _ in range(4):
+                dataset = make_cr(rows=96, columns=96)
+                dataset.save_as(tmp_path / "instance.dcm", enforce_file_format=True)
+                arguments = (service.dicom_port, service.ae_title, [tmp_path / "instance.dcm"])
+                assert dcmtk_store(*arguments).returncode == 0
+                (job,) = service.jobs(dataset.SOPInstanceUID)
+                disk.mark(f"answered {job.id}")
+                assert service.settled(dataset.SOPInstanceUID).state is JobState.DELIVERED
+                disk.mark(f"reported {job.id}")
+                disk.mark(f"delivered {job.id}")
+        finally:
+            service.kill()
+        spool = Spool(disk.folder / STATE / "spool")
+        ledger = service.ledger()
+        for job in ledger.queries.recent(10):
+            life.received[job.id] = spool.inbox(job.id).read_bytes()
+        ledger.close()
+        life.outputs = {
+            path.name: path.read_bytes() for path in (spool.root / "outbox").glob("??/*.dcm")
+        }
+        life.operations = disk.operations()
+    made = [each for each in cuts(life.operations, (ONLY_SYNCED, 0), ordered=False) if each.marks]
+    chosen = [*made[:: max(1, len(made) // 300)], made[-1]]
+    assert len(chosen) > 100
+    assert {len(each.promised("answered")) for each in chosen} == {0, 1, 2, 3, 4}
+    assert [loss for each in chosen for loss in verdict(life, each, bench)] == []

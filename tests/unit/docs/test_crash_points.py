@@ -16,11 +16,8 @@ def test_the_page_lists_the_crash_points() -> None:
 
 
 def test_each_crash_point_is_passed_in_one_place() -> None:
-    sources = [
-        path.read_text()
-        for folder in ("service", "workers")
-        for path in (ROOT / folder).rglob("*.py")
-    ]
+    folders = (ROOT / "service", ROOT / "workers")
+    sources = [path.read_text() for folder in folders for path in folder.rglob("*.py")]
     for point in CrashPoint:
         call = f"passed(CrashPoint.{point.name})"
         assert sum(source.count(call) for source in sources) == 1, point

@@ -1,4 +1,4 @@
-"""A process ends at the crash point that is armed, at the passing that was said, and at no other."""
+"""A process ends at the crash point that is armed, at the passing that was said."""
 
 import signal
 import subprocess
