@@ -128,10 +128,16 @@ class Spool:
         return path
 
     def discard(self, job_id: str) -> None:
-        """Remove a job's received bytes and outputs; safe to repeat."""
-        self.inbox(job_id).unlink(missing_ok=True)
-        for output in (self._outbox / job_id[:2]).glob(f"{job_id}.*.dcm"):
-            output.unlink(missing_ok=True)
+        """Remove a job's received bytes and outputs, durably; safe to repeat.
+
+        After a power cut they would come back, and a job without bytes is not looked at again.
+        """
+        outputs = (self._outbox / _opaque(job_id)[:2]).glob(f"{job_id}.*.dcm")
+        removed = [path for path in (self.inbox(job_id), *outputs) if path.exists()]
+        for path in removed:
+            path.unlink(missing_ok=True)
+        for folder in {path.parent for path in removed}:
+            fsync_directory(folder)
 
     def sweep(self, is_known: Callable[[str], bool], *, older_than_seconds: float) -> int:
         """Remove incomplete files, and received bytes without a job.

@@ -111,6 +111,31 @@ def test_the_service_goes_on_after_a_cut_and_doubles_nothing(
         assert len(data_sets) == 2 * len(states), f"a report and an overlay of each: {made}"
 
 
+def test_discarded_bytes_do_not_come_back(tmp_path: Path) -> None:
+    with losing_disk(tmp_path) as disk:
+        spool = Spool(disk.folder / "spool")
+        spool.prepare()
+        (spool.incoming / "arrived").write_bytes(b"bytes")
+        kept = [
+            spool.accept("0" * 32, spool.incoming / "arrived"),
+            spool.put_output("0" * 32, "sr", "1.2.3", b"report"),
+        ]
+        disk.mark("kept")
+        spool.discard("0" * 32)
+        disk.mark("discarded")
+        operations = disk.operations()
+    names = {f"/{path.relative_to(disk.folder)}" for path in kept}
+    at_marks = [
+        made
+        for made in cuts(operations, (ONLY_SYNCED, *range(9)), ordered=False)
+        if made.operation.name == "mark"
+    ]
+    assert {made.marks[-1] for made in at_marks} == {"kept", "discarded"}
+    for made in at_marks:
+        found = names & made.tree.keys()
+        assert found == (names if made.marks[-1] == "kept" else set()), made
+
+
 def synced(name: str, start: str) -> Matches:
     """Match an fsync of what lies below a path, or of the one thing at it."""
     return lambda each: (
