@@ -62,7 +62,7 @@ def test_nothing_answered_is_lost_at_any_step(
     record_property: Callable[[str, object], None],
 ) -> None:
     full = bool(pytestconfig.getoption("--full"))
-    seeds = (ONLY_SYNCED, *range(10 if full else 1))
+    seeds = (ONLY_SYNCED, *range(4 if full else 1))
     made = [
         each
         for each in cuts(life.operations, seeds, ordered=ordered, every=full)
