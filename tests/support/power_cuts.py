@@ -69,6 +69,22 @@ def live(disk: LosingDisk, pacs: ScriptedPacs) -> Life:
     return life
 
 
+def go_on(disk: LosingDisk, pacs: ScriptedPacs, before: Life) -> Life:
+    """Go on with what an earlier cut left on the disk: report and deliver it."""
+    setup = DeliverySetup(disk.folder / STATE, pacs)
+    setup.ledger.release("test/")  # as the supervisor does after a start
+    found = [job_id for job_id in before.received if setup.ledger.queries.job(job_id)]
+    disk.mark(f"answered {' '.join(found)}")
+    infer(setup)
+    disk.mark(f"reported {' '.join(found)}")
+    setup.deliver()
+    disk.mark(f"delivered {' '.join(found)}")
+    setup.ledger.close()
+    disk.mark("stopped")
+    received = {job_id: before.received[job_id] for job_id in found}
+    return Life(disk.operations(), received, setup.workspace.outbox())
+
+
 def receive(life: Life, disk: LosingDisk, setup: DeliverySetup) -> str:
     """Receive an instance, and mark that its sender was answered."""
     job_id = setup.workspace.receive(make_cr(rows=_SIDE, columns=_SIDE))

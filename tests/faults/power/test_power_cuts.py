@@ -17,7 +17,7 @@ from peers.losing_disk.mount import losing_disk
 from peers.scripted_pacs import ScriptedPacs
 from support.delivery_worker import DeliverySetup
 from support.lobar_process import LobarService, destination
-from support.power_cuts import STATE, Cut, Life, cuts, infer, live, losses
+from support.power_cuts import STATE, Cut, Life, cuts, go_on, infer, live, losses
 from support.system.programs import need_program
 from synthetic.objects import make_cr
 
@@ -109,6 +109,23 @@ def test_the_service_goes_on_after_a_cut_and_doubles_nothing(
         assert len(states) >= len(made.promised("answered")), made
         data_sets = {*made.stored(life), *(data_set for _, _, data_set in pacs.received)}
         assert len(data_sets) == 2 * len(states), f"a report and an overlay of each: {made}"
+
+
+@pytest.mark.parametrize("step", ["the commit of a report", "the commit of a delivery"])
+def test_a_second_cut_during_the_recovery_from_the_first_loses_nothing(
+    life: Life, bench: Path, tmp_path: Path, step: str
+) -> None:
+    mark = "reported" if "report" in step else "delivered"
+    until = life.until(mark)
+    *_, first = cuts(until[:-1], (1,), ordered=False)  # the last fsync of the log was not done
+    pacs = ScriptedPacs()
+    with losing_disk(tmp_path) as disk, pacs.running():
+        disk.put(first.tree)
+        again = go_on(disk, pacs, life)
+    assert len(again.received) == 2
+    made = [each for each in cuts(again.operations, (0,), ordered=True) if each.marks]
+    assert len(made) > 10
+    assert [loss for each in made for loss in verdict(again, each, bench)] == []
 
 
 def test_discarded_bytes_do_not_come_back(tmp_path: Path) -> None:

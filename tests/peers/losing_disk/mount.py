@@ -13,6 +13,7 @@ from typing import Final
 import pytest
 from support.system.programs import need_program
 
+from peers.losing_disk.cut import Tree
 from peers.losing_disk.model import MARK, Operation
 
 _TESTS: Final = Path(__file__).resolve().parents[2]
@@ -29,6 +30,18 @@ class LosingDisk:
     def mark(self, text: str) -> None:
         """Record that something has happened by now, such as an answer to a sender."""
         os.setxattr(self.folder, MARK, text.encode())
+
+    def put(self, tree: Tree) -> None:
+        """Write what an earlier cut left, durably."""
+        for path, data in sorted(tree.items()):
+            if data is None:
+                (self.folder / path[1:]).mkdir(mode=0o700)
+            else:
+                (self.folder / path[1:]).write_bytes(data)
+        for path in ("/", *tree):
+            descriptor = os.open(self.folder / path[1:], os.O_RDONLY)
+            os.fsync(descriptor)
+            os.close(descriptor)
 
     def operations(self) -> list[Operation]:
         """List what was done on the disk until now."""
