@@ -59,16 +59,15 @@ def test_nothing_answered_is_lost_at_any_step(
     bench: Path,
     ordered: bool,  # noqa: FBT001
     pytestconfig: pytest.Config,
-    record_property: Callable[[str, object], None],
 ) -> None:
     full = bool(pytestconfig.getoption("--full"))
-    seeds = (ONLY_SYNCED, *range(4 if full else 1))
+    seeds = (ONLY_SYNCED, *range(2 if full else 1))
     made = [
         each
         for each in cuts(life.operations, seeds, ordered=ordered, every=full)
         if "started" in each.marks
     ]
-    record_property("different states of the disk that were opened", len(made))
+    assert len(made) > (600 if full else 80), "different states of the disk"
     assert [loss for each in made for loss in verdict(life, each, bench)] == []
     assert {len(each.promised("answered")) for each in made} == {0, 1, 2, 3}
 
