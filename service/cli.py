@@ -558,6 +558,7 @@ def _part() -> Iterator[Settings]:
         from service.telemetry.metrics_directory import use_metrics_dir
 
         use_metrics_dir(settings.metrics_dir)
+        _arm_crash_point()
         try:
             yield settings
         except OSError as exc:  # standard error gets one line; the log gets the traceback
@@ -565,6 +566,18 @@ def _part() -> Iterator[Settings]:
 
             structlog.get_logger().critical("part_failed", exc_info=exc)
             raise
+
+
+def _arm_crash_point() -> None:
+    """Let this part end where LOBAR_CRASH_AT says, and say so in the log: it is for tests alone."""
+    from service.crash_points import arm
+    from service.settings import crash_point
+
+    point = arm(crash_point())
+    if point is not None:
+        import structlog
+
+        structlog.get_logger().warning("crash_point_armed", point=point)
 
 
 @contextmanager

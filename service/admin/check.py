@@ -19,8 +19,10 @@ from service.settings import (
     DimseDestination,
     Settings,
     config_file,
+    crash_point,
     unknown_variables,
 )
+from service.settings.environment import CRASH_VARIABLE
 from service.settings.exposure import audit_notice, destination_notice, listener_fault, web_fault
 from service.settings.loopback import is_loopback
 from service.storage.opening import open_ledger, open_spool
@@ -75,6 +77,7 @@ def checks(
             message="unknown setting (misspelled?); it has no effect",
             severity=_NOTE,
         )
+    yield from _crash_point()
     yield from _listener(settings)
     yield from _web(settings)
     yield _explained("state directory", lambda: _spool(settings))
@@ -130,6 +133,16 @@ def _bundle(check: Callable[[], Iterable[CheckResult]]) -> list[CheckResult]:
         return list(check())
     except (ExplainedError, OSError) as exc:  # it is run on files in a temporary folder
         return [CheckResult(subject="bundle", message=str(exc), severity=_ERROR)]
+
+
+def _crash_point() -> Iterator[CheckResult]:
+    named = crash_point()
+    if named is not None:
+        yield CheckResult(
+            subject=CRASH_VARIABLE,
+            message=f"each part ends itself at {named}: this is for tests, unset it",
+            severity=_NOTE,
+        )
 
 
 def _listener(settings: Settings) -> Iterator[CheckResult]:

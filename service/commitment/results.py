@@ -5,6 +5,7 @@ A result arrives at the listener, or at the deliver worker on the association of
 
 import structlog
 
+from service.crash_points import CrashPoint, passed
 from service.dicom.statuses import (
     PROCESSING_FAILURE,
     SUCCESS,
@@ -34,7 +35,9 @@ def receive_result(ledger: Ledger, limits: DeliverSettings, message: Message) ->
     """
     try:
         result = read_result(message)
+        passed(CrashPoint.COMMITMENT_RECEIVED)
         changed = _record(ledger, limits, result)
+        passed(CrashPoint.COMMITMENT_RECORDED)
     except InvalidError as exc:
         log.warning("commitment_result_refused", status=f"0x{exc.status:04X}")
         return exc.status

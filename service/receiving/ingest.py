@@ -15,6 +15,7 @@ from typing import Final
 
 import structlog
 
+from service.crash_points import CrashPoint, passed
 from service.dicom.byte_sources import TooLargeError, TruncatedError, UndecodableError
 from service.dicom.element_reader import Part10File, read_file_meta, read_header
 from service.dicom.patient_attributes import LONGEST_TEXT, PATIENT_TAGS, read_patient
@@ -158,6 +159,7 @@ class Ingest:
             self._spool.discard(arrived_as)
             return
         self._spool.accept(receipt.job_id, self._spool.inbox(arrived_as))
+        passed(CrashPoint.RECEIVE_RESTORED)
         with contextlib.suppress(TransitionError):  # it was requeued in the meantime
             self._ledger.jobs.requeue(receipt.job_id, NO_ROUTES)
         self._notify()
@@ -203,7 +205,9 @@ class Ingest:
                 instance.job_id
             )  # probe first: failure must leave no spooled file
         self._spool.accept(instance.job_id, arrived)
+        passed(CrashPoint.RECEIVE_SPOOLED)
         receipt = self._commit(instance, examined.patient)
+        passed(CrashPoint.RECEIVE_RECORDED)
         if receipt.repeated:
             self._restore(instance.job_id, receipt)
             INSTANCES_REPEATED.inc()

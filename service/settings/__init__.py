@@ -11,6 +11,7 @@ from service.settings.destinations import (
 )
 from service.settings.environment import (
     child_environment,
+    crash_point,
     environment_without_settings,
     notify_socket,
     read_settings,
@@ -76,6 +77,7 @@ __all__ = [
     "WebSettings",
     "child_environment",
     "config_file",
+    "crash_point",
     "environment_without_settings",
     "is_bearer_token",
     "notify_socket",

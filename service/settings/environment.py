@@ -15,6 +15,7 @@ from pydantic_settings import (
 from service.settings.sections import Section
 from service.settings.settings import CONFIG_VARIABLE, ConfigurationError, Settings, config_file
 
+CRASH_VARIABLE: Final = "LOBAR_CRASH_AT"
 _PROTOCOLS: Final = frozenset({"dimse", "dicomweb"})  # pydantic's tags of the kinds of destination
 
 
@@ -49,6 +50,11 @@ def notify_socket() -> str | None:
     return os.environ.get("NOTIFY_SOCKET") or None  # noqa: TID251 -- this package is the one reader
 
 
+def crash_point() -> str | None:
+    """Return the crash point at which tests let this process end (service/crash_points.py)."""
+    return os.environ.get(CRASH_VARIABLE) or None  # noqa: TID251 -- this package is the one reader
+
+
 def environment_without_settings() -> dict[str, str]:
     """Return this process' environment without Lobar's variables, the bundle's excepted."""
     return {
@@ -60,7 +66,7 @@ def environment_without_settings() -> dict[str, str]:
 
 def unknown_variables() -> list[str]:
     """List the variables that look like settings but are not: probably misspelled."""
-    known = {CONFIG_VARIABLE}
+    known = {CONFIG_VARIABLE, CRASH_VARIABLE}
     for name, field in Settings.model_fields.items():
         known.add(f"LOBAR_{name}".upper())
         section = field.annotation

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from service.settings import ConfigurationError, Settings
+from service.storage.directories import make_directory
 from service.storage.ledger import Ledger
 from service.storage.spool import Spool
 
@@ -51,9 +52,7 @@ def open_spool(settings: Settings) -> Spool:
 
 def _make_private(settings: Settings) -> None:
     """Create the state directory, readable by this account only: it holds patient data."""
-    state_dir = settings.state_dir.absolute()
-    state_dir.parent.mkdir(parents=True, exist_ok=True)
-    state_dir.mkdir(exist_ok=True, mode=0o700)
+    make_directory(settings.state_dir.absolute(), mode=0o700)
 
 
 def redis_url(settings: Settings) -> str:

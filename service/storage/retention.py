@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from service.crash_points import CrashPoint, passed
 from service.settings import Settings
 from service.storage.ledger import Ledger
 from service.storage.spool import Spool
@@ -25,8 +26,11 @@ def purge(
     before = now - settings.spool.keep_days * DAY_SECONDS
     for job_id in ledger.jobs.finished_before(before, at_once):
         spool.discard(job_id)
+        passed(CrashPoint.RETENTION_DISCARDED)
         removed += ledger.jobs.mark_purged(job_id)
+        passed(CrashPoint.RETENTION_MARKED)
     before = now - settings.ledger.keep_days * DAY_SECONDS
     for job_id in ledger.jobs.finished_before(before, at_once, purged=True):
         removed += ledger.jobs.forget(job_id)
+        passed(CrashPoint.RETENTION_FORGOTTEN)
     return removed

@@ -14,6 +14,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from service.crash_points import CrashPoint, passed
+from service.storage.directories import fsync_directory, make_directory
+
 _OPAQUE: Final = re.compile(r"[0-9a-f]{32}")
 _KIND: Final = re.compile(r"[a-z][a-z-]{0,31}")
 _NAME_DIGITS: Final = 16
@@ -44,15 +47,15 @@ class Spool:
         Raises:
             OSError: The state directory cannot be written.
         """
-        self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_directory(self.root.absolute(), mode=0o700)
         self.incoming.mkdir(exist_ok=True, mode=0o700)
         for directory in (self._inbox, self._outbox):
             directory.mkdir(exist_ok=True, mode=0o700)
             for shard in _SHARDS:
                 (directory / shard).mkdir(exist_ok=True)
-            _fsync_directory(directory)
         self._incomplete.mkdir(exist_ok=True)
-        _fsync_directory(self.root)
+        for directory in (self._inbox, self._outbox, self.root):
+            fsync_directory(directory)
 
     def free_bytes(self) -> int:
         """Return how many bytes can still be written above the reserve."""
@@ -77,8 +80,10 @@ class Spool:
         try:
             with arrived.open("rb") as stream:
                 os.fsync(stream.fileno())
+            passed(CrashPoint.RECEIVE_SYNCED)
             arrived.rename(kept)
-            _fsync_directory(kept.parent)
+            passed(CrashPoint.RECEIVE_RENAMED)
+            fsync_directory(kept.parent)
         except OSError:
             arrived.unlink(missing_ok=True)
             kept.unlink(missing_ok=True)
@@ -113,18 +118,26 @@ class Spool:
                 stream.write(encoded)
                 stream.flush()
                 os.fsync(stream.fileno())
+            passed(CrashPoint.REPORT_SYNCED)
             aside.rename(path)
-            _fsync_directory(path.parent)
+            passed(CrashPoint.REPORT_RENAMED)
+            fsync_directory(path.parent)
         except BaseException:
             aside.unlink(missing_ok=True)
             raise
         return path
 
     def discard(self, job_id: str) -> None:
-        """Remove a job's received bytes and outputs; safe to repeat."""
-        self.inbox(job_id).unlink(missing_ok=True)
-        for output in (self._outbox / job_id[:2]).glob(f"{job_id}.*.dcm"):
-            output.unlink(missing_ok=True)
+        """Remove a job's received bytes and outputs, durably; safe to repeat.
+
+        After a power cut they would come back, and a job without bytes is not looked at again.
+        """
+        outputs = (self._outbox / _opaque(job_id)[:2]).glob(f"{job_id}.*.dcm")
+        removed = [path for path in (self.inbox(job_id), *outputs) if path.exists()]
+        for path in removed:
+            path.unlink(missing_ok=True)
+        for folder in {path.parent for path in removed}:
+            fsync_directory(folder)
 
     def sweep(self, is_known: Callable[[str], bool], *, older_than_seconds: float) -> int:
         """Remove incomplete files, and received bytes without a job.
@@ -160,11 +173,3 @@ def _opaque(job_id: str) -> str:
     if not _OPAQUE.fullmatch(job_id):
         raise ValueError("not a job id")
     return job_id
-
-
-def _fsync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -19,6 +19,7 @@ import structlog
 
 from service.domain.backoff import backoff_seconds
 from service.errors import EX_CONFIG, EX_TEMPFAIL, ExplainedError
+from service.storage.directories import make_directory
 from service.storage.ledger import Ledger, LedgerError
 from service.supervision.notifications import Notifications
 from service.telemetry.heartbeat import holder_name
@@ -83,7 +84,7 @@ def sole_supervisor(state_dir: Path) -> Iterator[None]:
     Raises:
         AlreadyRunningError: another process holds the lock.
     """
-    state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_directory(state_dir.absolute(), mode=0o700)
     with (state_dir / "lobar.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -6,6 +6,7 @@ from typing import Final
 
 import structlog
 
+from service.crash_points import CrashPoint, passed
 from service.domain.delivery import Delivery
 from service.domain.reasons import Reason
 from service.settings import Destination
@@ -61,6 +62,7 @@ class DeliveryWorker:
 
     def _send_batch(self, destination: Destination, deliveries: Sequence[Delivery]) -> bool:
         """Send one lease's deliveries over one association; return whether all were tried."""
+        passed(CrashPoint.DELIVER_LEASED)
         lease = BatchLease(self._context, destination, deliveries)
         classes = sorted({each.sop_class_uid for each in deliveries})
         ae_title = self._context.settings.dicom.ae_title
@@ -102,8 +104,10 @@ class DeliveryWorker:
             log.exception("output_failed", job_id=delivery.job_id, destination=delivery.destination)
             self._postpone(delivery, "error")
         else:
+            passed(CrashPoint.DELIVER_ANSWERED)
             STAGE_SECONDS.labels(stage="deliver").observe(time.monotonic() - began)
             self._record(delivery, response)
+            passed(CrashPoint.DELIVER_RECORDED)
 
     def _record(self, delivery: Delivery, response: StoreResponse) -> None:
         """Record a response in metrics, log and ledger."""

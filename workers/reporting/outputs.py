@@ -6,6 +6,7 @@ from typing import Final
 
 from pydicom.dataset import Dataset
 
+from service.crash_points import CrashPoint, passed
 from service.domain.delivery import OutputRecord
 from service.domain.evidence import Evidence
 from service.domain.job import ConclusionRecord, Job, OtherAbnormality, Revision
@@ -113,6 +114,7 @@ def store_outputs(
     records, revision = [], None
     for output in outputs:
         spool.put_output(job.id, output.kind, output.sop_instance_uid, output.encode())
+        passed(CrashPoint.REPORT_STORED)
         records.append(
             OutputRecord(
                 kind=output.kind,
@@ -137,6 +139,7 @@ def store_outputs(
         revision=revision,
         evidence=evidence_of(conclusion),
     )
+    passed(CrashPoint.REPORT_RECORDED)
 
 
 def evidence_of(conclusion: Conclusion) -> Evidence | None:

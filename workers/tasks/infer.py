@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 from pydicom.dataset import Dataset
 
+from service.crash_points import CrashPoint, passed
 from service.decoding import DecoderPool, DecodersLostError, Template
 from service.dispatch.notifier import Notifier
 from service.domain.job import Job, JobState
@@ -261,6 +262,8 @@ class InferenceWorker:
         Raises:
             DecodersLostError: no decoder can be started; the jobs are due again, no try used up.
         """
+        if jobs:
+            passed(CrashPoint.INFER_LEASED)
         self._begin(jobs)
         self._predictions.infer(self._decoded())
 
@@ -347,6 +350,7 @@ class InferenceWorker:
     def _conclude(
         self, job: Job, instance: LoadedInstance, prediction: Prediction | NotAnalysable
     ) -> None:
+        passed(CrashPoint.INFER_PREDICTED)
         if isinstance(prediction, NotAnalysable):
             self._close_not_analysed(job, prediction.reason, instance.shown)
             _count_population(prediction)

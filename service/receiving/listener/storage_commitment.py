@@ -12,6 +12,7 @@ import structlog
 
 from service.commitment.evaluation import evaluate
 from service.commitment.results import receive_result
+from service.crash_points import CrashPoint, passed
 from service.dicom.statuses import (
     DUPLICATE_TRANSACTION,
     PROCESSING_FAILURE,
@@ -102,6 +103,7 @@ class StorageCommitmentHandler:
         self._ledger.commitment_requests.receive(
             calling_ae_title, request.transaction_uid, request.instances
         )
+        passed(CrashPoint.REQUEST_RECORDED)
         return Reply(status=SUCCESS)
 
 

@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from service.errors import EX_UNAVAILABLE, ExplainedError
+from service.storage.directories import make_directory
 
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
 _MIGRATION_LOCK: Final = 0x10BA5  # an arbitrary number, used by nothing else in this database
@@ -37,7 +38,7 @@ class Database:
             raise LedgerError("ledger.url is not a database URL") from exc
         self._sqlite = self.url.get_backend_name() == "sqlite"
         if self._sqlite and self.url.database:
-            Path(self.url.database).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            make_directory(Path(self.url.database).absolute().parent, mode=0o700)
         self.engine = _sqlite_engine(url) if self._sqlite else create_engine(url, pool_size=8)
 
     @contextmanager

@@ -24,6 +24,7 @@ DEBIAN_PACKAGES: Final = {
     "dsrdump": "dcmtk",
     "echoscu": "dcmtk",
     "findscu": "dcmtk",
+    "fusermount3": "fuse3",
     "getscu": "dcmtk",
     "initdb": "postgresql",
     "java": "default-jre-headless",

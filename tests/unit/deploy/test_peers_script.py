@@ -21,6 +21,7 @@ PEERS = {
     "usr/bin/promtool": "prometheus",
     "usr/sbin/rsyslogd": "rsyslog",
     "usr/lib/x86_64-linux-gnu/rsyslog/lmnsd_ossl.so": "rsyslog-openssl",
+    "usr/bin/fusermount3": "fuse3",
     "usr/bin/jing": "jing",
 }
 NOTING_APT = """

@@ -8,6 +8,7 @@ from typing import Final, TypeGuard
 import structlog
 
 from service.commitment.results import receive_result
+from service.crash_points import CrashPoint, passed
 from service.dicom.statuses import (
     SUCCESS,
 )
@@ -63,6 +64,7 @@ class CommitmentRequester:
             )
             if not deliveries:
                 return
+            passed(CrashPoint.COMMITMENT_LEASED)
             if not uses_commitment(destination):
                 self._do_without(deliveries)
                 continue
@@ -142,6 +144,7 @@ class CommitmentRequester:
         if not accepted:
             self._postpone(deliveries, "refused")
             return False
+        passed(CrashPoint.COMMITMENT_ACCEPTED)
         self._ledger.commitments.asked(deliveries, again_in=destination.commitment_seconds)
         self._await_result(association, request.transaction_uid)
         return True

@@ -7,6 +7,7 @@ from typing import Final
 import structlog
 
 from service.commitment.evaluation import evaluate
+from service.crash_points import CrashPoint, passed
 from service.dicom.statuses import (
     SUCCESS,
 )
@@ -94,6 +95,7 @@ class CommitmentResponder:
             context.ledger, context.spool, request.transaction_uid, request.instances
         )
         result = evaluation.result
+        passed(CrashPoint.REQUEST_EVALUATED)
         status = association.send(result)
         if status != SUCCESS:
             COMMITMENT_RESULTS.labels(outcome="refused").inc()
@@ -104,6 +106,7 @@ class CommitmentResponder:
             )
             self._postpone(request, refused=True)
             return
+        passed(CrashPoint.REQUEST_REPORTED)
         COMMITMENT_RESULTS.labels(outcome="told").inc()
         COMMITTED_INSTANCES.labels(outcome="committed").inc(len(result.committed))
         COMMITTED_INSTANCES.labels(outcome="failed").inc(len(result.failed))
@@ -114,6 +117,7 @@ class CommitmentResponder:
         )
         with write_if_current():
             self._requests.close(request, evaluation.job_ids)
+        passed(CrashPoint.REQUEST_CLOSED)
 
     def _postpone(self, request: OpenRequest, *, refused: bool = False) -> None:
         """Make a request due again later, or give it up after too many refusals or days."""

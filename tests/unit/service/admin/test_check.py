@@ -299,3 +299,11 @@ def test_every_fault_of_a_bundle_is_printed_and_counted(
     assert "error  bundle  there is no CUDA device" in said
     assert "error  bundle  it lacks an inferer" in said
     assert "2 errors." in said
+
+
+def test_a_crash_point_that_is_armed_is_noted(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "LOBAR_CRASH_AT" not in ask()
+    monkeypatch.setenv("LOBAR_CRASH_AT", "deliver.recorded")
+    found = ask()["LOBAR_CRASH_AT"]
+    assert found.severity == NOTE
+    assert "deliver.recorded" in found.message
