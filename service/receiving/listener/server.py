@@ -68,7 +68,6 @@ class Listener:
             store=store, commitment=StorageCommitmentHandler(settings, spool, ledger)
         )
         self._touch = touch
-        self._stopping = threading.Event()
         self._server: Server | None = None
 
     def __enter__(self) -> Self:
@@ -129,7 +128,7 @@ class Listener:
             contexts=self._entity.supported_contexts,
             handlers=self._handlers,
             limits=limits,
-            stopping=self._stopping,
+            stopping=threading.Event(),
         )
         return Server(
             acceptor,

@@ -94,10 +94,11 @@ class Server:
 
     def shutdown(self) -> None:
         """Accept no more, and end each association after the message in progress."""
-        self._acceptor.stopping.set()
-        os.eventfd_write(self._woken, 1)
-        self._thread.join()
-        os.close(self._woken)
+        if not self._acceptor.stopping.is_set():
+            self._acceptor.stopping.set()
+            os.eventfd_write(self._woken, 1)
+            self._thread.join()
+            os.close(self._woken)
         for association in self.associations():
             association.wake_to_drain()
 
