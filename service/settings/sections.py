@@ -96,6 +96,11 @@ class DicomSettings(Section):
         tuple[CommitmentPeer, ...], NoDecode, BeforeValidator(parse_json)
     ] = ()
 
+    @property
+    def artim_seconds(self) -> float:
+        """The ARTIM timer (PS3.8 9.1.5): the smaller of its two settings."""
+        return min(self.negotiation_seconds, self.acse_seconds)
+
 
 class SpoolSettings(Section):
     """The disk that holds received bytes and reports."""

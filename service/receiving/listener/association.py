@@ -14,7 +14,7 @@ from pynetdicom.presentation import PresentationContext
 from pynetdicom.transport import AddressInformation
 
 from service.receiving.listener.connections.time_limits import TimeLimits
-from service.receiving.listener.connections.transport import Transport
+from service.receiving.listener.connections.accepted_socket import AcceptedSocket
 from service.receiving.listener.dimse_provider import DimseProvider, ServiceHandlers
 from service.receiving.listener.refusals import Refused, record_rejection
 from service.receiving.listener.socket_options import tune
@@ -76,7 +76,7 @@ class StoreAssociation(Association):
         self._connection = connection
         self._introduce(acceptor, address)
         tune(connection, silence_seconds=limits.silence_seconds)
-        self.set_socket(Transport(self, connection, str(address[0]), limits.silence_seconds))
+        self.set_socket(AcceptedSocket(self, connection, str(address[0]), limits.silence_seconds))
 
     def _introduce(self, acceptor: Acceptor, address: tuple[Any, ...]) -> None:
         """Set what is known of both ends before negotiation."""

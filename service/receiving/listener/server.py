@@ -116,9 +116,8 @@ class Listener:
 
     def _create_server(self, address: tuple[str, int]) -> Server:
         dicom = self._dicom
-        artim_seconds = min(dicom.negotiation_seconds, dicom.acse_seconds)
         limits = TimeLimits(
-            artim_seconds=artim_seconds,
+            artim_seconds=dicom.artim_seconds,
             silence_seconds=dicom.network_seconds,
             message_seconds=dicom.message_seconds,
             bytes_per_second=dicom.minimum_bytes_per_second,
@@ -134,7 +133,7 @@ class Listener:
             acceptor,
             address,
             Admission(self._entity, AssociationLimits(dicom)),
-            request_seconds=artim_seconds,
+            request_seconds=dicom.artim_seconds,
             maximum_connections=reserve_descriptors(dicom),
             touch=self._touch,
         )

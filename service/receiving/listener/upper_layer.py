@@ -32,7 +32,7 @@ from service.receiving.listener.connections.time_limits import (
     SteadyTimer,
     TimeLimits,
 )
-from service.receiving.listener.connections.transport import Transport
+from service.receiving.listener.connections.accepted_socket import AcceptedSocket
 from service.receiving.listener.dimse_provider import DimseProvider
 from service.receiving.listener.refusals import (
     Aborted,
@@ -122,7 +122,7 @@ class UpperLayer(DULServiceProvider):
 
     def disconnect(self) -> None:
         """Shut the connection down; a thread that waits for it wakes up."""
-        if isinstance(self.socket, Transport):
+        if isinstance(self.socket, AcceptedSocket):
             self.socket.disconnect()
 
     def close(self) -> None:

@@ -34,7 +34,7 @@ def start_listener(
 
 @pytest.fixture
 def gets_in(tmp_path: Path) -> Callable[[ListenerProcess], None]:
-    """`gets_in(listener)` requires that echoscu and storescu succeed at once; it prints the time."""
+    """`gets_in(listener)` requires that echoscu and storescu succeed, and prints how long."""
     programs = need_program("echoscu"), need_program("storescu")
 
     def send(listener: ListenerProcess) -> None:

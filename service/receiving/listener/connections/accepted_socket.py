@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pynetdicom.association import Association
 
 
-class Transport(AssociationSocket):
+class AcceptedSocket(AssociationSocket):
     """The connection of an accepted association."""
 
     def __init__(
