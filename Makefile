@@ -49,6 +49,11 @@ test-bundle: setup ## The tests of the MONAI bundle by itself
 test-full: ## The same with the whole report matrix, every viewer case and long property runs
 	@$(MAKE) test FULL=--full
 
+.PHONY: soak
+soak: setup ## Load and flood a whole service for SECONDS=1800; nothing of it may grow
+	@deploy/setup/peers.sh dcmtk
+	OMP_NUM_THREADS=1 $(VENV)/pytest -s --soak-seconds=$(or $(SECONDS),1800) tests/faults/floods/test_soak.py
+
 .PHONY: check types types-of-tests lint
 check: types types-of-tests lint ## The static checks: lint, format, types, who may import whom
 

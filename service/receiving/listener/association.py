@@ -13,8 +13,8 @@ from pynetdicom.pdu_primitives import A_ABORT, A_ASSOCIATE, A_P_ABORT, A_RELEASE
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.transport import AddressInformation
 
-from service.receiving.listener.connections.time_limits import TimeLimits
 from service.receiving.listener.connections.accepted_socket import AcceptedSocket
+from service.receiving.listener.connections.time_limits import TimeLimits
 from service.receiving.listener.dimse_provider import DimseProvider, ServiceHandlers
 from service.receiving.listener.refusals import Refused, record_rejection
 from service.receiving.listener.socket_options import tune
