@@ -82,5 +82,5 @@ class ListenerProcess:
 
     def _sample(self, name: str, labels: dict[str, str]) -> float:
         registry = CollectorRegistry()
-        MultiProcessCollector(registry, path=str(self.state_dir / "metrics"))  # type: ignore[no-untyped-call]
+        MultiProcessCollector(registry, path=str(self.state_dir / "metrics"))
         return registry.get_sample_value(name, labels) or 0

@@ -50,9 +50,9 @@ def free(listener: ListenerProcess) -> Iterator[ListenerProcess]:
     assert listener.incoming() == []
 
 
-def refused(port: int, **who: str) -> tuple[int, int, int]:
+def refused(port: int, calling: str = "TEST", source: str = LOOPBACK) -> tuple[int, int, int]:
     with pytest.raises(Rejected) as rejected:
-        Sender(port, **who)
+        Sender(port, calling=calling, source=source)
     return rejected.value.why
 
 
@@ -80,15 +80,16 @@ def test_a_sender_gets_in_beside_one_that_has_taken_all_it_may(
     by_address = reason == "address-limit-exceeded"
     counted = free.refusals(reason)
 
-    def who(number: int) -> dict[str, str]:
+    def who(number: int) -> tuple[str, str]:
         if by_address:
-            return {"calling": f"FLOOD{number}", "source": OTHERS[0]}
-        return {"calling": "FLOOD", "source": OTHERS[number % len(OTHERS)]}
+            return f"FLOOD{number}", OTHERS[0]
+        return "FLOOD", OTHERS[number % len(OTHERS)]
 
     with ExitStack() as senders:
         for number in range(64):
-            senders.enter_context(Sender(free.port, **who(number)))
-        assert refused(free.port, **who(64)) == LOCAL_LIMIT
+            calling, source = who(number)
+            senders.enter_context(Sender(free.port, calling=calling, source=source))
+        assert refused(free.port, *who(64)) == LOCAL_LIMIT
         assert free.refusals(reason) == counted + 1
         gets_in(free)
 

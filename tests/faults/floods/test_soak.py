@@ -1,4 +1,4 @@
-"""A whole service under steady load and some floods keeps the memory, descriptors and threads it had.
+"""A whole service under steady load and floods keeps its memory, descriptors and threads.
 
 `make soak SECONDS=1800` takes half an hour; without it a few seconds show what leaks with each
 association, and not what leaks once in a while.

@@ -39,6 +39,7 @@ _IDLE_SECONDS: Final = 1.0
 _SWEEP_SECONDS: Final = 0.25
 _LINGER_SECONDS: Final = 2.0  # for a peer to read our last PDU and to close
 _PAUSE_SECONDS: Final = 0.25
+_QUIET_SECONDS: Final = 60.0  # without exhaustion, before it is logged again
 _GIVEN_UP_WHEN_EXHAUSTED: Final = 8  # one of so many waiting connections
 _EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
@@ -78,7 +79,7 @@ class Server:
         self._associations: set[StoreAssociation] = set()
         self._changing = threading.Lock()
         self._paused_until: float | None = None
-        self._is_exhausted = False
+        self._quiet_until = 0.0
         self._swept = 0.0
         self._listening = _listen(address)
         self.server_address: tuple[Any, ...] = self._listening.getsockname()
@@ -143,7 +144,6 @@ class Server:
                     self._pause(exc)
                     return
                 continue  # the peer was gone before it was accepted
-            self._is_exhausted = False
             self._begin(connection, address)
 
     def _begin(self, connection: socket.socket, address: tuple[Any, ...]) -> None:
@@ -285,15 +285,16 @@ class Server:
 
     def _pause(self, error: OSError) -> None:
         """Stop accepting for a moment: descriptors are exhausted, and may be needed elsewhere."""
-        if not self._is_exhausted:
-            self._is_exhausted = True
+        now = time.monotonic()
+        if now >= self._quiet_until:
             log.error("descriptors_exhausted", exc_info=error)
+        self._quiet_until = now + _QUIET_SECONDS
         for _ in range(1 + len(self._waiting) // _GIVEN_UP_WHEN_EXHAUSTED):
             least_wanted = self._waiting.least_wanted()
             if least_wanted is not None:
                 self._refuse(least_wanted, Refused.CONNECTION_LIMIT)
         self._selector.unregister(self._listening)
-        self._paused_until = time.monotonic() + _PAUSE_SECONDS
+        self._paused_until = now + _PAUSE_SECONDS
 
     def _close(self) -> None:
         for pending in list(self._waiting):
