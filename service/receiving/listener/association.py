@@ -65,6 +65,9 @@ class StoreAssociation(Association):
     ) -> None:
         super().__init__(acceptor.entity, "acceptor")
         limits = acceptor.limits
+        self._connection = connection
+        self._introduce(acceptor, address)
+        tune(connection, silence_seconds=limits.silence_seconds)
         self.name = f"AcceptorThread@{address[1]}"
         self.dimse: DimseProvider = DimseProvider(self, acceptor.handlers, acceptor.stopping)
         self.dul: UpperLayer = UpperLayer(self, self.dimse, limits, request)
@@ -73,9 +76,6 @@ class StoreAssociation(Association):
         self.dul.artim_timer.timeout = limits.artim_seconds
         self._stopping = acceptor.stopping
         self._ended = ended
-        self._connection = connection
-        self._introduce(acceptor, address)
-        tune(connection, silence_seconds=limits.silence_seconds)
         self.set_socket(AcceptedSocket(self, connection, str(address[0]), limits.silence_seconds))
 
     def _introduce(self, acceptor: Acceptor, address: tuple[Any, ...]) -> None:

@@ -27,7 +27,7 @@ class Refused(StrEnum):
     ADDRESS_LIMIT = "address-limit-exceeded"
     CONNECTION_LIMIT = "connection-limit-exceeded"
     NO_REQUEST = "no-request-in-time"
-    TLS = "tls-handshake-failed"
+    TLS_HANDSHAKE = "tls-handshake-failed"
     OTHER = "other"
 
 

@@ -56,7 +56,8 @@ class Server:
         request_seconds: how long a connection may take until its request is whole.
         maximum_connections: how many connections may be without an association.
         touch: is called whenever the loop goes round.
-        tls: the context of DICOM over TLS; None listens in the clear.
+        tls: the context of DICOM over TLS; None listens in the clear. It may be replaced, for the
+            connections that follow.
     """
 
     def __init__(
@@ -74,7 +75,7 @@ class Server:
         self._admission = admission
         self._request_seconds = request_seconds
         self._touch = touch
-        self._tls = tls
+        self.tls = tls
         self._waiting = WaitingConnections(maximum_connections)
         self._associations: set[StoreAssociation] = set()
         self._changing = threading.Lock()
@@ -149,7 +150,7 @@ class Server:
     def _begin(self, connection: socket.socket, address: tuple[Any, ...]) -> None:
         try:
             until = time.monotonic() + self._request_seconds
-            pending = PendingConnection(connection, address, until, self._tls)
+            pending = PendingConnection(connection, address, until, self.tls)
             self._selector.register(pending.connection, selectors.EVENT_READ, pending)
         except (OSError, ValueError) as exc:
             log.warning("connection_failed", exc_info=exc)
@@ -176,7 +177,7 @@ class Server:
         except ssl.SSLEOFError:  # closed in the middle of the handshake
             self._drop(pending)
         except ssl.SSLError as exc:
-            self._refuse(pending, Refused.TLS, exc)
+            self._refuse(pending, Refused.TLS_HANDSHAKE, exc)
         except OSError:
             self._drop(pending)
         except (ProtocolError, MalformedError) as exc:

@@ -50,7 +50,7 @@ class PendingConnection:
         self.until = until
         self.is_ending = False
         self.waits_to_write = False
-        self._is_handshaking = tls is not None
+        self.is_handshaking = tls is not None
         self._received = bytearray()
 
     @property
@@ -73,9 +73,9 @@ class PendingConnection:
         """
         self.waits_to_write = False
         try:
-            if self._is_handshaking and isinstance(self.connection, ssl.SSLSocket):
+            if self.is_handshaking and isinstance(self.connection, ssl.SSLSocket):
                 self.connection.do_handshake()
-                self._is_handshaking = False
+                self.is_handshaking = False
             while wanted := self._wanted():
                 piece = self.connection.recv(wanted)
                 if not piece:
