@@ -74,7 +74,7 @@ class StalledError(Exception):
 class SparingLog:
     """Logs at most so many events of a kind in a period, and how many it left out before.
 
-    Whoever floods the listener with connections must not fill the disk with its log.
+    A flood of connections must not fill the disk with the log.
     """
 
     def __init__(
