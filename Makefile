@@ -53,6 +53,11 @@ test-full: ## The same with the whole report matrix, every viewer case and long 
 fuzz: setup ## Say hostile things to the listener and the pages for SECONDS=60, from SEED=n on
 	FUZZ_SECONDS=$(or $(SECONDS),60) FUZZ_SEED=$(SEED) $(VENV)/pytest -q --timeout=0 tests/faults/fuzz
 
+.PHONY: soak
+soak: setup ## Load and flood a whole service for SECONDS=1800; nothing of it may grow
+	@deploy/setup/peers.sh dcmtk
+	OMP_NUM_THREADS=1 $(VENV)/pytest -s --soak-seconds=$(or $(SECONDS),1800) tests/faults/floods/test_soak.py
+
 .PHONY: check types types-of-tests lint
 check: types types-of-tests lint ## The static checks: lint, format, types, who may import whom
 

@@ -43,12 +43,13 @@ def validation_mode_restored(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add `--full`."""
+    """Add `--full` and `--soak-seconds`."""
     parser.addoption(
         "--full",
         action="store_true",
         help="run the tests marked `full` too, and each property test with ten times the examples",
     )
+    parser.addoption("--soak-seconds", type=float, help="how long tests/faults/floods soaks")
 
 
 def pytest_configure(config: pytest.Config) -> None:

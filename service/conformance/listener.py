@@ -56,6 +56,8 @@ def _policies(dicom: DicomSettings) -> Iterator[tuple[str, str]]:
     called = dicom.ae_title if dicom.require_called_ae_title else "any"
     yield "Called AE titles accepted", called
     yield "Associations at once", str(dicom.maximum_associations)
+    yield "Associations with one calling AE title", str(dicom.maximum_associations_per_ae)
+    yield "Associations from one address", str(dicom.maximum_associations_per_address)
     yield "Maximum PDU received", f"{dicom.maximum_pdu_bytes} bytes"
 
 

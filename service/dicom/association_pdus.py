@@ -65,6 +65,16 @@ def refusal(pdu: bytes) -> Refusal | None:
     return None
 
 
+def titles(pdu: bytes) -> tuple[str, str]:
+    """Return the called and the calling AE title of an A-ASSOCIATE-RQ, as `strict_form` does.
+
+    Raises:
+        MalformedError: the PDU is too short.
+    """
+    _, called, calling = _fixed(pdu)
+    return _title(called).decode("ascii"), _title(calling).decode("ascii")
+
+
 def strict_form(pdu: bytes) -> bytes:
     """Rewrite an A-ASSOCIATE-RQ or -AC PDU; return any other one unchanged.
 

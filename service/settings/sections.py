@@ -82,13 +82,24 @@ class DicomSettings(Section):
         BeforeValidator(parse_list),
     ] = Field(default=DEFAULT_SOP_CLASSES, min_length=1, validate_default=True)
     maximum_associations: Annotated[int, Field(ge=1, le=1000)] = 100
+    maximum_associations_per_ae: Annotated[int, Field(ge=1, le=1000)] = 64
+    maximum_associations_per_address: Annotated[int, Field(ge=1, le=1000)] = 64
+    maximum_connections: Annotated[int, Field(ge=1, le=60_000)] = 1024
     maximum_pdu_bytes: Annotated[int, Field(ge=4096, le=1 << 20)] = 128 * 1024
+    negotiation_seconds: Seconds = 5
     acse_seconds: Seconds = 30
     network_seconds: Seconds = 60
+    message_seconds: Seconds = 1800
+    minimum_bytes_per_second: Annotated[int, Field(ge=0)] = 1024
     maximum_instance_bytes: Annotated[int, Field(ge=1 << 16)] = 1 << 30
     commitment_peers: Annotated[
         tuple[CommitmentPeer, ...], NoDecode, BeforeValidator(parse_json)
     ] = ()
+
+    @property
+    def artim_seconds(self) -> float:
+        """The ARTIM timer (PS3.8 9.1.5): the smaller of its two settings."""
+        return min(self.negotiation_seconds, self.acse_seconds)
 
 
 class SpoolSettings(Section):

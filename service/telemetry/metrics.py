@@ -67,6 +67,11 @@ ASSOCIATIONS_OPEN: Final = Gauge(
     "DICOM associations open now.",
     multiprocess_mode="livesum",
 )
+CONNECTIONS_WAITING: Final = Gauge(
+    "lobar_connections_waiting",
+    "Connections to the listener that have not requested an association yet.",
+    multiprocess_mode="livesum",
+)
 UPLOADS: Final = Counter(
     "lobar_uploads_total",
     "Files uploaded to the web server, by outcome: received, repeated or rejected.",
@@ -226,6 +231,9 @@ _KNOWN_FROM_THE_START: Final = {
         *("calling-ae-title-not-recognised", "called-ae-title-not-recognised"),
         *("calling-ae-title-blank", "called-ae-title-blank", "protocol-version-not-supported"),
         *("local-limit-exceeded", "connection-limit-exceeded", "other"),
+        *("ae-title-limit-exceeded", "address-limit-exceeded", "no-request-in-time"),
+        *("tls-handshake-failed", "silent-in-message", "message-too-slow"),
+        *("message-time-exceeded", "response-not-read"),
         *("malformed-association-pdu", "undecodable-pdu", "protocol-error"),
     ),
     UPLOADS: ("received", "repeated", "rejected"),

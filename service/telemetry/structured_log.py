@@ -82,6 +82,7 @@ NUMBERS: Final = frozenset(
         *("attempt", "tries", "refusals", "count", "instances", "jobs", "deliveries", "removed"),
         *("bytes", "size_bytes", "free_bytes", "seconds", "limit", "repeated", "ready"),
         *("pid", "port", "returncode", "status", "associations", "batch", "line", "at", "due_at"),
+        *("left_out", "needed", "maximum_connections"),
     }
 )
 """Fields that hold a number or a boolean."""

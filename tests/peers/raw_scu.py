@@ -47,8 +47,11 @@ class Sender:
         *,
         calling: str = "TEST",
         called: str = "LOBAR",
+        source: str = LOOPBACK,
     ) -> None:
-        self.socket = socket.create_connection((LOOPBACK, port), timeout=ANSWER_SECONDS)
+        self.socket = socket.create_connection(
+            (LOOPBACK, port), timeout=ANSWER_SECONDS, source_address=(source, 0)
+        )
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.accepted: dict[int, str] = {}
         self.longest_pdu = 16384

@@ -64,8 +64,16 @@ class RunningListener:
         self._listener.drain(seconds)
 
     def associations(self) -> list[StoreAssociation]:
-        """List the open associations and connections."""
+        """List the open associations."""
         return self._listener._started().associations()
+
+    def connections_waiting(self) -> int:
+        """Return how many connections have no association."""
+        return self._listener._started().waiting()
+
+    def is_free(self) -> bool:
+        """Whether no association and no connection occupies the listener."""
+        return not self.associations() and not self.connections_waiting()
 
     def sender(self, contexts: Any = CR_EXPLICIT, **names: str) -> Sender:  # noqa: ANN401
         """Associate; by default for CR images in Explicit VR Little Endian."""

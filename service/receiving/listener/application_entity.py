@@ -1,5 +1,7 @@
 """Build the listener's application entity from the settings: its name, limits and contexts."""
 
+from typing import Final
+
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, _config
 from pynetdicom.presentation import PresentationContext
@@ -10,6 +12,8 @@ from service.dicom.sop_classes import transfer_syntaxes
 from service.dicom.storage_commitment import STORAGE_COMMITMENT, SYNTAXES
 from service.settings import ConfigurationError, DicomSettings
 from service.settings.exposure import listener_fault
+
+_NO_LIMIT: Final = 1 << 30
 
 _config.LOG_HANDLER_LEVEL = "none"  # its handlers would format each PDU for a log that is silenced
 
@@ -41,7 +45,7 @@ def application_entity(dicom: DicomSettings) -> AE:
     entity.implementation_class_uid = IMPLEMENTATION_CLASS_UID
     entity.implementation_version_name = IMPLEMENTATION_VERSION_NAME
     entity.maximum_pdu_size = dicom.maximum_pdu_bytes
-    entity.maximum_associations = dicom.maximum_associations
+    entity.maximum_associations = _NO_LIMIT  # `connections.limits` counts them
     entity.acse_timeout = dicom.acse_seconds
     entity.network_timeout = dicom.network_seconds
     entity.require_called_aet = dicom.require_called_ae_title

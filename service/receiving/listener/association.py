@@ -1,49 +1,93 @@
-"""Accept connections and run each one's association, until it ends or the listener drains."""
+"""The association of one accepted connection, until it ends or the listener drains."""
 
 import socket
-import sys
 import threading
-from collections.abc import Callable
-from socketserver import BaseServer
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Final, cast
 
 import structlog
 from pynetdicom import AE
 from pynetdicom.association import Association
 from pynetdicom.pdu_primitives import A_ABORT, A_ASSOCIATE, A_P_ABORT, A_RELEASE
-from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
+from pynetdicom.presentation import PresentationContext
+from pynetdicom.transport import AddressInformation
 
+from service.receiving.listener.connections.accepted_socket import AcceptedSocket
+from service.receiving.listener.connections.time_limits import TimeLimits
 from service.receiving.listener.dimse_provider import DimseProvider, ServiceHandlers
 from service.receiving.listener.refusals import Refused, record_rejection
 from service.receiving.listener.socket_options import tune
 from service.receiving.listener.upper_layer import NOTHING, UpperLayer
 from service.telemetry.metrics import ASSOCIATIONS, ASSOCIATIONS_OPEN
 
-CONNECTIONS_PER_ASSOCIATION: Final = 2
-"""Connections beyond the limit of associations are read, to be rejected properly (PS3.8 9.3.4);
-beyond this many times the limit they are closed at once."""
-
 _TICK_SECONDS: Final = 1.0
 _REJECTED_FOR: Final = {  # (source, diagnostic) of PS3.8 table 9-21
     (1, 3): Refused.CALLING_AE_TITLE,
     (1, 7): Refused.CALLED_AE_TITLE,
-    (3, 2): Refused.LIMIT,
 }
 
 log = structlog.get_logger()
 
 
-class StoreAssociation(Association):
-    """An accepted association; it ends when the peer releases it or the listener drains."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Acceptor:
+    """What the associations of a listener have in common."""
 
-    def __init__(self, entity: AE, handlers: ServiceHandlers, stopping: threading.Event) -> None:
-        super().__init__(entity, "acceptor")
-        self.dimse: DimseProvider = DimseProvider(self, handlers, stopping)
-        self.dul: UpperLayer = UpperLayer(self, self.dimse)
-        self.acse_timeout = entity.acse_timeout  # these two set the new upper layer's timers
-        self.network_timeout = entity.network_timeout
-        self._stopping = stopping
-        self.connection: socket.socket | None = None
+    entity: AE
+    contexts: Sequence[PresentationContext]
+    handlers: ServiceHandlers
+    limits: TimeLimits
+    stopping: threading.Event
+
+
+class StoreAssociation(Association):
+    """An accepted association; it ends when the peer releases it or the listener drains.
+
+    Args:
+        acceptor: what it has in common with the others.
+        connection: the connection on which it was requested.
+        address: the peer's address, as the socket module writes it.
+        request: the A-ASSOCIATE-RQ.
+        ended: is called when its threads have ended and nothing of it is left.
+
+    Raises:
+        OSError: there is no descriptor for it.
+    """
+
+    def __init__(
+        self,
+        acceptor: Acceptor,
+        connection: socket.socket,
+        address: tuple[Any, ...],
+        request: bytes,
+        ended: Callable[[], None],
+    ) -> None:
+        super().__init__(acceptor.entity, "acceptor")
+        limits = acceptor.limits
+        self._connection = connection
+        self._introduce(acceptor, address)
+        tune(connection, silence_seconds=limits.silence_seconds)
+        self.name = f"AcceptorThread@{address[1]}"
+        self.dimse: DimseProvider = DimseProvider(self, acceptor.handlers, acceptor.stopping)
+        self.dul: UpperLayer = UpperLayer(self, self.dimse, limits, request)
+        self.acse_timeout = acceptor.entity.acse_timeout  # these two set the upper layer's timers
+        self.network_timeout = limits.silence_seconds
+        self.dul.artim_timer.timeout = limits.artim_seconds
+        self._stopping = acceptor.stopping
+        self._ended = ended
+        self.set_socket(AcceptedSocket(self, connection, str(address[0]), limits.silence_seconds))
+
+    def _introduce(self, acceptor: Acceptor, address: tuple[Any, ...]) -> None:
+        """Set what is known of both ends before negotiation."""
+        entity = acceptor.entity
+        self.requestor.address_info = AddressInformation.from_tuple(address)
+        self.acceptor.address_info = AddressInformation.from_tuple(self._connection.getsockname())
+        self.acceptor.ae_title = entity.ae_title
+        self.acceptor.maximum_length = entity.maximum_pdu_size
+        self.acceptor.implementation_class_uid = entity.implementation_class_uid
+        self.acceptor.implementation_version_name = entity.implementation_version_name
+        self.acceptor.supported_contexts = list(acceptor.contexts)
 
     def run_reactor(self) -> None:
         """Negotiate and serve, until the upper layer has ended too."""
@@ -58,8 +102,8 @@ class StoreAssociation(Association):
             if self.dul.ident is not None:  # it was started
                 self.dul.join()
             self.dul.close()
-            if self.connection is not None:  # pynetdicom leaves one open that its peer reset
-                self.connection.close()
+            self._connection.close()  # pynetdicom leaves one open that its peer reset
+            self._ended()
         if self.is_rejected:
             self._record_rejection()
 
@@ -96,87 +140,3 @@ class StoreAssociation(Association):
         address = self.requestor.address_info
         reason = _REJECTED_FOR.get(source, Refused.OTHER)
         record_rejection(reason, address.address if address else None)
-
-
-class Connection(RequestHandler):
-    """An accepted connection, for which an association is created."""
-
-    server: "Server"
-
-    def _create_association(self) -> StoreAssociation:
-        entity = self.ae
-        association = StoreAssociation(entity, self.server.handlers, self.server.stopping)
-        association.name = f"AcceptorThread@{self.client_address[1]}"  # pynetdicom counts by name
-        association._server = self.server  # noqa: SLF001 -- as in the method this replaces
-        association.connection = self.request
-        association.set_socket(AssociationSocket(association, client_socket=self.request))
-        association.acceptor.maximum_length = entity.maximum_pdu_size
-        association.acceptor.ae_title = self.server.ae_title
-        association.acceptor.address_info = self.local
-        association.acceptor.implementation_class_uid = entity.implementation_class_uid
-        association.acceptor.implementation_version_name = entity.implementation_version_name
-        association.acceptor.supported_contexts = self.server.contexts
-        association.requestor.address_info = self.remote
-        return association
-
-
-class Server(ThreadedAssociationServer):
-    """The listening socket."""
-
-    daemon_threads = True
-    request_queue_size = 128
-
-    def __init__(
-        self,
-        entity: AE,
-        address: tuple[str, int],
-        handlers: ServiceHandlers,
-        touch: Callable[[], None],
-    ) -> None:
-        self.handlers = handlers
-        self.stopping = threading.Event()
-        self.touch = touch
-        super().__init__(
-            entity,
-            address,
-            entity.ae_title,
-            entity.supported_contexts,
-            request_handler=Connection,
-        )
-
-    def service_actions(self) -> None:
-        """Record that the loop which accepts connections goes round."""
-        super().service_actions()
-        self.touch()
-
-    def get_request(self) -> tuple[Any, Any]:
-        """Accept a connection and set its socket options."""
-        connection, address = super().get_request()
-        tune(connection, silence_seconds=self.ae.network_timeout or 60)
-        return connection, address
-
-    def verify_request(self, request: object, client_address: tuple[Any, ...]) -> bool:
-        """Return whether there are fewer connections than the limit for all of them."""
-        del request
-        limit = CONNECTIONS_PER_ASSOCIATION * self.ae.maximum_associations
-        if len(self.active_associations) < limit:
-            return True
-        record_rejection(Refused.CONNECTION_LIMIT, str(client_address[0]))
-        return False
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        """Log a failed connection, instead of printing it."""
-        del request, client_address
-        log.warning("connection_failed", exc_info=sys.exception())
-
-    def shutdown(self) -> None:
-        """Accept no more, and end each association after the message in progress."""
-        self.stopping.set()
-        BaseServer.shutdown(self)
-        self.server_close()
-        for association in self.associations():
-            association.wake_to_drain()
-
-    def associations(self) -> list[StoreAssociation]:
-        """List the associations, those still being negotiated included."""
-        return [each for each in self.active_associations if isinstance(each, StoreAssociation)]

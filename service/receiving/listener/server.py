@@ -10,8 +10,13 @@ import structlog
 
 from service.receiving.ingest import Ingest
 from service.receiving.listener.application_entity import application_entity
-from service.receiving.listener.association import Server
+from service.receiving.listener.association import Acceptor
 from service.receiving.listener.c_store import CStoreHandler
+from service.receiving.listener.connections.accepting import Server
+from service.receiving.listener.connections.admission import Admission
+from service.receiving.listener.connections.descriptors import reserve_descriptors
+from service.receiving.listener.connections.limits import AssociationLimits
+from service.receiving.listener.connections.time_limits import TimeLimits
 from service.receiving.listener.dimse_provider import ServiceHandlers
 from service.receiving.listener.storage_commitment import StorageCommitmentHandler
 from service.settings import ConfigurationError, Settings
@@ -91,15 +96,13 @@ class Listener:
         silence_pynetdicom()
         address = (self._dicom.host, self._dicom.port)
         try:
-            self._server = Server(self._entity, address, self._handlers, self._touch)
+            self._server = self._create_server(address)
         except OSError as exc:
             raise ConfigurationError(
                 f"The listener cannot use dicom.host {address[0]} and dicom.port {address[1]}: "
                 f"{exc.strerror or exc}."
             ) from exc
-        threading.Thread(
-            target=self._server.serve_forever, args=(_POLL_SECONDS,), name="listener", daemon=True
-        ).start()
+        self._server.start()
         log.info("listening", ae_title=self._dicom.ae_title, host=address[0], port=self.port)
 
     def drain(self, seconds: float) -> None:
@@ -110,6 +113,30 @@ class Listener:
         for association in server.associations():
             association.dul.disconnect()
         _wait_for(server, _DISCONNECT_SECONDS)
+
+    def _create_server(self, address: tuple[str, int]) -> Server:
+        dicom = self._dicom
+        limits = TimeLimits(
+            artim_seconds=dicom.artim_seconds,
+            silence_seconds=dicom.network_seconds,
+            message_seconds=dicom.message_seconds,
+            bytes_per_second=dicom.minimum_bytes_per_second,
+        )
+        acceptor = Acceptor(
+            entity=self._entity,
+            contexts=self._entity.supported_contexts,
+            handlers=self._handlers,
+            limits=limits,
+            stopping=threading.Event(),
+        )
+        return Server(
+            acceptor,
+            address,
+            Admission(self._entity, AssociationLimits(dicom)),
+            request_seconds=dicom.artim_seconds,
+            maximum_connections=reserve_descriptors(dicom),
+            touch=self._touch,
+        )
 
     def _started(self) -> Server:
         if self._server is None:

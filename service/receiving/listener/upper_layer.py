@@ -15,6 +15,7 @@ import contextlib
 import os
 import select
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -24,19 +25,24 @@ import structlog
 from pynetdicom.dul import DULServiceProvider
 from pynetdicom.pdu_primitives import A_ASSOCIATE, P_DATA
 
-from service.dicom.association_pdus import ASSOCIATE_RQ, MalformedError, refusal, strict_form
+from service.dicom.association_pdus import strict_form
 from service.receiving.listener.command_set import LAST_FRAGMENT
+from service.receiving.listener.connections.accepted_socket import AcceptedSocket
+from service.receiving.listener.connections.time_limits import (
+    MessagePace,
+    SteadyTimer,
+    TimeLimits,
+)
 from service.receiving.listener.dimse_provider import DimseProvider
 from service.receiving.listener.refusals import (
     Aborted,
     ProtocolError,
-    Refused,
+    StalledError,
     Violation,
+    reason_of,
     record_abort,
-    record_rejection,
 )
 from service.receiving.listener.socket_options import acknowledge_at_once
-from service.telemetry.metrics import ASSOCIATIONS
 
 if TYPE_CHECKING:
     from pynetdicom.association import Association
@@ -61,9 +67,19 @@ log = structlog.get_logger()
 class UpperLayer(DULServiceProvider):
     """The upper layer of one accepted association, and the thread that does all of its work."""
 
-    def __init__(self, assoc: "Association", messages: DimseProvider) -> None:
+    def __init__(
+        self,
+        assoc: "Association",
+        messages: DimseProvider,
+        limits: TimeLimits,
+        request: bytes,
+    ) -> None:
         super().__init__(assoc)
         self._messages = messages
+        self._pace = MessagePace(limits)
+        self._received = memoryview(request)  # before the association began; read first
+        self._idle_timer = SteadyTimer(limits.silence_seconds)
+        self.artim_timer = SteadyTimer(limits.artim_seconds)
         self._run_loop_delay = 0  # `_wait` waits instead
         self._woken = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._closing = threading.Lock()
@@ -93,12 +109,21 @@ class UpperLayer(DULServiceProvider):
         """Return whether the peer has been silent for too long; our working time is excluded."""
         return not self._is_working and super().idle_timer_expired()
 
+    def receive_pdu(self, wait: bool = False, timeout: float | None = None) -> Any:  # noqa: ANN401, FBT001, FBT002 -- as in pynetdicom
+        """Return the next primitive for the association's thread.
+
+        A request that could not be read in time is not waited for: without its disconnection the
+        association's thread would wait for the end of this one for ever.
+        """
+        primitive = super().receive_pdu(wait, timeout)
+        if primitive is None and self.assoc.requestor.primitive is None:
+            self.disconnect()
+        return primitive
+
     def disconnect(self) -> None:
         """Shut the connection down; a thread that waits for it wakes up."""
-        connection = self._connection()
-        if connection is not None:
-            with contextlib.suppress(OSError):  # it is closed already
-                connection.shutdown(socket.SHUT_RDWR)
+        if isinstance(self.socket, AcceptedSocket):
+            self.socket.disconnect()
 
     def close(self) -> None:
         """Release the kernel's resources, once the thread has ended."""
@@ -112,7 +137,7 @@ class UpperLayer(DULServiceProvider):
             self._discard_and_close()
             return True
         has_read = False
-        while self.event_queue.empty() and self._wait():
+        while self.event_queue.empty() and self._wait_for_message():
             has_read = self._is_working = True
             self._read_pdu_data()
             self._idle_timer.restart()
@@ -122,6 +147,20 @@ class UpperLayer(DULServiceProvider):
         if self.event_queue.empty():
             self._process_recv_primitive()  # send a response now, not at the next turn
         return has_read
+
+    def _wait_for_message(self) -> bool:
+        """Wait as `_wait`; within a message the time counts."""
+        if not self._messages.is_busy:
+            self._pace.begin()
+            return self._wait()
+        began = time.monotonic()
+        is_ready = self._wait()
+        try:
+            self._pace.add(time.monotonic() - began, 0)
+        except StalledError as exc:
+            self._abort(exc)
+            return False
+        return is_ready
 
     def _discard_and_close(self) -> None:
         """Discard what the peer still sends, so that it can read our last PDU; then close."""
@@ -137,6 +176,8 @@ class UpperLayer(DULServiceProvider):
     def _wait(self) -> bool:
         """Wait until there is something to read (then True) or to send, or until a timeout."""
         connection = self._connection()
+        if self._has_received(connection):
+            return True
         waiting = select.poll()
         waiting.register(self._woken, select.POLLIN)
         is_released = self.state_machine.current_state == "Sta8"  # nothing that follows counts
@@ -153,6 +194,12 @@ class UpperLayer(DULServiceProvider):
             ready.remove(self._woken)
         return bool(ready)
 
+    def _has_received(self, connection: socket.socket | None) -> bool:
+        """Return whether there are bytes that the kernel does not know of."""
+        return bool(self._received) or (
+            isinstance(connection, ssl.SSLSocket) and bool(connection.pending())
+        )
+
     def _connection(self) -> socket.socket | None:
         return self.socket.socket if self.socket is not None else None
 
@@ -167,9 +214,13 @@ class UpperLayer(DULServiceProvider):
         except OSError:
             self.event_queue.put("Evt17")  # transport connection closed
         except Exception as exc:  # noqa: BLE001 -- pynetdicom raises many kinds on a malformed PDU
-            record_abort(_reason(exc), self._host(), exc)
-            self._send_queued_responses()
-            self.event_queue.put("Evt19")  # unrecognised or invalid PDU
+            self._abort(exc)
+
+    def _abort(self, error: Exception) -> None:
+        """Abort the association, after the responses that are due (PS3.8 table 9-10)."""
+        record_abort(reason_of(error), self._host(), error)
+        self._send_queued_responses()
+        self.event_queue.put("Evt19")  # unrecognised or invalid PDU
 
     def _send_queued_responses(self) -> None:
         """Send the responses that are queued before an abort: an instance taken is answered."""
@@ -183,27 +234,9 @@ class UpperLayer(DULServiceProvider):
         if kind not in _PDU_TYPES or length > LONGEST_PDU:
             raise ProtocolError(Violation.PDU)
         encoded = _PDU_HEAD.pack(kind, length) + self._read(length)
-        if kind == ASSOCIATE_RQ:
-            self._reject_if_impossible(encoded)
         pdu, event = self._decode_pdu(bytearray(strict_form(encoded)))
         self._recv_pdu.put(pdu)
         self.event_queue.put(event)
-
-    def _reject_if_impossible(self, encoded: bytes) -> None:
-        """Reject a request that pynetdicom would abort, or reject without a record of it.
-
-        Raises:
-            ConnectionError: it is rejected; the connection is closed.
-        """
-        why = refusal(encoded)
-        connection = self._connection()
-        if why is None or connection is None or self.state_machine.current_state != "Sta2":
-            return
-        record_rejection(Refused(why.reason), self._host())
-        ASSOCIATIONS.labels(outcome="rejected").inc()
-        connection.sendall(why.pdu)
-        self.disconnect()
-        raise ConnectionError
 
     def _host(self) -> str | None:
         address = self.assoc.requestor.address_info
@@ -247,26 +280,30 @@ class UpperLayer(DULServiceProvider):
         return bytes(piece)
 
     def _fill(self, piece: memoryview) -> None:
-        """Fill the piece from the connection.
+        """Fill the piece from what was received before, or from the connection.
 
         Raises:
-            OSError: the peer closed the connection, is silent, or sends too slowly.
+            OSError: the peer closed the connection.
+            StalledError: it is silent, or sends too slowly.
         """
+        if self._received:
+            piece[:], self._received = self._received[: len(piece)], self._received[len(piece) :]
+            return
         connection = self._connection()
         if connection is None:
             raise ConnectionError
         until = time.monotonic() + (self.network_timeout or float("inf"))
         while piece:
-            count = connection.recv_into(piece)
+            began = time.monotonic()
+            try:
+                count = connection.recv_into(piece)
+            except TimeoutError as exc:
+                raise StalledError(Aborted.SILENT) from exc
             if not count:
                 raise ConnectionError
             acknowledge_at_once(connection)
             piece = piece[count:]
-            if piece and time.monotonic() > until:
-                raise TimeoutError
-
-
-def _reason(error: Exception) -> Aborted:
-    if isinstance(error, MalformedError):
-        return Aborted.MALFORMED
-    return Aborted.PROTOCOL if isinstance(error, ProtocolError) else Aborted.UNDECODABLE
+            now = time.monotonic()
+            self._pace.add(now - began, count)
+            if piece and now > until:
+                raise StalledError(Aborted.TOO_SLOW)

@@ -33,6 +33,7 @@ DEBIAN_PACKAGES: Final = {
     "node": "nodejs",
     "openssl": "openssl",
     "postgres": "postgresql",
+    "prlimit": "util-linux",
     "promtool": "prometheus",
     "redis-server": "redis-server",
     "rsyslogd": "rsyslog",
