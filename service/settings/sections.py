@@ -168,8 +168,21 @@ class WebSettings(Section):
     maximum_zip_entry_bytes: Annotated[int, Field(ge=1 << 16)] = 256 << 20
     maximum_zip_ratio: Annotated[int, Field(ge=2)] = 100
     maximum_zip_seconds: Seconds = 120
+    maximum_connections: Annotated[int, Field(ge=10, le=10_000)] = 500
+    head_seconds: Seconds = 10
+    body_seconds: Seconds = 1800
+    least_bytes_per_second: Annotated[int, Field(ge=1)] = 1024
     allow_non_loopback: bool = False
     names: Annotated[tuple[Host, ...], NoDecode, BeforeValidator(parse_list)] = ()
+
+
+class HealthSettings(Section):
+    """The address of health and metrics, apart from the pages': a Unix socket, and a port if set."""
+
+    socket: Path | None = None
+    socket_for_group: bool = False
+    host: Host = "127.0.0.1"
+    port: Port | None = None
 
 
 class SignInSettings(Section):

@@ -35,6 +35,7 @@ from service.settings.sections import (
     DecodingSettings,
     DeliverSettings,
     DicomSettings,
+    HealthSettings,
     InferSettings,
     LedgerSettings,
     LogSettings,
@@ -82,6 +83,7 @@ class Settings(BaseSettings):
     decoding: DecodingSettings = DecodingSettings()
     deliver: DeliverSettings = DeliverSettings()
     web: WebSettings = WebSettings()
+    health: HealthSettings = HealthSettings()
     sign_in: SignInSettings = SignInSettings()
     audit: AuditSettings = AuditSettings()
     log: LogSettings = LogSettings()
@@ -103,6 +105,11 @@ class Settings(BaseSettings):
     def spool_dir(self) -> Path:
         """The folder of received bytes and reports."""
         return self.state_dir.absolute() / "spool"
+
+    @property
+    def health_socket(self) -> Path:
+        """The Unix socket of health and metrics: the one given, else one in the state directory."""
+        return (self.health.socket or self.state_dir / "health.sock").absolute()
 
     @property
     def metrics_dir(self) -> Path:
