@@ -18,6 +18,7 @@ from service.domain.job import require_sentence
 from service.domain.reasons import Reason
 from service.domain.user import Permission, Role
 from service.errors import EX_NOPERM, EX_OSERR, ExplainedError
+from service.process_limits import PRIVATE, make_private, umask
 from service.settings import Settings, read_settings
 
 if TYPE_CHECKING:
@@ -91,6 +92,7 @@ def demo(
 
 @app.command()
 def analyze(
+    context: typer.Context,
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="DICOM, PNG or JPEG.")],
     *,
     output: Annotated[
@@ -109,7 +111,10 @@ def analyze(
         settings = _settings()  # before the import, which takes seconds
         from workers.offline.analyze import run_analyze
 
-        raise typer.Exit(run_analyze(settings, files, output=output, as_json=as_json))
+        # the files are the user's own, not the service's
+        with umask(PRIVATE if context.obj is None else context.obj):
+            status = run_analyze(settings, files, output=output, as_json=as_json)
+        raise typer.Exit(status)
 
 
 @app.command()
@@ -497,8 +502,8 @@ def conformance() -> None:
 
 
 def main() -> None:
-    """Run the `lobar` command."""
-    app()
+    """Run the `lobar` command; what it writes is readable by this account only."""
+    app(obj=make_private())
 
 
 @contextmanager

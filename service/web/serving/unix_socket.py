@@ -40,11 +40,11 @@ def _bind(listening: socket.socket, path: Path, mode: int) -> int:
         listening.bind(f"/proc/self/fd/{folder}/{aside}")
         os.chmod(aside, mode, dir_fd=folder)
         listening.listen(_QUEUED)
-        os.rename(aside, path.name, src_dir_fd=folder, dst_dir_fd=folder)  # noqa: PTH104 -- in it
-        return os.stat(path.name, dir_fd=folder).st_ino  # noqa: PTH116 -- in the same folder
+        os.rename(aside, path.name, src_dir_fd=folder, dst_dir_fd=folder)
+        return os.stat(path.name, dir_fd=folder).st_ino
     except OSError:
         with suppress(OSError):
-            os.unlink(aside, dir_fd=folder)  # noqa: PTH108 -- in the same folder
+            os.unlink(aside, dir_fd=folder)
         raise
     finally:
         os.close(folder)
