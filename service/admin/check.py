@@ -215,7 +215,7 @@ def _ledger(settings: Settings) -> str:
 def _redis(settings: Settings) -> str:
     if settings.redis.url is None:
         return f"none configured: `lobar up` starts {redis_program()}"
-    client = Redis.from_url(settings.redis.url, socket_connect_timeout=2, socket_timeout=2)
+    client = Redis.from_url(settings.redis_url or "", socket_connect_timeout=2, socket_timeout=2)
     server = dict(client.info("server"))
     # Valkey's redis_version is only the version of Redis whose commands it has
     return f"version {server.get('valkey_version') or server.get('redis_version')} answers"

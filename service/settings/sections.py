@@ -19,6 +19,7 @@ from pydantic_settings import (
 
 from service.dicom.sop_classes import DEFAULT_SOP_CLASSES, sop_class_uid
 from service.domain.user import Role
+from service.settings.secrets import SecretFile, require_one_password
 from service.settings.types import (
     AETitle,
     HeaderName,
@@ -102,13 +103,25 @@ class LedgerSettings(Section):
     """The ledger: SQLite in the state directory unless a PostgreSQL URL is given."""
 
     url: Annotated[str, AfterValidator(require_ledger_url)] | None = None
+    password_file: SecretFile | None = None
     keep_days: Annotated[float, Field(gt=0)] = 365
+
+    @model_validator(mode="after")
+    def _one_password(self) -> Self:
+        require_one_password(self.url, self.password_file)
+        return self
 
 
 class RedisSettings(Section):
     """The queue that wakes the workers; without a URL `lobar up` starts a Valkey of its own."""
 
     url: Annotated[str, AfterValidator(require_redis_url)] | None = None
+    password_file: SecretFile | None = None
+
+    @model_validator(mode="after")
+    def _one_password(self) -> Self:
+        require_one_password(self.url, self.password_file)
+        return self
 
 
 class RelaySettings(Section):
@@ -177,7 +190,7 @@ class WebSettings(Section):
 
 
 class HealthSettings(Section):
-    """The address of health and metrics, apart from the pages': a Unix socket, and a port if set."""
+    """The address of health and metrics alone: a Unix socket, and a port if one is set."""
 
     socket: Path | None = None
     socket_for_group: bool = False
@@ -205,7 +218,7 @@ class SignInSettings(Section):
     openid_issuer: Annotated[str, AfterValidator(require_issuer)] | None = None
     openid_client_id: Annotated[str, Field(min_length=1)] | None = None
     openid_client_secret: SecretStr | None = None
-    openid_client_secret_file: Path | None = None
+    openid_client_secret_file: SecretFile | None = None
     openid_ca_file: Path | None = None
     openid_callback_url: Annotated[str, AfterValidator(require_callback_url)] | None = None
     openid_scopes: Annotated[str, Field(pattern=r"^openid( [!#-\[\]-~]+)*$")] = (
@@ -263,7 +276,7 @@ class AuditSettings(Section):
     syslog_seconds: Annotated[float, Field(gt=0, le=300)] = 10
     ca_file: Path | None = None
     client_certificate_file: Path | None = None
-    client_key_file: Path | None = None
+    client_key_file: SecretFile | None = None
 
     @model_validator(mode="after")
     def _files_are_for_tls(self) -> Self:

@@ -75,11 +75,13 @@ def redis_url(settings: Settings) -> str:
     """Return the URL of the configured Redis.
 
     Raises:
-        ConfigurationError: None is configured; only `lobar up` starts one itself.
+        ConfigurationError: None is configured, and only `lobar up` starts one itself; or its
+            password cannot be read.
     """
-    if settings.redis.url is None:
+    url = settings.redis_url
+    if url is None:
         raise ConfigurationError(
             "redis.url (LOBAR_REDIS__URL) is not set. A process that is started by itself needs "
             "the Redis that the other processes use; `lobar up` starts one."
         )
-    return settings.redis.url
+    return url

@@ -6,7 +6,7 @@ Streams of events count until they begin; from then on they have a bound of thei
 
 from collections import Counter
 from http import HTTPStatus
-from typing import Final
+from typing import Final, Self
 
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -73,7 +73,7 @@ class _Place:
         self._of_address, self._address = of_address, address
         self._is_taken = False
 
-    def __enter__(self) -> "_Place":
+    def __enter__(self) -> Self:
         self._of_address[self._address] += 1
         self._is_taken = True
         return self
