@@ -178,6 +178,23 @@ def status(*, as_json: JsonOption = False) -> None:
 
 
 @app.command()
+def health(
+    *,
+    live: Annotated[
+        bool, typer.Option("--live", help="Only whether it runs, not what is missing.")
+    ] = False,
+) -> None:
+    """Ask the running service whether it is ready, over its Unix socket; exits with 1 if not."""
+    with _one_line_errors():
+        settings = _settings()
+        from service.health_check import LIVE, READY, ask
+
+        status, line = ask(settings.health_socket, LIVE if live else READY)
+        typer.echo(line, err=bool(status))
+        raise typer.Exit(status)
+
+
+@app.command()
 def trace(job: JobArgument, *, as_json: JsonOption = False) -> None:
     """Print the history of one instance, or of each instance of a study."""
     with _open_ledger() as (_, ledger):

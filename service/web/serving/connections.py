@@ -124,6 +124,17 @@ class Connections:
         if watched is not None:
             watched.note(self._clock.read())
 
+    def must_wait(self, connection: Connection, unsent_bytes: int) -> None:
+        """Note that a response waits for its client to read; of too many, the oldest is ended."""
+        watched = self._watched.get(connection)
+        if watched is None:
+            return
+        watched.unread = watched.unread or (self._clock.read(), unsent_bytes)
+        unread = [(each.unread[0], each) for each in self._watched.values() if each.unread]
+        if len(unread) > self._limits.slow:
+            _, oldest = min(unread, key=lambda each: each[0])
+            self._end(oldest.connection, Ended.MADE_ROOM)
+
     def has_read(self, connection: Connection) -> None:
         """Note that a client has read nearly all that waited for it."""
         watched = self._watched.get(connection)
@@ -192,7 +203,7 @@ class Connections:
 
     def _bound_bodies(self, now: float) -> None:
         """End the slowest body where too many arrive at once: each holds the place of a request."""
-        if sum(1 for _ in self._bodies()) > self._limits.bodies:
+        if sum(1 for _ in self._bodies()) > self._limits.slow:
             slowest = self._slowest(now)
             if slowest is not None:
                 self._end(slowest, Ended.MADE_ROOM)

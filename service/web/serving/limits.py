@@ -24,7 +24,7 @@ class Limits:
     """The limits of one server; seconds are those that its client is waited for."""
 
     connections: int
-    bodies: int  # that are received at the same time
+    slow: int  # bodies that are received, and likewise responses that wait to be read
     head_seconds: float
     body_seconds: float
     least_bytes_per_second: int  # of a body, and of what a client reads
@@ -36,7 +36,7 @@ def limits_of_pages(web: WebSettings) -> Limits:
     """Return the limits of the pages' address."""
     return Limits(
         connections=web.maximum_connections,
-        bodies=max(1, web.maximum_connections // 5),
+        slow=max(1, web.maximum_connections // 10),
         head_seconds=web.head_seconds,
         body_seconds=web.body_seconds,
         least_bytes_per_second=web.least_bytes_per_second,
@@ -47,7 +47,7 @@ def limits_of_health(web: WebSettings) -> Limits:
     """Return the limits of the address of health and metrics, whose requests have no body."""
     return Limits(
         connections=MOST_OF_HEALTH,
-        bodies=1,
+        slow=8,
         head_seconds=web.head_seconds,
         body_seconds=web.head_seconds,
         least_bytes_per_second=web.least_bytes_per_second,

@@ -50,6 +50,11 @@ class BoundedProtocol(H11Protocol):
         self._has_begun = False
         self.connections_of_server.answered(self)
 
+    def pause_writing(self) -> None:
+        """Note that the client reads more slowly than the application writes."""
+        super().pause_writing()
+        self.connections_of_server.must_wait(self, self.unsent_bytes())
+
     def resume_writing(self) -> None:
         """Note that the client reads."""
         super().resume_writing()
