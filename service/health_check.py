@@ -71,7 +71,7 @@ def main() -> int:
     parser.add_argument("--live", action="store_true", help="only whether it runs")
     arguments = parser.parse_args()
     status, line = ask(arguments.socket, LIVE if arguments.live else READY)
-    print(line, file=sys.stderr if status else sys.stdout)  # noqa: T201 -- a command line prints
+    print(line, file=sys.stderr if status else sys.stdout)
     return status
 
 
