@@ -39,6 +39,8 @@ user = typer.Typer(help="Add and change the users who may sign in.", no_args_is_
 app.add_typer(user, name="user")
 token = typer.Typer(help="Make and revoke tokens for programs.", no_args_is_help=True)
 app.add_typer(token, name="token")
+bundle = typer.Typer(help="Hold the code of a bundle to its digests.", no_args_is_help=True)
+app.add_typer(bundle, name="bundle")
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 JOB_ARGUMENT = typer.Argument(
@@ -505,6 +507,19 @@ def token_revoke(
         from service.admin.users import revoke_token
 
         typer.echo(revoke_token(ledger, number))
+
+
+@bundle.command("pin")
+def bundle_pin() -> None:
+    """Accept the bundle that is configured as it is now: write its pins.sha256.
+
+    Prints the digest for bundle.sha256, which holds it also where its own files cannot.
+    """
+    with _one_line_errors():
+        settings = _settings()
+        from workers.inference.pins import write_pins
+
+        typer.echo(write_pins(settings.bundle.path.resolve()))
 
 
 @app.command()
