@@ -28,6 +28,8 @@ _MOST_NAMED: Final = 3
 
 Digests = Mapping[str, str]
 
+_PINNED: Final[dict[Path, Digests]] = {}  # what this process imports from, by folder
+
 
 def digests_of(bundle: Path) -> dict[str, str]:
     """Return the SHA-256 of each file of a bundle that may be executed, by its relative path.
@@ -73,8 +75,8 @@ def verify(settings: BundleSettings) -> None:
     verified_pins(bundle)
     if settings.sha256 is not None and digest_of(bundle) != settings.sha256:
         raise BundleError(
-            f"{bundle} has the digest {digest_of(bundle)}, and bundle.sha256 names another: restore "
-            "the bundle, or set bundle.sha256 to this digest if you trust it"
+            f"{bundle} has another digest than bundle.sha256 names: restore the bundle, or set "
+            f"bundle.sha256 to {digest_of(bundle)} if you trust it"
         )
 
 
@@ -108,36 +110,39 @@ def check_results(settings: BundleSettings) -> list[CheckResult]:
         return [CheckResult(subject="bundle's code", message=str(error), severity=_ERROR)]
     how = f"as {PINS} says" if (bundle / PINS).exists() else f"without {PINS}: `lobar bundle pin`"
     if settings.sha256 is None:
-        how += f"; to hold it to its digest, set bundle.sha256 to {digest}"
+        how += f"; bundle.sha256 may hold it to {digest}"
     return [CheckResult(subject="bundle's code", message=how)]
 
 
 def import_as_pinned(bundle: Path, pins: Digests) -> None:
     """Let Python import from this bundle only what its pins say, at whatever time it does."""
-
-    def finder(folder: str) -> FileFinder:
-        if Path(folder) != bundle and bundle not in Path(folder).parents:
-            raise ImportError(folder)  # another finder's
-
-        class Loader(_PinnedLoader):
-            pinned = {str(bundle / name): digest for name, digest in pins.items()}
-
-        return FileFinder(folder, (Loader, [".py"]))
-
-    sys.path_hooks.insert(0, finder)
+    _PINNED[bundle] = pins
+    if _pinned_finder not in sys.path_hooks:
+        sys.path_hooks.insert(0, _pinned_finder)
     for folder in list(sys.path_importer_cache):
         if folder == str(bundle) or folder.startswith(f"{bundle}/"):
             del sys.path_importer_cache[folder]
 
 
+def _pinned_finder(folder: str) -> FileFinder:
+    """Return the finder for a folder of a pinned bundle; a hook of sys.path_hooks."""
+    if _bundle_of(Path(folder)) is None:
+        raise ImportError(folder)  # another hook's
+    return FileFinder(folder, (_PinnedLoader, [".py"]))
+
+
+def _bundle_of(path: Path) -> Path | None:
+    return next((each for each in (path, *path.parents) if each in _PINNED), None)
+
+
 class _PinnedLoader(SourceFileLoader):
     """Loads a module from its source, which it holds to its digest; bytecode is not read."""
 
-    pinned: Digests = {}
-
     def get_code(self, fullname: str) -> CodeType:
-        source = self.get_data(self.path)
-        if hashlib.sha256(source).hexdigest() != self.pinned.get(self.path):
+        source, path = self.get_data(self.path), Path(self.path)
+        bundle = _bundle_of(path)
+        pinned = _PINNED[bundle].get(str(path.relative_to(bundle))) if bundle else None
+        if hashlib.sha256(source).hexdigest() != pinned:
             raise ImportError(f"{self.path} differs from {PINS}", name=fullname, path=self.path)
         return self.source_to_code(source, self.path)
 
