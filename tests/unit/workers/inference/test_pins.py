@@ -64,7 +64,7 @@ def test_a_file_that_is_not_pinned_is_refused(bundle: Path, name: str) -> None:
 
 def test_a_missing_file_is_refused(bundle: Path) -> None:
     (bundle / "scripts/gate.py").unlink()
-    with pytest.raises(BundleError, match="scripts/gate.py"):
+    with pytest.raises(BundleError, match=r"scripts/gate\.py"):
         verify(BundleSettings(path=bundle))
 
 
