@@ -77,6 +77,7 @@ def checks(
         )
     yield from _listener(settings)
     yield from _web(settings)
+    yield from _health(settings)
     yield _explained("state directory", lambda: _spool(settings))
     yield _explained("ledger", lambda: _ledger(settings))
     yield from _sign_in(settings)
@@ -160,6 +161,17 @@ def _web(settings: Settings) -> Iterator[CheckResult]:
             message=f"{where}, which other machines can reach: put a proxy with TLS in front",
             severity=_NOTE,
         )
+
+
+def _health(settings: Settings) -> Iterator[CheckResult]:
+    if settings.health.port is None:
+        return
+    where = f"http://{settings.health.host}:{settings.health.port}, without patient data"
+    if is_loopback(settings.health.host):
+        yield CheckResult(subject="health", message=where)
+    else:
+        message = f"{where}, which other machines can reach without a sign-in"
+        yield CheckResult(subject="health", message=message, severity=_NOTE)
 
 
 def _sign_in(settings: Settings) -> Iterator[CheckResult]:

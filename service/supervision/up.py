@@ -45,7 +45,7 @@ def run_up(settings: Settings) -> None:
         if redis is not None:
             environment["LOBAR_REDIS__URL"] = redis.url
         Supervisor(
-            _parts(redis),
+            parts_of_machine(redis),
             ledger,
             environment=environment,
             drain_seconds=settings.drain_seconds,
@@ -69,7 +69,8 @@ def _redis(settings: Settings, state_dir: Path) -> EmbeddedRedis | None:
     return None if settings.redis.url else prepare_redis(state_dir / "redis")
 
 
-def _parts(redis: EmbeddedRedis | None) -> list[Part]:
+def parts_of_machine(redis: EmbeddedRedis | None) -> list[Part]:
+    """Return the parts of one machine, with the embedded Redis if there is one."""
     parts = [  # in the order in which they start: loading the model takes longest
         Part(
             role="infer", command=lobar_command("worker", "infer"), oom_score=_OOM_SCORES["infer"]
