@@ -180,7 +180,8 @@ def _read_pins(bundle: Path) -> dict[str, str] | None:
         return None
     except (OSError, UnicodeDecodeError) as error:
         raise BundleError(f"{bundle / PINS} cannot be read: reinstall the bundle") from error
-    pins = dict(reversed(line.split("  ", 1)) for line in lines if "  " in line)
-    if len(pins) != len(lines):
+    split = [line.partition("  ") for line in lines]
+    pins = {name: digest for digest, _, name in split}
+    if "" in pins or len(pins) != len(lines):
         raise BundleError(f"{bundle / PINS} is not what sha256sum writes: reinstall the bundle")
     return pins

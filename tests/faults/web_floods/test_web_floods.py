@@ -6,16 +6,14 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import httpx
 import pytest
+from support.flooded_server import FloodedServer
 from support.lobar_process import wait_for
 from support.system.http import HTTP
 from support.system.ports import LOOPBACK
-
-if TYPE_CHECKING:
-    from conftest import FloodedServer
 
 HALF_A_HEAD: Final = b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Long: "
 HALF_A_BODY: Final = (
@@ -94,7 +92,7 @@ class Flood:
 
 @contextmanager
 def flooding(
-    server: "FloodedServer", number: int, begin: bytes, drip: bytes = b""
+    server: FloodedServer, number: int, begin: bytes, drip: bytes = b""
 ) -> Iterator[Flood]:
     flood = Flood(server.port, number, begin, drip)
     try:
@@ -103,7 +101,7 @@ def flooding(
         flood.stop()
 
 
-def test_a_thousand_half_sent_requests_keep_nobody_out(server: "FloodedServer") -> None:
+def test_a_thousand_half_sent_requests_keep_nobody_out(server: FloodedServer) -> None:
     with flooding(server, 1000, HALF_A_HEAD) as flood:
         for _ in range(3):
             server.requires_answers()
@@ -112,7 +110,7 @@ def test_a_thousand_half_sent_requests_keep_nobody_out(server: "FloodedServer") 
     assert server.ended("made-room") > 0
 
 
-def test_heads_that_drip_keep_nobody_out(server: "FloodedServer") -> None:
+def test_heads_that_drip_keep_nobody_out(server: FloodedServer) -> None:
     before = server.ended("slow-head")
     with flooding(server, 600, HALF_A_HEAD, drip=b"x"):
         server.requires_answers()
@@ -120,7 +118,7 @@ def test_heads_that_drip_keep_nobody_out(server: "FloodedServer") -> None:
         server.requires_answers()
 
 
-def test_bodies_that_drip_keep_nobody_out(server: "FloodedServer") -> None:
+def test_bodies_that_drip_keep_nobody_out(server: FloodedServer) -> None:
     before = server.ended("made-room")
     with flooding(server, 300, HALF_A_BODY, drip=b"x"):
         server.requires_answers()
@@ -130,7 +128,7 @@ def test_bodies_that_drip_keep_nobody_out(server: "FloodedServer") -> None:
         assert server.ended("made-room") > before
 
 
-def test_clients_that_never_read_keep_nobody_out(server: "FloodedServer") -> None:
+def test_clients_that_never_read_keep_nobody_out(server: FloodedServer) -> None:
     before = server.ended("made-room")
     with flooding(server, 200, LARGE * 400):
         server.requires_answers()
@@ -138,7 +136,7 @@ def test_clients_that_never_read_keep_nobody_out(server: "FloodedServer") -> Non
         server.requires_answers()
 
 
-def test_streams_of_events_take_no_place_of_a_request(server: "FloodedServer") -> None:
+def test_streams_of_events_take_no_place_of_a_request(server: FloodedServer) -> None:
     events = b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n"
     with flooding(server, 300, events):
         server.requires_answers()
@@ -153,7 +151,7 @@ def test_streams_of_events_take_no_place_of_a_request(server: "FloodedServer") -
     [(HALF_A_HEAD, b"HTTP/1.1 408 "), (b"", b""), (LARGE, b"HTTP/1.1 200 ")],
 )
 def test_who_is_late_is_told_so_and_who_is_idle_is_not(
-    server: "FloodedServer", begun: bytes, answer: bytes
+    server: FloodedServer, begun: bytes, answer: bytes
 ) -> None:
     with socket.create_connection((LOOPBACK, server.port), timeout=30) as client:
         client.sendall(begun)
@@ -161,7 +159,7 @@ def test_who_is_late_is_told_so_and_who_is_idle_is_not(
     assert received[: len(answer) or None] == answer
 
 
-def test_the_health_address_has_a_flood_of_its_own_survived(server: "FloodedServer") -> None:
+def test_the_health_address_has_a_flood_of_its_own_survived(server: FloodedServer) -> None:
     flood = Flood(server.health_port, 300, HALF_A_HEAD)
     try:
         server.requires_answers()
@@ -169,7 +167,7 @@ def test_the_health_address_has_a_flood_of_its_own_survived(server: "FloodedServ
         flood.stop()
 
 
-def test_a_body_that_nobody_reads_does_not_stay_open(server: "FloodedServer") -> None:
+def test_a_body_that_nobody_reads_does_not_stay_open(server: FloodedServer) -> None:
     before = server.ended("made-room")
     begun = b"GET /nowhere HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nx"
     with flooding(server, 80, begun):

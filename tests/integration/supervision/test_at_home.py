@@ -90,9 +90,7 @@ def test_a_changed_script_of_a_pinned_bundle_is_refused_in_one_line_before_it_is
     tmp_path: Path,
 ) -> None:
     bundle = make_bundle(tmp_path / "bundle")
-    (bundle / "scripts").mkdir(exist_ok=True)
     script = bundle / "scripts" / "__init__.py"
-    script.touch()
     write_pins(bundle)
     script.write_text(f"open({str(tmp_path / 'executed')!r}, 'w')")
     settings = {"LOBAR_BUNDLE__PATH": str(bundle), "LOBAR_REDIS__URL": "redis://127.0.0.1:1/0"}

@@ -18,6 +18,7 @@ from service.health_check import LIVE, READY, ask
 from service.settings import ConfigurationError, Settings
 from service.storage.opening import open_stores
 from service.telemetry.heartbeat import HeartbeatSender
+from service.telemetry.progress import Progress
 from service.web.health import NEEDED_ROLES
 from service.web.serving.health_server import serving_health
 from service.web.serving.unix_socket import listening_on
@@ -27,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 @contextmanager
 def health(folder: Path, **options: object) -> Iterator[Settings]:
-    settings = Settings(state_dir=folder, spool={"reserve_bytes": 0}, health=options)  # type: ignore[arg-type]
+    settings = Settings(state_dir=folder, spool={"reserve_bytes": 0}, health=options)
     with open_stores(settings) as (_, spool), serving_health(settings, spool):
         wait_for(lambda: ask(settings.health_socket, LIVE)[0] == 0)
         yield settings
@@ -43,7 +44,9 @@ def test_a_socket_in_the_state_directory_answers_what_is_missing_and_then_that_i
         assert (status, "listener: no process is ready" in line) == (1, True)
         assert stat.S_IMODE(settings.health_socket.stat().st_mode) == 0o600
         with open_stores(settings) as (ledger, _):
-            senders = [HeartbeatSender(ledger, role, lambda: True) for role in NEEDED_ROLES]
+            senders = [
+                HeartbeatSender(ledger, role, lambda: True, Progress()) for role in NEEDED_ROLES
+            ]
             for each in senders:
                 each.__enter__()
             wait_for(lambda: ask(settings.health_socket) == (0, "ready"))
