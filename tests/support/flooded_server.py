@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Final
 
 import httpx
+
+from service.health_check import LIVE, ask
 from support.lobar_process import wait_for
 from support.system.http import HTTP
 from support.system.ports import LOOPBACK, free_port
-
-from service.health_check import LIVE, ask
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 SERVING: Final = """

@@ -15,6 +15,7 @@ from support.lobar_process import wait_for
 from support.system.http import HTTP
 from support.system.ports import LOOPBACK
 
+AGAIN: Final = 10  # new connections of a flood each fifth of a second
 HALF_A_HEAD: Final = b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Long: "
 HALF_A_BODY: Final = (
     b"POST /api/instances HTTP/1.1\r\nHost: localhost\r\n"
@@ -34,7 +35,7 @@ def _many_descriptors() -> Iterator[None]:
 
 
 class Flood:
-    """Clients of one kind, which connect again as soon as they are turned out."""
+    """Clients of one kind; some that are turned out connect again, at a bounded rate."""
 
     def __init__(self, port: int, number: int, begin: bytes, drip: bytes = b"") -> None:
         self._port, self._begin, self._drip = port, begin, drip
@@ -66,12 +67,13 @@ class Flood:
 
     def _run(self) -> None:
         while not self._stopping.wait(0.2):
+            again = AGAIN
             for key in list(self._open.get_map().values()):
-                if self._stopping.is_set():
-                    return
                 if not self._goes_on(key.fileobj):
                     self._close(key.fileobj)
-                    self._connect()
+                    again -= 1
+                    if again >= 0:
+                        self._connect()
 
     def _goes_on(self, client: object) -> bool:
         """Drip, and return whether the server has not ended the connection."""
