@@ -513,7 +513,7 @@ def token_revoke(
 def bundle_pin() -> None:
     """Accept the bundle that is configured as it is now: write its pins.sha256.
 
-    Prints the digest for bundle.sha256, which holds it also where its own files cannot.
+    Prints the digest for bundle.digest, which holds it also where its own files cannot.
     """
     with _one_line_errors():
         settings = _settings()

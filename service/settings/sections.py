@@ -135,7 +135,7 @@ class BundleSettings(Section):
     """The MONAI bundle and the device that it runs on."""
 
     path: Path = SHIPPED_BUNDLE
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    digest: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
     operating_point: str | None = None
     report_populations: Annotated[tuple[str, ...], NoDecode, BeforeValidator(parse_list)] = ()

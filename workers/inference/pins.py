@@ -1,7 +1,7 @@
 """Hold the code of a bundle to its digests, as its weights are held to theirs.
 
 `pins.sha256` in a bundle's folder lists what may be executed of it, in the format of sha256sum(1).
-A bundle without that file is used as it is. The setting `bundle.sha256` holds the whole of it to a
+A bundle without that file is used as it is. The setting `bundle.digest` holds the whole of it to a
 digest that is kept apart from the bundle. Nothing here imports torch, so that a changed bundle is
 refused before it costs seconds.
 """
@@ -55,7 +55,7 @@ def digest_of(bundle: Path) -> str:
 
 
 def write_pins(bundle: Path) -> str:
-    """Write the bundle's pins anew, and return the digest for `bundle.sha256`.
+    """Write the bundle's pins anew, and return the digest for `bundle.digest`.
 
     Raises:
         BundleError: a file cannot be read.
@@ -73,10 +73,10 @@ def verify(settings: BundleSettings) -> None:
     """
     bundle = settings.path.resolve()
     verified_pins(bundle)
-    if settings.sha256 is not None and digest_of(bundle) != settings.sha256:
+    if settings.digest is not None and digest_of(bundle) != settings.digest:
         raise BundleError(
-            f"{bundle} has another digest than bundle.sha256 names: restore the bundle, or set "
-            f"bundle.sha256 to {digest_of(bundle)} if you trust it"
+            f"{bundle} has another digest than bundle.digest names: restore the bundle, or set "
+            f"bundle.digest to {digest_of(bundle)} if you trust it"
         )
 
 
@@ -109,8 +109,8 @@ def check_results(settings: BundleSettings) -> list[CheckResult]:
     except BundleError as error:
         return [CheckResult(subject="bundle's code", message=str(error), severity=_ERROR)]
     how = f"as {PINS} says" if (bundle / PINS).exists() else f"without {PINS}: `lobar bundle pin`"
-    if settings.sha256 is None:
-        how += f"; bundle.sha256 may hold it to {digest}"
+    if settings.digest is None:
+        how += f"; bundle.digest may hold it to {digest}"
     return [CheckResult(subject="bundle's code", message=how)]
 
 

@@ -1,7 +1,7 @@
 """The open connections of one server: which are slow, and which makes room for a new one.
 
-A limit that refuses newcomers is a way to shut everybody out: whoever holds the places holds them
-for as long as the time limits allow. Here a newcomer always gets in while any connection only
+A limit that refuses newcomers is a way to shut everybody out: one client may hold all places, for
+as long as the time limits allow. Here a newcomer always gets in while any connection only
 waits for its client, and the one that has waited for longest makes room; of the address that has
 most of them, so that one client cannot push out the others. Behind a proxy all have the proxy's
 address, and it is simply the oldest. A client that sends its request as it connects is through

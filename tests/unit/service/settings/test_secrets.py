@@ -1,19 +1,18 @@
 """Secrets come from files of their own, and not from a file that everybody can read."""
 
-from collections.abc import Callable
+import os
 from pathlib import Path
 
 import pytest
 from sqlalchemy import make_url
 
-from service.settings import ConfigurationError, Settings, read_settings
-
-Read = Callable[[str], Settings]
+from service.settings import ConfigurationError, read_settings
 
 
 @pytest.fixture
-def configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_settings: None) -> Path:
-    del no_settings
+def configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in [name for name in os.environ if name.startswith("LOBAR_")]:  # noqa: TID251
+        monkeypatch.delenv(name)
     file = tmp_path / "lobar.toml"
     monkeypatch.setenv("LOBAR_CONFIG", str(file))
     return file

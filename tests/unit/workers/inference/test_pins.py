@@ -69,7 +69,7 @@ def test_a_missing_file_is_refused(bundle: Path) -> None:
 
 
 def test_metadata_may_change_unless_the_settings_hold_the_whole_bundle(bundle: Path) -> None:
-    settings = BundleSettings(path=bundle, sha256=digest_of(bundle))
+    settings = BundleSettings(path=bundle, digest=digest_of(bundle))
     verify(settings)
     (bundle / "configs/metadata.json").write_text('{"operating_points": {}}')
     verify(BundleSettings(path=bundle))
@@ -87,7 +87,7 @@ def test_a_bundle_of_another_maker_needs_no_pins_and_is_held_to_those_it_is_give
     assert (result.severity, "lobar bundle pin" in result.message) == (0, True)
     digest = write_pins(bundle)
     assert digest in check_results(BundleSettings(path=bundle))[0].message
-    verify(BundleSettings(path=bundle, sha256=digest))
+    verify(BundleSettings(path=bundle, digest=digest))
 
 
 def test_pins_that_are_no_list_of_digests_are_refused(bundle: Path) -> None:
