@@ -101,10 +101,15 @@ def verified_pins(bundle: Path) -> Digests | None:
 
 
 def check_results(settings: BundleSettings) -> list[CheckResult]:
-    """Say for `lobar check` whether the code of a bundle is pinned, and its digest."""
+    """Say for `lobar check` whether the code of a bundle is pinned, and its digest.
+
+    Nothing of a folder that is no bundle: other checks say what it lacks.
+    """
+    bundle = settings.path.resolve()
+    if not all((bundle / name).is_file() for name in (CONFIGURATION, METADATA)):
+        return []
     try:
         verify(settings)
-        bundle = settings.path.resolve()
         digest = digest_of(bundle)
     except BundleError as error:
         return [CheckResult(subject="bundle's code", message=str(error), severity=_ERROR)]
