@@ -4,6 +4,7 @@ Streams of events count until they begin; from then on they have a bound of thei
 (`service.web.changes`). Health and metrics are always answered.
 """
 
+import asyncio
 from collections import Counter
 from http import HTTPStatus
 from typing import Final, Self
@@ -20,17 +21,24 @@ MOST_OF_ONE: Final = 100  # of one address
 ALWAYS_ANSWERED: Final = ("/health/", "/metrics")
 _STREAM: Final = b"text/event-stream"
 _RETRY_SECONDS: Final = 5
+_LOOKS: Final = 10  # while a request waits for a place
 
 
 class Admission:
     """The ASGI middleware that refuses a request while too many are being answered."""
 
     def __init__(
-        self, app: ASGIApp, *, most: int = MOST_REQUESTS, most_of_one: int = MOST_OF_ONE
+        self,
+        app: ASGIApp,
+        *,
+        most: int = MOST_REQUESTS,
+        most_of_one: int = MOST_OF_ONE,
+        patience: float = 2.0,
     ) -> None:
         self._app = app
         self._most = most
         self._most_of_one = most_of_one
+        self._patience = patience
         self._of_address: Counter[str] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -39,7 +47,7 @@ class Admission:
             await self._app(scope, receive, send)
             return
         address = client_address(Request(scope))
-        reason = self._fault(address)
+        reason = await self._fault_that_stays(address)
         if reason is not None:
             WEB_REQUESTS_REFUSED.labels(reason=reason).inc()
             await problem_response(Request(scope), _TOO_MANY)(scope, receive, send)
@@ -52,6 +60,18 @@ class Admission:
                 await send(message)
 
             await self._app(scope, receive, _send)
+
+    async def _fault_that_stays(self, address: str) -> str | None:
+        """Return why there is no place, after waiting for one for a short time.
+
+        The requests of connections that were ended keep theirs until they notice.
+        """
+        for _ in range(_LOOKS):
+            reason = self._fault(address)
+            if reason is None:
+                return None
+            await asyncio.sleep(self._patience / _LOOKS)
+        return self._fault(address)
 
     def _fault(self, address: str) -> str | None:
         if self._of_address.total() >= self._most:

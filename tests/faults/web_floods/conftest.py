@@ -1,4 +1,4 @@
-"""A web server, and after each flood the descriptors that it had before."""
+"""A web server, and after each flood the sockets that it had before."""
 
 import time
 from collections.abc import Iterator
@@ -18,9 +18,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FloodedServer]:
 
 @pytest.fixture(autouse=True)
 def _at_rest(server: FloodedServer) -> Iterator[None]:
-    """After each flood the number of descriptors is back."""
+    """After each flood the number of open sockets is back."""
     yield
     deadline = time.monotonic() + 60
     while not server.is_at_rest():
-        assert time.monotonic() < deadline, server.descriptors()
+        assert time.monotonic() < deadline, server.sockets()
         time.sleep(0.1)

@@ -73,7 +73,7 @@ def test_metadata_may_change_unless_the_settings_hold_the_whole_bundle(bundle: P
     verify(settings)
     (bundle / "configs/metadata.json").write_text('{"operating_points": {}}')
     verify(BundleSettings(path=bundle))
-    with pytest.raises(BundleError, match=rf"bundle\.sha256 to {digest_of(bundle)}"):
+    with pytest.raises(BundleError, match=rf"bundle\.digest to {digest_of(bundle)}"):
         verify(settings)
 
 
