@@ -95,8 +95,8 @@ def create_app(
     app.mount("/static", StaticFiles(directory=_STATIC))
     add_problem_handlers(app)
     guard = Guard(
-        app,
+        Admission(app),
         names={settings.web.host, *settings.web.names},
         maximum_body_bytes=settings.web.maximum_upload_bytes,
     )
-    return Forwarded(Admission(guard), settings.sign_in.proxy_addresses)
+    return Forwarded(guard, settings.sign_in.proxy_addresses)

@@ -39,6 +39,7 @@ class BoundedServer(uvicorn.Server):
         config = uvicorn.Config(
             app,
             http=bounded_by(self._bounded),
+            ws="none",  # its protocol would take a connection away from ours
             backlog=_ACCEPTED_AT_ONCE,
             log_config=None,
             access_log=False,
