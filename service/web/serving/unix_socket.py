@@ -22,16 +22,16 @@ def listening_on(path: Path, *, for_group: bool) -> Iterator[socket.socket]:
     """
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        number = _bind(listening, path, 0o660 if for_group else 0o600)
+        ours = _bind(listening, path, 0o660 if for_group else 0o600)
         yield listening
         with suppress(FileNotFoundError):
-            if path.stat().st_ino == number:
+            if _identity(path.stat()) == ours:
                 path.unlink()
     finally:
         listening.close()
 
 
-def _bind(listening: socket.socket, path: Path, mode: int) -> int:
+def _bind(listening: socket.socket, path: Path, mode: int) -> tuple[int, int]:
     """Bind under another name, then rename: nobody finds it with other rights, or not listening."""
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     aside = f".{path.name}.{uuid.uuid4().hex[:8]}"
@@ -41,10 +41,15 @@ def _bind(listening: socket.socket, path: Path, mode: int) -> int:
         os.chmod(aside, mode, dir_fd=folder)
         listening.listen(_QUEUED)
         os.rename(aside, path.name, src_dir_fd=folder, dst_dir_fd=folder)
-        return os.stat(path.name, dir_fd=folder).st_ino
+        return _identity(os.stat(path.name, dir_fd=folder))
     except OSError:
         with suppress(OSError):
             os.unlink(aside, dir_fd=folder)
         raise
     finally:
         os.close(folder)
+
+
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    """Return what tells one file from a later one, which may get the same inode number."""
+    return status.st_ino, status.st_mtime_ns

@@ -68,12 +68,20 @@ def test_a_socket_in_the_state_directory_answers_what_is_missing_and_then_that_i
 
 
 def test_the_check_imports_nothing_but_the_standard_library() -> None:
-    program = "import service.health_check, sys; print(*sys.modules)"
+    # what a virtual environment imports at start is not ours
+    program = (
+        "old = set(sys.modules); import service.health_check; print(*sys.modules.keys() - old)"
+    )
     done = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True, text=True
+        [sys.executable, "-c", f"import sys; {program}"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
     )
     loaded = {name.split(".")[0] for name in done.stdout.split()}
-    assert loaded - {"service"} <= sys.stdlib_module_names | {"__main__", "_virtualenv"}, loaded
+    assert "http" in loaded
+    assert loaded - {"service"} <= sys.stdlib_module_names
 
 
 def test_a_port_answers_too_where_one_is_set(tmp_path: Path) -> None:
@@ -121,10 +129,9 @@ def test_the_socket_of_an_ended_process_is_replaced_and_that_of_a_later_one_is_l
         with closing(first):
             pass  # as a killed process leaves it
         with listening_on(path, for_group=False):
-            later = path.stat().st_ino
+            assert path.is_socket()
         assert not path.exists()
         path.touch()
-        assert path.stat().st_ino != later
     assert path.exists(), "it is another process'"
 
 
