@@ -18,6 +18,7 @@ from service.domain.job import require_sentence
 from service.domain.reasons import Reason
 from service.domain.user import Permission, Role
 from service.errors import EX_NOPERM, EX_OSERR, ExplainedError
+from service.process_limits import PRIVATE, make_private, umask
 from service.settings import Settings, read_settings
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ user = typer.Typer(help="Add and change the users who may sign in.", no_args_is_
 app.add_typer(user, name="user")
 token = typer.Typer(help="Make and revoke tokens for programs.", no_args_is_help=True)
 app.add_typer(token, name="token")
+bundle = typer.Typer(help="Hold the code of a bundle to its digests.", no_args_is_help=True)
+app.add_typer(bundle, name="bundle")
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 JOB_ARGUMENT = typer.Argument(
@@ -91,6 +94,7 @@ def demo(
 
 @app.command()
 def analyze(
+    context: typer.Context,
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="DICOM, PNG or JPEG.")],
     *,
     output: Annotated[
@@ -109,7 +113,10 @@ def analyze(
         settings = _settings()  # before the import, which takes seconds
         from workers.offline.analyze import run_analyze
 
-        raise typer.Exit(run_analyze(settings, files, output=output, as_json=as_json))
+        # the files are the user's own, not the service's
+        with umask(PRIVATE if context.obj is None else context.obj):
+            status = run_analyze(settings, files, output=output, as_json=as_json)
+        raise typer.Exit(status)
 
 
 @app.command()
@@ -170,6 +177,23 @@ def status(*, as_json: JsonOption = False) -> None:
         from service.admin.status import print_status
 
         print_status(ledger, as_json=as_json)
+
+
+@app.command()
+def health(
+    *,
+    live: Annotated[
+        bool, typer.Option("--live", help="Only whether it runs, not what is missing.")
+    ] = False,
+) -> None:
+    """Ask the running service whether it is ready, over its Unix socket; exits with 1 if not."""
+    with _one_line_errors():
+        settings = _settings()
+        from service.health_check import LIVE, READY, ask
+
+        status, line = ask(settings.health_socket, LIVE if live else READY)
+        typer.echo(line, err=bool(status))
+        raise typer.Exit(status)
 
 
 @app.command()
@@ -534,6 +558,19 @@ def token_revoke(
         typer.echo(revoke_token(ledger, number))
 
 
+@bundle.command("pin")
+def bundle_pin() -> None:
+    """Accept the bundle that is configured as it is now: write its pins.sha256.
+
+    Prints the digest for bundle.digest, which holds it also where its own files cannot.
+    """
+    with _one_line_errors():
+        settings = _settings()
+        from workers.inference.pins import write_pins
+
+        typer.echo(write_pins(settings.bundle.path.resolve()))
+
+
 @app.command()
 def conformance() -> None:
     """Print the DICOM Conformance Statement of this configuration, in Markdown."""
@@ -546,8 +583,8 @@ def conformance() -> None:
 
 
 def main() -> None:
-    """Run the `lobar` command."""
-    app()
+    """Run the `lobar` command; what it writes is readable by this account only."""
+    app(obj=make_private())
 
 
 @contextmanager

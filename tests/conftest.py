@@ -3,6 +3,7 @@
 The fixtures are real peers on loopback, each in a module of `tests/peers`.
 """
 
+import os
 from typing import Final
 
 import pytest
@@ -27,6 +28,9 @@ pytest_plugins = [
     "peers.viewer",
     "peers.openid",
 ]
+
+# As the command does: a state directory that other accounts can enter is refused.
+os.umask(0o077)
 
 ONLY_IN_THE_FULL_RUN: Final = pytest.mark.skip(reason="long: runs only with pytest --full")
 

@@ -91,9 +91,17 @@ def _query(destination: WebDestination) -> str:
 
 def load_bundle(settings: Settings) -> list[CheckResult]:
     """Load the bundle as the infer worker would, run it, and return all faults found."""
+    from workers.inference.pins import check_results  # noqa: PLC0415 -- as below
+
+    pinned = check_results(settings.bundle)
+    if any(each.severity == _ERROR for each in pinned):
+        return pinned  # what was changed is not executed
     from workers.inference.bundle_check import inspect  # noqa: PLC0415 -- torch and monai cost seconds
 
-    return inspect(settings.bundle)
+    return [*inspect(settings.bundle), *pinned]
+
+
+_ERROR = 2  # see `CheckResult.severity`
 
 
 _ADVICE = {

@@ -80,6 +80,7 @@ def checks(
     yield from _crash_point()
     yield from _listener(settings)
     yield from _web(settings)
+    yield from _health(settings)
     yield _explained("state directory", lambda: _spool(settings))
     yield _explained("ledger", lambda: _ledger(settings))
     yield from _sign_in(settings)
@@ -175,6 +176,17 @@ def _web(settings: Settings) -> Iterator[CheckResult]:
         )
 
 
+def _health(settings: Settings) -> Iterator[CheckResult]:
+    if settings.health.port is None:
+        return
+    where = f"http://{settings.health.host}:{settings.health.port}, without patient data"
+    if is_loopback(settings.health.host):
+        yield CheckResult(subject="health", message=where)
+    else:
+        message = f"{where}, which other machines can reach without a sign-in"
+        yield CheckResult(subject="health", message=message, severity=_NOTE)
+
+
 def _sign_in(settings: Settings) -> Iterator[CheckResult]:
     try:
         with open_ledger(settings) as ledger:
@@ -228,7 +240,7 @@ def _ledger(settings: Settings) -> str:
 def _redis(settings: Settings) -> str:
     if settings.redis.url is None:
         return f"none configured: `lobar up` starts {redis_program()}"
-    client = Redis.from_url(settings.redis.url, socket_connect_timeout=2, socket_timeout=2)
+    client = Redis.from_url(settings.redis_url or "", socket_connect_timeout=2, socket_timeout=2)
     server = dict(client.info("server"))
     # Valkey's redis_version is only the version of Redis whose commands it has
     return f"version {server.get('valkey_version') or server.get('redis_version')} answers"

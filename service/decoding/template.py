@@ -22,9 +22,10 @@ from typing import Any, Final, NoReturn, Protocol
 from service.decoding.answer import LONGEST_MESSAGE, Answer, send
 from service.decoding.failures import DecodersLostError
 from service.domain.reasons import Reason
+from service.process_limits import die_before_others, forbid_core_files
 
 _PR_SET_PDEATHSIG: Final = 1  # prctl(2)
-_FIRST_TO_KILL: Final = "1000"  # proc(5), oom_score_adj
+_FIRST_TO_KILL: Final = 1000  # proc(5), oom_score_adj
 
 
 class Handler(Protocol):
@@ -151,9 +152,8 @@ def _serve_requests(peer: socket.socket, handler: Handler, template: int) -> NoR
     """Answer requests within their limits until the peer closes the socket."""
     try:
         _die_with(template)
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold patient data
-        with contextlib.suppress(OSError):
-            Path("/proc/self/oom_score_adj").write_text(_FIRST_TO_KILL)
+        forbid_core_files()
+        die_before_others(_FIRST_TO_KILL)
         size_bytes = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         while message := peer.recv(LONGEST_MESSAGE):
             request = json.loads(message)

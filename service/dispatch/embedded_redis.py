@@ -50,6 +50,7 @@ class EmbeddedRedis:
         self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         path = self.directory / "redis.conf"
         path.touch(mode=0o600)
+        path.chmod(0o600)  # an older one may have been open to others
         path.write_text(
             f"bind {LOOPBACK}\nport {self.port}\nrequirepass {self.password}\n"
             f'dir {_quoted(self.directory)}\nsave ""\nappendonly no\nloglevel warning\n',

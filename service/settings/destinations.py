@@ -15,6 +15,7 @@ from pydantic import (
 
 from service.domain.routing import Outcome, OutputKind
 from service.settings.loopback import is_loopback
+from service.settings.secrets import SecretFile
 from service.settings.sections import Section
 from service.settings.types import (
     AETitle,
@@ -55,10 +56,10 @@ class WebDestination(Destination):
 
     url: Annotated[str, AfterValidator(require_web_url)]
     bearer_token: Annotated[SecretStr, AfterValidator(require_bearer_token)] | None = None
-    bearer_token_file: Path | None = None
+    bearer_token_file: SecretFile | None = None
     ca_file: Path | None = None
     client_certificate_file: Path | None = None
-    client_key_file: Path | None = None
+    client_key_file: SecretFile | None = None
 
     @model_validator(mode="after")
     def _one_credential_of_a_kind(self) -> Self:

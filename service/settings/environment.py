@@ -12,6 +12,7 @@ from pydantic_settings import (
     SettingsError,
 )
 
+from service.settings.secrets import exposed_secrets
 from service.settings.sections import Section
 from service.settings.settings import CONFIG_VARIABLE, ConfigurationError, Settings, config_file
 
@@ -23,13 +24,15 @@ def read_settings(**overrides: Any) -> Settings:  # noqa: ANN401 -- any field of
     """Read the settings from file and environment; `overrides` take precedence over both.
 
     Raises:
-        ConfigurationError: the file is missing or not TOML, or a value is not usable.
+        ConfigurationError: the file is missing or not TOML, a value is not usable, or everybody
+            can read a secret in it.
     """
     file = config_file()
     if file is not None and not file.is_file():
         raise ConfigurationError(f"{CONFIG_VARIABLE} names {file}, which is not a file.")
     try:
-        return Settings(**overrides)
+        settings = Settings(**overrides)
+        exposed = exposed_secrets(file) if file is not None else []
     except ValidationError as exc:
         raise ConfigurationError("\n".join(map(_fault, exc.errors()))) from exc
     except SettingsError as exc:  # a section that the environment gives whole, as JSON
@@ -38,6 +41,12 @@ def read_settings(**overrides: Any) -> Settings:  # noqa: ANN401 -- any field of
         raise ConfigurationError(f"{file} is not valid TOML: {exc}") from exc
     except OSError as exc:
         raise ConfigurationError(f"{file} cannot be read: {exc.strerror}") from exc
+    if exposed:
+        raise ConfigurationError(
+            f"{file} holds a secret ({', '.join(exposed)}), and every account of this machine can "
+            f"read it: run `chmod o= {file}`, or put the secret into a file of its own."
+        )
+    return settings
 
 
 def child_environment(**settings: str) -> dict[str, str]:

@@ -19,6 +19,7 @@ from pydantic_settings import (
 
 from service.dicom.sop_classes import DEFAULT_SOP_CLASSES, sop_class_uid
 from service.domain.user import Role
+from service.settings.secrets import SecretFile, require_one_password
 from service.settings.types import (
     AETitle,
     HeaderName,
@@ -113,13 +114,25 @@ class LedgerSettings(Section):
     """The ledger: SQLite in the state directory unless a PostgreSQL URL is given."""
 
     url: Annotated[str, AfterValidator(require_ledger_url)] | None = None
+    password_file: SecretFile | None = None
     keep_days: Annotated[float, Field(gt=0)] = 365
+
+    @model_validator(mode="after")
+    def _one_password(self) -> Self:
+        require_one_password(self.url, self.password_file)
+        return self
 
 
 class RedisSettings(Section):
     """The queue that wakes the workers; without a URL `lobar up` starts a Valkey of its own."""
 
     url: Annotated[str, AfterValidator(require_redis_url)] | None = None
+    password_file: SecretFile | None = None
+
+    @model_validator(mode="after")
+    def _one_password(self) -> Self:
+        require_one_password(self.url, self.password_file)
+        return self
 
 
 class RelaySettings(Section):
@@ -133,6 +146,7 @@ class BundleSettings(Section):
     """The MONAI bundle and the device that it runs on."""
 
     path: Path = SHIPPED_BUNDLE
+    digest: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
     operating_point: str | None = None
     report_populations: Annotated[tuple[str, ...], NoDecode, BeforeValidator(parse_list)] = ()
@@ -179,8 +193,21 @@ class WebSettings(Section):
     maximum_zip_entry_bytes: Annotated[int, Field(ge=1 << 16)] = 256 << 20
     maximum_zip_ratio: Annotated[int, Field(ge=2)] = 100
     maximum_zip_seconds: Seconds = 120
+    maximum_connections: Annotated[int, Field(ge=10, le=10_000)] = 500
+    head_seconds: Seconds = 10
+    body_seconds: Seconds = 1800
+    least_bytes_per_second: Annotated[int, Field(ge=1)] = 1024
     allow_non_loopback: bool = False
     names: Annotated[tuple[Host, ...], NoDecode, BeforeValidator(parse_list)] = ()
+
+
+class HealthSettings(Section):
+    """The address of health and metrics alone: a Unix socket, and a port if one is set."""
+
+    socket: Path | None = None
+    socket_for_group: bool = False
+    host: Host = "127.0.0.1"
+    port: Port | None = None
 
 
 class SignInSettings(Section):
@@ -203,7 +230,7 @@ class SignInSettings(Section):
     openid_issuer: Annotated[str, AfterValidator(require_issuer)] | None = None
     openid_client_id: Annotated[str, Field(min_length=1)] | None = None
     openid_client_secret: SecretStr | None = None
-    openid_client_secret_file: Path | None = None
+    openid_client_secret_file: SecretFile | None = None
     openid_ca_file: Path | None = None
     openid_callback_url: Annotated[str, AfterValidator(require_callback_url)] | None = None
     openid_scopes: Annotated[str, Field(pattern=r"^openid( [!#-\[\]-~]+)*$")] = (
@@ -261,7 +288,7 @@ class AuditSettings(Section):
     syslog_seconds: Annotated[float, Field(gt=0, le=300)] = 10
     ca_file: Path | None = None
     client_certificate_file: Path | None = None
-    client_key_file: Path | None = None
+    client_key_file: SecretFile | None = None
 
     @model_validator(mode="after")
     def _files_are_for_tls(self) -> Self:

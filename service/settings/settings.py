@@ -28,6 +28,7 @@ from service.settings.destinations import (
     WebDestination,
     require_unique_names,
 )
+from service.settings.secrets import with_password
 from service.settings.sections import (
     AuditSettings,
     BundleSettings,
@@ -35,6 +36,7 @@ from service.settings.sections import (
     DecodingSettings,
     DeliverSettings,
     DicomSettings,
+    HealthSettings,
     InferSettings,
     LedgerSettings,
     LogSettings,
@@ -82,6 +84,7 @@ class Settings(BaseSettings):
     decoding: DecodingSettings = DecodingSettings()
     deliver: DeliverSettings = DeliverSettings()
     web: WebSettings = WebSettings()
+    health: HealthSettings = HealthSettings()
     sign_in: SignInSettings = SignInSettings()
     audit: AuditSettings = AuditSettings()
     log: LogSettings = LogSettings()
@@ -94,15 +97,36 @@ class Settings(BaseSettings):
 
     @property
     def ledger_url(self) -> str:
-        """The SQLAlchemy URL of the ledger: the one given, else SQLite in the state directory."""
+        """The SQLAlchemy URL of the ledger: the one given, else SQLite in the state directory.
+
+        Raises:
+            ConfigurationError: its password_file cannot be read.
+        """
         if self.ledger.url is None:
             return f"sqlite:///{self.state_dir.absolute() / 'ledger.sqlite3'}"
-        return re.sub("^postgresql:", "postgresql+psycopg:", self.ledger.url)
+        url = _with_password("ledger", self.ledger.url, self.ledger.password_file)
+        return re.sub("^postgresql:", "postgresql+psycopg:", url)
+
+    @property
+    def redis_url(self) -> str | None:
+        """The URL of the configured Redis, with its password; None when there is none.
+
+        Raises:
+            ConfigurationError: its password_file cannot be read.
+        """
+        if self.redis.url is None:
+            return None
+        return _with_password("redis", self.redis.url, self.redis.password_file)
 
     @property
     def spool_dir(self) -> Path:
         """The folder of received bytes and reports."""
         return self.state_dir.absolute() / "spool"
+
+    @property
+    def health_socket(self) -> Path:
+        """The Unix socket of health and metrics: the one given, else one in the state directory."""
+        return (self.health.socket or self.state_dir / "health.sock").absolute()
 
     @property
     def metrics_dir(self) -> Path:
@@ -150,6 +174,13 @@ class Settings(BaseSettings):
         del dotenv_settings, file_secret_settings
         file = TomlConfigSettingsSource(settings_cls, toml_file=config_file())
         return init_settings, env_settings, file
+
+
+def _with_password(section: str, url: str, file: Path | None) -> str:
+    try:
+        return with_password(url, file)
+    except ValueError as exc:
+        raise ConfigurationError(f"{section}.{exc}.") from exc
 
 
 def config_file() -> Path | None:

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from service.settings import ConfigurationError, Settings
-from service.storage.directories import make_directory
 from service.storage.ledger import Ledger
+from service.storage.private_files import make_private_directory, require_private
 from service.storage.spool import Spool
 
 
@@ -14,6 +15,7 @@ def open_stores(settings: Settings) -> Iterator[tuple[Ledger, Spool]]:
     """Open the ledger, migrated to this version, and the spool; close them after the block.
 
     Raises:
+        NotPrivateError: Other accounts of the machine can read the state directory, or own it.
         LedgerError: The database cannot be reached, or is of a newer version.
         OSError: The state directory cannot be written.
     """
@@ -27,6 +29,7 @@ def open_ledger(settings: Settings) -> Iterator[Ledger]:
     """Open the ledger, migrated to this version; close it after the block.
 
     Raises:
+        NotPrivateError: Other accounts of the machine can read it.
         LedgerError: The database cannot be reached, or is of a newer version.
     """
     _make_private(settings)
@@ -42,6 +45,7 @@ def open_spool(settings: Settings) -> Spool:
     """Open the spool and create its directories.
 
     Raises:
+        NotPrivateError: Other accounts of the machine can read the state directory, or own it.
         OSError: The state directory cannot be written.
     """
     _make_private(settings)
@@ -51,19 +55,33 @@ def open_spool(settings: Settings) -> Spool:
 
 
 def _make_private(settings: Settings) -> None:
-    """Create the state directory, readable by this account only: it holds patient data."""
-    make_directory(settings.state_dir.absolute(), mode=0o700)
+    """Create the state directory, readable by this account only: it holds patient data.
+
+    A SQLite file elsewhere is held to the same.
+    """
+    make_private_directory(settings.state_dir.absolute())
+    elsewhere = _sqlite_file(settings)
+    if elsewhere is not None and elsewhere.exists():
+        require_private(elsewhere, "ledger.url names")
+
+
+def _sqlite_file(settings: Settings) -> Path | None:
+    """Return the file of a SQLite ledger that the settings name."""
+    path = (settings.ledger.url or "").removeprefix("sqlite:///")
+    return Path(path.partition("?")[0]) if path != settings.ledger.url and path else None
 
 
 def redis_url(settings: Settings) -> str:
     """Return the URL of the configured Redis.
 
     Raises:
-        ConfigurationError: None is configured; only `lobar up` starts one itself.
+        ConfigurationError: None is configured, and only `lobar up` starts one itself; or its
+            password cannot be read.
     """
-    if settings.redis.url is None:
+    url = settings.redis_url
+    if url is None:
         raise ConfigurationError(
             "redis.url (LOBAR_REDIS__URL) is not set. A process that is started by itself needs "
             "the Redis that the other processes use; `lobar up` starts one."
         )
-    return settings.redis.url
+    return url

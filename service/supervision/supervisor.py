@@ -19,8 +19,9 @@ import structlog
 
 from service.domain.backoff import backoff_seconds
 from service.errors import EX_CONFIG, EX_TEMPFAIL, ExplainedError
-from service.storage.directories import make_directory
+from service.process_limits import die_before_others
 from service.storage.ledger import Ledger, LedgerError
+from service.storage.private_files import make_private_directory
 from service.supervision.notifications import Notifications
 from service.telemetry.heartbeat import holder_name
 from service.telemetry.progress import AwakeClock
@@ -54,6 +55,7 @@ class Part:
     role: str
     command: Sequence[str]
     is_needed_by_others: bool = False  # it is stopped after them
+    oom_score: int = 0  # how much earlier than the supervisor it is ended when memory runs out
     is_watched: bool = True  # it reports its progress, see `service.telemetry.watchdog`
     process: subprocess.Popen[bytes] | None = None
     started_at: float = 0.0
@@ -83,8 +85,9 @@ def sole_supervisor(state_dir: Path) -> Iterator[None]:
 
     Raises:
         AlreadyRunningError: another process holds the lock.
+        NotPrivateError: other accounts of the machine can read the state directory.
     """
-    make_directory(state_dir.absolute(), mode=0o700)
+    make_private_directory(state_dir)
     with (state_dir / "lobar.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -194,7 +197,7 @@ class Supervisor:
             # the supervisor stops them in order
             process_group=0,
             # a part must not outlive a killed supervisor; safe, as only one thread runs yet
-            preexec_fn=partial(die_with_parent, os.getpid()),  # noqa: PLW1509
+            preexec_fn=partial(_begin, os.getpid(), part.oom_score),  # noqa: PLW1509
         )
         part.started_at = time.monotonic()
         log.info("part_started", role=part.role, pid=part.process.pid)
@@ -243,6 +246,12 @@ def lobar_command(*words: str) -> list[str]:
     `service` would otherwise be taken for the installed package.
     """
     return [sys.executable, "-P", "-m", "service.cli", *words]
+
+
+def _begin(parent: int, oom_score: int) -> None:
+    """Prepare a part in its own process, before its program runs."""
+    die_with_parent(parent)
+    die_before_others(oom_score)
 
 
 def die_with_parent(parent: int) -> None:

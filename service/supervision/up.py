@@ -1,6 +1,7 @@
 """Run the whole service on one machine, with an embedded Redis when none is configured."""
 
 from pathlib import Path
+from typing import Final
 
 import structlog
 
@@ -13,6 +14,10 @@ from service.supervision.notice import print_first_user_notice
 from service.supervision.supervisor import Part, Supervisor, lobar_command, sole_supervisor
 from service.telemetry.heartbeat import machine
 
+# When memory runs out, the kernel ends what can be repeated before what receives (proc(5)):
+# decoders first, which set 1000 themselves, and the listener, Redis and the supervisor last.
+_OOM_SCORES: Final = {"infer": 600, "web": 300, "deliver": 200, "relay": 100, "listener": 0}
+
 log = structlog.get_logger()
 
 
@@ -22,6 +27,7 @@ def run_up(settings: Settings) -> None:
     Raises:
         ConfigurationError: the listener or the pages would be exposed beyond loopback without
             the settings that allow it.
+        NotPrivateError: other accounts of the machine can read the state directory.
         AlreadyRunningError: another `lobar up` uses the state directory.
         LedgerError, OSError: the ledger or the spool cannot be opened.
         NoRedisError: no Redis is configured and none can be started.
@@ -39,7 +45,7 @@ def run_up(settings: Settings) -> None:
         if redis is not None:
             environment["LOBAR_REDIS__URL"] = redis.url
         Supervisor(
-            _parts(redis),
+            parts_of_machine(redis),
             ledger,
             environment=environment,
             drain_seconds=settings.drain_seconds,
@@ -63,13 +69,20 @@ def _redis(settings: Settings, state_dir: Path) -> EmbeddedRedis | None:
     return None if settings.redis.url else prepare_redis(state_dir / "redis")
 
 
-def _parts(redis: EmbeddedRedis | None) -> list[Part]:
+def parts_of_machine(redis: EmbeddedRedis | None) -> list[Part]:
+    """Return the parts of one machine, with the embedded Redis if there is one."""
     parts = [  # in the order in which they start: loading the model takes longest
-        Part(role="infer", command=lobar_command("worker", "infer")),
-        Part(role="listener", command=lobar_command("listener")),
-        Part(role="deliver", command=lobar_command("worker", "deliver")),
-        Part(role="relay", command=lobar_command("relay")),
-        Part(role="web", command=lobar_command("web")),
+        Part(
+            role="infer", command=lobar_command("worker", "infer"), oom_score=_OOM_SCORES["infer"]
+        ),
+        Part(role="listener", command=lobar_command("listener"), oom_score=_OOM_SCORES["listener"]),
+        Part(
+            role="deliver",
+            command=lobar_command("worker", "deliver"),
+            oom_score=_OOM_SCORES["deliver"],
+        ),
+        Part(role="relay", command=lobar_command("relay"), oom_score=_OOM_SCORES["relay"]),
+        Part(role="web", command=lobar_command("web"), oom_score=_OOM_SCORES["web"]),
     ]
     if redis is not None:
         redis_part = Part(

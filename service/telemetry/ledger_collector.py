@@ -44,7 +44,7 @@ class LedgerMetrics(Collector):
         self._ledger = ledger
         self._spool = spool
         self._exports_audit = settings.audit.syslog_host is not None
-        self._redis_url = settings.redis.url
+        self._redis_url = settings.redis_url
         self._clock = clock
 
     def collect(self) -> Iterable[Metric]:

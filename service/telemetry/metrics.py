@@ -203,6 +203,19 @@ STALE_LEASES: Final = Counter(
     "Writes discarded because their lease was no longer current.",
 )
 
+# Web server
+
+WEB_CONNECTIONS_ENDED: Final = Counter(
+    "lobar_web_connections_ended_total",
+    "Connections that the web server ended by itself, by reason: a slow client, or no room.",
+    ["reason"],
+)
+WEB_REQUESTS_REFUSED: Final = Counter(
+    "lobar_web_requests_refused_total",
+    "Requests that were refused because too many were being answered, of all or of one address.",
+    ["reason"],
+)
+
 # Audit trail
 
 AUDIT_RECORDS: Final = Counter(
@@ -243,6 +256,8 @@ _KNOWN_FROM_THE_START: Final = {
     DECODER_FAILURES: ("decoder-crashed", "decoder-timeout", "decoder-out-of-memory"),
     BREAKER_OPENINGS: tuple(Fault),
     STUCK: ("infer", "listener", "deliver", "relay", "web"),
+    WEB_CONNECTIONS_ENDED: ("slow-head", "slow-body", "unread", "made-room", "refused"),
+    WEB_REQUESTS_REFUSED: ("too-many", "too-many-of-one"),
     COMMITMENT_REQUESTS: ("accepted", "rejected"),
     COMMITMENT_RESULTS: ("told", "refused", "unreachable", "given-up"),
     COMMITTED_INSTANCES: ("committed", "failed"),

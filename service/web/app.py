@@ -34,6 +34,7 @@ from service.web.pages import (
     worklist,
 )
 from service.web.problem import add_problem_handlers
+from service.web.serving.admission import Admission
 from service.web.sign_in.forwarded import Forwarded
 from service.web.sign_in.routes import add_sign_in
 from service.web.trail import Trail
@@ -94,7 +95,7 @@ def create_app(
     app.mount("/static", StaticFiles(directory=_STATIC))
     add_problem_handlers(app)
     guard = Guard(
-        app,
+        Admission(app),
         names={settings.web.host, *settings.web.names},
         maximum_body_bytes=settings.web.maximum_upload_bytes,
     )

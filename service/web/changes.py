@@ -21,7 +21,7 @@ BY_ITSELF_HEADER: Final = "x-lobar-by-itself"
 BY_ITSELF_FIELD: Final = "by-itself"
 READ_SECONDS: Final = 1.0
 HEARTBEAT_SECONDS: Final = 10.0
-MOST_STREAMS: Final = 100  # half of the requests that the server takes at a time
+MOST_STREAMS: Final = 100  # beside the requests that are answered at a time, see `Admission`
 MOST_STREAMS_OF_ONE: Final = 8
 _RETRY_MILLISECONDS: Final = 3000
 

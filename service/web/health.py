@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Final
 
+from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
@@ -20,29 +21,39 @@ from service.telemetry.timeouts import call_with_timeout
 NOT_READY: Final = "{}: no process is ready"
 NEEDED_ROLES: Final = ("listener", "relay", "infer", "deliver")
 _LEDGER_SECONDS: Final = 3.0
+_THREADS: Final = 4
 
 
 def router(settings: Settings, ledger: Ledger, spool: Spool) -> APIRouter:
     """Build the routes of health and metrics."""
     routes = APIRouter(include_in_schema=False)
     collector = LedgerMetrics(settings, ledger, spool)
+    threads = CapacityLimiter(_THREADS)  # of their own: those of the pages may all be busy
 
     @routes.get("/health/live")
     async def _live() -> JSONResponse:
         return JSONResponse({"live": True})
 
     @routes.get("/health/ready")
-    def _ready() -> JSONResponse:
-        missing = [*missing_on_disk(spool), *missing_roles(ledger)]
+    async def _ready() -> JSONResponse:
+        missing = await to_thread.run_sync(lambda: whats_missing(ledger, spool), limiter=threads)
         status = HTTPStatus.SERVICE_UNAVAILABLE if missing else HTTPStatus.OK
         return JSONResponse({"ready": not missing, "missing": missing}, int(status))
 
     @routes.get("/metrics")
-    def _metrics(request: Request) -> Response:
-        page, content_type = exposition(collector, request.headers.get("accept", ""))
+    async def _metrics(request: Request) -> Response:
+        accept = request.headers.get("accept", "")
+        page, content_type = await to_thread.run_sync(
+            lambda: exposition(collector, accept), limiter=threads
+        )
         return Response(page, headers={"content-type": content_type})
 
     return routes
+
+
+def whats_missing(ledger: Ledger, spool: Spool) -> list[str]:
+    """Return what prevents the service from working; nothing if all of it does."""
+    return [*missing_on_disk(spool), *missing_roles(ledger)]
 
 
 def missing_on_disk(spool: Spool) -> list[str]:

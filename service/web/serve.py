@@ -2,10 +2,13 @@
 
 import signal
 import socket
+from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 import structlog
 import uvicorn
+from starlette.types import ASGIApp
 
 from service.decoding.pictures import PictureConverter
 from service.decoding.radiograph import Radiographs
@@ -18,20 +21,30 @@ from service.storage.spool import Spool
 from service.telemetry.progress import Progress
 from service.web.app import create_app
 from service.web.changes import Changes
+from service.web.serving.health_server import listen, serving_health
+from service.web.serving.limits import Limits, limits_of_pages
+from service.web.serving.server import BoundedServer
 from service.web.trail import Trail
 
-_MOST_REQUESTS: Final = 200  # at the same time; more get a 503
 _EVENT_LOOP: Final = "event-loop"
 _DRAINED_SHARE: Final = 0.8  # of drain_seconds; the rest is for the caller's clean-up
 
 log = structlog.get_logger()
 
 
-class StreamEndingServer(uvicorn.Server):
+class StreamEndingServer(BoundedServer):
     """A server that ends the streams of events before it waits for the requests in progress."""
 
-    def __init__(self, config: uvicorn.Config, changes: Changes) -> None:
-        super().__init__(config)
+    def __init__(
+        self,
+        app: ASGIApp,
+        limits: Limits,
+        changes: Changes,
+        *,
+        each_second: Callable[[], None] = lambda: None,
+        drain_seconds: int = 1,
+    ) -> None:
+        super().__init__(app, limits, each_second=each_second, drain_seconds=drain_seconds)
         self._changes = changes
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -58,27 +71,20 @@ def serve(
             cannot be listened on.
     """
     progress = progress or Progress()
-
-    async def touch() -> None:
-        progress.touch(_EVENT_LOOP)
-
     # the event loop does not call back while it drains
     seconds = settings.stuck_seconds + settings.drain_seconds
-    with _listen(settings) as listening, progress.working(_EVENT_LOOP, seconds):
+    with (
+        _listen(settings) as listening,
+        serving_health(settings, spool),
+        progress.working(_EVENT_LOOP, seconds),
+    ):
         changes = Changes(ledger.worklist.revision)
         server = StreamEndingServer(
-            uvicorn.Config(
-                create_app(settings, ledger, spool, ingest, pictures, radiographs, changes),
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                proxy_headers=False,  # Forwarded reads them, of sign_in.proxy_addresses alone
-                limit_concurrency=_MOST_REQUESTS,
-                callback_notify=touch,
-                timeout_notify=1,
-                timeout_graceful_shutdown=max(1, int(settings.drain_seconds * _DRAINED_SHARE)),
-            ),
+            create_app(settings, ledger, spool, ingest, pictures, radiographs, changes),
+            limits_of_pages(settings.web),
             changes,
+            each_second=partial(progress.touch, _EVENT_LOOP),
+            drain_seconds=max(1, int(settings.drain_seconds * _DRAINED_SHARE)),
         )
         log.info("web_serving", host=settings.web.host, port=settings.web.port)
         trail = Trail(ledger)
@@ -107,10 +113,4 @@ def _listen(settings: Settings) -> socket.socket:
     fault = web_fault(settings.web)
     if fault is not None:
         raise ConfigurationError(fault)
-    try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((host, port), family=family, backlog=2048)
-    except OSError as exc:
-        raise ConfigurationError(
-            f"web.host {host} and web.port {port} cannot be listened on: {exc.strerror}."
-        ) from exc
+    return listen(host, port, "web")

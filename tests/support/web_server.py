@@ -1,6 +1,7 @@
 """The web application behind a real server, with access to its ledger and spool."""
 
 import io
+import socket
 import ssl
 import threading
 import time
@@ -13,7 +14,6 @@ from typing import Any, Final, Self
 
 import httpx
 import numpy as np
-import uvicorn
 from fastapi import FastAPI
 from PIL import Image
 from pydicom import Dataset, dcmwrite
@@ -31,6 +31,7 @@ from service.web.access import SESSION_COOKIE
 from service.web.app import create_app
 from service.web.changes import Changes
 from service.web.serve import StreamEndingServer
+from service.web.serving.limits import limits_of_pages
 from support.migrated_ledger import open_ledger
 from support.system.ports import LOOPBACK, free_port
 
@@ -84,18 +85,9 @@ class Web:
         stores = self.settings, self.ledger, self.spool
         app = create_app(*stores, ingest, pictures, radiographs, self.changes)
         self.app: Any = app
-        server = StreamEndingServer(
-            uvicorn.Config(
-                app,
-                host=LOOPBACK,
-                port=self.port,
-                log_config=None,
-                access_log=False,
-                proxy_headers=False,  # as in service.web.serve
-            ),
-            self.changes,
-        )
-        thread = threading.Thread(target=server.run)
+        server = StreamEndingServer(app, limits_of_pages(self.settings.web), self.changes)
+        listening = socket.create_server((LOOPBACK, self.port))
+        thread = threading.Thread(target=server.run, args=([listening],))
         thread.start()
         try:
             while not server.started:

@@ -12,7 +12,7 @@ import torch
 from monai.bundle.config_parser import ConfigParser
 
 from service.domain.reasons import Reason
-from service.errors import EX_CONFIG, ExplainedError
+from workers.inference.bundle_error import BundleError
 from workers.inference.operating_points import (
     Population,
     population_faults,
@@ -20,19 +20,19 @@ from workers.inference.operating_points import (
     read_populations,
     unknown_choice,
 )
+from workers.inference.pins import (
+    CONFIGURATION,
+    METADATA,
+    import_as_pinned,
+    verified_pins,
+)
 from workers.prediction import Model, NotAnalysable
 
-METADATA: Final = "configs/metadata.json"
-CONFIGURATION: Final = "configs/inference.yaml"
+__all__ = ["CONFIGURATION", "METADATA", "BundleError"]
+
 SECTIONS: Final = ("preprocessing", "network_def", "inferer", "postprocessing")
 _LONGEST: Final = 400  # characters; a network that does not fit names each of its weights
 _REASONS: Final = {str(reason): reason for reason in Reason}
-
-
-class BundleError(ExplainedError):
-    """The bundle cannot be used; the message says in one line what is wrong and what to do."""
-
-    exit_status = EX_CONFIG
 
 
 def read_metadata(bundle: Path) -> dict[str, Any]:
@@ -142,14 +142,21 @@ def find_device(name: str) -> torch.device:
 def parse_configuration(bundle: Path, metadata: dict[str, Any]) -> ConfigParser:
     """Parse configs/inference.yaml, with the bundle's scripts importable and `bundle` as its root.
 
-    A configuration is code: it may raise anything.
+    A configuration is code: it may raise anything. Of a pinned bundle only what is pinned is
+    executed.
+
+    Raises:
+        BundleError: a file of it is another one than was pinned.
     """
+    pins = verified_pins(bundle)
     for name in [name for name in sys.modules if name.split(".")[0] == "scripts"]:
         if not str(getattr(sys.modules[name], "__file__", "")).startswith(f"{bundle}/"):
             del sys.modules[name]  # another bundle's; objects made from it keep working
     if str(bundle) in sys.path:
         sys.path.remove(str(bundle))
     sys.path.insert(1, str(bundle))
+    if pins is not None:
+        import_as_pinned(bundle, pins)
     config = ConfigParser()
     config.read_config(str(bundle / CONFIGURATION))
     config.read_meta(metadata)

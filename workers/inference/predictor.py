@@ -74,6 +74,8 @@ class Predictor:
         try:
             config = parse_configuration(bundle, metadata)
             self._pipeline = assemble(config, weights, chosen)
+        except BundleError:
+            raise
         except Exception as error:  # a bundle's configuration is code: it may raise anything
             raise BundleError(
                 f"{bundle}: {CONFIGURATION} cannot be used ({in_one_line(error)}); reinstall the "

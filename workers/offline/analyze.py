@@ -27,6 +27,7 @@ from service.errors import ExplainedError
 from service.settings import BundleSettings, Settings
 from workers.inference.decoders import DecodingReader, RadiographHandler
 from workers.inference.loading import LoadedInstance, Reader, load_with, read
+from workers.inference.pins import verify
 from workers.inference.predictor import Predictor, load_predictor
 from workers.offline.analysis import Analysis, analysed
 from workers.offline.output_folder import OutputFolder
@@ -64,6 +65,7 @@ def run_analyze(
         OutputDirectoryError: the output directory cannot be made.
         BundleError: the bundle cannot be used.
     """
+    verify(settings.bundle)
     folder = None
     if output is not None:
         _make_directory(output)

@@ -35,6 +35,7 @@ from service.telemetry.metrics import (
     STAGE_SECONDS,
 )
 from service.telemetry.progress import Progress
+from workers.inference import pins
 from workers.inference.loading import LoadedInstance, Reader, read, read_header
 from workers.prediction import Conclusion, NotAnalysable, NotAnalysed, Prediction
 from workers.reporting.output import ReportError
@@ -63,6 +64,7 @@ def run(settings: Settings, ledger: Ledger, spool: Spool, redis_url: str) -> Non
         BundleError: the bundle cannot be used; the message says why.
         RestartNeededError: the process must start anew, because of a fault of the environment.
     """
+    pins.verify(settings.bundle)
     from workers.inference.decoders import (  # noqa: PLC0415 -- torch and monai cost seconds
         DecodingReader,
         RadiographHandler,

@@ -197,7 +197,7 @@ def _flow(settings: Settings, ledger: Ledger, spool: Spool) -> dict[str, Any]:
         "parts": parts,
         "model": ledger.flow.latest_model(),
         "disk": _disk(spool),
-        "queues": queue_depths(settings.redis.url),
+        "queues": queue_depths(settings.redis_url),
     }
 
 

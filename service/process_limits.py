@@ -1,0 +1,56 @@
+"""What every process of the command sets for itself: private files, no core files.
+
+Standard library only: the command calls it before anything else.
+"""
+
+import contextlib
+import os
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+PRIVATE: Final = 0o077
+_OOM: Final = Path("/proc/self/oom_score_adj")
+_HIGHEST: Final = 1000
+
+
+def make_private() -> int:
+    """Make new files readable by this account only, write no core files; return the umask before.
+
+    Child processes inherit both.
+    """
+    before = os.umask(PRIVATE)
+    forbid_core_files()
+    return before
+
+
+def forbid_core_files() -> None:
+    """Forbid core files of this process and its children, which would hold patient data.
+
+    One byte and not none: a limit of 0 does not keep the kernel from piping a core to a program,
+    and 1 does (core(5)). A hard limit of 0 stays.
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_CORE)
+    limit = 0 if hard == 0 else 1
+    resource.setrlimit(resource.RLIMIT_CORE, (limit, limit))
+
+
+@contextmanager
+def umask(mask: int) -> Iterator[None]:
+    """Create files by another umask while the block runs; of all threads of this process."""
+    before = os.umask(mask)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+def die_before_others(score: int) -> None:
+    """Let the kernel end this process before others when memory runs out, by `score` (proc(5)).
+
+    It is added to what this process inherits. Raising it needs no privilege.
+    """
+    with contextlib.suppress(OSError, ValueError):
+        _OOM.write_text(str(min(_HIGHEST, int(_OOM.read_text()) + score)))

@@ -1,0 +1,1 @@
+"""How the web server bears many, slow and silent clients, and serves health on an own address."""

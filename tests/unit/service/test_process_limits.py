@@ -1,0 +1,72 @@
+"""What each process of the command sets for itself, and its children inherit."""
+
+import os
+import resource
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+from service.process_limits import umask
+
+ROOT: Final = Path(__file__).resolve().parents[3]
+PROGRAM: Final = """
+import os, resource, subprocess, sys
+from service.process_limits import die_before_others, make_private
+os.umask(0o022)
+print(oct(make_private()))
+open(sys.argv[1], "w").close()
+os.mkdir(sys.argv[1] + ".d")
+child = subprocess.run(["sh", "-c", "umask; ulimit -c"], capture_output=True, text=True)
+print(child.stdout.split())
+before = int(open("/proc/self/oom_score_adj").read())
+die_before_others(600)
+after = int(open("/proc/self/oom_score_adj").read())
+print(after == min(1000, before + 600))
+print(resource.getrlimit(resource.RLIMIT_CORE))
+"""
+
+
+def test_files_are_private_and_no_core_is_written_and_memory_runs_out_elsewhere_last(
+    tmp_path: Path,
+) -> None:
+    made = tmp_path / "made"
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, made],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    limit = 0 if resource.getrlimit(resource.RLIMIT_CORE)[1] == 0 else 1
+    before, inherited, scored, cores = done.stdout.splitlines()
+    assert (before, scored) == ("0o22", "True")
+    assert inherited == "['0077', '0']", "a byte is less than a block of ulimit"
+    assert cores == f"({limit}, {limit})"
+    assert stat.S_IMODE(made.stat().st_mode) == 0o600
+    assert stat.S_IMODE(Path(f"{made}.d").stat().st_mode) == 0o700
+
+
+def test_the_umask_of_a_block_is_taken_back(tmp_path: Path) -> None:
+    with umask(0o022):
+        (tmp_path / "open").touch()
+    (tmp_path / "private").touch()
+    modes = [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("open", "private")]
+    assert modes == [0o644, 0o600]
+
+
+def test_a_process_that_crashes_leaves_no_core(tmp_path: Path) -> None:
+    crashing = "from service.process_limits import make_private; import os; make_private(); "
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            f"import sys; sys.path.insert(0, {str(ROOT)!r}); {crashing}os.abort()",
+        ],
+        cwd=tmp_path,
+        check=False,
+    )
+    assert done.returncode < 0
+    assert not os.WCOREDUMP(-done.returncode)
+    assert list(tmp_path.iterdir()) == []
