@@ -127,7 +127,9 @@ def instance(uid: str | None = None, content: str = "a") -> Instance:
 
 def output(job: Job) -> OutputRecord:
     """Make the report of a job."""
-    return OutputRecord(kind="sr", sop_class_uid="1.2.3", sop_instance_uid=f"2.25.{int(job.id, 16)}")
+    return OutputRecord(
+        kind="sr", sop_class_uid="1.2.3", sop_instance_uid=f"2.25.{int(job.id, 16)}"
+    )
 
 
 class Operations:
@@ -153,15 +155,17 @@ class Operations:
         yield "renew a lease", lambda: ledger.jobs.renew(self._leased[-1], 600)
         yield "report", self._report
         yield "postpone", lambda: ledger.jobs.postpone(self._leased.pop(), 3600, "error")
-        yield "lease 32 deliveries", partial(
-            ledger.deliveries.lease, "pacs", "host/deliver/1/", 32, lease_seconds=60
+        yield (
+            "lease 32 deliveries",
+            partial(ledger.deliveries.lease, "pacs", "host/deliver/1/", 32, lease_seconds=60),
         )
         yield "delivered", self._deliver
         yield "lease 32 commitments", self._ask
         yield "release a process with leases", self._release
         yield "release a process without", lambda: ledger.release("host/other/1/")
-        yield "park deliveries of removed destinations", partial(
-            ledger.deliveries.park_unknown, DESTINATIONS
+        yield (
+            "park deliveries of removed destinations",
+            partial(ledger.deliveries.park_unknown, DESTINATIONS),
         )
         yield "due", queries.due
         yield "job counts", queries.job_counts
@@ -210,9 +214,7 @@ class Operations:
         return instance(next(self._known).sop_instance_uid, content)
 
     def _lease(self) -> Sequence[Job]:
-        leased = self._ledger.jobs.lease(
-            "host/infer/1/", 8, lease_seconds=600, maximum_attempts=3
-        )
+        leased = self._ledger.jobs.lease("host/infer/1/", 8, lease_seconds=600, maximum_attempts=3)
         self._leased.extend(leased)
         return leased
 
@@ -234,7 +236,10 @@ class Operations:
 
     def _ask(self) -> None:
         self._ledger.commitments.lease(
-            "vault", "host/deliver/1/", 32, transaction_uid=f"2.25.{uuid.uuid4().int}",
+            "vault",
+            "host/deliver/1/",
+            32,
+            transaction_uid=f"2.25.{uuid.uuid4().int}",
             lease_seconds=60,
         )
 
@@ -283,7 +288,9 @@ def writers(url: str, count: int, seconds: float) -> float:
     return sum(done) / seconds
 
 
-def measure(url: str, jobs: int, due: int, options: argparse.Namespace, first: dict[str, float]) -> None:
+def measure(
+    url: str, jobs: int, due: int, options: argparse.Namespace, first: dict[str, float]
+) -> None:
     """Print a line for each operation on one ledger."""
     ledger = Ledger(url)
     ledger.upgrade()

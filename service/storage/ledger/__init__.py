@@ -9,6 +9,7 @@ from service.storage.ledger.access.audit_trail import AuditTrail
 from service.storage.ledger.access.sessions import Sessions
 from service.storage.ledger.access.users import Users
 from service.storage.ledger.breakers import Breaker, Breakers
+from service.storage.ledger.census import Census, Miscount
 from service.storage.ledger.commitment_requests import CommitmentRequests
 from service.storage.ledger.commitments import Commitments
 from service.storage.ledger.database import Database, LedgerError
@@ -37,6 +38,7 @@ __all__ = [
     "JobFilter",
     "Ledger",
     "LedgerError",
+    "Miscount",
     "Position",
     "ReplacedReportError",
     "StaleLeaseError",
@@ -70,6 +72,7 @@ class Ledger:
         self.related = Related(self._database)
         self.verdicts = Verdicts(self._database, clock)
         self.flow = Flow(self._database, clock)
+        self.census = Census(self._database)
 
     def upgrade(self) -> None:
         """Migrate the tables to this version; safe for several processes at once.

@@ -1,0 +1,120 @@
+"""The census: how many jobs and deliveries there are of each kind, without counting rows.
+
+Triggers write each change of a number as a row of `census`, in the transaction that makes the
+change, so that the sums are exact in every snapshot. A number is never updated in place: two
+transactions would wait for each other's commit. The relay folds the changes into one row a number.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from sqlalchemy import Connection, case, delete, func, insert, select
+
+from service.domain.job import JobState
+from service.storage.ledger.database import Database
+from service.storage.ledger.tables import CENSUS, DELIVERIES, JOBS
+
+_MOST_FOLDED: Final = 20_000  # changes in one transaction
+_FEW: Final = 200  # changes that are not worth a transaction
+
+Key = tuple[str, str, str]
+"""What is counted: `jobs`, `deliveries` or `received`; the state; the reason or destination."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Miscount:
+    """A number of the census that is not the number of rows."""
+
+    subject: str
+    state: str
+    name: str
+    census: int
+    rows: int
+
+
+class Census:
+    """The census as a whole: folded regularly, compared with the rows when a person asks."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def fold(self) -> int:
+        """Replace changes by their sums, a limited number at once.
+
+        Returns:
+            The number of changes folded; 0 when there are few.
+        """
+        first = select(CENSUS.c.id).order_by(CENSUS.c.id).limit(_MOST_FOLDED).subquery()
+        with self._database.write() as connection:
+            count, last = connection.execute(select(func.count(), func.max(first.c.id))).one()
+            if count < _FEW:
+                return 0
+            _fold(connection, last)
+        return int(count)
+
+    def verify(self) -> list[Miscount]:
+        """Count every row, in one snapshot with the census; list where they differ."""
+        with self._database.read() as connection:
+            return list(_miscounts(connection))
+
+    def correct(self) -> list[Miscount]:
+        """Correct the census by counting every row; list what differed.
+
+        Work may go on meanwhile: it changes rows and census alike, so that the difference stays.
+        """
+        found = self.verify()
+        with self._database.write() as connection:
+            for each in found:
+                _add(connection, (each.subject, each.state, each.name), each.rows - each.census)
+        return found
+
+
+def count_received(connection: Connection) -> None:
+    """Count an instance that was received, in the transaction that records it."""
+    _add(connection, ("received", "", ""), 1)
+
+
+def numbers(connection: Connection, subject: str) -> dict[tuple[str, str], int]:
+    """Return the numbers of a subject that are not 0, by state and name."""
+    rows = connection.execute(
+        select(CENSUS.c.state, CENSUS.c.name, func.sum(CENSUS.c.number))
+        .where(CENSUS.c.subject == subject)
+        .group_by(CENSUS.c.state, CENSUS.c.name)
+    )
+    return {(state, name): int(number) for state, name, number in rows if number}
+
+
+def _add(connection: Connection, key: Key, number: int) -> None:
+    subject, state, name = key
+    connection.execute(
+        insert(CENSUS).values(subject=subject, state=state, name=name, number=number)
+    )
+
+
+def _fold(connection: Connection, last: int) -> None:
+    sums: dict[Key, int] = {}
+    gone = delete(CENSUS).where(CENSUS.c.id <= last).returning(*CENSUS.c)
+    for row in connection.execute(gone):
+        key = (row.subject, row.state, row.name)
+        sums[key] = sums.get(key, 0) + row.number
+    for key, number in sums.items():
+        if number:
+            _add(connection, key, number)
+
+
+def _miscounts(connection: Connection) -> Iterator[Miscount]:
+    parked = case((JOBS.c.state == JobState.PARKED, func.coalesce(JOBS.c.reason, "")), else_="")
+    counted = {
+        "jobs": select(JOBS.c.state, parked, func.count()).group_by(JOBS.c.state, parked),
+        "deliveries": select(DELIVERIES.c.state, DELIVERIES.c.destination, func.count()).group_by(
+            DELIVERIES.c.state, DELIVERIES.c.destination
+        ),
+    }
+    for subject, query in counted.items():
+        kept = numbers(connection, subject)
+        rows = {(state, name): int(n) for state, name, n in connection.execute(query)}
+        for state, name in sorted(kept.keys() | rows.keys()):
+            census, there = kept.get((state, name), 0), rows.get((state, name), 0)
+            if census != there:
+                yield Miscount(subject=subject, state=state, name=name, census=census, rows=there)
