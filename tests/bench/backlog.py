@@ -4,10 +4,10 @@
 
 Each ledger has as many rows of `jobs` as the first number says, and as many due jobs, due
 deliveries and due commitment requests as the second. For each operation it prints the median and
-the 95th percentile in milliseconds, and how many times the median in the small ledger that is. The
-last line of each ledger is the cycle of a job (lease, report, lease its delivery, deliver) with made
-up results, without a model and without a destination. The bar: 10 ms in the median, and the cycle
-at a large backlog at least 0.9 of that at a small one.
+the 95th percentile in milliseconds, and how many times the median in the small ledger that is. At
+the end comes the cycle of a job (lease, report, lease its delivery, deliver) with made up results,
+without a model and without a destination. The bar: 10 ms in the median, and the cycle at a large
+backlog at least 0.9 of that at a small one.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from functools import partial
 from typing import Final
 
 from bench.worklist import ledger_urls
-from sqlalchemy import Connection, text
+from sqlalchemy import text
 
 from service.domain.delivery import OutputRecord, Reference
 from service.domain.job import ConclusionRecord, Instance, Job
@@ -39,7 +39,7 @@ DAY: Final = 86_400
 CONCLUSION: Final = ConclusionRecord(
     finding="present", probability=0.75, operating_point="screening", model="m 1"
 )
-ROUTES: Final = Routes({each: (("sr", "pacs"),) for each in Outcome}, has_destinations=True)
+ROUTES: Final = Routes(dict.fromkeys(Outcome, (("sr", "pacs"),)), has_destinations=True)
 _RANDOM_HEX: Final = {"sqlite": "lower(hex(randomblob(16)))", "postgresql": "md5(random()::text)"}
 
 # the newest are due: half of them received, half reported; of the others one in 200 is parked, and
@@ -64,26 +64,29 @@ SELECT {hex}, '2.25.' || n, '1.2.840.10008.5.1.4.1.1.1', '2.25.1.' || n, '2.25.2
   'screening', 'm 1' FROM aged
 """
 _OTHERS: Final = (
-    "INSERT INTO outputs (job_id, kind, sop_class_uid, sop_instance_uid) SELECT id, 'sr', "
-    "'1.2.840.10008.5.1.4.1.1.88.34', sop_instance_uid || '.9' FROM jobs WHERE state <> 'received'",
-    "INSERT INTO deliveries (job_id, kind, destination, state, reason, attempt, refusals, due_at, "
-    "since, status, finished_at) SELECT id, 'sr', 'pacs', CASE state WHEN 'reported' THEN "
-    "'pending' ELSE state END, reason, 1, 0, CASE state WHEN 'reported' THEN received_at END, "
-    "received_at, 0, finished_at FROM jobs WHERE state <> 'received'",
-    "INSERT INTO deliveries (job_id, kind, destination, state, attempt, refusals, due_at, since, "
-    "sent_sop_class_uid, sent_sop_instance_uid, finished_at) SELECT id, 'sr', 'vault', CASE state "
-    "WHEN 'reported' THEN 'stored' ELSE 'delivered' END, 1, 0, CASE state WHEN 'reported' THEN "
-    "received_at END, received_at, '1.2.840.10008.5.1.4.1.1.88.34', sop_instance_uid || '.9', "
-    "finished_at FROM jobs WHERE state <> 'received'",
-    "INSERT INTO events (job_id, at, name, detail) SELECT id, received_at, name, '{}' FROM jobs "
-    "CROSS JOIN (SELECT 'received' AS name UNION ALL SELECT 'leased') AS named",
-    "INSERT INTO census (subject, state, name, number) SELECT 'received', '', '', count(*) "
-    "FROM jobs",
+    """INSERT INTO outputs (job_id, kind, sop_class_uid, sop_instance_uid)
+SELECT id, 'sr', '1.2.840.10008.5.1.4.1.1.88.34', sop_instance_uid || '.9'
+FROM jobs WHERE state <> 'received'""",
+    """INSERT INTO deliveries (job_id, kind, destination, state, reason, attempt, refusals, due_at,
+  since, status, finished_at)
+SELECT id, 'sr', 'pacs', CASE state WHEN 'reported' THEN 'pending' ELSE state END, reason, 1, 0,
+  CASE state WHEN 'reported' THEN received_at END, received_at, 0, finished_at
+FROM jobs WHERE state <> 'received'""",
+    """INSERT INTO deliveries (job_id, kind, destination, state, attempt, refusals, due_at, since,
+  sent_sop_class_uid, sent_sop_instance_uid, finished_at)
+SELECT id, 'sr', 'vault', CASE state WHEN 'reported' THEN 'stored' ELSE 'delivered' END, 1, 0,
+  CASE state WHEN 'reported' THEN received_at END, received_at, '1.2.840.10008.5.1.4.1.1.88.34',
+  sop_instance_uid || '.9', finished_at
+FROM jobs WHERE state <> 'received'""",
+    """INSERT INTO events (job_id, at, name, detail) SELECT id, received_at, name, '{}'
+FROM jobs CROSS JOIN (SELECT 'received' AS name UNION ALL SELECT 'leased') AS named""",
+    """INSERT INTO census (subject, state, name, number)
+SELECT 'received', '', '', count(*) FROM jobs""",
 )
 
 _RESET: Final = (
-    "UPDATE jobs SET holder = NULL, due_at = received_at, attempt_base = attempt, faults = 0 "
-    "WHERE holder IS NOT NULL",
+    """UPDATE jobs SET holder = NULL, due_at = received_at, attempt_base = attempt, faults = 0
+WHERE holder IS NOT NULL""",
     "UPDATE deliveries SET holder = NULL, due_at = since WHERE holder IS NOT NULL",
 )
 
@@ -135,11 +138,11 @@ def output(job: Job) -> OutputRecord:
 class Operations:
     """What is timed: each call does one operation on rows that no other call had."""
 
-    def __init__(self, ledger: Ledger, url: str, folder: Spool) -> None:
+    def __init__(self, ledger: Ledger, url: str) -> None:
         self._ledger = ledger
         self._database = Database(url)
-        settings = Settings(state_dir=folder.root)
-        self._metrics = LedgerMetrics(settings, ledger, folder)
+        settings = Settings()
+        self._metrics = LedgerMetrics(settings, ledger, Spool(settings.spool_dir))
         known = ledger.queries.recent(400)
         self._known = itertools.cycle(known)
         self._leased: list[Job] = []
@@ -170,7 +173,7 @@ class Operations:
         yield "due", queries.due
         yield "job counts", queries.job_counts
         yield "delivery counts", queries.delivery_counts
-        yield "metrics of the ledger", lambda: list(self._metrics._of_ledger())  # noqa: SLF001
+        yield "metrics of the ledger", lambda: list(self._metrics._of_ledger())
         yield "find by job id", lambda: queries.find(next(self._known).id)
         yield "find by the beginning of a job id", lambda: queries.find(next(self._known).id[:8])
         yield "find by instance UID", lambda: queries.find(next(self._known).sop_instance_uid)
@@ -188,7 +191,7 @@ class Operations:
         yield "status: latest model", flow.latest_model
 
     def lease_again(self) -> None:
-        """Make due what an operation leased, as if never tried, and lease a few jobs for the next."""
+        """Make due what an operation leased, as if never tried, and lease jobs for the next."""
         with self._database.write() as connection:
             for statement in _RESET:
                 connection.exec_driver_sql(statement)
@@ -298,8 +301,7 @@ def measure(
     while ledger.census.fold():
         pass
     print(f"{url.partition(':')[0]}, {jobs:,} jobs, {due:,} due | median ms | p95 ms | ratio")
-    spool = Spool(options.folder)
-    operations = Operations(ledger, url, spool)
+    operations = Operations(ledger, url)
     for title, run in operations.all():
         median, late = timed(run, options.times, operations.lease_again)
         small = first.setdefault(title, median)
@@ -328,7 +330,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for jobs, due in sizes:
         with ledger_urls(postgresql=options.postgresql) as urls:
             for url in urls:
-                options.folder = None
                 measure(url, jobs, due, options, seen.setdefault(url.partition(":")[0], {}))
 
 

@@ -39,17 +39,21 @@ class Census:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def fold(self) -> int:
+    def fold(self, *, few: int = _FEW) -> int:
         """Replace changes by their sums, a limited number at once.
 
+        Args:
+            few: How many changes are not worth a transaction.
+
         Returns:
-            The number of changes folded; 0 when there are few.
+            The number of changes folded; 0 when there are no more than a few.
         """
         first = select(CENSUS.c.id).order_by(CENSUS.c.id).limit(_MOST_FOLDED).subquery()
-        with self._database.write() as connection:
+        with self._database.read() as connection:
             count, last = connection.execute(select(func.count(), func.max(first.c.id))).one()
-            if count < _FEW:
-                return 0
+        if count <= few:
+            return 0
+        with self._database.write() as connection:
             _fold(connection, last)
         return int(count)
 

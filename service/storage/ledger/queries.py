@@ -233,10 +233,10 @@ class Queries:
             found: list[tuple[str, ...]] = []
             if _is_any_due(connection, JOBS.c.due_at, now):
                 found.append((INFER,))
-            closed = set(in_flight_destinations(connection)) - _paused(connection, now)
+            reachable = set(in_flight_destinations(connection)) - _paused(connection, now)
             found.extend(
                 (DELIVER, name)
-                for name in sorted(closed)
+                for name in sorted(reachable)
                 if any(
                     _is_any_due(connection, DELIVERIES.c.due_at, now, *_of(name, state))
                     for state in _STATES

@@ -98,6 +98,7 @@ JOBS: Final = Table(
     _partial("ix_jobs_urgent", "due_at", "id", where="due_at IS NOT NULL AND priority > 0"),
     _partial("ix_jobs_held", "holder", where="holder IS NOT NULL"),
     _partial("ix_jobs_parked", "reason", "received_at", "id", where="state = 'parked'"),
+    _partial("ix_jobs_reported", "received_at", where="reported_at IS NOT NULL"),
     _partial(
         "ix_jobs_with_bytes",
         "finished_at",

@@ -268,7 +268,7 @@ def test_while_the_ledger_is_silent_no_bytes_pile_up(broken: BrokenLedger) -> No
                 assert listener.store(cr()) == OUT_OF_RESOURCES
             assert len(broken.stores.inbox()) == 1
         listener.require_working()
-    known = broken.stores.ledger.jobs.exists
+    known = broken.stores.ledger.jobs.known
     assert broken.stores.spool.sweep(known, older_than_seconds=-1) == 1
     assert len(broken.stores.inbox()) == 1
 

@@ -79,7 +79,14 @@ def test_who_may_not_see_patients_reads_why(web: Web) -> None:
     operator = page(web.sign_in(Role.OPERATOR), job_id)
     assert "your role, operator, does not include patient data" in operator
     for text in (shown, operator):
-        for secret in ("Doe", "山田", "PID-4711", "2023-01-15", "ACC-12", "Imaging Measurement Report"):
+        for secret in (
+            "Doe",
+            "山田",
+            "PID-4711",
+            "2023-01-15",
+            "ACC-12",
+            "Imaging Measurement Report",
+        ):
             assert secret not in text
         assert "/outputs/" not in text
 
