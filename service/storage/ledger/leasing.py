@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, Table, delete, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, Table, delete, select, update
 
 from service.domain.delivery import IN_FLIGHT
 from service.domain.job import JobState
@@ -76,11 +76,16 @@ class LeasedTable:
             SQLite assigns the number of a deleted row to a new one, so `id` alone does not
             identify a row.
         states: The states in which a row can be leased; empty when the table has no states.
+        due_index: The index of the rows that are due, where the table is large: SQLite estimates
+            without statistics, and would rather read all rows of a state.
+        urgent_index: The same of the urgent rows.
     """
 
     table: Table
     identity: tuple[str, ...]
     states: Collection[str] = ()
+    due_index: str | None = None
+    urgent_index: str | None = None
 
     def lock_due(
         self,
@@ -103,17 +108,26 @@ class LeasedTable:
             urgent_first: Whether urgent rows come before all others.
         """
         if not urgent_first:
-            return self._lock_due(connection, query, now, limit)
+            return self._lock_due(connection, query, now, limit, self.due_index)
         priority = self.table.c.priority
-        urgent = self._lock_due(connection, query.where(priority > NOT_URGENT), now, limit)
-        if len(urgent) == limit:
-            return urgent
+        urgent = query.where(priority > NOT_URGENT)
+        first = self._lock_due(connection, urgent, now, limit, self.urgent_index)
+        if len(first) == limit:
+            return first
         others = query.where(priority == NOT_URGENT)
-        return [*urgent, *self._lock_due(connection, others, now, limit - len(urgent))]
+        rest = self._lock_due(connection, others, now, limit - len(first), self.due_index)
+        return [*first, *rest]
 
     def _lock_due(
-        self, connection: Connection, query: Select[Any], now: float, limit: int
+        self,
+        connection: Connection,
+        query: Select[Any],
+        now: float,
+        limit: int,
+        index: str | None,
     ) -> Sequence[Row[Any]]:
+        if index is not None:
+            query = query.with_hint(self.table, f"INDEXED BY {index}", "sqlite")
         return connection.execute(
             query.where(self.table.c.due_at <= now)
             .order_by(self.table.c.due_at, self.table.c.id)
@@ -199,10 +213,12 @@ class LeasedTable:
         Returns:
             The released rows.
         """
-        held = self.table.c.holder
-        leased = [held.is_not(None), held.startswith(holder, autoescape=True)]
+        table = self.table.c
+        of_holder = table.holder.startswith(holder, autoescape=True)
+        held = select(table.id).where(table.holder.is_not(None), of_holder)  # by the index
+        leased = [table.id.in_(list(connection.execute(held).scalars())), of_holder]
         if self.states:
-            leased.append(self.table.c.state.in_(self.states))
+            leased.append(table.state.in_(self.states))
         return connection.execute(
             update(self.table)
             .where(*leased)
@@ -223,9 +239,19 @@ class LeasedTable:
             )
 
 
-LEASED_JOBS: Final = LeasedTable(table=JOBS, identity=("state",), states={JobState.RECEIVED})
+LEASED_JOBS: Final = LeasedTable(
+    table=JOBS,
+    identity=("state",),
+    states={JobState.RECEIVED},
+    due_index="ix_jobs_due",
+    urgent_index="ix_jobs_urgent",
+)
 LEASED_DELIVERIES: Final = LeasedTable(
-    table=DELIVERIES, identity=("job_id", "kind", "destination", "state"), states=IN_FLIGHT
+    table=DELIVERIES,
+    identity=("job_id", "kind", "destination", "state"),
+    states=IN_FLIGHT,
+    due_index="ix_deliveries_due",
+    urgent_index="ix_deliveries_urgent",
 )
 LEASED_EXPORTS: Final = LeasedTable(table=AUDIT_EXPORTS, identity=())
 LEASED_REQUESTS: Final = LeasedTable(

@@ -123,7 +123,7 @@ REVISIONS: Final = Table(
         "job_id", String(32), ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False, index=True
     ),
     Column("sop_class_uid", UID, nullable=False),
-    Column("sop_instance_uid", UID, nullable=False),
+    Column("sop_instance_uid", UID, nullable=False, index=True),
     Column("series_instance_uid", UID, nullable=False),
     Column("follows", ROW_NUMBER, ForeignKey("revisions.id", ondelete="SET NULL"), index=True),
     Column("dated_at", Double, nullable=False),

@@ -53,6 +53,7 @@ def upgrade() -> None:
     for name, (table, columns, rows) in PARTIAL.items():
         where = sa.text(rows)
         op.create_index(name, table, columns, sqlite_where=where, postgresql_where=where)
+    op.create_index("ix_revisions_sop_instance_uid", "revisions", ["sop_instance_uid"])
     op.create_table(
         "census",
         sa.Column("id", ROW_NUMBER, autoincrement=True, nullable=False),
@@ -91,6 +92,7 @@ def downgrade() -> None:
         if is_postgresql:
             op.execute(f"DROP FUNCTION {table}_are_counted")
     op.drop_table("census")
+    op.drop_index("ix_revisions_sop_instance_uid", "revisions")
     for name, (table, _, _) in PARTIAL.items():
         op.drop_index(name, table)
     for name, (table, columns) in REPLACED.items():
