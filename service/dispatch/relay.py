@@ -52,7 +52,7 @@ class Relay:
             while not stopping.is_set() and not sweeping.done():
                 with _logged(), self._progress.working("notify", self._settings.stuck_seconds):
                     self.notify_due()
-                    self._ledger.census.fold()
+                    self._ledger.tallies.fold()
                 stopping.wait(self._settings.relay.interval_seconds)
             sweeping.result()  # what no step of it expects ends the relay
 

@@ -22,7 +22,7 @@ from service.domain.delivery import DeliveryState
 from service.domain.job import JobState
 from service.domain.reasons import Reason
 from service.storage.ledger import Ledger
-from service.storage.ledger.tables import CENSUS, DELIVERIES, EVENTS, JOBS, OUTPUTS
+from service.storage.ledger.tables import DELIVERIES, EVENTS, JOBS, OUTPUTS, TALLY_CHANGES
 
 JOBS_IN_ALL: Final = 100_000
 DAYS: Final = 30.0
@@ -114,7 +114,7 @@ def _fill(ledger: Ledger, count: int) -> None:
             jobs = [_job(n, count, now) for n in range(start, min(count, start + _AT_ONCE))]
             _insert(connection, jobs)
         received = {"subject": "received", "state": "", "name": "", "number": count}
-        connection.execute(insert(CENSUS), [received])
+        connection.execute(insert(TALLY_CHANGES), [received])
     with ledger._database.engine.begin() as connection:
         connection.execute(text("ANALYZE"))
 

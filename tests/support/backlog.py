@@ -51,7 +51,7 @@ SELECT id, '1.2.840.10008.5.1.4.1.1.88.34', sop_instance_uid || '.9', '2.25.4', 
 FROM jobs WHERE state <> 'received'""",
     """INSERT INTO events (job_id, at, name, detail) SELECT id, received_at, name, '{}'
 FROM jobs CROSS JOIN (SELECT 'received' AS name UNION ALL SELECT 'leased') AS named""",
-    """INSERT INTO census (subject, state, name, number)
+    """INSERT INTO tally_changes (subject, state, name, number)
 SELECT 'received', '', '', count(*) FROM jobs""",
 )
 
@@ -65,7 +65,7 @@ def fill_backlog(url: str, *, jobs: int, due: int, now: float) -> None:
         for statement in (_JOBS.format(**values, hex=_RANDOM_HEX[backend]), *_OTHERS):
             connection.exec_driver_sql(statement)
     ledger = Ledger(url)
-    while ledger.census.fold():
+    while ledger.tallies.fold():
         pass
     ledger.close()
     _analyse(database)

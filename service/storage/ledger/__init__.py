@@ -9,7 +9,6 @@ from service.storage.ledger.access.audit_trail import AuditTrail
 from service.storage.ledger.access.sessions import Sessions
 from service.storage.ledger.access.users import Users
 from service.storage.ledger.breakers import Breaker, Breakers
-from service.storage.ledger.census import Census, Miscount
 from service.storage.ledger.commitment_requests import CommitmentRequests
 from service.storage.ledger.commitments import Commitments
 from service.storage.ledger.database import Database, LedgerError
@@ -25,6 +24,7 @@ from service.storage.ledger.patients import Patients
 from service.storage.ledger.queries import EVERYTHING, Due, JobCounts, Queries
 from service.storage.ledger.related import Related
 from service.storage.ledger.statistics import Statistics
+from service.storage.ledger.tallies import Miscount, Tallies
 from service.storage.ledger.verdicts import ReplacedReportError, Verdicts
 from service.storage.ledger.worklist import Worklist
 
@@ -72,7 +72,7 @@ class Ledger:
         self.related = Related(self._database)
         self.verdicts = Verdicts(self._database, clock)
         self.flow = Flow(self._database, clock)
-        self.census = Census(self._database)
+        self.tallies = Tallies(self._database)
 
     def upgrade(self) -> None:
         """Migrate the tables to this version; safe for several processes at once.

@@ -19,10 +19,10 @@ from sqlalchemy import (
 from service.domain.delivery import DeliveryState
 from service.domain.job import Event, Job, JobState
 from service.domain.reasons import Reason
-from service.storage.ledger.census import numbers
 from service.storage.ledger.database import Database
 from service.storage.ledger.mapping import event_of, job_of
 from service.storage.ledger.tables import DELIVERIES, EVENTS, JOBS, REQUESTS, is_state
+from service.storage.ledger.tallies import numbers
 
 _MOST_MEASURED: Final = 2000  # jobs whose times are a sample of the period
 _CANDIDATES: Final = 5  # deliveries among which the latest failure is looked for

@@ -24,7 +24,6 @@ from service.domain.patient import Patient
 from service.domain.reasons import Reason
 from service.domain.routing import Routes
 from service.storage.ledger.breakers import close_breakers
-from service.storage.ledger.census import count_received
 from service.storage.ledger.database import Database, LedgerError
 from service.storage.ledger.delivery_plan import (
     dismiss_deliveries,
@@ -37,6 +36,7 @@ from service.storage.ledger.leasing import LEASED_JOBS, Turns
 from service.storage.ledger.mapping import append_event, append_events, event_row, job_of
 from service.storage.ledger.patients import record_patient
 from service.storage.ledger.tables import JOBS, OUTPUTS, TALLIES
+from service.storage.ledger.tallies import count_received
 
 _AT_ONCE: Final = 500  # values in one query
 

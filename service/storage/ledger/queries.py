@@ -22,7 +22,6 @@ from service.domain.delivery import Delivery, DeliveryState, OutputRecord
 from service.domain.job import Event, Job, JobState, Revision
 from service.domain.queues import COMMITMENTS, DELIVER, INFER
 from service.domain.reasons import Reason
-from service.storage.ledger.census import numbers
 from service.storage.ledger.database import Database
 from service.storage.ledger.deliveries import in_flight_destinations
 from service.storage.ledger.mapping import (
@@ -43,6 +42,7 @@ from service.storage.ledger.tables import (
     REVISIONS,
     TALLIES,
 )
+from service.storage.ledger.tallies import numbers
 
 SHORTEST_PREFIX: Final = 6
 _ID_DIGITS: Final = 32
@@ -226,7 +226,7 @@ class Queries:
     def queues(self) -> list[tuple[str, ...]]:
         """List the queues with due work, as a notification names them.
 
-        It reads one row of each, not the census: whatever is due is found.
+        It reads one row of each, not the tallies: whatever is due is found.
         """
         now = self._clock()
         with self._database.read() as connection:

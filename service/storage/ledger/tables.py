@@ -226,14 +226,16 @@ TALLIES: Final = Table(
     Column("total", BigInteger, nullable=False),
 )
 
-CENSUS: Final = Table(  # how many rows there are of each kind: the sums of changes; see `census`
-    "census",
-    METADATA,
-    Column("id", ROW_NUMBER, primary_key=True, autoincrement=True),
-    Column("subject", String(16), nullable=False),
-    Column("state", String(16), nullable=False),
-    Column("name", String(64), nullable=False),
-    Column("number", BigInteger, nullable=False),
+TALLY_CHANGES: Final = (
+    Table(  # how many rows there are of each kind: the sums of changes; see `tallies`
+        "tally_changes",
+        METADATA,
+        Column("id", ROW_NUMBER, primary_key=True, autoincrement=True),
+        Column("subject", String(16), nullable=False),
+        Column("state", String(16), nullable=False),
+        Column("name", String(64), nullable=False),
+        Column("number", BigInteger, nullable=False),
+    )
 )
 
 HEARTBEATS: Final = Table(

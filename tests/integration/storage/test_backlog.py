@@ -1,4 +1,4 @@
-"""A large backlog: hot queries read by an index, the census is exact, urgent jobs come first."""
+"""A large backlog: hot queries read by an index, tallies are exact, urgent jobs come first."""
 
 import random
 import threading
@@ -23,7 +23,7 @@ from service.domain.job import ConclusionRecord, Instance, Job, JobState
 from service.domain.reasons import Reason
 from service.storage.ledger import Ledger, Miscount, StaleLeaseError
 from service.storage.ledger.database import MIGRATIONS, Database
-from service.storage.ledger.tables import CENSUS, EVENTS, JOBS
+from service.storage.ledger.tables import EVENTS, JOBS, TALLY_CHANGES
 
 Maker = Callable[..., Instance]
 CONCLUSION: Final = ConclusionRecord(
@@ -146,7 +146,7 @@ def test_hot_queries_read_by_their_index_whatever_the_ledger_holds(ledger_url: s
     ledger.close()
 
 
-# the census
+# tallies
 
 
 def live(ledger: Ledger, number: int, instance: Maker) -> None:
@@ -164,7 +164,7 @@ def live(ledger: Ledger, number: int, instance: Maker) -> None:
         lambda: sending and ledger.deliveries.delivered(sending.pop(), status=0),
         lambda: sending and ledger.deliveries.park(sending.pop(), Reason.DESTINATION_REFUSED),
         lambda: ledger.deliveries.park_unknown(["north"]),
-        lambda: ledger.census.fold(few=0),
+        lambda: ledger.tallies.fold(few=0),
     ]
     for _ in range(60):
         with suppress(StaleLeaseError):
@@ -172,7 +172,7 @@ def live(ledger: Ledger, number: int, instance: Maker) -> None:
         assert ledger.queries.job_counts().balance == 0
 
 
-def test_the_census_is_exact_at_every_moment_while_many_write(
+def test_the_tallies_are_exact_at_every_moment_while_many_write(
     ledger: Ledger, instance: Maker
 ) -> None:
     copies = Counter[int]()
@@ -187,13 +187,13 @@ def test_the_census_is_exact_at_every_moment_while_many_write(
         for each in [processes.submit(live, ledger, n, unique) for n in range(6)]:
             each.result()
     counts = ledger.queries.job_counts()
-    assert ledger.census.verify() == []
+    assert ledger.tallies.verify() == []
     assert (counts.balance, counts.received) == (0, sum(counts.by_state.values()))
     assert sum(1 for number in counts.by_state.values() if number) > 2
     assert sum(ledger.queries.delivery_counts().values()) > 0
 
 
-def test_jobs_that_vanish_show_in_the_balance_and_a_wrong_census_is_corrected(
+def test_jobs_that_vanish_show_in_the_balance_and_a_wrong_tally_is_corrected(
     ledger: Ledger, ledger_url: str, instance: Maker
 ) -> None:
     for n in range(3):
@@ -201,19 +201,19 @@ def test_jobs_that_vanish_show_in_the_balance_and_a_wrong_census_is_corrected(
     engine = create_engine(ledger_url)
     with engine.begin() as connection:
         connection.execute(text("DELETE FROM jobs WHERE sop_instance_uid = '1.2.3.0'"))
-    assert ledger.queries.job_counts().balance == 1, "the census follows the rows"
-    assert ledger.census.verify() == []
+    assert ledger.queries.job_counts().balance == 1, "the tally follows the rows"
+    assert ledger.tallies.verify() == []
     with engine.begin() as connection:
-        connection.execute(text("DELETE FROM census WHERE subject = 'jobs'"))
+        connection.execute(text("DELETE FROM tally_changes WHERE subject = 'jobs'"))
     engine.dispose()
-    wrong = Miscount(subject="jobs", state="received", name="", census=0, rows=2)
-    assert ledger.census.verify() == [wrong]
-    assert ledger.census.correct() == [wrong]
-    assert ledger.census.verify() == []
+    wrong = Miscount(subject="jobs", state="received", name="", tally=0, rows=2)
+    assert ledger.tallies.verify() == [wrong]
+    assert ledger.tallies.correct() == [wrong]
+    assert ledger.tallies.verify() == []
     assert ledger.queries.job_counts().by_state[JobState.RECEIVED] == 2
 
 
-def test_what_was_there_before_the_census_is_counted(
+def test_what_was_there_before_the_tallies_is_counted(
     ledger: Ledger, ledger_url: str, instance: Maker
 ) -> None:
     for n in range(4):
@@ -233,7 +233,7 @@ def test_what_was_there_before_the_census_is_counted(
     assert (ledger.queries.job_counts(), ledger.queries.delivery_counts()) == before
     assert before[0].parked_by_reason == {Reason.REPORT_FAILED: 1}
     assert before[1] == {("pacs", DeliveryState.PENDING): 1}
-    assert ledger.census.verify() == []
+    assert ledger.tallies.verify() == []
 
 
 def test_folding_keeps_the_numbers_and_leaves_one_row_each(
@@ -242,12 +242,12 @@ def test_folding_keeps_the_numbers_and_leaves_one_row_each(
     for n in range(120):
         ledger.jobs.receive(instance(n))
     before = ledger.queries.job_counts()
-    assert ledger.census.fold() == 240
-    assert ledger.census.fold() == 0, "few changes are left alone"
+    assert ledger.tallies.fold() == 240
+    assert ledger.tallies.fold() == 0, "few changes are left alone"
     assert ledger.queries.job_counts() == before
     engine = create_engine(ledger_url)
     with engine.connect() as connection:
-        assert connection.execute(text("SELECT count(*) FROM census")).scalar() == 2
+        assert connection.execute(text("SELECT count(*) FROM tally_changes")).scalar() == 2
     engine.dispose()
 
 
@@ -262,7 +262,9 @@ def test_a_repeat_is_counted_in_the_row_and_adds_none(
 
     def rows() -> list[int]:
         with engine.connect() as connection:
-            queries = [select(func.count()).select_from(each) for each in (JOBS, EVENTS, CENSUS)]
+            queries = [
+                select(func.count()).select_from(each) for each in (JOBS, EVENTS, TALLY_CHANGES)
+            ]
             return [connection.execute(query).scalar_one() for query in queries]
 
     before = rows()

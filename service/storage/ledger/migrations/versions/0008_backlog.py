@@ -1,4 +1,4 @@
-"""What a large backlog needs: indexes of what is due, a census, priorities, counted repeats."""
+"""What a large backlog needs: indexes of what is due, tallies, priorities, counted repeats."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -46,7 +46,7 @@ WATCHED = {"jobs": ("state", "reason"), "deliveries": ("state", "destination")}
 
 
 def upgrade() -> None:
-    """Add the columns, the indexes and the census, which counts the rows that are there."""
+    """Add the columns, the indexes and the tallies of the rows that are there."""
     _add_columns()
     for name, (table, _) in REPLACED.items():
         op.drop_index(name, table)
@@ -55,24 +55,24 @@ def upgrade() -> None:
         op.create_index(name, table, columns, sqlite_where=where, postgresql_where=where)
     op.create_index("ix_revisions_sop_instance_uid", "revisions", ["sop_instance_uid"])
     op.create_table(
-        "census",
+        "tally_changes",
         sa.Column("id", ROW_NUMBER, autoincrement=True, nullable=False),
         sa.Column("subject", sa.String(16), nullable=False),
         sa.Column("state", sa.String(16), nullable=False),
         sa.Column("name", sa.String(64), nullable=False),
         sa.Column("number", sa.BigInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("id", name="pk_census"),
+        sa.PrimaryKeyConstraint("id", name="pk_tally_changes"),
     )
     for table, name in COUNTED.items():
         op.execute(
-            "INSERT INTO census (subject, state, name, number) "  # noqa: S608 -- constants
+            "INSERT INTO tally_changes (subject, state, name, number) "  # noqa: S608 -- constants
             f"SELECT '{table}', state, {name.format(row=table)}, count(*) FROM {table} "
             "GROUP BY 2, 3"
         )
         for statement in _counting(table, op.get_bind().dialect.name):
             op.execute(statement)
     op.execute(
-        "INSERT INTO census (subject, state, name, number) "
+        "INSERT INTO tally_changes (subject, state, name, number) "
         "SELECT 'received', '', '', total FROM tallies WHERE name = 'received'"
     )
     op.execute("DELETE FROM tallies WHERE name = 'received'")
@@ -82,7 +82,7 @@ def downgrade() -> None:
     """Drop them; how often an instance was received again is lost."""
     op.execute(
         "INSERT INTO tallies (name, total) SELECT 'received', coalesce(sum(number), 0) "
-        "FROM census WHERE subject = 'received'"
+        "FROM tally_changes WHERE subject = 'received'"
     )
     is_postgresql = op.get_bind().dialect.name == "postgresql"
     for table in COUNTED:
@@ -91,7 +91,7 @@ def downgrade() -> None:
             op.execute(f"DROP TRIGGER {table}_are_counted_{event}{of}")
         if is_postgresql:
             op.execute(f"DROP FUNCTION {table}_are_counted")
-    op.drop_table("census")
+    op.drop_table("tally_changes")
     op.drop_index("ix_revisions_sop_instance_uid", "revisions")
     for name, (table, _, _) in PARTIAL.items():
         op.drop_index(name, table)
@@ -113,7 +113,7 @@ def _add_columns() -> None:
 
 
 def _counting(table: str, dialect: str) -> list[str]:
-    """Build the triggers that write each change of a number into the census."""
+    """Build the triggers that write each change of a number into the tallies."""
     old, new = (_change(table, row, by) for row, by in (("OLD", -1), ("NEW", 1)))
     watched = WATCHED[table]
     different = "IS NOT" if dialect == "sqlite" else "IS DISTINCT FROM"
@@ -146,6 +146,6 @@ def _trigger(table: str, name: str, event: str, does: str) -> str:
 
 def _change(table: str, row: str, by: int) -> str:
     return (
-        "INSERT INTO census (subject, state, name, number) "  # noqa: S608 -- constants
+        "INSERT INTO tally_changes (subject, state, name, number) "  # noqa: S608 -- constants
         f"VALUES ('{table}', {row}.state, {COUNTED[table].format(row=row)}, {by})"
     )

@@ -301,9 +301,9 @@ class Life(RuleBasedStateMachine):
 
     @precondition(lambda self: bool(self.known))
     @rule()
-    def fold_the_census(self) -> None:
-        self.ledger.census.fold(few=0)
-        assert self.ledger.census.fold(few=0) <= 8, "one row for each number"
+    def fold_the_tallies(self) -> None:
+        self.ledger.tallies.fold(few=0)
+        assert self.ledger.tallies.fold(few=0) <= 8, "one row for each number"
 
     # what always holds
 
@@ -320,7 +320,7 @@ class Life(RuleBasedStateMachine):
         assert job_counts.balance == 0
         assert job_counts.forgotten == self.forgotten
         assert job_counts.received - job_counts.forgotten == len(self.received) == len(self.known)
-        assert self.ledger.census.verify() == []
+        assert self.ledger.tallies.verify() == []
 
     def require_consistent_state(self, job: Job) -> None:
         states = {each.state for each in self.ledger.queries.deliveries(job.id)}

@@ -1,6 +1,6 @@
-"""The census: how many jobs and deliveries there are of each kind, without counting rows.
+"""The tallies: how many jobs and deliveries there are of each kind, without counting rows.
 
-Triggers write each change of a number as a row of `census`, in the transaction that makes the
+Triggers write each change of a number as a row of `tally_changes`, in the transaction that makes the
 change, so that the sums are exact in every snapshot. A number is never updated in place: two
 transactions would wait for each other's commit. The relay folds the changes into one row a number.
 """
@@ -13,7 +13,7 @@ from sqlalchemy import Connection, case, delete, func, insert, select
 
 from service.domain.job import JobState
 from service.storage.ledger.database import Database
-from service.storage.ledger.tables import CENSUS, DELIVERIES, JOBS
+from service.storage.ledger.tables import DELIVERIES, JOBS, TALLY_CHANGES
 
 _MOST_FOLDED: Final = 20_000  # changes in one transaction
 _FEW: Final = 200  # changes that are not worth a transaction
@@ -24,17 +24,17 @@ Key = tuple[str, str, str]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Miscount:
-    """A number of the census that is not the number of rows."""
+    """A tally that is not the number of rows."""
 
     subject: str
     state: str
     name: str
-    census: int
+    tally: int
     rows: int
 
 
-class Census:
-    """The census as a whole: folded regularly, compared with the rows when a person asks."""
+class Tallies:
+    """All tallies: folded regularly, compared with the rows when a person asks."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -48,7 +48,9 @@ class Census:
         Returns:
             The number of changes folded; 0 when there are no more than a few.
         """
-        first = select(CENSUS.c.id).order_by(CENSUS.c.id).limit(_MOST_FOLDED).subquery()
+        first = (
+            select(TALLY_CHANGES.c.id).order_by(TALLY_CHANGES.c.id).limit(_MOST_FOLDED).subquery()
+        )
         with self._database.read() as connection:
             count, last = connection.execute(select(func.count(), func.max(first.c.id))).one()
         if count <= few:
@@ -58,19 +60,19 @@ class Census:
         return int(count)
 
     def verify(self) -> list[Miscount]:
-        """Count every row, in one snapshot with the census; list where they differ."""
+        """Count every row, in one snapshot with the tallies; list where they differ."""
         with self._database.read() as connection:
             return list(_miscounts(connection))
 
     def correct(self) -> list[Miscount]:
-        """Correct the census by counting every row; list what differed.
+        """Correct the tallies by counting every row; list what differed.
 
-        Work may go on meanwhile: it changes rows and census alike, so that the difference stays.
+        Work may go on meanwhile: it changes rows and tallies alike, so that the difference stays.
         """
         found = self.verify()
         with self._database.write() as connection:
             for each in found:
-                _add(connection, (each.subject, each.state, each.name), each.rows - each.census)
+                _add(connection, (each.subject, each.state, each.name), each.rows - each.tally)
         return found
 
 
@@ -82,9 +84,9 @@ def count_received(connection: Connection) -> None:
 def numbers(connection: Connection, subject: str) -> dict[tuple[str, str], int]:
     """Return the numbers of a subject that are not 0, by state and name."""
     rows = connection.execute(
-        select(CENSUS.c.state, CENSUS.c.name, func.sum(CENSUS.c.number))
-        .where(CENSUS.c.subject == subject)
-        .group_by(CENSUS.c.state, CENSUS.c.name)
+        select(TALLY_CHANGES.c.state, TALLY_CHANGES.c.name, func.sum(TALLY_CHANGES.c.number))
+        .where(TALLY_CHANGES.c.subject == subject)
+        .group_by(TALLY_CHANGES.c.state, TALLY_CHANGES.c.name)
     )
     return {(state, name): int(number) for state, name, number in rows if number}
 
@@ -92,13 +94,13 @@ def numbers(connection: Connection, subject: str) -> dict[tuple[str, str], int]:
 def _add(connection: Connection, key: Key, number: int) -> None:
     subject, state, name = key
     connection.execute(
-        insert(CENSUS).values(subject=subject, state=state, name=name, number=number)
+        insert(TALLY_CHANGES).values(subject=subject, state=state, name=name, number=number)
     )
 
 
 def _fold(connection: Connection, last: int) -> None:
     sums: dict[Key, int] = {}
-    gone = delete(CENSUS).where(CENSUS.c.id <= last).returning(*CENSUS.c)
+    gone = delete(TALLY_CHANGES).where(TALLY_CHANGES.c.id <= last).returning(*TALLY_CHANGES.c)
     for row in connection.execute(gone):
         key = (row.subject, row.state, row.name)
         sums[key] = sums.get(key, 0) + row.number
@@ -119,6 +121,6 @@ def _miscounts(connection: Connection) -> Iterator[Miscount]:
         kept = numbers(connection, subject)
         rows = {(state, name): int(n) for state, name, n in connection.execute(query)}
         for state, name in sorted(kept.keys() | rows.keys()):
-            census, there = kept.get((state, name), 0), rows.get((state, name), 0)
-            if census != there:
-                yield Miscount(subject=subject, state=state, name=name, census=census, rows=there)
+            tally, there = kept.get((state, name), 0), rows.get((state, name), 0)
+            if tally != there:
+                yield Miscount(subject=subject, state=state, name=name, tally=tally, rows=there)
