@@ -1,7 +1,7 @@
 """The tallies: how many jobs and deliveries there are of each kind, without counting rows.
 
-Triggers write each change of a number as a row of `tally_changes`, in the transaction that makes the
-change, so that the sums are exact in every snapshot. A number is never updated in place: two
+Triggers write each change of a number as a row of `tally_changes`, in the transaction that makes
+the change, so that the sums are exact in every snapshot. A number is never updated in place: two
 transactions would wait for each other's commit. The relay folds the changes into one row a number.
 """
 
