@@ -24,7 +24,7 @@ from functools import partial
 from typing import Final
 
 from bench.worklist import ledger_urls
-from support.backlog import fill_backlog
+from support.backlog import fill_backlog, instance
 
 from service.domain.delivery import OutputRecord, Reference
 from service.domain.job import ConclusionRecord, Instance, Job
@@ -49,22 +49,6 @@ _RESET: Final = (
 WHERE holder IS NOT NULL""",
     "UPDATE deliveries SET holder = NULL, due_at = since WHERE holder IS NOT NULL",
 )
-
-
-def instance(uid: str | None = None, content: str = "a") -> Instance:
-    """Make an instance that the ledger does not have."""
-    uid = uid or f"2.25.{uuid.uuid4().int}"
-    return Instance(
-        job_id=uuid.uuid4().hex,
-        sop_instance_uid=uid,
-        sop_class_uid="1.2.840.10008.5.1.4.1.1.1",
-        series_instance_uid=f"{uid[:60]}.1",
-        study_instance_uid=f"{uid[:60]}.2",
-        transfer_syntax_uid="1.2.840.10008.1.2.1",
-        sha256=content * 64,
-        size_bytes=1,
-        calling_ae_title="ROOM1",
-    )
 
 
 def output(job: Job) -> OutputRecord:

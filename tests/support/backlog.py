@@ -1,9 +1,11 @@
 """A ledger with a backlog, filled by statements of the database: a million jobs in a minute."""
 
+import uuid
 from typing import Final
 
 from sqlalchemy import text
 
+from service.domain.job import Instance
 from service.storage.ledger import Ledger
 from service.storage.ledger.database import Database
 
@@ -79,3 +81,19 @@ def _analyse(database: Database) -> None:
             connection.execution_options(isolation_level="AUTOCOMMIT").execute(
                 text("VACUUM ANALYZE")
             )
+
+
+def instance(uid: str | None = None, content: str = "a") -> Instance:
+    """Make an instance that the ledger does not have."""
+    uid = uid or f"2.25.{uuid.uuid4().int}"
+    return Instance(
+        job_id=uuid.uuid4().hex,
+        sop_instance_uid=uid,
+        sop_class_uid="1.2.840.10008.5.1.4.1.1.1",
+        series_instance_uid=f"{uid[:60]}.1",
+        study_instance_uid=f"{uid[:60]}.2",
+        transfer_syntax_uid="1.2.840.10008.1.2.1",
+        sha256=content * 64,
+        size_bytes=1,
+        calling_ae_title="ROOM1",
+    )

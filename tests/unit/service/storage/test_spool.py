@@ -1,6 +1,6 @@
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -210,3 +210,20 @@ def test_sweeping_removes_an_output_that_was_never_completed(spool: Spool) -> No
     grow_old(half_written)
     assert spool.sweep(set, older_than_seconds=60) == 1
     assert files_of(spool) == []
+
+
+def test_sweeping_asks_once_a_folder_and_looks_at_no_file_that_has_a_job(spool: Spool) -> None:
+    ids = [f"{n:02x}{m:030x}" for n in range(3) for m in range(4)]
+    kept = [spool.accept(job_id, arrived(spool)) for job_id in ids]
+    for path in kept:
+        grow_old(path)
+    asked: list[set[str]] = []
+
+    def known(some: Collection[str]) -> set[str]:
+        asked.append(set(some))
+        return set(some) - {ids[0]}
+
+    assert spool.sweep(known, older_than_seconds=60) == 1
+    assert sorted(map(len, asked)) == [4, 4, 4]
+    assert set().union(*asked) == set(ids)
+    assert set(files_of(spool)) == set(kept[1:])
