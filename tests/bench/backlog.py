@@ -15,12 +15,14 @@ bar: with a large backlog at least 0.9 of that with a small one.
 import argparse
 import itertools
 import statistics
+import tempfile
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 from bench.worklist import ledger_urls
@@ -258,11 +260,29 @@ def compare_cycles(urls: Sequence[str], sizes: Sequence[tuple[int, int]], cycles
         each.close()
 
 
+def sweep(url: str, files: int) -> None:
+    """Print how long the relay sweeps an inbox of so many old files, each of a job."""
+    ledger = Ledger(url)
+    ledger.upgrade()
+    fill_backlog(url, jobs=files, due=100, now=time.time())
+    with tempfile.TemporaryDirectory(prefix="lobar-bench-") as folder:
+        spool = Spool(Path(folder))
+        spool.prepare()
+        for job in ledger.queries.recent(files):
+            spool.inbox(job.id).touch()
+        began = time.perf_counter()
+        removed = spool.sweep(ledger.jobs.known, older_than_seconds=-1)
+        seconds = time.perf_counter() - began
+    print(f"{url.partition(':')[0]}: {files:,} files swept in {seconds:.2f} s, {removed} removed")
+    ledger.close()
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print a line for each operation and each ledger."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--times", type=int, default=15)
     parser.add_argument("--cycles", type=int, default=400)
+    parser.add_argument("--sweep", type=int, default=0, help="only sweep so many files")
     parser.add_argument("--compare", action="store_true", help="only jobs a second, in turns")
     parser.add_argument("--postgresql", action="store_true", help="as well as SQLite")
     parser.add_argument(
@@ -273,6 +293,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         (int(jobs), int(due))
         for jobs, due in (each.split("/") for each in options.sizes.split(","))
     ]
+    if options.sweep:
+        with ledger_urls(postgresql=options.postgresql) as urls:
+            for url in urls:
+                sweep(url, options.sweep)
+        return
     if options.compare:
         with ExitStack() as made:
             pairs = [made.enter_context(ledger_urls(postgresql=options.postgresql)) for _ in sizes]
