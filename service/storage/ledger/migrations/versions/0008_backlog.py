@@ -88,7 +88,7 @@ def downgrade() -> None:
     for table in COUNTED:
         for event in ("insert", "update", "delete"):
             of = f" ON {table}" if is_postgresql else ""
-            op.execute(f"DROP TRIGGER {table}_are_counted_{event}{of}")
+            op.execute(f"DROP TRIGGER IF EXISTS {table}_are_counted_{event}{of}")
         if is_postgresql:
             op.execute(f"DROP FUNCTION {table}_are_counted")
     op.drop_table("tally_changes")
