@@ -35,7 +35,7 @@ from service.storage.ledger.evidence import record_evidence
 from service.storage.ledger.leasing import LEASED_JOBS, Turns
 from service.storage.ledger.mapping import append_event, append_events, event_row, job_of
 from service.storage.ledger.patients import record_patient
-from service.storage.ledger.tables import JOBS, OUTPUTS, TALLIES
+from service.storage.ledger.tables import JOBS, ORDINARY, OUTPUTS, TALLIES, URGENT
 from service.storage.ledger.tallies import count_received
 
 _AT_ONCE: Final = 500  # values in one query
@@ -481,8 +481,12 @@ def _locked(connection: Connection, job_id: str) -> Job:
 def _lock_due(
     connection: Connection, now: float, limit: int, *, urgent_first: bool, probes: bool
 ) -> Sequence[Row[Any]]:
-    """Lock due jobs; as probes those that met no fault or, where all did, the fewest."""
-    due = select(JOBS).where(JOBS.c.state == JobState.RECEIVED)
+    """Lock due jobs; as probes those that met no fault or, where all did, the fewest.
+
+    A job has a time at which it is due while it is received, and only then. The queries do not name
+    the state: SQLite has no statistics here, and would rather read all jobs of that state.
+    """
+    due = select(JOBS)
     queries = [due.where(JOBS.c.faults == 0), due.order_by(JOBS.c.faults)] if probes else [due]
     for query in queries:
         rows = LEASED_JOBS.lock_due(connection, query, now, limit, urgent_first=urgent_first)
@@ -528,7 +532,7 @@ def _insert(connection: Connection, instance: Instance, corrects: str | None, no
             due_at=now,
             received_at=now,
             asked_at=now,
-            priority=int(instance.is_urgent),
+            priority=URGENT if instance.is_urgent else ORDINARY,
         )
     )
     count_received(connection)

@@ -21,8 +21,9 @@ from service.storage.ledger.tables import (
     AUDIT_EXPORTS,
     DELIVERIES,
     JOBS,
-    NOT_URGENT,
+    ORDINARY,
     REQUESTS,
+    URGENT,
 )
 
 _SHARE: Final = 4  # one lease in so many begins with what waits longest, urgent or not
@@ -76,16 +77,11 @@ class LeasedTable:
             SQLite assigns the number of a deleted row to a new one, so `id` alone does not
             identify a row.
         states: The states in which a row can be leased; empty when the table has no states.
-        due_index: The index of the rows that are due, where the table is large: SQLite estimates
-            without statistics, and would rather read all rows of a state.
-        urgent_index: The same of the urgent rows.
     """
 
     table: Table
     identity: tuple[str, ...]
     states: Collection[str] = ()
-    due_index: str | None = None
-    urgent_index: str | None = None
 
     def lock_due(
         self,
@@ -108,26 +104,17 @@ class LeasedTable:
             urgent_first: Whether urgent rows come before all others.
         """
         if not urgent_first:
-            return self._lock_due(connection, query, now, limit, self.due_index)
-        priority = self.table.c.priority
-        urgent = query.where(priority > NOT_URGENT)
-        first = self._lock_due(connection, urgent, now, limit, self.urgent_index)
+            return self._lock_due(connection, query, now, limit)
+        # equal to a value, and not above one, so that the order of the index is that of the rows
+        urgent, others = (query.where(self.table.c.priority == each) for each in (URGENT, ORDINARY))
+        first = self._lock_due(connection, urgent, now, limit)
         if len(first) == limit:
             return first
-        others = query.where(priority == NOT_URGENT)
-        rest = self._lock_due(connection, others, now, limit - len(first), self.due_index)
-        return [*first, *rest]
+        return [*first, *self._lock_due(connection, others, now, limit - len(first))]
 
     def _lock_due(
-        self,
-        connection: Connection,
-        query: Select[Any],
-        now: float,
-        limit: int,
-        index: str | None,
+        self, connection: Connection, query: Select[Any], now: float, limit: int
     ) -> Sequence[Row[Any]]:
-        if index is not None:
-            query = query.with_hint(self.table, f"INDEXED BY {index}", "sqlite")
         return connection.execute(
             query.where(self.table.c.due_at <= now)
             .order_by(self.table.c.due_at, self.table.c.id)
@@ -239,19 +226,9 @@ class LeasedTable:
             )
 
 
-LEASED_JOBS: Final = LeasedTable(
-    table=JOBS,
-    identity=("state",),
-    states={JobState.RECEIVED},
-    due_index="ix_jobs_due",
-    urgent_index="ix_jobs_urgent",
-)
+LEASED_JOBS: Final = LeasedTable(table=JOBS, identity=("state",), states={JobState.RECEIVED})
 LEASED_DELIVERIES: Final = LeasedTable(
-    table=DELIVERIES,
-    identity=("job_id", "kind", "destination", "state"),
-    states=IN_FLIGHT,
-    due_index="ix_deliveries_due",
-    urgent_index="ix_deliveries_urgent",
+    table=DELIVERIES, identity=("job_id", "kind", "destination", "state"), states=IN_FLIGHT
 )
 LEASED_EXPORTS: Final = LeasedTable(table=AUDIT_EXPORTS, identity=())
 LEASED_REQUESTS: Final = LeasedTable(

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Row, Select, insert, select
 from service.domain.delivery import Delivery, DeliveryState, OutputRecord, Reference
 from service.domain.job import Event, Job, JobState, OtherAbnormality, Revision, Source
 from service.domain.reasons import Reason
-from service.storage.ledger.tables import DELIVERIES, EVENTS, OUTPUTS
+from service.storage.ledger.tables import DELIVERIES, EVENTS, OUTPUTS, URGENT
 
 DELIVERIES_WITH_OUTPUT: Final[Select[Any]] = select(
     *DELIVERIES.c, OUTPUTS.c.sop_class_uid, OUTPUTS.c.sop_instance_uid
@@ -35,7 +35,7 @@ def job_of(row: Row[Any]) -> Job:
             "other": other,
             "not_analysed_reason": Reason(refusal) if refusal else None,
             "tries": values["attempt"] - base,
-            "is_urgent": priority > 0,
+            "is_urgent": priority == URGENT,
         }
     )
 

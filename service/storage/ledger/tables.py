@@ -18,7 +18,6 @@ from sqlalchemy import (
     Table,
     UniqueConstraint,
     literal,
-    literal_column,
     text,
 )
 
@@ -35,6 +34,8 @@ METADATA: Final = MetaData(
 # SQLite generates values of an INTEGER primary key only
 ROW_NUMBER: Final = BigInteger().with_variant(Integer(), "sqlite")
 UID: Final = String(64)  # PS3.5 table 6.2-1
+ORDINARY: Final = 0  # priorities
+URGENT: Final = 1
 # in the order of code points, so that the words with one beginning are a range of the index
 WORD: Final = String(64).with_variant(String(64, collation="C"), "postgresql")
 
@@ -82,7 +83,7 @@ JOBS: Final = Table(
     Column("threshold", Double),  # of the operating point, and the band in which it abstains
     Column("indeterminate_low", Double),
     Column("indeterminate_high", Double),
-    Column("priority", Integer, nullable=False, default=0),  # above 0: urgent
+    Column("priority", Integer, nullable=False, default=ORDINARY),
     Column("repeats", Integer, nullable=False, default=0),  # how often it was received again
     Column("last_repeated_at", Double),
     UniqueConstraint("sop_instance_uid", "sha256"),
@@ -95,7 +96,7 @@ JOBS: Final = Table(
     Index("ix_jobs_calling_ae_title_received_at", "calling_ae_title", "received_at"),
     # a job has a time at which it is due while it is received, and a holder while it is leased
     _partial("ix_jobs_due", "due_at", "id", where="due_at IS NOT NULL"),
-    _partial("ix_jobs_urgent", "due_at", "id", where="due_at IS NOT NULL AND priority > 0"),
+    _partial("ix_jobs_urgent", "priority", "due_at", "id", where="due_at IS NOT NULL"),
     _partial("ix_jobs_held", "holder", where="holder IS NOT NULL"),
     _partial("ix_jobs_parked", "reason", "received_at", "id", where="state = 'parked'"),
     _partial("ix_jobs_reported", "received_at", where="reported_at IS NOT NULL"),
@@ -158,8 +159,8 @@ DELIVERIES: Final = Table(
         where="due_at IS NOT NULL",
     ),
     _partial(
-        *("ix_deliveries_urgent", "destination", "state", "due_at", "id"),
-        where="due_at IS NOT NULL AND priority > 0",
+        *("ix_deliveries_urgent", "destination", "state", "priority", "due_at", "id"),
+        where="due_at IS NOT NULL",
     ),
     _partial(
         *("ix_deliveries_since", "destination", "state", "since"),
@@ -372,9 +373,6 @@ VERDICTS: Final = Table(  # append-only; it outlives the jobs
     Column("model", String(128), nullable=False),
     Column("population", String(64)),
 )
-
-NOT_URGENT: Final[ColumnElement[int]] = literal_column("0")
-"""The priority of what is not urgent; a constant of the statement, for the partial indexes."""
 
 
 def is_state(table: Table, state: str) -> ColumnElement[bool]:

@@ -11,7 +11,7 @@ depends_on = None
 ROW_NUMBER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 PARTIAL = {  # name: table, columns, rows
     "ix_jobs_due": ("jobs", ["due_at", "id"], "due_at IS NOT NULL"),
-    "ix_jobs_urgent": ("jobs", ["due_at", "id"], "due_at IS NOT NULL AND priority > 0"),
+    "ix_jobs_urgent": ("jobs", ["priority", "due_at", "id"], "due_at IS NOT NULL"),
     "ix_jobs_held": ("jobs", ["holder"], "holder IS NOT NULL"),
     "ix_jobs_parked": ("jobs", ["reason", "received_at", "id"], "state = 'parked'"),
     "ix_jobs_reported": ("jobs", ["received_at"], "reported_at IS NOT NULL"),
@@ -24,8 +24,8 @@ PARTIAL = {  # name: table, columns, rows
         "due_at IS NOT NULL",
     ),
     "ix_deliveries_urgent": (
-        *("deliveries", ["destination", "state", "due_at", "id"]),
-        "due_at IS NOT NULL AND priority > 0",
+        *("deliveries", ["destination", "state", "priority", "due_at", "id"]),
+        "due_at IS NOT NULL",
     ),
     "ix_deliveries_since": ("deliveries", ["destination", "state", "since"], "due_at IS NOT NULL"),
     "ix_deliveries_held": ("deliveries", ["holder"], "holder IS NOT NULL"),
