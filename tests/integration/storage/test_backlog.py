@@ -32,7 +32,11 @@ CONCLUSION: Final = ConclusionRecord(
 LARGE: Final = ("jobs", "deliveries", "events", "outputs", "revisions")
 HELD: Final = ("ix_jobs_held", "ix_deliveries_held")  # of the few rows that are leased
 
-IN_ORDER: Final = ("ix_deliveries_due", "ix_jobs_reported")  # read from one end, to the limit
+IN_ORDER: Final = (
+    "ix_deliveries_due",
+    "ix_deliveries_urgent",
+    "ix_jobs_reported",
+)  # read from one end, to the limit
 
 
 def outputs(job: Job) -> list[OutputRecord]:
@@ -50,23 +54,28 @@ def report(ledger: Ledger, job: Job, *destinations: str) -> None:
 # hot queries
 
 
+def in_turns(lease_once: Callable[[Ledger], object]) -> Callable[[Ledger], object]:
+    """Lease as often as urgent work comes first, and once when it does not."""
+    return lambda ledger: [lease_once(ledger) for _ in range(4)]
+
+
 HOT: Final[dict[str, tuple[Callable[[Ledger], object], tuple[str, ...]]]] = {
-    "lease jobs": (partial(lease, limit=8), ("ix_jobs_due", "ix_jobs_urgent")),
+    "lease jobs": (in_turns(partial(lease, limit=8)), ("ix_jobs_due", "ix_jobs_urgent")),
     "lease a probe": (
         lambda ledger: ledger.jobs.lease(
             "w/", 1, lease_seconds=60, maximum_attempts=3, probes=True
         ),
-        ("ix_jobs_due", "ix_jobs_urgent"),
+        ("ix_jobs_urgent",),
     ),
     "lease deliveries": (
-        lambda ledger: ledger.deliveries.lease("pacs", "d/", 32, lease_seconds=60),
+        in_turns(lambda ledger: ledger.deliveries.lease("pacs", "d/", 8, lease_seconds=60)),
         ("ix_deliveries_due", "ix_deliveries_urgent"),
     ),
     "lease commitments": (
         lambda ledger: ledger.commitments.lease(
             "vault", "d/", 32, transaction_uid="1.2.9", lease_seconds=60
         ),
-        ("ix_deliveries_due", "ix_deliveries_urgent"),
+        ("ix_deliveries_urgent",),
     ),
     "release": (lambda ledger: ledger.release("w/"), HELD),
     "park the deliveries of removed destinations": (
@@ -144,8 +153,8 @@ def test_hot_queries_read_by_their_index_whatever_the_ledger_holds(ledger_url: s
             run(ledger)
         plans = [(line, each[0]) for each in statements for line in plan_of(ledger, *each)]
         assert [each for each in plans if scans_of(*each)] == [], title
-        for index in indexes:
-            assert any(index in line for line, _ in plans), f"{title}: {index} is not in {plans}"
+        used = " ".join(line for line, _ in plans)
+        assert [index for index in indexes if index not in used] == [], title
     ledger.close()
 
 
