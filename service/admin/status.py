@@ -76,6 +76,23 @@ def print_status(ledger: Ledger, *, as_json: bool) -> None:
     console.print(alive)
 
 
+def print_verification(ledger: Ledger) -> bool:
+    """Count every job and delivery, and correct the ledger's own numbers where they differ.
+
+    Returns:
+        Whether they were right.
+    """
+    wrong = ledger.tallies.correct()
+    for each in wrong:
+        print(  # noqa: T201 -- for a person
+            f"{' '.join(filter(None, (each.subject, each.state, each.name)))}: the ledger said "
+            f"{each.tally}, its rows are {each.rows}; corrected"
+        )
+    if not wrong:
+        print("The ledger's numbers are those of its rows.")  # noqa: T201 -- as above
+    return not wrong
+
+
 def _breaker_table(breakers: Sequence[Breaker]) -> Table:
     columns = ("breaker of", "state", "fault", "failures", "open until")
     table = Table(*columns, title="Breakers", title_justify="left")
@@ -110,7 +127,9 @@ def _whole(ledger: Ledger, job: Job) -> dict[str, Any]:
 
 def _print_events(ledger: Ledger, job: Job) -> None:
     console = Console(highlight=False)
-    console.print(f"[bold]{job.id}[/bold]  {job.state}" + (f": {job.reason}" if job.reason else ""))
+    reason = f": {job.reason}" if job.reason else ""
+    urgent = "  urgent" if job.is_urgent else ""
+    console.print(f"[bold]{job.id}[/bold]  {job.state}{reason}{urgent}")
     console.print(f"  instance {job.sop_instance_uid}\n  study    {job.study_instance_uid}")
     if job.probability is not None:
         console.print(

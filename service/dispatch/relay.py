@@ -5,12 +5,14 @@ It makes up for lost notifications. It has no state of its own: it queries the l
 
 import threading
 import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Final
 
 import structlog
 
 from service.dispatch.notifier import Notifier
-from service.domain.queues import COMMITMENTS, DELIVER, INFER
 from service.settings import Settings
 from service.storage.ledger import Ledger, LedgerError
 from service.storage.retention import purge
@@ -38,42 +40,49 @@ class Relay:
         self._spool = spool
         self._notifier = notifier
         self._progress = progress or Progress()
-        self._swept_at = -float("inf")
 
     def run(self, stopping: threading.Event) -> None:
-        """Notify and sweep until `stopping` is set; log errors of ledger or disk and go on."""
-        while not stopping.is_set():
-            try:
-                with self._progress.working("notify", self._settings.stuck_seconds):
+        """Notify and sweep until `stopping` is set; log errors of ledger or disk and go on.
+
+        Sweeping has a thread of its own: it reads whole directories, and workers are notified
+        meanwhile.
+        """
+        with ThreadPoolExecutor(1, "sweep") as thread:
+            sweeping = thread.submit(self._sweep_regularly, stopping)
+            while not stopping.is_set() and not sweeping.done():
+                with _logged(), self._progress.working("notify", self._settings.stuck_seconds):
                     self.notify_due()
-                if time.monotonic() - self._swept_at >= self._settings.relay.sweep_seconds:
-                    # also when it fails, because it reads whole directories
-                    self._swept_at = time.monotonic()
-                    self._sweep_watched()
-            except (LedgerError, OSError) as exc:
-                log.warning("relay_failed", exc_info=exc)
-            stopping.wait(self._settings.relay.interval_seconds)
+                    self._ledger.tallies.fold()
+                stopping.wait(self._settings.relay.interval_seconds)
+            sweeping.result()  # what no step of it expects ends the relay
+
+    def _sweep_regularly(self, stopping: threading.Event) -> None:
+        relay = self._settings.relay
+        seconds = self._settings.stuck_seconds + relay.sweep_seconds
+        while not stopping.is_set():
+            with _logged(), self._progress.working("sweep", seconds):
+                self.sweep()
+            stopping.wait(relay.sweep_seconds)
 
     def notify_due(self) -> None:
         """Notify each queue, and each destination's queue, that has due work."""
-        due = self._ledger.queries.due()
-        if due.infer:
-            self._notifier.notify(INFER)
-        for destination in due.deliver.keys() | due.commit.keys():
-            self._notifier.notify(DELIVER, destination)
-        if due.answer:
-            self._notifier.notify(DELIVER, COMMITMENTS)
-
-    def _sweep_watched(self) -> None:
-        relay, stuck_seconds = self._settings.relay, self._settings.stuck_seconds
-        with self._progress.working("sweep", stuck_seconds + relay.sweep_seconds):
-            self.sweep()
+        for queue in self._ledger.queries.queues():
+            self._notifier.notify(*queue)
 
     def sweep(self) -> None:
         """Park deliveries to removed destinations, remove orphaned files, and apply retention."""
         names = [destination.name for destination in self._settings.destinations]
         parked = self._ledger.deliveries.park_unknown(names)
-        orphans = self._spool.sweep(self._ledger.jobs.exists, older_than_seconds=_ORPHAN_SECONDS)
+        orphans = self._spool.sweep(self._ledger.jobs.known, older_than_seconds=_ORPHAN_SECONDS)
         purged = purge(self._settings, self._ledger, self._spool, now=time.time())
         if parked or orphans or purged:
             log.info("swept", deliveries=parked, removed=orphans, jobs=purged)
+
+
+@contextmanager
+def _logged() -> Iterator[None]:
+    """Log an error of the ledger or of the disk; the next turn tries again."""
+    try:
+        yield
+    except (LedgerError, OSError) as exc:
+        log.warning("relay_failed", exc_info=exc)

@@ -59,6 +59,7 @@ class Instance:
     size_bytes: int
     calling_ae_title: str
     source: Source = Source.DICOM
+    is_urgent: bool = False  # analysed and sent before what is not
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +118,9 @@ class Job:
     indeterminate_low: float | None  # the band around it in which the model abstains
     indeterminate_high: float | None
     not_analysed_reason: Reason | None  # set where a report states it
+    is_urgent: bool
+    repeats: int  # how often the same bytes were received again
+    last_repeated_at: float | None
 
     @property
     def outcome(self) -> Outcome | None:

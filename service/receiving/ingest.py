@@ -84,6 +84,7 @@ class Ingest:
         notify: wakes the workers.
         inflated_bytes: limit of the size that a deflated data set may inflate to.
         known_ae_titles: calling AE titles that may be logged; any other is unchecked text.
+        urgent_ae_titles: calling AE titles whose instances are urgent.
     """
 
     def __init__(
@@ -94,12 +95,14 @@ class Ingest:
         *,
         inflated_bytes: int = INFLATED_BYTES,
         known_ae_titles: Collection[str] = (),
+        urgent_ae_titles: Collection[str] = (),
     ) -> None:
         self._spool = spool
         self._ledger = ledger
         self._notify = notify
         self._inflated_bytes = inflated_bytes
         self._known_ae_titles = frozenset(known_ae_titles)
+        self._urgent_ae_titles = frozenset(urgent_ae_titles)
         self._ledger_is_in_doubt = False
 
     def receive(
@@ -198,7 +201,8 @@ class Ingest:
 
     def _keep(self, arrived: Path, examined: _Examined, sender: _Sender) -> Receipt:
         """Make the file durable, record it in the ledger, notify the workers."""
-        instance = _instance(examined, sender)
+        is_urgent = sender.calling_ae_title in self._urgent_ae_titles
+        instance = _instance(examined, sender, is_urgent=is_urgent)
         self._spool.require_room()
         if self._ledger_is_in_doubt:
             self._ledger.jobs.exists(
@@ -246,7 +250,7 @@ class Ingest:
         return ae_title if ae_title in self._known_ae_titles else None
 
 
-def _instance(examined: _Examined, sender: _Sender) -> Instance:
+def _instance(examined: _Examined, sender: _Sender, *, is_urgent: bool) -> Instance:
     return Instance(
         job_id=uuid.uuid4().hex,
         sop_instance_uid=examined.accepted.sop_instance_uid,
@@ -258,6 +262,7 @@ def _instance(examined: _Examined, sender: _Sender) -> Instance:
         size_bytes=examined.size_bytes,
         calling_ae_title=sender.calling_ae_title,
         source=sender.source,
+        is_urgent=is_urgent,
     )
 
 

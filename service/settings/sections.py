@@ -76,6 +76,9 @@ class DicomSettings(Section):
         tuple[AETitle, ...], NoDecode, BeforeValidator(parse_list)
     ] = ()
     allow_any_calling_ae_title: bool = False
+    urgent_calling_ae_titles: Annotated[
+        tuple[AETitle, ...], NoDecode, BeforeValidator(parse_list)
+    ] = ()
     require_called_ae_title: bool = False
     sop_classes: Annotated[
         tuple[Annotated[str, AfterValidator(sop_class_uid)], ...],

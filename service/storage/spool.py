@@ -10,7 +10,7 @@ import re
 import shutil
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +20,7 @@ from service.storage.directories import fsync_directory, make_directory
 _OPAQUE: Final = re.compile(r"[0-9a-f]{32}")
 _KIND: Final = re.compile(r"[a-z][a-z-]{0,31}")
 _NAME_DIGITS: Final = 16
+_SUFFIX: Final = ".dcm"
 _SHARDS: Final = tuple(f"{n:02x}" for n in range(256))
 
 
@@ -139,14 +140,16 @@ class Spool:
         for folder in {path.parent for path in removed}:
             fsync_directory(folder)
 
-    def sweep(self, is_known: Callable[[str], bool], *, older_than_seconds: float) -> int:
+    def sweep(
+        self, known: Callable[[Collection[str]], Collection[str]], *, older_than_seconds: float
+    ) -> int:
         """Remove incomplete files, and received bytes without a job.
 
         A crash between the spool and the ledger's commit leaves such bytes; their sender received
         no Success and still has them.
 
         Args:
-            is_known: Returns whether the ledger has a job of this id.
+            known: Returns those of some ids of which the ledger has a job; asked once a folder.
             older_than_seconds: Only files last modified so long ago.
 
         Returns:
@@ -154,19 +157,30 @@ class Spool:
         """
         before = time.time() - older_than_seconds
         removed = 0
-        incomplete = (self.incoming, self._incomplete)
-        candidates = [path for folder in incomplete for path in folder.iterdir()]
-        for path in (*candidates, *self._inbox.glob("??/*.dcm")):
-            try:
-                orphaned = path.stat().st_mtime < before and (
-                    path.parent in incomplete or not is_known(path.stem)
-                )
-            except FileNotFoundError:  # renamed by its writer in the meantime
-                continue
-            if orphaned:
-                path.unlink(missing_ok=True)
-                removed += 1
+        for folder in (self.incoming, self._incomplete):
+            removed += sum(_remove_old(folder / name, before) for name in _names(folder))
+        for shard in _SHARDS:
+            folder = self._inbox / shard
+            ids = {name[: -len(_SUFFIX)] for name in _names(folder) if name.endswith(_SUFFIX)}
+            orphans = ids.difference(known(ids)) if ids else ()
+            removed += sum(_remove_old(folder / f"{each}{_SUFFIX}", before) for each in orphans)
         return removed
+
+
+def _names(folder: Path) -> list[str]:
+    with os.scandir(folder) as entries:
+        return [entry.name for entry in entries]
+
+
+def _remove_old(path: Path, before: float) -> bool:
+    """Remove a file that was last modified before a moment; return whether it was removed."""
+    try:
+        if path.stat().st_mtime >= before:
+            return False
+        path.unlink()
+    except FileNotFoundError:  # renamed by its writer in the meantime
+        return False
+    return True
 
 
 def _opaque(job_id: str) -> str:

@@ -22,7 +22,7 @@ from service.domain.delivery import DeliveryState
 from service.domain.job import JobState
 from service.domain.reasons import Reason
 from service.storage.ledger import Ledger
-from service.storage.ledger.tables import DELIVERIES, EVENTS, JOBS, OUTPUTS, TALLIES
+from service.storage.ledger.tables import DELIVERIES, EVENTS, JOBS, OUTPUTS, TALLY_CHANGES
 
 JOBS_IN_ALL: Final = 100_000
 DAYS: Final = 30.0
@@ -113,7 +113,8 @@ def _fill(ledger: Ledger, count: int) -> None:
         for start in range(0, count, _AT_ONCE):
             jobs = [_job(n, count, now) for n in range(start, min(count, start + _AT_ONCE))]
             _insert(connection, jobs)
-        connection.execute(TALLIES.update().where(TALLIES.c.name == "received").values(total=count))
+        received = {"subject": "received", "state": "", "name": "", "number": count}
+        connection.execute(insert(TALLY_CHANGES), [received])
     with ledger._database.engine.begin() as connection:
         connection.execute(text("ANALYZE"))
 

@@ -58,6 +58,7 @@ class Listener:
             notify,
             inflated_bytes=settings.dicom.maximum_instance_bytes,
             known_ae_titles=settings.dicom.allowed_calling_ae_titles,
+            urgent_ae_titles=settings.dicom.urgent_calling_ae_titles,
         )
         store = CStoreHandler(
             spool=spool,

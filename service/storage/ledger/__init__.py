@@ -24,6 +24,7 @@ from service.storage.ledger.patients import Patients
 from service.storage.ledger.queries import EVERYTHING, Due, JobCounts, Queries
 from service.storage.ledger.related import Related
 from service.storage.ledger.statistics import Statistics
+from service.storage.ledger.tallies import Miscount, Tallies
 from service.storage.ledger.verdicts import ReplacedReportError, Verdicts
 from service.storage.ledger.worklist import Worklist
 
@@ -37,6 +38,7 @@ __all__ = [
     "JobFilter",
     "Ledger",
     "LedgerError",
+    "Miscount",
     "Position",
     "ReplacedReportError",
     "StaleLeaseError",
@@ -70,6 +72,7 @@ class Ledger:
         self.related = Related(self._database)
         self.verdicts = Verdicts(self._database, clock)
         self.flow = Flow(self._database, clock)
+        self.tallies = Tallies(self._database)
 
     def upgrade(self) -> None:
         """Migrate the tables to this version; safe for several processes at once.

@@ -98,10 +98,9 @@ class CommitmentRequests:
         now = self._clock()
         with self._database.write() as connection:
             due = LEASED_REQUESTS.lock_due(connection, select(REQUESTS), now, limit)
-            leased = [
-                LEASED_REQUESTS.lease(connection, each, holder, now + lease_seconds)
-                for each in map(_request_of, due)
-            ]
+            leased = LEASED_REQUESTS.lease(
+                connection, list(map(_request_of, due)), holder, now + lease_seconds
+            )
         return sorted(map(_request_of, leased), key=lambda each: each.id)
 
     def close(self, request: OpenRequest, job_ids: Iterable[str]) -> None:

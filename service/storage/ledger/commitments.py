@@ -9,9 +9,9 @@ from service.domain.delivery import Delivery, DeliveryState, Reference
 from service.domain.reasons import Reason
 from service.storage.ledger.breakers import close_breakers
 from service.storage.ledger.database import Database
-from service.storage.ledger.deliveries import lease_due
+from service.storage.ledger.deliveries import DeliveryQueue, lease_due
 from service.storage.ledger.delivery_plan import close_if_finished, forget_transactions
-from service.storage.ledger.leasing import LEASED_DELIVERIES, StaleLeaseError
+from service.storage.ledger.leasing import LEASED_DELIVERIES, StaleLeaseError, Turns
 from service.storage.ledger.mapping import (
     DELIVERIES_WITH_OUTPUT,
     append_delivery_event,
@@ -29,6 +29,7 @@ class Commitments:
     def __init__(self, database: Database, clock: Callable[[], float] = time.time) -> None:
         self._database = database
         self._clock = clock
+        self._turns = Turns()
 
     def lease(
         self,
@@ -45,21 +46,22 @@ class Commitments:
         """
         now = self._clock()
         with self._database.write() as connection:
-            leased = lease_due(
-                connection,
+            queue = DeliveryQueue(
                 destination,
                 DeliveryState.STORED,
-                holder,
-                limit,
-                now,
-                lease_seconds,
+                urgent_first=self._turns.is_urgent_first(destination),
+            )
+            leased = lease_due(
+                *(connection, queue, holder, limit, now, lease_seconds),
                 transaction_uid=transaction_uid,
             )
-            for each in leased:
+            if leased:
                 connection.execute(
-                    insert(TRANSACTIONS).values(
-                        transaction_uid=transaction_uid, delivery_id=each.id
-                    )
+                    insert(TRANSACTIONS),
+                    [
+                        {"transaction_uid": transaction_uid, "delivery_id": each.id}
+                        for each in leased
+                    ],
                 )
         return leased
 

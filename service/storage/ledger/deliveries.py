@@ -2,23 +2,35 @@
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sqlalchemy import Connection, update
+from sqlalchemy import Connection, select, update
 
 from service.domain.delivery import IN_FLIGHT, Delivery, DeliveryState, Reference
 from service.domain.reasons import Reason
 from service.storage.ledger import breakers
 from service.storage.ledger.database import Database
 from service.storage.ledger.delivery_plan import close_if_finished, forget_transactions
-from service.storage.ledger.leasing import LEASED_DELIVERIES
+from service.storage.ledger.leasing import LEASED_DELIVERIES, Turns
 from service.storage.ledger.mapping import (
     DELIVERIES_WITH_OUTPUT,
     append_delivery_event,
     append_event,
+    append_events,
     delivery_of,
+    event_row,
 )
 from service.storage.ledger.tables import DELIVERIES
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryQueue:
+    """The deliveries to one destination in one state, and which of them come first."""
+
+    destination: str
+    state: DeliveryState  # pending, or stored and not committed
+    urgent_first: bool = field(kw_only=True)
 
 
 class Deliveries:
@@ -27,6 +39,7 @@ class Deliveries:
     def __init__(self, database: Database, clock: Callable[[], float] = time.time) -> None:
         self._database = database
         self._clock = clock
+        self._turns = Turns()
 
     def lease(
         self, destination: str, holder: str, limit: int, *, lease_seconds: float
@@ -34,9 +47,12 @@ class Deliveries:
         """Lease up to `limit` due deliveries to one destination; none while its breaker is open."""
         now = self._clock()
         with self._database.write() as connection:
-            return lease_due(
-                connection, destination, DeliveryState.PENDING, holder, limit, now, lease_seconds
+            queue = DeliveryQueue(
+                destination,
+                DeliveryState.PENDING,
+                urgent_first=self._turns.is_urgent_first(destination),
             )
+            return lease_due(connection, queue, holder, limit, now, lease_seconds)
 
     def renew(self, delivery: Delivery, lease_seconds: float) -> None:
         """Let the lease of a delivery expire `lease_seconds` from now: its work has made progress.
@@ -169,15 +185,19 @@ class Deliveries:
         now = self._clock()
         with self._database.write() as connection:
             rows = LEASED_DELIVERIES.release(connection, holder, now)
-            for row in rows:
-                append_event(
-                    connection,
-                    row.job_id,
-                    now,
-                    "output-lease-released",
-                    kind=row.kind,
-                    destination=row.destination,
-                )
+            append_events(
+                connection,
+                (
+                    event_row(
+                        row.job_id,
+                        now,
+                        "output-lease-released",
+                        kind=row.kind,
+                        destination=row.destination,
+                    )
+                    for row in rows
+                ),
+            )
         return len(rows)
 
     def open_breaker(self, destination: str, seconds: Callable[[int], float]) -> float:
@@ -197,12 +217,17 @@ class Deliveries:
     def park_unknown(self, destinations: Sequence[str]) -> int:
         """Park the deliveries to destinations other than these; return how many."""
         now = self._clock()
+        with self._database.read() as connection:
+            removed = set(in_flight_destinations(connection)) - set(destinations)
+        if not removed:
+            return 0
         with self._database.write() as connection:
             rows = connection.execute(
                 update(DELIVERIES)
                 .where(
+                    DELIVERIES.c.due_at.is_not(None),  # in flight; for the index
                     DELIVERIES.c.state.in_(IN_FLIGHT),
-                    DELIVERIES.c.destination.not_in(destinations),
+                    DELIVERIES.c.destination.in_(removed),
                 )
                 .values(
                     state=DeliveryState.PARKED,
@@ -233,22 +258,32 @@ class Deliveries:
         return len(rows)
 
 
+def in_flight_destinations(connection: Connection) -> list[str]:
+    """List the destinations with a delivery in flight: one step along the index for each."""
+    name = DELIVERIES.c.destination
+    query = select(name).where(DELIVERIES.c.due_at.is_not(None)).order_by(name).limit(1)
+    found: list[str] = []
+    following = connection.execute(query).scalar()
+    while following is not None:
+        found.append(following)
+        following = connection.execute(query.where(name > following)).scalar()
+    return found
+
+
 def lease_due(
     connection: Connection,
-    destination: str,
-    state: DeliveryState,
+    queue: DeliveryQueue,
     holder: str,
     limit: int,
     now: float,
     lease_seconds: float,
     **values: Any,  # noqa: ANN401 -- columns
 ) -> list[Delivery]:
-    """Lease due deliveries of one state to a destination; none while its breaker is open.
+    """Lease due deliveries of a queue; none while the breaker of its destination is open.
 
     Args:
         connection: The transaction.
-        destination: Name of the destination.
-        state: The state of the deliveries: pending, or stored and not committed.
+        queue: The deliveries to one destination in one state.
         holder: Name of the process that works on them.
         limit: At most so many.
         now: Seconds since the epoch.
@@ -256,25 +291,30 @@ def lease_due(
         **values: Further columns to write.
 
     Returns:
-        The deliveries as leased, the longest due first.
+        The deliveries as leased, in the order of sending.
     """
-    if breakers.is_open(connection, destination, now):
+    if breakers.is_open(connection, queue.destination, now):
         return []
     query = DELIVERIES_WITH_OUTPUT.where(
-        DELIVERIES.c.destination == destination, DELIVERIES.c.state == state
+        DELIVERIES.c.destination == queue.destination, DELIVERIES.c.state == queue.state
     )
-    locked = LEASED_DELIVERIES.lock_due(connection, query, now, limit)
+    locked = LEASED_DELIVERIES.lock_due(
+        connection, query, now, limit, urgent_first=queue.urgent_first
+    )
+    if not locked:
+        return []
+    deliveries = [delivery_of(row) for row in locked]
+    rows = LEASED_DELIVERIES.lease(connection, deliveries, holder, now + lease_seconds, **values)
     return [
-        _lease(connection, delivery_of(row), holder, now + lease_seconds, values) for row in locked
+        replace(
+            each,
+            attempt=row.attempt,
+            holder=row.holder,
+            due_at=row.due_at,
+            transaction_uid=row.transaction_uid,
+        )
+        for each, row in zip(deliveries, rows, strict=True)
     ]
-
-
-def _lease(
-    connection: Connection, locked: Delivery, holder: str, until: float, values: dict[str, Any]
-) -> Delivery:
-    row = LEASED_DELIVERIES.lease(connection, locked, holder, until, **values)
-    query = DELIVERIES_WITH_OUTPUT.where(DELIVERIES.c.id == row.id)
-    return delivery_of(connection.execute(query).one())
 
 
 def _sent_columns(sent: Reference | None) -> dict[str, str]:

@@ -94,19 +94,22 @@ def plan_deliveries(
             transaction_uid=None,
         )
     )
-    for kind, name in dict.fromkeys(planned):
-        if (kind, name) in standing:
-            continue
-        connection.execute(
-            insert(DELIVERIES).values(
-                job_id=job_id,
-                kind=kind,
-                destination=name,
-                state=DeliveryState.PENDING,
-                due_at=now,
-                since=now,
-            )
-        )
+    priority = connection.execute(select(JOBS.c.priority).where(JOBS.c.id == job_id)).scalar()
+    new = [
+        {
+            "job_id": job_id,
+            "kind": kind,
+            "destination": name,
+            "state": DeliveryState.PENDING,
+            "due_at": now,
+            "since": now,
+            "priority": priority,
+        }
+        for kind, name in dict.fromkeys(planned)
+        if (kind, name) not in standing
+    ]
+    if new:
+        connection.execute(insert(DELIVERIES), new)
     close_if_finished(connection, job_id, now, has_destinations=has_destinations)
 
 

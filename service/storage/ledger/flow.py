@@ -2,18 +2,27 @@
 
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, ColumnElement, Connection, Select, case, func, select
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    ScalarSelect,
+    Select,
+    func,
+    select,
+)
 
 from service.domain.delivery import DeliveryState
 from service.domain.job import Event, Job, JobState
 from service.domain.reasons import Reason
 from service.storage.ledger.database import Database
 from service.storage.ledger.mapping import event_of, job_of
-from service.storage.ledger.tables import DELIVERIES, EVENTS, JOBS, REQUESTS
+from service.storage.ledger.tables import DELIVERIES, EVENTS, JOBS, REQUESTS, is_state
+from service.storage.ledger.tallies import numbers
 
 _MOST_MEASURED: Final = 2000  # jobs whose times are a sample of the period
 _CANDIDATES: Final = 5  # deliveries among which the latest failure is looked for
@@ -119,32 +128,32 @@ class Flow:
 
     def analysis(self) -> Waiting:
         """Return what is received and not reported yet."""
-        table = JOBS.c
-        query = _waiting(table.holder, table.due_at, table.received_at, self._clock()).where(
-            table.state == JobState.RECEIVED
-        )
+        table, now = JOBS.c, self._clock()
+        oldest = select(func.min(table.received_at)).where(table.state == JobState.RECEIVED)
         with self._database.read() as connection:
-            return _waiting_of(connection.execute(query).one())
+            total = numbers(connection, "jobs").get((JobState.RECEIVED, ""), 0)
+            row = connection.execute(
+                _waiting(table.holder, table.due_at, oldest.scalar_subquery(), now)
+            ).one()
+        return _waiting_of(row, total)
 
     def destinations(self, names: Iterable[str]) -> list[DestinationFlow]:
         """Return what each of these destinations has to receive, and how it answered last."""
         with self._database.read() as connection:
-            return [self._destination(connection, name) for name in names]
+            counted = numbers(connection, "deliveries")
+            return [self._destination(connection, name, counted) for name in names]
 
-    def _destination(self, connection: Connection, name: str) -> DestinationFlow:
-        table = DELIVERIES.c
-        waiting = _waiting(table.holder, table.due_at, table.since, self._clock())
-        by_state = {
-            state: connection.execute(
-                waiting.where(table.destination == name, table.state == state)
-            ).one()
-            for state in (DeliveryState.PENDING, DeliveryState.STORED)
-        }
-        parked = connection.execute(
-            select(func.count())
-            .select_from(DELIVERIES)
-            .where(table.destination == name, table.state == DeliveryState.PARKED)
-        ).scalar()
+    def _destination(
+        self, connection: Connection, name: str, counted: Mapping[tuple[str, str], int]
+    ) -> DestinationFlow:
+        table, now = DELIVERIES.c, self._clock()
+        by_state = {}
+        for state in (DeliveryState.PENDING, DeliveryState.STORED):
+            of_state = (table.destination == name, table.state == state)
+            oldest = select(func.min(table.since)).where(table.due_at.is_not(None), *of_state)
+            query = _waiting(table.holder, table.due_at, oldest.scalar_subquery(), now, *of_state)
+            row = connection.execute(query).one()
+            by_state[state] = _waiting_of(row, counted.get((state, name), 0))
         success = connection.execute(
             select(table.finished_at, table.status)
             .where(table.destination == name, table.finished_at.is_not(None))
@@ -153,9 +162,9 @@ class Flow:
         ).first()
         return DestinationFlow(
             name=name,
-            sending=_waiting_of(by_state[DeliveryState.PENDING]),
-            committing=_waiting_of(by_state[DeliveryState.STORED]),
-            parked=int(parked or 0),
+            sending=by_state[DeliveryState.PENDING],
+            committing=by_state[DeliveryState.STORED],
+            parked=counted.get((DeliveryState.PARKED, name), 0),
             succeeded_at=success.finished_at if success else None,
             succeeded_status=success.status if success else None,
             failure=_latest_failure(connection, name),
@@ -211,31 +220,32 @@ class Flow:
 
     def parked(self, first: int) -> list[ParkedGroup]:
         """List the parked jobs by reason, the most frequent first, with the oldest of each."""
-        table = JOBS.c
-        query = (
-            select(table.reason, func.count(), func.min(table.received_at))
-            .where(table.state == JobState.PARKED)
-            .group_by(table.reason)
-            .order_by(func.count().desc(), table.reason)
-        )
         with self._database.read() as connection:
-            groups = connection.execute(query).all()
-        return [
-            ParkedGroup(
-                reason=Reason(reason),
-                jobs=int(count),
-                oldest_at=oldest_at,
-                first=self.parked_for(Reason(reason), first),
-            )
-            for reason, count, oldest_at in groups
-        ]
+            counted = {
+                Reason(reason): jobs
+                for (state, reason), jobs in numbers(connection, "jobs").items()
+                if state == JobState.PARKED
+            }
+        groups = []
+        for reason in sorted(counted, key=lambda each: (-counted[each], each)):
+            jobs = self.parked_for(reason, max(first, 1))
+            if jobs:  # else they were requeued in the meantime
+                groups.append(
+                    ParkedGroup(
+                        reason=reason,
+                        jobs=counted[reason],
+                        oldest_at=jobs[0].received_at,
+                        first=jobs[:first],
+                    )
+                )
+        return groups
 
     def parked_for(self, reason: Reason, limit: int) -> list[Job]:
         """List up to `limit` jobs parked for one reason, the oldest first."""
         return self._jobs(
             select(JOBS)
-            .where(JOBS.c.state == JobState.PARKED, JOBS.c.reason == reason)
-            .order_by(JOBS.c.received_at)
+            .where(is_state(JOBS, JobState.PARKED), JOBS.c.reason == reason)
+            .order_by(JOBS.c.received_at, JOBS.c.id)
             .limit(limit)
         )
 
@@ -275,22 +285,27 @@ class Flow:
 
 
 def _waiting(
-    holder: ColumnElement[Any], due_at: ColumnElement[Any], since: ColumnElement[Any], now: float
+    holder: ColumnElement[Any],
+    due_at: ColumnElement[Any],
+    oldest_at: ScalarSelect[Any],
+    now: float,
+    *conditions: ColumnElement[bool],
 ) -> Select[Any]:
-    is_due = due_at <= now  # a lease that expired is due again
+    """Select how many rows are due later and how many of those are leased, which are few."""
+    later = select(func.count()).where(due_at > now, *conditions)
+    leased = later.where(holder.is_not(None))
     return select(
-        func.sum(case((is_due, 1), else_=0)).label("due"),
-        func.sum(case((~is_due & holder.is_not(None), 1), else_=0)).label("leased"),
-        func.sum(case((~is_due & holder.is_(None), 1), else_=0)).label("postponed"),
-        func.min(since).label("oldest_at"),
+        later.scalar_subquery().label("later"),
+        leased.scalar_subquery().label("leased"),  # a lease that expired is due again
+        oldest_at.label("oldest_at"),
     )
 
 
-def _waiting_of(row: Any) -> Waiting:  # noqa: ANN401 -- a row of `_waiting`
+def _waiting_of(row: Any, total: int) -> Waiting:  # noqa: ANN401 -- a row of `_waiting`
     return Waiting(
-        due=int(row.due or 0),
-        leased=int(row.leased or 0),
-        postponed=int(row.postponed or 0),
+        due=total - row.later,
+        leased=row.leased,
+        postponed=row.later - row.leased,
         oldest_at=row.oldest_at,
     )
 
@@ -302,9 +317,14 @@ def _latest_failure(connection: Connection, destination: str) -> Event | None:
     """
     table = DELIVERIES.c
     job_ids: set[str] = set()
-    for state in (DeliveryState.PENDING, DeliveryState.STORED, DeliveryState.PARKED):
-        query = select(table.job_id).where(table.destination == destination, table.state == state)
-        last = query.order_by(table.due_at.desc(), table.id.desc()).limit(_CANDIDATES)
+    to_it = select(table.job_id).where(table.destination == destination)
+    in_flight = to_it.where(table.due_at.is_not(None)).order_by(table.due_at.desc())
+    for query in (
+        in_flight.where(table.state == DeliveryState.PENDING),
+        in_flight.where(table.state == DeliveryState.STORED),
+        to_it.where(is_state(DELIVERIES, DeliveryState.PARKED)),
+    ):
+        last = query.order_by(table.id.desc()).limit(_CANDIDATES)
         job_ids.update(connection.execute(last).scalars())
     events = connection.execute(
         select(EVENTS)

@@ -1,10 +1,10 @@
 """Jobs: receive, lease, report, postpone, park, requeue, dismiss, forget."""
 
 import time
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, Final
 
-from sqlalchemy import Connection, Exists, delete, exists, insert, select, update
+from sqlalchemy import Connection, Exists, Row, delete, exists, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from service.domain.delivery import OutputRecord
@@ -32,10 +32,13 @@ from service.storage.ledger.delivery_plan import (
     record_revision,
 )
 from service.storage.ledger.evidence import record_evidence
-from service.storage.ledger.leasing import LEASED_JOBS
-from service.storage.ledger.mapping import append_event, job_of
+from service.storage.ledger.leasing import LEASED_JOBS, Turns
+from service.storage.ledger.mapping import append_event, append_events, event_row, job_of
 from service.storage.ledger.patients import record_patient
-from service.storage.ledger.tables import JOBS, OUTPUTS, TALLIES
+from service.storage.ledger.tables import JOBS, ORDINARY, OUTPUTS, TALLIES, URGENT
+from service.storage.ledger.tallies import count_received
+
+_AT_ONCE: Final = 500  # values in one query
 
 
 class Jobs:
@@ -44,6 +47,7 @@ class Jobs:
     def __init__(self, database: Database, clock: Callable[[], float] = time.time) -> None:
         self._database = database
         self._clock = clock
+        self._turns = Turns()
 
     def receive(self, instance: Instance, patient: Patient | None = None) -> Receipt:
         """Record a received instance as a job; durable when this returns.
@@ -76,7 +80,7 @@ class Jobs:
             ).all()
             for row in standing:
                 if row.sha256 == instance.sha256:
-                    append_event(connection, row.id, now, "received-again")
+                    _count_repeat(connection, row.id, now)
                     lacks_bytes = (
                         row.state == JobState.PARKED and row.reason == Reason.BYTES_MISSING
                     )
@@ -92,6 +96,15 @@ class Jobs:
         with self._database.read() as connection:
             return bool(connection.execute(select(exists().where(JOBS.c.id == job_id))).scalar())
 
+    def known(self, job_ids: Collection[str]) -> set[str]:
+        """Return those of some ids of which the ledger has a job."""
+        wanted, found = list(job_ids), set[str]()
+        with self._database.read() as connection:
+            for start in range(0, len(wanted), _AT_ONCE):
+                some = JOBS.c.id.in_(wanted[start : start + _AT_ONCE])
+                found.update(connection.execute(select(JOBS.c.id).where(some)).scalars())
+        return found
+
     def lease(
         self,
         holder: str,
@@ -105,7 +118,7 @@ class Jobs:
 
         A job that was tried before, or met a fault, is leased alone, so that a job that kills its
         worker does not fail others with it. A job that was tried `maximum_attempts` times is parked
-        instead.
+        instead. Urgent jobs come first, except in one lease in a few, see `Turns`.
 
         Args:
             holder: Name of the worker.
@@ -116,11 +129,9 @@ class Jobs:
                 faults, because a fault may be of one job.
         """
         now = self._clock()
-        due = select(JOBS).where(JOBS.c.state == JobState.RECEIVED)
+        urgent_first = self._turns.is_urgent_first("")
         with self._database.write() as connection:
-            rows = LEASED_JOBS.lock_due(
-                connection, due.order_by(JOBS.c.faults) if probes else due, now, limit
-            )
+            rows = _lock_due(connection, now, limit, urgent_first=urgent_first, probes=probes)
             taken: list[Job] = []
             for job in map(job_of, rows):
                 if job.tries >= maximum_attempts:
@@ -130,13 +141,15 @@ class Jobs:
                 elif not taken:
                     taken.append(job)
                     break
-            return [self._lease(connection, job, holder, lease_seconds) for job in taken]
-
-    def _lease(self, connection: Connection, job: Job, holder: str, seconds: float) -> Job:
-        now = self._clock()
-        leased = job_of(LEASED_JOBS.lease(connection, job, holder, now + seconds))
-        append_event(connection, job.id, now, "leased", attempt=leased.attempt, holder=holder)
-        return leased
+            leased = LEASED_JOBS.lease(connection, taken, holder, now + lease_seconds)
+            append_events(
+                connection,
+                (
+                    event_row(row.id, now, "leased", attempt=row.attempt, holder=holder)
+                    for row in leased
+                ),
+            )
+            return [job_of(row) for row in leased]
 
     def report(
         self,
@@ -280,8 +293,10 @@ class Jobs:
         now = self._clock()
         with self._database.write() as connection:
             rows = LEASED_JOBS.release(connection, holder, now)
-            for row in rows:
-                append_event(connection, row.id, now, "lease-released", holder=holder)
+            append_events(
+                connection,
+                (event_row(row.id, now, "lease-released", holder=holder) for row in rows),
+            )
         return len(rows)
 
     def requeue(self, job_id: str, routes: Routes) -> Job:
@@ -422,7 +437,7 @@ class Jobs:
                 )
             ).rowcount
             if gone:
-                _count(connection, "forgotten")
+                _count_forgotten(connection)
         return bool(gone)
 
     def _move(
@@ -463,6 +478,32 @@ def _locked(connection: Connection, job_id: str) -> Job:
     return job_of(row)
 
 
+def _lock_due(
+    connection: Connection, now: float, limit: int, *, urgent_first: bool, probes: bool
+) -> Sequence[Row[Any]]:
+    """Lock due jobs; as probes those that met no fault or, where all did, the fewest.
+
+    A job has a time at which it is due while it is received, and only then. The queries do not name
+    the state: SQLite has no statistics here, and would rather read all jobs of that state.
+    """
+    due = select(JOBS)
+    queries = [due.where(JOBS.c.faults == 0), due.order_by(JOBS.c.faults)] if probes else [due]
+    for query in queries:
+        rows = LEASED_JOBS.lock_due(connection, query, now, limit, urgent_first=urgent_first)
+        if rows:
+            return rows
+    return ()
+
+
+def _count_repeat(connection: Connection, job_id: str, now: float) -> None:
+    """Count that an instance was received again: in the row, so that the ledger does not grow."""
+    connection.execute(
+        update(JOBS)
+        .where(JOBS.c.id == job_id)
+        .values(repeats=JOBS.c.repeats + 1, last_repeated_at=now)
+    )
+
+
 def _is_reported(job: Job) -> bool:
     """Return whether the analysis requested last has been reported."""
     return job.reported_at is not None and job.reported_at >= job.asked_at
@@ -491,9 +532,10 @@ def _insert(connection: Connection, instance: Instance, corrects: str | None, no
             due_at=now,
             received_at=now,
             asked_at=now,
+            priority=URGENT if instance.is_urgent else ORDINARY,
         )
     )
-    _count(connection, "received")
+    count_received(connection)
     append_event(
         connection,
         instance.job_id,
@@ -502,10 +544,11 @@ def _insert(connection: Connection, instance: Instance, corrects: str | None, no
         source=str(instance.source),
         size_bytes=instance.size_bytes,
         corrects=corrects,
+        urgent=instance.is_urgent or None,
     )
 
 
-def _count(connection: Connection, name: str) -> None:
+def _count_forgotten(connection: Connection) -> None:
     connection.execute(
-        update(TALLIES).where(TALLIES.c.name == name).values(total=TALLIES.c.total + 1)
+        update(TALLIES).where(TALLIES.c.name == "forgotten").values(total=TALLIES.c.total + 1)
     )

@@ -7,15 +7,40 @@ has the attempt that the holder leased, so a worker that was slow or presumed de
 a newer result.
 """
 
-from collections.abc import Collection, Sequence
+import itertools
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, Table, delete, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, Table, delete, select, update
 
 from service.domain.delivery import IN_FLIGHT
 from service.domain.job import JobState
-from service.storage.ledger.tables import AUDIT_EXPORTS, DELIVERIES, JOBS, REQUESTS
+from service.storage.ledger.tables import (
+    AUDIT_EXPORTS,
+    DELIVERIES,
+    JOBS,
+    ORDINARY,
+    REQUESTS,
+    URGENT,
+)
+
+_SHARE: Final = 4  # one lease in so many begins with what waits longest, urgent or not
+
+
+class Turns:
+    """Decides for each lease whether urgent work comes first, so that the rest never starves.
+
+    Counted in each process by itself: what matters is the share, not whose turn it is.
+    """
+
+    def __init__(self) -> None:
+        self._numbers: defaultdict[str, Iterator[int]] = defaultdict(itertools.count)
+
+    def is_urgent_first(self, queue: str) -> bool:
+        """Return whether the next lease of a queue begins with urgent work."""
+        return next(self._numbers[queue]) % _SHARE != _SHARE - 1
 
 
 class StaleLeaseError(Exception):
@@ -59,12 +84,37 @@ class LeasedTable:
     states: Collection[str] = ()
 
     def lock_due(
-        self, connection: Connection, query: Select[Any], now: float, limit: int
+        self,
+        connection: Connection,
+        query: Select[Any],
+        now: float,
+        limit: int,
+        *,
+        urgent_first: bool = False,
     ) -> Sequence[Row[Any]]:
         """Lock up to `limit` rows of a query that are due, the longest due first.
 
         Rows that another transaction has locked are skipped.
+
+        Args:
+            connection: The transaction.
+            query: Selects from the table.
+            now: Seconds since the epoch.
+            limit: At most so many.
+            urgent_first: Whether urgent rows come before all others.
         """
+        if not urgent_first:
+            return self._lock_due(connection, query, now, limit)
+        # equal to a value, and not above one, so that the order of the index is that of the rows
+        urgent, others = (query.where(self.table.c.priority == each) for each in (URGENT, ORDINARY))
+        first = self._lock_due(connection, urgent, now, limit)
+        if len(first) == limit:
+            return first
+        return [*first, *self._lock_due(connection, others, now, limit - len(first))]
+
+    def _lock_due(
+        self, connection: Connection, query: Select[Any], now: float, limit: int
+    ) -> Sequence[Row[Any]]:
         return connection.execute(
             query.where(self.table.c.due_at <= now)
             .order_by(self.table.c.due_at, self.table.c.id)
@@ -75,29 +125,32 @@ class LeasedTable:
     def lease(
         self,
         connection: Connection,
-        locked: Leased,
+        locked: Sequence[Leased],
         holder: str,
         until: float,
         **values: Any,  # noqa: ANN401 -- columns
-    ) -> Row[Any]:
-        """Lease a row that `lock_due` returned, and write further columns to it.
+    ) -> list[Row[Any]]:
+        """Lease rows that `lock_due` returned, and write further columns to them.
 
         Args:
-            connection: The transaction that locked the row.
-            locked: The value of the row.
-            holder: Name of the process that works on it.
+            connection: The transaction that locked the rows.
+            locked: The values of the rows.
+            holder: Name of the process that works on them.
             until: When the lease expires, seconds since the epoch.
             **values: Further columns.
 
         Returns:
-            The row as leased.
+            The rows as leased, in the order of `locked`.
         """
-        return connection.execute(
+        attempt = self.table.c.attempt + 1
+        rows = connection.execute(
             update(self.table)
-            .where(self.table.c.id == locked.id)
-            .values(attempt=locked.attempt + 1, holder=holder, due_at=until, **values)
+            .where(self.table.c.id.in_([each.id for each in locked]))
+            .values(attempt=attempt, holder=holder, due_at=until, **values)
             .returning(*self.table.c)
-        ).one()
+        )
+        leased = {row.id: row for row in rows}
+        return [leased[each.id] for each in locked]
 
     def write_if_current(self, connection: Connection, leased: Leased, **values: Any) -> None:  # noqa: ANN401 -- columns
         """Write to a leased row and end its lease.
@@ -147,9 +200,12 @@ class LeasedTable:
         Returns:
             The released rows.
         """
-        leased = [self.table.c.holder.startswith(holder, autoescape=True)]
+        table = self.table.c
+        of_holder = table.holder.startswith(holder, autoescape=True)
+        held = select(table.id).where(table.holder.is_not(None), of_holder)  # by the index
+        leased = [table.id.in_(list(connection.execute(held).scalars())), of_holder]
         if self.states:
-            leased.append(self.table.c.state.in_(self.states))
+            leased.append(table.state.in_(self.states))
         return connection.execute(
             update(self.table)
             .where(*leased)

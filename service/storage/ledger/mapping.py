@@ -1,5 +1,6 @@
 """Read rows of the ledger into the values of `service.domain`, and append events."""
 
+from collections.abc import Iterable
 from typing import Any, Final
 
 from sqlalchemy import Connection, Row, Select, insert, select
@@ -7,7 +8,7 @@ from sqlalchemy import Connection, Row, Select, insert, select
 from service.domain.delivery import Delivery, DeliveryState, OutputRecord, Reference
 from service.domain.job import Event, Job, JobState, OtherAbnormality, Revision, Source
 from service.domain.reasons import Reason
-from service.storage.ledger.tables import DELIVERIES, EVENTS, OUTPUTS
+from service.storage.ledger.tables import DELIVERIES, EVENTS, OUTPUTS, URGENT
 
 DELIVERIES_WITH_OUTPUT: Final[Select[Any]] = select(
     *DELIVERIES.c, OUTPUTS.c.sop_class_uid, OUTPUTS.c.sop_instance_uid
@@ -19,6 +20,7 @@ def job_of(row: Row[Any]) -> Job:
     """Read one row of `jobs`."""
     values = dict(row._mapping)  # noqa: SLF001 -- SQLAlchemy's public name begins so
     base, refusal = values.pop("attempt_base"), values.pop("refusal")
+    priority = values.pop("priority")
     other = _other_of(
         values.pop("other_finding"),
         values.pop("other_probability"),
@@ -33,6 +35,7 @@ def job_of(row: Row[Any]) -> Job:
             "other": other,
             "not_analysed_reason": Reason(refusal) if refusal else None,
             "tries": values["attempt"] - base,
+            "is_urgent": priority == URGENT,
         }
     )
 
@@ -50,6 +53,7 @@ def _other_of(
 def delivery_of(row: Row[Any]) -> Delivery:
     """Read one row of `DELIVERIES_WITH_OUTPUT`."""
     values = dict(row._mapping)  # noqa: SLF001 -- as above
+    del values["priority"]  # of the job, which says it
     sop_class_uid, sop_instance_uid = (
         values.pop("sent_sop_class_uid"),
         values.pop("sent_sop_instance_uid"),
@@ -90,8 +94,22 @@ def append_event(
 
     A detail that is None is left out.
     """
+    append_events(connection, [event_row(job_id, at, name, **detail)])
+
+
+def event_row(
+    job_id: str, at: float, name: str, **detail: str | float | bool | None
+) -> dict[str, Any]:
+    """Build a row for `append_events`; a detail that is None is left out."""
     kept = {key: value for key, value in detail.items() if value is not None}
-    connection.execute(insert(EVENTS).values(job_id=job_id, at=at, name=name, detail=kept))
+    return {"job_id": job_id, "at": at, "name": name, "detail": kept}
+
+
+def append_events(connection: Connection, rows: Iterable[dict[str, Any]]) -> None:
+    """Append events to the traces of several jobs at once, as `append_event` does to one."""
+    several = list(rows)
+    if several:
+        connection.execute(insert(EVENTS), several)
 
 
 def append_delivery_event(

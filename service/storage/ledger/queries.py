@@ -1,16 +1,29 @@
 """Read-only queries: jobs, their traces and deliveries, totals, due work."""
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Integer, Row, Select, func, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Integer,
+    Row,
+    ScalarSelect,
+    Select,
+    func,
+    or_,
+    select,
+    union,
+)
 
-from service.domain.delivery import IN_FLIGHT, Delivery, DeliveryState, OutputRecord
+from service.domain.delivery import Delivery, DeliveryState, OutputRecord
 from service.domain.job import Event, Job, JobState, Revision
+from service.domain.queues import COMMITMENTS, DELIVER, INFER
 from service.domain.reasons import Reason
 from service.storage.ledger.database import Database
+from service.storage.ledger.deliveries import in_flight_destinations
 from service.storage.ledger.mapping import (
     DELIVERIES_WITH_OUTPUT,
     delivery_of,
@@ -29,8 +42,12 @@ from service.storage.ledger.tables import (
     REVISIONS,
     TALLIES,
 )
+from service.storage.ledger.tallies import numbers
 
 SHORTEST_PREFIX: Final = 6
+_ID_DIGITS: Final = 32
+_UIDS: Final = ("sop_instance_uid", "series_instance_uid", "study_instance_uid")
+_STATES: Final = (DeliveryState.PENDING, DeliveryState.STORED)
 EVERYTHING: Final = 1_000_000  # a limit that is never reached
 
 
@@ -120,26 +137,31 @@ class Queries:
     def find(self, text: str, limit: int = 50) -> list[Job]:
         """Find jobs by id or its beginning, or by a UID: instance, series, study or report."""
         named = [
-            JOBS.c.sop_instance_uid == text,
-            JOBS.c.series_instance_uid == text,
-            JOBS.c.study_instance_uid == text,
-            JOBS.c.id == text,
-            JOBS.c.id.in_(select(OUTPUTS.c.job_id).where(OUTPUTS.c.sop_instance_uid == text)),
-            JOBS.c.id.in_(select(REVISIONS.c.job_id).where(REVISIONS.c.sop_instance_uid == text)),
-            JOBS.c.id.in_(
-                select(DELIVERIES.c.job_id).where(DELIVERIES.c.sent_sop_instance_uid == text)
-            ),
+            select(JOBS.c.id).where(JOBS.c.id == text),
+            *(select(JOBS.c.id).where(JOBS.c[name] == text) for name in _UIDS),
+            select(OUTPUTS.c.job_id).where(OUTPUTS.c.sop_instance_uid == text),
+            select(REVISIONS.c.job_id).where(REVISIONS.c.sop_instance_uid == text),
+            select(DELIVERIES.c.job_id).where(DELIVERIES.c.sent_sop_instance_uid == text),
         ]
-        if len(text) >= SHORTEST_PREFIX and set(text) <= set("0123456789abcdef"):
-            named.append(JOBS.c.id.startswith(text))
-        query = select(JOBS).where(or_(*named)).order_by(JOBS.c.received_at.desc(), JOBS.c.id)
+        if SHORTEST_PREFIX <= len(text) < _ID_DIGITS and set(text) <= set("0123456789abcdef"):
+            # a range, which every index can find; in any collation "f" is the last digit
+            last = text.ljust(_ID_DIGITS, "f")
+            named.append(select(JOBS.c.id).where(JOBS.c.id.between(text, last)))
+        ids = union(*named).subquery()
+        query = select(JOBS).join(ids, JOBS.c.id == ids.c.id)
+        query = query.order_by(JOBS.c.received_at.desc(), JOBS.c.id)
         return self._jobs(query.limit(limit))
 
     def trace(self, job_id: str) -> list[Event]:
-        """List a job's events, the oldest first."""
+        """List a job's events, the oldest first; all repeats of its receipt are one."""
         query = select(EVENTS).where(EVENTS.c.job_id == job_id).order_by(EVENTS.c.id)
+        repeated = select(JOBS.c.repeats, JOBS.c.last_repeated_at).where(
+            JOBS.c.id == job_id, JOBS.c.repeats > 0
+        )
         with self._database.read() as connection:
-            return [event_of(row) for row in connection.execute(query)]
+            events = [event_of(row) for row in connection.execute(query)]
+            repeats = connection.execute(repeated).one_or_none()
+        return events if repeats is None else _with_repeats(events, *repeats)
 
     def deliveries(self, job_id: str) -> list[Delivery]:
         """List a job's deliveries."""
@@ -176,57 +198,82 @@ class Queries:
     def job_counts(self) -> JobCounts:
         """Count the jobs by state, and the parked ones by reason."""
         with self._database.read() as connection:
-            totals = {row.name: row.total for row in connection.execute(select(TALLIES))}
-            rows = connection.execute(select(JOBS.c.state, func.count()).group_by(JOBS.c.state))
-            states = {JobState(state): int(n) for state, n in rows}
-            parked = connection.execute(
-                select(JOBS.c.reason, func.count())
-                .where(JOBS.c.state == JobState.PARKED)
-                .group_by(JOBS.c.reason)
-            )
-            return JobCounts(
-                received=totals["received"],
-                forgotten=totals["forgotten"],
-                by_state={state: states.get(state, 0) for state in JobState},
-                parked_by_reason={Reason(reason): int(n) for reason, n in parked},
-            )
+            received = numbers(connection, "received").get(("", ""), 0)
+            forgotten = connection.execute(
+                select(TALLIES.c.total).where(TALLIES.c.name == "forgotten")
+            ).scalar_one()
+            jobs = numbers(connection, "jobs")
+        by_state = dict.fromkeys(JobState, 0)
+        for (state, _), number in jobs.items():
+            by_state[JobState(state)] += number
+        return JobCounts(
+            received=received,
+            forgotten=int(forgotten),
+            by_state=by_state,
+            parked_by_reason={
+                Reason(reason): number
+                for (state, reason), number in sorted(jobs.items())
+                if state == JobState.PARKED
+            },
+        )
 
     def delivery_counts(self) -> dict[tuple[str, DeliveryState], int]:
         """Count the deliveries by destination and state."""
-        query = select(DELIVERIES.c.destination, DELIVERIES.c.state, func.count()).group_by(
-            DELIVERIES.c.destination, DELIVERIES.c.state
-        )
         with self._database.read() as connection:
-            rows = connection.execute(query)
-            return {(name, DeliveryState(state)): int(n) for name, state, n in rows}
+            counted = numbers(connection, "deliveries")
+        return {(name, DeliveryState(state)): number for (state, name), number in counted.items()}
+
+    def queues(self) -> list[tuple[str, ...]]:
+        """List the queues with due work, as a notification names them.
+
+        It reads one row of each, not the tallies: whatever is due is found.
+        """
+        now = self._clock()
+        with self._database.read() as connection:
+            found: list[tuple[str, ...]] = []
+            if _is_any_due(connection, JOBS.c.due_at, now):
+                found.append((INFER,))
+            reachable = set(in_flight_destinations(connection)) - _paused(connection, now)
+            found.extend(
+                (DELIVER, name)
+                for name in sorted(reachable)
+                if any(
+                    _is_any_due(connection, DELIVERIES.c.due_at, now, *_of(name, state))
+                    for state in _STATES
+                )
+            )
+            if _is_any_due(connection, REQUESTS.c.due_at, now):
+                found.append((DELIVER, COMMITMENTS))
+        return found
 
     def due(self) -> Due:
         """Return the work due now: what the relay notifies workers of and operators monitor."""
         now = self._clock()
         with self._database.read() as connection:
-            infer = connection.execute(
-                select(func.count(), func.min(JOBS.c.due_at)).where(
-                    JOBS.c.state == JobState.RECEIVED, JOBS.c.due_at <= now
-                )
+            received = numbers(connection, "jobs").get((JobState.RECEIVED, ""), 0)
+            later, oldest = connection.execute(
+                select(_later(JOBS.c.due_at, now), _oldest_due(JOBS.c.due_at, now))
             ).one()
-            waiting = connection.execute(_waiting(now)).all()
+            in_flight = numbers(connection, "deliveries")
+            waiting = {
+                (state, name): connection.execute(_waiting(state, name, now)).one()
+                for name in in_flight_destinations(connection)
+                for state in _STATES
+            }
             answer = connection.execute(
                 select(
                     func.coalesce(func.sum((REQUESTS.c.due_at <= now).cast(Integer)), 0),
                     func.min(REQUESTS.c.since),
                 )
             ).one()
-            paused = set(
-                connection.execute(
-                    select(BREAKERS.c.name).where(BREAKERS.c.open_until > now)
-                ).scalars()
-            )
+            paused = _paused(connection, now)
+        due = {key: in_flight.get(key, 0) - row.later for key, row in waiting.items()}
         return Due(
-            infer=infer[0],
-            deliver=_due_now(waiting, DeliveryState.PENDING, paused),
-            commit=_due_now(waiting, DeliveryState.STORED, paused),
+            infer=received - later,
+            deliver=_due_now(due, DeliveryState.PENDING, paused),
+            commit=_due_now(due, DeliveryState.STORED, paused),
             answer=int(answer[0]),
-            oldest_infer_at=infer[1],
+            oldest_infer_at=oldest,
             oldest_deliver_at=_oldest(waiting, DeliveryState.PENDING),
             oldest_commit_at=_oldest(waiting, DeliveryState.STORED),
             oldest_answer_at=answer[1],
@@ -237,30 +284,69 @@ class Queries:
             return [job_of(row) for row in connection.execute(query)]
 
 
-def _waiting(now: float) -> Select[Any]:
-    """Select by destination and state: how many are due, and since when the oldest waits."""
-    due = func.sum((DELIVERIES.c.due_at <= now).cast(Integer)).label("due")
-    return (
-        select(
-            DELIVERIES.c.destination,
-            DELIVERIES.c.state,
-            due,
-            func.min(DELIVERIES.c.since).label("since"),
-        )
-        .where(DELIVERIES.c.state.in_(IN_FLIGHT))
-        .group_by(DELIVERIES.c.destination, DELIVERIES.c.state)
+def _with_repeats(events: list[Event], repeats: int, at: float) -> list[Event]:
+    """Add the repeats of the receipt as one event, where the last of them happened."""
+    place = next((n for n, event in enumerate(events) if event.at > at), len(events))
+    again = Event(at=at, name="received-again", detail={"times": repeats})
+    return [*events[:place], again, *events[place:]]
+
+
+def _is_any_due(
+    connection: Connection,
+    due_at: ColumnElement[float],
+    now: float,
+    *conditions: ColumnElement[bool],
+) -> bool:
+    query = select(due_at).where(due_at <= now, *conditions).limit(1)
+    return connection.execute(query).first() is not None
+
+
+def _of(destination: str, state: DeliveryState) -> tuple[ColumnElement[bool], ...]:
+    return DELIVERIES.c.destination == destination, DELIVERIES.c.state == state
+
+
+def _later(
+    due_at: ColumnElement[float], now: float, *conditions: ColumnElement[bool]
+) -> ScalarSelect[int]:
+    """Count what is leased or postponed: far less than what is due, where that is much."""
+    return select(func.count()).where(due_at > now, *conditions).scalar_subquery()
+
+
+def _oldest_due(due_at: ColumnElement[float], now: float) -> ScalarSelect[float]:
+    return select(due_at).where(due_at <= now).order_by(due_at).limit(1).scalar_subquery()
+
+
+def _waiting(state: DeliveryState, destination: str, now: float) -> Select[Any]:
+    """Select how many deliveries are due later, and since when the oldest waits."""
+    table, conditions = DELIVERIES.c, _of(destination, state)
+    since = select(func.min(table.since)).where(table.due_at.is_not(None), *conditions)
+    return select(
+        _later(table.due_at, now, *conditions).label("later"),
+        since.scalar_subquery().label("since"),
     )
 
 
+def _paused(connection: Connection, now: float) -> set[str]:
+    """Return the destinations whose breaker is open."""
+    query = select(BREAKERS.c.name).where(BREAKERS.c.open_until > now)
+    return set(connection.execute(query).scalars())
+
+
 def _due_now(
-    waiting: Sequence[Row[Any]], state: DeliveryState, paused: Collection[str]
+    due: Mapping[tuple[DeliveryState, str], int], state: DeliveryState, paused: Collection[str]
 ) -> dict[str, int]:
     return {
-        row.destination: int(row.due)
-        for row in waiting
-        if row.state == state and row.due and row.destination not in paused
+        name: number
+        for (each, name), number in due.items()
+        if each is state and number > 0 and name not in paused
     }
 
 
-def _oldest(waiting: Sequence[Row[Any]], state: DeliveryState) -> dict[str, float]:
-    return {row.destination: row.since for row in waiting if row.state == state}
+def _oldest(
+    waiting: Mapping[tuple[DeliveryState, str], Row[Any]], state: DeliveryState
+) -> dict[str, float]:
+    return {
+        name: row.since
+        for (each, name), row in waiting.items()
+        if each is state and row.since is not None
+    }

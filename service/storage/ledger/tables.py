@@ -8,6 +8,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    ColumnElement,
     Double,
     ForeignKey,
     Index,
@@ -16,6 +17,8 @@ from sqlalchemy import (
     String,
     Table,
     UniqueConstraint,
+    literal,
+    text,
 )
 
 METADATA: Final = MetaData(
@@ -31,8 +34,16 @@ METADATA: Final = MetaData(
 # SQLite generates values of an INTEGER primary key only
 ROW_NUMBER: Final = BigInteger().with_variant(Integer(), "sqlite")
 UID: Final = String(64)  # PS3.5 table 6.2-1
+ORDINARY: Final = 0  # priorities
+URGENT: Final = 1
 # in the order of code points, so that the words with one beginning are a range of the index
 WORD: Final = String(64).with_variant(String(64, collation="C"), "postgresql")
+
+
+def _partial(name: str, *columns: str, where: str) -> Index:
+    """Make an index of the rows for which `where` holds: few of many, whatever was finished."""
+    return Index(name, *columns, sqlite_where=text(where), postgresql_where=text(where))
+
 
 JOBS: Final = Table(
     "jobs",
@@ -72,16 +83,28 @@ JOBS: Final = Table(
     Column("threshold", Double),  # of the operating point, and the band in which it abstains
     Column("indeterminate_low", Double),
     Column("indeterminate_high", Double),
+    Column("priority", Integer, nullable=False, default=ORDINARY),
+    Column("repeats", Integer, nullable=False, default=0),  # how often it was received again
+    Column("last_repeated_at", Double),
     UniqueConstraint("sop_instance_uid", "sha256"),
     CheckConstraint(
         "state IN ('received', 'reported', 'delivered', 'not_analysed', 'parked', 'dismissed')",
         name="state",
     ),
-    Index("ix_jobs_state_due_at", "state", "due_at"),
     Index("ix_jobs_state_received_at", "state", "received_at"),
     Index("ix_jobs_finding_received_at", "finding", "received_at"),
     Index("ix_jobs_calling_ae_title_received_at", "calling_ae_title", "received_at"),
-    Index("ix_jobs_holder", "holder"),
+    # a job has a time at which it is due while it is received, and a holder while it is leased
+    _partial("ix_jobs_due", "due_at", "id", where="due_at IS NOT NULL"),
+    _partial("ix_jobs_urgent", "priority", "due_at", "id", where="due_at IS NOT NULL"),
+    _partial("ix_jobs_held", "holder", where="holder IS NOT NULL"),
+    _partial("ix_jobs_parked", "reason", "received_at", "id", where="state = 'parked'"),
+    _partial("ix_jobs_reported", "received_at", where="reported_at IS NOT NULL"),
+    _partial(
+        "ix_jobs_with_bytes",
+        "finished_at",
+        where="finished_at IS NOT NULL AND purged_at IS NULL",
+    ),
 )
 
 OUTPUTS: Final = Table(
@@ -101,7 +124,7 @@ REVISIONS: Final = Table(
         "job_id", String(32), ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False, index=True
     ),
     Column("sop_class_uid", UID, nullable=False),
-    Column("sop_instance_uid", UID, nullable=False),
+    Column("sop_instance_uid", UID, nullable=False, index=True),
     Column("series_instance_uid", UID, nullable=False),
     Column("follows", ROW_NUMBER, ForeignKey("revisions.id", ondelete="SET NULL"), index=True),
     Column("dated_at", Double, nullable=False),
@@ -127,10 +150,24 @@ DELIVERIES: Final = Table(
     Column("sent_sop_class_uid", UID),
     Column("sent_sop_instance_uid", UID, index=True),
     Column("transaction_uid", UID),
+    Column("priority", Integer, nullable=False, default=0),  # of the job
     UniqueConstraint("job_id", "kind", "destination"),
     CheckConstraint("state IN ('pending', 'stored', 'delivered', 'parked')", name="state"),
-    Index("ix_deliveries_destination_state_due_at", "destination", "state", "due_at"),
-    Index("ix_deliveries_holder", "holder"),
+    # a delivery has a time at which it is due while it is in flight
+    _partial(
+        *("ix_deliveries_due", "destination", "state", "due_at", "id"),
+        where="due_at IS NOT NULL",
+    ),
+    _partial(
+        *("ix_deliveries_urgent", "destination", "state", "priority", "due_at", "id"),
+        where="due_at IS NOT NULL",
+    ),
+    _partial(
+        *("ix_deliveries_since", "destination", "state", "since"),
+        where="due_at IS NOT NULL",
+    ),
+    _partial("ix_deliveries_held", "holder", where="holder IS NOT NULL"),
+    _partial("ix_deliveries_parked", "destination", "id", where="state = 'parked'"),
     Index("ix_deliveries_destination_finished_at", "destination", "finished_at"),
 )
 
@@ -188,6 +225,18 @@ TALLIES: Final = Table(
     METADATA,
     Column("name", String(32), primary_key=True),
     Column("total", BigInteger, nullable=False),
+)
+
+TALLY_CHANGES: Final = (
+    Table(  # how many rows there are of each kind: the sums of changes; see `tallies`
+        "tally_changes",
+        METADATA,
+        Column("id", ROW_NUMBER, primary_key=True, autoincrement=True),
+        Column("subject", String(16), nullable=False),
+        Column("state", String(16), nullable=False),
+        Column("name", String(64), nullable=False),
+        Column("number", BigInteger, nullable=False),
+    )
 )
 
 HEARTBEATS: Final = Table(
@@ -324,3 +373,12 @@ VERDICTS: Final = Table(  # append-only; it outlives the jobs
     Column("model", String(128), nullable=False),
     Column("population", String(64)),
 )
+
+
+def is_state(table: Table, state: str) -> ColumnElement[bool]:
+    """Compare a state with a constant of the statement.
+
+    A database uses a partial index only where the statement itself shows that its rows suffice; the
+    value of a parameter is not known when it plans.
+    """
+    return table.c.state == literal(str(state), literal_execute=True)

@@ -65,6 +65,9 @@ JOB: Final = JobResponse(
     other_abnormality=None,
     population="adults",
     refusal=None,
+    is_urgent=False,
+    repeats=0,
+    last_repeated_at=None,
 )
 JOB_PAGE: Final = JobPageResponse(jobs=[JOB], next=None)
 WHOLE_JOB: Final = WholeJobResponse(

@@ -52,7 +52,9 @@ _OPINIONS: Final = {
     Opinion.DISAGREE: "Verdict: disagrees with the report",
     Opinion.UNSURE: "Verdict: unsure",
 }
-_ELSEWHERE: Final = frozenset({"status", "why", "reason", "destination", "kind"})  # of a step
+_ELSEWHERE: Final = frozenset(
+    {"status", "why", "reason", "destination", "kind", "times"}
+)  # of a step
 _CODES: Final = frozenset(Reason)
 _HEXADECIMAL: Final = 16
 
@@ -137,6 +139,7 @@ def _of_trace(trace: Iterable[Event]) -> Iterator[Step]:
         is_sentence = event.name == "dismissed"  # elsewhere `why` is a fixed word
         code = str(event.detail.get("reason") or "")
         explained = EXPLANATIONS[Reason(code)] if code in _CODES else code
+        times = int(event.detail.get("times") or 1)  # repeats are counted in the job's row
         kind, destination = (str(event.detail.get(name) or "") for name in ("kind", "destination"))
         yield Step(
             at=event.at,
@@ -150,6 +153,7 @@ def _of_trace(trace: Iterable[Event]) -> Iterator[Step]:
             reason_code=code,
             detail=details(Event(at=event.at, name=event.name, detail=kept)),
             reason=why if is_sentence else "",
+            times=times,
         )
 
 

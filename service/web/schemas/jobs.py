@@ -59,6 +59,9 @@ class JobResponse:
     other_abnormality: OtherAbnormalityResponse | None
     population: str | None
     refusal: Reason | None  # why the model did not analyse it
+    is_urgent: bool  # of a sender that comes first
+    repeats: int  # how often the same bytes were received again
+    last_repeated_at: float | None
 
     @classmethod
     def of(cls, job: Job) -> Self:
@@ -93,6 +96,9 @@ class JobResponse:
             other_abnormality=OtherAbnormalityResponse.of(job.other) if job.other else None,
             population=job.population,
             refusal=job.not_analysed_reason,
+            is_urgent=job.is_urgent,
+            repeats=job.repeats,
+            last_repeated_at=job.last_repeated_at,
         )
 
 

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 import redis
 from peers.redis_server import RedisServer
+from sqlalchemy import create_engine, func, select
 from structlog.testing import capture_logs
+from support.backlog import instance
 from support.inference_worker import PACS, Workspace
 from support.lobar_process import wait_for
 from support.routes import to
@@ -23,6 +25,8 @@ from service.domain.delivery import OutputRecord, Reference
 from service.domain.job import ConclusionRecord, JobState
 from service.domain.queues import DELIVER, INFER
 from service.domain.reasons import Reason
+from service.storage.ledger.tables import TALLY_CHANGES
+from service.storage.spool import Spool
 
 SOUTH = {**PACS, "name": "south"}
 SR = OutputRecord(
@@ -218,3 +222,71 @@ def test_it_runs_until_it_is_stopped_whatever_the_ledger_does(
         stopping.set()
         thread.join(30)
     assert not thread.is_alive()
+
+
+class SlowSpool(Spool):
+    """A double of a spool on a disk that is slow to list: its sweep lasts until it is let go."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.is_sweeping, self.may_end = threading.Event(), threading.Event()
+
+    def sweep(self, *_: object, **_seconds: float) -> int:
+        self.is_sweeping.set()
+        self.may_end.wait(60)
+        return 0
+
+
+def test_workers_are_notified_while_it_sweeps(
+    workspace: Workspace, notifier: Notifier, redis_server: RedisServer
+) -> None:
+    spool, stopping = SlowSpool(workspace.spool.root), threading.Event()
+    relay = Relay(workspace.settings, workspace.ledger, spool, notifier)
+    thread = threading.Thread(target=relay.run, args=[stopping])
+    with redis.Redis.from_url(redis_server.url) as client:
+        thread.start()
+        assert spool.is_sweeping.wait(30)
+        workspace.receive(make_cr(rows=8, columns=8))
+        wait_for(lambda: client.llen(INFER))
+        assert not spool.may_end.is_set()
+    spool.may_end.set()
+    stopping.set()
+    thread.join(30)
+    assert not thread.is_alive()
+
+
+def test_a_sweep_that_fails_for_an_unknown_cause_ends_the_relay(
+    workspace: Workspace, notifier: Notifier
+) -> None:
+    """The supervisor starts it anew; else nothing would be swept any more."""
+
+    class BrokenSpool(Spool):
+        """A double that has a defect."""
+
+        def sweep(self, *_: object, **_seconds: float) -> int:
+            raise ZeroDivisionError
+
+    spool = BrokenSpool(workspace.spool.root)
+    with pytest.raises(ZeroDivisionError):
+        Relay(workspace.settings, workspace.ledger, spool, notifier).run(threading.Event())
+
+
+def test_the_relay_folds_the_tallies(workspace: Workspace, relay: Relay) -> None:
+    for _ in range(130):
+        workspace.ledger.jobs.receive(instance())
+    stopping = threading.Event()
+    thread = threading.Thread(target=relay.run, args=[stopping])
+    thread.start()
+    wait_for(lambda: changes(workspace) == 2)
+    stopping.set()
+    thread.join(30)
+    assert workspace.ledger.tallies.verify() == []
+
+
+def changes(workspace: Workspace) -> int:
+    engine = create_engine(workspace.settings.ledger_url)
+    with engine.connect() as connection:
+        query = select(func.count()).select_from(TALLY_CHANGES)
+        number: int = connection.execute(query).scalar_one()
+    engine.dispose()
+    return number

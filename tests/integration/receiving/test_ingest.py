@@ -102,6 +102,16 @@ def test_an_uploaded_file_becomes_a_job_and_its_bytes_lie_in_the_inbox(
     assert stores.incoming() == []
 
 
+def test_what_an_urgent_sender_sends_is_urgent(stores: Stores) -> None:
+    ingest = Ingest(stores.spool, stores.ledger, lambda: None, urgent_ae_titles=["EMERGENCY"])
+    for name, is_urgent in (("EMERGENCY", True), ("WARD", False), ("", False)):
+        receipt = ingest.receive(arrive(stores, cr()), source=Source.DICOM, calling_ae_title=name)
+        assert isinstance(receipt, Receipt)
+        job = stores.ledger.queries.job(receipt.job_id)
+        assert job is not None
+        assert job.is_urgent == is_urgent
+
+
 def test_the_patient_of_an_instance_is_recorded(stores: Stores, ingest: Ingest) -> None:
     dataset = make_cr(rows=16, columns=16, patient_name="Test^Größe", charset="ISO_IR 100")
     receipt = ingest.receive(arrive(stores, dataset), source=Source.UPLOAD)
@@ -268,7 +278,7 @@ def test_while_the_ledger_is_silent_no_bytes_pile_up(broken: BrokenLedger) -> No
                 assert listener.store(cr()) == OUT_OF_RESOURCES
             assert len(broken.stores.inbox()) == 1
         listener.require_working()
-    known = broken.stores.ledger.jobs.exists
+    known = broken.stores.ledger.jobs.known
     assert broken.stores.spool.sweep(known, older_than_seconds=-1) == 1
     assert len(broken.stores.inbox()) == 1
 

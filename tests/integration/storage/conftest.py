@@ -27,7 +27,7 @@ def ledger(ledger_url: str, clock: Clock) -> Iterator[Ledger]:
 def instance() -> Callable[..., Instance]:
     """Make an accepted instance: number n, with bytes of one kind or another."""
 
-    def make(n: int = 1, *, copy: int = 0, bytes_: str = "a", **changes: str) -> Instance:
+    def make(n: int = 1, *, copy: int = 0, bytes_: str = "a", **changes: object) -> Instance:
         values: dict[str, Any] = {
             "job_id": f"{n:028x}{copy:04x}",
             "sop_instance_uid": f"1.2.3.{n}",

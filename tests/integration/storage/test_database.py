@@ -70,7 +70,7 @@ def test_an_upgrade_from_the_first_version_keeps_all_rows(ledger_url: str) -> No
     ledger.close()
 
 
-def test_the_latest_migration_can_be_undone_and_keeps_all_rows(
+def test_migrations_can_be_undone_and_keep_all_rows(
     ledger: Ledger, ledger_url: str, instance: Maker
 ) -> None:
     job_id = ledger.jobs.receive(instance()).job_id
@@ -79,7 +79,7 @@ def test_the_latest_migration_can_be_undone_and_keeps_all_rows(
     config.set_main_option("script_location", str(MIGRATIONS))
     with store.engine.connect() as connection:
         config.attributes["connection"] = connection
-        command.downgrade(config, "-1")
+        command.downgrade(config, "0006")
         columns = {each["name"] for each in inspect(connection).get_columns("jobs")}
         tables = set(inspect(connection).get_table_names())
         connection.commit()

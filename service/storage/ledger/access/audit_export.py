@@ -45,8 +45,8 @@ class AuditExport:
         now = self._clock()
         with self._database.write() as connection:
             for row in LEASED_EXPORTS.lock_due(connection, _QUERY, now, 1):
-                leased = LEASED_EXPORTS.lease(
-                    connection, _state_of(row), holder, now + lease_seconds
+                (leased,) = LEASED_EXPORTS.lease(
+                    connection, [_state_of(row)], holder, now + lease_seconds
                 )
                 return _state_of(leased)
         return None

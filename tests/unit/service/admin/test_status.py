@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import create_engine, text
 from support.inference_worker import Workspace
 from support.routes import to
 from synthetic.objects import make_cr
 
-from service.admin.status import print_status, print_trace
+from service.admin.status import print_status, print_trace, print_verification
 from service.console import file_name
 from service.domain.delivery import OutputRecord
 from service.domain.job import ConclusionRecord, OtherAbnormality
@@ -205,3 +206,20 @@ def test_an_unknown_id_prints_nothing(house: Workspace, capsys: pytest.CaptureFi
 def test_a_file_is_shown_by_the_name_it_has() -> None:
     assert file_name(Path("/a/[red]b.dcm")).plain == "[red]b.dcm"
     assert file_name(Path("b\udcff.dcm")).plain == "b\N{REPLACEMENT CHARACTER}.dcm"
+
+
+@pytest.mark.usefixtures("jobs")
+def test_verifying_counts_the_rows_and_corrects_what_differs(
+    house: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert print_verification(house.ledger)
+    assert capsys.readouterr().out == "The ledger's numbers are those of its rows.\n"
+    engine = create_engine(house.settings.ledger_url)
+    with engine.begin() as connection:
+        connection.execute(text("DELETE FROM tally_changes WHERE state = 'parked'"))
+    engine.dispose()
+    assert not print_verification(house.ledger)
+    assert capsys.readouterr().out == (
+        "jobs parked report-failed: the ledger said 0, its rows are 1; corrected\n"
+    )
+    assert print_verification(house.ledger)

@@ -1,6 +1,6 @@
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -176,7 +176,7 @@ def test_sweeping_removes_what_is_old_and_not_acknowledged(spool: Spool) -> None
     promised = spool.accept(JOB, arrived(spool))
     grow_old(orphan)
     grow_old(promised)
-    assert spool.sweep(lambda job_id: job_id == JOB, older_than_seconds=60) == 1
+    assert spool.sweep(lambda ids: ids & {JOB}, older_than_seconds=60) == 1
     assert files_of(spool) == [promised]
 
 
@@ -184,7 +184,7 @@ def test_sweeping_leaves_what_may_still_be_under_way(spool: Spool) -> None:
     half_written = arrived(spool)
     between_spool_and_ledger = spool.accept(OTHER, arrived(spool))
     half_written.write_bytes(b"half")
-    assert spool.sweep(lambda _job_id: False, older_than_seconds=60) == 0
+    assert spool.sweep(lambda _ids: set(), older_than_seconds=60) == 0
     assert set(files_of(spool)) == {half_written, between_spool_and_ledger}
 
 
@@ -206,7 +206,24 @@ def test_an_output_is_completed_on_the_file_system_of_the_outbox(
 def test_sweeping_removes_an_output_that_was_never_completed(spool: Spool) -> None:
     half_written = spool.root / "outbox" / "incomplete" / f"{JOB}.sr.0.dcm.1"
     half_written.write_bytes(b"half")
-    assert spool.sweep(lambda _job_id: True, older_than_seconds=60) == 0
+    assert spool.sweep(set, older_than_seconds=60) == 0
     grow_old(half_written)
-    assert spool.sweep(lambda _job_id: True, older_than_seconds=60) == 1
+    assert spool.sweep(set, older_than_seconds=60) == 1
     assert files_of(spool) == []
+
+
+def test_sweeping_asks_once_a_folder_and_looks_at_no_file_that_has_a_job(spool: Spool) -> None:
+    ids = [f"{n:02x}{m:030x}" for n in range(3) for m in range(4)]
+    kept = [spool.accept(job_id, arrived(spool)) for job_id in ids]
+    for path in kept:
+        grow_old(path)
+    asked: list[set[str]] = []
+
+    def known(some: Collection[str]) -> set[str]:
+        asked.append(set(some))
+        return set(some) - {ids[0]}
+
+    assert spool.sweep(known, older_than_seconds=60) == 1
+    assert sorted(map(len, asked)) == [4, 4, 4]
+    assert set().union(*asked) == set(ids)
+    assert set(files_of(spool)) == set(kept[1:])

@@ -72,6 +72,7 @@ def receive(ledger: Ledger, job_id: str = "0" * 32, n: int = 0, content: str = "
             sha256=content * 64,
             size_bytes=10,
             calling_ae_title="MODALITY",
+            is_urgent=n == 0,
         )
     )
 
@@ -298,6 +299,13 @@ class Life(RuleBasedStateMachine):
             self.forgotten += 1
             self.received.remove((int(job.sop_instance_uid[-1]), job.sha256[0]))
 
+    @precondition(lambda self: bool(self.known))
+    @rule()
+    def fold_the_tallies(self) -> None:
+        self.ledger.tallies.fold(few=0)
+        rows = self.ledger.tallies.fold(few=0)
+        assert self.ledger.tallies.fold(few=0) == rows, "one row for each number"
+
     # what always holds
 
     @invariant()
@@ -313,6 +321,7 @@ class Life(RuleBasedStateMachine):
         assert job_counts.balance == 0
         assert job_counts.forgotten == self.forgotten
         assert job_counts.received - job_counts.forgotten == len(self.received) == len(self.known)
+        assert self.ledger.tallies.verify() == []
 
     def require_consistent_state(self, job: Job) -> None:
         states = {each.state for each in self.ledger.queries.deliveries(job.id)}
