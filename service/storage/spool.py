@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 _OPAQUE: Final = re.compile(r"[0-9a-f]{32}")
 _KIND: Final = re.compile(r"[a-z][a-z-]{0,31}")
@@ -24,19 +24,35 @@ class SpoolFullError(OSError):
     """The disk is at its reserve; nothing is accepted until space is freed."""
 
 
+class _Suspect(NamedTuple):
+    changed: int  # time of its last modification, compared with itself alone
+    seen_at: float  # when a sweep first saw it so
+
+
 class Spool:
     """The inbox of received bytes and the outbox of outputs.
 
     The outbox may be a file system of its own: what is written to it never crosses to another.
     """
 
-    def __init__(self, root: Path, *, reserve_bytes: int = 0) -> None:
+    def __init__(
+        self, root: Path, *, reserve_bytes: int = 0, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Name the directories; nothing is created yet.
+
+        Args:
+            root: The spool's directory.
+            reserve_bytes: What must stay free on its disk.
+            clock: Seconds of a clock that is never set, by which files are orphaned.
+        """
         self.root = root
         self.incoming = root / "incoming"  # incomplete files; swept, never read
         self._inbox = root / "inbox"
         self._outbox = root / "outbox"
         self._incomplete = self._outbox / "incomplete"  # outputs; swept, never read
         self._reserve_bytes = reserve_bytes
+        self._clock = clock
+        self._suspects: dict[Path, _Suspect] = {}  # that the sweep before saw
 
     def prepare(self) -> None:
         """Create the directories, readable by the service's account only; safe to repeat.
@@ -130,29 +146,37 @@ class Spool:
         """Remove incomplete files, and received bytes without a job.
 
         A crash between the spool and the ledger's commit leaves such bytes; their sender received
-        no Success and still has them.
+        no Success and still has them. A file is removed once it has been so, and unchanged, for
+        `older_than_seconds` since a sweep first saw it: its own time is the wall clock's, which
+        may have been set while it was written.
 
         Args:
             is_known: Returns whether the ledger has a job of this id.
-            older_than_seconds: Only files last modified so long ago.
+            older_than_seconds: How long a file must have been seen so.
 
         Returns:
             The number of files removed.
         """
-        before = time.time() - older_than_seconds
-        removed = 0
+        now, removed = self._clock(), 0
+        suspects: dict[Path, _Suspect] = {}
         incomplete = (self.incoming, self._incomplete)
         candidates = [path for folder in incomplete for path in folder.iterdir()]
         for path in (*candidates, *self._inbox.glob("??/*.dcm")):
             try:
-                orphaned = path.stat().st_mtime < before and (
-                    path.parent in incomplete or not is_known(path.stem)
-                )
+                if path.parent not in incomplete and is_known(path.stem):
+                    continue
+                changed = path.stat().st_mtime_ns
             except FileNotFoundError:  # renamed by its writer in the meantime
                 continue
-            if orphaned:
+            suspect = self._suspects.get(path)
+            if suspect is None or suspect.changed != changed:
+                suspect = _Suspect(changed, now)
+            if now - suspect.seen_at >= older_than_seconds:
                 path.unlink(missing_ok=True)
                 removed += 1
+            else:
+                suspects[path] = suspect
+        self._suspects = suspects
         return removed
 
 

@@ -1,8 +1,7 @@
 """What flows now and what waits for a person, for the status page; each query reads a few rows."""
 
 import math
-import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -11,6 +10,7 @@ from sqlalchemy import BigInteger, ColumnElement, Connection, Select, case, func
 from service.domain.delivery import DeliveryState
 from service.domain.job import Event, Job, JobState
 from service.domain.reasons import Reason
+from service.storage.ledger.clock import Clock, Moment
 from service.storage.ledger.database import Database
 from service.storage.ledger.mapping import event_of, job_of
 from service.storage.ledger.tables import DELIVERIES, EVENTS, JOBS, REQUESTS
@@ -102,7 +102,7 @@ class OverdueRequests:
 class Flow:
     """Queries of the status page and of the upload page."""
 
-    def __init__(self, database: Database, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
 
@@ -120,11 +120,12 @@ class Flow:
     def analysis(self) -> Waiting:
         """Return what is received and not reported yet."""
         table = JOBS.c
-        query = _waiting(table.holder, table.due_at, table.received_at, self._clock()).where(
+        now = self._clock()
+        query = _waiting(table.holder, table.due_at, table.arrived_at, now.scheduled).where(
             table.state == JobState.RECEIVED
         )
         with self._database.read() as connection:
-            return _waiting_of(connection.execute(query).one())
+            return _waiting_of(connection.execute(query).one(), now)
 
     def destinations(self, names: Iterable[str]) -> list[DestinationFlow]:
         """Return what each of these destinations has to receive, and how it answered last."""
@@ -133,7 +134,8 @@ class Flow:
 
     def _destination(self, connection: Connection, name: str) -> DestinationFlow:
         table = DELIVERIES.c
-        waiting = _waiting(table.holder, table.due_at, table.since, self._clock())
+        now = self._clock()
+        waiting = _waiting(table.holder, table.due_at, table.since, now.scheduled)
         by_state = {
             state: connection.execute(
                 waiting.where(table.destination == name, table.state == state)
@@ -153,8 +155,8 @@ class Flow:
         ).first()
         return DestinationFlow(
             name=name,
-            sending=_waiting_of(by_state[DeliveryState.PENDING]),
-            committing=_waiting_of(by_state[DeliveryState.STORED]),
+            sending=_waiting_of(by_state[DeliveryState.PENDING], now),
+            committing=_waiting_of(by_state[DeliveryState.STORED], now),
             parked=int(parked or 0),
             succeeded_at=success.finished_at if success else None,
             succeeded_status=success.status if success else None,
@@ -168,7 +170,7 @@ class Flow:
             By step: `analysis` (received or asked for, until reported), `delivery` (reported until
             delivered) and `whole` (received or asked for, until delivered).
         """
-        since = self._clock() - seconds
+        since = self._clock().wall - seconds
         table = JOBS.c
         reported = (
             select(table.reported_at - table.asked_at)
@@ -195,7 +197,7 @@ class Flow:
 
     def per_minute(self, minutes: int) -> list[Minute]:
         """Count what was received and finished in each of the last minutes, up to this one."""
-        end = int(self._clock()) // _MINUTE + 1
+        end = int(self._clock().wall) // _MINUTE + 1
         first = end - minutes
         with self._database.read() as connection:
             received = _counts(connection, JOBS.c.received_at, first, end)
@@ -254,7 +256,8 @@ class Flow:
 
     def overdue_requests(self, seconds: float) -> OverdueRequests:
         """Return the senders' commitment requests without a result for longer than `seconds`."""
-        before = self._clock() - seconds
+        now = self._clock()
+        before = now.scheduled - seconds
         query = (
             select(REQUESTS.c.calling_ae_title, func.count(), func.min(REQUESTS.c.since))
             .where(REQUESTS.c.since < before)
@@ -265,7 +268,7 @@ class Flow:
             rows = connection.execute(query).all()
         return OverdueRequests(
             requests=sum(int(count) for _, count, _ in rows),
-            oldest_at=min((since for _, _, since in rows), default=None),
+            oldest_at=_on_the_wall(min((since for _, _, since in rows), default=None), now),
             calling_ae_titles=[name for name, _, _ in rows],
         )
 
@@ -286,13 +289,18 @@ def _waiting(
     )
 
 
-def _waiting_of(row: Any) -> Waiting:  # noqa: ANN401 -- a row of `_waiting`
+def _waiting_of(row: Any, now: Moment) -> Waiting:  # noqa: ANN401 -- a row of `_waiting`
     return Waiting(
         due=int(row.due or 0),
         leased=int(row.leased or 0),
         postponed=int(row.postponed or 0),
-        oldest_at=row.oldest_at,
+        oldest_at=_on_the_wall(row.oldest_at, now),
     )
+
+
+def _on_the_wall(scheduled: float | None, now: Moment) -> float | None:
+    """Return what the wall clock would say at a scheduling time, for people."""
+    return None if scheduled is None else scheduled - now.scheduled + now.wall
 
 
 def _latest_failure(connection: Connection, destination: str) -> Event | None:

@@ -1,7 +1,6 @@
 """Jobs: receive, lease, report, postpone, park, requeue, dismiss, forget."""
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Exists, delete, exists, insert, select, update
@@ -24,10 +23,12 @@ from service.domain.patient import Patient
 from service.domain.reasons import Reason
 from service.domain.routing import Routes
 from service.storage.ledger.breakers import close_breakers
+from service.storage.ledger.clock import Clock, Moment
 from service.storage.ledger.database import Database, LedgerError
 from service.storage.ledger.delivery_plan import (
     dismiss_deliveries,
     drop_outputs,
+    finished,
     plan_deliveries,
     record_revision,
 )
@@ -41,7 +42,7 @@ from service.storage.ledger.tables import JOBS, OUTPUTS, TALLIES
 class Jobs:
     """The jobs; every write after a lease is fenced (see `leasing`)."""
 
-    def __init__(self, database: Database, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
 
@@ -72,7 +73,7 @@ class Jobs:
             standing = connection.execute(
                 select(JOBS.c.id, JOBS.c.sha256, JOBS.c.state, JOBS.c.reason)
                 .where(JOBS.c.sop_instance_uid == instance.sop_instance_uid)
-                .order_by(JOBS.c.received_at, JOBS.c.id)
+                .order_by(JOBS.c.arrived_at, JOBS.c.id)
             ).all()
             for row in standing:
                 if row.sha256 == instance.sha256:
@@ -119,7 +120,10 @@ class Jobs:
         due = select(JOBS).where(JOBS.c.state == JobState.RECEIVED)
         with self._database.write() as connection:
             rows = LEASED_JOBS.lock_due(
-                connection, due.order_by(JOBS.c.faults) if probes else due, now, limit
+                connection,
+                due.order_by(JOBS.c.faults) if probes else due,
+                now.scheduled,
+                limit,
             )
             taken: list[Job] = []
             for job in map(job_of, rows):
@@ -134,7 +138,7 @@ class Jobs:
 
     def _lease(self, connection: Connection, job: Job, holder: str, seconds: float) -> Job:
         now = self._clock()
-        leased = job_of(LEASED_JOBS.lease(connection, job, holder, now + seconds))
+        leased = job_of(LEASED_JOBS.lease(connection, job, holder, now.scheduled + seconds))
         append_event(connection, job.id, now, "leased", attempt=leased.attempt, holder=holder)
         return leased
 
@@ -171,7 +175,7 @@ class Jobs:
                 job,
                 JobState.REPORTED,
                 report_uid=revision.sop_instance_uid if revision else None,
-                reported_at=now,
+                reported_at=now.wall,
                 finding=conclusion.finding,
                 probability=conclusion.probability,
                 refusal=conclusion.not_analysed_reason,
@@ -216,7 +220,8 @@ class Jobs:
         with self._database.write() as connection:
             drop_outputs(connection, job.id, but=())  # of an earlier analysis
             record_evidence(connection, job.id, None)
-            self._move(connection, job, JobState.NOT_ANALYSED, reason=reason, finished_at=now)
+            values: dict[str, Any] = {"reason": reason, **finished(now)}
+            self._move(connection, job, JobState.NOT_ANALYSED, **values)
 
     def park(self, job: Job, reason: Reason) -> None:
         """Park a job until a person requeues it.
@@ -233,7 +238,7 @@ class Jobs:
         Raises:
             StaleLeaseError: The lease is no longer current; nothing was changed.
         """
-        until = self._clock() + lease_seconds
+        until = self._clock().scheduled + lease_seconds
         with self._database.write() as connection:
             LEASED_JOBS.renew(connection, job, until)
 
@@ -261,7 +266,7 @@ class Jobs:
             LEASED_JOBS.write_if_current(
                 connection,
                 job,
-                due_at=now + seconds,
+                due_at=now.scheduled + seconds,
                 faults=job.faults + is_fault,
                 **given_back,
             )
@@ -279,7 +284,7 @@ class Jobs:
         """End the leases of processes whose name begins with `holder`; return how many."""
         now = self._clock()
         with self._database.write() as connection:
-            rows = LEASED_JOBS.release(connection, holder, now)
+            rows = LEASED_JOBS.release(connection, holder, now.scheduled)
             for row in rows:
                 append_event(connection, row.id, now, "lease-released", holder=holder)
         return len(rows)
@@ -335,7 +340,9 @@ class Jobs:
                 raise TransitionError("retention took its bytes")
             self._start_over(connection, job, JobState.RECEIVED, now)
             connection.execute(
-                update(JOBS).where(JOBS.c.id == job_id).values(asked_at=now, finished_at=None)
+                update(JOBS)
+                .where(JOBS.c.id == job_id)
+                .values(asked_at=now.wall, reported_at=None, finished_at=None, kept_since=None)
             )
             append_event(connection, job_id, now, "reanalysis-asked", was=str(job.state))
             return _locked(connection, job_id)
@@ -359,21 +366,21 @@ class Jobs:
         with self._database.write() as connection:
             job = _locked(connection, job_id)
             require_may_follow(job.state, JobState.DISMISSED)
-            values = {"state": JobState.DISMISSED, "finished_at": now, "due_at": None}
+            values = {"state": JobState.DISMISSED, "due_at": None, **finished(now)}
             connection.execute(update(JOBS).where(JOBS.c.id == job_id).values(**values))
             append_event(connection, job_id, now, "dismissed", reason=job.reason, why=sentence)
             dismiss_deliveries(connection, job_id, now)
             return _locked(connection, job_id)
 
     @staticmethod
-    def _start_over(connection: Connection, job: Job, state: JobState, now: float) -> None:
+    def _start_over(connection: Connection, job: Job, state: JobState, now: Moment) -> None:
         require_may_follow(job.state, state)
         values: dict[str, Any] = {
             "state": state,
             "reason": None,
             "attempt_base": job.attempt,
             "faults": 0,
-            "due_at": now if state is JobState.RECEIVED else None,
+            "due_at": now.scheduled if state is JobState.RECEIVED else None,
             "holder": None,
         }
         connection.execute(update(JOBS).where(JOBS.c.id == job.id).values(values))
@@ -382,7 +389,7 @@ class Jobs:
         """List up to `limit` jobs that finished before a moment, the oldest first.
 
         Args:
-            moment: Seconds since the epoch.
+            moment: Of the scheduling clock (`Ledger.now`).
             limit: At most so many.
             purged: False for jobs that still have their bytes; True for those without that can be
                 forgotten. A job that others correct cannot be, and is left out so that it does not
@@ -391,12 +398,12 @@ class Jobs:
         Returns:
             Job ids.
         """
-        query = select(JOBS.c.id).where(JOBS.c.finished_at < moment)
+        query = select(JOBS.c.id).where(JOBS.c.kept_since < moment)
         if purged:
             query = query.where(JOBS.c.purged_at.is_not(None), ~_is_corrected())
         else:
             query = query.where(JOBS.c.purged_at.is_(None))
-        query = query.order_by(JOBS.c.finished_at).limit(limit)
+        query = query.order_by(JOBS.c.kept_since).limit(limit)
         with self._database.read() as connection:
             return list(connection.execute(query).scalars())
 
@@ -407,7 +414,7 @@ class Jobs:
             marked = connection.execute(
                 update(JOBS)
                 .where(JOBS.c.id == job_id, JOBS.c.finished_at.is_not(None))
-                .values(purged_at=now)
+                .values(purged_at=now.wall)
             ).rowcount
             if marked:
                 append_event(connection, job_id, now, "purged")
@@ -465,7 +472,7 @@ def _locked(connection: Connection, job_id: str) -> Job:
 
 def _is_reported(job: Job) -> bool:
     """Return whether the analysis requested last has been reported."""
-    return job.reported_at is not None and job.reported_at >= job.asked_at
+    return job.reported_at is not None
 
 
 def _is_corrected() -> Exists:
@@ -473,7 +480,7 @@ def _is_corrected() -> Exists:
     return exists().where(correction.c.corrects == JOBS.c.id)
 
 
-def _insert(connection: Connection, instance: Instance, corrects: str | None, now: float) -> None:
+def _insert(connection: Connection, instance: Instance, corrects: str | None, now: Moment) -> None:
     connection.execute(
         insert(JOBS).values(
             id=instance.job_id,
@@ -488,9 +495,10 @@ def _insert(connection: Connection, instance: Instance, corrects: str | None, no
             source=instance.source,
             corrects=corrects,
             state=JobState.RECEIVED,
-            due_at=now,
-            received_at=now,
-            asked_at=now,
+            due_at=now.scheduled,
+            received_at=now.wall,
+            arrived_at=now.scheduled,
+            asked_at=now.wall,
         )
     )
     _count(connection, "received")
