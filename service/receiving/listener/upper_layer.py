@@ -25,6 +25,7 @@ from pynetdicom.dul import DULServiceProvider
 from pynetdicom.pdu_primitives import A_ASSOCIATE, P_DATA
 
 from service.dicom.association_pdus import ASSOCIATE_RQ, MalformedError, refusal, strict_form
+from service.dicom.steady_timer import use_steady_timers
 from service.receiving.listener.command_set import LAST_FRAGMENT
 from service.receiving.listener.dimse_provider import DimseProvider
 from service.receiving.listener.refusals import (
@@ -63,6 +64,7 @@ class UpperLayer(DULServiceProvider):
 
     def __init__(self, assoc: "Association", messages: DimseProvider) -> None:
         super().__init__(assoc)
+        use_steady_timers(self)
         self._messages = messages
         self._run_loop_delay = 0  # `_wait` waits instead
         self._woken = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)

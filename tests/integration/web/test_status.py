@@ -16,6 +16,7 @@ from service.domain.delivery import OutputRecord, Reference
 from service.domain.job import ConclusionRecord, JobState
 from service.domain.reasons import Reason
 from service.domain.user import Role
+from service.storage.ledger.clock import same
 from service.web.pages.status import MOST_AT_ONCE, WHAT_TO_DO
 
 REPORT = OutputRecord(
@@ -143,7 +144,7 @@ def test_a_commitment_request_without_a_result_is_shown_after_ten_minutes(web: W
     instances = [Reference("1.2.840.10008.5.1.4.1.1.1", "2.25.9")]
     requests.receive("MODALITY", "2.25.1", instances)
     assert "commitment request" not in words(web.client.get("/status").text)
-    requests._clock = lambda: time.time() - 700
+    requests._clock = same(lambda: time.time() - 700)
     requests.receive("ARCHIVE", "2.25.2", instances)
     page = words(web.client.get("/status").text)
     assert "1 commitment request of ARCHIVE waits for a result, the oldest for 11.7 min" in page
