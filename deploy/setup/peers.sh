@@ -22,6 +22,7 @@ promtool         prometheus           the alert rules
 rsyslogd         rsyslog              the export of the audit trail to a real syslog server
 /usr/lib/*/rsyslog/lmnsd_ossl.so rsyslog-openssl the export of the audit trail over TLS
 jing             jing                 the schema of audit messages (PS3.15)
+/usr/lib/*/faketime/libfaketimeMT.so.1 libfaketime steps of the wall clock
 '
 readonly units='orthanc redis-server postgresql prometheus rsyslog'
 readonly wanted=" $* "

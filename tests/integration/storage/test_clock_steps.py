@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import pytest
+from sqlalchemy import update
 from support.routes import to
 
 from service.domain.delivery import DeliveryState, OutputRecord, Reference
@@ -15,6 +16,7 @@ from service.domain.reasons import Reason
 from service.domain.user import Role
 from service.storage.ledger import Ledger, StaleLeaseError
 from service.storage.ledger.clock import MachineClocks
+from service.storage.ledger.tables import CLOCKS
 
 Maker = Callable[..., Instance]
 HOUR: Final = 3_600.0
@@ -251,7 +253,7 @@ def test_a_machine_that_fell_behind_the_others_follows_them(ledger_url: str) -> 
         slow.heartbeats.beat("relay", "b/relay/1/", ready=True)
         ahead = one.now() + 300
         with one._database.write() as connection:
-            connection.exec_driver_sql(f"UPDATE clocks SET seen_at = {ahead} WHERE boot = 'a'")
+            connection.execute(update(CLOCKS).where(CLOCKS.c.boot == "a").values(seen_at=ahead))
         clocks.pass_seconds(11)
         slow.heartbeats.beat("relay", "b/relay/1/", ready=True)
         assert slow.now() >= ahead
