@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Callable
 from typing import Final
 
 from limits import RateLimitItemPerMinute
@@ -17,11 +18,21 @@ TOKEN: Final = "token"  # noqa: S105 -- a word
 class Throttle:
     """Counts attempts by address and kind."""
 
-    def __init__(self, attempts_per_minute: int) -> None:
+    def __init__(
+        self, attempts_per_minute: int, wall_at_boot: Callable[[], float] | None = None
+    ) -> None:
+        """Begin to count.
+
+        Args:
+            attempts_per_minute: Of one address and kind.
+            wall_at_boot: What the wall clock would have said at the boot: another value if it
+                was set.
+        """
         self._limit = RateLimitItemPerMinute(attempts_per_minute)
         self._storage = MemoryStorage()
         self._limiter = MovingWindowRateLimiter(self._storage)
-        self._boot_at = _wall_at_boot()
+        self._wall_at_boot = wall_at_boot or _wall_at_boot
+        self._boot_at = self._wall_at_boot()
 
     def seconds_to_wait(self, kind: str, address: str) -> int | None:
         """Return for how long an address may not try; None if it may now."""
@@ -42,7 +53,7 @@ class Throttle:
 
         Else an address that tried shortly before it was set back would have to wait for as long.
         """
-        boot_at = _wall_at_boot()
+        boot_at = self._wall_at_boot()
         if abs(boot_at - self._boot_at) >= _JUMP_SECONDS:
             self._storage.reset()
             self._boot_at = boot_at

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Self
 
@@ -51,7 +52,9 @@ class MachineClocks:
     @classmethod
     def of_this_machine(cls) -> Self:
         """Return those of this machine, as this process sees them."""
-        return cls(wall=time.time, awake=_boot_time, boot=_boot())
+        return cls(
+            wall=time.time, awake=partial(time.clock_gettime, time.CLOCK_BOOTTIME), boot=_boot()
+        )
 
 
 class SchedulingClock:
@@ -66,8 +69,8 @@ class SchedulingClock:
         self._wall = machine.wall
         self._awake = machine.awake
         self._boot = machine.boot[:64]
-        self._boot_at: float | None = None  # scheduling time at the machine's boot
-        self._adopted_at = 0.0  # by the awake clock: when `boot_at` was last read
+        self._boot_at = 0.0  # scheduling time at the machine's boot, once it is known
+        self._adopt_at: float | None = None  # by the awake clock: when to ask for it again
         self._floor = 0.0  # scheduling time when it was last set back a little
 
     def __call__(self) -> Moment:
@@ -76,12 +79,14 @@ class SchedulingClock:
         Raises:
             LedgerError: The ledger, which was not asked before, does not answer.
         """
-        if self._boot_at is None:
+        awake = self._awake()
+        if self._adopt_at is None:
             self.start()
-        elif self._awake() - self._adopted_at > _ADOPT_SECONDS:
+        elif awake > self._adopt_at:
+            self._adopt_at = awake + _ADOPT_SECONDS  # also if the ledger does not answer
             with suppress(LedgerError):  # what was read before holds
                 self.start()
-        return Moment(self._wall(), self._scheduled())
+        return Moment(self._wall(), max(awake + self._boot_at, self._floor))
 
     def start(self) -> None:
         """Learn from the ledger what scheduling time it is; safe to repeat.
@@ -203,10 +208,10 @@ class SchedulingClock:
         return max(self._floor, at)
 
     def _set(self, boot_at: float) -> None:
-        if self._boot_at is not None and boot_at < self._boot_at:
-            self._floor = self._scheduled()
-        self._boot_at = boot_at
-        self._adopted_at = self._awake()
+        awake = self._awake()
+        if self._adopt_at is not None and boot_at < self._boot_at:
+            self._floor = max(awake + self._boot_at, self._floor)
+        self._boot_at, self._adopt_at = boot_at, awake + _ADOPT_SECONDS
 
 
 def same(clock: Callable[[], float]) -> Clock:
@@ -222,10 +227,6 @@ def same(clock: Callable[[], float]) -> Clock:
 def _row(connection: Connection, boot: str, *, for_update: bool = False) -> Row[Any] | None:
     query = select(CLOCKS).where(CLOCKS.c.boot == boot)
     return connection.execute(query.with_for_update() if for_update else query).one_or_none()
-
-
-def _boot_time() -> float:
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def _boot() -> str:

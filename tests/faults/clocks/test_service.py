@@ -56,7 +56,7 @@ def service(
         tmp_path,
         [destination(live, "live"), destination(pacs, "pacs", storage_commitment=True)],
         LOBAR_RELAY__SWEEP_SECONDS="1",
-        LOBAR_BUNDLE__PATH=str(make_bundle(tmp_path / "bundle")),
+        LOBAR_BUNDLE__PATH=str(make_bundle(tmp_path / "small")),
     )
     made.set(**wall.environment(made.environment["PYTHONPATH"]))
     with pacs.running():
