@@ -121,7 +121,7 @@ class SchedulingClock:
             return None
         self._set(row.boot_at)
         wall_boot_at = self._wall() - self._awake()
-        is_noted = self._scheduled() - row.seen_at < SYNC_SECONDS
+        is_noted = -JUMP_SECONDS < self._scheduled() - row.seen_at < SYNC_SECONDS
         if is_noted and abs(wall_boot_at - row.wall_boot_at) < JUMP_SECONDS:
             return None
         row = _row(connection, self._boot, for_update=True)
@@ -147,11 +147,15 @@ class SchedulingClock:
     def _corrected(
         self, connection: Connection, row: Row[Any], now: float, wall_boot_at: float
     ) -> float:
-        """Return the machine's part of scheduling time: not behind others, nearer to the wall."""
+        """Return the machine's part of scheduling time: not behind what was noted by any machine.
+
+        Its own note is ahead where a virtual machine was put back to an earlier state. Else it is
+        brought nearer to the wall clock.
+        """
         boot_at = float(row.boot_at)
-        ahead = self._latest_of_others(connection) - now
+        ahead = max(self._latest_of_others(connection, 0.0, SYNC_SECONDS), row.seen_at) - now
         if ahead > JUMP_SECONDS:
-            return boot_at + ahead
+            return float(boot_at + ahead)
         most = SLEW * min(max(0.0, now - row.seen_at), 6 * SYNC_SECONDS)
         return boot_at + float(max(-most, min(most, wall_boot_at - boot_at)))
 
@@ -166,9 +170,11 @@ class SchedulingClock:
             self._insert(connection)
 
     def _insert(self, connection: Connection) -> None:
-        latest = self._latest_of_others(connection, at_most=LONGEST_OFF_SECONDS)
+        latest = self._latest_of_others(connection, _UNNOTED_SECONDS, LONGEST_OFF_SECONDS)
         wall, awake = self._wall(), self._awake()
         scheduled = wall if latest < 0 else latest
+        if self._adopt_at is not None:  # this process knows better than a copy of the ledger
+            scheduled = max(scheduled, self._scheduled())
         connection.execute(
             insert(CLOCKS).values(
                 boot=self._boot,
@@ -180,21 +186,26 @@ class SchedulingClock:
         )
         connection.execute(delete(CLOCKS).where(CLOCKS.c.seen_at < scheduled - _KEPT_SECONDS))
 
-    def _latest_of_others(self, connection: Connection, *, at_most: float = SYNC_SECONDS) -> float:
-        """Estimate the scheduling time of other boots; less than 0 if there are none."""
+    def _latest_of_others(self, connection: Connection, least: float, most: float) -> float:
+        """Estimate the scheduling time of other boots; less than 0 if there are none.
+
+        Args:
+            connection: The transaction.
+            least: What counts at least of the time since a note whose boot ended, or whose
+                database's clock was set back: a process may have gone on for a while after it.
+            most: What counts at most.
+        """
         now = self._database_now(connection)
         rows = connection.execute(select(CLOCKS).where(CLOCKS.c.boot != self._boot)).all()
         return max(
-            (float(row.seen_at) + self._passed(now - row.database_at, at_most) for row in rows),
+            (float(row.seen_at) + self._passed(now - row.database_at, least, most) for row in rows),
             default=-1.0,
         )
 
-    def _passed(self, seconds: float, at_most: float) -> float:
+    def _passed(self, seconds: float, least: float, most: float) -> float:
         """Return how much of the time between two readings of the database's clock counts."""
-        # SQLite's other boots have ended, and may have gone on for a while after their last note;
-        # so may one whose database's clock was set back
-        least = _UNNOTED_SECONDS if self._database.is_sqlite or seconds < 0 else 0.0
-        return min(max(seconds, least), max(at_most, least))
+        has_ended = self._database.is_sqlite  # whose other boots are earlier ones
+        return min(max(seconds, least if has_ended or seconds < 0 else 0.0), most)
 
     def _database_now(self, connection: Connection) -> float:
         """Read the database's clock: of SQLite this machine's, of PostgreSQL its server's."""

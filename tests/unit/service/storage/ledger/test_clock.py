@@ -233,10 +233,39 @@ def test_no_reading_is_behind_an_earlier_one_while_it_is_slowed(machine: Machine
 
 def test_a_ledger_that_was_put_back_from_a_copy_gets_the_boot_again(machine: Machine) -> None:
     machine.run(60)
+    (before, _) = machine.read()
     with machine.database.write() as connection:
         connection.execute(CLOCKS.delete())
+        values = {"boot_at": 0.0, "seen_at": before - 9 * DAY, "database_at": machine.wall}
+        connection.execute(CLOCKS.insert().values(boot="old", wall_boot_at=0.0, **values))
     machine.run(60)
-    assert machine.process()().scheduled == pytest.approx(machine.read()[0], abs=1)
+    assert machine.read() == [pytest.approx(before + 60, abs=2)] * 2
+    assert machine.process()().scheduled == pytest.approx(before + 60, abs=2)
+
+
+def test_a_virtual_machine_that_was_put_back_is_not_behind_what_was_noted(
+    machine: Machine,
+) -> None:
+    machine.run(DAY)
+    (before, _) = machine.read()
+    machine.booted_at += HOUR
+    machine.run(1)
+    machine.run(1)
+    assert machine.read() == [pytest.approx(before, abs=15)] * 2
+
+
+def test_two_clocks_of_one_machine_that_differ_do_not_drive_each_other_on() -> None:
+    """Containers may have time namespaces of their own: two boots of one SQLite file at once."""
+    with ledger() as database:
+        one, two = Machine(database), Machine(database)
+        two.boots = 100
+        two.boot(off_seconds=0)
+        begun = max(*one.read(), *two.read())
+        for _ in range(60):
+            for machine in (one, two):
+                machine.run(11)
+        for scheduled in (*one.read(), *two.read()):
+            assert scheduled - begun == pytest.approx(660, abs=40)
 
 
 def test_a_ledger_that_does_not_answer_is_said(tmp_path: Path) -> None:
