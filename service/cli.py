@@ -374,13 +374,11 @@ def purge() -> None:
     Affects finished jobs only. The relay does the same at intervals.
     """
     with _open_ledger() as (settings, ledger):
-        import time
-
         from service.storage.opening import open_spool
         from service.storage.retention import purge as purge_ended
 
-        spool, now, purged = open_spool(settings), time.time(), 0
-        while more := purge_ended(settings, ledger, spool, now=now):
+        spool, purged = open_spool(settings), 0
+        while more := purge_ended(settings, ledger, spool):
             purged += more
         typer.echo(f"{purged} jobs purged")
 

@@ -23,6 +23,7 @@ rsyslogd         rsyslog              the export of the audit trail to a real sy
 /usr/lib/*/rsyslog/lmnsd_ossl.so rsyslog-openssl the export of the audit trail over TLS
 fusermount3      fuse3                what a power cut loses (a file system of the tests)
 jing             jing                 the schema of audit messages (PS3.15)
+/usr/lib/*/faketime/libfaketimeMT.so.1 libfaketime steps of the wall clock
 '
 readonly units='orthanc redis-server postgresql prometheus rsyslog'
 readonly wanted=" $* "

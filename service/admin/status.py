@@ -69,10 +69,12 @@ def print_status(ledger: Ledger, *, as_json: bool) -> None:
         sent.add_row(name, *(str(deliveries.get((name, state), 0)) for state in DeliveryState))
     console.print(sent)
     if breakers:
-        console.print(_breaker_table(breakers))
+        console.print(_breaker_table(breakers, ledger.wall_offset()))
     alive = Table("part", "ready", "last heartbeat", title="Parts", title_justify="left")
     for part in parts:
-        alive.add_row(part.role, "yes" if part.ready else "no", _time(part.at))
+        alive.add_row(
+            part.role, "yes" if part.ready else "no", _time(part.at + ledger.wall_offset())
+        )
     console.print(alive)
 
 
@@ -93,12 +95,18 @@ def print_verification(ledger: Ledger) -> bool:
     return not wrong
 
 
-def _breaker_table(breakers: Sequence[Breaker]) -> Table:
+def _breaker_table(breakers: Sequence[Breaker], offset: float) -> Table:
     columns = ("breaker of", "state", "fault", "failures", "open until")
     table = Table(*columns, title="Breakers", title_justify="left")
     for each in breakers:
         state = "open" if each.is_open else "half-open"
-        row = (each.name, state, each.fault or "", str(each.failures), _time(each.open_until))
+        row = (
+            each.name,
+            state,
+            each.fault or "",
+            str(each.failures),
+            _time(each.open_until + offset),
+        )
         table.add_row(*row)
     return table
 

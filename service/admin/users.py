@@ -3,7 +3,6 @@
 import getpass
 import json
 import sys
-import time
 from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -112,7 +111,7 @@ def read_password(*, from_stdin: bool) -> str:
 
 def print_users(ledger: Ledger, *, as_json: bool) -> None:
     """Print all users."""
-    now = time.time()
+    now = ledger.now()
     rows = [
         {
             "name": user.name,

@@ -17,7 +17,6 @@ from service.domain.queues import DELIVER, INFER
 from service.telemetry.metrics import NOTIFICATIONS, NOTIFICATIONS_FAILED
 
 _QUEUE_CAP: Final = 16  # messages in a queue: further wake-ups carry no information
-_EXPIRES_SECONDS: Final = 60
 _SOCKET_SECONDS: Final = 2
 # detect a peer that vanished in half a minute instead of hours, tcp(7)
 _KEEPALIVE: Final = {
@@ -107,9 +106,8 @@ class Notifier:
         try:
             waiting: Any = self._redis.llen(queue)
             if waiting < _QUEUE_CAP:
-                self._app.send_task(
-                    queue, args=arguments, queue=queue, expires=_EXPIRES_SECONDS, retry=False
-                )
+                # without an expiry, which would compare the clocks of two machines
+                self._app.send_task(queue, args=arguments, queue=queue, retry=False)
         except Exception as exc:
             NOTIFICATIONS_FAILED.labels(queue=queue).inc()
             if not self._is_failing:

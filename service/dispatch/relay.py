@@ -4,7 +4,6 @@ It makes up for lost notifications. It has no state of its own: it queries the l
 """
 
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -74,7 +73,7 @@ class Relay:
         names = [destination.name for destination in self._settings.destinations]
         parked = self._ledger.deliveries.park_unknown(names)
         orphans = self._spool.sweep(self._ledger.jobs.known, older_than_seconds=_ORPHAN_SECONDS)
-        purged = purge(self._settings, self._ledger, self._spool, now=time.time())
+        purged = purge(self._settings, self._ledger, self._spool)
         if parked or orphans or purged:
             log.info("swept", deliveries=parked, removed=orphans, jobs=purged)
 

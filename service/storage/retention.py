@@ -11,18 +11,17 @@ DAY_SECONDS: Final = 86_400
 AT_ONCE: Final = 1_000
 
 
-def purge(
-    settings: Settings, ledger: Ledger, spool: Spool, *, now: float, at_once: int = AT_ONCE
-) -> int:
+def purge(settings: Settings, ledger: Ledger, spool: Spool, *, at_once: int = AT_ONCE) -> int:
     """Remove finished jobs' bytes past `spool.keep_days` and their rows past `ledger.keep_days`.
 
-    Jobs in flight or parked are never removed. At most `at_once` jobs lose their bytes and as many
+    Ages are of scheduling time: a clock that is set forward removes nothing. Jobs in flight or
+    parked are never removed. At most `at_once` jobs lose their bytes and as many
     their rows, so that the caller can do other work in between.
 
     Returns:
         How many times a job lost its bytes or its row; 0 when nothing is left to remove.
     """
-    removed = 0
+    removed, now = 0, ledger.now()
     before = now - settings.spool.keep_days * DAY_SECONDS
     for job_id in ledger.jobs.finished_before(before, at_once):
         spool.discard(job_id)

@@ -10,9 +10,9 @@ import re
 import shutil
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from service.crash_points import CrashPoint, passed
 from service.storage.directories import fsync_directory, make_directory
@@ -28,19 +28,35 @@ class SpoolFullError(OSError):
     """The disk is at its reserve; nothing is accepted until space is freed."""
 
 
+class _Suspect(NamedTuple):
+    changed: int  # time of its last modification, compared with itself alone
+    seen_at: float  # when a sweep first saw it so
+
+
 class Spool:
     """The inbox of received bytes and the outbox of outputs.
 
     The outbox may be a file system of its own: what is written to it never crosses to another.
     """
 
-    def __init__(self, root: Path, *, reserve_bytes: int = 0) -> None:
+    def __init__(
+        self, root: Path, *, reserve_bytes: int = 0, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Name the directories; nothing is created yet.
+
+        Args:
+            root: The spool's directory.
+            reserve_bytes: What must stay free on its disk.
+            clock: Seconds of a clock that is never set, by which files are orphaned.
+        """
         self.root = root
         self.incoming = root / "incoming"  # incomplete files; swept, never read
         self._inbox = root / "inbox"
         self._outbox = root / "outbox"
         self._incomplete = self._outbox / "incomplete"  # outputs; swept, never read
         self._reserve_bytes = reserve_bytes
+        self._clock = clock
+        self._suspects: dict[Path, _Suspect] = {}  # that the sweep before saw
 
     def prepare(self) -> None:
         """Create the directories, readable by the service's account only; safe to repeat.
@@ -146,41 +162,54 @@ class Spool:
         """Remove incomplete files, and received bytes without a job.
 
         A crash between the spool and the ledger's commit leaves such bytes; their sender received
-        no Success and still has them.
+        no Success and still has them. A file is removed once it has been so, and unchanged, for
+        `older_than_seconds` since a sweep first saw it: its own time is the wall clock's, which
+        may have been set while it was written.
 
         Args:
             known: Returns those of some ids of which the ledger has a job; asked once a folder.
-            older_than_seconds: Only files last modified so long ago.
+            older_than_seconds: How long a file must have been seen so.
 
         Returns:
             The number of files removed.
         """
-        before = time.time() - older_than_seconds
-        removed = 0
+        now, removed = self._clock(), 0
+        suspects: dict[Path, _Suspect] = {}
+        for path in self._without_a_job(known):
+            suspect = self._seen(path, now)
+            if suspect is None:
+                continue
+            if now - suspect.seen_at >= older_than_seconds:
+                path.unlink(missing_ok=True)
+                removed += 1
+            else:
+                suspects[path] = suspect
+        self._suspects = suspects
+        return removed
+
+    def _without_a_job(self, known: Callable[[Collection[str]], Collection[str]]) -> Iterator[Path]:
+        """List the incomplete files, and the received bytes of which the ledger has no job."""
         for folder in (self.incoming, self._incomplete):
-            removed += sum(_remove_old(folder / name, before) for name in _names(folder))
+            yield from (folder / name for name in _names(folder))
         for shard in _SHARDS:
             folder = self._inbox / shard
             ids = {name[: -len(_SUFFIX)] for name in _names(folder) if name.endswith(_SUFFIX)}
             orphans = ids.difference(known(ids)) if ids else ()
-            removed += sum(_remove_old(folder / f"{each}{_SUFFIX}", before) for each in orphans)
-        return removed
+            yield from (folder / f"{each}{_SUFFIX}" for each in orphans)
+
+    def _seen(self, path: Path, now: float) -> _Suspect | None:
+        """Return since when a file is as it is now; None if it is gone."""
+        try:
+            changed = path.stat().st_mtime_ns
+        except FileNotFoundError:  # renamed by its writer in the meantime
+            return None
+        suspect = self._suspects.get(path)
+        return suspect if suspect and suspect.changed == changed else _Suspect(changed, now)
 
 
 def _names(folder: Path) -> list[str]:
     with os.scandir(folder) as entries:
         return [entry.name for entry in entries]
-
-
-def _remove_old(path: Path, before: float) -> bool:
-    """Remove a file that was last modified before a moment; return whether it was removed."""
-    try:
-        if path.stat().st_mtime >= before:
-            return False
-        path.unlink()
-    except FileNotFoundError:  # renamed by its writer in the meantime
-        return False
-    return True
 
 
 def _opaque(job_id: str) -> str:

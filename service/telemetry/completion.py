@@ -16,5 +16,7 @@ def record_completion(ledger: Ledger, job_id: str) -> None:
     """
     job = ledger.queries.job(job_id)
     if job is not None and job.state is JobState.DELIVERED and job.finished_at is not None:
-        END_TO_END_SECONDS.labels(until="delivered").observe(job.finished_at - job.asked_at)
+        END_TO_END_SECONDS.labels(until="delivered").observe(
+            max(0.0, job.finished_at - job.asked_at)
+        )
         log.info("job_delivered", job_id=job.id)

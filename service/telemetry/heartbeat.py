@@ -11,6 +11,7 @@ from typing import Final, Self
 import structlog
 
 from service.storage.ledger import Ledger, LedgerError
+from service.telemetry.metrics import CLOCK_JUMPS
 from service.telemetry.progress import Progress
 from service.telemetry.watchdog import Watchdog
 
@@ -82,11 +83,14 @@ class HeartbeatSender:
 
     def _beat(self) -> None:
         try:
-            self._ledger.heartbeats.beat(
+            jump = self._ledger.heartbeats.beat(
                 self._role,
                 self.holder,
                 ready=self._is_ready(),
                 progress=self._watchdog.stuck is None,
             )
+            if jump is not None:
+                CLOCK_JUMPS.inc()
+                log.warning("clock_jumped", seconds=round(jump, 1))
         except LedgerError as exc:
             log.warning("heartbeat_failed", exc_info=exc)

@@ -3,7 +3,6 @@
 When the ledger or Redis does not respond, the page says so and shows the rest.
 """
 
-import time
 from collections.abc import Callable, Iterable
 from typing import Final
 
@@ -38,14 +37,14 @@ class LedgerMetrics(Collector):
         settings: Settings,
         ledger: Ledger,
         spool: Spool,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] | None = None,
     ) -> None:
         self._destinations = [each.name for each in settings.destinations]
         self._ledger = ledger
         self._spool = spool
         self._exports_audit = settings.audit.syslog_host is not None
         self._redis_url = settings.redis_url
-        self._clock = clock
+        self._clock = clock or ledger.now
 
     def collect(self) -> Iterable[Metric]:
         """Read the ledger, Redis and the disk; leave out what does not respond."""
@@ -67,7 +66,7 @@ class LedgerMetrics(Collector):
                 _LEDGER_SECONDS,
                 lambda: [
                     *(*self._jobs(), *self._due(), *self._deliveries()),
-                    *(self._breakers(), self._processes(), self._audit()),
+                    *(self._breakers(), self._processes(), self._audit(), self._offset()),
                 ],
             )
         except (LedgerError, TimeoutError):
@@ -175,6 +174,13 @@ class LedgerMetrics(Collector):
         for role in ROLES:
             family.add_metric([role], sum(beat.ready for beat in beats if beat.role == role))
         return family
+
+    def _offset(self) -> Metric:
+        return _single(
+            "lobar_clock_offset_seconds",
+            "The machine's wall clock less scheduling time, by which the ledger decides.",
+            self._ledger.wall_offset(),
+        )
 
     def _audit(self) -> Metric:
         pending = 0

@@ -223,6 +223,10 @@ AUDIT_RECORDS: Final = Counter(
     "Records that the web server appended to the audit trail, by action and outcome.",
     ["action", "outcome"],
 )
+CLOCK_JUMPS: Final = Counter(
+    "lobar_clock_jumps_total",
+    "Times that the wall clock of a machine was set by two seconds or more.",
+)
 AUDIT_EXPORT_FAILURES: Final = Counter(
     "lobar_audit_export_failures_total",
     "Times that the syslog server did not take audit messages, by fault.",

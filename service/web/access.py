@@ -7,7 +7,6 @@ that session too, which only its own pages know.
 """
 
 import hmac
-import time
 from collections.abc import Callable
 from functools import partial
 from http import HTTPStatus
@@ -60,13 +59,13 @@ class Authenticator:
         ledger: Ledger,
         throttle: Throttle,
         trail: Trail,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] | None = None,
     ) -> None:
         self._settings = settings
         self._ledger = ledger
         self._throttle = throttle
         self._trail = trail
-        self._clock = clock
+        self._clock = clock or ledger.now
 
     def identify(self, request: Request) -> Identity | None:
         """Return who sends a request; None if that is not known and a sign-in is required.

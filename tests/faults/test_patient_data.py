@@ -1,4 +1,4 @@
-"""Marked patient data through every interface: it is in the spool, the ledger and the outputs only."""
+"""Marked patient data through every interface is in the spool, the ledger and the outputs only."""
 
 import io
 import re

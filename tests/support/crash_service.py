@@ -92,7 +92,8 @@ def serve(plan: Plan) -> None:
                 deliverer.deliver_due(settings.destinations[0])
                 responder.respond_due()
             if (folder / "purge").exists():
-                purge(settings, ledger, spool, now=time.time() + _LONG_AFTER)
+                workspace.clock.now += _LONG_AFTER
+                purge(settings, ledger, spool)
             time.sleep(0.02)
     ledger.close()
 

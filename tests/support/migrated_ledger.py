@@ -10,7 +10,7 @@ from sqlalchemy import make_url
 from service.storage.ledger import Ledger
 
 
-def open_ledger(url: str, *clock: Callable[[], float]) -> Ledger:
+def open_ledger(url: str, clock: Callable[[], float] | None = None) -> Ledger:
     """Open a ledger with its tables; an SQLite ledger that is not there yet becomes a copy."""
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite" and parsed.database:
@@ -18,7 +18,7 @@ def open_ledger(url: str, *clock: Callable[[], float]) -> Ledger:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not path.exists():
             path.write_bytes(_migrated())
-    ledger = Ledger(url, *clock)
+    ledger = Ledger(url, clock)
     ledger.upgrade()
     return ledger
 

@@ -1,7 +1,6 @@
 """The context that all parts of the deliver worker share, and ledger writes fenced by a lease."""
 
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -81,8 +80,8 @@ class DeliveryContext:
             )
 
     def is_too_old(self, since: float) -> bool:
-        """Return whether something tried since then, in seconds since the epoch, is given up."""
-        return time.time() - since > self.settings.deliver.give_up_days * DAY_SECONDS
+        """Return whether something tried since then, by the scheduling clock, is given up."""
+        return self.ledger.now() - since > self.settings.deliver.give_up_days * DAY_SECONDS
 
     def pause_seconds(self, tries: int) -> float:
         """Return how long to wait after the n-th failure."""

@@ -25,6 +25,7 @@ from service.dicom.association_pdus import strict_form
 from service.dicom.implementation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from service.dicom.sop_classes import RESULT_SOP_CLASSES, RESULT_SYNTAXES
 from service.dicom.statuses import SOP_CLASS_NOT_SUPPORTED
+from service.dicom.steady_timer import use_steady_timers
 from service.domain.delivery import Reference
 from service.settings import DimseDestination
 from workers.delivery.reactor_pause import held, install
@@ -240,6 +241,7 @@ def reach(
         _hang_up(association)
         raise NoResponseError(_how_it_failed(association) if connected.is_set() else NO_CONNECTION)
     install(association)
+    use_steady_timers(association.dul)
     return association
 
 
@@ -276,6 +278,7 @@ def _prepare(event: Any, connected: threading.Event, silence_seconds: float) -> 
     """
     connected.set()
     layer = event.assoc.dul
+    use_steady_timers(layer)
     decode = layer._decode_pdu  # noqa: SLF001 -- there is no public way
     layer._decode_pdu = lambda pdu: decode(strict_form(bytes(pdu)))  # noqa: SLF001 -- as above
     connection = event.assoc.dul.socket.socket

@@ -1,6 +1,5 @@
 """The breaker of an infer worker: no job is leased while the environment fails for all of them."""
 
-import time
 from typing import Final
 
 import structlog
@@ -38,6 +37,7 @@ class WorkerBreaker:
 
     def __init__(self, ledger: Ledger, holder: str, limits: InferSettings) -> None:
         self._breakers = ledger.breakers
+        self._now = ledger.now
         self._name = holder.rstrip("/").rpartition("/")[0] + "/"  # HOST/infer/PID/ without the PID
         self._limits = limits
         self.seen: Breaker | None = None  # as of the last look or opening
@@ -72,7 +72,7 @@ class WorkerBreaker:
             return
         self.seen = opened
         BREAKER_OPENINGS.labels(fault=fault).inc()
-        seconds = max(0, round(opened.open_until - time.time()))
+        seconds = max(0, round(opened.open_until - self._now()))
         log.error("breaker_opened", fault=fault, count=opened.failures, seconds=seconds)
         if opened.failures % OPENINGS_PER_RESTART == 0 and fault.may_end_with_process:
             self.restart_for = fault

@@ -26,13 +26,10 @@ from pynetdicom.dul import DULServiceProvider
 from pynetdicom.pdu_primitives import A_ASSOCIATE, P_DATA
 
 from service.dicom.association_pdus import strict_form
+from service.dicom.steady_timer import SteadyTimer
 from service.receiving.listener.command_set import LAST_FRAGMENT
 from service.receiving.listener.connections.accepted_socket import AcceptedSocket
-from service.receiving.listener.connections.time_limits import (
-    MessagePace,
-    SteadyTimer,
-    TimeLimits,
-)
+from service.receiving.listener.connections.time_limits import MessagePace, TimeLimits
 from service.receiving.listener.dimse_provider import DimseProvider
 from service.receiving.listener.refusals import (
     Aborted,

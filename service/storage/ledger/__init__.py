@@ -1,6 +1,5 @@
 """The ledger: received instances, due work and its results. All SQL is in this package."""
 
-import time
 from collections.abc import Callable
 
 from service.storage.ledger.access.api_tokens import ApiTokens
@@ -9,6 +8,7 @@ from service.storage.ledger.access.audit_trail import AuditTrail
 from service.storage.ledger.access.sessions import Sessions
 from service.storage.ledger.access.users import Users
 from service.storage.ledger.breakers import Breaker, Breakers
+from service.storage.ledger.clock import MachineClocks, SchedulingClock, same
 from service.storage.ledger.commitment_requests import CommitmentRequests
 from service.storage.ledger.commitments import Commitments
 from service.storage.ledger.database import Database, LedgerError
@@ -49,29 +49,43 @@ __all__ = [
 class Ledger:
     """The ledger at one database URL (SQLite or PostgreSQL, in SQLAlchemy's notation)."""
 
-    def __init__(self, url: str, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        url: str,
+        clock: Callable[[], float] | None = None,
+        machine: MachineClocks | None = None,
+    ) -> None:
+        """Prepare for a database; nothing is read yet.
+
+        Args:
+            url: Of the database.
+            clock: Of tests: the time, of the wall and for scheduling alike.
+            machine: The clocks from which scheduling time is made; those of this machine.
+        """
         self._database = Database(url)
-        self.jobs = Jobs(self._database, clock)
-        self.deliveries = Deliveries(self._database, clock)
-        self.commitments = Commitments(self._database, clock)
-        self.commitment_requests = CommitmentRequests(self._database, clock)
-        self.breakers = Breakers(self._database, clock)
-        self.heartbeats = Heartbeats(self._database, clock)
-        self.users = Users(self._database, clock)
-        self.sessions = Sessions(self._database, clock)
-        self.api_tokens = ApiTokens(self._database, clock)
+        kept = SchedulingClock(self._database, machine or MachineClocks.of_this_machine())
+        self._clock = now = kept if clock is None else same(clock)
+        self.jobs = Jobs(self._database, now)
+        self.deliveries = Deliveries(self._database, now)
+        self.commitments = Commitments(self._database, now)
+        self.commitment_requests = CommitmentRequests(self._database, now)
+        self.breakers = Breakers(self._database, now)
+        self.heartbeats = Heartbeats(self._database, now, kept.sync if clock is None else None)
+        self.users = Users(self._database, now)
+        self.sessions = Sessions(self._database, now)
+        self.api_tokens = ApiTokens(self._database, now)
         self.audit = AuditTrail(self._database)
-        self.audit_export = AuditExport(self._database, clock)
+        self.audit_export = AuditExport(self._database, now)
         self.patients = Patients(self._database)
         self.evidence = EvidenceOfJobs(self._database)
         self.listing = Listing(self._database)
         self.holdings = Holdings(self._database)
-        self.queries = Queries(self._database, clock)
+        self.queries = Queries(self._database, now)
         self.statistics = Statistics(self._database)
         self.worklist = Worklist(self._database)
         self.related = Related(self._database)
-        self.verdicts = Verdicts(self._database, clock)
-        self.flow = Flow(self._database, clock)
+        self.verdicts = Verdicts(self._database, now)
+        self.flow = Flow(self._database, now)
         self.tallies = Tallies(self._database)
 
     def upgrade(self) -> None:
@@ -81,6 +95,16 @@ class Ledger:
             LedgerError: The database could not be reached, or is of a newer version.
         """
         self._database.upgrade()
+        self._clock()
+
+    def now(self) -> float:
+        """Return the scheduling time, in seconds since the epoch: by it the ledger decides."""
+        return self._clock().scheduled
+
+    def wall_offset(self) -> float:
+        """Return the seconds by which the wall clock is ahead of scheduling time."""
+        now = self._clock()
+        return now.wall - now.scheduled
 
     def release(self, holder: str) -> int:
         """End the leases of processes known to have ended, whose name begins with `holder`.

@@ -5,7 +5,6 @@ a row is closed. It is open until a time and then half-open: the next try closes
 longer. The functions are parts of larger transactions.
 """
 
-import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from service.storage.faults import Fault
+from service.storage.ledger.clock import Clock
 from service.storage.ledger.database import Database
 from service.storage.ledger.tables import BREAKERS
 
@@ -24,14 +24,14 @@ class Breaker:
     name: str  # of a destination; of infer workers, the beginning of their holders' names
     is_open: bool  # False: half-open
     failures: int  # in a row
-    open_until: float  # seconds since the epoch
+    open_until: float  # of the scheduling clock
     fault: Fault | None  # of the environment; None for a destination
 
 
 class Breakers:
     """The breakers that are not closed."""
 
-    def __init__(self, database: Database, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
 
@@ -40,7 +40,7 @@ class Breakers:
 
         `seconds` maps the number of consecutive failures (n >= 1) to a pause.
         """
-        now = self._clock()
+        now = self._clock().scheduled
         query = select(BREAKERS).where(BREAKERS.c.name == name)
         with self._database.write() as connection:
             row = connection.execute(query.with_for_update()).one_or_none()
@@ -72,7 +72,7 @@ class Breakers:
             within_seconds: Leave out those that have been half-open for longer, because nothing
                 that they hold up was due since.
         """
-        now = self._clock()
+        now = self._clock().scheduled
         query = select(BREAKERS).order_by(BREAKERS.c.name)
         if within_seconds is not None:
             query = query.where(BREAKERS.c.open_until > now - within_seconds)

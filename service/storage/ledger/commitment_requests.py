@@ -1,7 +1,6 @@
 """Senders' requests for storage commitment, kept until the result is reported (PS3.4 annex J)."""
 
-import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -9,6 +8,7 @@ from sqlalchemy import Row, func, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from service.domain.delivery import Reference
+from service.storage.ledger.clock import Clock
 from service.storage.ledger.database import Database, LedgerError
 from service.storage.ledger.leasing import LEASED_REQUESTS
 from service.storage.ledger.mapping import append_event
@@ -36,13 +36,13 @@ class OpenRequest:
     instances: tuple[Reference, ...]
     attempt: int
     refusals: int
-    since: float  # when it was received, seconds since the epoch: giving up counts from here
+    since: float  # when it was received, by the scheduling clock: giving up counts from here
 
 
 class CommitmentRequests:
     """The open requests, one row each: leased like the jobs, and deleted once closed."""
 
-    def __init__(self, database: Database, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
 
@@ -88,8 +88,8 @@ class CommitmentRequests:
                     transaction_uid=transaction_uid,
                     calling_ae_title=calling_ae_title,
                     instances=instances,
-                    due_at=now,
-                    since=now,
+                    due_at=now.scheduled,
+                    since=now.scheduled,
                 )
             )
 
@@ -97,9 +97,9 @@ class CommitmentRequests:
         """Lease up to `limit` requests whose result is to be reported now, in order of receipt."""
         now = self._clock()
         with self._database.write() as connection:
-            due = LEASED_REQUESTS.lock_due(connection, select(REQUESTS), now, limit)
+            due = LEASED_REQUESTS.lock_due(connection, select(REQUESTS), now.scheduled, limit)
             leased = LEASED_REQUESTS.lease(
-                connection, list(map(_request_of, due)), holder, now + lease_seconds
+                connection, list(map(_request_of, due)), holder, now.scheduled + lease_seconds
             )
         return sorted(map(_request_of, leased), key=lambda each: each.id)
 
@@ -137,7 +137,7 @@ class CommitmentRequests:
             LEASED_REQUESTS.write_if_current(
                 connection,
                 request,
-                due_at=now + again_in,
+                due_at=now.scheduled + again_in,
                 refusals=request.refusals + refused,
             )
 
@@ -152,8 +152,9 @@ class CommitmentRequests:
 
     def release(self, holder: str) -> int:
         """End the leases of processes whose name begins with `holder`; return how many."""
+        now = self._clock()
         with self._database.write() as connection:
-            return len(LEASED_REQUESTS.release(connection, holder, self._clock()))
+            return len(LEASED_REQUESTS.release(connection, holder, now.scheduled))
 
     def jobs_of(self, instances: Sequence[Reference]) -> dict[str, list[tuple[str, str]]]:
         """Return the jobs of instances.

@@ -1,6 +1,5 @@
 """Storage commitment of destinations: requested, awaited, answered (PS3.4 annex J)."""
 
-import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from sqlalchemy import Connection, exists, insert, select
@@ -8,6 +7,7 @@ from sqlalchemy import Connection, exists, insert, select
 from service.domain.delivery import Delivery, DeliveryState, Reference
 from service.domain.reasons import Reason
 from service.storage.ledger.breakers import close_breakers
+from service.storage.ledger.clock import Clock, Moment
 from service.storage.ledger.database import Database
 from service.storage.ledger.deliveries import DeliveryQueue, lease_due
 from service.storage.ledger.delivery_plan import close_if_finished, forget_transactions
@@ -26,7 +26,7 @@ class Commitments:
     A result ends the lease of the worker that requested it: whichever is recorded first holds.
     """
 
-    def __init__(self, database: Database, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
         self._turns = Turns()
@@ -52,7 +52,7 @@ class Commitments:
                 urgent_first=self._turns.is_urgent_first(destination),
             )
             leased = lease_due(
-                *(connection, queue, holder, limit, now, lease_seconds),
+                *(connection, queue, holder, limit, now.scheduled, lease_seconds),
                 transaction_uid=transaction_uid,
             )
             if leased:
@@ -70,7 +70,7 @@ class Commitments:
         now = self._clock()
         with self._database.write() as connection:
             for each in deliveries:
-                if _release_if_current(connection, each, due_at=now + again_in):
+                if _release_if_current(connection, each, due_at=now.scheduled + again_in):
                     append_delivery_event(
                         connection,
                         each,
@@ -85,7 +85,7 @@ class Commitments:
         now = self._clock()
         with self._database.write() as connection:
             for each in deliveries:
-                if _release_if_current(connection, each, due_at=now + again_in):
+                if _release_if_current(connection, each, due_at=now.scheduled + again_in):
                     append_delivery_event(connection, each, now, "commitment-postponed", why=why)
 
     def is_awaited(self, transaction_uid: str) -> bool:
@@ -159,14 +159,14 @@ def _of_transaction(connection: Connection, transaction_uid: str) -> list[Delive
     return [delivery_of(row) for row in connection.execute(query).all()]
 
 
-def _commit(connection: Connection, delivery: Delivery, now: float) -> None:
+def _commit(connection: Connection, delivery: Delivery, now: Moment) -> None:
     LEASED_DELIVERIES.write_if_current(
         connection,
         delivery,
         state=DeliveryState.DELIVERED,
         attempt=delivery.attempt + 1,
         due_at=None,
-        finished_at=now,
+        finished_at=now.wall,
     )
     forget_transactions(connection, [delivery.id])
     append_delivery_event(connection, delivery, now, "output-committed")
@@ -177,7 +177,7 @@ def _send_again(
     connection: Connection,
     delivery: Delivery,
     failure: int,
-    now: float,
+    now: Moment,
     again_in: Callable[[int], float],
 ) -> None:
     refusals = delivery.refusals + 1
@@ -187,7 +187,7 @@ def _send_again(
         state=DeliveryState.PENDING,
         attempt=delivery.attempt + 1,
         refusals=refusals,
-        due_at=now + again_in(refusals),
+        due_at=now.scheduled + again_in(refusals),
         transaction_uid=None,
     )
     forget_transactions(connection, [delivery.id])
@@ -196,7 +196,7 @@ def _send_again(
     )
 
 
-def _park(connection: Connection, delivery: Delivery, failure: int, now: float) -> None:
+def _park(connection: Connection, delivery: Delivery, failure: int, now: Moment) -> None:
     LEASED_DELIVERIES.write_if_current(
         connection,
         delivery,

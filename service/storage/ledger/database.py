@@ -36,7 +36,7 @@ class Database:
             self.url = make_url(url)
         except ArgumentError as exc:
             raise LedgerError("ledger.url is not a database URL") from exc
-        self._sqlite = self.url.get_backend_name() == "sqlite"
+        self._sqlite = self.is_sqlite = self.url.get_backend_name() == "sqlite"
         if self._sqlite and self.url.database:
             make_directory(Path(self.url.database).absolute().parent, mode=0o700)
         self.engine = _sqlite_engine(url) if self._sqlite else create_engine(url, pool_size=8)

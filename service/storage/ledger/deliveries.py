@@ -1,6 +1,5 @@
 """Deliveries: lease, record each attempt's outcome, park, release."""
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -10,6 +9,7 @@ from sqlalchemy import Connection, select, update
 from service.domain.delivery import IN_FLIGHT, Delivery, DeliveryState, Reference
 from service.domain.reasons import Reason
 from service.storage.ledger import breakers
+from service.storage.ledger.clock import Clock
 from service.storage.ledger.database import Database
 from service.storage.ledger.delivery_plan import close_if_finished, forget_transactions
 from service.storage.ledger.leasing import LEASED_DELIVERIES, Turns
@@ -36,7 +36,7 @@ class DeliveryQueue:
 class Deliveries:
     """The deliveries, one row per job, output and destination; leased like the jobs."""
 
-    def __init__(self, database: Database, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
         self._turns = Turns()
@@ -45,7 +45,7 @@ class Deliveries:
         self, destination: str, holder: str, limit: int, *, lease_seconds: float
     ) -> list[Delivery]:
         """Lease up to `limit` due deliveries to one destination; none while its breaker is open."""
-        now = self._clock()
+        now = self._clock().scheduled
         with self._database.write() as connection:
             queue = DeliveryQueue(
                 destination,
@@ -60,7 +60,7 @@ class Deliveries:
         Raises:
             StaleLeaseError: The lease is no longer current; nothing was changed.
         """
-        until = self._clock() + lease_seconds
+        until = self._clock().scheduled + lease_seconds
         with self._database.write() as connection:
             LEASED_DELIVERIES.renew(connection, delivery, until)
 
@@ -86,7 +86,7 @@ class Deliveries:
                 status=delivery.status if status is None else status,
                 reason=None,
                 due_at=None,
-                finished_at=now,
+                finished_at=now.wall,
                 **_sent_columns(sent or delivery.sent),
             )
             forget_transactions(connection, [delivery.id])
@@ -109,8 +109,8 @@ class Deliveries:
                 delivery,
                 state=DeliveryState.STORED,
                 status=status,
-                due_at=now,
-                since=now,
+                due_at=now.scheduled,
+                since=now.scheduled,
                 transaction_uid=None,
                 **_sent_columns(sent),
             )
@@ -140,7 +140,7 @@ class Deliveries:
                 delivery,
                 status=status,
                 refusals=delivery.refusals + counts,
-                due_at=now + again_in,
+                due_at=now.scheduled + again_in,
             )
             append_delivery_event(
                 connection, delivery, now, "output-refused", status=_hexadecimal(status)
@@ -157,7 +157,9 @@ class Deliveries:
         """
         now = self._clock()
         with self._database.write() as connection:
-            LEASED_DELIVERIES.write_if_current(connection, delivery, due_at=now + again_in)
+            LEASED_DELIVERIES.write_if_current(
+                connection, delivery, due_at=now.scheduled + again_in
+            )
             append_delivery_event(connection, delivery, now, "output-postponed", why=why)
 
     def park(self, delivery: Delivery, reason: Reason, *, status: int | None = None) -> None:
@@ -184,7 +186,7 @@ class Deliveries:
         """End the leases of processes whose name begins with `holder`; return how many."""
         now = self._clock()
         with self._database.write() as connection:
-            rows = LEASED_DELIVERIES.release(connection, holder, now)
+            rows = LEASED_DELIVERIES.release(connection, holder, now.scheduled)
             append_events(
                 connection,
                 (
@@ -207,7 +209,7 @@ class Deliveries:
         """
         now = self._clock()
         with self._database.write() as connection:
-            return breakers.open_breaker(connection, destination, seconds, now)
+            return breakers.open_breaker(connection, destination, seconds, now.scheduled)
 
     def close_breaker(self, destination: str) -> None:
         """Let a destination be tried at once."""
@@ -286,7 +288,7 @@ def lease_due(
         queue: The deliveries to one destination in one state.
         holder: Name of the process that works on them.
         limit: At most so many.
-        now: Seconds since the epoch.
+        now: Of the scheduling clock.
         lease_seconds: How long the leases last.
         **values: Further columns to write.
 

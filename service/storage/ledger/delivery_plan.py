@@ -10,6 +10,7 @@ from sqlalchemy import Connection, and_, delete, insert, select, update
 from service.domain.delivery import IN_FLIGHT, DeliveryState
 from service.domain.job import JobState, Revision
 from service.domain.reasons import Reason
+from service.storage.ledger.clock import Moment
 from service.storage.ledger.mapping import append_event
 from service.storage.ledger.tables import DELIVERIES, JOBS, OUTPUTS, REVISIONS, TRANSACTIONS
 
@@ -51,7 +52,7 @@ def plan_deliveries(
     connection: Connection,
     job_id: str,
     planned: Sequence[tuple[str, str]],
-    now: float,
+    now: Moment,
     *,
     has_destinations: bool,
 ) -> None:
@@ -63,7 +64,7 @@ def plan_deliveries(
         connection: The transaction.
         job_id: The job.
         planned: (kind, destination) of every delivery, in the order of sending.
-        now: Seconds since the epoch.
+        now: Both clocks.
         has_destinations: Whether any destination is configured; the job is parked if none is.
     """
     wanted = set(planned)
@@ -89,8 +90,8 @@ def plan_deliveries(
             state=DeliveryState.PENDING,
             reason=None,
             refusals=0,
-            due_at=now,
-            since=now,
+            due_at=now.scheduled,
+            since=now.scheduled,
             transaction_uid=None,
         )
     )
@@ -101,8 +102,8 @@ def plan_deliveries(
             "kind": kind,
             "destination": name,
             "state": DeliveryState.PENDING,
-            "due_at": now,
-            "since": now,
+            "due_at": now.scheduled,
+            "since": now.scheduled,
             "priority": priority,
         }
         for kind, name in dict.fromkeys(planned)
@@ -114,7 +115,7 @@ def plan_deliveries(
 
 
 def close_if_finished(
-    connection: Connection, job_id: str, now: float, *, has_destinations: bool = True
+    connection: Connection, job_id: str, now: Moment, *, has_destinations: bool = True
 ) -> None:
     """Close a reported job when none of its deliveries is in flight any more.
 
@@ -138,12 +139,17 @@ def close_if_finished(
     connection.execute(
         update(JOBS)
         .where(JOBS.c.id == job_id)
-        .values(state=final, reason=job.refusal, finished_at=now)
+        .values(state=final, reason=job.refusal, **finished(now))
     )
     append_event(connection, job_id, now, str(final), reason=job.refusal)
 
 
-def dismiss_deliveries(connection: Connection, job_id: str, now: float) -> None:
+def finished(now: Moment) -> dict[str, float]:
+    """Return the columns of a job that say since when it is finished."""
+    return {"finished_at": now.wall, "kept_since": now.scheduled}
+
+
+def dismiss_deliveries(connection: Connection, job_id: str, now: Moment) -> None:
     """Delete the unfinished deliveries of a dismissed job, with an event for each."""
     unfinished = connection.execute(
         delete(DELIVERIES)
@@ -166,7 +172,7 @@ def forget_transactions(connection: Connection, delivery_ids: Sequence[int]) -> 
     connection.execute(delete(TRANSACTIONS).where(TRANSACTIONS.c.delivery_id.in_(delivery_ids)))
 
 
-def _park(connection: Connection, job_id: str, reason: Reason, now: float) -> None:
+def _park(connection: Connection, job_id: str, reason: Reason, now: Moment) -> None:
     connection.execute(
         update(JOBS).where(JOBS.c.id == job_id).values(state=JobState.PARKED, reason=reason)
     )

@@ -1,8 +1,7 @@
 """What flows now and what waits for a person, for the status page; each query reads a few rows."""
 
 import math
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -19,6 +18,7 @@ from sqlalchemy import (
 from service.domain.delivery import DeliveryState
 from service.domain.job import Event, Job, JobState
 from service.domain.reasons import Reason
+from service.storage.ledger.clock import Clock, Moment
 from service.storage.ledger.database import Database
 from service.storage.ledger.mapping import event_of, job_of
 from service.storage.ledger.tables import DELIVERIES, EVENTS, JOBS, REQUESTS, is_state
@@ -111,7 +111,7 @@ class OverdueRequests:
 class Flow:
     """Queries of the status page and of the upload page."""
 
-    def __init__(self, database: Database, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
 
@@ -128,14 +128,14 @@ class Flow:
 
     def analysis(self) -> Waiting:
         """Return what is received and not reported yet."""
-        table, now = JOBS.c, self._clock()
+        table, now = JOBS.c, self._clock().scheduled
         oldest = select(func.min(table.received_at)).where(table.state == JobState.RECEIVED)
         with self._database.read() as connection:
             total = numbers(connection, "jobs").get((JobState.RECEIVED, ""), 0)
             row = connection.execute(
                 _waiting(table.holder, table.due_at, oldest.scalar_subquery(), now)
             ).one()
-        return _waiting_of(row, total)
+        return _waiting_of(row, total, row.oldest_at)
 
     def destinations(self, names: Iterable[str]) -> list[DestinationFlow]:
         """Return what each of these destinations has to receive, and how it answered last."""
@@ -151,9 +151,12 @@ class Flow:
         for state in (DeliveryState.PENDING, DeliveryState.STORED):
             of_state = (table.destination == name, table.state == state)
             oldest = select(func.min(table.since)).where(table.due_at.is_not(None), *of_state)
-            query = _waiting(table.holder, table.due_at, oldest.scalar_subquery(), now, *of_state)
+            query = _waiting(
+                *(table.holder, table.due_at, oldest.scalar_subquery(), now.scheduled), *of_state
+            )
             row = connection.execute(query).one()
-            by_state[state] = _waiting_of(row, counted.get((state, name), 0))
+            oldest_at = _on_the_wall(row.oldest_at, now)
+            by_state[state] = _waiting_of(row, counted.get((state, name), 0), oldest_at)
         success = connection.execute(
             select(table.finished_at, table.status)
             .where(table.destination == name, table.finished_at.is_not(None))
@@ -177,7 +180,7 @@ class Flow:
             By step: `analysis` (received or asked for, until reported), `delivery` (reported until
             delivered) and `whole` (received or asked for, until delivered).
         """
-        since = self._clock() - seconds
+        since = self._clock().wall - seconds
         table = JOBS.c
         reported = (
             select(table.reported_at - table.asked_at)
@@ -204,7 +207,7 @@ class Flow:
 
     def per_minute(self, minutes: int) -> list[Minute]:
         """Count what was received and finished in each of the last minutes, up to this one."""
-        end = int(self._clock()) // _MINUTE + 1
+        end = int(self._clock().wall) // _MINUTE + 1
         first = end - minutes
         with self._database.read() as connection:
             received = _counts(connection, JOBS.c.received_at, first, end)
@@ -264,7 +267,8 @@ class Flow:
 
     def overdue_requests(self, seconds: float) -> OverdueRequests:
         """Return the senders' commitment requests without a result for longer than `seconds`."""
-        before = self._clock() - seconds
+        now = self._clock()
+        before = now.scheduled - seconds
         query = (
             select(REQUESTS.c.calling_ae_title, func.count(), func.min(REQUESTS.c.since))
             .where(REQUESTS.c.since < before)
@@ -275,7 +279,7 @@ class Flow:
             rows = connection.execute(query).all()
         return OverdueRequests(
             requests=sum(int(count) for _, count, _ in rows),
-            oldest_at=min((since for _, _, since in rows), default=None),
+            oldest_at=_on_the_wall(min((since for _, _, since in rows), default=None), now),
             calling_ae_titles=[name for name, _, _ in rows],
         )
 
@@ -301,13 +305,18 @@ def _waiting(
     )
 
 
-def _waiting_of(row: Any, total: int) -> Waiting:  # noqa: ANN401 -- a row of `_waiting`
+def _waiting_of(row: Any, total: int, oldest_at: float | None) -> Waiting:  # noqa: ANN401 -- a row of `_waiting`
     return Waiting(
         due=total - row.later,
         leased=row.leased,
         postponed=row.later - row.leased,
-        oldest_at=row.oldest_at,
+        oldest_at=oldest_at,
     )
+
+
+def _on_the_wall(scheduled: float | None, now: Moment) -> float | None:
+    """Return what the wall clock would say at a scheduling time, for people."""
+    return None if scheduled is None else scheduled - now.scheduled + now.wall
 
 
 def _latest_failure(connection: Connection, destination: str) -> Event | None:

@@ -1,11 +1,11 @@
 """Heartbeats: which processes run and are ready."""
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import Connection, delete, insert, select
 
+from service.storage.ledger.clock import Clock
 from service.storage.ledger.database import Database
 from service.storage.ledger.tables import HEARTBEATS
 
@@ -18,29 +18,42 @@ class Heartbeat:
     holder: str
     ready: bool
     progress: bool  # False: its work is stuck
-    at: float  # seconds since the epoch
+    at: float  # by the scheduling clock
 
 
 class Heartbeats:
     """The latest heartbeats, one row per process."""
 
-    def __init__(self, database: Database, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        sync: Callable[[Connection], float | None] | None = None,
+    ) -> None:
         self._database = database
         self._clock = clock
+        self._sync = sync
 
-    def beat(self, role: str, holder: str, *, ready: bool, progress: bool = True) -> None:
-        """Record that this process runs, whether it is ready and whether it makes progress."""
+    def beat(self, role: str, holder: str, *, ready: bool, progress: bool = True) -> float | None:
+        """Record that this process runs, whether it is ready and whether it makes progress.
+
+        Returns:
+            By how many seconds the wall clock was set, to the process of the machine that sees it
+            first; else None.
+        """
+        now = self._clock().scheduled
         with self._database.write() as connection:
             connection.execute(delete(HEARTBEATS).where(HEARTBEATS.c.holder == holder))
             connection.execute(
                 insert(HEARTBEATS).values(
-                    holder=holder, role=role, ready=ready, progress=progress, at=self._clock()
+                    holder=holder, role=role, ready=ready, progress=progress, at=now
                 )
             )
+            return None if self._sync is None else self._sync(connection)
 
     def alive(self, within_seconds: float) -> list[Heartbeat]:
         """List the heartbeats of the last `within_seconds`."""
-        since = self._clock() - within_seconds
+        since = self._clock().scheduled - within_seconds
         query = (
             select(HEARTBEATS)
             .where(HEARTBEATS.c.at >= since)

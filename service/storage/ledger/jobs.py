@@ -1,7 +1,6 @@
 """Jobs: receive, lease, report, postpone, park, requeue, dismiss, forget."""
 
-import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Final
 
 from sqlalchemy import Connection, Exists, Row, delete, exists, insert, select, update
@@ -24,10 +23,12 @@ from service.domain.patient import Patient
 from service.domain.reasons import Reason
 from service.domain.routing import Routes
 from service.storage.ledger.breakers import close_breakers
+from service.storage.ledger.clock import Clock, Moment
 from service.storage.ledger.database import Database, LedgerError
 from service.storage.ledger.delivery_plan import (
     dismiss_deliveries,
     drop_outputs,
+    finished,
     plan_deliveries,
     record_revision,
 )
@@ -44,7 +45,7 @@ _AT_ONCE: Final = 500  # values in one query
 class Jobs:
     """The jobs; every write after a lease is fenced (see `leasing`)."""
 
-    def __init__(self, database: Database, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
         self._turns = Turns()
@@ -76,11 +77,11 @@ class Jobs:
             standing = connection.execute(
                 select(JOBS.c.id, JOBS.c.sha256, JOBS.c.state, JOBS.c.reason)
                 .where(JOBS.c.sop_instance_uid == instance.sop_instance_uid)
-                .order_by(JOBS.c.received_at, JOBS.c.id)
+                .order_by(JOBS.c.arrived_at, JOBS.c.id)
             ).all()
             for row in standing:
                 if row.sha256 == instance.sha256:
-                    _count_repeat(connection, row.id, now)
+                    _count_repeat(connection, row.id, now.wall)
                     lacks_bytes = (
                         row.state == JobState.PARKED and row.reason == Reason.BYTES_MISSING
                     )
@@ -131,7 +132,9 @@ class Jobs:
         now = self._clock()
         urgent_first = self._turns.is_urgent_first("")
         with self._database.write() as connection:
-            rows = _lock_due(connection, now, limit, urgent_first=urgent_first, probes=probes)
+            rows = _lock_due(
+                connection, now.scheduled, limit, urgent_first=urgent_first, probes=probes
+            )
             taken: list[Job] = []
             for job in map(job_of, rows):
                 if job.tries >= maximum_attempts:
@@ -141,7 +144,7 @@ class Jobs:
                 elif not taken:
                     taken.append(job)
                     break
-            leased = LEASED_JOBS.lease(connection, taken, holder, now + lease_seconds)
+            leased = LEASED_JOBS.lease(connection, taken, holder, now.scheduled + lease_seconds)
             append_events(
                 connection,
                 (
@@ -184,7 +187,7 @@ class Jobs:
                 job,
                 JobState.REPORTED,
                 report_uid=revision.sop_instance_uid if revision else None,
-                reported_at=now,
+                reported_at=now.wall,
                 finding=conclusion.finding,
                 probability=conclusion.probability,
                 refusal=conclusion.not_analysed_reason,
@@ -229,7 +232,8 @@ class Jobs:
         with self._database.write() as connection:
             drop_outputs(connection, job.id, but=())  # of an earlier analysis
             record_evidence(connection, job.id, None)
-            self._move(connection, job, JobState.NOT_ANALYSED, reason=reason, finished_at=now)
+            values: dict[str, Any] = {"reason": reason, **finished(now)}
+            self._move(connection, job, JobState.NOT_ANALYSED, **values)
 
     def park(self, job: Job, reason: Reason) -> None:
         """Park a job until a person requeues it.
@@ -246,7 +250,7 @@ class Jobs:
         Raises:
             StaleLeaseError: The lease is no longer current; nothing was changed.
         """
-        until = self._clock() + lease_seconds
+        until = self._clock().scheduled + lease_seconds
         with self._database.write() as connection:
             LEASED_JOBS.renew(connection, job, until)
 
@@ -274,7 +278,7 @@ class Jobs:
             LEASED_JOBS.write_if_current(
                 connection,
                 job,
-                due_at=now + seconds,
+                due_at=now.scheduled + seconds,
                 faults=job.faults + is_fault,
                 **given_back,
             )
@@ -292,7 +296,7 @@ class Jobs:
         """End the leases of processes whose name begins with `holder`; return how many."""
         now = self._clock()
         with self._database.write() as connection:
-            rows = LEASED_JOBS.release(connection, holder, now)
+            rows = LEASED_JOBS.release(connection, holder, now.scheduled)
             append_events(
                 connection,
                 (event_row(row.id, now, "lease-released", holder=holder) for row in rows),
@@ -350,7 +354,9 @@ class Jobs:
                 raise TransitionError("retention took its bytes")
             self._start_over(connection, job, JobState.RECEIVED, now)
             connection.execute(
-                update(JOBS).where(JOBS.c.id == job_id).values(asked_at=now, finished_at=None)
+                update(JOBS)
+                .where(JOBS.c.id == job_id)
+                .values(asked_at=now.wall, reported_at=None, finished_at=None, kept_since=None)
             )
             append_event(connection, job_id, now, "reanalysis-asked", was=str(job.state))
             return _locked(connection, job_id)
@@ -374,21 +380,21 @@ class Jobs:
         with self._database.write() as connection:
             job = _locked(connection, job_id)
             require_may_follow(job.state, JobState.DISMISSED)
-            values = {"state": JobState.DISMISSED, "finished_at": now, "due_at": None}
+            values = {"state": JobState.DISMISSED, "due_at": None, **finished(now)}
             connection.execute(update(JOBS).where(JOBS.c.id == job_id).values(**values))
             append_event(connection, job_id, now, "dismissed", reason=job.reason, why=sentence)
             dismiss_deliveries(connection, job_id, now)
             return _locked(connection, job_id)
 
     @staticmethod
-    def _start_over(connection: Connection, job: Job, state: JobState, now: float) -> None:
+    def _start_over(connection: Connection, job: Job, state: JobState, now: Moment) -> None:
         require_may_follow(job.state, state)
         values: dict[str, Any] = {
             "state": state,
             "reason": None,
             "attempt_base": job.attempt,
             "faults": 0,
-            "due_at": now if state is JobState.RECEIVED else None,
+            "due_at": now.scheduled if state is JobState.RECEIVED else None,
             "holder": None,
         }
         connection.execute(update(JOBS).where(JOBS.c.id == job.id).values(values))
@@ -397,7 +403,7 @@ class Jobs:
         """List up to `limit` jobs that finished before a moment, the oldest first.
 
         Args:
-            moment: Seconds since the epoch.
+            moment: Of the scheduling clock (`Ledger.now`).
             limit: At most so many.
             purged: False for jobs that still have their bytes; True for those without that can be
                 forgotten. A job that others correct cannot be, and is left out so that it does not
@@ -406,12 +412,12 @@ class Jobs:
         Returns:
             Job ids.
         """
-        query = select(JOBS.c.id).where(JOBS.c.finished_at < moment)
+        query = select(JOBS.c.id).where(JOBS.c.kept_since < moment)
         if purged:
             query = query.where(JOBS.c.purged_at.is_not(None), ~_is_corrected())
         else:
             query = query.where(JOBS.c.purged_at.is_(None))
-        query = query.order_by(JOBS.c.finished_at).limit(limit)
+        query = query.order_by(JOBS.c.kept_since).limit(limit)
         with self._database.read() as connection:
             return list(connection.execute(query).scalars())
 
@@ -422,7 +428,7 @@ class Jobs:
             marked = connection.execute(
                 update(JOBS)
                 .where(JOBS.c.id == job_id, JOBS.c.finished_at.is_not(None))
-                .values(purged_at=now)
+                .values(purged_at=now.wall)
             ).rowcount
             if marked:
                 append_event(connection, job_id, now, "purged")
@@ -506,7 +512,7 @@ def _count_repeat(connection: Connection, job_id: str, now: float) -> None:
 
 def _is_reported(job: Job) -> bool:
     """Return whether the analysis requested last has been reported."""
-    return job.reported_at is not None and job.reported_at >= job.asked_at
+    return job.reported_at is not None
 
 
 def _is_corrected() -> Exists:
@@ -514,7 +520,7 @@ def _is_corrected() -> Exists:
     return exists().where(correction.c.corrects == JOBS.c.id)
 
 
-def _insert(connection: Connection, instance: Instance, corrects: str | None, now: float) -> None:
+def _insert(connection: Connection, instance: Instance, corrects: str | None, now: Moment) -> None:
     connection.execute(
         insert(JOBS).values(
             id=instance.job_id,
@@ -529,9 +535,10 @@ def _insert(connection: Connection, instance: Instance, corrects: str | None, no
             source=instance.source,
             corrects=corrects,
             state=JobState.RECEIVED,
-            due_at=now,
-            received_at=now,
-            asked_at=now,
+            due_at=now.scheduled,
+            received_at=now.wall,
+            arrived_at=now.scheduled,
+            asked_at=now.wall,
             priority=URGENT if instance.is_urgent else ORDINARY,
         )
     )

@@ -8,6 +8,7 @@ from sqlalchemy import Connection, Row, Select, insert, select
 from service.domain.delivery import Delivery, DeliveryState, OutputRecord, Reference
 from service.domain.job import Event, Job, JobState, OtherAbnormality, Revision, Source
 from service.domain.reasons import Reason
+from service.storage.ledger.clock import Moment
 from service.storage.ledger.tables import DELIVERIES, EVENTS, OUTPUTS, URGENT
 
 DELIVERIES_WITH_OUTPUT: Final[Select[Any]] = select(
@@ -21,6 +22,7 @@ def job_of(row: Row[Any]) -> Job:
     values = dict(row._mapping)  # noqa: SLF001 -- SQLAlchemy's public name begins so
     base, refusal = values.pop("attempt_base"), values.pop("refusal")
     priority = values.pop("priority")
+    del values["arrived_at"], values["kept_since"]  # of the ledger's own decisions
     other = _other_of(
         values.pop("other_finding"),
         values.pop("other_probability"),
@@ -88,7 +90,7 @@ def event_of(row: Row[Any]) -> Event:
 
 
 def append_event(
-    connection: Connection, job_id: str, at: float, name: str, **detail: str | float | bool | None
+    connection: Connection, job_id: str, at: Moment, name: str, **detail: str | float | bool | None
 ) -> None:
     """Append one event to a job's trace, in the transaction that made the change.
 
@@ -98,11 +100,11 @@ def append_event(
 
 
 def event_row(
-    job_id: str, at: float, name: str, **detail: str | float | bool | None
+    job_id: str, at: Moment, name: str, **detail: str | float | bool | None
 ) -> dict[str, Any]:
     """Build a row for `append_events`; a detail that is None is left out."""
     kept = {key: value for key, value in detail.items() if value is not None}
-    return {"job_id": job_id, "at": at, "name": name, "detail": kept}
+    return {"job_id": job_id, "at": at.wall, "name": name, "detail": kept}
 
 
 def append_events(connection: Connection, rows: Iterable[dict[str, Any]]) -> None:
@@ -113,7 +115,7 @@ def append_events(connection: Connection, rows: Iterable[dict[str, Any]]) -> Non
 
 
 def append_delivery_event(
-    connection: Connection, delivery: Delivery, at: float, name: str, **detail: str | None
+    connection: Connection, delivery: Delivery, at: Moment, name: str, **detail: str | None
 ) -> None:
     """Append one event of a delivery to its job's trace."""
     append_event(

@@ -1,7 +1,6 @@
 """Read-only queries: jobs, their traces and deliveries, totals, due work."""
 
-import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -22,6 +21,7 @@ from service.domain.delivery import Delivery, DeliveryState, OutputRecord
 from service.domain.job import Event, Job, JobState, Revision
 from service.domain.queues import COMMITMENTS, DELIVER, INFER
 from service.domain.reasons import Reason
+from service.storage.ledger.clock import Clock
 from service.storage.ledger.database import Database
 from service.storage.ledger.deliveries import in_flight_destinations
 from service.storage.ledger.mapping import (
@@ -78,7 +78,7 @@ class JobCounts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Due:
-    """The work due now, and since when the oldest work waits (seconds since the epoch)."""
+    """The work due now, and since when the oldest work waits (by the scheduling clock)."""
 
     infer: int
     deliver: dict[
@@ -95,7 +95,7 @@ class Due:
 class Queries:
     """Read-only queries on consistent snapshots of the ledger."""
 
-    def __init__(self, database: Database, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
 
@@ -183,12 +183,14 @@ class Queries:
         These are the job's own reports, and those of jobs received before it with the same SOP
         Instance UID and other bytes. Jobs received later correct this one and are left out.
         """
+        this = JOBS.alias()
+        arrived_at = select(this.c.arrived_at).where(this.c.id == job.id).scalar_subquery()
         query = (
             select(REVISIONS)
             .join(JOBS, JOBS.c.id == REVISIONS.c.job_id)
             .where(
                 JOBS.c.sop_instance_uid == job.sop_instance_uid,
-                or_(JOBS.c.id == job.id, JOBS.c.received_at < job.received_at),
+                or_(JOBS.c.id == job.id, JOBS.c.arrived_at < arrived_at),
             )
             .order_by(REVISIONS.c.id)
         )
@@ -228,7 +230,7 @@ class Queries:
 
         It reads one row of each, not the tallies: whatever is due is found.
         """
-        now = self._clock()
+        now = self._clock().scheduled
         with self._database.read() as connection:
             found: list[tuple[str, ...]] = []
             if _is_any_due(connection, JOBS.c.due_at, now):
@@ -248,7 +250,7 @@ class Queries:
 
     def due(self) -> Due:
         """Return the work due now: what the relay notifies workers of and operators monitor."""
-        now = self._clock()
+        now = self._clock().scheduled
         with self._database.read() as connection:
             received = numbers(connection, "jobs").get((JobState.RECEIVED, ""), 0)
             later, oldest = connection.execute(

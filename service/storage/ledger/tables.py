@@ -1,4 +1,9 @@
-"""The ledger's tables as of the latest migration; times are seconds since the epoch."""
+"""The ledger's tables as of the latest migration; times are seconds since the epoch.
+
+Times that decide are of the scheduling clock (see `clock`): `arrived_at`, `due_at`, `since`,
+`kept_since`, `open_until`, `locked_until`, of heartbeats `at`, and all of sessions, besides
+`expires_at` of tokens. The others are of the wall clock, for people.
+"""
 
 from typing import Final
 
@@ -66,9 +71,11 @@ JOBS: Final = Table(
     Column("holder", String(128)),
     Column("due_at", Double),
     Column("received_at", Double, nullable=False, index=True),
+    Column("arrived_at", Double),  # by which the instances of one UID are in order
     Column("asked_at", Double, nullable=False),
     Column("reported_at", Double),
     Column("finished_at", Double, index=True),
+    Column("kept_since", Double, index=True),  # finished: retention counts from here
     Column("purged_at", Double),
     Column("finding", String(16)),
     Column("probability", Double),
@@ -247,6 +254,16 @@ HEARTBEATS: Final = Table(
     Column("ready", Boolean, nullable=False),
     Column("at", Double, nullable=False),
     Column("progress", Boolean, nullable=False),
+)
+
+CLOCKS: Final = Table(  # scheduling time, one row for each boot of a machine (see `clock`)
+    "clocks",
+    METADATA,
+    Column("boot", String(64), primary_key=True),
+    Column("boot_at", Double, nullable=False),  # scheduling time at that boot
+    Column("seen_at", Double, nullable=False),  # latest scheduling time that was noted
+    Column("database_at", Double, nullable=False),  # of the database's clock, then
+    Column("wall_boot_at", Double, nullable=False),  # wall clock at that boot, as of then
 )
 
 PATIENTS: Final = Table(  # of each job, for people to find it by

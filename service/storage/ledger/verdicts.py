@@ -1,13 +1,12 @@
 """Radiologists' verdicts on reports: appended to, read, never changed."""
 
-import time
-from collections.abc import Callable
 from typing import Any, Final
 
 from sqlalchemy import Connection, Row, exists, func, insert, select
 
 from service.domain.routing import OutputKind
 from service.domain.verdict import Opinion, Verdict, require_consistent
+from service.storage.ledger.clock import Clock
 from service.storage.ledger.database import Database
 from service.storage.ledger.tables import JOBS, OUTPUTS, REVISIONS, VERDICTS
 
@@ -21,7 +20,7 @@ class ReplacedReportError(Exception):
 class Verdicts:
     """The verdicts; triggers of the database reject every change and deletion."""
 
-    def __init__(self, database: Database, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
 
@@ -53,6 +52,7 @@ class Verdicts:
             ReplacedReportError: The report was replaced by another.
             VerdictError: The verdict contradicts itself, or the job has no finding.
         """
+        now = self._clock()
         with self._database.write() as connection:
             job = connection.execute(
                 select(JOBS).where(JOBS.c.id == job_id).with_for_update(key_share=True)
@@ -62,7 +62,7 @@ class Verdicts:
             _require_current(connection, job_id, report_uid)
             require_consistent(opinion, right_finding, job.finding)
             values = {
-                "at": self._clock(),
+                "at": now.wall,
                 "user_name": user,
                 "opinion": str(opinion),
                 "right_finding": right_finding,

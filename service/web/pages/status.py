@@ -3,7 +3,7 @@
 import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Annotated, Any, Final
 
@@ -32,6 +32,7 @@ MOST_AT_ONCE: Final = 200  # jobs of a group by one click
 SHOWN_OF_GROUP: Final = 10
 MINUTES: Final = 180  # of the plot
 LATENCY_SECONDS: Final = 3600.0
+SHOWN_OFFSET_SECONDS: Final = 60.0  # between the wall clock and scheduling time
 OVERDUE_SECONDS: Final = 600.0  # a sender's commitment request without a result
 PLOT_HEIGHT: Final = 60
 _GAPS: Final = 6  # between the times along its axis
@@ -174,16 +175,21 @@ def _each(
 
 
 def _flow(settings: Settings, ledger: Ledger, spool: Spool) -> dict[str, Any]:
-    now = time.time()
-    breakers = ledger.breakers.not_closed(FRESH_SECONDS)
+    now, offset = time.time(), ledger.wall_offset()
+    breakers = [
+        replace(each, open_until=each.open_until + offset)
+        for each in ledger.breakers.not_closed(FRESH_SECONDS)
+    ]
     names = [each.name for each in settings.destinations]
-    parts = _parts(ledger.heartbeats.alive(FRESH_SECONDS))
+    beats = ledger.heartbeats.alive(FRESH_SECONDS)
+    parts = _parts([replace(each, at=each.at + offset) for each in beats])
     missing = [*missing_on_disk(spool), *missing_roles(ledger)]
     starting = [
         each.role for each in parts if each.starting and NOT_READY.format(each.role) in missing
     ]
     return {
         "now": now,
+        "offset": offset if abs(offset) >= SHOWN_OFFSET_SECONDS else None,
         "zone": zone(now),
         "settings": settings,
         "starting": starting,

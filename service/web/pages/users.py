@@ -1,6 +1,5 @@
 """The page on which administrators add users and change what they may do."""
 
-import time
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
@@ -37,7 +36,7 @@ def router(ledger: Ledger, hashes: Passwords, trail: Trail) -> APIRouter:
 
     @routes.get("")
     def _users(request: Request) -> Response:
-        now = time.time()
+        now = ledger.now()
         values = {
             "users": ledger.users.all(),
             "sessions": ledger.sessions.counts(),

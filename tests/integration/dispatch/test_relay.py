@@ -2,9 +2,7 @@
 
 import base64
 import json
-import os
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,6 +15,7 @@ from support.backlog import instance
 from support.inference_worker import PACS, Workspace
 from support.lobar_process import wait_for
 from support.routes import to
+from support.system.clock import Clock
 from synthetic.objects import make_cr
 
 from service.dispatch.notifier import Notifier
@@ -28,6 +27,7 @@ from service.domain.reasons import Reason
 from service.storage.ledger.tables import TALLY_CHANGES
 from service.storage.spool import Spool
 
+Known = Callable[[Collection[str]], Collection[str]]
 SOUTH = {**PACS, "name": "south"}
 SR = OutputRecord(
     kind="sr", sop_class_uid="1.2.840.10008.5.1.4.1.1.88.34", sop_instance_uid="2.25.1"
@@ -54,8 +54,15 @@ def notifier(redis_server: RedisServer) -> Iterator[Notifier]:
 
 
 @pytest.fixture
-def relay(workspace: Workspace, notifier: Notifier) -> Relay:
-    return Relay(workspace.settings, workspace.ledger, workspace.spool, notifier)
+def awake() -> Clock:
+    """The clock by which the relay's sweeps find that a file stays as it is."""
+    return Clock()
+
+
+@pytest.fixture
+def relay(workspace: Workspace, notifier: Notifier, awake: Clock) -> Relay:
+    spool = Spool(workspace.settings.spool_dir, clock=awake)
+    return Relay(workspace.settings, workspace.ledger, spool, notifier)
 
 
 @pytest.fixture
@@ -106,10 +113,6 @@ def test_it_notifies_of_commitments_to_request_and_results_to_report(
     assert notified() == []
     workspace.clock.pass_seconds(HOUR + 1)
     assert notified() == ["deliver south"]
-
-
-def make_old(path: Path) -> None:
-    os.utime(path, (time.time() - 2 * HOUR,) * 2)
 
 
 def test_nothing_is_due_and_nothing_is_notified(notified: Callable[[], list[str]]) -> None:
@@ -172,15 +175,18 @@ def test_deliveries_to_a_removed_destination_are_parked(workspace: Workspace, re
 
 
 def test_a_sweep_removes_orphans_and_neither_young_nor_promised_bytes(
-    workspace: Workspace, relay: Relay
+    workspace: Workspace, relay: Relay, awake: Clock
 ) -> None:
     promised = workspace.spool.inbox(workspace.receive(make_cr(rows=8, columns=8)))
     orphan, young = workspace.spool.inbox("0" * 32), workspace.spool.inbox("1" * 32)
     half, coming = workspace.spool.incoming / "half", workspace.spool.incoming / "coming"
-    for path in (orphan, young, half, coming):
+    for path in (orphan, half):
         path.write_bytes(b"bytes")
-    for path in (promised, orphan, half):
-        make_old(path)
+    relay.sweep()
+    assert orphan.exists()
+    awake.pass_seconds(HOUR)
+    for path in (young, coming):
+        path.write_bytes(b"bytes")
     relay.sweep()
     assert [path.exists() for path in (promised, orphan, young, half, coming)] == [
         *(True, False, True, False, True)
@@ -188,18 +194,24 @@ def test_a_sweep_removes_orphans_and_neither_young_nor_promised_bytes(
 
 
 def test_a_sweep_takes_what_retention_allows(workspace: Workspace, relay: Relay) -> None:
-    workspace.clock.pass_seconds(-8 * 24 * HOUR)
     job_id = workspace.receive(make_cr(rows=8, columns=8))
     (job,) = workspace.ledger.jobs.lease("w/", 1, lease_seconds=60, maximum_attempts=3)
     workspace.ledger.jobs.not_analysed(job, Reason.VIEW)
+    relay.sweep()
+    assert workspace.spool.inbox(job_id).exists()
+    workspace.clock.pass_seconds(8 * 24 * HOUR)
     relay.sweep()
     assert not workspace.spool.inbox(job_id).exists()
     assert workspace.job(job_id).purged_at is not None
 
 
 def test_it_runs_until_it_is_stopped_whatever_the_ledger_does(
-    workspace: Workspace, relay: Relay, tmp_path: Path, redis_server: RedisServer
+    workspace: Workspace, relay: Relay, awake: Clock, tmp_path: Path, redis_server: RedisServer
 ) -> None:
+    def is_swept() -> bool:
+        awake.pass_seconds(HOUR)
+        return not orphan.exists()
+
     stopping = threading.Event()
     thread = threading.Thread(target=relay.run, args=[stopping])
     ledger, aside = tmp_path / "ledger.sqlite3", tmp_path / "aside"
@@ -217,8 +229,7 @@ def test_it_runs_until_it_is_stopped_whatever_the_ledger_does(
         client.flushall()
         wait_for(lambda: client.llen(INFER))
         orphan.write_bytes(b"nobody was promised these")
-        make_old(orphan)
-        wait_for(lambda: not orphan.exists())
+        wait_for(is_swept)
         stopping.set()
         thread.join(30)
     assert not thread.is_alive()
@@ -231,7 +242,7 @@ class SlowSpool(Spool):
         super().__init__(root)
         self.is_sweeping, self.may_end = threading.Event(), threading.Event()
 
-    def sweep(self, *_: object, **_seconds: float) -> int:
+    def sweep(self, known: Known, *, older_than_seconds: float) -> int:
         self.is_sweeping.set()
         self.may_end.wait(60)
         return 0
@@ -263,7 +274,7 @@ def test_a_sweep_that_fails_for_an_unknown_cause_ends_the_relay(
     class BrokenSpool(Spool):
         """A double that has a defect."""
 
-        def sweep(self, *_: object, **_seconds: float) -> int:
+        def sweep(self, known: Known, *, older_than_seconds: float) -> int:
             raise ZeroDivisionError
 
     spool = BrokenSpool(workspace.spool.root)

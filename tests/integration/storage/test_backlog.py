@@ -169,12 +169,12 @@ def live(ledger: Ledger, number: int, instance: Maker) -> None:
     acts: list[Callable[[], object]] = [
         lambda: ledger.jobs.receive(instance(chance.randrange(30), bytes_=chance.choice("ab"))),
         lambda: leased.extend(lease(ledger, 3)),
-        lambda: leased and report(ledger, leased.pop(), "north", "south"),
-        lambda: leased and ledger.jobs.park(leased.pop(), Reason.REPORT_FAILED),
-        lambda: leased and ledger.jobs.not_analysed(leased.pop(), Reason.VIEW),
+        lambda: [report(ledger, leased.pop(), "north", "south") for _ in leased[:1]],
+        lambda: [ledger.jobs.park(leased.pop(), Reason.REPORT_FAILED) for _ in leased[:1]],
+        lambda: [ledger.jobs.not_analysed(leased.pop(), Reason.VIEW) for _ in leased[:1]],
         lambda: sending.extend(ledger.deliveries.lease("north", "d/", 2, lease_seconds=60)),
-        lambda: sending and ledger.deliveries.delivered(sending.pop(), status=0),
-        lambda: sending and ledger.deliveries.park(sending.pop(), Reason.DESTINATION_REFUSED),
+        lambda: [ledger.deliveries.delivered(sending.pop(), status=0) for _ in sending[:1]],
+        lambda: [ledger.deliveries.park(sending.pop(), Reason.DESTINATION_REFUSED) for _ in sending[:1]],
         lambda: ledger.deliveries.park_unknown(["north"]),
         lambda: ledger.tallies.fold(few=0),
     ]

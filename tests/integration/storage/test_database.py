@@ -1,7 +1,9 @@
 """The database under the ledger: its version, its append-only trace, its errors."""
 
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Final
 
 import pytest
 from alembic import command
@@ -46,6 +48,20 @@ OF_THE_FIRST_VERSION = (
 )
 
 
+JOB_OF_BEFORE: Final = (
+    "INSERT INTO jobs (id, sop_instance_uid, sop_class_uid, series_instance_uid, "
+    "study_instance_uid, transfer_syntax_uid, sha256, size_bytes, calling_ae_title, source, "
+    "faults, attempt, attempt_base, state, received_at, asked_at, reported_at, finished_at) "
+)
+OF_BEFORE_THE_CLOCK: Final = (
+    JOB_OF_BEFORE + "VALUES ('a', '1.2', '1.3', '1.4', '1.5', '1.6', 'b', 10, 'AE', 'dicom', "
+    "0, 1, 0, 'delivered', :at, :at, :at, :at)",
+    JOB_OF_BEFORE + "VALUES ('b', '1.2', '1.3', '1.4', '1.5', '1.6', 'c', 10, 'AE', 'dicom', "
+    "0, 1, 0, 'received', :at, :at, :at - 60, NULL)",
+    "INSERT INTO events (job_id, at, name, detail) VALUES ('a', :at, 'received', '{}')",
+)
+
+
 def test_an_upgrade_from_the_first_version_keeps_all_rows(ledger_url: str) -> None:
     store = Database(ledger_url)
     config = Config()
@@ -84,11 +100,36 @@ def test_migrations_can_be_undone_and_keep_all_rows(
         tables = set(inspect(connection).get_table_names())
         connection.commit()
     store.close()
-    assert "threshold" not in columns
-    assert tables.isdisjoint({"users", "audit", "verdicts"})
+    assert columns.isdisjoint({"arrived_at", "kept_since"})
+    assert "clocks" not in tables
     ledger.upgrade()
     (job,) = ledger.queries.recent()
-    assert (job.id, job.threshold) == (job_id, None)
+    assert job.id == job_id
+
+
+def test_an_upgrade_goes_on_where_the_wall_clock_was(ledger_url: str) -> None:
+    """Rows of before are as old as they were, and scheduling time is that of the last event."""
+    store = Database(ledger_url)
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    with store.engine.connect() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0007")
+        connection.commit()
+    at = time.time() - 600
+    with store.write() as connection:
+        for statement in OF_BEFORE_THE_CLOCK:
+            connection.execute(text(statement), {"at": at})
+    store.close()
+    ledger = Ledger(ledger_url)
+    ledger.upgrade()
+    assert ledger.now() == pytest.approx(time.time(), abs=30)
+    assert ledger.jobs.finished_before(at + 1, 9) == ["a"]
+    assert ledger.jobs.finished_before(at - 1, 9) == []
+    again = ledger.queries.job("b")
+    assert again is not None
+    assert (again.asked_at, again.reported_at) == (pytest.approx(at), None)
+    ledger.close()
 
 
 def test_several_processes_may_upgrade_at_once(ledger_url: str) -> None:

@@ -2,6 +2,8 @@
 
 import io
 import socket
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pypdfium2
@@ -14,6 +16,7 @@ from synthetic.report_sources import predicted
 from service.domain.audit import Action
 from service.domain.routing import OutputKind
 from service.domain.user import Role
+from service.storage.ledger import Ledger
 from service.storage.retention import DAY_SECONDS, purge
 from service.web.access import SESSION_COOKIE
 
@@ -99,8 +102,9 @@ def test_after_retention_an_output_is_gone_and_the_job_is_not(web: Web) -> None:
     deliver(web)
     (job,) = web.ledger.queries.recent()
     assert job.finished_at is not None
-    later = job.finished_at + (web.settings.spool.keep_days + 1) * DAY_SECONDS
-    assert purge(web.settings, web.ledger, web.spool, now=later) == 1
+    at = job.finished_at + (web.settings.spool.keep_days + 1) * DAY_SECONDS
+    with closing(Ledger(web.settings.ledger_url, clock=partial(float, at))) as later:
+        assert purge(web.settings, later, web.spool) == 1
     viewer = web.sign_in(Role.VIEWER)
     for address in ("sr", "overlay", "pdf?as=pdf"):
         answer = viewer.get(f"/jobs/{job_id}/outputs/{address}")

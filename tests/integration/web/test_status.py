@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser
+from sqlalchemy import update
 from support.routes import to
 from support.system.ports import LOOPBACK
 from support.web_server import Web
@@ -16,6 +17,8 @@ from service.domain.delivery import OutputRecord, Reference
 from service.domain.job import ConclusionRecord, JobState
 from service.domain.reasons import Reason
 from service.domain.user import Role
+from service.storage.ledger.clock import SchedulingClock, same
+from service.storage.ledger.tables import CLOCKS, HEARTBEATS
 from service.web.pages.status import MOST_AT_ONCE, WHAT_TO_DO
 
 REPORT = OutputRecord(
@@ -138,12 +141,25 @@ def test_a_refusal_is_shown_with_its_status_in_words(web: Web) -> None:
     assert "refused: 0x0122 Failure" in page
 
 
+def test_a_clock_that_was_set_is_named_and_heartbeats_are_shown_as_it_says(web: Web) -> None:
+    web.ledger.heartbeats.beat("relay", "host/relay/1/", ready=True)
+    assert "The clock of this machine" not in words(web.client.get("/status").text)
+    with web.ledger._database.write() as connection:
+        for row, column in ((CLOCKS, CLOCKS.c.boot_at), (HEARTBEATS, HEARTBEATS.c.at)):
+            connection.execute(update(row).values({column: column + 7200}))
+    assert isinstance(web.ledger._clock, SchedulingClock)
+    web.ledger._clock.start()
+    page = words(web.client.get("/status").text)
+    assert "The clock of this machine is 2.0 h behind the time by which work is scheduled" in page
+    assert re.search(r"relay ready 1 \d+\.\d s", page), "not two hours ago, and not in two hours"
+
+
 def test_a_commitment_request_without_a_result_is_shown_after_ten_minutes(web: Web) -> None:
     requests = web.ledger.commitment_requests
     instances = [Reference("1.2.840.10008.5.1.4.1.1.1", "2.25.9")]
     requests.receive("MODALITY", "2.25.1", instances)
     assert "commitment request" not in words(web.client.get("/status").text)
-    requests._clock = lambda: time.time() - 700
+    requests._clock = same(lambda: time.time() - 700)
     requests.receive("ARCHIVE", "2.25.2", instances)
     page = words(web.client.get("/status").text)
     assert "1 commitment request of ARCHIVE waits for a result, the oldest for 11.7 min" in page

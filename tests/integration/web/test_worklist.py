@@ -24,6 +24,7 @@ from service.domain.job import ConclusionRecord, Instance, OtherAbnormality
 from service.domain.patient import Patient
 from service.domain.reasons import Reason
 from service.domain.user import Role
+from service.storage.ledger.clock import same
 from service.web.access import SESSION_COOKIE
 from service.web.trail import Recent
 
@@ -196,7 +197,7 @@ def test_a_chip_removes_its_condition_alone(web: Web) -> None:
 
 def test_old_instances_are_behind_one_click(tmp_path: Path) -> None:
     web = Web(tmp_path / "state")
-    web.ledger.jobs._clock = lambda: time.time() - 8 * 86400  # received eight days ago
+    web.ledger.jobs._clock = same(lambda: time.time() - 8 * 86400)  # received eight days ago
     old = receive(web)
     with web.running():
         page = web.client.get("/")

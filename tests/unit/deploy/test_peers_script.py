@@ -23,6 +23,7 @@ PEERS = {
     "usr/lib/x86_64-linux-gnu/rsyslog/lmnsd_ossl.so": "rsyslog-openssl",
     "usr/bin/fusermount3": "fuse3",
     "usr/bin/jing": "jing",
+    "usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1": "libfaketime",
 }
 NOTING_APT = """
 policy="$MACHINE/usr/sbin/policy-rc.d"

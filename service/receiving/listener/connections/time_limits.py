@@ -1,10 +1,7 @@
 """How long a peer may keep an association waiting: within a message, and for our responses."""
 
-import time
 from dataclasses import dataclass
 from typing import Final
-
-from pynetdicom.timer import Timer
 
 from service.receiving.listener.refusals import Aborted, StalledError
 
@@ -51,28 +48,3 @@ class MessagePace:
             least = (self._waited - GRACE_SECONDS) * self._limits.bytes_per_second
             if self._received < least:
                 raise StalledError(Aborted.TOO_SLOW)
-
-
-class SteadyTimer(Timer):
-    """pynetdicom's timer on a clock that nobody sets.
-
-    Its own reads the time of day, so that a step of that clock would end every idle association.
-    """
-
-    def start(self) -> None:
-        """Start, or start again."""
-        self._start_time, self._end_time = time.monotonic(), None
-
-    def stop(self) -> None:
-        """Stop."""
-        self._end_time = time.monotonic()
-
-    @property
-    def remaining(self) -> float:
-        """Seconds that remain; 1 where there is no limit."""
-        if self.timeout is None:
-            return 1
-        if self._start_time is None:
-            return self.timeout
-        end = time.monotonic() if self._end_time is None else self._end_time
-        return self.timeout - (end - self._start_time)

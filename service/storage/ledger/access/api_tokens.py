@@ -1,8 +1,7 @@
 """Tokens with which programs use the API; the ledger keeps their digests, never the tokens."""
 
 import secrets
-import time
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -11,6 +10,7 @@ from sqlalchemy import Row, func, insert, or_, select, update
 from service.domain.user import Permission, User
 from service.storage.ledger.access.sessions import digest
 from service.storage.ledger.access.users import UserError, user_of
+from service.storage.ledger.clock import Clock
 from service.storage.ledger.database import Database
 from service.storage.ledger.tables import API_TOKENS, USERS
 
@@ -38,7 +38,7 @@ class ApiToken:
 class ApiTokens:
     """The tokens of all users."""
 
-    def __init__(self, database: Database, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
 
@@ -70,8 +70,8 @@ class ApiTokens:
             user_name=user,
             label=label,
             scopes=frozenset(scopes),
-            created_at=now,
-            expires_at=None if seconds is None else now + seconds,
+            created_at=now.wall,
+            expires_at=None if seconds is None else now.scheduled + seconds,
         )
         valid = (
             select(func.count())
@@ -93,7 +93,7 @@ class ApiTokens:
                     user_name=user,
                     label=label,
                     scopes=sorted(map(str, made.scopes)),
-                    created_at=now,
+                    created_at=now.wall,
                     expires_at=made.expires_at,
                 )
             )
@@ -111,7 +111,7 @@ class ApiTokens:
             .where(
                 API_TOKENS.c.token_sha256 == digest(token),
                 API_TOKENS.c.revoked_at.is_(None),
-                or_(API_TOKENS.c.expires_at.is_(None), API_TOKENS.c.expires_at > now),
+                or_(API_TOKENS.c.expires_at.is_(None), API_TOKENS.c.expires_at > now.scheduled),
                 USERS.c.disabled_at.is_(None),
             )
         )
@@ -120,10 +120,11 @@ class ApiTokens:
         if row is None:
             return None
         found = _token_of(row)
-        if found.used_at is None or found.used_at < now - _SECONDS_BETWEEN_NOTES:
+        # the wall clock may have been set back since
+        if found.used_at is None or abs(now.wall - found.used_at) > _SECONDS_BETWEEN_NOTES:
             with self._database.write() as connection:
                 connection.execute(
-                    update(API_TOKENS).where(API_TOKENS.c.id == found.id).values(used_at=now)
+                    update(API_TOKENS).where(API_TOKENS.c.id == found.id).values(used_at=now.wall)
                 )
         return user_of(row), found
 
@@ -146,19 +147,21 @@ class ApiTokens:
         )
         if user is not None:
             change = change.where(API_TOKENS.c.user_name == user)
+        now = self._clock()
         with self._database.write() as connection:
             row = connection.execute(
-                change.values(revoked_at=self._clock()).returning(*_SHOWN)
+                change.values(revoked_at=now.wall).returning(*_SHOWN)
             ).one_or_none()
         return None if row is None else _token_of(row)
 
     def revoke_all(self, user: str) -> int:
         """Revoke all tokens of a user and return their number."""
+        now = self._clock()
         with self._database.write() as connection:
             done = connection.execute(
                 update(API_TOKENS)
                 .where(API_TOKENS.c.user_name == user, API_TOKENS.c.revoked_at.is_(None))
-                .values(revoked_at=self._clock())
+                .values(revoked_at=now.wall)
             )
         return done.rowcount
 

@@ -1,12 +1,11 @@
 """How far the audit trail was exported; one process at a time exports it."""
 
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
 from sqlalchemy import Row, Select, select
 
+from service.storage.ledger.clock import Clock
 from service.storage.ledger.database import Database
 from service.storage.ledger.leasing import LEASED_EXPORTS
 from service.storage.ledger.tables import AUDIT_EXPORTS
@@ -31,7 +30,7 @@ class ExportState:
 class AuditExport:
     """The lease on the export, and what came of it; writes are fenced (see `leasing`)."""
 
-    def __init__(self, database: Database, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
 
@@ -42,7 +41,7 @@ class AuditExport:
 
     def lease(self, holder: str, lease_seconds: float) -> ExportState | None:
         """Lease the export; None while another process does, or while it pauses."""
-        now = self._clock()
+        now = self._clock().scheduled
         with self._database.write() as connection:
             for row in LEASED_EXPORTS.lock_due(connection, _QUERY, now, 1):
                 (leased,) = LEASED_EXPORTS.lease(
@@ -57,7 +56,7 @@ class AuditExport:
         Raises:
             StaleLeaseError: The lease is no longer current; nothing was changed.
         """
-        now = self._clock()
+        now = self._clock().scheduled
         with self._database.write() as connection:
             LEASED_EXPORTS.write_if_current(
                 connection, leased, exported=exported, failures=0, fault=None, due_at=now
@@ -74,7 +73,7 @@ class AuditExport:
         Raises:
             StaleLeaseError: The lease is no longer current; nothing was changed.
         """
-        now = self._clock()
+        now = self._clock().scheduled
         with self._database.write() as connection:
             LEASED_EXPORTS.write_if_current(
                 connection,
@@ -86,7 +85,7 @@ class AuditExport:
 
     def release(self, holder: str) -> int:
         """End the lease of processes whose name begins with `holder`; return how many."""
-        now = self._clock()
+        now = self._clock().scheduled
         with self._database.write() as connection:
             return len(LEASED_EXPORTS.release(connection, holder, now))
 

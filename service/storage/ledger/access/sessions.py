@@ -2,8 +2,6 @@
 
 import hashlib
 import secrets
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -11,6 +9,7 @@ from sqlalchemy import delete, func, insert, select, update
 
 from service.domain.user import User
 from service.storage.ledger.access.users import user_of
+from service.storage.ledger.clock import Clock
 from service.storage.ledger.database import Database
 from service.storage.ledger.tables import SESSIONS, USERS
 
@@ -30,13 +29,13 @@ class Session:
 class Sessions:
     """Sessions of people who signed in."""
 
-    def __init__(self, database: Database, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
 
     def begin(self, user: str, *, seconds: float) -> str:
         """Begin a session of a user and return its token, which only the browser keeps."""
-        token, now = secrets.token_urlsafe(_TOKEN_BYTES), self._clock()
+        token, now = secrets.token_urlsafe(_TOKEN_BYTES), self._clock().scheduled
         with self._database.write() as connection:
             connection.execute(delete(SESSIONS).where(SESSIONS.c.expires_at <= now))
             connection.execute(
@@ -58,7 +57,7 @@ class Sessions:
             token: As the browser sent it.
             idle_seconds: How long a session may be without a request.
         """
-        now = self._clock()
+        now = self._clock().scheduled
         query = (
             select(USERS, SESSIONS.c.csrf_token, SESSIONS.c.used_at, SESSIONS.c.expires_at)
             .join(USERS, USERS.c.name == SESSIONS.c.user_name)
@@ -82,11 +81,10 @@ class Sessions:
 
     def touch(self, token: str) -> None:
         """Record that a session was used now."""
+        now = self._clock().scheduled
         with self._database.write() as connection:
             connection.execute(
-                update(SESSIONS)
-                .where(SESSIONS.c.token_sha256 == digest(token))
-                .values(used_at=self._clock())
+                update(SESSIONS).where(SESSIONS.c.token_sha256 == digest(token)).values(used_at=now)
             )
 
     def end(self, token: str) -> None:
@@ -103,7 +101,7 @@ class Sessions:
         """Return how many sessions that have not expired each user has."""
         query = (
             select(SESSIONS.c.user_name, func.count())
-            .where(SESSIONS.c.expires_at > self._clock())
+            .where(SESSIONS.c.expires_at > self._clock().scheduled)
             .group_by(SESSIONS.c.user_name)
         )
         with self._database.read() as connection:

@@ -1,7 +1,5 @@
 """The people who may sign in."""
 
-import time
-from collections.abc import Callable
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, Row, delete, func, insert, or_, select, update
@@ -9,6 +7,7 @@ from sqlalchemy.exc import IntegrityError
 
 from service.domain.user import Role, User
 from service.errors import ExplainedError
+from service.storage.ledger.clock import Clock
 from service.storage.ledger.database import Database
 from service.storage.ledger.tables import SESSIONS, USERS
 
@@ -22,7 +21,7 @@ class UserError(ExplainedError):
 class Users:
     """The people who may sign in."""
 
-    def __init__(self, database: Database, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
 
@@ -45,7 +44,7 @@ class Users:
             name=name,
             role=role,
             password_hash=password_hash,
-            created_at=self._clock(),
+            created_at=self._clock().wall,
             subject_sha256=subject_sha256,
         )
         values = {
@@ -146,12 +145,13 @@ class Users:
         Raises:
             UserError: There is no such user, or it is the last administrator.
         """
+        now = self._clock()
         with self._database.write() as connection:
             administrators = _locked_administrators(connection)
             user = _locked_row(connection, name)
             if user.disabled_at is None:
                 _require_another_administrator(user, administrators)
-                _update(connection, name, disabled_at=self._clock())
+                _update(connection, name, disabled_at=now.wall)
             _end_sessions(connection, name)
 
     def enable(self, name: str) -> None:
@@ -169,17 +169,18 @@ class Users:
 
         While a lock-out lasts nothing is counted, so that nobody can prolong it.
         """
+        now = self._clock().scheduled
         with self._database.write() as connection:
             failures = connection.execute(
                 update(USERS)
-                .where(USERS.c.name == name, self._is_not_locked())
+                .where(USERS.c.name == name, _is_not_locked(now))
                 .values(failures=USERS.c.failures + 1)
                 .returning(USERS.c.failures)
             ).scalar()
             if failures is not None and failures >= limit:
                 doublings = min(failures - limit, LONGEST_DOUBLING)
                 locked = min(seconds * 2**doublings, maximum_seconds)
-                _update(connection, name, locked_until=self._clock() + locked)
+                _update(connection, name, locked_until=now + locked)
 
     def succeeded(self, name: str) -> bool:
         """Forget wrong passwords, unless the user is locked out or disabled by now.
@@ -187,20 +188,18 @@ class Users:
         Returns:
             Whether the user may sign in.
         """
+        now = self._clock().scheduled
         with self._database.write() as connection:
             done = connection.execute(
                 update(USERS)
                 .where(
                     USERS.c.name == name,
                     USERS.c.disabled_at.is_(None),
-                    self._is_not_locked(),
+                    _is_not_locked(now),
                 )
                 .values(failures=0, locked_until=None)
             )
         return done.rowcount == 1
-
-    def _is_not_locked(self) -> ColumnElement[bool]:
-        return or_(USERS.c.locked_until.is_(None), USERS.c.locked_until <= self._clock())
 
 
 def user_of(row: Row[Any]) -> User:
@@ -239,6 +238,10 @@ def _require_another_administrator(user: User, administrators: list[str]) -> Non
             f"{user.name} is the last enabled administrator: make another first "
             "(`lobar user role NAME admin`)."
         )
+
+
+def _is_not_locked(now: float) -> ColumnElement[bool]:
+    return or_(USERS.c.locked_until.is_(None), USERS.c.locked_until <= now)
 
 
 def _update(connection: Connection, name: str, **values: object) -> None:

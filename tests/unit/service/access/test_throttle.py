@@ -16,3 +16,15 @@ def test_asking_how_long_to_wait_counts_as_nothing() -> None:
     throttle = Throttle(1)
     assert [throttle.seconds_to_wait(TOKEN, "a") for _ in range(3)] == [None] * 3
     assert throttle.attempt(TOKEN, "a") is None
+
+
+def test_the_attempts_are_forgotten_when_the_clock_is_set() -> None:
+    """Else an address would wait for as long as the clock was set back."""
+    at_boot = [1.8e9]
+    throttle = Throttle(1, lambda: at_boot[0])
+    assert throttle.attempt(SIGN_IN, "a") is None
+    assert throttle.attempt(SIGN_IN, "a") is not None
+    at_boot[0] -= 3_600
+    assert throttle.seconds_to_wait(SIGN_IN, "a") is None
+    assert throttle.attempt(SIGN_IN, "a") is None
+    assert throttle.attempt(SIGN_IN, "a") is not None

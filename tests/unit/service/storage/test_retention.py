@@ -20,8 +20,7 @@ def workspace(tmp_path: Path) -> Workspace:
 
 
 def take(workspace: Workspace, at_once: int = 1_000) -> int:
-    now = workspace.clock.now
-    return purge(workspace.settings, workspace.ledger, workspace.spool, now=now, at_once=at_once)
+    return purge(workspace.settings, workspace.ledger, workspace.spool, at_once=at_once)
 
 
 def ended(workspace: Workspace, dataset: Dataset | None = None) -> str:

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from support.system.clock import Clock
 
 from service.storage.spool import Spool, SpoolFullError
 
@@ -14,8 +15,13 @@ OTHER = "f" * 32
 
 
 @pytest.fixture(scope="module")
-def _prepared(tmp_path_factory: pytest.TempPathFactory) -> Spool:
-    made = Spool(tmp_path_factory.mktemp("state") / "spool")
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture(scope="module")
+def _prepared(tmp_path_factory: pytest.TempPathFactory, clock: Clock) -> Spool:
+    made = Spool(tmp_path_factory.mktemp("state") / "spool", clock=clock)
     made.prepare()
     return made
 
@@ -34,8 +40,8 @@ def arrived(spool: Spool, content: bytes = b"bytes") -> Path:
     return path
 
 
-def grow_old(path: Path) -> None:
-    os.utime(path, (1, 1))
+def nothing_is_known(_ids: Collection[str]) -> set[str]:
+    return set()
 
 
 def files_of(spool: Spool) -> list[Path]:
@@ -170,21 +176,40 @@ def test_below_the_reserve_there_is_no_room(spool: Spool) -> None:
         full.require_room()
 
 
-def test_sweeping_removes_what_is_old_and_not_acknowledged(spool: Spool) -> None:
-    grow_old(arrived(spool))
-    orphan = spool.accept(OTHER, arrived(spool))
+def test_sweeping_removes_what_stays_and_is_not_acknowledged(spool: Spool, clock: Clock) -> None:
+    spool.accept(OTHER, arrived(spool))
     promised = spool.accept(JOB, arrived(spool))
-    grow_old(orphan)
-    grow_old(promised)
-    assert spool.sweep(lambda ids: ids & {JOB}, older_than_seconds=60) == 1
+    arrived(spool)
+    removed = []
+    for _ in range(3):
+        removed.append(spool.sweep(lambda ids: {JOB} & set(ids), older_than_seconds=60))
+        clock.pass_seconds(30)
+    assert removed == [0, 0, 2]
     assert files_of(spool) == [promised]
+
+
+@pytest.mark.parametrize("written_at", [1, 2e9, 4e9])
+def test_a_wall_clock_that_is_set_removes_nothing_that_is_being_received(
+    spool: Spool, clock: Clock, written_at: float
+) -> None:
+    """The time of a file is the wall clock's, as it was when the file was written."""
+    coming = arrived(spool)
+    between_spool_and_ledger = spool.accept(OTHER, arrived(spool))
+    coming.write_bytes(b"half")
+    for size in range(5):
+        coming.write_bytes(b"x" * size)
+        for path in (coming, between_spool_and_ledger):
+            os.utime(path, (written_at + size, written_at + size))
+        assert spool.sweep(nothing_is_known, older_than_seconds=60) == 0
+        clock.pass_seconds(50)
+    assert set(files_of(spool)) == {coming, between_spool_and_ledger}
 
 
 def test_sweeping_leaves_what_may_still_be_under_way(spool: Spool) -> None:
     half_written = arrived(spool)
     between_spool_and_ledger = spool.accept(OTHER, arrived(spool))
     half_written.write_bytes(b"half")
-    assert spool.sweep(lambda _ids: set(), older_than_seconds=60) == 0
+    assert spool.sweep(nothing_is_known, older_than_seconds=60) == 0
     assert set(files_of(spool)) == {half_written, between_spool_and_ledger}
 
 
@@ -203,20 +228,22 @@ def test_an_output_is_completed_on_the_file_system_of_the_outbox(
     assert [path.relative_to(spool.root).parts[0] for path in moved] == ["outbox", "outbox"]
 
 
-def test_sweeping_removes_an_output_that_was_never_completed(spool: Spool) -> None:
+def test_sweeping_removes_an_output_that_was_never_completed(spool: Spool, clock: Clock) -> None:
     half_written = spool.root / "outbox" / "incomplete" / f"{JOB}.sr.0.dcm.1"
     half_written.write_bytes(b"half")
     assert spool.sweep(set, older_than_seconds=60) == 0
-    grow_old(half_written)
+    clock.pass_seconds(60)
     assert spool.sweep(set, older_than_seconds=60) == 1
     assert files_of(spool) == []
 
 
-def test_sweeping_asks_once_a_folder_and_looks_at_no_file_that_has_a_job(spool: Spool) -> None:
+def test_sweeping_asks_once_a_folder_and_looks_at_no_file_that_has_a_job(
+    spool: Spool, clock: Clock
+) -> None:
     ids = [f"{n:02x}{m:030x}" for n in range(3) for m in range(4)]
     kept = [spool.accept(job_id, arrived(spool)) for job_id in ids]
-    for path in kept:
-        grow_old(path)
+    spool.sweep(nothing_is_known, older_than_seconds=60)
+    clock.pass_seconds(60)
     asked: list[set[str]] = []
 
     def known(some: Collection[str]) -> set[str]:

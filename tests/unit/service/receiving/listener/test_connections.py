@@ -8,6 +8,7 @@ from contextlib import ExitStack
 import pytest
 from support.system.clock import Clock
 
+from service.dicom.steady_timer import SteadyTimer
 from service.receiving.listener.connections.descriptors import (
     FEWEST_CONNECTIONS,
     connections_that_fit,
@@ -18,7 +19,6 @@ from service.receiving.listener.connections.pending import PendingConnection, ne
 from service.receiving.listener.connections.time_limits import (
     GRACE_SECONDS,
     MessagePace,
-    SteadyTimer,
     TimeLimits,
 )
 from service.receiving.listener.connections.waiting import WaitingConnections
