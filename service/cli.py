@@ -332,20 +332,23 @@ def verdicts(
 
 @app.command()
 def purge() -> None:
-    """Apply retention now: spool.keep_days to instances and outputs, ledger.keep_days to rows.
+    """Apply retention now, and print what it removed.
 
-    Affects finished jobs only. The relay does the same at intervals.
+    spool.keep_days and spool.maximum_bytes apply to instances and outputs, ledger.keep_days to
+    rows. Affects finished jobs only. The relay does the same at intervals.
     """
     with _open_ledger() as (settings, ledger):
-        import time
-
         from service.storage.opening import open_spool
-        from service.storage.retention import purge as purge_ended
+        from service.storage.retention import Purged
+        from service.storage.retention import purge as purge_once
 
-        spool, now, purged = open_spool(settings), time.time(), 0
-        while more := purge_ended(settings, ledger, spool, now=now):
+        spool, purged = open_spool(settings), Purged()
+        while (more := purge_once(settings, ledger, spool)).jobs:
             purged += more
-        typer.echo(f"{purged} jobs purged")
+        typer.echo(
+            f"{purged.jobs} jobs purged: the bytes of {purged.by_age} by age and of "
+            f"{purged.by_size} by size ({purged.freed_bytes:,} bytes), {purged.forgotten} forgotten"
+        )
 
 
 @app.command()

@@ -74,6 +74,6 @@ class Relay:
         names = [destination.name for destination in self._settings.destinations]
         parked = self._ledger.deliveries.park_unknown(names)
         orphans = self._spool.sweep(self._ledger.jobs.exists, older_than_seconds=_ORPHAN_SECONDS)
-        purged = purge(self._settings, self._ledger, self._spool, now=time.time())
-        if parked or orphans or purged:
-            log.info("swept", deliveries=parked, removed=orphans, jobs=purged)
+        purged = purge(self._settings, self._ledger, self._spool)
+        if parked or orphans or purged.jobs:
+            log.info("swept", deliveries=parked, removed=orphans, jobs=purged.jobs)

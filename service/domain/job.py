@@ -68,6 +68,7 @@ class Receipt:
     job_id: str  # of the instance's job, existing or new
     repeated: bool = False  # the same bytes were received before
     lacks_bytes: bool = False  # the existing job is parked because its bytes were lost
+    is_purged: bool = False  # retention took the bytes of the existing job
     corrects: str | None = None  # first job with the same SOP Instance UID and other bytes
 
 

@@ -10,13 +10,18 @@ import re
 import shutil
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
+
+import structlog
+
+log = structlog.get_logger()
 
 _OPAQUE: Final = re.compile(r"[0-9a-f]{32}")
 _KIND: Final = re.compile(r"[a-z][a-z-]{0,31}")
 _NAME_DIGITS: Final = 16
+_MARGIN: Final = 8  # the share of the reserve that must be free before receiving begins again
 _SHARDS: Final = tuple(f"{n:02x}" for n in range(256))
 
 
@@ -37,6 +42,8 @@ class Spool:
         self._outbox = root / "outbox"
         self._incomplete = self._outbox / "incomplete"  # outputs; swept, never read
         self._reserve_bytes = reserve_bytes
+        self._is_full = False
+        self._judging = threading.Lock()
 
     def prepare(self) -> None:
         """Create the directories, readable by the service's account only; safe to repeat.
@@ -58,14 +65,42 @@ class Spool:
         """Return how many bytes can still be written above the reserve."""
         return max(0, shutil.disk_usage(self.root).free - self._reserve_bytes)
 
+    def has_room(self) -> bool:
+        """Return whether instances may be received.
+
+        Not from the reserve on until an eighth more is free, so that receiving does not begin and
+        end with every file that comes or goes. What was received is reported and delivered in any
+        case: outputs may use the reserve.
+        """
+        free = self.free_bytes()
+        needed = self._reserve_bytes // _MARGIN if self._is_full else 0
+        with self._judging:
+            was_full, self._is_full = self._is_full, free <= needed
+            if self._is_full and not was_full:
+                log.warning("spool_at_reserve", free_bytes=free)
+            elif was_full and not self._is_full:
+                log.info("spool_has_room", free_bytes=free)
+            return not self._is_full
+
     def require_room(self) -> None:
         """Require that the disk is above its reserve.
 
         Raises:
             SpoolFullError: The disk is at its reserve.
         """
-        if self.free_bytes() == 0:
+        if not self.has_room():
             raise SpoolFullError("the spool's disk is at its reserve")
+
+    def used_bytes(self) -> int:
+        """Return the bytes of all files in inbox and outbox."""
+        return sum(_size_bytes(path) for path in self.files())
+
+    def files(self) -> Iterator[Path]:
+        """List the files of inbox and outbox, but no incomplete ones."""
+        for directory in (self._inbox, self._outbox):
+            for shard in _SHARDS:
+                with os.scandir(directory / shard) as entries:
+                    yield from (Path(each.path) for each in entries)
 
     def accept(self, job_id: str, arrived: Path) -> Path:
         """Move a file from `incoming` to the inbox, durably, and return its new path.
@@ -120,11 +155,18 @@ class Spool:
             raise
         return path
 
-    def discard(self, job_id: str) -> None:
-        """Remove a job's received bytes and outputs; safe to repeat."""
-        self.inbox(job_id).unlink(missing_ok=True)
-        for output in (self._outbox / job_id[:2]).glob(f"{job_id}.*.dcm"):
-            output.unlink(missing_ok=True)
+    def discard(self, job_id: str) -> int:
+        """Remove a job's received bytes and outputs; safe to repeat.
+
+        Returns:
+            The bytes that they had.
+        """
+        outputs = (self._outbox / _opaque(job_id)[:2]).glob(f"{job_id}.*.dcm")
+        freed = 0
+        for path in (self.inbox(job_id), *outputs):
+            freed += _size_bytes(path)
+            path.unlink(missing_ok=True)
+        return freed
 
     def sweep(self, is_known: Callable[[str], bool], *, older_than_seconds: float) -> int:
         """Remove incomplete files, and received bytes without a job.
@@ -154,6 +196,14 @@ class Spool:
                 path.unlink(missing_ok=True)
                 removed += 1
         return removed
+
+
+def _size_bytes(path: Path) -> int:
+    """Return the size of a file; 0 where it is gone."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _opaque(job_id: str) -> str:

@@ -48,7 +48,7 @@ def router(settings: Settings, ledger: Ledger, spool: Spool) -> APIRouter:
 def missing_on_disk(spool: Spool) -> list[str]:
     """Return what prevents the spool from being written; nothing if it can be."""
     try:
-        if spool.free_bytes() == 0:
+        if not spool.has_room():
             return ["spool: the disk is at its reserve"]
         with tempfile.TemporaryFile(dir=spool.incoming):
             return []

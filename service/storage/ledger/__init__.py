@@ -23,6 +23,7 @@ from service.storage.ledger.listing import JobFilter, Listing, Position
 from service.storage.ledger.patients import Patients
 from service.storage.ledger.queries import EVERYTHING, Due, JobCounts, Queries
 from service.storage.ledger.related import Related
+from service.storage.ledger.retention import Retention
 from service.storage.ledger.statistics import Statistics
 from service.storage.ledger.verdicts import ReplacedReportError, Verdicts
 from service.storage.ledger.worklist import Worklist
@@ -70,6 +71,7 @@ class Ledger:
         self.related = Related(self._database)
         self.verdicts = Verdicts(self._database, clock)
         self.flow = Flow(self._database, clock)
+        self.retention = Retention(self._database, clock)
 
     def upgrade(self) -> None:
         """Migrate the tables to this version; safe for several processes at once.

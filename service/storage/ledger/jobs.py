@@ -1,10 +1,10 @@
-"""Jobs: receive, lease, report, postpone, park, requeue, dismiss, forget."""
+"""Jobs: receive, lease, report, postpone, park, requeue, dismiss."""
 
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Exists, delete, exists, insert, select, update
+from sqlalchemy import Connection, exists, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from service.domain.delivery import OutputRecord
@@ -33,9 +33,9 @@ from service.storage.ledger.delivery_plan import (
 )
 from service.storage.ledger.evidence import record_evidence
 from service.storage.ledger.leasing import LEASED_JOBS
-from service.storage.ledger.mapping import append_event, job_of
+from service.storage.ledger.mapping import append_event, count, job_of
 from service.storage.ledger.patients import record_patient
-from service.storage.ledger.tables import JOBS, OUTPUTS, TALLIES
+from service.storage.ledger.tables import JOBS, OUTPUTS
 
 
 class Jobs:
@@ -70,7 +70,7 @@ class Jobs:
         now = self._clock()
         with self._database.write() as connection:
             standing = connection.execute(
-                select(JOBS.c.id, JOBS.c.sha256, JOBS.c.state, JOBS.c.reason)
+                select(JOBS.c.id, JOBS.c.sha256, JOBS.c.state, JOBS.c.reason, JOBS.c.purged_at)
                 .where(JOBS.c.sop_instance_uid == instance.sop_instance_uid)
                 .order_by(JOBS.c.received_at, JOBS.c.id)
             ).all()
@@ -80,7 +80,12 @@ class Jobs:
                     lacks_bytes = (
                         row.state == JobState.PARKED and row.reason == Reason.BYTES_MISSING
                     )
-                    return Receipt(job_id=row.id, repeated=True, lacks_bytes=lacks_bytes)
+                    return Receipt(
+                        job_id=row.id,
+                        repeated=True,
+                        lacks_bytes=lacks_bytes,
+                        is_purged=row.purged_at is not None,
+                    )
             corrects = standing[0].id if standing else None
             _insert(connection, instance, corrects, now)
             if patient is not None:
@@ -332,7 +337,7 @@ class Jobs:
             job = _locked(connection, job_id)
             require_may_follow(job.state, JobState.RECEIVED)
             if job.purged_at is not None:
-                raise TransitionError("retention took its bytes")
+                raise TransitionError("bytes are gone: retention took them")
             self._start_over(connection, job, JobState.RECEIVED, now)
             connection.execute(
                 update(JOBS).where(JOBS.c.id == job_id).values(asked_at=now, finished_at=None)
@@ -378,53 +383,6 @@ class Jobs:
         }
         connection.execute(update(JOBS).where(JOBS.c.id == job.id).values(values))
 
-    def finished_before(self, moment: float, limit: int, *, purged: bool = False) -> list[str]:
-        """List up to `limit` jobs that finished before a moment, the oldest first.
-
-        Args:
-            moment: Seconds since the epoch.
-            limit: At most so many.
-            purged: False for jobs that still have their bytes; True for those without that can be
-                forgotten. A job that others correct cannot be, and is left out so that it does not
-                use up the limit.
-
-        Returns:
-            Job ids.
-        """
-        query = select(JOBS.c.id).where(JOBS.c.finished_at < moment)
-        if purged:
-            query = query.where(JOBS.c.purged_at.is_not(None), ~_is_corrected())
-        else:
-            query = query.where(JOBS.c.purged_at.is_(None))
-        query = query.order_by(JOBS.c.finished_at).limit(limit)
-        with self._database.read() as connection:
-            return list(connection.execute(query).scalars())
-
-    def mark_purged(self, job_id: str) -> bool:
-        """Record that retention removed a finished job's bytes; False if it is not finished."""
-        now = self._clock()
-        with self._database.write() as connection:
-            marked = connection.execute(
-                update(JOBS)
-                .where(JOBS.c.id == job_id, JOBS.c.finished_at.is_not(None))
-                .values(purged_at=now)
-            ).rowcount
-            if marked:
-                append_event(connection, job_id, now, "purged")
-        return bool(marked)
-
-    def forget(self, job_id: str) -> bool:
-        """Delete a finished job and its trace, and count it; False if it is not finished."""
-        with self._database.write() as connection:
-            gone = connection.execute(
-                delete(JOBS).where(
-                    JOBS.c.id == job_id, JOBS.c.finished_at.is_not(None), ~_is_corrected()
-                )
-            ).rowcount
-            if gone:
-                _count(connection, "forgotten")
-        return bool(gone)
-
     def _move(
         self,
         connection: Connection,
@@ -468,11 +426,6 @@ def _is_reported(job: Job) -> bool:
     return job.reported_at is not None and job.reported_at >= job.asked_at
 
 
-def _is_corrected() -> Exists:
-    correction = JOBS.alias()
-    return exists().where(correction.c.corrects == JOBS.c.id)
-
-
 def _insert(connection: Connection, instance: Instance, corrects: str | None, now: float) -> None:
     connection.execute(
         insert(JOBS).values(
@@ -493,7 +446,7 @@ def _insert(connection: Connection, instance: Instance, corrects: str | None, no
             asked_at=now,
         )
     )
-    _count(connection, "received")
+    count(connection, "received")
     append_event(
         connection,
         instance.job_id,
@@ -502,10 +455,4 @@ def _insert(connection: Connection, instance: Instance, corrects: str | None, no
         source=str(instance.source),
         size_bytes=instance.size_bytes,
         corrects=corrects,
-    )
-
-
-def _count(connection: Connection, name: str) -> None:
-    connection.execute(
-        update(TALLIES).where(TALLIES.c.name == name).values(total=TALLIES.c.total + 1)
     )

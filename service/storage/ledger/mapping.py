@@ -2,12 +2,12 @@
 
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, Select, insert, select
+from sqlalchemy import Connection, Row, Select, insert, select, update
 
 from service.domain.delivery import Delivery, DeliveryState, OutputRecord, Reference
 from service.domain.job import Event, Job, JobState, OtherAbnormality, Revision, Source
 from service.domain.reasons import Reason
-from service.storage.ledger.tables import DELIVERIES, EVENTS, OUTPUTS
+from service.storage.ledger.tables import DELIVERIES, EVENTS, OUTPUTS, TALLIES
 
 DELIVERIES_WITH_OUTPUT: Final[Select[Any]] = select(
     *DELIVERIES.c, OUTPUTS.c.sop_class_uid, OUTPUTS.c.sop_instance_uid
@@ -19,6 +19,7 @@ def job_of(row: Row[Any]) -> Job:
     """Read one row of `jobs`."""
     values = dict(row._mapping)  # noqa: SLF001 -- SQLAlchemy's public name begins so
     base, refusal = values.pop("attempt_base"), values.pop("refusal")
+    del values["discarded_at"], values["kept_since"]  # of retention alone
     other = _other_of(
         values.pop("other_finding"),
         values.pop("other_probability"),
@@ -107,4 +108,11 @@ def append_delivery_event(
         destination=delivery.destination,
         attempt=delivery.attempt,
         **detail,
+    )
+
+
+def count(connection: Connection, name: str, by: int = 1) -> None:
+    """Increase a tally, in the transaction that made the change."""
+    connection.execute(
+        update(TALLIES).where(TALLIES.c.name == name).values(total=TALLIES.c.total + by)
     )

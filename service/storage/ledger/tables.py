@@ -16,6 +16,7 @@ from sqlalchemy import (
     String,
     Table,
     UniqueConstraint,
+    text,
 )
 
 METADATA: Final = MetaData(
@@ -58,7 +59,9 @@ JOBS: Final = Table(
     Column("asked_at", Double, nullable=False),
     Column("reported_at", Double),
     Column("finished_at", Double, index=True),
-    Column("purged_at", Double),
+    Column("purged_at", Double),  # when retention marked the bytes as gone
+    Column("discarded_at", Double),  # when their files were removed after that
+    Column("kept_since", Double),  # committed to a sender, or stored again after they were gone
     Column("finding", String(16)),
     Column("probability", Double),
     Column("operating_point", String(64)),
@@ -82,6 +85,20 @@ JOBS: Final = Table(
     Index("ix_jobs_finding_received_at", "finding", "received_at"),
     Index("ix_jobs_calling_ae_title_received_at", "calling_ae_title", "received_at"),
     Index("ix_jobs_holder", "holder"),
+    Index(
+        "ix_jobs_to_purge",
+        "finished_at",
+        "id",
+        sqlite_where=text("finished_at IS NOT NULL AND purged_at IS NULL"),
+        postgresql_where=text("finished_at IS NOT NULL AND purged_at IS NULL"),
+    ),
+    Index(
+        "ix_jobs_to_discard",
+        "purged_at",
+        "id",
+        sqlite_where=text("purged_at IS NOT NULL AND discarded_at IS NULL"),
+        postgresql_where=text("purged_at IS NOT NULL AND discarded_at IS NULL"),
+    ),
 )
 
 OUTPUTS: Final = Table(
