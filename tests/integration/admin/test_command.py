@@ -340,8 +340,12 @@ def test_a_purge_takes_what_has_ended_long_ago(lobar: Run, house: Workspace) -> 
     }
     house.ledger.jobs.not_analysed(jobs[ended], Reason.VIEW)
     house.ledger.jobs.park(jobs[parked], Reason.REPORT_FAILED)
+    size = house.spool.inbox(ended).stat().st_size
     done = lobar("purge")
-    assert (done.returncode, done.stdout) == (0, "2 jobs purged\n"), "its bytes, then its row"
+    assert (done.returncode, done.stdout) == (
+        0,
+        f"2 jobs purged: the bytes of 1 by age and of 0 by size ({size:,} bytes), 1 forgotten\n",
+    )
     assert house.ledger.queries.job(ended) is None
     assert not house.spool.inbox(ended).exists()
     assert house.spool.inbox(parked).exists()

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 from pydicom.uid import Comprehensive3DSRStorage, SecondaryCaptureImageStorage
+from support.purged import forget_finished, purge_finished
 from support.routes import to
 from support.system.clock import Clock
 
@@ -139,17 +140,14 @@ def test_a_commitment_that_arrives_late_changes_nothing(
     assert job(ledger, job_id).state is JobState.DISMISSED
 
 
-def test_retention_treats_it_as_any_finished_job(
-    ledger: Ledger, instance: Maker, clock: Clock
-) -> None:
+def test_retention_treats_it_as_any_finished_job(ledger: Ledger, instance: Maker) -> None:
     job_id = park(ledger, instance())
-    assert ledger.jobs.finished_before(clock.now + 1, 9) == []
+    assert purge_finished(ledger) == []
     ledger.jobs.dismiss(job_id, WHY)
-    assert ledger.jobs.finished_before(clock.now + 1, 9) == [job_id]
-    assert ledger.jobs.mark_purged(job_id)
+    assert purge_finished(ledger) == [job_id]
     with pytest.raises(TransitionError, match="retention"):
         ledger.jobs.reanalyse(job_id)
-    assert ledger.jobs.forget(job_id)
+    assert forget_finished(ledger) == [job_id]
     job_counts = ledger.queries.job_counts()
     assert (job_counts.forgotten, job_counts.balance) == (1, 0)
 

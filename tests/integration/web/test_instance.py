@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import httpx
 from pydicom import Dataset, dcmread
+from support.purged import purge_finished
 from support.reported_job import deliver, receive, report
 from support.web_server import Web
 from synthetic.report_sources import MODEL, predicted
@@ -79,7 +80,14 @@ def test_who_may_not_see_patients_reads_why(web: Web) -> None:
     operator = page(web.sign_in(Role.OPERATOR), job_id)
     assert "your role, operator, does not include patient data" in operator
     for text in (shown, operator):
-        for secret in ("Doe", "山田", "PID-4711", "2023-01-15", "ACC-12", "Imaging Measurement Report"):
+        for secret in (
+            "Doe",
+            "山田",
+            "PID-4711",
+            "2023-01-15",
+            "ACC-12",
+            "Imaging Measurement Report",
+        ):
             assert secret not in text
         assert "/outputs/" not in text
 
@@ -443,7 +451,7 @@ def test_a_finished_job_is_analysed_again_and_one_in_flight_is_not(web: Web) -> 
 def test_an_instance_without_its_bytes_is_not_analysed_again(web: Web) -> None:
     job_id = reported(web)
     deliver(web)
-    web.ledger.jobs.mark_purged(job_id)
+    assert purge_finished(web.ledger) == [job_id]
     assert "/reanalyse" not in page(web.client, job_id)
     answer = form(web.client, f"/jobs/{job_id}/reanalyse")
     assert answer.status_code == 409
