@@ -21,7 +21,7 @@ from service.storage.ledger.jobs import Jobs
 from service.storage.ledger.leasing import StaleLeaseError
 from service.storage.ledger.listing import JobFilter, Listing, Position
 from service.storage.ledger.patients import Patients
-from service.storage.ledger.queries import EVERYTHING, Due, JobCounts, Queries
+from service.storage.ledger.queries import EVERYTHING, Due, JobCounts, ParkedFilter, Queries
 from service.storage.ledger.related import Related
 from service.storage.ledger.retention import Retention
 from service.storage.ledger.statistics import Statistics
@@ -38,6 +38,7 @@ __all__ = [
     "JobFilter",
     "Ledger",
     "LedgerError",
+    "ParkedFilter",
     "Position",
     "ReplacedReportError",
     "StaleLeaseError",

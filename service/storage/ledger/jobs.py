@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, exists, insert, select, update
+from sqlalchemy import Connection, exists, insert, select, tuple_, update
 from sqlalchemy.exc import IntegrityError
 
 from service.domain.delivery import OutputRecord
@@ -35,6 +35,7 @@ from service.storage.ledger.evidence import record_evidence
 from service.storage.ledger.leasing import LEASED_JOBS
 from service.storage.ledger.mapping import append_event, count, job_of
 from service.storage.ledger.patients import record_patient
+from service.storage.ledger.queries import ParkedFilter
 from service.storage.ledger.tables import JOBS, OUTPUTS
 
 
@@ -364,11 +365,37 @@ class Jobs:
         with self._database.write() as connection:
             job = _locked(connection, job_id)
             require_may_follow(job.state, JobState.DISMISSED)
-            values = {"state": JobState.DISMISSED, "finished_at": now, "due_at": None}
-            connection.execute(update(JOBS).where(JOBS.c.id == job_id).values(**values))
-            append_event(connection, job_id, now, "dismissed", reason=job.reason, why=sentence)
-            dismiss_deliveries(connection, job_id, now)
+            _dismiss(connection, job, sentence, now)
             return _locked(connection, job_id)
+
+    def dismiss_some(
+        self, wanted: ParkedFilter, why: str, limit: int, after: tuple[float, str] | None = None
+    ) -> list[Job]:
+        """Close up to `limit` parked jobs that pass a filter, in the order of their receipt.
+
+        Args:
+            wanted: The filter.
+            why: A person's sentence, for the traces alone.
+            limit: At most so many, in one transaction.
+            after: `received_at` and id of the job after which to go on.
+
+        Returns:
+            The jobs as they were parked; none when there are no more.
+
+        Raises:
+            ValueError: `why` is not one sentence, see `require_sentence`.
+        """
+        now, sentence = self._clock(), require_sentence(why)
+        query = select(JOBS).where(*wanted.conditions())
+        if after is not None:
+            query = query.where(tuple_(JOBS.c.received_at, JOBS.c.id) > tuple_(*after))
+        query = query.order_by(JOBS.c.received_at, JOBS.c.id).limit(limit)
+        with self._database.write() as connection:
+            rows = connection.execute(query.with_for_update(key_share=True)).all()
+            jobs = [job_of(row) for row in rows]
+            for job in jobs:
+                _dismiss(connection, job, sentence, now)
+        return jobs
 
     @staticmethod
     def _start_over(connection: Connection, job: Job, state: JobState, now: float) -> None:
@@ -419,6 +446,13 @@ def _locked(connection: Connection, job_id: str) -> Job:
     if row is None:
         raise LookupError(f"no job {job_id}")
     return job_of(row)
+
+
+def _dismiss(connection: Connection, job: Job, sentence: str, now: float) -> None:
+    values = {"state": JobState.DISMISSED, "finished_at": now, "due_at": None}
+    connection.execute(update(JOBS).where(JOBS.c.id == job.id).values(**values))
+    append_event(connection, job.id, now, "dismissed", reason=job.reason, why=sentence)
+    dismiss_deliveries(connection, job.id, now)
 
 
 def _is_reported(job: Job) -> bool:
