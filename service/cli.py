@@ -363,6 +363,52 @@ def purge() -> None:
 
 
 @app.command()
+def backup(
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="Where; one with an earlier backup is renewed.")
+    ],
+) -> None:
+    """Back up ledger and spool while the service runs; no settings, and none of their secrets.
+
+    Repeated into the same FOLDER, it takes only the files that are new.
+    """
+    with _one_line_errors():
+        settings = _settings()
+        from service.admin.backup import back_up
+
+        done = back_up(settings, folder.absolute())
+        what = done.manifest
+        typer.echo(
+            f"{what.ledger.lines} rows and {what.files.lines} files ({what.bytes:,} bytes), "
+            f"{done.taken} of them new, as of {what.made_at}; {what.missing} files were missing"
+        )
+
+
+@app.command()
+def restore(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A backup.")],
+    *,
+    verify_only: Annotated[
+        bool, typer.Option("--verify-only", help="Only read all of the backup and compare it.")
+    ] = False,
+) -> None:
+    """Restore a backup into an empty state_dir and an empty database, after checking all of it."""
+    with _one_line_errors():
+        settings = _settings()
+        from service.admin import restore as restoring
+
+        what = (
+            restoring.verify(folder.absolute())
+            if verify_only
+            else restoring.restore(settings, folder.absolute())
+        )
+        typer.echo(
+            f"{what.ledger.lines} rows and {what.files.lines} files ({what.bytes:,} bytes) "
+            f"{'are whole' if verify_only else 'restored'}, as of {what.made_at}"
+        )
+
+
+@app.command()
 def check() -> None:
     """Check the configuration, the bundle and each destination, and print what is wrong.
 

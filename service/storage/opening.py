@@ -2,10 +2,21 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
 
+from service.errors import EX_CONFIG, ExplainedError
 from service.settings import ConfigurationError, Settings
 from service.storage.ledger import Ledger
 from service.storage.spool import Spool
+
+RESTORING: Final = "restoring"
+"""A file in the state directory while `lobar restore` is at work, or after it was killed."""
+
+
+class UnfinishedRestoreError(ExplainedError):
+    """A restore into the state directory has not ended."""
+
+    exit_status = EX_CONFIG
 
 
 @contextmanager
@@ -54,6 +65,10 @@ def _make_private(settings: Settings) -> None:
     state_dir = settings.state_dir.absolute()
     state_dir.parent.mkdir(parents=True, exist_ok=True)
     state_dir.mkdir(exist_ok=True, mode=0o700)
+    if (state_dir / RESTORING).exists():
+        raise UnfinishedRestoreError(
+            f"A restore into {state_dir} did not end: repeat `lobar restore`."
+        )
 
 
 def redis_url(settings: Settings) -> str:

@@ -25,6 +25,7 @@ from service.storage.ledger.queries import EVERYTHING, Due, JobCounts, ParkedFil
 from service.storage.ledger.related import Related
 from service.storage.ledger.retention import Retention
 from service.storage.ledger.statistics import Statistics
+from service.storage.ledger.transfer import Transfer
 from service.storage.ledger.verdicts import ReplacedReportError, Verdicts
 from service.storage.ledger.worklist import Worklist
 
@@ -73,6 +74,7 @@ class Ledger:
         self.verdicts = Verdicts(self._database, clock)
         self.flow = Flow(self._database, clock)
         self.retention = Retention(self._database, clock)
+        self.transfer = Transfer(self._database)
 
     def upgrade(self) -> None:
         """Migrate the tables to this version; safe for several processes at once.
@@ -81,6 +83,14 @@ class Ledger:
             LedgerError: The database could not be reached, or is of a newer version.
         """
         self._database.upgrade()
+
+    def is_current(self) -> bool:
+        """Return whether the tables are of this version, and need no migration.
+
+        Raises:
+            LedgerError: The database could not be reached.
+        """
+        return self._database.is_current()
 
     def release(self, holder: str) -> int:
         """End the leases of processes known to have ended, whose name begins with `holder`.

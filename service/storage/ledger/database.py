@@ -65,15 +65,16 @@ class Database:
         except SQLAlchemyError as exc:
             raise LedgerError(_one_line(exc)) from exc
 
-    def upgrade(self) -> None:
+    def upgrade(self, to: str | None = None) -> None:
         """Migrate the tables to this version; safe for several processes at once.
+
+        Args:
+            to: A revision at which to stop; None for the latest.
 
         Raises:
             LedgerError: The database could not be reached, or is of a newer version.
         """
-        config = Config()
-        config.set_main_option("script_location", str(MIGRATIONS))
-        script = ScriptDirectory.from_config(config)
+        config, script = _migrations()
         try:
             with self._migration_lock(), self._connect_for_migration() as connection:
                 present = MigrationContext.configure(connection).get_current_revision()
@@ -84,12 +85,28 @@ class Database:
                         "not know: it was written by a newer one. Install that, or restore."
                     )
                 connection.rollback()
-                if present != script.get_current_head():
+                wanted = to or script.get_current_head()
+                if wanted not in known:
+                    raise LedgerError(
+                        f"Version {wanted} of the ledger is of a newer Lobar: install that."
+                    )
+                if present != wanted:
                     config.attributes["connection"] = connection
-                    command.upgrade(config, "head")
+                    command.upgrade(config, wanted)
                     connection.commit()
         except SQLAlchemyError as exc:
             raise LedgerError(_one_line(exc)) from exc
+
+    def is_current(self) -> bool:
+        """Return whether the tables are of this version.
+
+        Raises:
+            LedgerError: The database could not be reached.
+        """
+        _, script = _migrations()
+        with self.read() as connection:
+            present = MigrationContext.configure(connection).get_current_revision()
+        return present == script.get_current_head()
 
     @contextmanager
     def _connect_for_migration(self) -> Iterator[Connection]:
@@ -134,6 +151,12 @@ class Database:
     def close(self) -> None:
         """Close the connections."""
         self.engine.dispose()
+
+
+def _migrations() -> tuple[Config, ScriptDirectory]:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    return config, ScriptDirectory.from_config(config)
 
 
 def _snapshot(*, sqlite: bool) -> dict[str, Any]:
