@@ -54,7 +54,7 @@ class Snapshot:
         self._metadata.reflect(connection)
 
     def rows(self) -> Iterator[tuple[str, Cells]]:
-        """Read all rows, each with the name of its table; a table comes after those it refers to."""
+        """Read all rows, each with the name of its table, after those that it refers to."""
         for table in self._metadata.sorted_tables:
             if table.name not in NOT_COPIED:
                 query = select(table).order_by(*table.primary_key.columns)

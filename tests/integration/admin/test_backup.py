@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -226,7 +227,7 @@ def test_a_backup_while_others_write_is_of_one_moment(
         writer.join()
     house.ledger.close()
     assert [new for _, new in taken][1:] == [
-        after - before for (before, _), (after, _) in zip(taken, taken[1:], strict=False)
+        after - before for (before, _), (after, _) in pairwise(taken)
     ], "only what is new"
     there = place("there")
     restore(there, tmp_path / "backup")

@@ -343,6 +343,6 @@ def test_what_retention_removes_while_it_is_looked_for_is_gone(tmp_path: Path) -
         assert raised.value.status == 410
 
     async def body() -> bytes:
-        return b"".join([bytes(piece) async for piece in begun.body_iterator])
+        return b"".join([cast("bytes", piece) async for piece in begun.body_iterator])
 
     assert asyncio.run(body()) == b"instance", "a response that has begun is sent to its end"

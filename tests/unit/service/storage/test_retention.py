@@ -12,6 +12,7 @@ from service.domain.delivery import OutputRecord
 from service.domain.job import ConclusionRecord, Job, JobState
 from service.domain.reasons import Reason
 from service.storage.retention import DAY_SECONDS, Purged, RetentionBusyError, held, purge
+from service.storage.spool import Spool
 
 
 @pytest.fixture
@@ -191,14 +192,16 @@ def test_a_copy_waits_for_a_turn_in_progress_and_then_says_so(workspace: Workspa
     workspace.clock.pass_seconds(8 * DAY_SECONDS)
     refused = []
 
-    class HeldOff(type(workspace.spool)):  # type: ignore[misc] -- a double: it tries to copy
+    class HeldOff(Spool):
+        """A double of the spool: it tries to keep retention from its work."""
+
         def discard(self, job_id: str) -> int:
             try:
                 with held(self, 0):
                     refused.append(False)
             except RetentionBusyError:
                 refused.append(True)
-            return int(super().discard(job_id))
+            return super().discard(job_id)
 
     spool = HeldOff(workspace.spool.root)
     assert purge(workspace.settings, workspace.ledger, spool).by_age == 1
