@@ -356,6 +356,8 @@ def purge() -> None:
         spool, purged = open_spool(settings), Purged()
         while (more := purge_once(settings, ledger, spool)).jobs:
             purged += more
+        if more.is_held:
+            _fail("A backup is being made: retention waits for its end.", 1)
         typer.echo(
             f"{purged.jobs} jobs purged: the bytes of {purged.by_age} by age and of "
             f"{purged.by_size} by size ({purged.freed_bytes:,} bytes), {purged.forgotten} forgotten"

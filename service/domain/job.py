@@ -202,6 +202,10 @@ class TransitionError(Exception):
     """The requested state may not follow the present one."""
 
 
+class BytesGoneError(TransitionError):
+    """Retention took the bytes of the job: there is nothing to analyse."""
+
+
 def require_may_follow(present: JobState, following: JobState) -> None:
     """Require that `FOLLOWERS` allows a transition.
 

@@ -29,6 +29,7 @@ class Purged:
     by_size: int = 0
     freed_bytes: int = 0
     forgotten: int = 0
+    is_held: bool = False  # a backup is being made, and nothing was removed
 
     @property
     def jobs(self) -> int:
@@ -41,6 +42,7 @@ class Purged:
             by_size=self.by_size + other.by_size,
             freed_bytes=self.freed_bytes + other.freed_bytes,
             forgotten=self.forgotten + other.forgotten,
+            is_held=self.is_held or other.is_held,
         )
 
 
@@ -59,7 +61,7 @@ def purge(settings: Settings, ledger: Ledger, spool: Spool, *, at_once: int = AT
     keep_seconds = settings.spool.keep_days * DAY_SECONDS
     with _allowed(spool) as is_allowed:
         if not is_allowed:
-            return Purged()
+            return Purged(is_held=True)
         by_age = ledger.retention.mark_older(keep_seconds, at_once)
         freed = _discard_marked(ledger, spool, at_once)
         done = Purged(by_age=len(by_age), freed_bytes=freed)

@@ -10,6 +10,7 @@ from sqlalchemy.exc import IntegrityError
 from service.domain.delivery import OutputRecord
 from service.domain.evidence import Evidence
 from service.domain.job import (
+    BytesGoneError,
     ConclusionRecord,
     Instance,
     Job,
@@ -331,14 +332,15 @@ class Jobs:
 
         Raises:
             LookupError: There is no such job.
-            TransitionError: The job is in flight, or retention removed its bytes.
+            TransitionError: The job is in flight.
+            BytesGoneError: Retention took its bytes.
         """
         now = self._clock()
         with self._database.write() as connection:
             job = _locked(connection, job_id)
             require_may_follow(job.state, JobState.RECEIVED)
             if job.purged_at is not None:
-                raise TransitionError("bytes are gone: retention took them")
+                raise BytesGoneError("bytes are gone: retention took them")
             self._start_over(connection, job, JobState.RECEIVED, now)
             connection.execute(
                 update(JOBS).where(JOBS.c.id == job_id).values(asked_at=now, finished_at=None)

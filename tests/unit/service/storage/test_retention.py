@@ -180,7 +180,7 @@ def test_nothing_is_removed_while_a_copy_is_made(workspace: Workspace) -> None:
     job_id = ended(workspace)
     workspace.clock.pass_seconds(366 * DAY_SECONDS)
     with held(workspace.spool, 0):
-        assert take(workspace) == Purged()
+        assert take(workspace) == Purged(is_held=True)
         with pytest.raises(RetentionBusyError), held(workspace.spool, 0):
             pass  # pragma: no cover -- not reached
     assert kept(workspace, job_id) == (True, True)
