@@ -22,7 +22,7 @@ from service.process_limits import PRIVATE, make_private, umask
 from service.settings import Settings, read_settings
 
 if TYPE_CHECKING:
-    from service.storage.ledger import Ledger
+    from service.storage.ledger import Ledger, ParkedFilter
 
 app = typer.Typer(
     name="lobar",
@@ -47,6 +47,7 @@ JOB_ARGUMENT = typer.Argument(
     metavar="ID",
     help="A job id or its first characters, or the UID of an instance, series, study or report.",
 )
+NOT_PARKED = "No such job is parked. `lobar status` counts the parked ones."
 MOMENTS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]
 JobArgument = Annotated[str, JOB_ARGUMENT]
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The name of a user.")]
@@ -260,7 +261,7 @@ def requeue(
                 1,
             )
         if not moved:
-            _fail("No such job is parked. `lobar status` counts the parked ones.", 1)
+            _fail(NOT_PARKED, 1)
 
 
 @app.command()
@@ -279,33 +280,43 @@ def dismiss(
             formats=MOMENTS, help="All parked jobs received before this, in UTC; without an ID."
         ),
     ] = None,
+    ae: Annotated[
+        str | None,
+        typer.Option(
+            metavar="AE_TITLE", help="All parked jobs that this AE title sent; without an ID."
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print how many those are, and close none.")
+    ] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Close all of a kind; without it they are counted only.")
+    ] = False,
 ) -> None:
     """Close parked jobs that need nothing more: those that ID names, or all of a kind.
 
     Outputs that were not delivered are not sent any more. The bytes stay as long as those of any
     finished job, and `lobar requeue --reanalyse` takes it back until then.
     """
-    if bool(job) == bool(parked_for or before):
-        _fail("Name either an ID, or jobs by --parked-for and --before.", 2)
+    if bool(job) == bool(parked_for or before or ae) or (job and (dry_run or yes)):
+        _fail("Name either an ID, or jobs by --parked-for, --before and --ae.", 2)
     try:
         sentence = require_sentence(reason)
     except ValueError as exc:
         _fail(f"--reason: {exc}", 2)
     with _open_ledger() as (_, ledger):
-        from service.admin.requeue import dismissed
-        from service.storage.ledger import EVERYTHING
+        from service.admin.dismiss import dismissed
+        from service.storage.ledger import EVERYTHING, ParkedFilter
 
-        found = (
-            ledger.queries.find(job, EVERYTHING)
-            if job
-            else ledger.queries.parked(parked_for, _seconds(before))
-        )
-        moved = 0
-        for each in dismissed(ledger, found, sentence):
-            moved += 1
+        if not job:
+            wanted = ParkedFilter(reason=parked_for, before=_seconds(before), calling_ae_title=ae)
+            _dismiss_all(ledger, wanted, sentence, closes=yes and not dry_run, is_dry=dry_run)
+            return
+        closed = list(dismissed(ledger, ledger.queries.find(job, EVERYTHING), sentence))
+        for each in closed:
             typer.echo(f"{each.id} {each.state}: {each.reason}")
-        if not moved:
-            _fail("No such job is parked. `lobar status` counts the parked ones.", 1)
+        if not closed:
+            _fail(NOT_PARKED, 1)
 
 
 @app.command()
@@ -369,18 +380,71 @@ def verdicts(
 
 @app.command()
 def purge() -> None:
-    """Apply retention now: spool.keep_days to instances and outputs, ledger.keep_days to rows.
+    """Apply retention now, and print what it removed.
 
-    Affects finished jobs only. The relay does the same at intervals.
+    spool.keep_days and spool.maximum_bytes apply to instances and outputs, ledger.keep_days to
+    rows. Affects finished jobs only. The relay does the same at intervals.
     """
     with _open_ledger() as (settings, ledger):
         from service.storage.opening import open_spool
-        from service.storage.retention import purge as purge_ended
+        from service.storage.retention import Purged
+        from service.storage.retention import purge as purge_once
 
-        spool, purged = open_spool(settings), 0
-        while more := purge_ended(settings, ledger, spool):
+        spool, purged = open_spool(settings), Purged()
+        while (more := purge_once(settings, ledger, spool)).jobs:
             purged += more
-        typer.echo(f"{purged} jobs purged")
+        if more.is_held:
+            _fail("A backup is being made: retention waits for its end.", 1)
+        typer.echo(
+            f"{purged.jobs} jobs purged: the bytes of {purged.by_age} by age and of "
+            f"{purged.by_size} by size ({purged.freed_bytes:,} bytes), {purged.forgotten} forgotten"
+        )
+
+
+@app.command()
+def backup(
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="Where; one with an earlier backup is renewed.")
+    ],
+) -> None:
+    """Back up ledger and spool while the service runs; no settings, and none of their secrets.
+
+    Repeated into the same FOLDER, it takes only the files that are new.
+    """
+    with _one_line_errors():
+        settings = _settings()
+        from service.admin.backup import back_up
+
+        done = back_up(settings, folder.absolute())
+        what = done.manifest
+        typer.echo(
+            f"{what.ledger.lines} rows and {what.files.lines} files ({what.bytes:,} bytes), "
+            f"{done.taken} of them new, as of {what.made_at}; {what.missing} files were missing"
+        )
+
+
+@app.command()
+def restore(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A backup.")],
+    *,
+    verify_only: Annotated[
+        bool, typer.Option("--verify-only", help="Only read all of the backup and compare it.")
+    ] = False,
+) -> None:
+    """Restore a backup into an empty state_dir and an empty database, after checking all of it."""
+    with _one_line_errors():
+        settings = _settings()
+        from service.admin import restore as restoring
+
+        what = (
+            restoring.verify(folder.absolute())
+            if verify_only
+            else restoring.restore(settings, folder.absolute())
+        )
+        typer.echo(
+            f"{what.ledger.lines} rows and {what.files.lines} files ({what.bytes:,} bytes) "
+            f"{'are whole' if verify_only else 'restored'}, as of {what.made_at}"
+        )
 
 
 @app.command()
@@ -636,6 +700,23 @@ def _open_ledger() -> Iterator[tuple[Settings, "Ledger"]]:
 
         with open_ledger(settings) as ledger:
             yield settings, ledger
+
+
+def _dismiss_all(
+    ledger: "Ledger", wanted: "ParkedFilter", why: str, *, closes: bool, is_dry: bool
+) -> None:
+    """Dismiss what passes a filter and print how many; without `closes` only count."""
+    from service.admin.dismiss import dismiss_all
+
+    count = ledger.queries.parked_count(wanted)
+    if closes and count:
+        typer.echo(f"{dismiss_all(ledger, wanted, why)} jobs dismissed")
+    else:
+        typer.echo(f"{count} parked jobs would be dismissed")
+    if not count:
+        _fail(NOT_PARKED, 1)
+    if not (closes or is_dry):
+        _fail("Nothing was changed. Add --yes to dismiss them.", 2)
 
 
 def _seconds(moment: datetime | None) -> float | None:

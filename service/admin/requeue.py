@@ -1,4 +1,4 @@
-"""Requeue parked jobs, have finished jobs analysed again, and dismiss parked jobs."""
+"""Requeue parked jobs, and have finished jobs analysed again."""
 
 import contextlib
 from collections.abc import Iterable, Iterator
@@ -25,13 +25,4 @@ def reanalysed(ledger: Ledger, jobs: Iterable[Job]) -> Iterator[Job]:
         with contextlib.suppress(TransitionError):  # in flight, or taken by retention
             moved = ledger.jobs.reanalyse(job.id)
             record_command(ledger, Action.REANALYSE, job)
-            yield moved
-
-
-def dismissed(ledger: Ledger, jobs: Iterable[Job], why: str) -> Iterator[Job]:
-    """Dismiss the parked ones; `why` is one sentence that `require_sentence` has taken."""
-    for job in jobs:
-        if job.state is JobState.PARKED:
-            moved = ledger.jobs.dismiss(job.id, why)
-            record_command(ledger, Action.DISMISS, job, parked_for=job.reason)
             yield moved

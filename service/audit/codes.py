@@ -82,6 +82,8 @@ EVENTS: Final[dict[Action, Event]] = {
     Action.DISMISS: _updated("dismiss", "Dismiss"),
     Action.VERDICT: _updated("verdict", "Verdict"),
     Action.EXPORT: Event(id=EXPORT, action="R"),
+    Action.BACKUP: Event(id=EXPORT, action="R"),
+    Action.RESTORE: Event(id=IMPORT, action="C"),
     Action.USER: _USER_CHANGED,
     Action.TOKEN: _USER_CHANGED,
     Action.DENIED: Event(

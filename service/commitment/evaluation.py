@@ -27,17 +27,21 @@ def evaluate(
 ) -> CommitmentEvaluation:
     """Evaluate each requested instance against the present ledger and inbox.
 
+    The bytes are kept by retention from now on before their presence is judged, so that nothing is
+    committed that is being discarded.
+
     Raises:
         LedgerError: The ledger does not respond.
     """
     jobs = ledger.commitment_requests.jobs_of(instances)
+    kept = ledger.retention.keep({job_id for of_uid in jobs.values() for job_id, _ in of_uid})
     committed: dict[Reference, str] = {}
     failed: dict[Reference, int] = {}
     for each in instances:
         held = {
             sop_class_uid: job_id
             for job_id, sop_class_uid in jobs.get(each.sop_instance_uid, [])
-            if spool.inbox(job_id).is_file()
+            if job_id in kept and spool.inbox(job_id).is_file()
         }
         if each.sop_class_uid in held:
             committed[each] = held[each.sop_class_uid]

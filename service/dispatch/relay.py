@@ -74,8 +74,8 @@ class Relay:
         parked = self._ledger.deliveries.park_unknown(names)
         orphans = self._spool.sweep(self._ledger.jobs.known, older_than_seconds=_ORPHAN_SECONDS)
         purged = purge(self._settings, self._ledger, self._spool)
-        if parked or orphans or purged:
-            log.info("swept", deliveries=parked, removed=orphans, jobs=purged)
+        if parked or orphans or purged.jobs:
+            log.info("swept", deliveries=parked, removed=orphans, jobs=purged.jobs)
 
 
 @contextmanager

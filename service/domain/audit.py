@@ -20,6 +20,8 @@ class Action(StrEnum):
     DISMISS = "dismiss"
     VERDICT = "verdict"
     EXPORT = "export"  # verdicts, or the audit trail
+    BACKUP = "backup"  # of ledger and spool
+    RESTORE = "restore"
     USER = "user"  # added, changed, disabled
     TOKEN = "token"  # noqa: S105 -- a word: made or revoked
     DENIED = "denied"  # a request without the permission that it needs

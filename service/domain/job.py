@@ -69,6 +69,7 @@ class Receipt:
     job_id: str  # of the instance's job, existing or new
     repeated: bool = False  # the same bytes were received before
     lacks_bytes: bool = False  # the existing job is parked because its bytes were lost
+    is_purged: bool = False  # retention took the bytes of the existing job
     corrects: str | None = None  # first job with the same SOP Instance UID and other bytes
 
 
@@ -203,6 +204,10 @@ def require_sentence(text: str) -> str:
 
 class TransitionError(Exception):
     """The requested state may not follow the present one."""
+
+
+class BytesGoneError(TransitionError):
+    """Retention took the bytes of the job: there is nothing to analyse."""
 
 
 def require_may_follow(present: JobState, following: JobState) -> None:

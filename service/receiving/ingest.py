@@ -10,6 +10,7 @@ import time
 import uuid
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -157,11 +158,17 @@ class Ingest:
         return rejection
 
     def _restore(self, arrived_as: str, receipt: Receipt) -> None:
-        """Discard bytes that are stored already, or attach them to the job that lost its own."""
+        """Discard bytes that are stored already, or attach them to the job that has none."""
+        kept = self._spool.inbox(arrived_as)
+        if receipt.is_purged:
+            place = partial(self._spool.accept, receipt.job_id, kept)
+            if not self._ledger.retention.restore(receipt.job_id, place):
+                self._spool.discard(arrived_as)  # another association was first
+            return
         if not receipt.lacks_bytes:
             self._spool.discard(arrived_as)
             return
-        self._spool.accept(receipt.job_id, self._spool.inbox(arrived_as))
+        self._spool.accept(receipt.job_id, kept)
         passed(CrashPoint.RECEIVE_RESTORED)
         with contextlib.suppress(TransitionError):  # it was requeued in the meantime
             self._ledger.jobs.requeue(receipt.job_id, NO_ROUTES)

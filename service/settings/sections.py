@@ -111,6 +111,7 @@ class SpoolSettings(Section):
 
     reserve_bytes: Annotated[int, Field(ge=0)] = 512 << 20
     keep_days: Annotated[float, Field(gt=0)] = 7
+    maximum_bytes: Annotated[int, Field(ge=1 << 20)] | None = None
 
 
 class LedgerSettings(Section):

@@ -3,11 +3,22 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
+from service.errors import EX_CONFIG, ExplainedError
 from service.settings import ConfigurationError, Settings
 from service.storage.ledger import Ledger
 from service.storage.private_files import make_private_directory, require_private
 from service.storage.spool import Spool
+
+RESTORING: Final = "restoring"
+"""A file in the state directory while `lobar restore` is at work, or after it was killed."""
+
+
+class UnfinishedRestoreError(ExplainedError):
+    """A restore into the state directory has not ended."""
+
+    exit_status = EX_CONFIG
 
 
 @contextmanager
@@ -59,10 +70,15 @@ def _make_private(settings: Settings) -> None:
 
     A SQLite file elsewhere is held to the same.
     """
-    make_private_directory(settings.state_dir.absolute())
+    state_dir = settings.state_dir.absolute()
+    make_private_directory(state_dir)
     elsewhere = _sqlite_file(settings)
     if elsewhere is not None and elsewhere.exists():
         require_private(elsewhere, "ledger.url names")
+    if (state_dir / RESTORING).exists():
+        raise UnfinishedRestoreError(
+            f"A restore into {state_dir} did not end: repeat `lobar restore`."
+        )
 
 
 def _sqlite_file(settings: Settings) -> Path | None:

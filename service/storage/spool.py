@@ -14,13 +14,18 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
+import structlog
+
 from service.crash_points import CrashPoint, passed
 from service.storage.directories import fsync_directory, make_directory
+
+log = structlog.get_logger()
 
 _OPAQUE: Final = re.compile(r"[0-9a-f]{32}")
 _KIND: Final = re.compile(r"[a-z][a-z-]{0,31}")
 _NAME_DIGITS: Final = 16
 _SUFFIX: Final = ".dcm"
+_MARGIN: Final = 8  # the share of the reserve that must be free before receiving begins again
 _SHARDS: Final = tuple(f"{n:02x}" for n in range(256))
 
 
@@ -57,6 +62,8 @@ class Spool:
         self._reserve_bytes = reserve_bytes
         self._clock = clock
         self._suspects: dict[Path, _Suspect] = {}  # that the sweep before saw
+        self._is_full = False
+        self._judging = threading.Lock()
 
     def prepare(self) -> None:
         """Create the directories, readable by the service's account only; safe to repeat.
@@ -78,14 +85,42 @@ class Spool:
         """Return how many bytes can still be written above the reserve."""
         return max(0, shutil.disk_usage(self.root).free - self._reserve_bytes)
 
+    def has_room(self) -> bool:
+        """Return whether instances may be received.
+
+        Not from the reserve on until an eighth more is free, so that receiving does not begin and
+        end with every file that comes or goes. What was received is reported and delivered in any
+        case: outputs may use the reserve.
+        """
+        free = self.free_bytes()
+        needed = self._reserve_bytes // _MARGIN if self._is_full else 0
+        with self._judging:
+            was_full, self._is_full = self._is_full, free <= needed
+            if self._is_full and not was_full:
+                log.warning("spool_at_reserve", free_bytes=free)
+            elif was_full and not self._is_full:
+                log.info("spool_has_room", free_bytes=free)
+            return not self._is_full
+
     def require_room(self) -> None:
         """Require that the disk is above its reserve.
 
         Raises:
             SpoolFullError: The disk is at its reserve.
         """
-        if self.free_bytes() == 0:
+        if not self.has_room():
             raise SpoolFullError("the spool's disk is at its reserve")
+
+    def used_bytes(self) -> int:
+        """Return the bytes of all files in inbox and outbox."""
+        return sum(_size_bytes(path) for path in self.files())
+
+    def files(self) -> Iterator[Path]:
+        """List the files of inbox and outbox, but no incomplete ones."""
+        for directory in (self._inbox, self._outbox):
+            for shard in _SHARDS:
+                with os.scandir(directory / shard) as entries:
+                    yield from (Path(each.path) for each in entries)
 
     def accept(self, job_id: str, arrived: Path) -> Path:
         """Move a file from `incoming` to the inbox, durably, and return its new path.
@@ -144,17 +179,22 @@ class Spool:
             raise
         return path
 
-    def discard(self, job_id: str) -> None:
+    def discard(self, job_id: str) -> int:
         """Remove a job's received bytes and outputs, durably; safe to repeat.
 
         After a power cut they would come back, and a job without bytes is not looked at again.
+
+        Returns:
+            The bytes that they had.
         """
         outputs = (self._outbox / _opaque(job_id)[:2]).glob(f"{job_id}.*.dcm")
         removed = [path for path in (self.inbox(job_id), *outputs) if path.exists()]
+        freed = sum(map(_size_bytes, removed))
         for path in removed:
             path.unlink(missing_ok=True)
         for folder in {path.parent for path in removed}:
             fsync_directory(folder)
+        return freed
 
     def sweep(
         self, known: Callable[[Collection[str]], Collection[str]], *, older_than_seconds: float
@@ -210,6 +250,14 @@ class Spool:
 def _names(folder: Path) -> list[str]:
     with os.scandir(folder) as entries:
         return [entry.name for entry in entries]
+
+
+def _size_bytes(path: Path) -> int:
+    """Return the size of a file; 0 where it is gone."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _opaque(job_id: str) -> str:

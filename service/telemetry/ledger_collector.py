@@ -211,13 +211,18 @@ class LedgerMetrics(Collector):
 
     def _of_spool(self) -> Iterable[Metric]:
         try:
-            free = self._spool.free_bytes()
+            free, has_room = self._spool.free_bytes(), self._spool.has_room()
         except OSError:
-            free = 0
+            free, has_room = 0, False
         yield _single(
             "lobar_spool_free_bytes",
             "Bytes that can still be written to the spool above its reserve.",
             free,
+        )
+        yield _single(
+            "lobar_spool_has_room",
+            "1 while instances are received; 0 from the reserve on until an eighth more is free.",
+            has_room,
         )
 
 

@@ -7,7 +7,7 @@ from typing import Final
 from fastapi import Request
 
 from service.domain.audit import Action
-from service.domain.job import Job, TransitionError, require_sentence
+from service.domain.job import BytesGoneError, Job, TransitionError, require_sentence
 from service.domain.reasons import Reason
 from service.domain.routing import Routes
 from service.storage.ledger import Ledger
@@ -55,7 +55,10 @@ class JobActions:
         Raises:
             Problem: it is in flight, or its bytes are gone.
         """
-        moved = _moved(lambda: self._ledger.jobs.reanalyse(job.id), _why_not_reanalysed(job))
+        moved = _moved(
+            lambda: self._ledger.jobs.reanalyse(job.id),
+            "This job is not finished: it is being analysed or delivered. Wait for its end.",
+        )
         self._trail.record(request, Action.REANALYSE, job=job)
         return moved
 
@@ -96,11 +99,8 @@ def _moved(move: Callable[[], Job], why_not: str) -> Job:
         return move()
     except LookupError:
         raise not_found("job") from None
+    except BytesGoneError as exc:
+        sentence = "Retention removed the bytes of this instance: have it sent again."
+        raise Problem(HTTPStatus.CONFLICT, sentence) from exc
     except TransitionError as exc:
         raise Problem(HTTPStatus.CONFLICT, why_not) from exc
-
-
-def _why_not_reanalysed(job: Job) -> str:
-    if job.purged_at is not None:
-        return "Retention removed the bytes of this instance: have it sent again."
-    return "This job is not finished: it is being analysed or delivered. Wait for its end."

@@ -59,7 +59,7 @@ def whats_missing(ledger: Ledger, spool: Spool) -> list[str]:
 def missing_on_disk(spool: Spool) -> list[str]:
     """Return what prevents the spool from being written; nothing if it can be."""
     try:
-        if spool.free_bytes() == 0:
+        if not spool.has_room():
             return ["spool: the disk is at its reserve"]
         with tempfile.TemporaryFile(dir=spool.incoming):
             return []

@@ -5,7 +5,7 @@ import hashlib
 import struct
 import uuid
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
 from service.dicom.byte_sources import TooLargeError
 from service.dicom.element_reader import PREAMBLE_BYTES
@@ -15,6 +15,8 @@ from service.domain.job import Source
 from service.receiving.acceptance import Rejection, StoreCommand, review_command
 from service.receiving.ingest import Ingest
 from service.storage.spool import Spool
+
+_ROOM_BYTES: Final = 4 << 20  # received between two looks at the disk
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +56,7 @@ class StoreOperation:
         self._context = context
         self._arriving = handler.spool.incoming / f"{uuid.uuid4().hex}.arriving"
         self._left = handler.maximum_instance_bytes
+        self._unchecked = _ROOM_BYTES
         self._sha256 = hashlib.sha256()
         self._stream: BinaryIO | None = None
         self._rejection: Rejection | None = None
@@ -77,6 +80,10 @@ class StoreOperation:
             self._refuse(TooLargeError())
             return
         try:
+            self._unchecked -= len(fragment)
+            if self._unchecked < 0:  # many may be received at once
+                self._handler.spool.require_room()
+                self._unchecked = _ROOM_BYTES
             self._stream.write(fragment)
             self._sha256.update(fragment)
         except OSError as exc:

@@ -21,10 +21,12 @@ from service.storage.ledger.jobs import Jobs
 from service.storage.ledger.leasing import StaleLeaseError
 from service.storage.ledger.listing import JobFilter, Listing, Position
 from service.storage.ledger.patients import Patients
-from service.storage.ledger.queries import EVERYTHING, Due, JobCounts, Queries
+from service.storage.ledger.queries import EVERYTHING, Due, JobCounts, ParkedFilter, Queries
 from service.storage.ledger.related import Related
+from service.storage.ledger.retention import Retention
 from service.storage.ledger.statistics import Statistics
 from service.storage.ledger.tallies import Miscount, Tallies
+from service.storage.ledger.transfer import Transfer
 from service.storage.ledger.verdicts import ReplacedReportError, Verdicts
 from service.storage.ledger.worklist import Worklist
 
@@ -39,6 +41,7 @@ __all__ = [
     "Ledger",
     "LedgerError",
     "Miscount",
+    "ParkedFilter",
     "Position",
     "ReplacedReportError",
     "StaleLeaseError",
@@ -87,6 +90,8 @@ class Ledger:
         self.verdicts = Verdicts(self._database, now)
         self.flow = Flow(self._database, now)
         self.tallies = Tallies(self._database)
+        self.retention = Retention(self._database, now)
+        self.transfer = Transfer(self._database)
 
     def upgrade(self) -> None:
         """Migrate the tables to this version; safe for several processes at once.
@@ -105,6 +110,14 @@ class Ledger:
         """Return the seconds by which the wall clock is ahead of scheduling time."""
         now = self._clock()
         return now.wall - now.scheduled
+
+    def is_current(self) -> bool:
+        """Return whether the tables are of this version, and need no migration.
+
+        Raises:
+            LedgerError: The database could not be reached.
+        """
+        return self._database.is_current()
 
     def release(self, holder: str) -> int:
         """End the leases of processes known to have ended, whose name begins with `holder`.

@@ -67,8 +67,11 @@ class Database:
         except SQLAlchemyError as exc:
             raise LedgerError(_one_line(exc)) from exc
 
-    def upgrade(self) -> None:
+    def upgrade(self, to: str | None = None) -> None:
         """Migrate the tables to this version; safe for several processes at once.
+
+        Args:
+            to: A revision at which to stop; None for the latest.
 
         Raises:
             LedgerError: The database could not be reached, or is of a newer version.
@@ -84,13 +87,29 @@ class Database:
                         "not know: it was written by a newer one. Install that, or restore."
                     )
                 connection.rollback()
-                if present != script.get_current_head():
+                wanted = to or script.get_current_head()
+                if wanted not in known:
+                    raise LedgerError(
+                        f"Version {wanted} of the ledger is of a newer Lobar: install that."
+                    )
+                if present != wanted:
                     config = _migration_config()
                     config.attributes["connection"] = connection
-                    command.upgrade(config, "head")
+                    command.upgrade(config, wanted)
                     connection.commit()
         except SQLAlchemyError as exc:
             raise LedgerError(_one_line(exc)) from exc
+
+    def is_current(self) -> bool:
+        """Return whether the tables are of this version.
+
+        Raises:
+            LedgerError: The database could not be reached.
+        """
+        script = _migrations()
+        with self.read() as connection:
+            present = MigrationContext.configure(connection).get_current_revision()
+        return bool(present == script.get_current_head())
 
     @contextmanager
     def _connect_for_migration(self) -> Iterator[Connection]:

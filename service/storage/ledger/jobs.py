@@ -1,14 +1,15 @@
-"""Jobs: receive, lease, report, postpone, park, requeue, dismiss, forget."""
+"""Jobs: receive, lease, report, postpone, park, requeue, dismiss."""
 
 from collections.abc import Collection, Sequence
 from typing import Any, Final
 
-from sqlalchemy import Connection, Exists, Row, delete, exists, insert, select, update
+from sqlalchemy import Connection, Row, exists, insert, select, tuple_, update
 from sqlalchemy.exc import IntegrityError
 
 from service.domain.delivery import OutputRecord
 from service.domain.evidence import Evidence
 from service.domain.job import (
+    BytesGoneError,
     ConclusionRecord,
     Instance,
     Job,
@@ -36,7 +37,8 @@ from service.storage.ledger.evidence import record_evidence
 from service.storage.ledger.leasing import LEASED_JOBS, Turns
 from service.storage.ledger.mapping import append_event, append_events, event_row, job_of
 from service.storage.ledger.patients import record_patient
-from service.storage.ledger.tables import JOBS, ORDINARY, OUTPUTS, TALLIES, URGENT
+from service.storage.ledger.queries import ParkedFilter
+from service.storage.ledger.tables import JOBS, ORDINARY, OUTPUTS, URGENT
 from service.storage.ledger.tallies import count_received
 
 _AT_ONCE: Final = 500  # values in one query
@@ -75,7 +77,7 @@ class Jobs:
         now = self._clock()
         with self._database.write() as connection:
             standing = connection.execute(
-                select(JOBS.c.id, JOBS.c.sha256, JOBS.c.state, JOBS.c.reason)
+                select(JOBS.c.id, JOBS.c.sha256, JOBS.c.state, JOBS.c.reason, JOBS.c.purged_at)
                 .where(JOBS.c.sop_instance_uid == instance.sop_instance_uid)
                 .order_by(JOBS.c.arrived_at, JOBS.c.id)
             ).all()
@@ -85,7 +87,12 @@ class Jobs:
                     lacks_bytes = (
                         row.state == JobState.PARKED and row.reason == Reason.BYTES_MISSING
                     )
-                    return Receipt(job_id=row.id, repeated=True, lacks_bytes=lacks_bytes)
+                    return Receipt(
+                        job_id=row.id,
+                        repeated=True,
+                        lacks_bytes=lacks_bytes,
+                        is_purged=row.purged_at is not None,
+                    )
             corrects = standing[0].id if standing else None
             _insert(connection, instance, corrects, now)
             if patient is not None:
@@ -344,14 +351,15 @@ class Jobs:
 
         Raises:
             LookupError: There is no such job.
-            TransitionError: The job is in flight, or retention removed its bytes.
+            TransitionError: The job is in flight.
+            BytesGoneError: Retention took its bytes.
         """
         now = self._clock()
         with self._database.write() as connection:
             job = _locked(connection, job_id)
             require_may_follow(job.state, JobState.RECEIVED)
             if job.purged_at is not None:
-                raise TransitionError("retention took its bytes")
+                raise BytesGoneError("bytes are gone: retention took them")
             self._start_over(connection, job, JobState.RECEIVED, now)
             connection.execute(
                 update(JOBS)
@@ -380,11 +388,37 @@ class Jobs:
         with self._database.write() as connection:
             job = _locked(connection, job_id)
             require_may_follow(job.state, JobState.DISMISSED)
-            values = {"state": JobState.DISMISSED, "due_at": None, **finished(now)}
-            connection.execute(update(JOBS).where(JOBS.c.id == job_id).values(**values))
-            append_event(connection, job_id, now, "dismissed", reason=job.reason, why=sentence)
-            dismiss_deliveries(connection, job_id, now)
+            _dismiss(connection, job, sentence, now)
             return _locked(connection, job_id)
+
+    def dismiss_some(
+        self, wanted: ParkedFilter, why: str, limit: int, after: tuple[float, str] | None = None
+    ) -> list[Job]:
+        """Close up to `limit` parked jobs that pass a filter, in the order of their receipt.
+
+        Args:
+            wanted: The filter.
+            why: A person's sentence, for the traces alone.
+            limit: At most so many, in one transaction.
+            after: `received_at` and id of the job after which to go on.
+
+        Returns:
+            The jobs as they were parked; none when there are no more.
+
+        Raises:
+            ValueError: `why` is not one sentence, see `require_sentence`.
+        """
+        now, sentence = self._clock(), require_sentence(why)
+        query = select(JOBS).where(*wanted.conditions())
+        if after is not None:
+            query = query.where(tuple_(JOBS.c.received_at, JOBS.c.id) > tuple_(*after))
+        query = query.order_by(JOBS.c.received_at, JOBS.c.id).limit(limit)
+        with self._database.write() as connection:
+            rows = connection.execute(query.with_for_update(key_share=True)).all()
+            jobs = [job_of(row) for row in rows]
+            for job in jobs:
+                _dismiss(connection, job, sentence, now)
+        return jobs
 
     @staticmethod
     def _start_over(connection: Connection, job: Job, state: JobState, now: Moment) -> None:
@@ -398,53 +432,6 @@ class Jobs:
             "holder": None,
         }
         connection.execute(update(JOBS).where(JOBS.c.id == job.id).values(values))
-
-    def finished_before(self, moment: float, limit: int, *, purged: bool = False) -> list[str]:
-        """List up to `limit` jobs that finished before a moment, the oldest first.
-
-        Args:
-            moment: Of the scheduling clock (`Ledger.now`).
-            limit: At most so many.
-            purged: False for jobs that still have their bytes; True for those without that can be
-                forgotten. A job that others correct cannot be, and is left out so that it does not
-                use up the limit.
-
-        Returns:
-            Job ids.
-        """
-        query = select(JOBS.c.id).where(JOBS.c.kept_since < moment)
-        if purged:
-            query = query.where(JOBS.c.purged_at.is_not(None), ~_is_corrected())
-        else:
-            query = query.where(JOBS.c.purged_at.is_(None))
-        query = query.order_by(JOBS.c.kept_since).limit(limit)
-        with self._database.read() as connection:
-            return list(connection.execute(query).scalars())
-
-    def mark_purged(self, job_id: str) -> bool:
-        """Record that retention removed a finished job's bytes; False if it is not finished."""
-        now = self._clock()
-        with self._database.write() as connection:
-            marked = connection.execute(
-                update(JOBS)
-                .where(JOBS.c.id == job_id, JOBS.c.finished_at.is_not(None))
-                .values(purged_at=now.wall)
-            ).rowcount
-            if marked:
-                append_event(connection, job_id, now, "purged")
-        return bool(marked)
-
-    def forget(self, job_id: str) -> bool:
-        """Delete a finished job and its trace, and count it; False if it is not finished."""
-        with self._database.write() as connection:
-            gone = connection.execute(
-                delete(JOBS).where(
-                    JOBS.c.id == job_id, JOBS.c.finished_at.is_not(None), ~_is_corrected()
-                )
-            ).rowcount
-            if gone:
-                _count_forgotten(connection)
-        return bool(gone)
 
     def _move(
         self,
@@ -510,14 +497,16 @@ def _count_repeat(connection: Connection, job_id: str, now: float) -> None:
     )
 
 
+def _dismiss(connection: Connection, job: Job, sentence: str, now: Moment) -> None:
+    values = {"state": JobState.DISMISSED, "due_at": None, **finished(now)}
+    connection.execute(update(JOBS).where(JOBS.c.id == job.id).values(**values))
+    append_event(connection, job.id, now, "dismissed", reason=job.reason, why=sentence)
+    dismiss_deliveries(connection, job.id, now)
+
+
 def _is_reported(job: Job) -> bool:
     """Return whether the analysis requested last has been reported."""
     return job.reported_at is not None
-
-
-def _is_corrected() -> Exists:
-    correction = JOBS.alias()
-    return exists().where(correction.c.corrects == JOBS.c.id)
 
 
 def _insert(connection: Connection, instance: Instance, corrects: str | None, now: Moment) -> None:
@@ -552,10 +541,4 @@ def _insert(connection: Connection, instance: Instance, corrects: str | None, no
         size_bytes=instance.size_bytes,
         corrects=corrects,
         urgent=instance.is_urgent or None,
-    )
-
-
-def _count_forgotten(connection: Connection) -> None:
-    connection.execute(
-        update(TALLIES).where(TALLIES.c.name == "forgotten").values(total=TALLIES.c.total + 1)
     )

@@ -3,13 +3,13 @@
 from collections.abc import Iterable
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, Select, insert, select
+from sqlalchemy import Connection, Row, Select, insert, select, update
 
 from service.domain.delivery import Delivery, DeliveryState, OutputRecord, Reference
 from service.domain.job import Event, Job, JobState, OtherAbnormality, Revision, Source
 from service.domain.reasons import Reason
 from service.storage.ledger.clock import Moment
-from service.storage.ledger.tables import DELIVERIES, EVENTS, OUTPUTS, URGENT
+from service.storage.ledger.tables import DELIVERIES, EVENTS, OUTPUTS, TALLIES, URGENT
 
 DELIVERIES_WITH_OUTPUT: Final[Select[Any]] = select(
     *DELIVERIES.c, OUTPUTS.c.sop_class_uid, OUTPUTS.c.sop_instance_uid
@@ -22,7 +22,8 @@ def job_of(row: Row[Any]) -> Job:
     values = dict(row._mapping)  # noqa: SLF001 -- SQLAlchemy's public name begins so
     base, refusal = values.pop("attempt_base"), values.pop("refusal")
     priority = values.pop("priority")
-    del values["arrived_at"], values["kept_since"]  # of the ledger's own decisions
+    for name in ("arrived_at", "kept_since", "discarded_at", "promised_at"):
+        del values[name]  # of the ledger's own decisions
     other = _other_of(
         values.pop("other_finding"),
         values.pop("other_probability"),
@@ -127,4 +128,11 @@ def append_delivery_event(
         destination=delivery.destination,
         attempt=delivery.attempt,
         **detail,
+    )
+
+
+def count(connection: Connection, name: str, by: int = 1) -> None:
+    """Increase a tally, in the transaction that made the change."""
+    connection.execute(
+        update(TALLIES).where(TALLIES.c.name == name).values(total=TALLIES.c.total + by)
     )

@@ -52,6 +52,26 @@ EVERYTHING: Final = 1_000_000  # a limit that is never reached
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ParkedFilter:
+    """Which parked jobs are meant; what is None is not asked for."""
+
+    reason: Reason | None = None
+    before: float | None = None  # received before this moment, seconds since the epoch
+    calling_ae_title: str | None = None
+
+    def conditions(self) -> list[ColumnElement[bool]]:
+        """Return the conditions of a query on `jobs`."""
+        wanted = [JOBS.c.state == JobState.PARKED]
+        if self.reason is not None:
+            wanted.append(JOBS.c.reason == self.reason)
+        if self.before is not None:
+            wanted.append(JOBS.c.received_at < self.before)
+        if self.calling_ae_title is not None:
+            wanted.append(JOBS.c.calling_ae_title == self.calling_ae_title)
+        return wanted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class JobCounts:
     """The numbers of jobs, taken from one snapshot."""
 
@@ -127,12 +147,14 @@ class Queries:
             reason: Only those parked for this reason.
             before: Only those received before this moment, seconds since the epoch.
         """
-        query = select(JOBS).where(JOBS.c.state == JobState.PARKED).order_by(JOBS.c.received_at)
-        if reason is not None:
-            query = query.where(JOBS.c.reason == reason)
-        if before is not None:
-            query = query.where(JOBS.c.received_at < before)
-        return self._jobs(query)
+        wanted = ParkedFilter(reason=reason, before=before)
+        return self._jobs(select(JOBS).where(*wanted.conditions()).order_by(JOBS.c.received_at))
+
+    def parked_count(self, wanted: ParkedFilter) -> int:
+        """Count the parked jobs that pass a filter."""
+        query = select(func.count()).select_from(JOBS).where(*wanted.conditions())
+        with self._database.read() as connection:
+            return int(connection.execute(query).scalar_one())
 
     def find(self, text: str, limit: int = 50) -> list[Job]:
         """Find jobs by id or its beginning, or by a UID: instance, series, study or report."""

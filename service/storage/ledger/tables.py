@@ -76,7 +76,9 @@ JOBS: Final = Table(
     Column("reported_at", Double),
     Column("finished_at", Double, index=True),
     Column("kept_since", Double, index=True),  # finished: retention counts from here
-    Column("purged_at", Double),
+    Column("promised_at", Double),  # committed to a sender, or stored again after they were gone
+    Column("purged_at", Double),  # when retention marked the bytes as gone
+    Column("discarded_at", Double),  # when their files were removed after that
     Column("finding", String(16)),
     Column("probability", Double),
     Column("operating_point", String(64)),
@@ -108,9 +110,12 @@ JOBS: Final = Table(
     _partial("ix_jobs_parked", "reason", "received_at", "id", where="state = 'parked'"),
     _partial("ix_jobs_reported", "received_at", where="reported_at IS NOT NULL"),
     _partial(
-        "ix_jobs_with_bytes",
-        "finished_at",
+        *("ix_jobs_to_purge", "kept_since", "id"),
         where="finished_at IS NOT NULL AND purged_at IS NULL",
+    ),
+    _partial(
+        *("ix_jobs_to_discard", "purged_at", "id"),
+        where="purged_at IS NOT NULL AND discarded_at IS NULL",
     ),
 )
 

@@ -163,6 +163,8 @@ def _as_frame(request: Request, item: Item, threads: FewThreads) -> Response:
     except UnreadableHeaderError as exc:
         sentence = "The fragments of the frame cannot be told apart."
         raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, sentence) from exc
+    except OSError as exc:
+        raise not_found("instance any more") from exc
     if not stretches:
         raise not_found("frame in this instance")
     syntax = header.transfer_syntax_uid

@@ -242,7 +242,12 @@ def _part(role: str, beats: Sequence[Heartbeat]) -> Part:
 def _disk(spool: Spool) -> dict[str, int] | None:
     try:
         usage = shutil.disk_usage(spool.root)
-        return {"total": usage.total, "free": usage.free, "above_reserve": spool.free_bytes()}
+        return {
+            "total": usage.total,
+            "free": usage.free,
+            "above_reserve": spool.free_bytes(),
+            "has_room": spool.has_room(),
+        }
     except OSError:
         return None
 

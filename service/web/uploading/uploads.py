@@ -221,7 +221,7 @@ class Uploads:
             return HTTPStatus.INTERNAL_SERVER_ERROR
         if rejection.reason is not Reason.OUT_OF_RESOURCES:
             return HTTPStatus.UNPROCESSABLE_ENTITY
-        is_full = self._spool.free_bytes() == 0  # else the ledger did not answer
+        is_full = not self._spool.has_room()  # else the ledger did not answer
         return HTTPStatus.INSUFFICIENT_STORAGE if is_full else HTTPStatus.SERVICE_UNAVAILABLE
 
     def _no_room(self) -> Problem:

@@ -227,13 +227,29 @@ def test_a_dismissed_job_is_closed_with_the_reason_and_recorded(
     assert record.detail == {"by": "command", "parked_for": "report-failed"}
 
 
-def test_parked_jobs_are_dismissed_by_reason_and_date(lobar: Run, house: Workspace) -> None:
+def test_parked_jobs_are_dismissed_by_reason_date_and_sender(lobar: Run, house: Workspace) -> None:
     first, second = park_two(house)
     by_reason = ("dismiss", "--parked-for", "report-failed", "--reason", "old")
     assert lobar(*by_reason, "--before", "2001-01-01").returncode == 1
-    assert lobar(*by_reason).stdout == f"{first} dismissed: report-failed\n"
-    done = lobar("dismiss", "--before", "2999-12-31T23:59:59", "--reason", "all of them")
-    assert done.stdout == f"{second} dismissed: bytes-missing\n"
+    assert lobar(*by_reason, "--ae", "MODALITY", "--yes").returncode == 1, "it was an upload"
+    counted = lobar(*by_reason)
+    assert (counted.returncode, counted.stdout) == (2, "1 parked jobs would be dismissed\n")
+    assert "--yes" in counted.stderr
+    dry = lobar(*by_reason, "--dry-run", "--yes")
+    assert (dry.returncode, dry.stdout) == (0, "1 parked jobs would be dismissed\n")
+    assert house.job(first).state is JobState.PARKED
+    assert lobar(*by_reason, "--yes").stdout == "1 jobs dismissed\n"
+    assert [house.job(each).state for each in (first, second)] == [
+        *(JobState.DISMISSED, JobState.PARKED)
+    ]
+    moment = "2999-12-31T23:59:59"
+    done = lobar("dismiss", "--before", moment, "--reason", "all of them", "--yes")
+    assert done.stdout == "1 jobs dismissed\n"
+    recorded = [each.detail for each in house.ledger.audit.recent(2)]
+    assert [(each["jobs"], each.get("parked_for")) for each in recorded] == [
+        *((1, None), (1, "report-failed"))
+    ]
+    assert recorded[0]["received_before"] == 32503679999.0
 
 
 @pytest.mark.parametrize(
@@ -340,8 +356,12 @@ def test_a_purge_takes_what_has_ended_long_ago(lobar: Run, house: Workspace) -> 
     }
     house.ledger.jobs.not_analysed(jobs[ended], Reason.VIEW)
     house.ledger.jobs.park(jobs[parked], Reason.REPORT_FAILED)
+    size = house.spool.inbox(ended).stat().st_size
     done = lobar("purge")
-    assert (done.returncode, done.stdout) == (0, "2 jobs purged\n"), "its bytes, then its row"
+    assert (done.returncode, done.stdout) == (
+        0,
+        f"2 jobs purged: the bytes of 1 by age and of 0 by size ({size:,} bytes), 1 forgotten\n",
+    )
     assert house.ledger.queries.job(ended) is None
     assert not house.spool.inbox(ended).exists()
     assert house.spool.inbox(parked).exists()

@@ -3,7 +3,7 @@
 import base64
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 import pytest
@@ -197,6 +197,7 @@ def test_a_sweep_takes_what_retention_allows(workspace: Workspace, relay: Relay)
     job_id = workspace.receive(make_cr(rows=8, columns=8))
     (job,) = workspace.ledger.jobs.lease("w/", 1, lease_seconds=60, maximum_attempts=3)
     workspace.ledger.jobs.not_analysed(job, Reason.VIEW)
+    workspace.clock.pass_seconds(8 * 24 * HOUR)
     relay.sweep()
     assert workspace.spool.inbox(job_id).exists()
     workspace.clock.pass_seconds(8 * 24 * HOUR)
@@ -242,7 +243,7 @@ class SlowSpool(Spool):
         super().__init__(root)
         self.is_sweeping, self.may_end = threading.Event(), threading.Event()
 
-    def sweep(self, known: Known, *, older_than_seconds: float) -> int:
+    def sweep(self, known: Known, *, older_than_seconds: float) -> int:  # noqa: ARG002
         self.is_sweeping.set()
         self.may_end.wait(60)
         return 0
@@ -274,7 +275,7 @@ def test_a_sweep_that_fails_for_an_unknown_cause_ends_the_relay(
     class BrokenSpool(Spool):
         """A double that has a defect."""
 
-        def sweep(self, known: Known, *, older_than_seconds: float) -> int:
+        def sweep(self, known: Known, *, older_than_seconds: float) -> int:  # noqa: ARG002
             raise ZeroDivisionError
 
     spool = BrokenSpool(workspace.spool.root)

@@ -10,6 +10,7 @@ import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from support.inference_worker import PACS, StandInPredictor, Workspace
+from support.purged import purge_finished
 from support.routes import to
 from synthetic.objects import make_cr
 from synthetic.report_sources import BALANCED, MODEL
@@ -226,7 +227,7 @@ def test_only_a_job_that_has_ended_or_is_parked_is_analysed_again(workspace: Wor
     with pytest.raises(LookupError):
         workspace.ledger.jobs.reanalyse("0" * 32)
     deliver(workspace)
-    workspace.ledger.jobs.mark_purged(job_id)
+    assert purge_finished(workspace.ledger) == [job_id]
     with pytest.raises(TransitionError, match="retention"):
         workspace.ledger.jobs.reanalyse(job_id)
 

@@ -12,10 +12,15 @@ from support.listener import RunningListener, Stores, listening
 from support.system.small_disk import SmallDisk, small_disk
 from synthetic.objects import make_cr
 
+from service.receiving.acceptance import StoreCommand
+from service.receiving.ingest import Ingest
+from service.receiving.listener.c_store import CStoreHandler, PresentationContext
 from service.storage.spool import Spool
 
 OUT_OF_RESOURCES = 0xA700
 DISK_BYTES = 4 << 20
+CR = "1.2.840.10008.5.1.4.1.1.1"
+EXPLICIT = "1.2.840.10008.1.2.1"
 
 
 @pytest.fixture
@@ -117,3 +122,42 @@ def test_below_the_reserve_nothing_is_written_and_above_it_again(stores: Stores)
         stores.spool = ample
     with listening(stores) as listener:
         listener.require_working()
+
+
+def test_receiving_does_not_begin_again_before_an_eighth_more_than_the_reserve_is_free(
+    listener: RunningListener, disk: SmallDisk
+) -> None:
+    reserve = 1 << 20
+    spool = Spool(listener.stores.spool.root, reserve_bytes=reserve)
+    with capture_logs() as logs:
+        assert spool.has_room()
+        disk.fill(but=reserve)
+        assert [spool.has_room() for _ in range(3)] == [False] * 3
+        report = spool.put_output("a" * 32, "sr", "2.25.1", bytes(8192))
+        disk.make_room()
+        disk.fill(but=reserve + reserve // 16)
+        assert (spool.free_bytes() > 0, spool.has_room()) == (True, False)
+        disk.make_room()
+        disk.fill(but=reserve + reserve // 4)
+        assert spool.has_room()
+    assert report.stat().st_size == 8192, "what was received is still reported"
+    assert [each["event"] for each in logs] == ["spool_at_reserve", "spool_has_room"]
+
+
+def test_an_instance_is_cut_off_where_it_would_use_up_the_reserve(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", 16 << 20) as disk:
+        stores = Stores(disk.folder, f"sqlite:///{tmp_path / 'ledger.sqlite3'}")
+        spool = Spool(stores.spool.root, reserve_bytes=8 << 20)
+        ingest = Ingest(spool, stores.ledger, lambda: None)
+        handler = CStoreHandler(spool=spool, ingest=ingest, maximum_instance_bytes=1 << 30)
+        command = StoreCommand(sop_class_uid=CR, sop_instance_uid="1.2.3")
+        context = PresentationContext(
+            abstract_syntax_uid=CR, transfer_syntax_uid=EXPLICIT, calling_ae_title="MODALITY"
+        )
+        coming = handler.open(command, context)
+        for _ in range(14):
+            coming.write(bytes(1 << 20))
+        assert stores.incoming() == [], "before its end"
+        assert disk.free_bytes() > 8 << 20
+        assert coming.finish() == OUT_OF_RESOURCES
+        stores.ledger.close()

@@ -92,10 +92,11 @@ HOT: Final[dict[str, tuple[Callable[[Ledger], object], tuple[str, ...]]]] = {
         ("ix_jobs_study_instance_uid", "ix_outputs_", "ix_revisions_", "ix_deliveries_sent_"),
     ),
     "find by the beginning of an id": (lambda ledger: ledger.queries.find("abcdef12"), ()),
-    "retention": (
-        lambda ledger: ledger.jobs.finished_before(time.time() - 86_400, 100),
-        ("ix_jobs_with_bytes",),
+    "retention by age": (
+        lambda ledger: ledger.retention.mark_older(1e10, 100),
+        ("ix_jobs_to_purge", "ix_jobs_kept_since"),
     ),
+    "files to discard": (lambda ledger: ledger.retention.marked(100), ("ix_jobs_to_discard",)),
     "parked": (lambda ledger: ledger.flow.parked(10), ("ix_jobs_parked",)),
     "analysis": (
         lambda ledger: ledger.flow.analysis(),
@@ -169,12 +170,12 @@ def live(ledger: Ledger, number: int, instance: Maker) -> None:
     acts: list[Callable[[], object]] = [
         lambda: ledger.jobs.receive(instance(chance.randrange(30), bytes_=chance.choice("ab"))),
         lambda: leased.extend(lease(ledger, 3)),
-        lambda: [report(ledger, leased.pop(), "north", "south") for _ in leased[:1]],
-        lambda: [ledger.jobs.park(leased.pop(), Reason.REPORT_FAILED) for _ in leased[:1]],
-        lambda: [ledger.jobs.not_analysed(leased.pop(), Reason.VIEW) for _ in leased[:1]],
+        lambda: leased and report(ledger, leased.pop(), "north", "south"),
+        lambda: leased and ledger.jobs.park(leased.pop(), Reason.REPORT_FAILED),
+        lambda: leased and ledger.jobs.not_analysed(leased.pop(), Reason.VIEW),
         lambda: sending.extend(ledger.deliveries.lease("north", "d/", 2, lease_seconds=60)),
-        lambda: [ledger.deliveries.delivered(sending.pop(), status=0) for _ in sending[:1]],
-        lambda: [ledger.deliveries.park(sending.pop(), Reason.DESTINATION_REFUSED) for _ in sending[:1]],
+        lambda: sending and ledger.deliveries.delivered(sending.pop(), status=0),
+        lambda: sending and ledger.deliveries.park(sending.pop(), Reason.DESTINATION_REFUSED),
         lambda: ledger.deliveries.park_unknown(["north"]),
         lambda: ledger.tallies.fold(few=0),
     ]

@@ -141,9 +141,9 @@ def test_retention_counts_the_time_that_passed(
     (job,) = ledger.jobs.lease("w/", 1, lease_seconds=60, maximum_attempts=3)
     ledger.jobs.not_analysed(job, Reason.VIEW)
     clocks.wall += step
-    assert ledger.jobs.finished_before(ledger.now() - 50, 9) == []
+    assert ledger.retention.mark_older(50, 9) == []
     clocks.pass_seconds(100)
-    assert ledger.jobs.finished_before(ledger.now() - 50, 9) == [job_id]
+    assert ledger.retention.mark_older(50, 9) == [job_id]
 
 
 @pytest.mark.parametrize("step", STEPS)

@@ -4,13 +4,15 @@ from collections.abc import Callable
 
 import pytest
 from pydicom.uid import Comprehensive3DSRStorage, SecondaryCaptureImageStorage
+from support.purged import forget_finished, purge_finished
 from support.routes import to
 from support.system.clock import Clock
 
+from service.admin.dismiss import dismiss_all
 from service.domain.delivery import Delivery, DeliveryState, OutputRecord, Reference
 from service.domain.job import ConclusionRecord, Instance, Job, JobState, TransitionError
 from service.domain.reasons import Reason
-from service.storage.ledger import Ledger, StaleLeaseError
+from service.storage.ledger import Ledger, ParkedFilter, StaleLeaseError
 
 Maker = Callable[..., Instance]
 CONCLUSION = ConclusionRecord(
@@ -139,17 +141,14 @@ def test_a_commitment_that_arrives_late_changes_nothing(
     assert job(ledger, job_id).state is JobState.DISMISSED
 
 
-def test_retention_treats_it_as_any_finished_job(
-    ledger: Ledger, instance: Maker, clock: Clock
-) -> None:
+def test_retention_treats_it_as_any_finished_job(ledger: Ledger, instance: Maker) -> None:
     job_id = park(ledger, instance())
-    assert ledger.jobs.finished_before(clock.now + 1, 9) == []
+    assert purge_finished(ledger) == []
     ledger.jobs.dismiss(job_id, WHY)
-    assert ledger.jobs.finished_before(clock.now + 1, 9) == [job_id]
-    assert ledger.jobs.mark_purged(job_id)
+    assert purge_finished(ledger) == [job_id]
     with pytest.raises(TransitionError, match="retention"):
         ledger.jobs.reanalyse(job_id)
-    assert ledger.jobs.forget(job_id)
+    assert forget_finished(ledger) == [job_id]
     job_counts = ledger.queries.job_counts()
     assert (job_counts.forgotten, job_counts.balance) == (1, 0)
 
@@ -206,3 +205,28 @@ def test_the_parked_jobs_are_listed_by_reason_and_by_time(
     assert [each.id for each in listed(None)] == [first, second]
     assert [each.id for each in listed(Reason.DESTINATION_REFUSED, clock.now)] == [first]
     assert listed(Reason.NO_DESTINATION, clock.now) == []
+
+
+def test_all_that_pass_a_filter_are_dismissed_in_batches(
+    ledger: Ledger, instance: Maker, clock: Clock
+) -> None:
+    jobs = []
+    for n in range(12):
+        sender = "HOSTILE" if n % 3 else "MODALITY"
+        jobs.append(ledger.jobs.receive(instance(n, calling_ae_title=sender)).job_id)
+        (leased,) = ledger.jobs.lease("w/", 1, lease_seconds=60, maximum_attempts=3)
+        ledger.jobs.park(leased, Reason.REPORT_FAILED if n % 2 else Reason.BYTES_MISSING)
+        clock.pass_seconds(n % 2)  # two are received at one moment
+    wanted = ParkedFilter(
+        reason=Reason.REPORT_FAILED, before=clock.now - 1, calling_ae_title="HOSTILE"
+    )
+    expected = [jobs[n] for n in (1, 5, 7)]
+    assert ledger.queries.parked_count(wanted) == len(expected)
+    assert dismiss_all(ledger, wanted, WHY, batch=2) == len(expected)
+    dismissed = ledger.queries.recent(99, state=JobState.DISMISSED)
+    assert sorted(each.id for each in dismissed) == sorted(expected)
+    assert [each.detail.get("why") for each in ledger.queries.trace(expected[0])][-1] == WHY
+    (record,) = ledger.audit.recent()
+    assert (record.detail["jobs"], record.detail["calling_ae_title"]) == (3, "HOSTILE")
+    assert dismiss_all(ledger, ParkedFilter(), WHY, batch=4) == 9
+    assert ledger.queries.job_counts().balance == 0

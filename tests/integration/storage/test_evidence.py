@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from pydicom.uid import Comprehensive3DSRStorage
 from sqlalchemy import select
+from support.purged import forget_finished
 from support.routes import to
 from support.system.clock import Clock
 
@@ -80,7 +81,7 @@ def test_it_goes_with_its_job(ledger: Ledger, instance: Maker) -> None:
     job_id = ledger.jobs.receive(instance()).job_id
     report(ledger, lease(ledger), FOUND)
     ledger.jobs.dismiss(job_id, "a test")
-    assert ledger.jobs.forget(job_id)
+    assert forget_finished(ledger) == [job_id]
     assert ledger.evidence.of(job_id) is None
 
 

@@ -284,37 +284,6 @@ def test_a_job_is_found_by_every_name_it_has(ledger: Ledger, instance: Maker) ->
         assert ledger.queries.find(name) == [], name
 
 
-def test_retention_takes_ended_jobs_only_and_the_balance_holds(
-    ledger: Ledger, instance: Maker, clock: Clock
-) -> None:
-    ended = ledger.jobs.receive(instance(1)).job_id
-    ledger.jobs.not_analysed(lease(ledger)[0], Reason.VIEW)
-    waiting = ledger.jobs.receive(instance(2)).job_id
-    clock.pass_seconds(100)
-    assert ledger.jobs.finished_before(clock.now - 50, 10) == [ended]
-    assert not ledger.jobs.mark_purged(waiting)
-    assert not ledger.jobs.forget(waiting)
-    assert ledger.jobs.mark_purged(ended)
-    assert ledger.jobs.finished_before(clock.now, 10, purged=True) == [ended]
-    assert ledger.jobs.forget(ended)
-    assert ledger.queries.trace(ended) == []
-    job_counts = ledger.queries.job_counts()
-    assert (job_counts.received, job_counts.forgotten, job_counts.balance) == (2, 1, 0)
-
-
-def test_a_job_that_others_correct_is_not_forgotten_before_them(
-    ledger: Ledger, instance: Maker, clock: Clock
-) -> None:
-    first = ledger.jobs.receive(instance(copy=0, bytes_="a")).job_id
-    clock.pass_seconds(1)
-    second = ledger.jobs.receive(instance(copy=1, bytes_="b")).job_id
-    for job in lease(ledger):
-        ledger.jobs.not_analysed(job, Reason.VIEW)
-    assert not ledger.jobs.forget(first)
-    assert ledger.jobs.forget(second)
-    assert ledger.jobs.forget(first)
-
-
 def test_a_job_whose_bytes_were_lost_is_predicted_again_and_sends_only_what_changed(
     ledger: Ledger, instance: Maker
 ) -> None:

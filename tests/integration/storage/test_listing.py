@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import pytest
+from support.purged import purge_finished
 from support.routes import to
 from support.system.clock import Clock
 
@@ -109,7 +110,7 @@ def test_of_a_study_only_the_jobs_of_a_series_or_an_instance_are_listed(
     assert not ledger.holdings.was_purged("1.2.3.200", None, one)
     for each in ledger.deliveries.lease("pacs", "test/", 9, lease_seconds=60):
         ledger.deliveries.delivered(each, status=0)
-    assert ledger.jobs.mark_purged(job.id)
+    assert purge_finished(ledger) == [job.id]
     assert found() == [(two, 0)]
     purged = ledger.holdings.was_purged
     assert purged("1.2.3.200")

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 from pydicom.uid import Comprehensive3DSRStorage
 from sqlalchemy import text
+from support.purged import forget_finished
 from support.routes import to
 from support.system.clock import Clock
 
@@ -157,8 +158,7 @@ def test_a_verdict_outlives_its_job_and_nothing_changes_it(ledger: Ledger, insta
     job_id = report(ledger, instance(1), "2.25.1")
     ledger.verdicts.record(job_id, report_uid="2.25.1", user="one", opinion=Opinion.AGREE)
     finish_delivery(ledger)
-    assert ledger.jobs.mark_purged(job_id)
-    assert ledger.jobs.forget(job_id)
+    assert forget_finished(ledger) == [job_id]
     assert [each.job_id for each in ledger.verdicts.latest()] == [job_id]
     for statement in ("UPDATE verdicts SET opinion = 'unsure'", "DELETE FROM verdicts"):
         with (

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from sqlalchemy import insert, select
+from support.purged import forget_finished
 from support.routes import to
 from support.system.clock import Clock
 
@@ -312,7 +313,7 @@ def test_the_revision_changes_with_every_change_and_only_then(
     assert changed()
     assert worklist.revision() == revisions[-1]
     (delivered,) = filled.ids(states=frozenset({JobState.DELIVERED}))
-    assert filled.ledger.jobs.forget(delivered)
+    assert forget_finished(filled.ledger) == [delivered]
     assert changed()
 
 
@@ -320,7 +321,7 @@ def test_a_forgotten_job_leaves_no_words_of_its_patient(filled: Filled, database
     job_id = filled.add("present", patient=DOE)
     for delivery in filled.ledger.deliveries.lease("pacs", "t/", 9, lease_seconds=60):
         filled.ledger.deliveries.delivered(delivery, status=0)
-    assert filled.ledger.jobs.forget(job_id)
+    assert forget_finished(filled.ledger) == [job_id]
     with database.read() as connection:
         assert connection.execute(select(PATIENT_WORDS)).all() == []
     assert filled.ids(text="müller") == []

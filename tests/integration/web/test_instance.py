@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import httpx
 from pydicom import Dataset, dcmread
+from support.purged import purge_finished
 from support.reported_job import deliver, receive, report
 from support.web_server import Web
 from synthetic.report_sources import MODEL, predicted
@@ -450,7 +451,7 @@ def test_a_finished_job_is_analysed_again_and_one_in_flight_is_not(web: Web) -> 
 def test_an_instance_without_its_bytes_is_not_analysed_again(web: Web) -> None:
     job_id = reported(web)
     deliver(web)
-    web.ledger.jobs.mark_purged(job_id)
+    assert purge_finished(web.ledger) == [job_id]
     assert "/reanalyse" not in page(web.client, job_id)
     answer = form(web.client, f"/jobs/{job_id}/reanalyse")
     assert answer.status_code == 409

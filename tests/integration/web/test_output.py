@@ -2,8 +2,6 @@
 
 import io
 import socket
-from contextlib import closing
-from functools import partial
 from pathlib import Path
 
 import pypdfium2
@@ -16,8 +14,8 @@ from synthetic.report_sources import predicted
 from service.domain.audit import Action
 from service.domain.routing import OutputKind
 from service.domain.user import Role
-from service.storage.ledger import Ledger
-from service.storage.retention import DAY_SECONDS, purge
+from service.settings.sections import SpoolSettings
+from service.storage.retention import purge
 from service.web.access import SESSION_COOKIE
 
 
@@ -102,9 +100,8 @@ def test_after_retention_an_output_is_gone_and_the_job_is_not(web: Web) -> None:
     deliver(web)
     (job,) = web.ledger.queries.recent()
     assert job.finished_at is not None
-    at = job.finished_at + (web.settings.spool.keep_days + 1) * DAY_SECONDS
-    with closing(Ledger(web.settings.ledger_url, clock=partial(float, at))) as later:
-        assert purge(web.settings, later, web.spool) == 1
+    at_once = web.settings.model_copy(update={"spool": SpoolSettings(keep_days=1e-9)})
+    assert purge(at_once, web.ledger, web.spool).by_age == 1
     viewer = web.sign_in(Role.VIEWER)
     for address in ("sr", "overlay", "pdf?as=pdf"):
         answer = viewer.get(f"/jobs/{job_id}/outputs/{address}")

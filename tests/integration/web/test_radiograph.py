@@ -16,6 +16,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 from pydicom.dataset import Dataset
+from support.purged import purge_finished
 from support.routes import to
 from support.web_server import Web
 from synthetic.objects import make_cr, make_sc
@@ -223,7 +224,7 @@ def test_bytes_that_retention_removed_are_gone(web: Web) -> None:
     (delivery,) = web.ledger.deliveries.lease("pacs", "test/", 1, lease_seconds=60)
     web.ledger.deliveries.delivered(delivery, status=0)
     web.spool.discard(job_id)
-    assert web.ledger.jobs.mark_purged(job_id)
+    assert purge_finished(web.ledger) == [job_id]
     for route in ROUTES:
         response = viewer.get(f"/jobs/{job_id}/{route}")
         assert response.status_code == 410

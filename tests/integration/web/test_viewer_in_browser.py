@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page
 from pydicom.dataset import Dataset
+from support.purged import purge_finished
 from support.routes import to
 from support.web_server import Web
 from synthetic.objects import make_cr, make_sc
@@ -437,7 +438,7 @@ def test_pixels_that_are_gone_are_said_to_be(viewer: OpenViewer, web: Web) -> No
     address = reported(web, radiograph())
     job_id = address.rpartition("/")[2]
     web.spool.discard(job_id)
-    web.ledger.jobs.mark_purged(job_id)
+    assert purge_finished(web.ledger) == [job_id]
     viewer.page.goto(address)
     assert viewer.page.get_by_text("Retention has removed the pixels").is_visible()
     assert viewer.page.locator("canvas").count() == 0

@@ -3,6 +3,7 @@ from pathlib import Path
 import httpx
 import pytest
 from support.jobs import CONCLUSION, REPORT, delivered, parked, reported
+from support.purged import purge_finished
 from support.web_server import Web, picture
 
 from service.domain.audit import Action
@@ -42,7 +43,7 @@ def test_a_finished_job_is_analysed_again(web: Web) -> None:
 
 def test_a_job_whose_bytes_are_gone_is_not_analysed_again(web: Web) -> None:
     job_id = delivered(web)
-    web.ledger.jobs.mark_purged(job_id)
+    assert purge_finished(web.ledger) == [job_id]
     answer = web.sign_in(Role.OPERATOR).post(f"{ADDRESS}/{job_id}/reanalyse")
     assert answer.status_code == 409
     assert "bytes" in answer.json()["detail"]

@@ -1,6 +1,8 @@
+import asyncio
 import json
 from email import message_from_bytes, policy
 from io import BytesIO
+from pathlib import Path
 from typing import Any, cast
 
 import httpx
@@ -17,6 +19,7 @@ from pydicom.uid import (
     RLELossless,
     generate_uid,
 )
+from support.purged import purge_finished
 from support.study import KeptStudy, keep_study, receive
 from support.web_server import Web
 from synthetic.objects import make_cr
@@ -28,6 +31,9 @@ from service.domain.audit import Action
 from service.domain.routing import OutputKind
 from service.domain.user import Role
 from service.web.dicomweb.holdings import MOST_RECEIVED
+from service.web.dicomweb.related import related, single, whole_file
+from service.web.dicomweb.threads import FewThreads
+from service.web.problem import Problem
 
 ANY_DICOM = 'multipart/related; type="application/dicom"; transfer-syntax=*'
 ANY_FRAME = "multipart/related; type=application/octet-stream; transfer-syntax=*"
@@ -194,7 +200,7 @@ def test_what_retention_removed_is_gone(web: Web) -> None:
     for each in web.ledger.deliveries.lease("pacs", "test/", 9, lease_seconds=60):
         web.ledger.deliveries.delivered(each, status=0)
     web.spool.discard(kept.job_id)
-    assert web.ledger.jobs.mark_purged(kept.job_id)
+    assert purge_finished(web.ledger) == [kept.job_id]
     viewer = web.sign_in(Role.VIEWER)
     for rest in ("", "/metadata", "/series"):
         answer = viewer.get(f"{kept.path}{rest}")
@@ -319,3 +325,24 @@ def test_a_header_larger_than_any_radiograph_s_is_told_by_what_the_ledger_knows(
     path = f"{path}/series/{source.SeriesInstanceUID}/instances/{source.SOPInstanceUID}"
     assert viewer.get(f"{path}/frames/1").status_code == 422
     assert parts_of(get(viewer, path, ANY_DICOM))[0][1] == file
+
+
+def test_what_retention_removes_while_it_is_looked_for_is_gone(tmp_path: Path) -> None:
+    file = tmp_path / "instance.dcm"
+    file.write_bytes(b"instance")
+    part, threads = whole_file(file, "application/dicom"), FewThreads()
+    begun = single(part, threads)
+    file.unlink()
+    for send in (
+        lambda: whole_file(file, "application/dicom"),
+        lambda: single(part, threads),
+        lambda: related([part], "application/dicom", threads),
+    ):
+        with pytest.raises(Problem) as raised:
+            send()
+        assert raised.value.status == 410
+
+    async def body() -> bytes:
+        return b"".join([cast("bytes", piece) async for piece in begun.body_iterator])
+
+    assert asyncio.run(body()) == b"instance", "a response that has begun is sent to its end"

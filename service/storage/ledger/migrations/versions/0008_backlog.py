@@ -15,10 +15,6 @@ PARTIAL = {  # name: table, columns, rows
     "ix_jobs_held": ("jobs", ["holder"], "holder IS NOT NULL"),
     "ix_jobs_parked": ("jobs", ["reason", "received_at", "id"], "state = 'parked'"),
     "ix_jobs_reported": ("jobs", ["received_at"], "reported_at IS NOT NULL"),
-    "ix_jobs_with_bytes": (
-        *("jobs", ["finished_at"]),
-        "finished_at IS NOT NULL AND purged_at IS NULL",
-    ),
     "ix_deliveries_due": (
         *("deliveries", ["destination", "state", "due_at", "id"]),
         "due_at IS NOT NULL",

@@ -291,11 +291,12 @@ class Life(RuleBasedStateMachine):
     @rule()
     def let_retention_take_what_it_may(self) -> None:
         self.clock.pass_seconds(1000)
-        for job_id in self.ledger.jobs.finished_before(self.clock.now - 500, 10):
-            assert self.ledger.jobs.mark_purged(job_id)
-        for job_id in self.ledger.jobs.finished_before(self.clock.now - 900, 10, purged=True):
-            job = self.job(job_id)
-            assert self.ledger.jobs.forget(job_id)
+        self.ledger.retention.mark_older(500, 10)
+        for job_id in self.ledger.retention.marked(10):
+            self.ledger.retention.discard(job_id, lambda: 0)
+        jobs = {job.id: job for job in self.ledger.queries.recent(1000)}
+        for job_id in self.ledger.retention.forget_older(900, 10):
+            job = jobs[job_id]
             self.forgotten += 1
             self.received.remove((int(job.sop_instance_uid[-1]), job.sha256[0]))
 
