@@ -107,7 +107,7 @@ def record_rejection(reason: Refused, host: str | None) -> None:
     ASSOCIATION_REFUSALS.labels(reason=reason).inc()
     left_out = _sparing.left_out(reason)
     if left_out is not None:
-        log.warning("association_rejected", reason=reason, host=host, **_more(left_out))
+        log.warning("association_rejected", reason=reason, host=host, left_out=left_out)
 
 
 def record_abort(reason: Aborted, host: str | None, error: Exception) -> None:
@@ -123,7 +123,7 @@ def record_abort(reason: Aborted, host: str | None, error: Exception) -> None:
         violation=violation,
         host=host,
         exc_info=None if isinstance(error, StalledError) else error,
-        **_more(left_out),
+        left_out=left_out,
     )
 
 
@@ -134,7 +134,3 @@ def reason_of(error: Exception) -> Aborted:
     if isinstance(error, MalformedError):
         return Aborted.MALFORMED
     return Aborted.PROTOCOL if isinstance(error, ProtocolError) else Aborted.UNDECODABLE
-
-
-def _more(left_out: int) -> dict[str, int]:
-    return {"left_out": left_out} if left_out else {}
