@@ -5,7 +5,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 import pytest
@@ -231,7 +231,9 @@ class SlowSpool(Spool):
         super().__init__(root)
         self.is_sweeping, self.may_end = threading.Event(), threading.Event()
 
-    def sweep(self, *_: object, **_seconds: float) -> int:
+    def sweep(
+        self, known: Callable[[Collection[str]], Collection[str]], *, older_than_seconds: float
+    ) -> int:
         self.is_sweeping.set()
         self.may_end.wait(60)
         return 0
@@ -263,7 +265,9 @@ def test_a_sweep_that_fails_for_an_unknown_cause_ends_the_relay(
     class BrokenSpool(Spool):
         """A double that has a defect."""
 
-        def sweep(self, *_: object, **_seconds: float) -> int:
+        def sweep(
+            self, known: Callable[[Collection[str]], Collection[str]], *, older_than_seconds: float
+        ) -> int:
             raise ZeroDivisionError
 
     spool = BrokenSpool(workspace.spool.root)

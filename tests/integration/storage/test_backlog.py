@@ -166,15 +166,24 @@ def live(ledger: Ledger, number: int, instance: Maker) -> None:
     chance = random.Random(number)
     leased: list[Job] = []
     sending: list[Delivery] = []
+
+    def end(act: Callable[[Job], None]) -> None:
+        if leased:
+            act(leased.pop())
+
+    def answer(act: Callable[[Delivery], None]) -> None:
+        if sending:
+            act(sending.pop())
+
     acts: list[Callable[[], object]] = [
         lambda: ledger.jobs.receive(instance(chance.randrange(30), bytes_=chance.choice("ab"))),
         lambda: leased.extend(lease(ledger, 3)),
-        lambda: leased and report(ledger, leased.pop(), "north", "south"),
-        lambda: leased and ledger.jobs.park(leased.pop(), Reason.REPORT_FAILED),
-        lambda: leased and ledger.jobs.not_analysed(leased.pop(), Reason.VIEW),
+        lambda: end(lambda job: report(ledger, job, "north", "south")),
+        lambda: end(lambda job: ledger.jobs.park(job, Reason.REPORT_FAILED)),
+        lambda: end(lambda job: ledger.jobs.not_analysed(job, Reason.VIEW)),
         lambda: sending.extend(ledger.deliveries.lease("north", "d/", 2, lease_seconds=60)),
-        lambda: sending and ledger.deliveries.delivered(sending.pop(), status=0),
-        lambda: sending and ledger.deliveries.park(sending.pop(), Reason.DESTINATION_REFUSED),
+        lambda: answer(lambda each: ledger.deliveries.delivered(each, status=0)),
+        lambda: answer(lambda each: ledger.deliveries.park(each, Reason.DESTINATION_REFUSED)),
         lambda: ledger.deliveries.park_unknown(["north"]),
         lambda: ledger.tallies.fold(few=0),
     ]

@@ -176,7 +176,7 @@ def test_sweeping_removes_what_is_old_and_not_acknowledged(spool: Spool) -> None
     promised = spool.accept(JOB, arrived(spool))
     grow_old(orphan)
     grow_old(promised)
-    assert spool.sweep(lambda ids: ids & {JOB}, older_than_seconds=60) == 1
+    assert spool.sweep(lambda ids: set(ids) & {JOB}, older_than_seconds=60) == 1
     assert files_of(spool) == [promised]
 
 
