@@ -236,7 +236,7 @@ class SlowSpool(Spool):
     ) -> int:
         self.is_sweeping.set()
         self.may_end.wait(60)
-        return 0
+        return super().sweep(known, older_than_seconds=older_than_seconds)
 
 
 def test_workers_are_notified_while_it_sweeps(
@@ -268,7 +268,7 @@ def test_a_sweep_that_fails_for_an_unknown_cause_ends_the_relay(
         def sweep(
             self, known: Callable[[Collection[str]], Collection[str]], *, older_than_seconds: float
         ) -> int:
-            raise ZeroDivisionError
+            raise ZeroDivisionError(known, older_than_seconds)
 
     spool = BrokenSpool(workspace.spool.root)
     with pytest.raises(ZeroDivisionError):
