@@ -31,7 +31,7 @@ from support.backlog import fill_backlog, instance
 from service.domain.delivery import OutputRecord, Reference
 from service.domain.job import ConclusionRecord, Instance, Job
 from service.domain.reasons import Reason
-from service.domain.routing import Outcome, Routes
+from service.domain.routing import Outcome, OutputKind, Routes
 from service.settings import Settings
 from service.storage.ledger import Ledger
 from service.storage.ledger.database import Database
@@ -45,7 +45,7 @@ _ROUNDS: Final = 7
 CONCLUSION: Final = ConclusionRecord(
     finding="present", probability=0.75, operating_point="screening", model="m 1"
 )
-ROUTES: Final = Routes(dict.fromkeys(Outcome, (("sr", "pacs"),)), has_destinations=True)
+ROUTES: Final = Routes(dict.fromkeys(Outcome, ((OutputKind.SR, "pacs"),)), has_destinations=True)
 _RESET: Final = (
     """UPDATE jobs SET holder = NULL, due_at = received_at, attempt_base = attempt, faults = 0
 WHERE holder IS NOT NULL""",
@@ -254,10 +254,10 @@ def compare_cycles(urls: Sequence[str], sizes: Sequence[tuple[int, int]], cycles
             f"ledger | {rate:.0f} | ratio {rate / medians[0]:.2f}",
             flush=True,
         )
-    for each in every:
-        each.close()
-    for each in ledgers:
-        each.close()
+    for operations in every:
+        operations.close()
+    for ledger in ledgers:
+        ledger.close()
 
 
 def sweep(url: str, files: int) -> None:
@@ -301,8 +301,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.compare:
         with ExitStack() as made:
             pairs = [made.enter_context(ledger_urls(postgresql=options.postgresql)) for _ in sizes]
-            for urls in zip(*pairs, strict=True):
-                compare_cycles(urls, sizes, options.cycles)
+            for of_each_size in zip(*pairs, strict=True):
+                compare_cycles(of_each_size, sizes, options.cycles)
         return
     seen: dict[str, dict[str, float]] = {}
     for jobs, due in sizes:

@@ -321,7 +321,8 @@ def _is_any_due(
     now: float,
     *conditions: ColumnElement[bool],
 ) -> bool:
-    query = select(due_at).where(due_at <= now, *conditions).limit(1)
+    # in order, or PostgreSQL would look through the table for the first that it meets
+    query = select(due_at).where(due_at <= now, *conditions).order_by(due_at).limit(1)
     return connection.execute(query).first() is not None
 
 

@@ -243,10 +243,12 @@ class SlowSpool(Spool):
         super().__init__(root)
         self.is_sweeping, self.may_end = threading.Event(), threading.Event()
 
-    def sweep(self, known: Known, *, older_than_seconds: float) -> int:  # noqa: ARG002
+    def sweep(
+        self, known: Callable[[Collection[str]], Collection[str]], *, older_than_seconds: float
+    ) -> int:
         self.is_sweeping.set()
         self.may_end.wait(60)
-        return 0
+        return super().sweep(known, older_than_seconds=older_than_seconds)
 
 
 def test_workers_are_notified_while_it_sweeps(
@@ -275,8 +277,10 @@ def test_a_sweep_that_fails_for_an_unknown_cause_ends_the_relay(
     class BrokenSpool(Spool):
         """A double that has a defect."""
 
-        def sweep(self, known: Known, *, older_than_seconds: float) -> int:  # noqa: ARG002
-            raise ZeroDivisionError
+        def sweep(
+            self, known: Callable[[Collection[str]], Collection[str]], *, older_than_seconds: float
+        ) -> int:
+            raise ZeroDivisionError(known, older_than_seconds)
 
     spool = BrokenSpool(workspace.spool.root)
     with pytest.raises(ZeroDivisionError):
