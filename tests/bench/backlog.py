@@ -175,8 +175,10 @@ class Operations:
         self._ledger.release("host/infer/1/")
 
     def _finished(self, seconds: float, *, purged: bool) -> Callable[[], object]:
-        before = time.time() - seconds
-        return partial(self._ledger.jobs.finished_before, before, 1000, purged=purged)
+        retention = self._ledger.retention
+        if purged:
+            return partial(retention.forget_older, seconds, 1000)
+        return partial(retention.mark_older, seconds, 1000)
 
     def close(self) -> None:
         """Close the connections."""

@@ -27,7 +27,6 @@ from service.domain.reasons import Reason
 from service.storage.ledger.tables import TALLY_CHANGES
 from service.storage.spool import Spool
 
-Known = Callable[[Collection[str]], Collection[str]]
 SOUTH = {**PACS, "name": "south"}
 SR = OutputRecord(
     kind="sr", sop_class_uid="1.2.840.10008.5.1.4.1.1.88.34", sop_instance_uid="2.25.1"
