@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-
 from faults.chaos.run import StandstillError, run
 from faults.chaos.schedule import Kind, Plan, make_plan
 from faults.chaos.summary import as_json, as_table

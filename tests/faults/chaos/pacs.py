@@ -12,11 +12,10 @@ from typing import Any, Final
 
 import httpx
 import pydicom
+from faults.chaos.verdict import Held
 from peers.orthanc import OrthancServer
 from peers.scripted_pacs import ScriptedPacs
 from pydicom.dataset import Dataset
-
-from faults.chaos.verdict import Held
 
 FULL: Final = 0xA700
 WARNING: Final = 0xB000

@@ -13,13 +13,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import httpx
-from peers.orthanc import OrthancServer
-from peers.postgresql import PostgreSQLServer
-from support.foreign_bundle import make_bundle
-from support.lobar_process import LobarService, destination
-from support.system.http import HTTP
-from support.system.ports import free_port
-
 from faults.chaos.keeper import (
     Keeper,
     SteppedClock,
@@ -32,6 +25,13 @@ from faults.chaos.schedule import Kind, Layout, Plan
 from faults.chaos.senders import Book, ChaosSender, Instances
 from faults.chaos.strikes import Disk, Striking, World, disks
 from faults.chaos.verdict import AtRest, Held, Sent, Verdict, judge
+from peers.orthanc import OrthancServer
+from peers.postgresql import PostgreSQLServer
+from support.foreign_bundle import make_bundle
+from support.lobar_process import LobarService, destination
+from support.system.http import HTTP
+from support.system.ports import free_port
+
 from service.domain.job import JobState
 from service.storage.ledger import LedgerError
 
@@ -86,6 +86,7 @@ def run(plan: Plan, folder: Path, say: Say) -> Outcome:
     """
     with ExitStack() as stack:
         service, world = stack.enter_context(_world(plan, folder))
+        stack.callback(world.starter.shutdown)
         book, striking = Book(), Striking(world, say)
         world.keeper.start()
         stack.callback(world.keeper.stop)
@@ -132,7 +133,7 @@ def _world(plan: Plan, folder: Path) -> Iterator[tuple[LobarService, World]]:
     with ExitStack() as stack:
         orthanc = OrthancServer(folder)
         stack.callback(orthanc.kill)
-        orthanc.start()
+        orthanc.start()  # in the thread of the run, which outlives it
         pacs = FaultyPacs(port=free_port())
         pacs.open()
         stack.callback(pacs.close)
@@ -213,9 +214,7 @@ def _clock(plan: Plan, folder: Path) -> SteppedClock | None:
     return SteppedClock(folder, library)
 
 
-def _send_all(
-    plan: Plan, service: LobarService, book: Book, folder: Path, began: float
-) -> None:
+def _send_all(plan: Plan, service: LobarService, book: Book, folder: Path, began: float) -> None:
     """Let every sender send everything, evenly over the time of the faults, and wait for all."""
     instances = Instances(plan.seed)
     over = threading.Event()

@@ -172,7 +172,7 @@ class Plan:
         ]
 
 
-def make_plan(  # noqa: PLR0913 -- each is an option of the command
+def make_plan(
     *,
     seed: int,
     seconds: float,
@@ -208,7 +208,7 @@ def make_faults(chance: random.Random, seconds: float, kinds: Sequence[Kind]) ->
         return ()
     mean = min(LONGEST_MEAN, 0.8 * seconds / len(kinds))
     at, deck, busy_until, faults = 0.0, list[Kind](), dict[str, float](), list[Fault]()
-    while (at := at + mean * chance.uniform(0.4, 1.6)) < seconds:
+    while (at := round(at + mean * chance.uniform(0.4, 1.6), 1)) < seconds:
         if not deck:
             deck = chance.sample(kinds, len(kinds))
         free = [kind for kind in deck if busy_until.get(RULES[kind].target, 0.0) <= at]
@@ -216,12 +216,10 @@ def make_faults(chance: random.Random, seconds: float, kinds: Sequence[Kind]) ->
             continue
         kind, rule = free[0], RULES[free[0]]
         deck.remove(kind)
-        lasts = chance.uniform(rule.least_seconds, rule.most_seconds)
+        lasts = round(chance.uniform(rule.least_seconds, rule.most_seconds), 1)
         busy_until[rule.target] = at + lasts + 1
         offset = chance.choice(CLOCK_STEPS) if kind is Kind.CLOCK_STEP else 0
-        faults.append(
-            Fault(at=round(at, 1), kind=kind, seconds=round(lasts, 1), clock_offset=offset)
-        )
+        faults.append(Fault(at=at, kind=kind, seconds=lasts, clock_offset=offset))
     return tuple(faults)
 
 

@@ -14,6 +14,8 @@ from io import BytesIO
 from pathlib import Path
 from typing import Final
 
+from faults.chaos.schedule import Program, SenderPlan, Step, Way
+from faults.chaos.verdict import Sent, Version
 from peers.dcmtk import dcmtk_store
 from peers.raw_scu import Closed, Rejected, Sender, data_set_bytes
 from pydicom import dcmread
@@ -22,9 +24,6 @@ from pynetdicom import AE
 from support.system.ports import LOOPBACK
 from synthetic.objects import make_cr
 from synthetic.part10 import part10
-
-from faults.chaos.schedule import Program, SenderPlan, Step, Way
-from faults.chaos.verdict import Sent, Version
 
 SUCCESS: Final = 0x0000
 SIDE: Final = 64  # pixels: the smallest radiograph that is analysed
@@ -129,7 +128,7 @@ Unanswered = list[Step]
 class ChaosSender(threading.Thread):
     """A sender: takes its associations in order, and later again what was not acknowledged."""
 
-    def __init__(  # noqa: PLR0913 -- what a sender needs to know
+    def __init__(
         self,
         plan: SenderPlan,
         *,

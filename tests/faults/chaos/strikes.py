@@ -7,19 +7,19 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 import redis
-from peers.orthanc import OrthancServer
-from peers.postgresql import PostgreSQLServer
-from support.system.ports import LOOPBACK
-
 from faults.chaos.keeper import Keeper, SteppedClock
 from faults.chaos.pacs import Behaviour, FaultyPacs
 from faults.chaos.schedule import Fault, Kind, Layout
+from peers.orthanc import OrthancServer
+from peers.postgresql import PostgreSQLServer
+from support.system.ports import LOOPBACK
 
 
 class LeftOutError(Exception):
@@ -87,23 +87,43 @@ class World:
     postgresql: PostgreSQLServer | None = None
     disks: Mapping[Kind, Disk] = field(default_factory=dict)
     clock: SteppedClock | None = None
+    # in which servers are started: the kernel kills a server with the thread that started it
+    starter: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "starter"))
+
+    def start(self, server: OrthancServer | PostgreSQLServer) -> None:
+        """Start a server, in a thread that stays until the run is over."""
+        self.starter.submit(server.start).result()
 
 
 Strike = Callable[[World, Fault], AbstractContextManager[None]]
 
 
+PATIENCE_SECONDS: Final = 15
+
+
+def _when_running(what: str, strike: Callable[[], bool]) -> None:
+    """Strike as soon as there is something to strike.
+
+    Raises:
+        LeftOutError: It did not start within seconds, since something else struck before.
+    """
+    until = time.monotonic() + PATIENCE_SECONDS
+    while not strike():
+        if time.monotonic() > until:
+            raise LeftOutError(f"{what} was not running")
+        time.sleep(0.2)
+
+
 @contextmanager
 def _kill_part(world: World, fault: Fault) -> Iterator[None]:
     role = fault.kind.removeprefix("kill-")
-    if not world.keeper.signal_part(role, signal.SIGKILL):
-        raise LeftOutError(f"{role} was not running")
+    _when_running(role, lambda: world.keeper.signal_part(role, signal.SIGKILL))
     yield
 
 
 @contextmanager
 def _kill_supervisor(world: World, _: Fault) -> Iterator[None]:
-    if not world.keeper.kill():
-        raise LeftOutError("the supervisor was not running")
+    _when_running("supervisor", world.keeper.kill)
     yield
 
 
@@ -126,8 +146,7 @@ def _flush_redis(world: World, _: Fault) -> Iterator[None]:
 
 @contextmanager
 def _stop_redis(world: World, _: Fault) -> Iterator[None]:
-    if not world.keeper.signal_part("redis", signal.SIGTERM):
-        raise LeftOutError("Redis was not running")
+    _when_running("redis", lambda: world.keeper.signal_part("redis", signal.SIGTERM))
     yield
 
 
@@ -150,7 +169,7 @@ def _restart_postgresql(world: World, fault: Fault) -> Iterator[None]:
     try:
         yield
     finally:
-        world.postgresql.start()
+        world.start(world.postgresql)
 
 
 @contextmanager
@@ -159,7 +178,7 @@ def _orthanc_down(world: World, _: Fault) -> Iterator[None]:
     try:
         yield
     finally:
-        world.orthanc.start()
+        world.start(world.orthanc)
 
 
 @contextmanager

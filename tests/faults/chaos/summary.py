@@ -64,9 +64,7 @@ def as_json(outcome: Outcome) -> str:
 def as_table(outcome: Outcome) -> str:
     """Return the result as a table, and every fault below it."""
     record = as_record(outcome)
-    refused = {
-        answer: count for answer, count in record["responses"].items() if answer != SUCCESS
-    }
+    refused = {answer: count for answer, count in record["responses"].items() if answer != SUCCESS}
     rows = [
         ("seed, database, file systems", _listed(record, "seed", "database", "file_systems")),
         ("instances sent", record["instances_sent"]),
@@ -87,8 +85,10 @@ def as_table(outcome: Outcome) -> str:
         ("doubled", record["doubled"]),
         ("changed, unasked", _listed(record, "changed", "unasked")),
         ("seconds of faults, until rest", _listed(record, "fault_seconds", "settle_seconds")),
-        ("acknowledged, finished a second",
-         _listed(record, "acknowledged_per_second", "finished_per_second")),
+        (
+            "acknowledged, finished a second",
+            _listed(record, "acknowledged_per_second", "finished_per_second"),
+        ),
     ]
     lines = [f"  {name:<32}{value}" for name, value in rows]
     return "\n".join([*lines, *(f"WRONG: {fault}" for fault in outcome.faults[:50])])

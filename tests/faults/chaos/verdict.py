@@ -121,9 +121,7 @@ def _doubled(name: str, held: Mapping[Version, Sequence[Held]]) -> list[str]:
     ]
 
 
-def _unasked(
-    name: str, sent: Sequence[Sent], held: Mapping[Version, Sequence[Held]]
-) -> list[str]:
+def _unasked(name: str, sent: Sequence[Sent], held: Mapping[Version, Sequence[Held]]) -> list[str]:
     """List reports of what no sender sent, or of what is not to be analysed."""
     asked = {each.version for each in sent if each.in_scope}
     return [
