@@ -49,6 +49,14 @@ test-bundle: setup ## The tests of the MONAI bundle by itself
 test-full: ## The same with the whole report matrix, every viewer case and long property runs
 	@$(MAKE) test FULL=--full
 
+.PHONY: chaos
+chaos: setup ## Judge the whole service under faults: SECONDS=120 SEED=1 INSTANCES=960 DATABASE=sqlite
+	@deploy/setup/peers.sh orthanc dcmtk postgresql libfaketime
+	@PYTHONPATH=tests OMP_NUM_THREADS=1 $(VENV)/python -m faults.chaos \
+		--seconds $(or $(SECONDS),120) --seed $(or $(SEED),1) --database $(or $(DATABASE),sqlite) \
+		$(if $(INSTANCES),--instances $(INSTANCES)) $(if $(KINDS),--kinds $(KINDS)) \
+		$(if $(WITHOUT),--without $(WITHOUT)) $(if $(OUTPUT),--output $(OUTPUT)) $(if $(LOG),--log $(LOG))
+
 .PHONY: check types types-of-tests lint
 check: types types-of-tests lint ## The static checks: lint, format, types, who may import whom
 

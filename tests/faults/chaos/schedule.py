@@ -164,8 +164,10 @@ class Plan:
         steps = sum(len(each) for sender in self.senders for each in sender.associations)
         senders = ", ".join(f"{each.name} ({each.program})" for each in self.senders)
         return [
-            f"seed {self.seed}: {self.seconds:g} s of faults, {self.instances} instances in "
-            f"{steps} transfers, ledger on {self.database}, file systems: {self.layout}",
+            (
+                f"seed {self.seed}: {self.seconds:g} s of faults, {self.instances} instances in "
+                f"{steps} transfers, ledger on {self.database}, file systems: {self.layout}"
+            ),
             f"senders: {senders}",
             f"{len(self.faults)} faults of {len(self.kinds)} kinds:",
             *(str(fault) for fault in self.faults),

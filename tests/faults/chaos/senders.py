@@ -19,7 +19,7 @@ from faults.chaos.verdict import Sent, Version
 from peers.dcmtk import dcmtk_store
 from peers.raw_scu import Closed, Rejected, Sender, data_set_bytes
 from pydicom import dcmread
-from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian
+from pydicom.uid import UID, ComputedRadiographyImageStorage, ExplicitVRLittleEndian
 from pynetdicom import AE
 from support.system.ports import LOOPBACK
 from synthetic.objects import make_cr
@@ -67,7 +67,7 @@ class Instances:
         dataset = make_cr(rows=SIDE, columns=SIDE)
         for keyword, place in _PLACES.items():
             setattr(dataset, keyword, uid(0, 0, place))
-        dataset.file_meta.MediaStorageSOPInstanceUID = uid(0, 0)
+        dataset.file_meta.MediaStorageSOPInstanceUID = UID(uid(0, 0))
         dataset.AccessionNumber = accession(0)
         if not in_scope:
             dataset.ViewPosition = "LL"
@@ -153,7 +153,7 @@ class ChaosSender(threading.Thread):
         for number, steps in enumerate(self._plan.associations):
             if not self._wait_for_turn(number / len(self._plan.associations)):
                 return
-            waiting = self._send([*waiting, *steps], keeps=[each for each in waiting])
+            waiting = self._send([*waiting, *steps], keeps=waiting)
         pause = 0.5
         while waiting:
             time.sleep(pause)

@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -16,7 +16,7 @@ from typing import Final
 import redis
 from faults.chaos.keeper import Keeper, SteppedClock
 from faults.chaos.pacs import Behaviour, FaultyPacs
-from faults.chaos.schedule import Fault, Kind, Layout
+from faults.chaos.schedule import RULES, Fault, Kind, Layout
 from peers.orthanc import OrthancServer
 from peers.postgresql import PostgreSQLServer
 from support.system.ports import LOOPBACK
@@ -196,10 +196,8 @@ def _frozen(pid: int) -> Iterator[None]:
     try:
         yield
     finally:
-        try:
+        with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGCONT)
-        except ProcessLookupError:
-            pass
 
 
 @contextmanager
@@ -276,6 +274,7 @@ class Striking:
         self._say = say
         self._over = threading.Event()
         self._threads: list[threading.Thread] = []
+        self._targets = {rule.target: threading.Lock() for rule in RULES.values()}
         self.happened: Counter[Kind] = Counter()
         self.left_out: Counter[str] = Counter()
         self.broken: list[str] = []  # the harness itself failed
@@ -298,7 +297,8 @@ class Striking:
         if self._over.wait(max(0.0, began + fault.at - time.monotonic())):
             return
         try:
-            with STRIKES[fault.kind](self._world, fault):
+            # one after another where the end of the fault before took long, such as a start
+            with self._targets[RULES[fault.kind].target], STRIKES[fault.kind](self._world, fault):
                 self.happened[fault.kind] += 1
                 self._say(f"{time.monotonic() - began:7.1f} s  {fault.kind}")
                 self._over.wait(fault.seconds)
