@@ -80,7 +80,8 @@ class Keeper:
             for pid in children.read_text().split():
                 with contextlib.suppress(OSError):
                     words = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
-                    found[_role(words)] = int(pid)
+                    if words != [""]:  # as of one that has ended
+                        found[_role(words)] = int(pid)
         return found
 
     def signal_part(self, role: str, number: signal.Signals) -> bool:
