@@ -218,12 +218,15 @@ class ChaosSender(threading.Thread):
             output = done.stdout + done.stderr
         except subprocess.TimeoutExpired as expired:
             output = b"".join((expired.stdout or b"", expired.stderr or b"")).decode()
+        if "Association Accepted" not in output:
+            self._book.answered(("", 0), NO_ASSOCIATION)
         responses = responses_of_storescu(output)
         unanswered = []
         for name, step in files.items():
             Path(name).unlink()
-            response = responses.get(name, NO_RESPONSE)
-            self._book.answered(self._instances.version(step), response)
+            response = responses.get(name)
+            if response is not None:
+                self._book.answered(self._instances.version(step), response)
             if response != _in_words(SUCCESS):
                 unanswered.append(step)
         return unanswered
@@ -253,9 +256,9 @@ def responses_of_storescu(output: str) -> dict[str, str]:
         found = _RESPONSE.match(line)
         if found and found[1]:
             file = found[1]
+            responses[file] = NO_RESPONSE
         elif found and file:
             responses[file] = _in_words(SUCCESS) if found[2] == "Success" else found[2]
-            file = ""
     return responses
 
 

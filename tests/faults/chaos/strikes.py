@@ -98,7 +98,7 @@ class World:
 Strike = Callable[[World, Fault], AbstractContextManager[None]]
 
 
-PATIENCE_SECONDS: Final = 15
+PATIENCE_SECONDS: Final = 30
 
 
 def _when_running(what: str, strike: Callable[[], bool]) -> None:

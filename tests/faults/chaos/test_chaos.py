@@ -49,7 +49,7 @@ def require_good(result: dict[str, Any], instances: int) -> None:
     """Require that everything was sent and reported, through at least one fault of most kinds."""
     assert (result["lost"], result["doubled"], result["balance"], result["in_flight"]) == (0,) * 4
     assert result["wrong"] == []
-    assert result["instances_sent"] == instances
+    assert result["instances_sent"] > 0.9 * instances, "those who give up may send nothing"
     assert result["versions_acknowledged"] > 0.9 * instances
     for reports in result["reports"].values():
         assert reports > 0.85 * instances, "most outcomes are reports, not refusals"

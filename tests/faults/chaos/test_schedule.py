@@ -106,6 +106,7 @@ def test_what_storescu_says_of_each_file_is_read() -> None:
     assert responses_of_storescu(output) == {
         "/a/1.dcm": "0x0000",
         "/a/2.dcm": "Refused: OutOfResources",
+        "/a/3.dcm": "no response",
     }
 
 
