@@ -21,8 +21,8 @@ java             default-jre-headless the templates of reports (PixelMed)
 promtool         prometheus           the alert rules
 rsyslogd         rsyslog              the export of the audit trail to a real syslog server
 /usr/lib/*/rsyslog/lmnsd_ossl.so rsyslog-openssl the export of the audit trail over TLS
-/usr/lib/*/faketime/libfaketimeMT.so.1 libfaketime a service whose clock is stepped
 jing             jing                 the schema of audit messages (PS3.15)
+/usr/lib/*/faketime/libfaketimeMT.so.1 libfaketime steps of the wall clock
 '
 readonly units='orthanc redis-server postgresql prometheus rsyslog'
 readonly wanted=" $* "

@@ -22,6 +22,7 @@ PEERS = {
     "usr/sbin/rsyslogd": "rsyslog",
     "usr/lib/x86_64-linux-gnu/rsyslog/lmnsd_ossl.so": "rsyslog-openssl",
     "usr/bin/jing": "jing",
+    "usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1": "libfaketime",
 }
 NOTING_APT = """
 policy="$MACHINE/usr/sbin/policy-rc.d"
