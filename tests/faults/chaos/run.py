@@ -39,6 +39,7 @@ Say = Callable[[str], None]
 
 STANDSTILL_SECONDS: Final = 240  # without an acknowledgement or a finished job: nothing moves
 START_SECONDS: Final = 300
+_LOOK_SECONDS: Final = 2.0
 MAXIMUM_ATTEMPTS: Final = 8  # of an innocent instance that is there whenever its worker is killed
 BYTES_OF_INSTANCE: Final = 100_000  # received, reported and traced, with room to spare
 BYTES_OF_SERVICE: Final = 64 << 20
@@ -97,6 +98,7 @@ def run(plan: Plan, folder: Path, say: Say) -> Outcome:
         say("the service is ready")
         began = time.monotonic()
         striking.begin(plan.faults)
+        balances = stack.enter_context(_balances(service))
         _send_all(plan, service, book, folder, began)
         _wait_for(began + plan.seconds)
         striking.end()
@@ -105,7 +107,7 @@ def run(plan: Plan, folder: Path, say: Say) -> Outcome:
         settle_seconds = _settle(service, say)
         say(f"at rest after {settle_seconds:.0f} s more")
         metrics = service.metrics()
-        at_rest = _at_rest(service, metrics)
+        at_rest = _at_rest(service, metrics, balances)
         held = {"pacs": list(world.pacs.held), "orthanc": held_by_orthanc(world.orthanc, say)}
         sent = book.sent()
         return Outcome(
@@ -281,7 +283,7 @@ def _settle(service: LobarService, say: Say) -> float:
         time.sleep(0.5)
 
 
-MOVING: Final = ("lobar_jobs", "lobar_ledger_received", "lobar_deliveries")
+MOVING: Final = ("lobar_jobs", "lobar_ledger_received", "lobar_deliveries", "lobar_balance")
 
 
 def _counts(service: LobarService) -> dict[str, float] | None:
@@ -330,7 +332,28 @@ def _missing(service: LobarService) -> str:
     return ", ".join(answer.get("missing", [])) or "nothing"
 
 
-def _at_rest(service: LobarService, metrics: dict[str, float]) -> AtRest:
+@contextmanager
+def _balances(service: LobarService) -> Iterator[list[int]]:
+    """Collect `lobar_balance` now and then, as it is at every moment of the run."""
+    seen: list[int] = []
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.wait(_LOOK_SECONDS):
+            counts = _counts(service)
+            if counts is not None:
+                seen.append(int(counts["lobar_balance"]))
+
+    thread = threading.Thread(target=look, daemon=True)
+    thread.start()
+    try:
+        yield seen
+    finally:
+        over.set()
+        thread.join()
+
+
+def _at_rest(service: LobarService, metrics: dict[str, float], balances: list[int]) -> AtRest:
     ledger = service.ledger()
     try:
         parked = ledger.queries.parked(None)
@@ -341,6 +364,7 @@ def _at_rest(service: LobarService, metrics: dict[str, float]) -> AtRest:
         balance=int(metrics["lobar_balance"]),
         in_flight=int(metrics["lobar_jobs_in_flight"]),
         parked=[(job.sop_instance_uid, str(job.reason)) for job in parked],
+        balances=list(balances),
     )
 
 

@@ -43,6 +43,7 @@ def as_record(outcome: Outcome) -> dict[str, Any]:
         "parked": dict(Counter(reason for _, reason in outcome.at_rest.parked)),
         "in_flight": outcome.at_rest.in_flight,
         "balance": outcome.at_rest.balance,
+        "balance_seen": len(outcome.at_rest.balances),  # how often, while the faults struck
         "lost": len(verdict.lost),
         "doubled": len(verdict.doubled),
         "changed": len(verdict.changed),
@@ -80,7 +81,7 @@ def as_table(outcome: Outcome) -> str:
         ("not analysed", record["not_analysed"]),
         ("reports in each PACS", _counted(record["reports"])),
         ("parked, by reason", _counted(record["parked"])),
-        ("in flight, balance", _listed(record, "in_flight", "balance")),
+        ("in flight, balance, times seen", _listed(record, "in_flight", "balance", "balance_seen")),
         ("lost", record["lost"]),
         ("doubled", record["doubled"]),
         ("changed, unasked", _listed(record, "changed", "unasked")),

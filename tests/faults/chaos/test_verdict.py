@@ -75,6 +75,7 @@ def test_a_report_of_what_nobody_sent_or_what_is_out_of_scope_is_found() -> None
     [
         (replace(AT_REST, balance=1), "lobar_balance is 1"),
         (replace(AT_REST, balance=-1), "lobar_balance is -1"),
+        (replace(AT_REST, balances=[0, 3, 0, -2]), "was not 0 in 2 of 4 answers: -2 to 3"),
         (replace(AT_REST, in_flight=2), "2 jobs are in flight"),
         (replace(AT_REST, received=3), "3 were received, of 4 that were acknowledged"),
         (replace(AT_REST, received=6), "6 were received"),

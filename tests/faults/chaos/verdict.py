@@ -31,12 +31,13 @@ class Held:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AtRest:
-    """What the service says of itself when nothing moves any more."""
+    """What the service says of itself when nothing moves any more, and what it said before."""
 
     received: int
     balance: int
     in_flight: int
     parked: Sequence[tuple[str, str]] = ()  # SOP Instance UID and reason of each parked job
+    balances: Sequence[int] = ()  # as seen now and then, while the faults struck
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,6 +147,12 @@ def _unbalanced(sent: Sequence[Sent], at_rest: AtRest) -> list[str]:
     faults = []
     if at_rest.balance:
         faults.append(f"lobar_balance is {at_rest.balance}")
+    disturbed = [each for each in at_rest.balances if each]
+    if disturbed:
+        faults.append(
+            f"lobar_balance was not 0 in {len(disturbed)} of {len(at_rest.balances)} answers: "
+            f"{min(disturbed)} to {max(disturbed)}"
+        )
     if at_rest.in_flight:
         faults.append(f"{at_rest.in_flight} jobs are in flight at rest")
     if not acknowledged <= at_rest.received <= len(sent):
