@@ -21,9 +21,9 @@ from faults.chaos.keeper import (
     wait_until_ready,
 )
 from faults.chaos.pacs import RESPONSE_SECONDS, FaultyPacs, held_by_orthanc
-from faults.chaos.schedule import Kind, Layout, Plan
+from faults.chaos.schedule import Kind, Plan
 from faults.chaos.senders import Book, ChaosSender, Instances
-from faults.chaos.strikes import Disk, Striking, World, disks
+from faults.chaos.strikes import Disk, Striking, World, disks, may_mount
 from faults.chaos.verdict import AtRest, Held, Sent, Verdict, judge
 from peers.orthanc import OrthancServer
 from peers.postgresql import PostgreSQLServer
@@ -195,18 +195,6 @@ def _disks(plan: Plan, state_dir: Path) -> Iterator[dict[Kind, Disk]]:
     size = BYTES_OF_SERVICE + plan.instances * BYTES_OF_INSTANCE
     with disks(state_dir, plan.layout, size) as made:
         yield made
-
-
-def may_mount(folder: Path) -> bool:
-    """Whether this account may mount a file system."""
-    probe = folder / "probe"
-    try:
-        with disks(probe, Layout.SAME, 1 << 20):
-            return True
-    except (OSError, RuntimeError):
-        return False
-    except Exception:  # noqa: BLE001 -- mount's exit status says no
-        return False
 
 
 def _clock(plan: Plan, folder: Path) -> SteppedClock | None:

@@ -76,6 +76,15 @@ def disks(state_dir: Path, layout: Layout, size_bytes: int) -> Iterator[dict[Kin
             subprocess.run(["umount", "--lazy", folder], check=False, capture_output=True)
 
 
+def may_mount(folder: Path) -> bool:
+    """Whether this account may mount a file system."""
+    try:
+        with disks(folder / "probe", Layout.SAME, 1 << 20):
+            return True
+    except (OSError, subprocess.CalledProcessError):
+        return False
+
+
 @dataclass(kw_only=True)
 class World:
     """What the faults strike."""

@@ -8,12 +8,15 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from faults.chaos.schedule import Kind
-from support.system.programs import need_program
+from faults.chaos.keeper import SLEEP_OTHERWISE, SteppedClock, find_libfaketime
+from faults.chaos.schedule import DAY, HOUR, Kind, Layout
+from faults.chaos.strikes import disks, may_mount
+from support.system.programs import missing, need_program
 
 pytestmark = [pytest.mark.slow, pytest.mark.orthanc, pytest.mark.dcmtk]
 
@@ -22,6 +25,45 @@ SEED: Final = 14
 IN_SHORT_RUNS: Final = tuple(
     kind for kind in Kind if kind is not Kind.CLOCK_STEP
 )  # `make chaos` has it too
+
+
+def test_a_disk_that_is_full_takes_no_byte_until_it_has_room_again(tmp_path: Path) -> None:
+    if not may_mount(tmp_path):
+        missing("this machine does not let this account mount a small disk")
+    with disks(tmp_path / "state", Layout.APART, 1 << 20) as made:
+        for disk in made.values():
+            kept = disk.folder / "kept"
+            kept.write_bytes(bytes(9000))
+            disk.fill()
+            with pytest.raises(OSError, match="No space left"):
+                (disk.folder / "more").write_bytes(bytes(4096))
+            disk.make_room()
+            (disk.folder / "more").write_bytes(bytes(4096))
+            assert kept.stat().st_size == 9000
+    assert not list((tmp_path / "state").glob("**/kept")), "each was a file system of its own"
+
+
+def test_a_stepped_clock_moves_the_wall_clock_of_a_process_and_no_other(tmp_path: Path) -> None:
+    library = find_libfaketime()
+    if library is None:
+        missing("no libfaketime on this machine: install the Debian package libfaketime")
+    clock = SteppedClock(tmp_path, library)
+    (tmp_path / "sitecustomize.py").write_text(SLEEP_OTHERWISE)
+    environment = clock.settings() | {"PYTHONPATH": str(tmp_path)}
+    program = "import time; a = time.monotonic(); print(time.time()); time.sleep(0.1)"
+    program += "; print(time.monotonic() - a)"
+    for offset in (0, DAY, -30 * DAY):
+        clock.step_to(offset)
+        done = subprocess.run(
+            [sys.executable, "-c", program],
+            check=True,
+            capture_output=True,
+            text=True,
+            env=environment,
+        )
+        wall, slept = map(float, done.stdout.split())
+        assert abs(wall - time.time() - offset) < HOUR / 2
+        assert 0.1 <= slept < HOUR / 2, "the clock that only grows is the machine's"
 
 
 def chaos(folder: Path, database: str, seconds: int, instances: int) -> dict[str, Any]:

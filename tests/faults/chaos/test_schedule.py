@@ -10,6 +10,7 @@ from faults.chaos.schedule import (
     ON_SQLITE,
     RULES,
     Kind,
+    Layout,
     Plan,
     Program,
     Step,
@@ -62,6 +63,10 @@ def test_the_clock_is_stepped_by_hours_and_days_in_both_directions() -> None:
         fault.clock_offset for fault in plan(seconds=3000).faults if fault.kind is Kind.CLOCK_STEP
     }
     assert offsets == set(CLOCK_STEPS)
+
+
+def test_file_systems_are_the_same_in_some_runs_and_apart_in_others() -> None:
+    assert {plan(seed).layout for seed in range(20)} == set(Layout)
 
 
 def test_every_kind_of_fault_can_be_made_to_happen() -> None:
