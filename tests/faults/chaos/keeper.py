@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -81,7 +82,7 @@ class Keeper:
                 with contextlib.suppress(OSError):
                     words = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
                     if words != [""]:  # as of one that has ended
-                        found[_role(words)] = int(pid)
+                        found[role_of(words)] = int(pid)
         return found
 
     def signal_part(self, role: str, number: signal.Signals) -> bool:
@@ -111,12 +112,14 @@ class Keeper:
             self._stopping.wait(RESTART_SECONDS)
 
 
-def _role(words: list[str]) -> str:
-    """Return the role of a process by its command line: `lobar worker infer` is infer."""
-    named = [word for word in words if word]
-    if named[-1].endswith("redis.conf"):
+def role_of(words: list[str]) -> str:
+    """Return the role of a process by its command line: `lobar worker infer` is infer.
+
+    Redis and Valkey write their address over their command line once they run.
+    """
+    if re.search(r"/(redis|valkey)-server\b", words[0]):
         return "redis"
-    return named[-1]
+    return [word for word in words if word][-1]
 
 
 class SteppedClock:

@@ -4,6 +4,7 @@ from collections import Counter
 from io import BytesIO
 
 import pytest
+from faults.chaos.keeper import role_of
 from faults.chaos.schedule import (
     CLOCK_STEPS,
     ON_POSTGRESQL,
@@ -113,6 +114,16 @@ def test_what_storescu_says_of_each_file_is_read() -> None:
         "/a/2.dcm": "Refused: OutOfResources",
         "/a/3.dcm": "no response",
     }
+
+
+def test_parts_are_found_by_their_command_lines() -> None:
+    assert (
+        role_of(["/usr/bin/python3", "-P", "-m", "service.cli", "worker", "infer", ""]) == "infer"
+    )
+    assert role_of(["/usr/bin/python3", "-P", "-m", "service.cli", "web", ""]) == "web"
+    assert role_of(["/a/valkey-server", "/state/redis/redis.conf", ""]) == "redis"
+    assert role_of(["/a/valkey-server 127.0.0.1:40123"]) == "redis"
+    assert role_of(["/usr/bin/redis-server 127.0.0.1:40123", ""]) == "redis"
 
 
 def test_a_version_counts_as_acknowledged_only_by_a_success() -> None:
