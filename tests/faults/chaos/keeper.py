@@ -11,11 +11,10 @@ import time
 from pathlib import Path
 from typing import Final
 
-from support.lobar_process import LobarService
+from support.lobar_process import LobarService, processes_of
 from support.system.programs import find_program
 
 RESTART_SECONDS: Final = 1.0  # as systemd's RestartSec
-DRAIN_SECONDS: Final = 30
 LIBFAKETIME: Final = "/usr/lib/*/faketime/libfaketimeMT.so.1"
 # libfaketime 0.9.10 makes clock_nanosleep with an absolute time fail, with which Python sleeps.
 SLEEP_OTHERWISE: Final = """
@@ -50,16 +49,13 @@ class Keeper:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the service as an operator does, and what is left of it by force."""
+        """End the service and every process of it by force: nobody needs it any more."""
         self._stopping.set()
-        process = self._process
-        if process is not None and process.poll() is None:
-            process.terminate()
-            try:
-                process.wait(DRAIN_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
+        self.kill()
         self._thread.join()
+        for pid in processes_of(self._service.state_dir):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
     def kill(self) -> bool:
         """Kill the supervisor with SIGKILL; false if it is not running."""
