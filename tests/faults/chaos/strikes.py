@@ -161,10 +161,14 @@ def _stop_redis(world: World, _: Fault) -> Iterator[None]:
 
 @contextmanager
 def _freeze_redis(world: World, _: Fault) -> Iterator[None]:
-    pid = world.keeper.parts().get("redis")
-    if pid is None:
-        raise LeftOutError("Redis was not running")
-    with _frozen(pid):
+    pids: list[int] = []
+
+    def find() -> bool:
+        pids.extend(pid for role, pid in world.keeper.parts().items() if role == "redis")
+        return bool(pids)
+
+    _when_running("redis", find)
+    with _frozen(pids[0]):
         yield
 
 
