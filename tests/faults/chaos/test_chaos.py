@@ -112,11 +112,11 @@ def test_nothing_is_lost_or_doubled_while_everything_fails_in_turn(tmp_path: Pat
         seed=SEED_APART,
         database="sqlite",
         seconds=25,
-        instances=200,
+        instances=150,
         kinds=IN_SHORT_RUNS,
     )
     assert result["file_systems"] == "apart"
-    require_good(result, 200, kinds=10)
+    require_good(result, 150, kinds=10)
 
 
 @pytest.mark.postgresql
@@ -127,8 +127,8 @@ def test_nothing_is_lost_or_doubled_on_postgresql(tmp_path: Path) -> None:
         seed=SEED_SAME,
         database="postgresql",
         seconds=8,
-        instances=60,
+        instances=40,
         kinds=ON_POSTGRESQL,
     )
     assert result["file_systems"] == "same"
-    require_good(result, 60, kinds=5)
+    require_good(result, 40, kinds=5)
