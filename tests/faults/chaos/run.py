@@ -33,6 +33,7 @@ from support.system.http import HTTP
 from support.system.ports import free_port
 
 from service.domain.job import JobState
+from service.errors import EX_CONFIG
 from service.storage.ledger import LedgerError
 
 Say = Callable[[str], None]
@@ -77,7 +78,12 @@ class Outcome:
     @property
     def faults(self) -> list[str]:
         """Every fault as a line; none where the run is good."""
-        return [*self.verdict.faults, *(f"harness: {each}" for each in self.broken)]
+        for_good = self.exits.count(EX_CONFIG)
+        return [
+            *self.verdict.faults,
+            *(f"harness: {each}" for each in self.broken),
+            *([f"lobar up ended {for_good} times as if a restart would not help"] * bool(for_good)),
+        ]
 
 
 def run(plan: Plan, folder: Path, say: Say) -> Outcome:
