@@ -58,6 +58,14 @@ soak: setup ## Load and flood a whole service for SECONDS=1800; nothing of it ma
 	@deploy/setup/peers.sh dcmtk
 	OMP_NUM_THREADS=1 $(VENV)/pytest -s --soak-seconds=$(or $(SECONDS),1800) tests/faults/floods/test_soak.py
 
+.PHONY: chaos
+chaos: setup ## Judge the whole service under faults: SECONDS=120 SEED=1 INSTANCES=960 DATABASE=sqlite
+	@deploy/setup/peers.sh orthanc dcmtk postgresql libfaketime
+	@PYTHONPATH=tests OMP_NUM_THREADS=1 $(VENV)/python -m faults.chaos \
+		--seconds $(or $(SECONDS),120) --seed $(or $(SEED),1) --database $(or $(DATABASE),sqlite) \
+		$(if $(INSTANCES),--instances $(INSTANCES)) $(if $(KINDS),--kinds $(KINDS)) \
+		$(if $(WITHOUT),--without $(WITHOUT)) $(if $(OUTPUT),--output $(OUTPUT)) $(if $(LOG),--log $(LOG))
+
 .PHONY: check types types-of-tests lint
 check: types types-of-tests lint ## The static checks: lint, format, types, who may import whom
 

@@ -27,6 +27,7 @@ from service.web.serve import serve
 
 _DECODERS: Final = 2  # pictures and radiographs at once, and one more that takes long
 _PATIENCE: Final = 5.0  # seconds that a request waits for one of them
+_NOTICE_SECONDS: Final = 1.0  # after which a signal to stop is noticed at the latest
 
 
 def run_listener(settings: Settings) -> None:
@@ -47,7 +48,8 @@ def run_listener(settings: Settings) -> None:
         listener.start()
         with HeartbeatSender(ledger, "listener", lambda: not stopping.is_set(), progress):
             with progress.working("accept", settings.stuck_seconds):
-                stopping.wait()
+                while not stopping.wait(_NOTICE_SECONDS):
+                    pass  # a signal that another thread of the process took does not wake this one
             listener.drain(settings.drain_seconds)
 
 
