@@ -65,6 +65,16 @@ def refusal(pdu: bytes) -> Refusal | None:
     return None
 
 
+def calling_ae_title(pdu: bytes) -> str:
+    """Return the calling AE title of an A-ASSOCIATE-RQ, as `strict_form` writes it.
+
+    Raises:
+        MalformedError: the PDU is too short.
+    """
+    _, _, calling = _fixed(pdu)
+    return _title(calling).decode("ascii")
+
+
 def strict_form(pdu: bytes) -> bytes:
     """Rewrite an A-ASSOCIATE-RQ or -AC PDU; return any other one unchanged.
 

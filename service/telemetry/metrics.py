@@ -67,6 +67,12 @@ ASSOCIATIONS_OPEN: Final = Gauge(
     "DICOM associations open now.",
     multiprocess_mode="livesum",
 )
+TLS_CERTIFICATE_NOT_AFTER: Final = Gauge(
+    "lobar_tls_certificate_not_after_seconds",
+    "When our certificate for DICOM over TLS expires, in seconds since 1970, by role and peer.",
+    ["role", "peer"],
+    multiprocess_mode="livemin",
+)
 UPLOADS: Final = Counter(
     "lobar_uploads_total",
     "Files uploaded to the web server, by outcome: received, repeated or rejected.",
@@ -225,6 +231,9 @@ _KNOWN_FROM_THE_START: Final = {
     ASSOCIATION_REFUSALS: (
         *("calling-ae-title-not-recognised", "called-ae-title-not-recognised"),
         *("calling-ae-title-blank", "called-ae-title-blank", "protocol-version-not-supported"),
+        *("sender-address-not-recognised", "sender-certificate-not-recognised"),
+        *("tls-not-spoken", "tls-version-not-supported", "tls-certificate-missing"),
+        *("tls-certificate-not-trusted", "tls-handshake-timeout", "tls-handshake-failed"),
         *("local-limit-exceeded", "connection-limit-exceeded", "other"),
         *("malformed-association-pdu", "undecodable-pdu", "protocol-error"),
     ),
