@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Final
 
 from service.dicom.secure_transport import PeerCertificate
-from service.settings import DicomSender
+from service.settings import DicomSender, DicomSettings
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -50,6 +50,17 @@ class SenderRules:
         if not any(rule.recognises(caller.certificate) for rule in near):
             return Mismatch.CERTIFICATE
         return None
+
+
+def sender_rules(dicom: DicomSettings) -> SenderRules | None:
+    """Build the rules of the settings; None where AE titles alone are listed, or nothing is.
+
+    A listed AE title is a rule without address and certificate.
+    """
+    if not dicom.senders:
+        return None
+    listed = (DicomSender(ae_title=each) for each in dicom.allowed_calling_ae_titles)
+    return SenderRules((*dicom.senders, *listed))
 
 
 class _Rule:

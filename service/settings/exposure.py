@@ -12,14 +12,18 @@ from service.settings.sections import (
 
 def listener_fault(dicom: DicomSettings) -> str | None:
     """Explain why the listener may not start: any machine could store. None when it may."""
-    if dicom.allowed_calling_ae_titles or dicom.allow_any_calling_ae_title:
+    if dicom.known_calling_ae_titles or dicom.allow_any_calling_ae_title:
         return None
-    if is_loopback(dicom.host):
-        return None
-    return (
-        f"dicom.host is {dicom.host}, which other machines can reach: list the senders in "
-        "dicom.allowed_calling_ae_titles, or set dicom.allow_any_calling_ae_title to true."
-    )
+    addresses = (dicom.plain_address, dicom.tls_address)
+    for address in addresses:
+        if address is not None and not is_loopback(address[0]):
+            name = "dicom.tls_host" if address[0] == dicom.tls_host else "dicom.host"
+            return (
+                f"{name} is {address[0]}, which other machines can reach: list the senders in "
+                "dicom.allowed_calling_ae_titles or dicom.senders, or set "
+                "dicom.allow_any_calling_ae_title to true."
+            )
+    return None
 
 
 def web_fault(web: WebSettings) -> str | None:

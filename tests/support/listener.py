@@ -66,9 +66,14 @@ class RunningListener:
 
     def associations(self) -> list[StoreAssociation]:
         """List the open associations and connections."""
-        return self._listener._started().associations()
+        return self._listener.associations()
 
-    def sender(self, contexts: Any = CR_EXPLICIT, **names: str) -> Sender:  # noqa: ANN401
+    @property
+    def tls_port(self) -> int:
+        """The port for associations over TLS."""
+        return self._listener.tls_port
+
+    def sender(self, contexts: Any = CR_EXPLICIT, **names: Any) -> Sender:  # noqa: ANN401
         """Associate; by default for CR images in Explicit VR Little Endian."""
         return Sender(self.port, contexts, **names)
 

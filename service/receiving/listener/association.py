@@ -1,6 +1,7 @@
 """Accept connections and run each one's association, until it ends or the listener drains."""
 
 import socket
+import ssl
 import sys
 import threading
 from collections.abc import Callable
@@ -13,10 +14,14 @@ from pynetdicom.association import Association
 from pynetdicom.pdu_primitives import A_ABORT, A_ASSOCIATE, A_P_ABORT, A_RELEASE
 from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
 
+from service.dicom.association_pdus import Refusal, calling_ae_title
+from service.dicom.secure_transport import peer_certificate
 from service.receiving.listener.dimse_provider import DimseProvider, ServiceHandlers
 from service.receiving.listener.refusals import Refused, record_rejection
 from service.receiving.listener.socket_options import tune
+from service.receiving.listener.tls import shake_hands
 from service.receiving.listener.upper_layer import NOTHING, UpperLayer
+from service.receiving.senders import Caller, Mismatch, SenderRules
 from service.telemetry.metrics import ASSOCIATIONS, ASSOCIATIONS_OPEN
 
 CONNECTIONS_PER_ASSOCIATION: Final = 2
@@ -29,6 +34,11 @@ _REJECTED_FOR: Final = {  # (source, diagnostic) of PS3.8 table 9-21
     (1, 7): Refused.CALLED_AE_TITLE,
     (3, 2): Refused.LIMIT,
 }
+_KEPT_OUT_FOR: Final = {
+    Mismatch.AE_TITLE: Refused.CALLING_AE_TITLE,
+    Mismatch.ADDRESS: Refused.SENDER_ADDRESS,
+    Mismatch.CERTIFICATE: Refused.SENDER_CERTIFICATE,
+}
 
 log = structlog.get_logger()
 
@@ -36,10 +46,17 @@ log = structlog.get_logger()
 class StoreAssociation(Association):
     """An accepted association; it ends when the peer releases it or the listener drains."""
 
-    def __init__(self, entity: AE, handlers: ServiceHandlers, stopping: threading.Event) -> None:
+    def __init__(
+        self,
+        entity: AE,
+        handlers: ServiceHandlers,
+        stopping: threading.Event,
+        senders: SenderRules | None = None,
+    ) -> None:
         super().__init__(entity, "acceptor")
         self.dimse: DimseProvider = DimseProvider(self, handlers, stopping)
-        self.dul: UpperLayer = UpperLayer(self, self.dimse)
+        self.dul: UpperLayer = UpperLayer(self, self.dimse, self._sender_refusal)
+        self._senders = senders
         self.acse_timeout = entity.acse_timeout  # these two set the new upper layer's timers
         self.network_timeout = entity.network_timeout
         self._stopping = stopping
@@ -50,7 +67,8 @@ class StoreAssociation(Association):
         if self._stopping.is_set():  # set after the drain has listed the associations to wake
             self.dul.disconnect()
         try:
-            super().run_reactor()
+            if self._is_secured():
+                super().run_reactor()
         except Exception as exc:  # pynetdicom, on a request that it cannot negotiate
             log.warning("association_failed", exc_info=exc)
             self.dul.disconnect()
@@ -62,6 +80,34 @@ class StoreAssociation(Association):
                 self.connection.close()
         if self.is_rejected:
             self._record_rejection()
+
+    def _is_secured(self) -> bool:
+        """Perform the handshake of a connection with TLS; return whether it can be used."""
+        if not isinstance(self.connection, ssl.SSLSocket):
+            return True
+        why = shake_hands(self.connection, self.acse_timeout or 30)
+        if why is not None and not self._stopping.is_set():
+            record_rejection(why, self._address())
+        return why is None
+
+    def _sender_refusal(self, request: bytes) -> Refusal | None:
+        """Return why an A-ASSOCIATE-RQ is rejected for who sends it; None if it is not."""
+        if self._senders is None:
+            return None
+        connection = self.connection
+        secured = connection if isinstance(connection, ssl.SSLSocket) else None
+        mismatch = self._senders.mismatch(
+            Caller(
+                ae_title=calling_ae_title(request),
+                address=self._address() or "",
+                certificate=peer_certificate(secured) if secured is not None else None,
+            )
+        )
+        return Refusal(1, 1, 3, _KEPT_OUT_FOR[mismatch]) if mismatch is not None else None
+
+    def _address(self) -> str | None:
+        address = self.requestor.address_info
+        return address.address if address else None
 
     def wake_to_drain(self) -> None:
         """End the association as soon as no message is in progress; disconnect one not yet made."""
@@ -93,9 +139,7 @@ class StoreAssociation(Association):
         ASSOCIATIONS.labels(outcome="rejected").inc()
         response = cast("A_ASSOCIATE", self.acceptor.primitive)
         source = (response.result_source or 0, response.diagnostic or 0)
-        address = self.requestor.address_info
-        reason = _REJECTED_FOR.get(source, Refused.OTHER)
-        record_rejection(reason, address.address if address else None)
+        record_rejection(_REJECTED_FOR.get(source, Refused.OTHER), self._address())
 
 
 class Connection(RequestHandler):
@@ -104,12 +148,17 @@ class Connection(RequestHandler):
     server: "Server"
 
     def _create_association(self) -> StoreAssociation:
-        entity = self.ae
-        association = StoreAssociation(entity, self.server.handlers, self.server.stopping)
+        entity, server = self.ae, self.server
+        connection = self.request
+        if server.tls is not None:  # the handshake is the association's, in its own thread
+            connection = server.tls.wrap_socket(
+                connection, server_side=True, do_handshake_on_connect=False
+            )
+        association = StoreAssociation(entity, server.handlers, server.stopping, server.senders)
         association.name = f"AcceptorThread@{self.client_address[1]}"  # pynetdicom counts by name
         association._server = self.server  # noqa: SLF001 -- as in the method this replaces
-        association.connection = self.request
-        association.set_socket(AssociationSocket(association, client_socket=self.request))
+        association.connection = connection
+        association.set_socket(AssociationSocket(association, client_socket=connection))
         association.acceptor.maximum_length = entity.maximum_pdu_size
         association.acceptor.ae_title = self.server.ae_title
         association.acceptor.address_info = self.local
@@ -121,7 +170,7 @@ class Connection(RequestHandler):
 
 
 class Server(ThreadedAssociationServer):
-    """The listening socket."""
+    """A listening socket; `tls` may be replaced, for the connections that follow."""
 
     daemon_threads = True
     request_queue_size = 128
@@ -132,8 +181,13 @@ class Server(ThreadedAssociationServer):
         address: tuple[str, int],
         handlers: ServiceHandlers,
         touch: Callable[[], None],
+        *,
+        tls: ssl.SSLContext | None = None,
+        senders: SenderRules | None = None,
     ) -> None:
         self.handlers = handlers
+        self.tls = tls
+        self.senders = senders
         self.stopping = threading.Event()
         self.touch = touch
         super().__init__(

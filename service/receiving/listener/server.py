@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Final, Self
 
@@ -10,10 +10,12 @@ import structlog
 
 from service.receiving.ingest import Ingest
 from service.receiving.listener.application_entity import application_entity
-from service.receiving.listener.association import Server
+from service.receiving.listener.association import Server, StoreAssociation
 from service.receiving.listener.c_store import CStoreHandler
 from service.receiving.listener.dimse_provider import ServiceHandlers
 from service.receiving.listener.storage_commitment import StorageCommitmentHandler
+from service.receiving.listener.tls import RELOAD_SECONDS, ListenerTls, open_tls
+from service.receiving.senders import sender_rules
 from service.settings import ConfigurationError, Settings
 from service.storage.ledger import Ledger
 from service.storage.spool import Spool
@@ -21,6 +23,7 @@ from service.telemetry.structured_log import silence_pynetdicom
 
 _POLL_SECONDS: Final = 0.1
 _DISCONNECT_SECONDS: Final = 5  # for what is in progress between spool and ledger
+_PLAIN: Final = ("dicom.host", "dicom.port")
 
 log = structlog.get_logger()
 
@@ -33,7 +36,8 @@ class Listener:
     accepts connections goes round.
 
     Raises:
-        ConfigurationError: any machine could store, and no setting allows that.
+        ConfigurationError: any machine could store, and no setting allows that; or a file of TLS
+            cannot be used.
     """
 
     def __init__(
@@ -52,7 +56,7 @@ class Listener:
             ledger,
             notify,
             inflated_bytes=settings.dicom.maximum_instance_bytes,
-            known_ae_titles=settings.dicom.allowed_calling_ae_titles,
+            known_ae_titles=settings.dicom.known_calling_ae_titles,
         )
         store = CStoreHandler(
             spool=spool,
@@ -63,7 +67,10 @@ class Listener:
             store=store, commitment=StorageCommitmentHandler(settings, spool, ledger)
         )
         self._touch = touch
-        self._server: Server | None = None
+        self._tls = open_tls(settings.dicom)
+        self._senders = sender_rules(settings.dicom)
+        self._servers: list[Server] = []
+        self._closing = threading.Event()
 
     def __enter__(self) -> Self:
         self.start()
@@ -79,8 +86,13 @@ class Listener:
 
     @property
     def port(self) -> int:
-        """The port that it listens on."""
-        return int(self._started().server_address[1])
+        """The port that it listens on; of two, the one without TLS."""
+        return int(self._started()[0].server_address[1])
+
+    @property
+    def tls_port(self) -> int:
+        """The port that it listens on for associations over TLS."""
+        return int(self._started()[-1].server_address[1])
 
     def start(self) -> None:
         """Listen; returns at once.
@@ -89,35 +101,77 @@ class Listener:
             ConfigurationError: the address cannot be listened on.
         """
         silence_pynetdicom()
-        address = (self._dicom.host, self._dicom.port)
-        try:
-            self._server = Server(self._entity, address, self._handlers, self._touch)
-        except OSError as exc:
-            raise ConfigurationError(
-                f"The listener cannot use dicom.host {address[0]} and dicom.port {address[1]}: "
-                f"{exc.strerror or exc}."
-            ) from exc
-        threading.Thread(
-            target=self._server.serve_forever, args=(_POLL_SECONDS,), name="listener", daemon=True
-        ).start()
-        log.info("listening", ae_title=self._dicom.ae_title, host=address[0], port=self.port)
+        dicom = self._dicom
+        if dicom.plain_address is not None:
+            self._listen(dicom.plain_address, None)
+        if dicom.tls_address is not None and self._tls is not None:
+            self._listen(dicom.tls_address, self._tls)
 
     def drain(self, seconds: float) -> None:
         """Accept no more, let the messages in progress end within `seconds`, then disconnect."""
-        server = self._started()
-        server.shutdown()
-        _wait_for(server, seconds)
-        for association in server.associations():
+        servers = self._started()
+        self._closing.set()
+        for server in servers:
+            server.shutdown()
+        _wait_for(servers, seconds)
+        for association in _associations(servers):
             association.dul.disconnect()
-        _wait_for(server, _DISCONNECT_SECONDS)
+        _wait_for(servers, _DISCONNECT_SECONDS)
 
-    def _started(self) -> Server:
-        if self._server is None:
+    def associations(self) -> list[StoreAssociation]:
+        """List the associations, those still being negotiated included."""
+        return _associations(self._started())
+
+    def _listen(self, address: tuple[str, int], tls: ListenerTls | None) -> None:
+        context = tls.context if tls is not None else None
+        try:
+            server = Server(
+                self._entity,
+                address,
+                self._handlers,
+                self._touch,
+                tls=context,
+                senders=self._senders,
+            )
+        except OSError as exc:
+            host, port = ("dicom.tls_host", "dicom.tls_port") if tls else _PLAIN
+            raise ConfigurationError(
+                f"The listener cannot use {host} {address[0]} and {port} {address[1]}: "
+                f"{exc.strerror or exc}."
+            ) from exc
+        self._servers.append(server)
+        threading.Thread(
+            target=server.serve_forever, args=(_POLL_SECONDS,), name="listener", daemon=True
+        ).start()
+        if tls is not None:
+            threading.Thread(
+                target=self._renew, args=(server, tls), name="listener-tls", daemon=True
+            ).start()
+        log.info(
+            "listening",
+            ae_title=self._dicom.ae_title,
+            host=address[0],
+            port=int(server.server_address[1]),
+            tls=tls is not None,
+        )
+
+    def _renew(self, server: Server, tls: ListenerTls) -> None:
+        """Take changed certificates for the connections that follow, until the listener drains."""
+        while not self._closing.wait(RELOAD_SECONDS):
+            if tls.refresh():
+                server.tls = tls.context
+
+    def _started(self) -> list[Server]:
+        if not self._servers:
             raise RuntimeError("the listener was not started")
-        return self._server
+        return self._servers
 
 
-def _wait_for(server: Server, seconds: float) -> None:
+def _associations(servers: Sequence[Server]) -> list[StoreAssociation]:
+    return [association for server in servers for association in server.associations()]
+
+
+def _wait_for(servers: Sequence[Server], seconds: float) -> None:
     until = time.monotonic() + seconds
-    while server.associations() and time.monotonic() < until:
+    while _associations(servers) and time.monotonic() < until:
         time.sleep(_POLL_SECONDS / 4)

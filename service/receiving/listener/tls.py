@@ -66,16 +66,19 @@ class ListenerTls:
         self._seen = signature
         try:
             context, validity = self._load()
-            fault = validity.fault(datetime.now(UTC))
-            if fault is not None:
-                raise TlsFileError(f"the certificate in {self._own.certificate_file} {fault}")
         except TlsFileError as exc:
-            log.error("tls_certificate_kept", role="listener", fault=str(exc))  # noqa: TRY400 -- the message says it
-            return False
+            return self._keep(str(exc))
+        fault = validity.fault(datetime.now(UTC))
+        if fault is not None:
+            return self._keep(f"the certificate in {self._own.certificate_file} {fault}")
         self.context = context
         self._record(validity)
         log.info("tls_certificate_reloaded", role="listener", not_after=str(validity.not_after))
         return True
+
+    def _keep(self, fault: str) -> bool:
+        log.error("tls_certificate_kept", role="listener", fault=fault)
+        return False
 
     def _load(self) -> tuple[ssl.SSLContext, Validity]:
         context = server_context(self._own, self._authorities_file, self._verify_mode)

@@ -15,16 +15,24 @@ import contextlib
 import os
 import select
 import socket
+import ssl
 import struct
 import threading
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import structlog
 from pynetdicom.dul import DULServiceProvider
 from pynetdicom.pdu_primitives import A_ASSOCIATE, P_DATA
 
-from service.dicom.association_pdus import ASSOCIATE_RQ, MalformedError, refusal, strict_form
+from service.dicom.association_pdus import (
+    ASSOCIATE_RQ,
+    MalformedError,
+    Refusal,
+    refusal,
+    strict_form,
+)
 from service.receiving.listener.command_set import LAST_FRAGMENT
 from service.receiving.listener.dimse_provider import DimseProvider
 from service.receiving.listener.refusals import (
@@ -61,9 +69,15 @@ log = structlog.get_logger()
 class UpperLayer(DULServiceProvider):
     """The upper layer of one accepted association, and the thread that does all of its work."""
 
-    def __init__(self, assoc: "Association", messages: DimseProvider) -> None:
+    def __init__(
+        self,
+        assoc: "Association",
+        messages: DimseProvider,
+        sender_refusal: Callable[[bytes], Refusal | None],
+    ) -> None:
         super().__init__(assoc)
         self._messages = messages
+        self._sender_refusal = sender_refusal
         self._run_loop_delay = 0  # `_wait` waits instead
         self._woken = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._closing = threading.Lock()
@@ -98,7 +112,8 @@ class UpperLayer(DULServiceProvider):
         connection = self._connection()
         if connection is not None:
             with contextlib.suppress(OSError):  # it is closed already
-                connection.shutdown(socket.SHUT_RDWR)
+                # not that of ssl.SSLSocket: the thread that reads would go on without TLS
+                socket.socket.shutdown(connection, socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Release the kernel's resources, once the thread has ended."""
@@ -137,6 +152,8 @@ class UpperLayer(DULServiceProvider):
     def _wait(self) -> bool:
         """Wait until there is something to read (then True) or to send, or until a timeout."""
         connection = self._connection()
+        if isinstance(connection, ssl.SSLSocket) and _has_pending(connection):
+            return True  # decrypted already: the kernel has nothing more to wake us for
         waiting = select.poll()
         waiting.register(self._woken, select.POLLIN)
         is_released = self.state_machine.current_state == "Sta8"  # nothing that follows counts
@@ -195,7 +212,7 @@ class UpperLayer(DULServiceProvider):
         Raises:
             ConnectionError: it is rejected; the connection is closed.
         """
-        why = refusal(encoded)
+        why = refusal(encoded) or self._sender_refusal(encoded)
         connection = self._connection()
         if why is None or connection is None or self.state_machine.current_state != "Sta2":
             return
@@ -264,6 +281,13 @@ class UpperLayer(DULServiceProvider):
             piece = piece[count:]
             if piece and time.monotonic() > until:
                 raise TimeoutError
+
+
+def _has_pending(connection: ssl.SSLSocket) -> bool:
+    try:
+        return connection.pending() > 0
+    except (OSError, ValueError):  # it was closed
+        return False
 
 
 def _reason(error: Exception) -> Aborted:
