@@ -92,7 +92,7 @@ def test_tls_1_2_and_1_3_are_spoken(
 def test_tls_1_1_is_refused(mutual: RunningListener, trusted: ssl.SSLContext) -> None:
     trusted.set_ciphers("ALL:@SECLEVEL=0")
     trusted.minimum_version = trusted.maximum_version = ssl.TLSVersion.TLSv1_1
-    with refusals(mutual) as reasons, pytest.raises(OSError, match="(?i)version|protocol"):
+    with refusals(mutual) as reasons, pytest.raises(OSError, match=r"(?i)version|protocol"):
         Sender(mutual.port, tls=trusted)
     assert reasons == ["tls-version-not-supported"]
 
@@ -205,12 +205,14 @@ def test_http_on_the_tls_port_is_closed_and_named(mutual: RunningListener) -> No
 
 
 def test_tls_on_the_plain_port_is_closed(listener: RunningListener, authority: Authority) -> None:
-    with pytest.raises(OSError, match="(?i)ssl|reset|eof"):
+    with pytest.raises(OSError, match=r"(?i)ssl|reset|eof"):
         Sender(listener.port, tls=authority.client_context())
     listener.require_working()
 
 
-@pytest.mark.parametrize("first", [b"", b"\x16", b"\x16\x03\x01\x02\x00", b"\x16\x03\x01\x02\x00\x01"])
+@pytest.mark.parametrize(
+    "first", [b"", b"\x16", b"\x16\x03\x01\x02\x00", b"\x16\x03\x01\x02\x00\x01"]
+)
 def test_half_a_handshake_ends_in_time(
     listen: Callable[..., AbstractContextManager[RunningListener]],
     server_certificate: Certificate,
@@ -287,10 +289,8 @@ def test_a_drain_ends_handshakes_and_associations(
     assert mutual.associations() == []
 
 
-def test_two_ports_serve_both_and_say_so(
-    both_ports: RunningListener, authority: Authority
-) -> None:
+def test_two_ports_serve_both_and_say_so(both_ports: RunningListener, authority: Authority) -> None:
     assert store(both_ports.port, None) == SUCCESS
     assert store(both_ports.tls_port, authority.client_context()) == SUCCESS
-    with pytest.raises(OSError, match="(?i)ssl|reset|eof"):
+    with pytest.raises(OSError, match=r"(?i)ssl|reset|eof"):
         store(both_ports.port, authority.client_context())
