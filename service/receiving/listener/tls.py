@@ -1,4 +1,4 @@
-"""TLS of the listener: its certificate, renewed without a stop, and the handshake with each peer."""
+"""TLS of the listener: its certificate, renewed without a stop, and the handshake with a peer."""
 
 import ssl
 import time

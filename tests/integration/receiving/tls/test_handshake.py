@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from peers.raw_scu import Sender, associate_rq, data_set_bytes
@@ -175,7 +175,7 @@ class _Recorded:
     def __init__(self, sender: Sender) -> None:
         self.socket = sender.socket
         self.sent = b""
-        sender.socket = self  # type: ignore[assignment] -- of a socket the sender uses these
+        sender.socket = cast("socket.socket", self)  # of which the sender uses these
         self.recv = self.socket.recv
         self.close = self.socket.close
 

@@ -75,7 +75,7 @@ def common_name(connection: object) -> str:
 
 def not_after() -> float:
     gauge = TLS_CERTIFICATE_NOT_AFTER.labels(role="listener", peer="")
-    return float(gauge._value.get())  # type: ignore[no-untyped-call]
+    return float(gauge._value.get())
 
 
 def test_new_connections_see_a_renewed_certificate_and_an_open_one_goes_on(

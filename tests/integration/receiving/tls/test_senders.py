@@ -62,7 +62,7 @@ def reason_for(port: int, calling: str, **options: Any) -> str:  # noqa: ANN401 
 
 
 def counted(reason: str) -> float:
-    return ASSOCIATION_REFUSALS.labels(reason=reason)._value.get()  # type: ignore[no-untyped-call]
+    return ASSOCIATION_REFUSALS.labels(reason=reason)._value.get()
 
 
 def test_a_rule_that_matches_lets_a_sender_in(
