@@ -198,9 +198,8 @@ def reach(
         raise NoResponseError(UNKNOWN_HOST) from exc
     if not association.is_established:
         _hang_up(association)
-        of_tls = tls[0].word() if tls is not None else None
-        if of_tls is not None:
-            raise NoResponseError(of_tls)
+        if tls is not None and tls[0].fault is not None:
+            raise NoResponseError(tls[0].fault)
         raise NoResponseError(_how_it_failed(association) if connected.is_set() else NO_CONNECTION)
     install(association)
     return association

@@ -62,18 +62,14 @@ class RecordingSocket(ssl.SSLSocket):
             raise
 
     def _note(self, error: OSError) -> None:
-        cast("RecordingContext", self.context).fault = error
+        cast("RecordingContext", self.context).fault = _word(error)
 
 
 class RecordingContext(ssl.SSLContext):
-    """The TLS context of one connection, with what made it fail."""
+    """The TLS context of one connection, with the word for what made it fail."""
 
     sslsocket_class = RecordingSocket
-    fault: OSError | None = None
-
-    def word(self) -> str | None:
-        """Return the word for how TLS failed; None if it did not."""
-        return None if self.fault is None else _word(self.fault)
+    fault: str | None = None  # not the error, whose traceback would keep the connection open
 
 
 def tls_arguments(peer: DicomPeer) -> tuple[RecordingContext, str] | None:
