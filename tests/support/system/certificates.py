@@ -57,11 +57,11 @@ class Authority:
         """What others trust it by."""
         return self._own.certificate
 
-    def issue(self, name: str, address: str = LOOPBACK) -> Certificate:
+    def issue(self, name: str, address: str = LOOPBACK, *, days: int = 2) -> Certificate:
         """Give a certificate for a server at this address, or for a client."""
         issued = Certificate(self._folder / f"{name}.pem", self._folder / f"{name}.key")
         signing = ("-CA", str(self._own.certificate), "-CAkey", str(self._own.key))
-        _openssl(issued, name, f"subjectAltName=IP:{address}", *signing)
+        _openssl(issued, name, f"subjectAltName=IP:{address}", *signing, days=days)
         return issued
 
     def issue_expired(self, name: str) -> Certificate:
@@ -112,12 +112,12 @@ class Authority:
         return context
 
 
-def _openssl(made: Certificate, name: str, extension: str, *signing: str) -> None:
+def _openssl(made: Certificate, name: str, extension: str, *signing: str, days: int = 2) -> None:
     configuration = made.key.with_suffix(".cnf")
     configuration.write_text(_NO_DEFAULTS)
     out = ("-keyout", str(made.key), "-out", str(made.certificate))
     what = ("-config", str(configuration), "-subj", f"/CN={name}", "-addext", extension)
-    arguments = (*what, "-days", "2", *_NEW_KEY, *out, *signing)
+    arguments = (*what, "-days", str(days), *_NEW_KEY, *out, *signing)
     subprocess.run(
         [need_program("openssl"), "req", "-x509", *arguments], check=True, capture_output=True
     )
