@@ -108,7 +108,8 @@ def checks(
             yield CheckResult(
                 subject=f"commitment of {destination.name}",
                 message="its AE title is in neither dicom.allowed_calling_ae_titles nor "
-                "dicom.senders: the listener rejects its results, unless they come on the association of the request.",
+                "dicom.senders: the listener rejects its results, unless they come on the "
+                "association of the request.",
                 severity=_NOTE,
             )
         yield _explained(f"destination {destination.name}", partial(echo, settings, destination))
@@ -166,8 +167,8 @@ def _web(settings: Settings) -> Iterator[CheckResult]:
     else:
         yield CheckResult(
             subject="web",
-            message=f"{where}, which other machines can reach: pages and API ask for a sign-in or a "
-            "token, health and metrics for nothing. Put a proxy with TLS in front",
+            message=f"{where}, which other machines can reach: pages and API ask for a sign-in or "
+            "a token, health and metrics for nothing. Put a proxy with TLS in front",
             severity=_NOTE,
         )
 

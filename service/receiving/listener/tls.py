@@ -55,7 +55,7 @@ class ListenerTls:
             raise ConfigurationError(f"The listener cannot use TLS: {exc}.") from exc
         fault = validity.fault(datetime.now(UTC))
         if fault is not None:  # plain senders, and those that do not look, are served nonetheless
-            log.error("tls_certificate_not_valid", role="listener", fault=fault)
+            log.error("tls_certificate_not_valid", role="listener", message=fault)
         self._record(validity)
 
     def refresh(self) -> bool:
@@ -73,11 +73,12 @@ class ListenerTls:
             return self._keep(f"the certificate in {self._own.certificate_file} {fault}")
         self.context = context
         self._record(validity)
-        log.info("tls_certificate_reloaded", role="listener", not_after=str(validity.not_after))
+        not_after = validity.not_after.strftime("%Y-%m-%dT%H:%M:%SZ")
+        log.info("tls_certificate_reloaded", role="listener", not_after=not_after)
         return True
 
     def _keep(self, fault: str) -> bool:
-        log.error("tls_certificate_kept", role="listener", fault=fault)
+        log.error("tls_certificate_kept", role="listener", message=fault)
         return False
 
     def _load(self) -> tuple[ssl.SSLContext, Validity]:

@@ -2,7 +2,7 @@
 
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from service.dicom.secure_transport import read_validity
 from service.receiving.listener.tls import ListenerTls, open_tls
 from service.settings import ConfigurationError
 from service.telemetry.metrics import TLS_CERTIFICATE_NOT_AFTER
+from service.telemetry.structured_log import FIELDS
 
 Listen = Callable[..., AbstractContextManager[RunningListener]]
 
@@ -65,6 +66,12 @@ def tls(files: Files, tmp_path: Path) -> ListenerTls:
     opened = open_tls(settings_for(tmp_path, **files.settings).dicom)
     assert opened is not None
     return opened
+
+
+def is_written(event: Mapping[str, Any]) -> bool:
+    """Return whether the log keeps every field of an event."""
+    fields = {name: value for name, value in event.items() if name not in {"event", "log_level"}}
+    return all(FIELDS[name].fullmatch(str(value)) for name, value in fields.items())
 
 
 def common_name(connection: object) -> str:
@@ -118,10 +125,13 @@ def test_a_pair_of_which_one_half_is_renewed_waits_for_the_other(
     assert tls.context is context
     (event,) = logs
     assert event["event"] == "tls_certificate_kept"
+    assert is_written(event)
     assert event["log_level"] == "error"
-    assert "does not belong to the certificate" in event["fault"]
+    assert "does not belong to the certificate" in event["message"]
     files.put_key(renewed)
-    assert tls.refresh()
+    with capture_logs() as logs:
+        assert tls.refresh()
+    assert is_written(logs[0])
     assert tls.context is not context
 
 
@@ -138,7 +148,7 @@ def test_what_cannot_be_used_is_not_taken(
         spoil()
         with capture_logs() as logs:
             assert not tls.refresh()
-        assert said in logs[0]["fault"]
+        assert said in logs[0]["message"]
     assert tls.context is context
     assert not_after() == expiry
 
@@ -186,7 +196,7 @@ def test_a_listener_starts_with_an_expired_certificate_and_says_so(
     (event,) = logs
     assert event["event"] == "tls_certificate_not_valid"
     assert event["log_level"] == "error"
-    assert "expired on" in event["fault"]
+    assert "expired on" in event["message"]
 
 
 def test_the_authorities_are_renewed_too(

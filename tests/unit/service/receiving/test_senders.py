@@ -85,7 +85,7 @@ def test_a_listed_ae_title_is_a_rule_without_address_and_certificate() -> None:
 
 AE_TITLES = st.sampled_from(["CR1", "CR2", "DX"])
 ADDRESSES = st.ip_addresses().map(str)
-CERTIFICATES = st.none() | st.sampled_from(["a", "b"]).map(lambda name: shown(name))
+CERTIFICATES = st.none() | st.sampled_from(["a", "b"]).map(shown)
 CALLERS = st.builds(Caller, ae_title=AE_TITLES, address=ADDRESSES, certificate=CERTIFICATES)
 
 
