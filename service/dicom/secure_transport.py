@@ -37,7 +37,7 @@ class TlsFileError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OwnCertificate:
-    """A certificate of ours, in PEM, with the chain to its authority."""
+    """One of our certificates, in PEM, with the chain to its authority."""
 
     certificate_file: Path
     key_file: Path | None  # None: the key is in the certificate's file
