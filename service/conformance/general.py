@@ -75,15 +75,10 @@ def _tls(settings: Settings) -> Iterator[tuple[str, str]]:
     if dicom.tls_address is None:
         yield "LISTENER", "not configured"
     else:
-        yield (
-            "LISTENER",
-            f"port {dicom.tls_address[1]}, client certificate {dicom.client_certificate}",
-        )
-    secured = [
-        each.name
-        for each in settings.destinations
-        if isinstance(each, DimseDestination) and each.tls
-    ]
+        asked = f"client certificate {dicom.client_certificate}"
+        yield "LISTENER", f"port {dicom.tls_address[1]}, {asked}"
+    over_dimse = (each for each in settings.destinations if isinstance(each, DimseDestination))
+    secured = [each.name for each in over_dimse if each.tls]
     yield "DELIVERER", f"to {', '.join(secured)}" if secured else "not configured"
 
 
@@ -112,8 +107,8 @@ def closing_sections(settings: Settings) -> Lines:
         "renegotiation, no session resumption. Cipher suites of TLS 1.2 in order of preference:",
         f"{', '.join(CIPHER_SUITES)} (in OpenSSL's names); of TLS 1.3",
         "TLS_AES_256_GCM_SHA384, TLS_CHACHA20_POLY1305_SHA256, TLS_AES_128_GCM_SHA256. The",
-        f"registered port is {REGISTERED_PORT} (dicom-tls). Certificates are X.509 in PEM, with RSA",
-        "or ECDSA keys. A failed handshake closes the connection. User identity negotiation is not",
+        f"registered port is {REGISTERED_PORT} (dicom-tls). Certificates are X.509 in PEM, with",
+        "RSA or ECDSA keys. A failed handshake closes the connection. User identity negotiation is not",
         "supported.",
     )
     yield from table(("Association over TLS", "Value"), _tls(settings))

@@ -1,12 +1,14 @@
 """Tests of TLS at the listener with a sender of bytes: versions, certificates, and what is odd."""
 
 import contextlib
+import gc
 import socket
 import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -272,8 +274,16 @@ def test_neither_threads_nor_connections_are_left(
         assert not is_let_in(mutual.port, authority.client_context())
         with socket.create_connection((LOOPBACK, mutual.port)) as connection:
             connection.sendall(b"\x01")
+    until = time.monotonic() + PATIENCE
+    while threading.active_count() > before or mutual.associations():
+        assert time.monotonic() < until, threading.enumerate()
+        time.sleep(0.05)
+    descriptors = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(5):
+        assert is_let_in(mutual.port, trusted)
     wait_until_idle(mutual)
-    assert threading.active_count() <= before
+    gc.collect()
+    assert len(list(Path("/proc/self/fd").iterdir())) <= descriptors
 
 
 def test_a_drain_ends_handshakes_and_associations(
