@@ -108,8 +108,8 @@ def closing_sections(settings: Settings) -> Lines:
         f"{', '.join(CIPHER_SUITES)} (in OpenSSL's names); of TLS 1.3",
         "TLS_AES_256_GCM_SHA384, TLS_CHACHA20_POLY1305_SHA256, TLS_AES_128_GCM_SHA256. The",
         f"registered port is {REGISTERED_PORT} (dicom-tls). Certificates are X.509 in PEM, with",
-        "RSA or ECDSA keys. A failed handshake closes the connection. User identity negotiation is not",
-        "supported.",
+        "RSA or ECDSA keys. A failed handshake closes the connection. User identity negotiation is",
+        "not supported.",
     )
     yield from table(("Association over TLS", "Value"), _tls(settings))
     yield from paragraph(
