@@ -188,6 +188,9 @@ def _web(settings: Settings) -> Iterator[CheckResult]:
 
 
 def _health(settings: Settings) -> Iterator[CheckResult]:
+    group = settings.health.socket_for_group
+    whom = f"the service's account{' and group' if group else ''} on this machine"
+    yield CheckResult(subject="health (socket)", message=f"{settings.health_socket}, for {whom}")
     if settings.health.port is None:
         return
     where = f"http://{settings.health.host}:{settings.health.port}, without patient data"

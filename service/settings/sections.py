@@ -62,7 +62,7 @@ class DicomPeer(Section):
     tls: bool = False
     tls_ca_file: Path | None = None
     tls_certificate_file: Path | None = None
-    tls_key_file: Path | None = None
+    tls_key_file: SecretFile | None = None
     tls_verify_name: bool = True
     tls_name: Host | None = None
 
@@ -128,7 +128,7 @@ class DicomSettings(Section):
     host: Host = "127.0.0.1"
     port: Port = 11112
     tls_certificate_file: Path | None = None
-    tls_key_file: Path | None = None
+    tls_key_file: SecretFile | None = None
     tls_ca_file: Path | None = None
     tls_client_certificate: Literal["required", "optional", "none"] | None = None
     tls_host: Host | None = None

@@ -94,12 +94,12 @@ class Listener:
     @property
     def port(self) -> int:
         """The port that it listens on; of two, the one without TLS."""
-        return int(self._listening[0].address[1])
+        return self._port(0)
 
     @property
     def tls_port(self) -> int:
         """The port that it listens on for associations over TLS."""
-        return int(self._listening[-1].address[1])
+        return self._port(-1)
 
     def start(self) -> None:
         """Listen; returns at once.
@@ -198,6 +198,10 @@ class Listener:
             maximum_connections=reserve_descriptors(dicom),
             touch=self._touch,
         )
+
+    def _port(self, index: int) -> int:
+        self._started()
+        return int(self._listening[index].address[1])
 
     def _started(self) -> Server:
         if self._server is None:

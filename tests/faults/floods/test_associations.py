@@ -42,12 +42,23 @@ def listener(start_listener: Start) -> ListenerProcess:
 
 @pytest.fixture
 def free(listener: ListenerProcess) -> Iterator[ListenerProcess]:
-    """The listener, without an association before the test and after it."""
+    """The listener, without an association before the test and after it.
+
+    Its threads are counted once it has received an instance, which starts some that stay.
+    """
+    store_one(listener)
     wait_for(lambda: listener.open_associations() == 0)
     threads = listener.threads()
     yield listener
     wait_for(lambda: listener.open_associations() == 0 and listener.threads() <= threads)
     assert listener.incoming() == []
+
+
+def store_one(listener: ListenerProcess) -> None:
+    dataset = make_cr(rows=8, columns=8)
+    with Sender(listener.port, CR_EXPLICIT) as sender:
+        assert sender.store(CR, dataset.SOPInstanceUID, data_set_bytes(dataset)) == 0
+        sender.release()
 
 
 def refused(port: int, calling: str = "TEST", source: str = LOOPBACK) -> tuple[int, int, int]:

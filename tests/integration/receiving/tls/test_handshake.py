@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from peers.raw_scu import Sender, associate_rq, data_set_bytes
+from peers.raw_scu import Rejected, Sender, associate_rq, data_set_bytes
 from structlog.testing import capture_logs
 from support.listener import CR, CR_EXPLICIT, RunningListener
 from support.system.certificates import Authority, Certificate
-from support.system.ports import LOOPBACK
+from support.system.ports import LOOPBACK, free_port
 from synthetic.objects import make_cr
 
 Logs = Sequence[Mapping[str, Any]]
@@ -304,3 +304,34 @@ def test_two_ports_serve_both_and_say_so(both_ports: RunningListener, authority:
     assert store(both_ports.tls_port, authority.client_context()) == SUCCESS
     with pytest.raises(OSError, match=r"(?i)ssl|reset|eof"):
         store(both_ports.port, authority.client_context())
+
+
+def test_a_peer_that_hangs_up_in_a_handshake_is_named_and_one_that_says_nothing_is_not(
+    mutual: RunningListener,
+) -> None:
+    with refusals(mutual) as reasons:
+        socket.create_connection((LOOPBACK, mutual.port)).close()
+        with socket.create_connection((LOOPBACK, mutual.port)) as connection:
+            connection.sendall(b"\x16\x03\x01\x02\x00")
+    assert reasons == ["tls-handshake-failed"]
+
+
+def test_two_ports_have_their_limits_together(
+    listen: Callable[..., AbstractContextManager[RunningListener]],
+    server_certificate: Certificate,
+    authority: Authority,
+) -> None:
+    with (
+        listen(
+            tls_certificate_file=server_certificate.certificate,
+            tls_key_file=server_certificate.key,
+            tls_port=free_port(),
+            maximum_associations=1,
+        ) as listener,
+        refusals(listener) as reasons,
+        Sender(listener.port, CR_EXPLICIT) as plain,
+    ):
+        with pytest.raises(Rejected):
+            Sender(listener.tls_port, CR_EXPLICIT, tls=authority.client_context())
+        plain.release()
+    assert reasons == ["local-limit-exceeded"]

@@ -395,3 +395,15 @@ def test_a_crash_point_that_is_armed_is_noted(ask: Ask, monkeypatch: pytest.Monk
     found = ask()["LOBAR_CRASH_AT"]
     assert found.severity == NOTE
     assert "deliver.recorded" in found.message
+
+
+def test_the_addresses_of_health_stand_beside_the_others(ask: Ask, tmp_path: Path) -> None:
+    found = ask()
+    assert found["health (socket)"].message == (
+        f"{tmp_path}/state/health.sock, for the service's account on this machine"
+    )
+    assert "health" not in found
+    found = ask(health={"socket_for_group": True, "host": "0.0.0.0", "port": 8081})  # noqa: S104
+    assert "account and group" in found["health (socket)"].message
+    assert found["health"].severity == NOTE
+    assert "0.0.0.0:8081" in found["health"].message
