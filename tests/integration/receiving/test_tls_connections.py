@@ -31,7 +31,7 @@ def secured(listen: Listen, authority: Authority) -> Iterator[RunningListener]:
 
 
 def dcmtk(listener: RunningListener, authority: Authority, name: str, *files: Path) -> int:
-    tls = ["--anonymous-tls", "--add-cert-file", authority.certificate]
+    tls: list[str | Path] = ["--anonymous-tls", "--add-cert-file", authority.certificate]
     where = ["--call", "LOBAR", LOOPBACK, str(listener.port)]
     command: list[str | Path] = [need_program(name), *tls, *where, *files]
     return subprocess.run(command, check=False, capture_output=True, timeout=60).returncode
