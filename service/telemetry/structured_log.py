@@ -74,6 +74,7 @@ FIELDS: Final[dict[str, re.Pattern[str]]] = {
     "fault": _WORD,
     "violation": _WORD,
     "place": _TEXT,
+    "point": _WORD,
     "message": _TEXT,
 }
 """Text fields, and the form that their values must have."""

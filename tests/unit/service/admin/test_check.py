@@ -133,6 +133,8 @@ def test_certificates_that_are_unusable_or_end_soon_are_named(
 ) -> None:
     soon, late = authority.issue("soon"), authority.issue_expired("late")
     over_tls = {**PACS, "tls": True, "tls_ca_file": authority.certificate}
+    public = soon.with_key()
+    public.chmod(0o644)
     found = ask(
         dicom={"tls_certificate_file": late.certificate, "tls_key_file": late.key},
         destinations=[
@@ -144,7 +146,7 @@ def test_certificates_that_are_unusable_or_end_soon_are_named(
                 "tls_certificate_file": soon.certificate,
                 "tls_key_file": soon.key,
             },
-            {**over_tls, "name": "public", "tls_certificate_file": soon.with_key()},
+            {**over_tls, "name": "public", "tls_certificate_file": public},
         ],
     )
     assert found["certificate of the listener"].severity == ERROR
