@@ -31,7 +31,7 @@ pytestmark = pytest.mark.dcmtk
 
 LOCAL_LIMIT = (2, 3, 2)  # PS3.8 table 9-21: transient, presentation related, local limit exceeded
 Start = Callable[..., ListenerProcess]
-GetsIn = Callable[[ListenerProcess], None]
+GetsIn = Callable[..., None]
 
 
 @pytest.fixture(scope="module")
