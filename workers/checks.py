@@ -10,7 +10,7 @@ from service.dicom.storage_commitment import STORAGE_COMMITMENT
 from service.domain.check_result import CheckResult
 from service.errors import ExplainedError
 from service.settings import Destination, DimseDestination, Settings, WebDestination
-from workers.delivery import stow_rs
+from workers.delivery import dimse_tls, stow_rs
 from workers.delivery.dimse import OFFERED, associate
 from workers.delivery.stored_output import (
     NO_CONNECTION,
@@ -114,6 +114,18 @@ _ADVICE = {
     "nothing-accepted": "it takes the association, but none of our objects and no C-ECHO.",
     "no-answer": "it takes the association but does not answer.",
     "echo-not-accepted": "it does not accept C-ECHO.",
+    dimse_tls.FILES_UNUSABLE: "a file of TLS cannot be used: see the check of its certificate.",
+    dimse_tls.NOT_SPOKEN: "it speaks no TLS on this port. Has it another port for that?",
+    dimse_tls.VERSION: "it speaks neither TLS 1.2 nor 1.3 with a cipher suite of PS3.15 B.12.",
+    dimse_tls.NOT_TRUSTED: "its certificate is of no authority in tls_ca_file, or where that is "
+    "not set, of none that the system trusts.",
+    dimse_tls.EXPIRED: "its certificate has expired.",
+    dimse_tls.OTHER_NAME: "its certificate does not bear the name of host: set tls_name to the one "
+    "that it bears.",
+    dimse_tls.OURS_REFUSED: "it refuses our certificate, or wants one: set tls_certificate_file to "
+    "one of an authority that it trusts.",
+    dimse_tls.HANDSHAKE_FAILED: "it ends the TLS handshake without a reason. Does it speak TLS on "
+    "this port, and does it want a tls_certificate_file?",
 }
 
 _WEB_ADVICE = {

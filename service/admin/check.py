@@ -10,6 +10,7 @@ from rich.console import Console
 
 from service.access.openid import OpenIdProvider, ProviderError
 from service.access.ways import first_user_notice, ways
+from service.admin.certificates import certificate_results
 from service.audit.syslog import SyslogServer
 from service.dispatch.embedded_redis import redis_program
 from service.domain.check_result import CheckResult
@@ -23,7 +24,13 @@ from service.settings import (
     unknown_variables,
 )
 from service.settings.environment import CRASH_VARIABLE
-from service.settings.exposure import audit_notice, destination_notice, listener_fault, web_fault
+from service.settings.exposure import (
+    audit_notice,
+    destination_notice,
+    listener_fault,
+    listening_addresses,
+    web_fault,
+)
 from service.settings.loopback import is_loopback
 from service.storage.opening import open_ledger, open_spool
 
@@ -79,6 +86,7 @@ def checks(
         )
     yield from _crash_point()
     yield from _listener(settings)
+    yield from certificate_results(settings)
     yield from _web(settings)
     yield from _health(settings)
     yield _explained("state directory", lambda: _spool(settings))
@@ -103,8 +111,9 @@ def checks(
         if is_result_rejected(settings, destination):
             yield CheckResult(
                 subject=f"commitment of {destination.name}",
-                message="its AE title is not in dicom.allowed_calling_ae_titles: the listener "
-                "rejects its results, unless they come on the association of the request.",
+                message="its AE title is in neither dicom.allowed_calling_ae_titles nor "
+                "dicom.senders: the listener rejects its results, unless they come on the "
+                "association of the request.",
                 severity=_NOTE,
             )
         yield _explained(f"destination {destination.name}", partial(echo, settings, destination))
@@ -112,7 +121,7 @@ def checks(
 
 def is_result_rejected(settings: Settings, destination: Destination) -> bool:
     """Return whether the listener would reject the associations with a destination's results."""
-    listed = settings.dicom.allowed_calling_ae_titles
+    listed = settings.dicom.known_calling_ae_titles
     return (
         isinstance(destination, DimseDestination)
         and destination.storage_commitment
@@ -147,18 +156,17 @@ def _crash_point() -> Iterator[CheckResult]:
 
 
 def _listener(settings: Settings) -> Iterator[CheckResult]:
-    dicom = settings.dicom
-    where = f"{dicom.ae_title} on {dicom.host}:{dicom.port}"
-    fault = listener_fault(dicom)
+    fault = listener_fault(settings.dicom)
     if fault is not None:
         yield CheckResult(subject="listener", message=fault, severity=_ERROR)
-    elif dicom.allowed_calling_ae_titles:
-        listed = ", ".join(dicom.allowed_calling_ae_titles)
-        yield CheckResult(subject="listener", message=f"{where}, for {listed}")
-    elif is_loopback(dicom.host):
-        yield CheckResult(subject="listener", message=f"{where}, for any sender on this machine")
-    else:
-        yield CheckResult(subject="listener", message=f"{where}, for any sender", severity=_NOTE)
+        return
+    for each in listening_addresses(settings.dicom):
+        if each.notice is None:
+            yield CheckResult(subject=each.subject, message=each.message)
+        else:
+            yield CheckResult(
+                subject=each.subject, message=f"{each.message}: {each.notice}", severity=_NOTE
+            )
 
 
 def _web(settings: Settings) -> Iterator[CheckResult]:
@@ -167,16 +175,22 @@ def _web(settings: Settings) -> Iterator[CheckResult]:
     if fault is not None:
         yield CheckResult(subject="web", message=fault, severity=_ERROR)
     elif is_loopback(settings.web.host):
-        yield CheckResult(subject="web", message=where)
+        yield CheckResult(
+            subject="web", message=f"{where}, for browsers and programs on this machine"
+        )
     else:
         yield CheckResult(
             subject="web",
-            message=f"{where}, which other machines can reach: put a proxy with TLS in front",
+            message=f"{where}, which other machines can reach: pages and API ask for a sign-in or "
+            "a token, health and metrics for nothing. Put a proxy with TLS in front",
             severity=_NOTE,
         )
 
 
 def _health(settings: Settings) -> Iterator[CheckResult]:
+    group = settings.health.socket_for_group
+    whom = f"the service's account{' and group' if group else ''} on this machine"
+    yield CheckResult(subject="health (socket)", message=f"{settings.health_socket}, for {whom}")
     if settings.health.port is None:
         return
     where = f"http://{settings.health.host}:{settings.health.port}, without patient data"

@@ -20,7 +20,7 @@ def statement(settings: Settings, facts: WorkerFacts) -> str:
     parts = (
         introduction(settings),
         _networking(settings, facts),
-        closing_sections(),
+        closing_sections(settings),
         facts.objects,
     )
     return "\n".join(line for part in parts for line in part)

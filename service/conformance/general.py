@@ -1,12 +1,14 @@
 """The sections about the product as a whole: 1 to 3 and 5 to 7 (PS3.2 annex A)."""
 
+from collections.abc import Iterator
 from typing import Final
 
 from service.conformance.tables import Lines, heading, name_and_uid, paragraph, table
 from service.dicom.implementation import VERSION
+from service.dicom.secure_transport import CIPHER_SUITES, REGISTERED_PORT
 from service.dicom.sop_classes import DOCUMENT_SOP_CLASSES, RESULT_SOP_CLASSES, VERIFICATION
 from service.dicom.storage_commitment import STORAGE_COMMITMENT
-from service.settings import Settings
+from service.settings import DimseDestination, Settings
 
 YES: Final = "Yes"
 NO: Final = "No"
@@ -68,7 +70,19 @@ def _services(settings: Settings) -> list[tuple[str, ...]]:
     return rows
 
 
-def closing_sections() -> Lines:
+def _tls(settings: Settings) -> Iterator[tuple[str, str]]:
+    dicom = settings.dicom
+    if dicom.tls_address is None:
+        yield "LISTENER", "not configured"
+    else:
+        asked = f"client certificate {dicom.client_certificate}"
+        yield "LISTENER", f"port {dicom.tls_address[1]}, {asked}"
+    over_dimse = (each for each in settings.destinations if isinstance(each, DimseDestination))
+    secured = [each.name for each in over_dimse if each.tls]
+    yield "DELIVERER", f"to {', '.join(secured)}" if secured else "not configured"
+
+
+def closing_sections(settings: Settings) -> Lines:
     """Write sections 5 to 7."""
     yield from heading(2, "5 Media interchange")
     yield from paragraph("Not supported.")
@@ -87,10 +101,23 @@ def closing_sections() -> Lines:
     )
     yield from heading(2, "7 Security")
     yield from paragraph(
-        "DIMSE associations are not encrypted and have no user identity: a calling AE title is not",
-        "verified. STOW-RS uses TLS with a bearer token or a client certificate as configured. The",
-        "listener accepts only the configured calling AE titles, unless the configuration allows",
-        "any; this also applies to a PACS that sends the result of a storage commitment request.",
+        "BCP 195 RFC 8996, 9325 TLS Secure Transport Connection Profile (PS3.15 B.12): as acceptor",
+        "and as requestor of associations, where that is configured. TLS 1.2 and 1.3, with mutual",
+        "authentication where authorities are configured; no earlier version, no compression, no",
+        "renegotiation, no session resumption. Cipher suites of TLS 1.2 in order of preference:",
+        f"{', '.join(CIPHER_SUITES)} (in OpenSSL's names); of TLS 1.3",
+        "TLS_AES_256_GCM_SHA384, TLS_CHACHA20_POLY1305_SHA256, TLS_AES_128_GCM_SHA256. The",
+        f"registered port is {REGISTERED_PORT} (dicom-tls). Certificates are X.509 in PEM, with",
+        "RSA or ECDSA keys. A failed handshake closes the connection. User identity negotiation is",
+        "not supported.",
+    )
+    yield from table(("Association over TLS", "Value"), _tls(settings))
+    yield from paragraph(
+        "STOW-RS uses TLS with a bearer token or a client certificate as configured. The listener",
+        "accepts only the configured calling AE titles, where that is configured only from their",
+        "networks and with their certificates, unless the configuration allows any: an association",
+        "of another is rejected (result 1, source 1, reason 3). This also applies to a PACS that",
+        "sends the result of a storage commitment request.",
     )
     yield from paragraph(
         "Audit Trail Message Format Profile (PS3.15 A.5): what people and programs do on the pages",

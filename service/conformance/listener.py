@@ -52,7 +52,7 @@ def listener(settings: Settings) -> Lines:
 
 def _policies(dicom: DicomSettings) -> Iterator[tuple[str, str]]:
     yield "AE title", dicom.ae_title
-    yield "Calling AE titles accepted", ", ".join(dicom.allowed_calling_ae_titles) or "any"
+    yield "Calling AE titles accepted", ", ".join(dicom.known_calling_ae_titles) or "any"
     called = dicom.ae_title if dicom.require_called_ae_title else "any"
     yield "Called AE titles accepted", called
     yield "Associations at once", str(dicom.maximum_associations)

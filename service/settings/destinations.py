@@ -16,11 +16,9 @@ from pydantic import (
 from service.domain.routing import Outcome, OutputKind
 from service.settings.loopback import is_loopback
 from service.settings.secrets import SecretFile
-from service.settings.sections import Section
+from service.settings.sections import DicomPeer, Section
 from service.settings.types import (
     AETitle,
-    Host,
-    Port,
     Seconds,
     require_bearer_token,
     require_web_url,
@@ -40,12 +38,9 @@ class Destination(Section):
     response_seconds: Seconds = 60
 
 
-class DimseDestination(Destination):
+class DimseDestination(Destination, DicomPeer):
     """A PACS that receives outputs over C-STORE, with storage commitment where that is set."""
 
-    ae_title: AETitle
-    host: Host
-    port: Port
     calling_ae_title: AETitle | None = None
     storage_commitment: bool = False
     commitment_seconds: Seconds = 3600

@@ -17,6 +17,7 @@ from pydantic_settings import (
     NoDecode,
 )
 
+from service.dicom.secure_transport import OwnCertificate
 from service.dicom.sop_classes import DEFAULT_SOP_CLASSES, sop_class_uid
 from service.domain.user import Role
 from service.settings.secrets import SecretFile, require_one_password
@@ -26,6 +27,7 @@ from service.settings.types import (
     Host,
     Port,
     Seconds,
+    parse_certificate_name,
     parse_json,
     parse_list,
     require_callback_url,
@@ -38,18 +40,56 @@ from service.settings.types import (
 SHIPPED_BUNDLE: Final = Path(__file__).resolve().parents[2] / "monai_bundle"
 
 
+def own_certificate(certificate_file: Path | None, key_file: Path | None) -> OwnCertificate | None:
+    """Return the certificate that two settings name; None if they name none."""
+    if certificate_file is None:
+        return None
+    return OwnCertificate(certificate_file=certificate_file, key_file=key_file)
+
+
 class Section(BaseModel):
     """A frozen part of the settings; an unknown name in it is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
-class CommitmentPeer(Section):
-    """A sender that receives commitment results at this address."""
+class DicomPeer(Section):
+    """An application entity to which associations are opened, over TLS where that is set."""
 
     ae_title: AETitle
     host: Host
     port: Port
+    tls: bool = False
+    tls_ca_file: Path | None = None
+    tls_certificate_file: Path | None = None
+    tls_key_file: SecretFile | None = None
+    tls_verify_name: bool = True
+    tls_name: Host | None = None
+
+    @model_validator(mode="after")
+    def _tls_is_whole(self) -> Self:
+        files = (self.tls_ca_file, self.tls_certificate_file, self.tls_key_file, self.tls_name)
+        if not self.tls and any(each is not None for each in files):
+            raise ValueError("the settings of TLS have no effect without tls = true")
+        if self.tls_key_file is not None and self.tls_certificate_file is None:
+            raise ValueError("tls_key_file needs a tls_certificate_file")
+        if self.tls_name is not None and not self.tls_verify_name:
+            raise ValueError("tls_name has no effect where tls_verify_name is false")
+        if self.tls and not self.tls_verify_name and self.tls_ca_file is None:
+            raise ValueError(
+                "without tls_verify_name, anyone with a certificate of any authority that the "
+                "system trusts could be this peer: set tls_ca_file"
+            )
+        return self
+
+    @property
+    def own_certificate(self) -> OwnCertificate | None:
+        """The certificate to show there; None if there is none."""
+        return own_certificate(self.tls_certificate_file, self.tls_key_file)
+
+
+class CommitmentPeer(DicomPeer):
+    """A sender that receives commitment results at this address."""
 
     @property
     def calling_ae_title(self) -> None:
@@ -66,12 +106,34 @@ class CommitmentPeer(Section):
         return 60
 
 
+class DicomSender(Section):
+    """A rule for one sender: its AE title, and where it must come from and as whom, if that counts.
+
+    A certificate is named by a name in it, or by its SHA-256 fingerprint.
+    """
+
+    ae_title: AETitle
+    networks: Annotated[
+        tuple[Annotated[str, AfterValidator(require_network)], ...],
+        NoDecode,
+        BeforeValidator(parse_list),
+    ] = ()
+    certificate: Annotated[str, AfterValidator(parse_certificate_name)] | None = None
+
+
 class DicomSettings(Section):
     """The listener: who may send what, and how much at the same time."""
 
     ae_title: AETitle = "LOBAR"
     host: Host = "127.0.0.1"
     port: Port = 11112
+    tls_certificate_file: Path | None = None
+    tls_key_file: SecretFile | None = None
+    tls_ca_file: Path | None = None
+    tls_client_certificate: Literal["required", "optional", "none"] | None = None
+    tls_host: Host | None = None
+    tls_port: Port | None = None
+    senders: Annotated[tuple[DicomSender, ...], NoDecode, BeforeValidator(parse_json)] = ()
     allowed_calling_ae_titles: Annotated[
         tuple[AETitle, ...], NoDecode, BeforeValidator(parse_list)
     ] = ()
@@ -100,10 +162,76 @@ class DicomSettings(Section):
         tuple[CommitmentPeer, ...], NoDecode, BeforeValidator(parse_json)
     ] = ()
 
+    @model_validator(mode="after")
+    def _tls_is_whole(self) -> Self:
+        if self.tls_certificate_file is None:
+            others = {"tls_key_file", "tls_ca_file", "tls_host", "tls_port"}
+            for name in sorted(others | {"tls_client_certificate"}):
+                if getattr(self, name) is not None:
+                    raise ValueError(f"{name} needs a tls_certificate_file")
+        if self.asks_for_certificates and self.tls_ca_file is None:
+            raise ValueError(
+                f"tls_client_certificate {self.tls_client_certificate} needs a tls_ca_file"
+            )
+        if self.tls_port is None and self.tls_host is not None:
+            raise ValueError("tls_host needs a tls_port: without one, all that listens is TLS")
+        if self.tls_port == self.port and self.tls_host in {None, self.host}:
+            raise ValueError(
+                "tls_port must differ from port. Leave it out to accept TLS alone, on port"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _senders_count(self) -> Self:
+        if self.senders and self.allow_any_calling_ae_title:
+            raise ValueError("senders has no effect where allow_any_calling_ae_title is true")
+        with_certificate = [each.ae_title for each in self.senders if each.certificate is not None]
+        if with_certificate and not self.asks_for_certificates:
+            raise ValueError(
+                f"the sender {with_certificate[0]} is to show a certificate, for which the "
+                "listener does not ask: set tls_certificate_file and tls_ca_file"
+            )
+        return self
+
     @property
     def artim_seconds(self) -> float:
         """The ARTIM timer (PS3.8 9.1.5): the smaller of its two settings."""
         return min(self.negotiation_seconds, self.acse_seconds)
+
+    @property
+    def own_certificate(self) -> OwnCertificate | None:
+        """The certificate that the listener shows; None: it speaks no TLS."""
+        return own_certificate(self.tls_certificate_file, self.tls_key_file)
+
+    @property
+    def client_certificate(self) -> Literal["required", "optional", "none"]:
+        """Whether senders are asked for a certificate over TLS; they are where a CA is given."""
+        return self.tls_client_certificate or ("required" if self.tls_ca_file else "none")
+
+    @property
+    def asks_for_certificates(self) -> bool:
+        """Whether senders over TLS can show who they are by a certificate."""
+        return self.client_certificate != "none"
+
+    @property
+    def plain_address(self) -> tuple[str, int] | None:
+        """The host and port for associations without TLS; None if all are over TLS."""
+        if self.tls_certificate_file is not None and self.tls_port is None:
+            return None
+        return self.host, self.port
+
+    @property
+    def tls_address(self) -> tuple[str, int] | None:
+        """The host and port for associations over TLS; None if there are none."""
+        if self.tls_certificate_file is None:
+            return None
+        return self.tls_host or self.host, self.tls_port or self.port
+
+    @property
+    def known_calling_ae_titles(self) -> tuple[str, ...]:
+        """The calling AE titles that any rule names."""
+        titles = (*self.allowed_calling_ae_titles, *(each.ae_title for each in self.senders))
+        return tuple(dict.fromkeys(titles))
 
 
 class SpoolSettings(Section):

@@ -112,6 +112,15 @@ def require_network(value: str) -> str:
         raise ValueError("is neither an address nor a network such as 10.0.0.0/8") from exc
 
 
+def parse_certificate_name(value: str) -> str:
+    """Return a name in a certificate in lower case, or its SHA-256 fingerprint without colons."""
+    name = value.strip().casefold()
+    if not name:
+        raise ValueError("names no certificate")
+    digest = name.removeprefix("sha256:").replace(":", "")
+    return digest if re.fullmatch(r"[0-9a-f]{64}", digest) else name
+
+
 def require_bearer_token(value: SecretStr) -> SecretStr:
     """Require a token that a header can carry (RFC 6750 2.1); the message does not quote it."""
     if not is_bearer_token(value.get_secret_value()):

@@ -72,6 +72,12 @@ CONNECTIONS_WAITING: Final = Gauge(
     "Connections to the listener that have not requested an association yet.",
     multiprocess_mode="livesum",
 )
+TLS_CERTIFICATE_NOT_AFTER: Final = Gauge(
+    "lobar_tls_certificate_not_after_seconds",
+    "When our certificate for DICOM over TLS expires, in seconds since 1970, by role and peer.",
+    ["role", "peer"],
+    multiprocess_mode="livemin",
+)
 UPLOADS: Final = Counter(
     "lobar_uploads_total",
     "Files uploaded to the web server, by outcome: received, repeated or rejected.",
@@ -247,10 +253,12 @@ _KNOWN_FROM_THE_START: Final = {
     ASSOCIATION_REFUSALS: (
         *("calling-ae-title-not-recognised", "called-ae-title-not-recognised"),
         *("calling-ae-title-blank", "called-ae-title-blank", "protocol-version-not-supported"),
+        *("sender-address-not-recognised", "sender-certificate-not-recognised"),
+        *("tls-not-spoken", "tls-version-not-supported", "tls-certificate-missing"),
+        *("tls-certificate-not-trusted", "tls-handshake-timeout", "tls-handshake-failed"),
         *("local-limit-exceeded", "connection-limit-exceeded", "other"),
         *("ae-title-limit-exceeded", "address-limit-exceeded", "no-request-in-time"),
-        *("tls-handshake-failed", "silent-in-message", "message-too-slow"),
-        *("message-time-exceeded", "response-not-read"),
+        *("silent-in-message", "message-too-slow", "message-time-exceeded", "response-not-read"),
         *("malformed-association-pdu", "undecodable-pdu", "protocol-error"),
     ),
     UPLOADS: ("received", "repeated", "rejected"),

@@ -66,6 +66,7 @@ FIELDS: Final[dict[str, re.Pattern[str]]] = {
     "device": _WORD,
     "directory": _TEXT,
     "setting": _WORD,
+    "not_after": _WORD,
     # the place in the code
     "logger": _WORD,
     "error": _WORD,
@@ -73,6 +74,7 @@ FIELDS: Final[dict[str, re.Pattern[str]]] = {
     "fault": _WORD,
     "violation": _WORD,
     "place": _TEXT,
+    "point": _WORD,
     "message": _TEXT,
 }
 """Text fields, and the form that their values must have."""
@@ -80,7 +82,7 @@ FIELDS: Final[dict[str, re.Pattern[str]]] = {
 NUMBERS: Final = frozenset(
     {
         *("attempt", "tries", "refusals", "count", "instances", "jobs", "deliveries", "removed"),
-        *("bytes", "size_bytes", "free_bytes", "seconds", "limit", "repeated", "ready"),
+        *("bytes", "size_bytes", "free_bytes", "seconds", "limit", "repeated", "ready", "tls"),
         *("pid", "port", "returncode", "status", "associations", "batch", "line", "at", "due_at"),
         *("left_out", "needed", "maximum_connections"),
     }

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import socket
+import ssl
 import struct
 from collections.abc import Iterable, Sequence
 from types import TracebackType
@@ -48,11 +49,14 @@ class Sender:
         calling: str = "TEST",
         called: str = "LOBAR",
         source: str = LOOPBACK,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self.socket = socket.create_connection(
             (LOOPBACK, port), timeout=ANSWER_SECONDS, source_address=(source, 0)
         )
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if tls is not None:
+            self.socket = tls.wrap_socket(self.socket, server_hostname=LOOPBACK)
         self.accepted: dict[int, str] = {}
         self.longest_pdu = 16384
         self._message_id = 0

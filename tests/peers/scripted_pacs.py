@@ -2,6 +2,7 @@
 
 import contextlib
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -42,6 +43,7 @@ class ScriptedPacs:
     ae_title: str = "SCRIPTED"
     host: str = LOOPBACK
     port: int = 0
+    tls: ssl.SSLContext | None = None
     received: list[tuple[str, str, bytes]] = field(default_factory=list)  # class, syntax, data set
     associations: int = 0
     open_now: int = 0
@@ -62,6 +64,7 @@ class ScriptedPacs:
         server = ae.start_server(
             (LOOPBACK, self.port),
             block=False,
+            ssl_context=self.tls,
             evt_handlers=self.handlers(),
         )
         assert server is not None

@@ -1,8 +1,9 @@
 """A deliver worker without Celery, with one destination and jobs to be delivered to it."""
 
 import threading
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from peers.dcmtk import StoreSCP
 from peers.scripted_pacs import ScriptedPacs
@@ -35,9 +36,11 @@ class DeliverySetup:
         *,
         progress: Progress | None = None,
         commitment_seconds: float | None = None,
+        tls: Mapping[str, Any] | None = None,
         **deliver: object,
     ) -> None:
         self.destination = DimseDestination(
+            **(tls or {}),
             name=NAME,
             ae_title=peer.ae_title,
             host=peer.host,

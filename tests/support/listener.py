@@ -65,7 +65,7 @@ class RunningListener:
 
     def associations(self) -> list[StoreAssociation]:
         """List the open associations."""
-        return self._listener._started().associations()
+        return self._listener.associations()
 
     def connections_waiting(self) -> int:
         """Return how many connections have no association."""
@@ -75,7 +75,12 @@ class RunningListener:
         """Whether no association and no connection occupies the listener."""
         return not self.associations() and not self.connections_waiting()
 
-    def sender(self, contexts: Any = CR_EXPLICIT, **names: str) -> Sender:  # noqa: ANN401
+    @property
+    def tls_port(self) -> int:
+        """The port for associations over TLS."""
+        return self._listener.tls_port
+
+    def sender(self, contexts: Any = CR_EXPLICIT, **names: Any) -> Sender:  # noqa: ANN401
         """Associate; by default for CR images in Explicit VR Little Endian."""
         return Sender(self.port, contexts, **names)
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from pydicom.uid import (
     UID,
@@ -27,7 +27,8 @@ from service.dicom.sop_classes import RESULT_SOP_CLASSES, RESULT_SYNTAXES
 from service.dicom.statuses import SOP_CLASS_NOT_SUPPORTED
 from service.dicom.steady_timer import use_steady_timers
 from service.domain.delivery import Reference
-from service.settings import DimseDestination
+from service.settings import CommitmentPeer, DimseDestination
+from workers.delivery.dimse_tls import tls_arguments
 from workers.delivery.reactor_pause import held, install
 from workers.delivery.sending import SOCKET_OPTIONS, Touch, no_touch, watch
 from workers.delivery.stored_output import (
@@ -48,32 +49,8 @@ MAXIMUM_PDU_BYTES: Final = 128 * 1024
 NOTHING_ACCEPTED: Final = "nothing-accepted"
 
 
-class Peer(Protocol):
-    """An application entity that associations are opened to."""
-
-    @property
-    def ae_title(self) -> str:
-        """Its AE title."""
-
-    @property
-    def host(self) -> str:
-        """Its address."""
-
-    @property
-    def port(self) -> int:
-        """Its port."""
-
-    @property
-    def calling_ae_title(self) -> str | None:
-        """The calling AE title used there, if it differs from the usual one."""
-
-    @property
-    def connect_seconds(self) -> float:
-        """The longest time that a connection may take."""
-
-    @property
-    def response_seconds(self) -> float:
-        """The longest time that each response may take."""
+Peer = DimseDestination | CommitmentPeer
+"""An application entity that associations are opened to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -221,6 +198,7 @@ def reach(
         NoResponseError: the peer could not be reached or refused the association.
     """
     connected = threading.Event()
+    tls = tls_arguments(peer)
     try:
         association = entity.associate(
             peer.host,
@@ -228,6 +206,7 @@ def reach(
             ae_title=peer.ae_title,
             max_pdu=MAXIMUM_PDU_BYTES,
             ext_neg=list(roles),
+            tls_args=tls,
             evt_handlers=[
                 (evt.EVT_CONN_OPEN, _prepare, [connected, peer.response_seconds]),
                 (evt.EVT_DATA_SENT, _acknowledge_at_once),
@@ -239,6 +218,8 @@ def reach(
         raise NoResponseError(UNKNOWN_HOST) from exc
     if not association.is_established:
         _hang_up(association)
+        if tls is not None and tls[0].fault is not None:
+            raise NoResponseError(tls[0].fault)
         raise NoResponseError(_how_it_failed(association) if connected.is_set() else NO_CONNECTION)
     install(association)
     use_steady_timers(association.dul)

@@ -49,7 +49,7 @@ def application_entity(dicom: DicomSettings) -> AE:
     entity.acse_timeout = dicom.acse_seconds
     entity.network_timeout = dicom.network_seconds
     entity.require_called_aet = dicom.require_called_ae_title
-    if not dicom.allow_any_calling_ae_title:
+    if not dicom.allow_any_calling_ae_title and not dicom.senders:  # else `sender_rules` decide
         entity.require_calling_aet = list(dicom.allowed_calling_ae_titles)
     for sop_class in dicom.sop_classes:
         entity.add_supported_context(sop_class, list(transfer_syntaxes(sop_class)))

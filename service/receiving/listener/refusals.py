@@ -18,6 +18,8 @@ class Refused(StrEnum):
     """Why a request for an association is rejected, or a connection closed before one."""
 
     CALLING_AE_TITLE = "calling-ae-title-not-recognised"
+    SENDER_ADDRESS = "sender-address-not-recognised"
+    SENDER_CERTIFICATE = "sender-certificate-not-recognised"
     CALLED_AE_TITLE = "called-ae-title-not-recognised"
     CALLING_AE_TITLE_BLANK = "calling-ae-title-blank"
     CALLED_AE_TITLE_BLANK = "called-ae-title-blank"
@@ -27,6 +29,11 @@ class Refused(StrEnum):
     ADDRESS_LIMIT = "address-limit-exceeded"
     CONNECTION_LIMIT = "connection-limit-exceeded"
     NO_REQUEST = "no-request-in-time"
+    TLS_NOT_SPOKEN = "tls-not-spoken"
+    TLS_VERSION = "tls-version-not-supported"
+    TLS_NO_CERTIFICATE = "tls-certificate-missing"
+    TLS_CERTIFICATE = "tls-certificate-not-trusted"
+    TLS_TIMEOUT = "tls-handshake-timeout"
     TLS_HANDSHAKE = "tls-handshake-failed"
     OTHER = "other"
 

@@ -10,15 +10,19 @@ import structlog
 
 from service.receiving.ingest import Ingest
 from service.receiving.listener.application_entity import application_entity
-from service.receiving.listener.association import Acceptor
+from service.receiving.listener.association import Acceptor, StoreAssociation
 from service.receiving.listener.c_store import CStoreHandler
 from service.receiving.listener.connections.accepting import Server
 from service.receiving.listener.connections.admission import Admission
+from service.receiving.listener.connections.callers import rule_of_senders
 from service.receiving.listener.connections.descriptors import reserve_descriptors
 from service.receiving.listener.connections.limits import AssociationLimits
+from service.receiving.listener.connections.listening import ListeningSocket
 from service.receiving.listener.connections.time_limits import TimeLimits
 from service.receiving.listener.dimse_provider import ServiceHandlers
 from service.receiving.listener.storage_commitment import StorageCommitmentHandler
+from service.receiving.listener.tls import RELOAD_SECONDS, ListenerTls, open_tls
+from service.receiving.senders import sender_rules
 from service.settings import ConfigurationError, Settings
 from service.storage.ledger import Ledger
 from service.storage.spool import Spool
@@ -38,7 +42,8 @@ class Listener:
     accepts connections goes round.
 
     Raises:
-        ConfigurationError: any machine could store, and no setting allows that.
+        ConfigurationError: any machine could store, and no setting allows that; or a file of TLS
+            cannot be used.
     """
 
     def __init__(
@@ -57,7 +62,7 @@ class Listener:
             ledger,
             notify,
             inflated_bytes=settings.dicom.maximum_instance_bytes,
-            known_ae_titles=settings.dicom.allowed_calling_ae_titles,
+            known_ae_titles=settings.dicom.known_calling_ae_titles,
             urgent_ae_titles=settings.dicom.urgent_calling_ae_titles,
         )
         store = CStoreHandler(
@@ -69,7 +74,10 @@ class Listener:
             store=store, commitment=StorageCommitmentHandler(settings, spool, ledger)
         )
         self._touch = touch
+        self._tls = open_tls(settings.dicom)
+        self._listening: list[ListeningSocket] = []
         self._server: Server | None = None
+        self._draining = threading.Event()
 
     def __enter__(self) -> Self:
         self.start()
@@ -85,37 +93,87 @@ class Listener:
 
     @property
     def port(self) -> int:
-        """The port that it listens on."""
-        return int(self._started().server_address[1])
+        """The port that it listens on; of two, the one without TLS."""
+        return self._port(0)
+
+    @property
+    def tls_port(self) -> int:
+        """The port that it listens on for associations over TLS."""
+        return self._port(-1)
 
     def start(self) -> None:
         """Listen; returns at once.
 
         Raises:
-            ConfigurationError: the address cannot be listened on.
+            ConfigurationError: an address cannot be listened on.
         """
         silence_pynetdicom()
-        address = (self._dicom.host, self._dicom.port)
         try:
-            self._server = self._create_server(address)
-        except OSError as exc:
-            raise ConfigurationError(
-                f"The listener cannot use dicom.host {address[0]} and dicom.port {address[1]}: "
-                f"{exc.strerror or exc}."
-            ) from exc
+            self._listen()
+            self._server = self._create_server()
+        except BaseException:
+            self._draining.set()
+            for each in self._listening:
+                each.close()
+            raise
         self._server.start()
-        log.info("listening", ae_title=self._dicom.ae_title, host=address[0], port=self.port)
+        for each in self._listening:
+            log.info(
+                "listening",
+                ae_title=self._dicom.ae_title,
+                host=each.address[0],
+                port=each.address[1],
+                tls=each.tls is not None,
+            )
 
     def drain(self, seconds: float) -> None:
         """Accept no more, let the messages in progress end within `seconds`, then disconnect."""
         server = self._started()
+        self._draining.set()
         server.shutdown()
         _wait_for(server, seconds)
         for association in server.associations():
             association.dul.disconnect()
         _wait_for(server, _DISCONNECT_SECONDS)
 
-    def _create_server(self, address: tuple[str, int]) -> Server:
+    def associations(self) -> list[StoreAssociation]:
+        """List the associations, those still being negotiated included."""
+        return self._started().associations()
+
+    def _listen(self) -> None:
+        dicom = self._dicom
+        if dicom.plain_address is not None:
+            self._listen_on(dicom.plain_address, ("dicom.host", "dicom.port"), None)
+        if dicom.tls_address is None or self._tls is None:
+            return
+        names = ("dicom.host", "dicom.port")
+        if dicom.plain_address is not None:
+            names = ("dicom.tls_host", "dicom.tls_port")
+        secured = self._listen_on(dicom.tls_address, names, self._tls)
+        threading.Thread(
+            target=self._renew, args=(secured, self._tls), name="listener-tls", daemon=True
+        ).start()
+
+    def _listen_on(
+        self, address: tuple[str, int], names: tuple[str, str], tls: ListenerTls | None
+    ) -> ListeningSocket:
+        try:
+            listening = ListeningSocket(address, tls.context if tls is not None else None)
+        except OSError as exc:
+            raise ConfigurationError(
+                f"The listener cannot use {names[0]} {address[0]} and {names[1]} {address[1]}: "
+                f"{exc.strerror or exc}."
+            ) from exc
+        self._listening.append(listening)
+        return listening
+
+    def _renew(self, listening: ListeningSocket, tls: ListenerTls) -> None:
+        """Take changed certificates for the connections that follow, until the listener drains."""
+        while not self._draining.wait(RELOAD_SECONDS):
+            if tls.refresh():
+                listening.tls = tls.context
+
+    def _create_server(self) -> Server:
         dicom = self._dicom
         limits = TimeLimits(
             artim_seconds=dicom.artim_seconds,
@@ -130,14 +188,20 @@ class Listener:
             limits=limits,
             stopping=threading.Event(),
         )
+        senders = sender_rules(dicom)
+        rules = (rule_of_senders(senders),) if senders is not None else ()
         return Server(
             acceptor,
-            address,
-            Admission(self._entity, AssociationLimits(dicom)),
+            self._listening,
+            Admission(self._entity, AssociationLimits(dicom), rules),
             request_seconds=dicom.artim_seconds,
             maximum_connections=reserve_descriptors(dicom),
             touch=self._touch,
         )
+
+    def _port(self, index: int) -> int:
+        self._started()
+        return int(self._listening[index].address[1])
 
     def _started(self) -> Server:
         if self._server is None:

@@ -15,7 +15,6 @@ import contextlib
 import os
 import select
 import socket
-import ssl
 import struct
 import threading
 import time
@@ -28,7 +27,7 @@ from pynetdicom.pdu_primitives import A_ASSOCIATE, P_DATA
 from service.dicom.association_pdus import strict_form
 from service.dicom.steady_timer import SteadyTimer
 from service.receiving.listener.command_set import LAST_FRAGMENT
-from service.receiving.listener.connections.accepted_socket import AcceptedSocket
+from service.receiving.listener.connections.accepted_socket import AcceptedSocket, has_pending
 from service.receiving.listener.connections.time_limits import MessagePace, TimeLimits
 from service.receiving.listener.dimse_provider import DimseProvider
 from service.receiving.listener.refusals import (
@@ -193,9 +192,7 @@ class UpperLayer(DULServiceProvider):
 
     def _has_received(self, connection: socket.socket | None) -> bool:
         """Return whether there are bytes that the kernel does not know of."""
-        return bool(self._received) or (
-            isinstance(connection, ssl.SSLSocket) and bool(connection.pending())
-        )
+        return bool(self._received) or has_pending(connection)
 
     def _connection(self) -> socket.socket | None:
         return self.socket.socket if self.socket is not None else None

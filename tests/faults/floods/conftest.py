@@ -33,24 +33,30 @@ def start_listener(
 
 
 @pytest.fixture
-def gets_in(tmp_path: Path) -> Callable[[ListenerProcess], None]:
-    """`gets_in(listener)` requires that echoscu and storescu succeed, and prints how long."""
+def gets_in(tmp_path: Path) -> Callable[..., None]:
+    """`gets_in(listener)` requires that echoscu and storescu succeed, and prints how long.
+
+    With `tries` each may fail before, as a modality tries again.
+    """
     programs = need_program("echoscu"), need_program("storescu")
 
-    def send(listener: ListenerProcess) -> None:
+    def send(listener: ListenerProcess, tries: int = 1) -> None:
         before = len(listener.received())
         instance = tmp_path / "instance.dcm"
         make_cr(rows=64, columns=64).save_as(instance, enforce_file_format=True)
         for program, files in zip(programs, ([], [instance]), strict=True):
             where = ["--aetitle", "LEGITIMATE", "--call", "LOBAR", LOOPBACK, str(listener.port)]
             began = time.monotonic()
-            done = subprocess.run(
-                [program, *where, *files],
-                capture_output=True,
-                text=True,
-                timeout=PATIENCE,
-                check=False,
-            )
+            for _ in range(tries):
+                done = subprocess.run(
+                    [program, *where, *files],
+                    capture_output=True,
+                    text=True,
+                    timeout=PATIENCE,
+                    check=False,
+                )
+                if done.returncode == 0:
+                    break
             assert done.returncode == 0, done.stderr
             print(f"{program.name}: {time.monotonic() - began:.2f} s")  # noqa: T201 -- with pytest -s
         assert len(listener.received()) == before + 1

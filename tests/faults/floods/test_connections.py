@@ -24,7 +24,7 @@ GARBAGE = {
     "data first": pdu(P_DATA, b"\0" * 100),
 }
 Start = Callable[..., ListenerProcess]
-GetsIn = Callable[[ListenerProcess], None]
+GetsIn = Callable[..., None]
 
 
 @pytest.fixture(scope="module")
@@ -60,9 +60,10 @@ def test_a_sender_gets_in_when_there_are_more_connections_than_may_wait(
     start_listener: Start, gets_in: GetsIn, sources: tuple[str, ...]
 ) -> None:
     listener = start_listener(negotiation_seconds=60, maximum_connections=50)
+    tries = 10 if LOOPBACK in sources else 1  # those of its own address may close it, too
     with flooding(listener.port, 300, sources=sources) as flood:
         for _ in range(3):
-            gets_in(listener)
+            gets_in(listener, tries=tries)
         wait_for(lambda: flood.closed > 250)
     assert listener.refusals("connection-limit-exceeded") > 250
     assert "no-request-in-time" not in listener.log.read_text()

@@ -1,7 +1,6 @@
 """Connections over TLS wait for their handshake and request like any other, without a thread."""
 
 import socket
-import ssl
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -24,11 +23,10 @@ Listen = Callable[..., AbstractContextManager[RunningListener]]
 @pytest.fixture
 def secured(listen: Listen, authority: Authority) -> Iterator[RunningListener]:
     """A listener with TLS, and one second for the handshake and the request."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     issued = authority.issue("listener")
-    context.load_cert_chain(issued.certificate, issued.key)
-    with listen(negotiation_seconds=1) as listener:
-        listener._listener._started().tls = context
+    with listen(
+        tls_certificate_file=issued.certificate, tls_key_file=issued.key, negotiation_seconds=1
+    ) as listener:
         yield listener
 
 

@@ -53,7 +53,7 @@ class AcceptedSocket(AssociationSocket):
         """Whether there is something to read."""
         if self.socket is None or self.socket.fileno() < 0:
             return False
-        if isinstance(self.socket, ssl.SSLSocket) and self.socket.pending():
+        if has_pending(self.socket):
             return True
         waiting = select.poll()
         waiting.register(self.socket, select.POLLIN)
@@ -65,3 +65,11 @@ class AcceptedSocket(AssociationSocket):
             with contextlib.suppress(OSError):  # it is closed already
                 # ssl's own would let the thread that reads go on in the clear
                 socket.socket.shutdown(self.socket, socket.SHUT_RDWR)
+
+
+def has_pending(connection: socket.socket | None) -> bool:
+    """Return whether bytes of TLS are decrypted already: the kernel has no more to wake us for."""
+    try:
+        return isinstance(connection, ssl.SSLSocket) and connection.pending() > 0
+    except (OSError, ValueError):  # it was closed
+        return False

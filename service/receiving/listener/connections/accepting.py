@@ -12,16 +12,16 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import structlog
-from pynetdicom.transport import AddressInformation
 
 from service.dicom.association_pdus import MalformedError, Refusal
 from service.receiving.listener.association import Acceptor, StoreAssociation
 from service.receiving.listener.connections.admission import NO_ROOM, Admission
 from service.receiving.listener.connections.limits import Requestor
+from service.receiving.listener.connections.listening import ListeningSocket
 from service.receiving.listener.connections.pending import ABORT, PendingConnection
 from service.receiving.listener.connections.waiting import WaitingConnections
 from service.receiving.listener.refusals import (
@@ -31,9 +31,9 @@ from service.receiving.listener.refusals import (
     record_abort,
     record_rejection,
 )
+from service.receiving.listener.tls import handshake_refusal
 from service.telemetry.metrics import ASSOCIATIONS, CONNECTIONS_WAITING
 
-_BACKLOG: Final = 4096  # the kernel lowers it to net.core.somaxconn
 _ACCEPTED_AT_ONCE: Final = 64  # before the requests that arrived meanwhile are looked at
 _IDLE_SECONDS: Final = 1.0
 _SWEEP_SECONDS: Final = 0.25
@@ -47,45 +47,40 @@ log = structlog.get_logger()
 
 
 class Server:
-    """The listening socket, the connections without an association, and the associations.
+    """The listening sockets, the connections without an association, and the associations.
 
     Args:
         acceptor: what each association is made of.
-        address: host and port to listen on.
+        listening: the sockets to accept from; they are closed at the end.
         admission: which requests are accepted.
         request_seconds: how long a connection may take until its request is whole.
         maximum_connections: how many connections may be without an association.
         touch: is called whenever the loop goes round.
-        tls: the context of DICOM over TLS; None listens in the clear. It may be replaced, for the
-            connections that follow.
     """
 
     def __init__(
         self,
         acceptor: Acceptor,
-        address: tuple[str, int],
+        listening: Sequence[ListeningSocket],
         admission: Admission,
         *,
         request_seconds: float,
         maximum_connections: int,
         touch: Callable[[], None],
-        tls: ssl.SSLContext | None = None,
     ) -> None:
         self._acceptor = acceptor
         self._admission = admission
         self._request_seconds = request_seconds
         self._touch = touch
-        self.tls = tls
         self._waiting = WaitingConnections(maximum_connections)
         self._associations: set[StoreAssociation] = set()
         self._changing = threading.Lock()
         self._paused_until: float | None = None
         self._quiet_until = 0.0
         self._swept = 0.0
-        self._listening = _listen(address)
-        self.server_address: tuple[Any, ...] = self._listening.getsockname()
+        self._listening = tuple(listening)
         self._selector = selectors.DefaultSelector()
-        self._selector.register(self._listening, selectors.EVENT_READ)
+        self._listen()
         self._woken = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._selector.register(self._woken, selectors.EVENT_READ)
         self._thread = threading.Thread(target=self._serve, name="listener", daemon=True)
@@ -123,21 +118,26 @@ class Server:
 
     def _go_round(self) -> None:
         waits = len(self._waiting) or self._paused_until is not None
-        can_accept = False
+        arrived: list[ListeningSocket] = []
         for key, _events in self._selector.select(_SWEEP_SECONDS if waits else _IDLE_SECONDS):
             if isinstance(key.data, PendingConnection):
                 self._go_on(key.data)
-            elif key.fileobj is self._listening:
-                can_accept = True
-        if can_accept:
-            self._accept()
+            elif isinstance(key.data, ListeningSocket):
+                arrived.append(key.data)
+        for listening in arrived:
+            if self._paused_until is None:  # the one before has used up the descriptors
+                self._accept(listening)
         self._sweep(time.monotonic())
         CONNECTIONS_WAITING.set(len(self._waiting))
 
-    def _accept(self) -> None:
+    def _listen(self) -> None:
+        for each in self._listening:
+            self._selector.register(each.socket, selectors.EVENT_READ, each)
+
+    def _accept(self, listening: ListeningSocket) -> None:
         for _ in range(_ACCEPTED_AT_ONCE):
             try:
-                connection, address = self._listening.accept()
+                connection, address = listening.socket.accept()
             except BlockingIOError:
                 return
             except OSError as exc:
@@ -145,12 +145,14 @@ class Server:
                     self._pause(exc)
                     return
                 continue  # the peer was gone before it was accepted
-            self._begin(connection, address)
+            self._begin(connection, address, listening.tls)
 
-    def _begin(self, connection: socket.socket, address: tuple[Any, ...]) -> None:
+    def _begin(
+        self, connection: socket.socket, address: tuple[Any, ...], tls: ssl.SSLContext | None
+    ) -> None:
         try:
             until = time.monotonic() + self._request_seconds
-            pending = PendingConnection(connection, address, until, self.tls)
+            pending = PendingConnection(connection, address, until, tls)
             self._selector.register(pending.connection, selectors.EVENT_READ, pending)
         except (OSError, ValueError) as exc:
             log.warning("connection_failed", exc_info=exc)
@@ -174,12 +176,11 @@ class Server:
                 self._wait_for(pending)
             else:
                 self._judge(pending, request)
-        except ssl.SSLEOFError:  # closed in the middle of the handshake
-            self._drop(pending)
-        except ssl.SSLError as exc:
-            self._refuse(pending, Refused.TLS_HANDSHAKE, exc)
-        except OSError:
-            self._drop(pending)
+        except OSError as exc:
+            if pending.has_begun_handshake:
+                self._refuse(pending, handshake_refusal(exc), exc)
+            else:
+                self._drop(pending)
         except (ProtocolError, MalformedError) as exc:
             record_abort(reason_of(exc), pending.host, exc)
             self._end(pending, ABORT)
@@ -275,12 +276,13 @@ class Server:
         """Close the connections whose time is over, and accept again after a pause."""
         if self._paused_until is not None and now >= self._paused_until:
             self._paused_until = None
-            self._selector.register(self._listening, selectors.EVENT_READ)
+            self._listen()
         if now < self._swept + _SWEEP_SECONDS:
             return
         self._swept = now
         for pending in self._waiting.expired(now):
-            self._refuse(pending, Refused.NO_REQUEST)
+            is_late_in_tls = pending.is_handshaking
+            self._refuse(pending, Refused.TLS_TIMEOUT if is_late_in_tls else Refused.NO_REQUEST)
         while (largest := self._waiting.too_many_bytes()) is not None:
             self._refuse(largest, Refused.CONNECTION_LIMIT)
 
@@ -294,7 +296,8 @@ class Server:
             least_wanted = self._waiting.least_wanted()
             if least_wanted is not None:
                 self._refuse(least_wanted, Refused.CONNECTION_LIMIT)
-        self._selector.unregister(self._listening)
+        for each in self._listening:
+            self._selector.unregister(each.socket)
         self._paused_until = now + _PAUSE_SECONDS
 
     def _close(self) -> None:
@@ -302,19 +305,5 @@ class Server:
             self._drop(pending)
         CONNECTIONS_WAITING.set(0)
         self._selector.close()
-        with contextlib.suppress(OSError):
-            self._listening.shutdown(socket.SHUT_RDWR)
-        self._listening.close()
-
-
-def _listen(address: tuple[str, int]) -> socket.socket:
-    listening = socket.socket(AddressInformation.from_tuple(address).address_family)
-    try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(address)
-        listening.listen(_BACKLOG)
-        listening.settimeout(0)
-    except OSError:
-        listening.close()
-        raise
-    return listening
+        for each in self._listening:
+            each.close()

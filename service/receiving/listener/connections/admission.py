@@ -9,6 +9,7 @@ from pynetdicom import AE
 from service.dicom.association_pdus import Refusal, refusal, titles
 from service.receiving.listener.connections.limits import AssociationLimits, Requestor
 from service.receiving.listener.connections.pending import PendingConnection
+from service.receiving.listener.refusals import Refused
 
 PERMANENT, TRANSIENT = 1, 2  # PS3.8 table 9-21
 _USER, _PRESENTATION = 1, 3
@@ -17,6 +18,11 @@ _TEMPORARY_CONGESTION, _LOCAL_LIMIT = 1, 2
 
 NO_ROOM: Final = Refusal(TRANSIENT, _PRESENTATION, _TEMPORARY_CONGESTION, "local-limit-exceeded")
 """For a request for which this machine has no thread or descriptor left."""
+
+
+def unknown_caller(reason: Refused) -> Refusal:
+    """Return the refusal of a caller; whatever the reason, it hears the same (PS3.8 9.3.4)."""
+    return Refusal(PERMANENT, _USER, _CALLING_AE_TITLE, reason)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,13 +44,13 @@ class Admission:
     Args:
         entity: the application entity, with the AE titles that it knows.
         limits: how many associations may be open.
-        rules: further rules, before the limits.
+        rules: further rules of who may call, before that of the called AE title and the limits.
     """
 
     def __init__(self, entity: AE, limits: AssociationLimits, rules: tuple[Rule, ...] = ()) -> None:
         self._entity = entity
         self._limits = limits
-        self._rules = (self._unknown_title, *rules)
+        self._rules = (self._unknown_calling_title, *rules, self._unknown_called_title)
 
     def admit(self, request: bytes, connection: PendingConnection) -> Requestor | Refusal:
         """Count the association that an A-ASSOCIATE-RQ asks for, or refuse it.
@@ -71,11 +77,14 @@ class Admission:
         """Count an association no more: it has ended."""
         self._limits.give_back(requestor)
 
-    def _unknown_title(self, proposal: Proposal) -> Refusal | None:
+    def _unknown_calling_title(self, proposal: Proposal) -> Refusal | None:
         known = [each.strip() for each in self._entity.require_calling_aet]
         if known and proposal.calling_ae_title not in known:
-            return Refusal(PERMANENT, _USER, _CALLING_AE_TITLE, "calling-ae-title-not-recognised")
+            return unknown_caller(Refused.CALLING_AE_TITLE)
+        return None
+
+    def _unknown_called_title(self, proposal: Proposal) -> Refusal | None:
         own = self._entity.ae_title.strip()
         if self._entity.require_called_aet and proposal.called_ae_title != own:
-            return Refusal(PERMANENT, _USER, _CALLED_AE_TITLE, "called-ae-title-not-recognised")
+            return Refusal(PERMANENT, _USER, _CALLED_AE_TITLE, Refused.CALLED_AE_TITLE)
         return None

@@ -51,12 +51,18 @@ class PendingConnection:
         self.is_ending = False
         self.waits_to_write = False
         self.is_handshaking = tls is not None
+        self._has_spoken = False
         self._received = bytearray()
 
     @property
     def host(self) -> str:
         """The peer's address, for the log."""
         return str(self.address[0])
+
+    @property
+    def has_begun_handshake(self) -> bool:
+        """Whether the peer has sent something of a handshake that has not ended."""
+        return self.is_handshaking and self._has_spoken
 
     @property
     def buffered_bytes(self) -> int:
@@ -74,8 +80,7 @@ class PendingConnection:
         self.waits_to_write = False
         try:
             if self.is_handshaking and isinstance(self.connection, ssl.SSLSocket):
-                self.connection.do_handshake()
-                self.is_handshaking = False
+                self._shake_hands(self.connection)
             while wanted := self._wanted():
                 piece = self.connection.recv(wanted)
                 if not piece:
@@ -109,6 +114,15 @@ class PendingConnection:
         """Close the connection."""
         with contextlib.suppress(OSError):
             self.connection.close()
+
+    def _shake_hands(self, connection: ssl.SSLSocket) -> None:
+        """Go on with the handshake; a peer that closes before it has sent anything ends none."""
+        if not self._has_spoken:
+            if not socket.socket.recv(connection, 1, socket.MSG_PEEK):
+                raise ConnectionError
+            self._has_spoken = True
+        connection.do_handshake()
+        self.is_handshaking = False
 
     def _wanted(self) -> int:
         """Return how many bytes are missing; never more than belong to the request."""

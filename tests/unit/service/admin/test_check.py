@@ -3,6 +3,7 @@
 import errno
 import subprocess
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,12 @@ import pytest
 from peers.openid import StartProvider
 from peers.redis_server import RedisServer
 from peers.web_service import Response, WebService
+from support.system.certificates import Authority
 from support.system.ports import LOOPBACK, free_port
 
+from service.admin.certificates import certificate_results
 from service.admin.check import checks, run_check
+from service.dicom.secure_transport import read_validity
 from service.domain.check_result import CheckResult
 from service.domain.user import Role
 from service.errors import ExplainedError
@@ -79,7 +83,12 @@ def test_a_misspelled_variable_is_a_note(ask: Ask, monkeypatch: pytest.MonkeyPat
         ({"host": "127.0.0.1"}, OK, "for any sender on this machine"),
         ({"host": "0.0.0.0"}, ERROR, "dicom.allowed_calling_ae_titles"),  # noqa: S104
         ({"host": "0.0.0.0", "allow_any_calling_ae_title": True}, NOTE, "for any sender"),  # noqa: S104
-        ({"host": "0.0.0.0", "allowed_calling_ae_titles": ["CR1", "CR2"]}, OK, "CR1, CR2"),  # noqa: S104
+        ({"host": "0.0.0.0", "allowed_calling_ae_titles": ["CR1", "CR2"]}, NOTE, "CR1, CR2"),  # noqa: S104
+        (
+            {"host": "0.0.0.0", "senders": [{"ae_title": "CR1", "networks": "10.0.0.0/8"}]},  # noqa: S104
+            NOTE,
+            "for CR1 from 10.0.0.0/8; without TLS: what is sent there can be read",
+        ),
     ],
 )
 def test_a_listener_that_any_machine_can_reach_is_a_note_or_an_error(
@@ -88,6 +97,87 @@ def test_a_listener_that_any_machine_can_reach_is_a_note_or_an_error(
     found = ask(dicom=dicom)["listener"]
     assert found.severity == severity
     assert said in found.message
+
+
+def test_each_address_of_the_listener_says_who_is_let_in_and_what_is_asked(
+    ask: Ask, authority: Authority
+) -> None:
+    own = authority.issue("listener")
+    dicom: dict[str, object] = {
+        "host": "127.0.0.1",
+        "tls_host": "192.0.2.1",
+        "tls_port": 2762,
+        "tls_certificate_file": own.certificate,
+        "tls_key_file": own.key,
+        "tls_ca_file": authority.certificate,
+        "senders": [{"ae_title": "CR1", "certificate": "cr1.example"}, {"ae_title": "CR2"}],
+    }
+    found = ask(dicom=dicom)
+    assert (found["listener"].severity, found["listener (TLS)"].severity) == (OK, OK)
+    assert found["listener"].message == (
+        "LOBAR on 127.0.0.1:11112, for CR2 on this machine; without TLS"
+    )
+    assert found["listener (TLS)"].message == (
+        "LOBAR on 192.0.2.1:2762, for CR1 with the certificate cr1.example, CR2; over TLS, with a "
+        f"certificate of an authority in {authority.certificate}"
+    )
+    anonymous = {**dicom, "tls_ca_file": None, "senders": [{"ae_title": "CR2"}]}
+    assert ask(dicom=anonymous)["listener (TLS)"].severity == NOTE
+    unguarded = ask(dicom={**dicom, "senders": []})["listener"]
+    assert unguarded.severity == ERROR
+    assert "dicom.tls_host is 192.0.2.1" in unguarded.message
+
+
+def test_certificates_that_are_unusable_or_end_soon_are_named(
+    ask: Ask, authority: Authority, tmp_path: Path
+) -> None:
+    soon, late = authority.issue("soon"), authority.issue_expired("late")
+    over_tls = {**PACS, "tls": True, "tls_ca_file": authority.certificate}
+    public = soon.with_key()
+    public.chmod(0o644)
+    found = ask(
+        dicom={"tls_certificate_file": late.certificate, "tls_key_file": late.key},
+        destinations=[
+            over_tls,
+            {**over_tls, "name": "absent", "tls_ca_file": tmp_path / "absent.pem"},
+            {
+                **over_tls,
+                "name": "soon",
+                "tls_certificate_file": soon.certificate,
+                "tls_key_file": soon.key,
+            },
+            {**over_tls, "name": "public", "tls_certificate_file": public},
+        ],
+    )
+    assert found["certificate of the listener"].severity == ERROR
+    assert "expired on" in found["certificate of the listener"].message
+    assert found["certificate for pacs"].severity == OK
+    assert found["certificate for absent"].severity == ERROR
+    assert "absent.pem cannot be read" in found["certificate for absent"].message
+    assert found["certificate for soon"].severity == NOTE
+    assert "which needs no restart" in found["certificate for soon"].message
+    assert found["certificate for public"].severity == ERROR
+    assert "every account of this machine may read" in found["certificate for public"].message
+
+
+def test_a_certificate_is_noted_a_month_before_it_expires(
+    tmp_path: Path, authority: Authority
+) -> None:
+    own = authority.issue("lasting", days=90)
+    settings = Settings(
+        state_dir=tmp_path,
+        dicom={"tls_certificate_file": own.certificate, "tls_key_file": own.key},
+    )
+    validity = read_validity(own.certificate)
+    for moment, severity in (
+        (validity.not_before - timedelta(hours=1), ERROR),
+        (validity.not_before, OK),
+        (validity.not_after - timedelta(days=31), OK),
+        (validity.not_after - timedelta(days=29), NOTE),
+        (validity.not_after + timedelta(hours=1), ERROR),
+    ):
+        (result,) = certificate_results(settings, moment)
+        assert (result.subject, result.severity) == ("certificate of the listener", severity)
 
 
 @pytest.mark.parametrize(
@@ -307,3 +397,15 @@ def test_a_crash_point_that_is_armed_is_noted(ask: Ask, monkeypatch: pytest.Monk
     found = ask()["LOBAR_CRASH_AT"]
     assert found.severity == NOTE
     assert "deliver.recorded" in found.message
+
+
+def test_the_addresses_of_health_stand_beside_the_others(ask: Ask, tmp_path: Path) -> None:
+    found = ask()
+    assert found["health (socket)"].message == (
+        f"{tmp_path}/state/health.sock, for the service's account on this machine"
+    )
+    assert "health" not in found
+    found = ask(health={"socket_for_group": True, "host": "0.0.0.0", "port": 8081})  # noqa: S104
+    assert "account and group" in found["health (socket)"].message
+    assert found["health"].severity == NOTE
+    assert "0.0.0.0:8081" in found["health"].message

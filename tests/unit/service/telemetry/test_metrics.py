@@ -154,7 +154,7 @@ def test_every_metric_has_the_prefix_and_a_sentence_of_help() -> None:
 def test_no_label_takes_text_from_the_wire() -> None:
     closed = {
         *("source", "reason", "outcome", "stage", "until", "finding", "destination", "status"),
-        "opinion",
+        *("opinion", "peer"),
         *("queue", "name", "version", "weights_sha256", "operating_point", "device", "role"),
         *("fault", "population", "action"),
     }
