@@ -1,8 +1,8 @@
 """The ledger's tables as of the latest migration; times are seconds since the epoch.
 
 Times that decide are of the scheduling clock (see `clock`): `arrived_at`, `due_at`, `since`,
-`kept_since`, `open_until`, `locked_until`, of heartbeats `at`, and all of sessions, besides
-`expires_at` of tokens. The others are of the wall clock, for people.
+`kept_since`, `promised_at`, `open_until`, `locked_until`, of heartbeats `at`, and all of sessions,
+besides `expires_at` of tokens. The others are of the wall clock, for people.
 """
 
 from typing import Final

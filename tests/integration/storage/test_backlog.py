@@ -94,7 +94,15 @@ HOT: Final[dict[str, tuple[Callable[[Ledger], object], tuple[str, ...]]]] = {
     "find by the beginning of an id": (lambda ledger: ledger.queries.find("abcdef12"), ()),
     "retention by age": (
         lambda ledger: ledger.retention.mark_older(1e10, 100),
-        ("ix_jobs_to_purge", "ix_jobs_kept_since"),
+        ("ix_jobs_to_purge",),
+    ),
+    "retention by size": (
+        lambda ledger: ledger.retention.mark_oldest(1e10, 10),
+        ("ix_jobs_to_purge",),
+    ),
+    "what to forget": (
+        lambda ledger: ledger.retention.forget_older(1e10, 100),
+        ("ix_jobs_kept_since",),
     ),
     "files to discard": (lambda ledger: ledger.retention.marked(100), ("ix_jobs_to_discard",)),
     "parked": (lambda ledger: ledger.flow.parked(10), ("ix_jobs_parked",)),
@@ -235,27 +243,38 @@ def test_jobs_that_vanish_show_in_the_balance_and_a_wrong_tally_is_corrected(
     assert ledger.queries.job_counts().by_state[JobState.RECEIVED] == 2
 
 
-def test_what_was_there_before_the_tallies_is_counted(
-    ledger: Ledger, ledger_url: str, instance: Maker
+@pytest.mark.parametrize("revision", ["0007", "0008", "0009"])
+def test_the_tallies_are_exact_after_a_way_back_to_an_earlier_version(
+    ledger: Ledger, ledger_url: str, instance: Maker, revision: str
 ) -> None:
+    """Revision 0007 has no tallies, so that what was there before them is counted."""
     for n in range(4):
         ledger.jobs.receive(instance(n))
     done, parked = lease(ledger, 2)
     report(ledger, done, "pacs")
     ledger.jobs.park(parked, Reason.REPORT_FAILED)
     before = ledger.queries.job_counts(), ledger.queries.delivery_counts()
-    database, config = Database(ledger_url), Config()
-    config.set_main_option("script_location", str(MIGRATIONS))
-    with database.engine.connect() as connection:
-        config.attributes["connection"] = connection
-        command.downgrade(config, "0007")
-        connection.commit()
-    database.close()
+    downgrade(ledger_url, revision)
     ledger.upgrade()
     assert (ledger.queries.job_counts(), ledger.queries.delivery_counts()) == before
     assert before[0].parked_by_reason == {Reason.REPORT_FAILED: 1}
     assert before[1] == {("pacs", DeliveryState.PENDING): 1}
     assert ledger.tallies.verify() == []
+    (last,) = lease(ledger)
+    report(ledger, last, "pacs")
+    ledger.jobs.receive(instance(5))
+    assert ledger.queries.job_counts().by_state[JobState.REPORTED] == 2
+    assert ledger.tallies.verify() == [], "the triggers are there again"
+
+
+def downgrade(ledger_url: str, revision: str) -> None:
+    database, config = Database(ledger_url), Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    with database.engine.connect() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, revision)
+        connection.commit()
+    database.close()
 
 
 def test_folding_keeps_the_numbers_and_leaves_one_row_each(

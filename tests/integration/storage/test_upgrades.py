@@ -77,7 +77,9 @@ def job(name: str) -> Cells:
         "received_at": 5.0,
         "asked_at": 5.0,
         "reported_at": 6.0 if is_reported else None,
+        "arrived_at": 5.0,
         "finished_at": 8.0 if name in {"delivered", "none"} else None,
+        "kept_since": 8.0 if name in {"delivered", "none"} else None,
         "finding": "present" if is_reported else None,
         "probability": 0.75 if is_reported else None,
         "operating_point": "screening" if is_reported else None,
@@ -135,9 +137,13 @@ def fill(store: Database) -> None:
             request = {"transaction_uid": "1.2.9", "calling_ae_title": "MODALITY"}
             counts = {"attempt": 0, "refusals": 0, "due_at": 7.0, "since": 6.0}
             write("requests", {**request, **counts, "instances": '[["1.2.4", "1.2.5"]]'})
-        connection.execute(
-            text("UPDATE tallies SET total = :n WHERE name = 'received'"), {"n": len(JOBS)}
-        )
+        if "tally_changes" in tables:
+            received = {"subject": "received", "state": "", "name": "", "number": len(JOBS)}
+            write("tally_changes", received)
+        else:
+            connection.execute(
+                text("UPDATE tallies SET total = :n WHERE name = 'received'"), {"n": len(JOBS)}
+            )
 
 
 def at_revision(url: str, revision: str) -> Database:
@@ -159,6 +165,7 @@ def finish(ledger: Ledger, clock: Clock, *, has_commitment: bool) -> None:
     ledger.release("old/")
     counts = ledger.queries.job_counts()
     assert (counts.received, counts.balance, counts.in_flight) == (len(JOBS), 0, 5)
+    assert ledger.tallies.verify() == []
     parked = ledger.jobs.requeue(number("parked"), to(["pacs"]))
     assert parked.state is JobState.RECEIVED
     ledger.jobs.reanalyse(number("delivered"))
@@ -187,6 +194,7 @@ def finish(ledger: Ledger, clock: Clock, *, has_commitment: bool) -> None:
     assert len(forget_finished(ledger)) == len(JOBS)
     counts = ledger.queries.job_counts()
     assert (counts.forgotten, counts.balance) == (len(JOBS), 0)
+    assert ledger.tallies.verify() == []
 
 
 @pytest.mark.parametrize("revision", revisions())
