@@ -28,8 +28,8 @@ SELECT {hex}, '2.25.' || n, '1.2.840.10008.5.1.4.1.1.1', '2.25.1.' || n, '2.25.2
   CASE WHEN state = 'parked' THEN 'report-failed' END, 1, 1, 0,
   CASE WHEN state = 'received' THEN at END, at, at, at, CASE WHEN state <> 'received' THEN at END,
   CASE WHEN state = 'delivered' THEN at + 10 END, CASE WHEN state = 'delivered' THEN at + 10 END,
-  CASE WHEN state = 'delivered' AND n > {jobs} / 10 THEN at + 900 END,
-  CASE WHEN state = 'delivered' AND n > {jobs} / 10 THEN at + 900 END,
+  CASE WHEN state = 'delivered' AND n > 2 * {due} + {jobs} / 10 THEN at + 900 END,
+  CASE WHEN state = 'delivered' AND n > 2 * {due} + {jobs} / 10 THEN at + 900 END,
   CASE WHEN state <> 'received' THEN 'absent' END, CASE WHEN state <> 'received' THEN 0.25 END,
   'screening', 'm 1' FROM aged
 """

@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
@@ -205,10 +206,9 @@ def test_work_in_flight_goes_on_after_an_upgrade(
     with store.read() as connection:
         has_commitment = "requests" in inspect(connection).get_table_names()
     store.close()
-    ledger = Ledger(ledger_url, clock)
-    ledger.upgrade()
-    finish(ledger, clock, has_commitment=has_commitment)
-    ledger.close()
+    with closing(Ledger(ledger_url, clock)) as ledger:
+        ledger.upgrade()
+        finish(ledger, clock, has_commitment=has_commitment)
 
 
 @pytest.fixture
@@ -238,9 +238,8 @@ def test_a_backup_of_an_old_version_is_restored_into_this_one(
     assert (manifest.revision, manifest.files.lines, manifest.missing) == ("0003", len(JOBS), 4)
     restore(there, tmp_path / "backup")
     clock = Clock(time.time() + 60)  # later than the restore, which ended the leases
-    ledger = Ledger(other_url, clock)
-    finish(ledger, clock, has_commitment=True)
-    ledger.close()
+    with closing(Ledger(other_url, clock)) as ledger:
+        finish(ledger, clock, has_commitment=True)
 
 
 @pytest.mark.parametrize("revision", ["0001", "0003"])
@@ -257,18 +256,14 @@ def test_an_upgrade_that_is_killed_leaves_the_old_tables_whole(
         kills += 1
         assert all_rows(ledger_url) == before
     assert kills >= 3
-    ledger = Ledger(ledger_url, clock)
-    ledger.upgrade()
-    finish(ledger, clock, has_commitment=revision != "0001")
-    ledger.close()
+    with closing(Ledger(ledger_url, clock)) as ledger:
+        ledger.upgrade()
+        finish(ledger, clock, has_commitment=revision != "0001")
 
 
 def all_rows(url: str) -> tuple[str, list[tuple[str, Cells]]]:
-    ledger = Ledger(url)
-    with ledger.transfer.snapshot() as snapshot:
-        found = snapshot.revision, list(snapshot.rows())
-    ledger.close()
-    return found
+    with closing(Ledger(url)) as ledger, ledger.transfer.snapshot() as snapshot:
+        return snapshot.revision, list(snapshot.rows())
 
 
 def upgrade_until_killed(url: str, statement: int) -> bool:
