@@ -9,7 +9,6 @@ branch_labels = None
 depends_on = None
 
 COLUMNS = ("arrived_at", "kept_since")
-KEPT_SINCE = "ix_jobs_kept_since"
 
 
 def upgrade() -> None:
@@ -35,12 +34,10 @@ def upgrade() -> None:
         op.add_column("jobs", sa.Column(name, sa.Double()))
     op.execute("UPDATE jobs SET arrived_at = received_at, kept_since = finished_at")
     op.execute("UPDATE jobs SET reported_at = NULL WHERE reported_at < asked_at")
-    op.create_index(KEPT_SINCE, "jobs", ["kept_since"])
 
 
 def downgrade() -> None:
     """Drop them without replacing the table, which would drop the triggers that count its rows."""
-    op.drop_index(KEPT_SINCE, "jobs")
     for name in COLUMNS:
         op.drop_column("jobs", name)
     op.drop_table("clocks")
