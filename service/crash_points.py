@@ -39,8 +39,8 @@ class CrashPoint(StrEnum):
     REQUEST_EVALUATED = "request.evaluated"
     REQUEST_REPORTED = "request.reported"
     REQUEST_CLOSED = "request.closed"
-    RETENTION_DISCARDED = "retention.discarded"
     RETENTION_MARKED = "retention.marked"
+    RETENTION_DISCARDED = "retention.discarded"
     RETENTION_FORGOTTEN = "retention.forgotten"
 
 

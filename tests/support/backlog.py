@@ -16,8 +16,8 @@ _RANDOM_HEX: Final = {"sqlite": "lower(hex(randomblob(16)))", "postgresql": "md5
 _JOBS: Final = """
 INSERT INTO jobs (id, sop_instance_uid, sop_class_uid, series_instance_uid, study_instance_uid,
   transfer_syntax_uid, sha256, size_bytes, calling_ae_title, source, state, reason, attempt,
-  attempt_base, faults, due_at, received_at, asked_at, reported_at, finished_at, purged_at, finding,
-  probability, operating_point, model)
+  attempt_base, faults, due_at, received_at, arrived_at, asked_at, reported_at, finished_at,
+  kept_since, purged_at, discarded_at, finding, probability, operating_point, model)
 WITH RECURSIVE number(n) AS
   (SELECT 0 UNION ALL SELECT n + 1 FROM number WHERE n < {jobs} - 1),
   aged AS (SELECT n, CASE WHEN n < {due} THEN 'received' WHEN n < 2 * {due} THEN 'reported'
@@ -26,9 +26,10 @@ WITH RECURSIVE number(n) AS
 SELECT {hex}, '2.25.' || n, '1.2.840.10008.5.1.4.1.1.1', '2.25.1.' || n, '2.25.2.' || (n / 2),
   '1.2.840.10008.1.2.1', '{zeros}', 8000000, 'ROOM' || (n - n / 12 * 12), 'dicom', state,
   CASE WHEN state = 'parked' THEN 'report-failed' END, 1, 1, 0,
-  CASE WHEN state = 'received' THEN at END, at, at, CASE WHEN state <> 'received' THEN at END,
-  CASE WHEN state = 'delivered' THEN at + 10 END,
-  CASE WHEN state = 'delivered' AND n > {jobs} / 10 THEN at + 900 END,
+  CASE WHEN state = 'received' THEN at END, at, at, at, CASE WHEN state <> 'received' THEN at END,
+  CASE WHEN state = 'delivered' THEN at + 10 END, CASE WHEN state = 'delivered' THEN at + 10 END,
+  CASE WHEN state = 'delivered' AND n > 2 * {due} + {jobs} / 10 THEN at + 900 END,
+  CASE WHEN state = 'delivered' AND n > 2 * {due} + {jobs} / 10 THEN at + 900 END,
   CASE WHEN state <> 'received' THEN 'absent' END, CASE WHEN state <> 'received' THEN 0.25 END,
   'screening', 'm 1' FROM aged
 """

@@ -1,8 +1,8 @@
 """The ledger's tables as of the latest migration; times are seconds since the epoch.
 
 Times that decide are of the scheduling clock (see `clock`): `arrived_at`, `due_at`, `since`,
-`kept_since`, `open_until`, `locked_until`, of heartbeats `at`, and all of sessions, besides
-`expires_at` of tokens. The others are of the wall clock, for people.
+`kept_since`, `promised_at`, `open_until`, `locked_until`, of heartbeats `at`, and all of sessions,
+besides `expires_at` of tokens. The others are of the wall clock, for people.
 """
 
 from typing import Final
@@ -75,7 +75,7 @@ JOBS: Final = Table(
     Column("asked_at", Double, nullable=False),
     Column("reported_at", Double),
     Column("finished_at", Double, index=True),
-    Column("kept_since", Double, index=True),  # finished: retention counts from here
+    Column("kept_since", Double),  # finished: retention counts from here
     Column("promised_at", Double),  # committed to a sender, or stored again after they were gone
     Column("purged_at", Double),  # when retention marked the bytes as gone
     Column("discarded_at", Double),  # when their files were removed after that
@@ -117,6 +117,7 @@ JOBS: Final = Table(
         *("ix_jobs_to_discard", "purged_at", "id"),
         where="purged_at IS NOT NULL AND discarded_at IS NULL",
     ),
+    _partial("ix_jobs_to_forget", "kept_since", "id", where="discarded_at IS NOT NULL"),
 )
 
 OUTPUTS: Final = Table(

@@ -147,6 +147,25 @@ def test_retention_counts_the_time_that_passed(
 
 
 @pytest.mark.parametrize("step", STEPS)
+def test_what_finished_first_makes_room_and_a_promise_lasts_as_long_as_it_was_given(
+    ledger: Ledger, instance: Maker, clocks: Clocks, step: float
+) -> None:
+    jobs = []
+    for n in range(3):
+        jobs.append(ledger.jobs.receive(instance(n)).job_id)
+        (job,) = ledger.jobs.lease("w/", 1, lease_seconds=60, maximum_attempts=3)
+        ledger.jobs.not_analysed(job, Reason.VIEW)
+        clocks.wall += step
+        clocks.pass_seconds(1)
+    assert ledger.retention.keep(jobs[:1]) == frozenset(jobs[:1])
+    clocks.wall -= 2 * step
+    assert ledger.retention.mark_oldest(keep_seconds=50, limit=1) == [jobs[1]]
+    clocks.pass_seconds(51)
+    assert ledger.retention.mark_oldest(keep_seconds=50, limit=1) == [jobs[0]]
+    assert ledger.retention.mark_oldest(keep_seconds=50, limit=1) == [jobs[2]]
+
+
+@pytest.mark.parametrize("step", STEPS)
 def test_a_process_is_alive_as_long_as_it_reports(
     ledger: Ledger, clocks: Clocks, step: float
 ) -> None:

@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
@@ -77,7 +78,9 @@ def job(name: str) -> Cells:
         "received_at": 5.0,
         "asked_at": 5.0,
         "reported_at": 6.0 if is_reported else None,
+        "arrived_at": 5.0,
         "finished_at": 8.0 if name in {"delivered", "none"} else None,
+        "kept_since": 8.0 if name in {"delivered", "none"} else None,
         "finding": "present" if is_reported else None,
         "probability": 0.75 if is_reported else None,
         "operating_point": "screening" if is_reported else None,
@@ -135,9 +138,13 @@ def fill(store: Database) -> None:
             request = {"transaction_uid": "1.2.9", "calling_ae_title": "MODALITY"}
             counts = {"attempt": 0, "refusals": 0, "due_at": 7.0, "since": 6.0}
             write("requests", {**request, **counts, "instances": '[["1.2.4", "1.2.5"]]'})
-        connection.execute(
-            text("UPDATE tallies SET total = :n WHERE name = 'received'"), {"n": len(JOBS)}
-        )
+        if "tally_changes" in tables:
+            received = {"subject": "received", "state": "", "name": "", "number": len(JOBS)}
+            write("tally_changes", received)
+        else:
+            connection.execute(
+                text("UPDATE tallies SET total = :n WHERE name = 'received'"), {"n": len(JOBS)}
+            )
 
 
 def at_revision(url: str, revision: str) -> Database:
@@ -159,6 +166,7 @@ def finish(ledger: Ledger, clock: Clock, *, has_commitment: bool) -> None:
     ledger.release("old/")
     counts = ledger.queries.job_counts()
     assert (counts.received, counts.balance, counts.in_flight) == (len(JOBS), 0, 5)
+    assert ledger.tallies.verify() == []
     parked = ledger.jobs.requeue(number("parked"), to(["pacs"]))
     assert parked.state is JobState.RECEIVED
     ledger.jobs.reanalyse(number("delivered"))
@@ -187,6 +195,7 @@ def finish(ledger: Ledger, clock: Clock, *, has_commitment: bool) -> None:
     assert len(forget_finished(ledger)) == len(JOBS)
     counts = ledger.queries.job_counts()
     assert (counts.forgotten, counts.balance) == (len(JOBS), 0)
+    assert ledger.tallies.verify() == []
 
 
 @pytest.mark.parametrize("revision", revisions())
@@ -197,10 +206,9 @@ def test_work_in_flight_goes_on_after_an_upgrade(
     with store.read() as connection:
         has_commitment = "requests" in inspect(connection).get_table_names()
     store.close()
-    ledger = Ledger(ledger_url, clock)
-    ledger.upgrade()
-    finish(ledger, clock, has_commitment=has_commitment)
-    ledger.close()
+    with closing(Ledger(ledger_url, clock)) as ledger:
+        ledger.upgrade()
+        finish(ledger, clock, has_commitment=has_commitment)
 
 
 @pytest.fixture
@@ -230,9 +238,8 @@ def test_a_backup_of_an_old_version_is_restored_into_this_one(
     assert (manifest.revision, manifest.files.lines, manifest.missing) == ("0003", len(JOBS), 4)
     restore(there, tmp_path / "backup")
     clock = Clock(time.time() + 60)  # later than the restore, which ended the leases
-    ledger = Ledger(other_url, clock)
-    finish(ledger, clock, has_commitment=True)
-    ledger.close()
+    with closing(Ledger(other_url, clock)) as ledger:
+        finish(ledger, clock, has_commitment=True)
 
 
 @pytest.mark.parametrize("revision", ["0001", "0003"])
@@ -249,18 +256,14 @@ def test_an_upgrade_that_is_killed_leaves_the_old_tables_whole(
         kills += 1
         assert all_rows(ledger_url) == before
     assert kills >= 3
-    ledger = Ledger(ledger_url, clock)
-    ledger.upgrade()
-    finish(ledger, clock, has_commitment=revision != "0001")
-    ledger.close()
+    with closing(Ledger(ledger_url, clock)) as ledger:
+        ledger.upgrade()
+        finish(ledger, clock, has_commitment=revision != "0001")
 
 
 def all_rows(url: str) -> tuple[str, list[tuple[str, Cells]]]:
-    ledger = Ledger(url)
-    with ledger.transfer.snapshot() as snapshot:
-        found = snapshot.revision, list(snapshot.rows())
-    ledger.close()
-    return found
+    with closing(Ledger(url)) as ledger, ledger.transfer.snapshot() as snapshot:
+        return snapshot.revision, list(snapshot.rows())
 
 
 def upgrade_until_killed(url: str, statement: int) -> bool:

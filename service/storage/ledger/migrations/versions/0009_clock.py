@@ -8,7 +8,7 @@ down_revision = "0008"
 branch_labels = None
 depends_on = None
 
-KEPT_SINCE = "ix_jobs_kept_since"
+COLUMNS = ("arrived_at", "kept_since")
 
 
 def upgrade() -> None:
@@ -30,18 +30,14 @@ def upgrade() -> None:
         "INSERT INTO clocks (boot, boot_at, seen_at, database_at, wall_boot_at) "
         "SELECT 'before the migration', at, at, at, at FROM events ORDER BY id DESC LIMIT 1"
     )
-    with op.batch_alter_table("jobs") as jobs:
-        jobs.add_column(sa.Column("arrived_at", sa.Double()))
-        jobs.add_column(sa.Column("kept_since", sa.Double()))
+    for name in COLUMNS:
+        op.add_column("jobs", sa.Column(name, sa.Double()))
     op.execute("UPDATE jobs SET arrived_at = received_at, kept_since = finished_at")
     op.execute("UPDATE jobs SET reported_at = NULL WHERE reported_at < asked_at")
-    op.create_index(KEPT_SINCE, "jobs", ["kept_since"])
 
 
 def downgrade() -> None:
-    """Drop them."""
-    op.drop_index(KEPT_SINCE, "jobs")
-    with op.batch_alter_table("jobs") as jobs:
-        jobs.drop_column("kept_since")
-        jobs.drop_column("arrived_at")
+    """Drop them without replacing the table, which would drop the triggers that count its rows."""
+    for name in COLUMNS:
+        op.drop_column("jobs", name)
     op.drop_table("clocks")

@@ -9,9 +9,11 @@ branch_labels = None
 depends_on = None
 
 COLUMNS = ("discarded_at", "promised_at")
-TO_PURGE, TO_DISCARD = "ix_jobs_to_purge", "ix_jobs_to_discard"
-HAS_BYTES = "finished_at IS NOT NULL AND purged_at IS NULL"
-IS_MARKED = "purged_at IS NOT NULL AND discarded_at IS NULL"
+INDEXES = {  # name: columns, rows
+    "ix_jobs_to_purge": (["kept_since", "id"], "finished_at IS NOT NULL AND purged_at IS NULL"),
+    "ix_jobs_to_discard": (["purged_at", "id"], "purged_at IS NOT NULL AND discarded_at IS NULL"),
+    "ix_jobs_to_forget": (["kept_since", "id"], "discarded_at IS NOT NULL"),
+}
 
 
 def upgrade() -> None:
@@ -19,18 +21,14 @@ def upgrade() -> None:
     for name in COLUMNS:
         op.add_column("jobs", sa.Column(name, sa.Double()))
     op.execute("UPDATE jobs SET discarded_at = purged_at WHERE purged_at IS NOT NULL")
-    for name, columns, where in (
-        (TO_PURGE, ["kept_since", "id"], HAS_BYTES),
-        (TO_DISCARD, ["purged_at", "id"], IS_MARKED),
-    ):
-        is_in = sa.text(where)
-        op.create_index(name, "jobs", columns, sqlite_where=is_in, postgresql_where=is_in)
+    for name, (columns, rows) in INDEXES.items():
+        where = sa.text(rows)
+        op.create_index(name, "jobs", columns, sqlite_where=where, postgresql_where=where)
 
 
 def downgrade() -> None:
-    """Drop them."""
-    for name in (TO_PURGE, TO_DISCARD):
+    """Drop them without replacing the table, which would drop the triggers that count its rows."""
+    for name in INDEXES:
         op.drop_index(name, "jobs")
-    with op.batch_alter_table("jobs") as jobs:
-        for name in COLUMNS:
-            jobs.drop_column(name)
+    for name in COLUMNS:
+        op.drop_column("jobs", name)
