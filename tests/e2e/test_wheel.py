@@ -70,6 +70,7 @@ def test_the_wheel_holds_all_that_runs_and_nothing_else(wheel: Path) -> None:
             for path in (ROOT / "monai_bundle/configs").iterdir()
         ),
         *("monai_bundle/LICENSE", "monai_bundle/docs/README.md", "monai_bundle/models/model.pt"),
+        "monai_bundle/pins.sha256",
         f"lobar-{version}.data/data/share/lobar/lobar.example.toml",
     }
     metadata = ("METADATA", "RECORD", "WHEEL", "entry_points.txt", "top_level.txt")

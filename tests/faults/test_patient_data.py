@@ -25,7 +25,7 @@ from synthetic.part10 import part10
 
 CR: Final = str(ComputedRadiographyImageStorage)
 MARKS: Final = ("zzyzx", "quillon", "qx-7731", "accqz9", "xyloq", "20220219")
-NO_CORE: Final = re.compile(r"^Max core file size +0 ", re.MULTILINE)
+NO_CORE: Final = re.compile(r"^Max core file size +[01] ", re.MULTILINE)  # bytes
 KEPT_HERE: Final = ("spool", "ledger.sqlite3")  # where patient data belongs
 
 

@@ -45,7 +45,11 @@ class FloodedServer:
             ],
             cwd=ROOT,
         )
-        wait_for(self.is_live)
+        try:
+            wait_for(self.is_live)
+        except BaseException:
+            self.stop()
+            raise
         self.not_ready = ask(self.socket)
         self.sockets_at_rest = self.sockets()
 

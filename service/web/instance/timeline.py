@@ -27,6 +27,7 @@ WORDS: Final = {
     "requeued": "Requeued",
     "reanalysis-asked": "Another analysis was asked for",
     "purged": "Retention removed the bytes of the instance and of its outputs",
+    "stored-again": "Its sender stored it again: the bytes are back on disk",
     "output-stored": "The destination stored it; its commitment is awaited",
     "output-delivered": "The destination stored it",
     "output-refused": "The destination refused it",
