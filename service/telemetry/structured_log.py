@@ -74,6 +74,7 @@ FIELDS: Final[dict[str, re.Pattern[str]]] = {
     "violation": _WORD,
     "place": _TEXT,
     "message": _TEXT,
+    "point": _WORD,
 }
 """Text fields, and the form that their values must have."""
 
