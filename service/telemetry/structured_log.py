@@ -76,6 +76,7 @@ FIELDS: Final[dict[str, re.Pattern[str]]] = {
     "place": _TEXT,
     "point": _WORD,
     "message": _TEXT,
+    "point": _WORD,
 }
 """Text fields, and the form that their values must have."""
 
