@@ -76,7 +76,6 @@ FIELDS: Final[dict[str, re.Pattern[str]]] = {
     "place": _TEXT,
     "point": _WORD,
     "message": _TEXT,
-    "point": _WORD,
 }
 """Text fields, and the form that their values must have."""
 
