@@ -30,6 +30,7 @@ from synthetic.objects import make_cr
 pytestmark = pytest.mark.dcmtk
 
 LOCAL_LIMIT = (2, 3, 2)  # PS3.8 table 9-21: transient, presentation related, local limit exceeded
+ASSOCIATE_AC = 0x02  # PS3.8 9.3.3
 Start = Callable[..., ListenerProcess]
 GetsIn = Callable[..., None]
 
@@ -201,10 +202,12 @@ def test_a_peer_that_never_reads_is_given_up(free: ListenerProcess, gets_in: Get
     connection = socket.socket()
     with connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)  # filled soon
-        connection.settimeout(0.2)
+        connection.settimeout(60)
         connection.connect((LOOPBACK, free.port))
         contexts = ((VERIFICATION, str(ImplicitVRLittleEndian)),)
         connection.sendall(associate_rq(contexts, calling="DEAF", called="LOBAR"))
+        assert connection.recv(1024)[0] == ASSOCIATE_AC  # before it, P-DATA is a violation
+        connection.settimeout(0.2)
         echo = command_set(VERIFICATION, 0x0030, 1, has_data_set=False)
         echoes = memoryview(p_data([(1, True, True, echo)]) * 100_000)
         left = echoes
