@@ -136,8 +136,8 @@ def test_a_picture_of_a_hundred_megapixels_in_colours_is_converted_and_closed(
     answer = HTTP.post(
         f"{watched.service.url}/api/instances", files={"files": ("a.png", picture)}, timeout=120
     )
+    assert answer.status_code == 201, answer.text
     (instance,) = answer.json()["instances"]
-    assert answer.status_code == 201, instance
 
     def job() -> Job | None:
         found = {each.id: each for each in watched.service.all_jobs()}[instance["job_id"]]

@@ -25,7 +25,8 @@ from synthetic.part10 import part10
 
 CR: Final = str(ComputedRadiographyImageStorage)
 MARKS: Final = ("zzyzx", "quillon", "qx-7731", "accqz9", "xyloq", "20220219")
-NO_CORE: Final = re.compile(r"^Max core file size +[01] ", re.MULTILINE)  # bytes
+# soft and hard: one byte keeps the kernel from piping a core too, and is enough for none (core(5))
+NO_CORE: Final = re.compile(r"^Max core file size +(0 +0|1 +1) ", re.MULTILINE)
 KEPT_HERE: Final = ("spool", "ledger.sqlite3")  # where patient data belongs
 
 
