@@ -23,6 +23,7 @@ SUCCESS: Final = 0x0000
 HANG_SECONDS: Final = 4.5  # longer than `RESPONSE_SECONDS`
 RESPONSE_SECONDS: Final = 3
 _READERS: Final = 4
+_TRIES: Final = 5
 
 
 class Behaviour(StrEnum):
@@ -96,11 +97,21 @@ def held_by_orthanc(orthanc: OrthancServer, say: Callable[[str], None]) -> list[
         httpx.Client(base_url=orthanc.http_url, limits=limits, timeout=120) as client,
         ThreadPoolExecutor(_READERS) as readers,
     ):
-        names = client.get("/instances").raise_for_status().json()
+        names = _get(client, "/instances").json()
         say(f"reading {len(names)} instances from Orthanc")
 
         def read(name: str) -> Held:
-            file = client.get(f"/instances/{name}/file").raise_for_status().content
+            file = _get(client, f"/instances/{name}/file").content
             return read_report(pydicom.dcmread(io.BytesIO(file)))
 
         return list(readers.map(read, names))
+
+
+def _get(client: httpx.Client, path: str) -> httpx.Response:
+    """Ask Orthanc, again where it closed a kept connection as the request came."""
+    for _ in range(_TRIES - 1):
+        try:
+            return client.get(path).raise_for_status()
+        except httpx.RemoteProtocolError:
+            continue
+    return client.get(path).raise_for_status()

@@ -15,6 +15,7 @@ import pytest
 from peers.raw_scu import Rejected, Sender, associate_rq, data_set_bytes
 from structlog.testing import capture_logs
 from support.listener import CR, CR_EXPLICIT, RunningListener
+from support.lobar_process import wait_for
 from support.system.certificates import Authority, Certificate
 from support.system.ports import LOOPBACK, free_port
 from synthetic.objects import make_cr
@@ -55,11 +56,15 @@ def wait_until_idle(listener: RunningListener) -> None:
 
 
 @contextlib.contextmanager
-def refusals(listener: RunningListener) -> Iterator[list[str]]:
-    """Collect the reasons for which the listener refuses connections."""
+def refusals(listener: RunningListener, *, least: int = 0) -> Iterator[list[str]]:
+    """Collect the reasons for which the listener refuses connections; wait for the least of them.
+
+    A connection that is not accepted yet is none that the listener waits for.
+    """
     reasons: list[str] = []
     with capture_logs() as logs:
         yield reasons
+        wait_for(lambda: sum(each["event"] == "association_rejected" for each in logs) >= least)
         wait_until_idle(listener)
     reasons += [each["reason"] for each in logs if each["event"] == "association_rejected"]
 
@@ -309,7 +314,7 @@ def test_two_ports_serve_both_and_say_so(both_ports: RunningListener, authority:
 def test_a_peer_that_hangs_up_in_a_handshake_is_named_and_one_that_says_nothing_is_not(
     mutual: RunningListener,
 ) -> None:
-    with refusals(mutual) as reasons:
+    with refusals(mutual, least=1) as reasons:
         socket.create_connection((LOOPBACK, mutual.port)).close()
         with socket.create_connection((LOOPBACK, mutual.port)) as connection:
             connection.sendall(b"\x16\x03\x01\x02\x00")
