@@ -16,7 +16,6 @@ from service.admin.backup_folder import (
     Entry,
     Listing,
     Manifest,
-    fsync_directory,
     is_path,
     read_entries,
     read_manifest,
@@ -29,6 +28,7 @@ from service.audit.recording import record_command
 from service.dicom.implementation import VERSION
 from service.domain.audit import Action
 from service.settings import Settings
+from service.storage.directories import fsync_directory
 from service.storage.ledger import Ledger
 from service.storage.ledger.transfer import Snapshot, SpooledFile
 from service.storage.retention import RetentionBusyError, held

@@ -17,6 +17,7 @@ from typing import Any, ClassVar, Final
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from service.errors import ExplainedError
+from service.storage.directories import fsync_directory
 
 FORMAT: Final = 1
 MANIFEST: Final = "manifest.json"
@@ -184,15 +185,6 @@ def sha256_of(path: Path) -> str:
     """Return the digest of a file."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def fsync_directory(directory: Path) -> None:
-    """Make the names in a directory durable."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def is_path(text: str) -> bool:

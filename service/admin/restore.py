@@ -9,7 +9,6 @@ from service.admin.backup_folder import (
     BackupError,
     Manifest,
     copy_checked,
-    fsync_directory,
     read_entries,
     read_lines,
     read_manifest,
@@ -18,6 +17,7 @@ from service.admin.backup_folder import (
 from service.audit.recording import record_command
 from service.domain.audit import Action
 from service.settings import Settings
+from service.storage.directories import fsync_directory
 from service.storage.ledger import Ledger
 from service.storage.opening import RESTORING
 from service.storage.spool import Spool
