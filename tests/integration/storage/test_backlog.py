@@ -214,6 +214,9 @@ def test_the_tallies_are_exact_at_every_moment_while_many_write(
             return instance(n, copy=copies[n], **changes)
 
     lock = threading.Lock()
+    for n in range(3):  # the random part may come to no report
+        ledger.jobs.receive(unique(n, bytes_="c"))
+        report(ledger, lease(ledger)[0], "north", "south")
     with ThreadPoolExecutor(6) as processes:
         for each in [processes.submit(live, ledger, n, unique) for n in range(6)]:
             each.result()
