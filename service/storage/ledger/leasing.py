@@ -202,15 +202,20 @@ class LeasedTable:
         """
         table = self.table.c
         of_holder = table.holder.startswith(holder, autoescape=True)
-        held = select(table.id).where(table.holder.is_not(None), of_holder)  # by the index
-        leased = [table.id.in_(list(connection.execute(held).scalars())), of_holder]
-        if self.states:
-            leased.append(table.state.in_(self.states))
+        held = select(self.table).where(table.holder.is_not(None), of_holder)
+        # the states are compared here: the database would read all rows of a state by its index
+        locked = [
+            row.id
+            for row in connection.execute(held.with_for_update())
+            if not self.states or row.state in self.states
+        ]
+        if not locked:
+            return ()
         return connection.execute(
             update(self.table)
-            .where(*leased)
+            .where(table.id.in_(locked))
             .values(holder=None, due_at=now)
-            .returning(*self.table.c)
+            .returning(*table)
         ).all()
 
     def _fence(self, leased: Leased) -> list[ColumnElement[bool]]:
