@@ -63,7 +63,7 @@ chaos: setup ## Judge the whole service under faults: SECONDS=120 SEED=1 INSTANC
 	@deploy/setup/peers.sh orthanc dcmtk postgresql libfaketime
 	@PYTHONPATH=tests OMP_NUM_THREADS=1 $(VENV)/python -m faults.chaos \
 		--seconds $(or $(SECONDS),120) --seed $(or $(SEED),1) --database $(or $(DATABASE),sqlite) \
-		$(if $(INSTANCES),--instances $(INSTANCES)) $(if $(KINDS),--kinds $(KINDS)) \
+		$(if $(INSTANCES),--instances $(INSTANCES)) $(if $(EVERY),--every $(EVERY)) $(if $(KINDS),--kinds $(KINDS)) \
 		$(if $(WITHOUT),--without $(WITHOUT)) $(if $(OUTPUT),--output $(OUTPUT)) $(if $(LOG),--log $(LOG))
 
 .PHONY: check types types-of-tests lint

@@ -17,7 +17,7 @@ from typing import Final
 
 import pytest
 from faults.chaos.run import StandstillError, run
-from faults.chaos.schedule import Kind, Plan, make_plan
+from faults.chaos.schedule import LONGEST_MEAN, Kind, Plan, make_plan
 from faults.chaos.summary import as_json, as_table
 
 INSTANCES_PER_SECOND: Final = 8
@@ -35,6 +35,7 @@ def main() -> int:
         seconds=options.seconds,
         instances=options.instances or round(INSTANCES_PER_SECOND * options.seconds),
         database=options.database,
+        every=options.every,
         kinds=[kind for kind in kinds if kind not in (options.without or "").split(",")],
     )
     print("\n".join(plan.lines()), flush=True)
@@ -77,7 +78,7 @@ def _say(line: str) -> None:
 def _command(plan: Plan) -> str:
     return (
         f"make chaos SECONDS={plan.seconds:g} SEED={plan.seed} INSTANCES={plan.instances} "
-        f"DATABASE={plan.database} KINDS={','.join(plan.kinds)}"
+        f"DATABASE={plan.database} EVERY={plan.every:g} KINDS={','.join(plan.kinds)}"
     )
 
 
@@ -86,6 +87,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=120, help="of faults (120)")
     parser.add_argument("--seed", type=int, default=1, help="of the schedule (1)")
     parser.add_argument("--instances", type=int, help="to send (8 for each second)")
+    parser.add_argument(
+        "--every", type=float, default=LONGEST_MEAN, help="seconds between faults, at most (3)"
+    )
     parser.add_argument("--database", choices=("sqlite", "postgresql"), default="sqlite")
     parser.add_argument("--kinds", help="of faults, with commas between them (all)")
     parser.add_argument("--without", help="these kinds of faults, with commas between them")

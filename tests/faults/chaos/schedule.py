@@ -156,6 +156,7 @@ class Plan:
     database: str
     kinds: tuple[Kind, ...]
     layout: Layout
+    every: float  # seconds between faults, on average
     faults: tuple[Fault, ...]
     senders: tuple[SenderPlan, ...]
 
@@ -174,6 +175,9 @@ class Plan:
         ]
 
 
+LONGEST_MEAN: Final = 3.0  # seconds between faults, on average: a killed worker needs some to start
+
+
 def make_plan(
     *,
     seed: int,
@@ -181,9 +185,10 @@ def make_plan(
     instances: int,
     database: str,
     kinds: Collection[Kind] = tuple(Kind),
+    every: float = LONGEST_MEAN,
     senders: int = 6,
 ) -> Plan:
-    """Make the plan of a run from its seed."""
+    """Make the plan of a run from its seed: a fault every so many seconds, at most, on average."""
     impossible = ON_SQLITE if database == "postgresql" else ON_POSTGRESQL
     wanted = tuple(kind for kind in Kind if kind in kinds and kind not in impossible)
     return Plan(
@@ -193,7 +198,8 @@ def make_plan(
         database=database,
         kinds=wanted,
         layout=random.Random(f"{seed}/layout").choice(tuple(Layout)),
-        faults=make_faults(random.Random(f"{seed}/faults"), seconds, wanted),
+        every=every,
+        faults=make_faults(random.Random(f"{seed}/faults"), seconds, wanted, every),
         senders=tuple(
             _sender(random.Random(f"{seed}/sender/{number}"), number, share)
             for number, share in enumerate(_shares(instances, senders))
@@ -201,14 +207,13 @@ def make_plan(
     )
 
 
-LONGEST_MEAN: Final = 3.0  # seconds between faults, on average: a killed worker needs some to start
-
-
-def make_faults(chance: random.Random, seconds: float, kinds: Sequence[Kind]) -> tuple[Fault, ...]:
+def make_faults(
+    chance: random.Random, seconds: float, kinds: Sequence[Kind], every: float = LONGEST_MEAN
+) -> tuple[Fault, ...]:
     """Draw faults from a deck that is shuffled anew when it is used up, so that none is missed."""
     if not kinds:
         return ()
-    mean = min(LONGEST_MEAN, 0.8 * seconds / len(kinds))
+    mean = min(every, 0.8 * seconds / len(kinds))
     at, deck, busy_until, faults = 0.0, list[Kind](), dict[str, float](), list[Fault]()
     while (at := round(at + mean * chance.uniform(0.4, 1.6), 1)) < seconds:
         if not deck:

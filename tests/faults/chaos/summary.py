@@ -21,6 +21,7 @@ def as_record(outcome: Outcome) -> dict[str, Any]:
         "format": FORMAT,
         "seed": plan.seed,
         "seconds": plan.seconds,
+        "every": plan.every,
         "database": plan.database,
         "file_systems": plan.layout,
         "kinds": list(plan.kinds),

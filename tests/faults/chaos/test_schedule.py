@@ -54,6 +54,13 @@ def test_every_kind_of_fault_strikes_and_no_two_strike_one_target_at_a_time(seed
         busy_until[target] = fault.at + fault.seconds
 
 
+def test_faults_strike_as_rarely_as_is_wanted() -> None:
+    for every in (3, 8, 20):
+        made = plan(seconds=6000, every=every)
+        assert 0.7 < len(made.faults) * every / made.seconds <= 1.1
+    assert plan(every=8).senders == plan().senders
+
+
 def test_each_database_has_its_own_kinds_of_faults() -> None:
     kinds = {fault.kind for fault in plan(database="postgresql").faults}
     assert kinds == set(Kind) - ON_SQLITE
