@@ -19,7 +19,7 @@ from service.dicom.storage_commitment import (
 )
 from service.domain.reasons import EXPLANATIONS, NOT_ANALYSED
 from service.settings import DicomSettings, Settings
-from service.storage.ledger.commitment_requests import MOST_OPEN
+from service.storage.ledger.work.commitment_requests import MOST_OPEN
 
 IMPLEMENTATION = (
     ("Application context", "`1.2.840.10008.3.1.1.1`"),

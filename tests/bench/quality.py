@@ -21,7 +21,7 @@ from support.filled_ledger import MODELS, fill
 
 from service.storage.ledger import Ledger
 from service.storage.ledger.database import Database
-from service.storage.ledger.statistics import (
+from service.storage.ledger.reading.statistics import (
     DAY_SECONDS,
     Period,
     Selection,

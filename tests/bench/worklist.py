@@ -29,8 +29,8 @@ from service.domain.patient import Patient
 from service.domain.patient_search import words_of
 from service.storage.ledger import Ledger
 from service.storage.ledger.database import Database
+from service.storage.ledger.reading.worklist import Order, WorklistFilter
 from service.storage.ledger.tables import EVENTS, JOBS, PATIENT_WORDS, PATIENTS, VERDICTS
-from service.storage.ledger.worklist import Order, WorklistFilter
 
 SECONDS_BETWEEN: Final = 60.0
 AT_ONCE: Final = 20_000

@@ -7,7 +7,7 @@ from typing import Any, Final
 from sqlalchemy import insert
 
 from service.storage.ledger.database import Database
-from service.storage.ledger.statistics import DAY_SECONDS
+from service.storage.ledger.reading.statistics import DAY_SECONDS
 from service.storage.ledger.tables import JOBS, VERDICTS
 
 MODELS: Final = ("lobar 1.1.0", "lobar 1.2.0")

@@ -32,7 +32,7 @@ from service.receiving.listener.command_set import N_EVENT_REPORT_RQ
 from service.receiving.listener.command_set import Request as Command
 from service.settings import Settings
 from service.storage.ledger import Ledger
-from service.storage.ledger.commitment_requests import InUseError, TooManyError
+from service.storage.ledger.work.commitment_requests import InUseError, TooManyError
 from service.storage.spool import Spool
 from service.telemetry.metrics import COMMITMENT_REQUESTS, COMMITMENT_RESULTS, COMMITTED_INSTANCES
 

@@ -9,26 +9,26 @@ from service.storage.ledger.access.sessions import Sessions
 from service.storage.ledger.access.users import Users
 from service.storage.ledger.breakers import Breaker, Breakers
 from service.storage.ledger.clock import MachineClocks, SchedulingClock, same
-from service.storage.ledger.commitment_requests import CommitmentRequests
-from service.storage.ledger.commitments import Commitments
 from service.storage.ledger.database import Database, LedgerError
-from service.storage.ledger.deliveries import Deliveries
-from service.storage.ledger.evidence import EvidenceOfJobs
-from service.storage.ledger.flow import Flow
 from service.storage.ledger.heartbeats import Heartbeat, Heartbeats
-from service.storage.ledger.holdings import Held, Holdings, StudyFilter
-from service.storage.ledger.jobs import Jobs
-from service.storage.ledger.leasing import StaleLeaseError
-from service.storage.ledger.listing import JobFilter, Listing, Position
-from service.storage.ledger.patients import Patients
-from service.storage.ledger.queries import EVERYTHING, Due, JobCounts, ParkedFilter, Queries
-from service.storage.ledger.related import Related
+from service.storage.ledger.instance.evidence import EvidenceOfJobs
+from service.storage.ledger.instance.patients import Patients
+from service.storage.ledger.instance.verdicts import ReplacedReportError, Verdicts
+from service.storage.ledger.reading.flow import Flow
+from service.storage.ledger.reading.holdings import Held, Holdings, StudyFilter
+from service.storage.ledger.reading.listing import JobFilter, Listing, Position
+from service.storage.ledger.reading.queries import EVERYTHING, Due, JobCounts, ParkedFilter, Queries
+from service.storage.ledger.reading.related import Related
+from service.storage.ledger.reading.statistics import Statistics
+from service.storage.ledger.reading.worklist import Worklist
 from service.storage.ledger.retention import Retention
-from service.storage.ledger.statistics import Statistics
 from service.storage.ledger.tallies import Miscount, Tallies
 from service.storage.ledger.transfer import Transfer
-from service.storage.ledger.verdicts import ReplacedReportError, Verdicts
-from service.storage.ledger.worklist import Worklist
+from service.storage.ledger.work.commitment_requests import CommitmentRequests
+from service.storage.ledger.work.commitments import Commitments
+from service.storage.ledger.work.deliveries import Deliveries
+from service.storage.ledger.work.jobs import Jobs
+from service.storage.ledger.work.leasing import StaleLeaseError
 
 __all__ = [
     "EVERYTHING",

@@ -10,7 +10,7 @@ from fastapi.responses import Response
 
 from service.domain.user import Permission
 from service.storage.ledger import Ledger
-from service.storage.ledger.statistics import DAY_SECONDS, Period, Selection
+from service.storage.ledger.reading.statistics import DAY_SECONDS, Period, Selection
 from service.web.access import require
 from service.web.quality import figures
 from service.web.quality.proportion import Proportion

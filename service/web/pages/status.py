@@ -16,7 +16,7 @@ from service.domain.reasons import Reason
 from service.domain.user import Permission
 from service.settings import Settings
 from service.storage.ledger import Breaker, Heartbeat, Ledger
-from service.storage.ledger.flow import DestinationFlow, Minute
+from service.storage.ledger.reading.flow import DestinationFlow, Minute
 from service.storage.spool import Spool
 from service.telemetry.heartbeat import FRESH_SECONDS
 from service.telemetry.ledger_collector import ROLES, queue_depths

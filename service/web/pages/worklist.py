@@ -12,7 +12,7 @@ from service.audit.codes import WORKLIST
 from service.domain.audit import Action
 from service.domain.user import Identity, Permission
 from service.storage.ledger import JobCounts, Ledger
-from service.storage.ledger.worklist import (
+from service.storage.ledger.reading.worklist import (
     ON_A_PAGE,
     InvalidCursorError,
     Order,

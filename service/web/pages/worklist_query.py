@@ -13,7 +13,7 @@ from starlette.datastructures import QueryParams
 
 from service.domain.job import JobState
 from service.domain.patient_search import LONGEST_SEARCH
-from service.storage.ledger.worklist import Order, WorklistFilter
+from service.storage.ledger.reading.worklist import Order, WorklistFilter
 from service.web.problem import Problem
 
 LONGEST_AE_TITLE: Final = 16  # PS3.5 table 6.2-1

@@ -8,7 +8,7 @@ from typing import Final
 
 from service.domain.reasons import Reason
 from service.domain.verdict import Opinion
-from service.storage.ledger.statistics import BINS, OutcomeCount, Period, VerdictCount
+from service.storage.ledger.reading.statistics import BINS, OutcomeCount, Period, VerdictCount
 from service.web.plot import Plot, Point, Series
 from service.web.quality.drift import Drift, drift, equal_groups, grouped
 from service.web.quality.proportion import Proportion, expected_band

@@ -17,7 +17,7 @@ from support.web_server import picture
 
 from service.domain.job import JobState
 from service.domain.user import Role
-from service.storage.ledger.statistics import Selection
+from service.storage.ledger.reading.statistics import Selection
 
 pytestmark = [pytest.mark.dcmtk, pytest.mark.slow]
 

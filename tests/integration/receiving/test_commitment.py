@@ -20,7 +20,7 @@ from synthetic.objects import make_cr
 from service.dicom.statuses import SUCCESS
 from service.dicom.storage_commitment import MOST_INSTANCES
 from service.settings import CommitmentPeer
-from service.storage.ledger.commitment_requests import MOST_OPEN
+from service.storage.ledger.work.commitment_requests import MOST_OPEN
 from service.telemetry.metrics import COMMITMENT_REQUESTS
 
 Listen = Callable[..., AbstractContextManager[RunningListener]]

@@ -12,7 +12,7 @@ from service.domain.delivery import Delivery, DeliveryState, OutputRecord, Refer
 from service.domain.job import ConclusionRecord, Instance, JobState
 from service.domain.reasons import Reason
 from service.storage.ledger import Ledger, StaleLeaseError
-from service.storage.ledger.commitment_requests import MOST_OPEN, InUseError, TooManyError
+from service.storage.ledger.work.commitment_requests import MOST_OPEN, InUseError, TooManyError
 
 Maker = Callable[..., Instance]
 CONCLUSION = ConclusionRecord(

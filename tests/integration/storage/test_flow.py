@@ -9,7 +9,7 @@ from service.domain.delivery import OutputRecord, Reference
 from service.domain.job import ConclusionRecord, Instance, Job
 from service.domain.reasons import Reason
 from service.storage.ledger import Ledger
-from service.storage.ledger.flow import Latency, Minute
+from service.storage.ledger.reading.flow import Latency, Minute
 
 Maker = Callable[..., Instance]
 CONCLUSION = ConclusionRecord(

@@ -12,7 +12,7 @@ from service.domain.delivery import OutputRecord
 from service.domain.job import ConclusionRecord, Instance, Job, Revision
 from service.domain.patient import Patient
 from service.storage.ledger import Ledger
-from service.storage.ledger.related import MOST
+from service.storage.ledger.reading.related import MOST
 
 Maker = Callable[..., Instance]
 JANE = Patient(patient_name="Doe^Jane", patient_id="4711", birth_date="19700131")

@@ -11,7 +11,7 @@ from service.domain.reasons import Reason
 from service.domain.verdict import Opinion
 from service.storage.ledger import Ledger
 from service.storage.ledger.database import Database
-from service.storage.ledger.statistics import (
+from service.storage.ledger.reading.statistics import (
     BINS,
     DAY_SECONDS,
     OutcomeCount,

@@ -15,8 +15,7 @@ from service.domain.reasons import Reason
 from service.domain.verdict import Opinion
 from service.storage.ledger import Ledger
 from service.storage.ledger.database import Database
-from service.storage.ledger.tables import PATIENT_WORDS, VERDICTS
-from service.storage.ledger.worklist import (
+from service.storage.ledger.reading.worklist import (
     IDENTIFIER,
     InvalidCursorError,
     Order,
@@ -24,6 +23,7 @@ from service.storage.ledger.worklist import (
     WorklistFilter,
     WorklistPage,
 )
+from service.storage.ledger.tables import PATIENT_WORDS, VERDICTS
 
 Make = Callable[..., Instance]
 REPORT = "2.25.77"

@@ -13,7 +13,7 @@ from service.dicom.statuses import (
 )
 from service.domain.queues import COMMITMENTS
 from service.storage.ledger import LedgerError
-from service.storage.ledger.commitment_requests import OpenRequest
+from service.storage.ledger.work.commitment_requests import OpenRequest
 from service.telemetry.metrics import COMMITMENT_RESULTS, COMMITTED_INSTANCES
 from workers.delivery.context import DeliveryContext, write_if_current
 from workers.delivery.storage_commitment.associations import (

@@ -7,8 +7,8 @@ from sqlalchemy import Row, Select, select
 
 from service.storage.ledger.clock import Clock
 from service.storage.ledger.database import Database
-from service.storage.ledger.leasing import LEASED_EXPORTS
 from service.storage.ledger.tables import AUDIT_EXPORTS
+from service.storage.ledger.work.leasing import LEASED_EXPORTS
 
 _SYSLOG: Final = "syslog"
 _QUERY: Final[Select[Any]] = select(AUDIT_EXPORTS).where(AUDIT_EXPORTS.c.id == _SYSLOG)

@@ -11,8 +11,8 @@ from service.domain.evidence import AttentionMap, Evidence, Region
 from service.domain.patient import Patient
 from service.domain.user import Role
 from service.storage.ledger import Position
-from service.storage.ledger.evidence import record_evidence
-from service.storage.ledger.patients import record_patient
+from service.storage.ledger.instance.evidence import record_evidence
+from service.storage.ledger.instance.patients import record_patient
 from service.storage.ledger.tables import JOBS
 from service.web.api.paging import cursor_of, position_of
 

@@ -2,7 +2,7 @@
 
 from service.domain.reasons import Reason
 from service.domain.verdict import Opinion
-from service.storage.ledger.statistics import BINS, OutcomeCount, Period, VerdictCount
+from service.storage.ledger.reading.statistics import BINS, OutcomeCount, Period, VerdictCount
 from service.web.quality import figures
 from service.web.quality.proportion import Proportion
 

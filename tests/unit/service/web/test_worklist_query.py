@@ -8,7 +8,7 @@ from starlette.datastructures import QueryParams
 from starlette.requests import Request
 
 from service.domain.job import JobState
-from service.storage.ledger.worklist import Order
+from service.storage.ledger.reading.worklist import Order
 from service.web.changes import is_by_itself
 from service.web.pages.worklist_query import Finding, Judged, Period, WorklistQuery
 from service.web.problem import Problem

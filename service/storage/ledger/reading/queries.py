@@ -23,7 +23,6 @@ from service.domain.queues import COMMITMENTS, DELIVER, INFER
 from service.domain.reasons import Reason
 from service.storage.ledger.clock import Clock
 from service.storage.ledger.database import Database
-from service.storage.ledger.deliveries import in_flight_destinations
 from service.storage.ledger.mapping import (
     DELIVERIES_WITH_OUTPUT,
     delivery_of,
@@ -43,6 +42,7 @@ from service.storage.ledger.tables import (
     TALLIES,
 )
 from service.storage.ledger.tallies import numbers
+from service.storage.ledger.work.deliveries import in_flight_destinations
 
 SHORTEST_PREFIX: Final = 6
 _ID_DIGITS: Final = 32

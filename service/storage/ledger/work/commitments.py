@@ -9,15 +9,15 @@ from service.domain.reasons import Reason
 from service.storage.ledger.breakers import close_breakers
 from service.storage.ledger.clock import Clock, Moment
 from service.storage.ledger.database import Database
-from service.storage.ledger.deliveries import DeliveryQueue, lease_due
-from service.storage.ledger.delivery_plan import close_if_finished, forget_transactions
-from service.storage.ledger.leasing import LEASED_DELIVERIES, StaleLeaseError, Turns
 from service.storage.ledger.mapping import (
     DELIVERIES_WITH_OUTPUT,
     append_delivery_event,
     delivery_of,
 )
 from service.storage.ledger.tables import DELIVERIES, TRANSACTIONS
+from service.storage.ledger.work.deliveries import DeliveryQueue, lease_due
+from service.storage.ledger.work.delivery_plan import close_if_finished, forget_transactions
+from service.storage.ledger.work.leasing import LEASED_DELIVERIES, StaleLeaseError, Turns
 
 
 class Commitments:

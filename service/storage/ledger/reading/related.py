@@ -9,8 +9,8 @@ from service.domain.audit import Action, AuditOutcome, AuditRecord
 from service.domain.job import Event, Job, JobState
 from service.domain.patient import Patient
 from service.storage.ledger.database import Database
+from service.storage.ledger.instance.patients import patient_of
 from service.storage.ledger.mapping import event_of, job_of
-from service.storage.ledger.patients import patient_of
 from service.storage.ledger.tables import AUDIT, EVENTS, JOBS, PATIENTS
 
 MOST: Final = 20

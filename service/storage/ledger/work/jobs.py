@@ -26,20 +26,20 @@ from service.domain.routing import Routes
 from service.storage.ledger.breakers import close_breakers
 from service.storage.ledger.clock import Clock, Moment
 from service.storage.ledger.database import Database, LedgerError
-from service.storage.ledger.delivery_plan import (
+from service.storage.ledger.instance.evidence import record_evidence
+from service.storage.ledger.instance.patients import record_patient
+from service.storage.ledger.mapping import append_event, append_events, event_row, job_of
+from service.storage.ledger.reading.queries import ParkedFilter
+from service.storage.ledger.tables import JOBS, ORDINARY, OUTPUTS, URGENT
+from service.storage.ledger.tallies import count_received
+from service.storage.ledger.work.delivery_plan import (
     dismiss_deliveries,
     drop_outputs,
     finished,
     plan_deliveries,
     record_revision,
 )
-from service.storage.ledger.evidence import record_evidence
-from service.storage.ledger.leasing import LEASED_JOBS, Turns
-from service.storage.ledger.mapping import append_event, append_events, event_row, job_of
-from service.storage.ledger.patients import record_patient
-from service.storage.ledger.queries import ParkedFilter
-from service.storage.ledger.tables import JOBS, ORDINARY, OUTPUTS, URGENT
-from service.storage.ledger.tallies import count_received
+from service.storage.ledger.work.leasing import LEASED_JOBS, Turns
 
 _AT_ONCE: Final = 500  # values in one query
 

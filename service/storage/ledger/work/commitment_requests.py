@@ -10,9 +10,9 @@ from sqlalchemy.exc import IntegrityError
 from service.domain.delivery import Reference
 from service.storage.ledger.clock import Clock
 from service.storage.ledger.database import Database, LedgerError
-from service.storage.ledger.leasing import LEASED_REQUESTS
 from service.storage.ledger.mapping import append_event
 from service.storage.ledger.tables import JOBS, REQUESTS
+from service.storage.ledger.work.leasing import LEASED_REQUESTS
 
 MOST_OPEN: Final = 1_000  # requests of one sender whose result was not reported yet
 _AT_ONCE: Final = 500  # values in one query

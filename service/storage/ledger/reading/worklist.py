@@ -34,9 +34,9 @@ from service.domain.patient import Patient
 from service.domain.patient_search import MatchKind, terms_of
 from service.domain.verdict import Opinion
 from service.storage.ledger.database import Database
+from service.storage.ledger.instance.patients import patient_of
 from service.storage.ledger.mapping import job_of
-from service.storage.ledger.patients import patient_of
-from service.storage.ledger.queries import SHORTEST_PREFIX
+from service.storage.ledger.reading.queries import SHORTEST_PREFIX
 from service.storage.ledger.tables import (
     DELIVERIES,
     EVENTS,

@@ -11,8 +11,6 @@ from service.domain.reasons import Reason
 from service.storage.ledger import breakers
 from service.storage.ledger.clock import Clock
 from service.storage.ledger.database import Database
-from service.storage.ledger.delivery_plan import close_if_finished, forget_transactions
-from service.storage.ledger.leasing import LEASED_DELIVERIES, Turns
 from service.storage.ledger.mapping import (
     DELIVERIES_WITH_OUTPUT,
     append_delivery_event,
@@ -22,6 +20,8 @@ from service.storage.ledger.mapping import (
     event_row,
 )
 from service.storage.ledger.tables import DELIVERIES
+from service.storage.ledger.work.delivery_plan import close_if_finished, forget_transactions
+from service.storage.ledger.work.leasing import LEASED_DELIVERIES, Turns
 
 
 @dataclass(frozen=True, slots=True)

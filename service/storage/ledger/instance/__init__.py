@@ -1,0 +1,1 @@
+"""What is kept of an instance: the patient, the evidence, the verdicts of radiologists."""

@@ -1,0 +1,1 @@
+"""What people and programs read: lists, counts, traces, what flows and what is due."""

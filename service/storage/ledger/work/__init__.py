@@ -1,0 +1,1 @@
+"""Jobs, deliveries and commitments: leased, written under a fence, and what follows."""
