@@ -50,6 +50,8 @@ class WallClock:
             "FAKETIME_TIMESTAMP_FILE": str(self._file),
             "FAKETIME_NO_CACHE": "1",
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+            # else each wait for Python's lock ends at once, and threads take it from each other
+            "FAKETIME_FORCE_MONOTONIC_FIX": "0",
             "NO_FAKE_STAT": "1",
             "PYTHONPATH": f"{self._folder}:{python_path}".rstrip(":"),
         }

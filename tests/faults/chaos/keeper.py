@@ -134,6 +134,8 @@ class SteppedClock:
             "FAKETIME_TIMESTAMP_FILE": str(self._file),
             "FAKETIME_CACHE_DURATION": "1",
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+            # else each wait for Python's lock ends at once, and threads take it from each other
+            "FAKETIME_FORCE_MONOTONIC_FIX": "0",
         }
 
     def step_to(self, offset_seconds: int) -> None:
