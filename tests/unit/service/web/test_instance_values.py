@@ -106,7 +106,7 @@ def test_places_on_the_scale_stay_inside_it() -> None:
 
 
 def test_every_event_of_a_trace_has_words() -> None:
-    source = "\n".join(path.read_text() for path in LEDGER.glob("*.py"))
+    source = "\n".join(path.read_text() for path in LEDGER.rglob("*.py"))
     named = re.findall(r"append_(?:delivery_)?event\(\s*[^\"()]*?\"([a-z-]+)\"", source)
     assert len(named) > 12
     assert {*named, *JobState} - {"dismissed"} <= WORDS.keys()
