@@ -12,6 +12,15 @@ from support.system.programs import need_program
 from synthetic.objects import make_cr
 
 PATIENCE = 60  # seconds; against hanging only
+MARGIN = 240  # seconds in which a service under a soak starts, settles and stops
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Give a soak the time that it is to take; a marker that the test added itself is too late."""
+    seconds = config.getoption("--soak-seconds")
+    for item in items:
+        if seconds and item.path.name == "test_soak.py":
+            item.add_marker(pytest.mark.timeout(seconds + MARGIN))
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,6 @@ from support.system.http import HTTP
 from synthetic.objects import make_cr
 
 SHORT = 12
-MARGIN = 240  # seconds to start, settle and stop
 NEW_EVERY = 10  # turns of the load: the others repeat an instance
 TURN_SECONDS = 0.1
 
@@ -90,9 +89,7 @@ def test_nothing_grows_under_steady_load_and_floods(
     storescp: Callable[..., StoreSCP],
     seconds: float,
     tmp_path: Path,
-    request: pytest.FixtureRequest,
 ) -> None:
-    request.node.add_marker(pytest.mark.timeout(seconds + MARGIN))
     service = lobar_service(
         [destination(storescp(), "pacs")],
         LOBAR_DICOM__NEGOTIATION_SECONDS="2",
