@@ -25,6 +25,10 @@ class PageCase:
 
 
 VIEW, ADMINISTER = Permission.VIEW, Permission.ADMINISTER
+VIEWER: Final = (  # shown once the radiograph is drawn, however long that takes
+    "Tones Header: window 1 Automatic All values Own",
+    "Attention map 35 %",
+)
 
 PAGES: Final = (
     PageCase(
@@ -55,6 +59,7 @@ PAGES: Final = (
         role=Role.RADIOLOGIST,
         sentence="One instance: its prediction, its deliveries with their DIMSE statuses, and its "
         "trace from receipt to delivery.",
+        only_with_script=VIEWER,
     ),
     PageCase(
         name="parked",
@@ -65,6 +70,7 @@ PAGES: Final = (
         role=Role.OPERATOR,
         sentence="A job that needs a person, as an operator sees it: the reason, and what can be "
         "done.",
+        only_with_script=VIEWER,
     ),
     PageCase(
         name="upload",
