@@ -20,7 +20,7 @@ from synthetic.objects import make_cr
 from service.domain.job import Job, JobState
 from service.domain.reasons import Reason
 
-MOST_MEMORY: Final = 2_000_000_000  # bytes of all processes, whatever is sent
+MOST_MEMORY: Final = 2_300_000_000  # bytes of all processes with all decoders, whatever is sent
 CONTRADICTORY: Final = (
     "crash__bad-colour-j2k-says-mono.dcm",
     "crash__bad-grey-j2k-says-rgb.dcm",
