@@ -17,8 +17,9 @@ from typing import Any, Final
 from peers.postgresql import PostgreSQLServer
 from sqlalchemy import Select, text
 from sqlalchemy.dialects import postgresql, sqlite
-from support.filled_ledger import MODELS, fill
+from support.filled_ledger import MODELS, fill, fill_monitoring
 
+from service.settings import Settings
 from service.storage.ledger import Ledger
 from service.storage.ledger.database import Database
 from service.storage.ledger.reading.statistics import (
@@ -30,6 +31,8 @@ from service.storage.ledger.reading.statistics import (
     sources_query,
     verdicts_query,
 )
+from service.telemetry.drift import DriftMonitor
+from service.web.quality.shadow import summarise
 
 ROUNDS: Final = 5
 
@@ -56,6 +59,7 @@ def measure(url: str, jobs: int) -> None:
     with closing(Ledger(url)) as ledger, closing(Database(url)) as database:
         ledger.upgrade()
         fill(database, jobs=jobs, verdicts=jobs // 5, until=now)
+        fill_monitoring(database)
         if not url.startswith("sqlite"):
             with database.engine.connect() as connection:
                 connection.execution_options(isolation_level="AUTOCOMMIT").execute(text("ANALYZE"))
@@ -67,6 +71,13 @@ def measure(url: str, jobs: int) -> None:
             for words, selection in (("all", every), ("one model and sender", one)):
                 print(f" {weeks} weeks, {words}")
                 _queries(ledger, database, selection, now)
+        monitor = DriftMonitor(Settings(), ledger)
+        year = now - 365 * DAY_SECONDS
+        for words, ask in (
+            ("drift of every input", lambda: monitor.measure(now)),
+            ("a shadow model of half a year", lambda: summarise(ledger, year, now)),
+        ):
+            print(f" {words}: {_median(ask) * 1000:.1f} ms")
 
 
 def _queries(ledger: Ledger, database: Database, selection: Selection, now: float) -> None:
