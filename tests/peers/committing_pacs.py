@@ -13,6 +13,7 @@ from pynetdicom.sop_class import StorageCommitmentPushModelInstance, uid_to_sop_
 from support.system.ports import LOOPBACK
 
 from peers.scripted_pacs import ScriptedPacs
+from service.dicom.reactor_pause import held, install
 
 CLASS: Final = uid_to_sop_class("1.2.840.10008.1.20.1")
 INSTANCE: Final = StorageCommitmentPushModelInstance
@@ -83,7 +84,8 @@ def send_result(
             referenced(*named, failure=reason) for named, reason in failed
         ]
     event_type = 2 if failed else 1
-    status, _ = association.send_n_event_report(information, event_type, CLASS, INSTANCE)
+    with held(association):
+        status, _ = association.send_n_event_report(information, event_type, CLASS, INSTANCE)
     return int(status.Status)
 
 
@@ -105,6 +107,7 @@ def telling(ae_title: str, port: int, *, calling: str) -> Iterator[Association]:
     role = build_role(CLASS, scp_role=True)
     association = ae.associate(LOOPBACK, port, ae_title=ae_title, ext_neg=[role])
     assert association.is_established
+    install(association)
     assert association.accepted_contexts[0].as_scp
     yield association
     association.release()

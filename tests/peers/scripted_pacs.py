@@ -40,6 +40,8 @@ class ScriptedPacs:
     pdu_read: Callable[[], None] | None = None
     echoes: bool = True
     calling: str | None = None  # the only calling AE title that it accepts
+    most_associations: int = 10  # at the same time; it rejects more
+    longest_pdu: int = 16382  # bytes that it takes in one, as pynetdicom does by itself
     ae_title: str = "SCRIPTED"
     host: str = LOOPBACK
     port: int = 0
@@ -52,9 +54,11 @@ class ScriptedPacs:
 
     @contextmanager
     def running(self) -> Iterator["ScriptedPacs"]:
-        """Listen on loopback while the block runs, on the same port each time."""
+        """Listen at its address while the block runs, on the same port each time."""
         ae = AE(ae_title=self.ae_title)
         ae.require_called_aet = True
+        ae.maximum_associations = self.most_associations
+        ae.maximum_pdu_size = self.longest_pdu
         if self.calling is not None:
             ae.require_calling_aet = [self.calling]
         for sop_class, syntax in self.contexts():
@@ -62,7 +66,7 @@ class ScriptedPacs:
         if self.echoes:
             ae.add_supported_context(VERIFICATION)
         server = ae.start_server(
-            (LOOPBACK, self.port),
+            (self.host, self.port),
             block=False,
             ssl_context=self.tls,
             evt_handlers=self.handlers(),

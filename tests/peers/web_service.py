@@ -127,7 +127,7 @@ def _handler(service: WebService) -> type[BaseHTTPRequestHandler]:
                 body += piece
             return body
 
-        do_GET = do_POST = answer  # noqa: N815 -- what http.server calls them
+        do_GET = do_POST = do_OPTIONS = answer  # noqa: N815 -- what http.server calls them
 
     return Handler
 

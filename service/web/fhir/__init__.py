@@ -1,0 +1,1 @@
+"""Reports as FHIR R4 resources, to read and to search."""

@@ -1,0 +1,1 @@
+"""A systemd that tests boot for themselves."""

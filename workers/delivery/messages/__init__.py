@@ -1,0 +1,1 @@
+"""Send messages about reports: over HTTP, MLLP and SMTP."""
