@@ -11,11 +11,14 @@ from typing import Final, Self
 import structlog
 
 from service.storage.ledger import Ledger, LedgerError
-from service.telemetry.metrics import CLOCK_JUMPS
+from service.telemetry.metrics import CLOCK_JUMPS, PART_STARTS
 from service.telemetry.progress import Progress
+from service.telemetry.usage import PartUsage
 from service.telemetry.watchdog import Watchdog
 
 HEARTBEAT_SECONDS: Final = 2.0
+_STARTING_SECONDS: Final = HEARTBEAT_SECONDS / 8  # between those of a process that is not ready
+_LOOKS: Final = 10  # in that time, whether it is ready: others wait for it
 FRESH_SECONDS: Final = 20.0  # a process whose heartbeat is older is not counted as running
 
 log = structlog.get_logger()
@@ -49,10 +52,12 @@ class HeartbeatSender:
         self._role = role
         self._ready = ready
         self._watchdog = Watchdog(role, ready, progress)
+        self._usage = PartUsage(role)
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
     def __enter__(self) -> Self:
+        PART_STARTS.labels(role=self._role).inc()
         self._watchdog.start()
         self._beat()
         self._thread.start()
@@ -73,15 +78,25 @@ class HeartbeatSender:
             log.warning("leases_not_released", exc_info=exc)
 
     def _run(self) -> None:
-        while not self._stopped.wait(
-            HEARTBEAT_SECONDS if self._is_ready() else HEARTBEAT_SECONDS / 8
-        ):
+        while not self._wait():
             self._beat()
+
+    def _wait(self) -> bool:
+        """Wait until a heartbeat is due; return whether the process ends."""
+        if self._is_ready():
+            return self._stopped.wait(HEARTBEAT_SECONDS)
+        for _ in range(_LOOKS):
+            if self._stopped.wait(_STARTING_SECONDS / _LOOKS):
+                return True
+            if self._is_ready():
+                return False
+        return False
 
     def _is_ready(self) -> bool:
         return self._ready() and self._watchdog.stuck is None
 
     def _beat(self) -> None:
+        self._usage.record()
         try:
             jump = self._ledger.heartbeats.beat(
                 self._role,

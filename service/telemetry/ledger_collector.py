@@ -17,6 +17,7 @@ from service.domain.queues import DELIVER, INFER
 from service.settings import Settings
 from service.storage.ledger import Ledger, LedgerError
 from service.storage.spool import Spool
+from service.telemetry.drift import DriftMonitor
 from service.telemetry.heartbeat import FRESH_SECONDS
 from service.telemetry.timeouts import call_with_timeout
 
@@ -24,6 +25,7 @@ log = structlog.get_logger()
 
 QUEUES: Final = (INFER, DELIVER)
 ROLES: Final = ("listener", "relay", "infer", "deliver", "web")
+SHADOW: Final = "shadow"  # a role where a shadow model is configured
 
 _LEDGER_SECONDS: Final = 3.0  # a scrape times out after 10 by default
 _REDIS_SECONDS: Final = 0.5
@@ -45,10 +47,13 @@ class LedgerMetrics(Collector):
         self._exports_audit = settings.audit.syslog_host is not None
         self._redis_url = settings.redis_url
         self._clock = clock or ledger.now
+        self._has_shadow = settings.shadow.path is not None
+        self._drift = DriftMonitor(settings, ledger)
 
     def collect(self) -> Iterable[Metric]:
         """Read the ledger, Redis and the disk; leave out what does not respond."""
         yield from self._of_ledger()
+        yield from self._of_drift()
         yield from self._of_redis()
         yield from self._of_spool()
         build = GaugeMetricFamily(
@@ -67,6 +72,7 @@ class LedgerMetrics(Collector):
                 lambda: [
                     *(*self._jobs(), *self._due(), *self._deliveries()),
                     *(self._breakers(), self._processes(), self._audit(), self._offset()),
+                    self._shadows(),
                 ],
             )
         except (LedgerError, TimeoutError):
@@ -171,7 +177,7 @@ class LedgerMetrics(Collector):
             labels=["role"],
         )
         beats = self._ledger.heartbeats.alive(FRESH_SECONDS)
-        for role in ROLES:
+        for role in (*ROLES, SHADOW) if self._has_shadow else ROLES:
             family.add_metric([role], sum(beat.ready for beat in beats if beat.role == role))
         return family
 
@@ -181,6 +187,36 @@ class LedgerMetrics(Collector):
             "The machine's wall clock less scheduling time, by which the ledger decides.",
             self._ledger.wall_offset(),
         )
+
+    def _shadows(self) -> Metric:
+        return _single(
+            "lobar_shadow_pending",
+            "Instances that the shadow model has not read yet; 0 without one.",
+            self._ledger.shadows.pending(),
+        )
+
+    def _of_drift(self) -> Iterable[Metric]:
+        index = GaugeMetricFamily(
+            "lobar_drift_psi",
+            "Population stability index of the last days against the reference, by input; none "
+            "with too few instances.",
+            labels=["input"],
+        )
+        window = GaugeMetricFamily(
+            "lobar_drift_window_instances",
+            "Instances of the last days that the model saw, on which drift is measured.",
+        )
+        try:
+            measured = call_with_timeout(_LEDGER_SECONDS, self._drift.latest)
+        except (LedgerError, TimeoutError):
+            log.exception("drift_not_measured")
+        else:
+            window.add_metric([], measured.instances)
+            for each in measured.inputs:
+                if each.drift.index is not None:
+                    index.add_metric([each.input], each.drift.index)
+        yield index
+        yield window
 
     def _audit(self) -> Metric:
         pending = 0

@@ -11,6 +11,9 @@ from typing import Final
 from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics, values
 
 from service.domain.audit import Action, AuditOutcome
+from service.domain.reasons import NOT_ANALYSED as NOT_ANALYSED_REASONS
+from service.domain.reasons import PARKING, REJECTING
+from service.domain.routing import Outcome
 from service.storage.faults import Fault
 from service.telemetry.metrics_directory import metrics_dir, process_identity
 from service.telemetry.metrics_files import allocate_before_counting
@@ -123,6 +126,11 @@ PREDICTIONS: Final = Counter(
     "Predictions by finding: present, absent or indeterminate.",
     ["finding"],
 )
+PROBABILITIES: Final = Histogram(
+    "lobar_prediction_probability",
+    "Probabilities of pneumonia of the instances that were reported.",
+    buckets=tuple(twentieth / 20 for twentieth in range(1, 21)),
+)
 OTHER_ABNORMALITIES: Final = Counter(
     "lobar_other_abnormality_findings_total",
     "Readings of another abnormality by finding: present, absent or indeterminate.",
@@ -150,8 +158,34 @@ MODEL_INFO: Final = Gauge(
     multiprocess_mode="livemax",
 )
 
+# Parts
+
+PART_STARTS: Final = Counter(
+    "lobar_part_starts_total",
+    "Times that a process of a part began its work, by role.",
+    ["role"],
+)
+PART_CPU_SECONDS: Final = Counter(
+    "lobar_part_cpu_seconds_total",
+    "Processor time that the processes of a part took, decoders left out, by role.",
+    ["role"],
+)
+PART_MEMORY: Final = Gauge(
+    "lobar_part_memory_bytes",
+    "Memory that the processes of a part hold, decoders left out, by role.",
+    ["role"],
+    multiprocess_mode="livesum",
+)
+PART_OPEN_FILES: Final = Gauge(
+    "lobar_part_open_files",
+    "Files, sockets and pipes that the processes of a part have open, by role.",
+    ["role"],
+    multiprocess_mode="livesum",
+)
+
 # Delivery
 
+DELIVERY_OUTCOMES: Final = ("success", "warning", "refused", "unreachable")
 DELIVERIES: Final = Counter(
     "lobar_delivery_attempts_total",
     "Attempts to send one report, by outcome: success, warning, refused or unreachable.",
@@ -238,6 +272,11 @@ AUDIT_EXPORT_FAILURES: Final = Counter(
     "Times that the syslog server did not take audit messages, by fault.",
     ["fault"],
 )
+TRACE_SPANS: Final = Counter(
+    "lobar_trace_spans_total",
+    "Spans of OpenTelemetry traces by outcome: exported, refused by the collector, or dropped.",
+    ["outcome"],
+)
 
 # People
 
@@ -246,6 +285,25 @@ VERDICTS: Final = Counter(
     "Verdicts of radiologists by opinion (agree, disagree or unsure) and finding of the report.",
     ["opinion", "finding"],
 )
+# Shadow model
+
+SHADOW_READINGS: Final = Counter(
+    "lobar_shadow_readings_total",
+    "Instances that the shadow model read, by the outcome that was reported and by its own.",
+    ["reported", "shadow"],
+)
+SHADOW_FAILURES: Final = Counter(
+    "lobar_shadow_failures_total",
+    "Instances that the shadow model did not read, by why.",
+    ["failure"],
+)
+SHADOW_INFO: Final = Gauge(
+    "lobar_shadow_info",
+    "The loaded shadow model, in labels; weights_sha256 has the first 16 digits. Always 1.",
+    ["name", "version", "weights_sha256", "operating_point", "device"],
+    multiprocess_mode="livemax",
+)
+_ROLES: Final = ("infer", "listener", "deliver", "relay", "web")
 _KNOWN_FROM_THE_START: Final = {
     AUDIT_EXPORT_FAILURES: ("unreachable", "certificate", "broken", "no-answer"),
     INSTANCES_RECEIVED: ("dicom", "upload"),
@@ -261,13 +319,21 @@ _KNOWN_FROM_THE_START: Final = {
         *("silent-in-message", "message-too-slow", "message-time-exceeded", "response-not-read"),
         *("malformed-association-pdu", "undecodable-pdu", "protocol-error"),
     ),
+    INSTANCES_REJECTED: REJECTING,
+    NOT_ANALYSED: NOT_ANALYSED_REASONS,
+    PARKED: PARKING,
+    PART_STARTS: _ROLES,
+    PART_CPU_SECONDS: _ROLES,
     UPLOADS: ("received", "repeated", "rejected"),
+    TRACE_SPANS: ("exported", "refused", "dropped"),
     STAGE_SECONDS: ("decode", "predict", "report", "deliver"),
     END_TO_END_SECONDS: ("reported", "delivered"),
     PREDICTIONS: ("present", "absent", "indeterminate"),
+    OTHER_ABNORMALITIES: ("present", "absent", "indeterminate"),
     DECODER_FAILURES: ("decoder-crashed", "decoder-timeout", "decoder-out-of-memory"),
     BREAKER_OPENINGS: tuple(Fault),
-    STUCK: ("infer", "listener", "deliver", "relay", "web"),
+    STUCK: (*_ROLES, "shadow"),
+    SHADOW_FAILURES: ("attempts-exhausted", "bytes-gone", "same-model"),
     WEB_CONNECTIONS_ENDED: ("slow-head", "slow-body", "unread", "made-room", "refused"),
     WEB_REQUESTS_REFUSED: ("too-many", "too-many-of-one"),
     COMMITMENT_REQUESTS: ("accepted", "rejected"),
@@ -284,6 +350,9 @@ for _metric, _values in _KNOWN_FROM_THE_START.items():
 for _opinion in ("agree", "disagree", "unsure"):
     for _finding in ("present", "absent", "indeterminate"):
         VERDICTS.labels(_opinion, _finding)
+
+for _reported, _shadow in itertools.product(Outcome, Outcome):
+    SHADOW_READINGS.labels(reported=_reported, shadow=_shadow)
 
 for _action, _outcome in itertools.product(Action, AuditOutcome):
     AUDIT_RECORDS.labels(action=_action, outcome=_outcome)

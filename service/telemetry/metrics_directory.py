@@ -26,9 +26,13 @@ class _ProcessIdentity:
         self._name = ""
         self._lock: int | None = None
 
-    def get(self, directory: Path) -> str:
+    def get(self) -> str:
+        """Return the identity; it is asked for at each count."""
         pid = os.getpid()
         if self._pid != pid:
+            directory = metrics_dir()
+            if directory is None:
+                raise RuntimeError("no metrics directory is in use")
             self.release()
             self._name = uuid.uuid4().hex
             aside = directory / f"{self._name}.born"
@@ -75,10 +79,7 @@ def process_identity() -> str:
     Raises:
         RuntimeError: No directory is in use.
     """
-    directory = metrics_dir()
-    if directory is None:
-        raise RuntimeError("no metrics directory is in use")
-    return _IDENTITY.get(directory)
+    return _IDENTITY.get()
 
 
 def has_ended(alive: Path) -> bool:

@@ -64,6 +64,7 @@ FIELDS: Final[dict[str, re.Pattern[str]]] = {
     "version": _WORD,
     "operating_point": _WORD,
     "device": _WORD,
+    "engine": _WORD,
     "directory": _TEXT,
     "setting": _WORD,
     "not_after": _WORD,
@@ -84,7 +85,7 @@ NUMBERS: Final = frozenset(
         *("attempt", "tries", "refusals", "count", "instances", "jobs", "deliveries", "removed"),
         *("bytes", "size_bytes", "free_bytes", "seconds", "limit", "repeated", "ready", "tls"),
         *("pid", "port", "returncode", "status", "associations", "batch", "line", "at", "due_at"),
-        *("left_out", "needed", "maximum_connections"),
+        *("left_out", "needed", "maximum_connections", "without_torch"),
     }
 )
 """Fields that hold a number or a boolean."""
@@ -148,11 +149,12 @@ def _keep_allowed(
         "event": name if _EVENT.fullmatch(name) else DROPPED,
     }
     for field, value in event.items():
-        kept[field if field.isidentifier() else DROPPED] = _allowed(field, value)
+        kept[field if field.isidentifier() else DROPPED] = allowed(field, value)
     return kept
 
 
-def _allowed(field: str, value: object) -> object:
+def allowed(field: str, value: object) -> bool | int | float | str | None:
+    """Return the value of a field if the allow list has both, else `[dropped]`."""
     if value is None:
         return None
     if field in NUMBERS and isinstance(value, bool | int | float):
@@ -173,15 +175,16 @@ def _name_error(
     if error is True:
         error = sys.exc_info()[1]
     if isinstance(error, BaseException):
-        event["error"] = _type_name(error)
+        event["error"] = type_name(error)
         cause = error.__cause__ or error.__context__
         if cause is not None:
-            event["cause"] = _type_name(cause)
+            event["cause"] = type_name(cause)
         event["place"] = _places(error.__traceback__)
     return event
 
 
-def _type_name(error: BaseException) -> str:
+def type_name(error: BaseException) -> str:
+    """Return the full name of an exception's type."""
     return f"{type(error).__module__}.{type(error).__qualname__}".replace("<locals>", "")
 
 

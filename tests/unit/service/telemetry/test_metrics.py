@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from prometheus_client.metrics import MetricWrapperBase
 
+from service.dicom.statuses import REJECTION_STATUSES
+from service.domain.reasons import Reason
 from service.telemetry import metrics
 from service.telemetry.metrics import status_label
 
@@ -157,6 +159,7 @@ def test_no_label_takes_text_from_the_wire() -> None:
         *("opinion", "peer"),
         *("queue", "name", "version", "weights_sha256", "operating_point", "device", "role"),
         *("fault", "population", "action"),
+        *("reported", "shadow", "failure"),
     }
     assert {label for metric in METRICS for label in metric._labelnames} <= closed
 
@@ -167,6 +170,32 @@ def test_no_label_takes_text_from_the_wire() -> None:
 )
 def test_a_status_is_labelled_by_its_row_in_the_standards_table(status: int, label: str) -> None:
     assert status_label(status) == label
+
+
+@pytest.mark.parametrize(
+    ("metric", "reasons"),
+    [
+        (metrics.INSTANCES_REJECTED, set(REJECTION_STATUSES)),
+        (metrics.NOT_ANALYSED, {each for each in Reason if str(each).startswith("decoder-")}),
+        (metrics.PARKED, {Reason.ATTEMPTS_EXHAUSTED, Reason.DESTINATION_REMOVED}),
+    ],
+)
+def test_a_reason_is_counted_from_0_because_an_increase_misses_the_first_count(
+    metric: MetricWrapperBase, reasons: set[Reason]
+) -> None:
+    (family,) = metric.collect()
+    counted = {Reason(sample.labels["reason"]) for sample in family.samples}
+    assert reasons <= counted
+
+
+def test_every_reason_is_counted_by_one_metric() -> None:
+    reasons = [
+        sample.labels["reason"]
+        for metric in (metrics.INSTANCES_REJECTED, metrics.NOT_ANALYSED, metrics.PARKED)
+        for family in metric.collect()
+        for sample in family.samples
+    ]
+    assert sorted(reasons) == sorted(map(str, Reason))
 
 
 def test_whatever_a_destination_answers_there_are_few_labels() -> None:

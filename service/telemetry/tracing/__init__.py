@@ -1,0 +1,1 @@
+"""OpenTelemetry traces: how long each step of an instance took, over all processes."""
