@@ -20,7 +20,7 @@ case "$*" in
 esac
 """
 UV = r"""
-cp requirements.lock "$MACHINE/lock-before"
+[ -e "$MACHINE/lock-before" ] || cp requirements.lock "$MACHINE/lock-before"
 echo "$UV_DEFAULT_INDEX|$UV_INDEX|$*" >>"$NOTES"; cat "$4" >>"$NOTES"
 """
 LOCK = r"""first==1 ; sys_platform == 'linux' \
@@ -77,8 +77,17 @@ def test_the_lock_has_hashes_and_what_torch_needs_but_not_torch(workplace: Machi
 
     command, *torch_needs = workplace.notes()
     assert "--generate-hashes" in command
-    assert "--extra dev --extra train" in command
+    assert "--extra dev --extra site --extra train --extra otel" in command
     assert "--no-emit-package torch" in command
-    assert "-o requirements.lock" in command
+    assert command.endswith("-o requirements.lock")
     assert "sympy" in torch_needs
     assert "torch" not in torch_needs
+
+
+def test_the_runtime_lock_has_no_extra_and_the_versions_of_the_lock(workplace: Machine) -> None:
+    workplace.run(SCRIPT)
+
+    _, runtime = [line for line in workplace.notes() if "|" in line]
+    assert "--generate-hashes" in runtime
+    assert "--extra" not in runtime
+    assert runtime.endswith("--constraint requirements.lock -o requirements-runtime.lock")

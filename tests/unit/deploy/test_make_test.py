@@ -47,5 +47,5 @@ def test_the_fast_target_leaves_out_every_peer_that_a_marker_names() -> None:
 def test_the_full_target_is_the_ordinary_one_with_more() -> None:
     assert recipe("test-full") == ["@$(MAKE) test FULL=--full"]
     makefile = (ROOT / "Makefile").read_text()
-    assert re.search(r"^PYTEST = .*/pytest \$\(FULL\) ", makefile, re.MULTILINE)
+    assert re.search(r"^PYTEST = (?:.*\\\n)*.*/pytest \$\(FULL\) ", makefile, re.MULTILINE)
     assert all(line.startswith("$(PYTEST) ") for line in lines_with_tests())
