@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Write requirements.lock from pyproject.toml: every version and hash, for every platform.
+# Write requirements.lock from pyproject.toml: every version and hash, for every platform. Then
+# requirements-runtime.lock, the part of it that an installation without the extras needs.
 # Versions in the present lock stay where they still fit; remove the file first for the newest.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
@@ -44,7 +45,13 @@ UV_INDEX="$index $(pip_setting extra-index-url)"
 # uv keeps the hashes of a version that stays, so only the versions are left for it to read
 [ ! -e requirements.lock ] || sed -i '/^ *--hash=/d; s/ \\$//' requirements.lock
 
-"$work/venv/bin/uv" pip compile pyproject.toml "$work/torch-needs.in" --extra dev --extra train \
-    --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
-    --index-strategy unsafe-best-match --override "$work/without-torch.txt" \
-    --no-emit-package torch --quiet -o requirements.lock
+lock() {
+    "$work/venv/bin/uv" pip compile pyproject.toml "$work/torch-needs.in" \
+        --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+        --index-strategy unsafe-best-match --override "$work/without-torch.txt" \
+        --no-emit-package torch --quiet "$@"
+}
+
+lock --extra dev --extra site --extra train --extra otel -o requirements.lock
+rm -f requirements-runtime.lock # the versions are those of the lock above, which is a constraint
+lock --constraint requirements.lock -o requirements-runtime.lock

@@ -11,6 +11,12 @@ Orthanc          orthanc              storing reports in a real PACS
 chromium         chromium             what a person sees in a real viewer (OHIF)
 npm              npm                  what a person sees in a real viewer (OHIF)
 storescu         dcmtk                storing to and from DCMTK
+ip               iproute2             the commands of the composition, each on a network of its own
+nginx            nginx-light          the reverse proxy of the composition
+buildah          buildah              building the image
+mmdebstrap       mmdebstrap           building the image
+gcc              gcc                  the receivers of the benchmark, made durable
+/usr/include/stdio.h libc6-dev        the receivers of the benchmark, made durable
 openssl          openssl              DICOMweb over TLS
 node             nodejs               sign-in at a real OpenID provider
 redis-server     redis-server         Redis itself (the wheel has Valkey)
@@ -19,13 +25,15 @@ dciodvfy         dicom3tools          the validity of reports (dciodvfy)
 DicomSRValidator pixelmed-apps        the templates of reports (PixelMed)
 java             default-jre-headless the templates of reports (PixelMed)
 promtool         prometheus           the alert rules
+amtool           prometheus-alertmanager alerts that reach a real Alertmanager
 rsyslogd         rsyslog              the export of the audit trail to a real syslog server
 /usr/lib/*/rsyslog/lmnsd_ossl.so rsyslog-openssl the export of the audit trail over TLS
+systemd-analyze  systemd              the systemd units
 fusermount3      fuse3                what a power cut loses (a file system of the tests)
 jing             jing                 the schema of audit messages (PS3.15)
 /usr/lib/*/faketime/libfaketimeMT.so.1 libfaketime steps of the wall clock
 '
-readonly units='orthanc redis-server postgresql prometheus rsyslog'
+readonly units='orthanc redis-server postgresql prometheus prometheus-alertmanager rsyslog nginx'
 readonly wanted=" $* "
 readonly policy=/usr/sbin/policy-rc.d
 
