@@ -10,6 +10,7 @@ from service.settings import ConfigurationError, Settings
 from service.storage.ledger import Ledger
 from service.storage.private_files import make_private_directory, require_private
 from service.storage.spool import Spool
+from service.storage.spool_identity import require_own_spool
 
 RESTORING: Final = "restoring"
 """A file in the state directory while `lobar restore` is at work, or after it was killed."""
@@ -28,10 +29,12 @@ def open_stores(settings: Settings) -> Iterator[tuple[Ledger, Spool]]:
     Raises:
         NotPrivateError: Other accounts of the machine can read the state directory, or own it.
         LedgerError: The database cannot be reached, or is of a newer version.
+        WrongSpoolError: The spool is not the one of the ledger.
         OSError: The state directory cannot be written.
     """
     spool = open_spool(settings)
     with open_ledger(settings) as ledger:
+        require_own_spool(ledger, spool)
         yield ledger, spool
 
 
@@ -44,7 +47,7 @@ def open_ledger(settings: Settings) -> Iterator[Ledger]:
         LedgerError: The database cannot be reached, or is of a newer version.
     """
     _make_private(settings)
-    ledger = Ledger(settings.ledger_url)
+    ledger = Ledger(settings.ledger_url, received_at_once=settings.ledger.received_at_once)
     try:
         ledger.upgrade()
         yield ledger

@@ -10,9 +10,11 @@ import re
 import shutil
 import threading
 import time
+import uuid
 from collections.abc import Callable, Collection, Iterator
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import BinaryIO, Final, NamedTuple
 
 import structlog
 
@@ -122,18 +124,23 @@ class Spool:
                 with os.scandir(directory / shard) as entries:
                     yield from (Path(each.path) for each in entries)
 
-    def accept(self, job_id: str, arrived: Path) -> Path:
+    def accept(self, job_id: str, arrived: Path, stream: BinaryIO | None = None) -> Path:
         """Move a file from `incoming` to the inbox, durably, and return its new path.
+
+        Args:
+            job_id: Whose it is.
+            arrived: The file.
+            stream: The file, where it is open and flushed.
 
         Raises:
             OSError: It could not be made durable; no file is left under the job's name.
         """
         kept = self.inbox(job_id)
         try:
-            with arrived.open("rb") as stream:
-                os.fsync(stream.fileno())
+            with arrived.open("rb") if stream is None else nullcontext(stream) as file:
+                os.fsync(file.fileno())
             passed(CrashPoint.RECEIVE_SYNCED)
-            arrived.rename(kept)
+            os.rename(arrived, kept)  # noqa: PTH104 -- `Path.rename` makes another path of it
             passed(CrashPoint.RECEIVE_RENAMED)
             fsync_directory(kept.parent)
         except OSError:
@@ -164,7 +171,7 @@ class Spool:
             OSError: It could not be written; an earlier file is unchanged.
         """
         path = self.outbox(job_id, kind, sop_instance_uid)
-        aside = self._incomplete / f"{path.name}.{os.getpid()}.{threading.get_ident()}"
+        aside = self._incomplete / f"{path.name}.{uuid.uuid4().hex}"  # nodes may share process ids
         try:
             with aside.open("wb") as stream:
                 stream.write(encoded)
@@ -245,6 +252,15 @@ class Spool:
             return None
         suspect = self._suspects.get(path)
         return suspect if suspect and suspect.changed == changed else _Suspect(changed, now)
+
+
+def job_of_output(path: Path) -> str:
+    """Return the id of the job that a file of the outbox belongs to.
+
+    Raises:
+        ValueError: the file has no name of the outbox.
+    """
+    return _opaque(path.name.split(".", 1)[0])
 
 
 def _names(folder: Path) -> list[str]:

@@ -1,4 +1,7 @@
-"""`monai.bundle run` and the service's predictor give the same number for a radiograph."""
+"""`monai.bundle run` and the service's predictor give the same number for a radiograph.
+
+The bundle runs by the command of monai_bundle/docs/README.md.
+"""
 
 import io
 import json

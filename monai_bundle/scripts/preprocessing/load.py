@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from scripts.preprocessing.age import read_age
 from scripts.preprocessing.codestream import check_scans
-from scripts.preprocessing.dicom import read_dicom
+from scripts.preprocessing.dicom import read_dicom, read_dicom_twice
 from scripts.preprocessing.greyscale import Tones
 from scripts.preprocessing.raster import read_raster
 
@@ -28,7 +28,11 @@ class LoadRadiographd(MapTransform):
 
     With a `spatial_size`, grey DICOM comes at this size, as `ResizeToShaped` would resize it, for
     a fraction of the time. A picture for people is wanted instead where an item named like the key
-    with "_for_people" after it is true: it comes as large as it is, in the same tones.
+    with "_for_people" after it is true: it comes in the same tones and as large as it is, or where
+    the item is a number, with at least so many pixels on its longer side if it has them.
+
+    Where an item named like the key with "_picture" after it is given, a number, the radiograph is
+    opened once for both: the item is replaced by the picture for people that this number asks for.
 
     The share of the image that is padding or behind a shutter, which is black, becomes an item
     named like the key with "_hidden" after it.
@@ -55,10 +59,17 @@ class LoadRadiographd(MapTransform):
         """Return `data` with each keyed path replaced by its image."""
         result = dict(data)
         for key in self.key_iterator(result):
-            is_whole = self.spatial_size is None or bool(result.get(f"{key}_for_people"))
+            for_people = result.get(f"{key}_for_people")
+            is_whole = self.spatial_size is None or bool(for_people)
+            least = None if isinstance(for_people, bool) else for_people
             content = Path(result[key]).read_bytes()
-            image, tones = _read(content, self.spatial_size, is_whole=is_whole)
-            result[key] = image
+            if (beside := result.get(f"{key}_picture")) is None:
+                result[key], tones = _read(
+                    content, self.spatial_size, is_whole=is_whole, least_picture=least
+                )
+            else:
+                result[key], picture, tones = _read_twice(content, self.spatial_size, beside)
+                result[f"{key}_picture"] = picture
             result[f"{key}_hidden"] = tones.hidden if tones else 0.0
             if f"{key}_tones" in result:
                 result[f"{key}_tones"] = tones.described() if tones else None
@@ -73,13 +84,26 @@ def read_radiograph(content: bytes) -> NDArray[np.float32]:
 
 
 def _read(
-    content: bytes, size: tuple[int, int] | None = None, *, is_whole: bool = True
+    content: bytes,
+    size: tuple[int, int] | None = None,
+    *,
+    is_whole: bool = True,
+    least_picture: int | None = None,
 ) -> tuple[torch.Tensor, Tones | None]:
     if content.startswith(_JPEG):
         check_scans(content)
     if _is_raster(content):
         return torch.from_numpy(np.ascontiguousarray(read_raster(content)))[None], None
-    return read_dicom(content, size, is_whole=is_whole)
+    return read_dicom(content, size, is_whole=is_whole, least_picture=least_picture)
+
+
+def _read_twice(
+    content: bytes, size: tuple[int, int] | None, least_picture: int
+) -> tuple[torch.Tensor, torch.Tensor, Tones | None]:
+    if _is_raster(content):
+        image, _ = _read(content)
+        return image, image, None
+    return read_dicom_twice(content, size, least_picture)
 
 
 def _is_raster(content: bytes) -> bool:

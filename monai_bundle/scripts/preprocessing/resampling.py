@@ -31,6 +31,7 @@ Matrix = NDArray[np.float64]
 # Of a side: for each group of pixels of the result the span of samples that it needs, and their
 # weights.
 Weights = tuple[tuple[slice, torch.Tensor], ...]
+Show = Callable[[NDArray[np.float32]], None]
 
 
 def resize_words(
@@ -39,6 +40,7 @@ def resize_words(
     size: tuple[int, int],
     weights: tuple[Weights, Weights] | None = None,
     hidden: NDArray[np.bool_] | None = None,
+    show: Show | None = None,
 ) -> torch.Tensor:
     """Look up the luminance of each word and resize the image to `size`, 1 x rows x columns.
 
@@ -48,18 +50,53 @@ def resize_words(
         size: rows and columns of the result.
         weights: of the rows and of the columns, where they are not those of a whole image.
         hidden: which pixels are black whatever their words are.
+        show: is given the luminance of all rows, some at a time, from the first to the last.
     """
-
-    def luminance(rows: slice) -> torch.Tensor:
-        found = np.take(table, words[rows].astype(np.intp), mode="clip")
-        if hidden is not None:
-            found[hidden[rows]] = 0
-        return torch.from_numpy(found)
-
     rows, columns = words.shape
     down, across = weights or (whole_weights(rows, size[0]), whole_weights(columns, size[1]))
-    narrowed = _weighted_rows(down, luminance)
+    luminance = _Luminance(table, words, hidden, show)
+    narrowed = _weighted_rows(down, luminance.rows)
+    luminance.rows(slice(rows, rows))  # what is below the last row that has a weight
     return _weighted_rows(across, lambda rows: narrowed.T[rows]).T[None].contiguous()
+
+
+class _Luminance:
+    """The luminance of an image from the top down, where each row is looked up once."""
+
+    def __init__(
+        self,
+        table: NDArray[np.float32],
+        words: NDArray[np.generic],
+        hidden: NDArray[np.bool_] | None,
+        show: Show | None,
+    ) -> None:
+        self._table, self._words, self._hidden, self._show = table, words, hidden, show
+        self._first, self._next = 0, 0  # row of the buffer, and row that is looked up next
+        self._buffer = np.empty((0, words.shape[1]), np.float32)
+
+    def rows(self, span: slice) -> torch.Tensor:
+        """Return some rows, until the next call; none is above the first of those before."""
+        kept = self._move_up(min(span.start, self._next), span.stop)
+        found = self._buffer[kept : kept + span.stop - self._next]
+        rows = slice(self._next, span.stop)
+        # with another mode numpy works on a copy of the result
+        np.take(self._table, self._words[rows].astype(np.intp), out=found, mode="clip")
+        if self._hidden is not None:
+            found[self._hidden[rows]] = 0
+        if self._show is not None:
+            self._show(found)
+        self._next = span.stop
+        return torch.from_numpy(self._buffer[span.start - self._first : span.stop - self._first])
+
+    def _move_up(self, first: int, last: int) -> int:
+        """Begin the buffer with another row, and return how many rows of it are looked up."""
+        kept = self._next - first
+        still = self._buffer[first - self._first :][:kept]
+        if last - first > len(self._buffer):
+            self._buffer = np.empty((last - first, self._words.shape[1]), np.float32)
+        self._buffer[:kept] = still
+        self._first = first
+        return kept
 
 
 @lru_cache(maxsize=4)

@@ -7,14 +7,16 @@ longer. The functions are parts of larger transactions.
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import Connection, Row, delete, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, insert, select, update
 
 from service.storage.faults import Fault
 from service.storage.ledger.clock import Clock
 from service.storage.ledger.database import Database
 from service.storage.ledger.tables import BREAKERS
+
+_CLOSE: Final = delete(BREAKERS).where(BREAKERS.c.name.in_(bindparam("names", expanding=True)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +125,7 @@ def open_breaker(
 
 def close_breakers(connection: Connection, names: Collection[str]) -> None:
     """Close breakers, so that what they are for is tried at once."""
-    connection.execute(delete(BREAKERS).where(BREAKERS.c.name.in_(names)))
+    connection.execute(_CLOSE, {"names": list(names)})
 
 
 def _breaker_of(row: Row[Any], now: float) -> Breaker:

@@ -1,23 +1,20 @@
 """The ledger's database: SQLite on one machine, PostgreSQL for several."""
 
 import fcntl
-from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import cache
+import threading
+from collections.abc import Collection, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Final
 
-from alembic import command
-from alembic.config import Config
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from service.errors import EX_UNAVAILABLE, ExplainedError
 from service.storage.directories import make_directory
+from service.storage.ledger.migrations import known_revisions, latest_revision, migrate
+from service.storage.ledger.versions import oldest_that_works_with, present_revision
 
-MIGRATIONS: Final = Path(__file__).parent / "migrations"
 _MIGRATION_LOCK: Final = 0x10BA5  # an arbitrary number, used by nothing else in this database
 _BUSY_SECONDS: Final = 30
 
@@ -29,9 +26,14 @@ class LedgerError(ExplainedError):
 
 
 class Database:
-    """Transactions on the ledger's database."""
+    """Transactions on the ledger's database.
 
-    def __init__(self, url: str) -> None:
+    Args:
+        url: as SQLAlchemy reads it.
+        busy_seconds: for how long a writer of SQLite waits for the others.
+    """
+
+    def __init__(self, url: str, *, busy_seconds: float = _BUSY_SECONDS) -> None:
         try:
             self.url = make_url(url)
         except ArgumentError as exc:
@@ -39,7 +41,13 @@ class Database:
         self._sqlite = self.is_sqlite = self.url.get_backend_name() == "sqlite"
         if self._sqlite and self.url.database:
             make_directory(Path(self.url.database).absolute().parent, mode=0o700)
-        self.engine = _sqlite_engine(url) if self._sqlite else create_engine(url, pool_size=8)
+        if self._sqlite:
+            self.engine = _sqlite_engine(url, busy_seconds)
+            self._writing: AbstractContextManager[None] = _Turn(busy_seconds)
+        else:
+            # psycopg would return bytes from a database of SQL_ASCII, in all that SQLAlchemy asks
+            self.engine = create_engine(url, pool_size=8, connect_args={"client_encoding": "utf8"})
+            self._writing = nullcontext()
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
@@ -49,7 +57,7 @@ class Database:
             LedgerError: The database could not be reached, or could not commit.
         """
         try:
-            with self.engine.begin() as connection:
+            with self._writing, self.engine.begin() as connection:
                 yield connection
         except SQLAlchemyError as exc:
             raise LedgerError(_one_line(exc)) from exc
@@ -70,46 +78,48 @@ class Database:
     def upgrade(self, to: str | None = None) -> None:
         """Migrate the tables to this version; safe for several processes at once.
 
+        Nothing is changed where a newer version migrated them and this one works with them too.
+
         Args:
             to: A revision at which to stop; None for the latest.
 
         Raises:
-            LedgerError: The database could not be reached, or is of a newer version.
+            LedgerError: The database could not be reached, is of a newer version that this one does
+                not work with, or is empty and cannot hold every character.
         """
-        script = _migrations()
+        known = known_revisions()
+        wanted = to or latest_revision()
         try:
             with self._migration_lock(), self._connect_for_migration() as connection:
-                present = MigrationContext.configure(connection).get_current_revision()
-                known = {each.revision for each in script.walk_revisions()}
-                if present is not None and present not in known:
-                    raise LedgerError(
-                        f"The ledger is at version {present}, which this version of Lobar does "
-                        "not know: it was written by a newer one. Install that, or restore."
-                    )
+                present = present_revision(connection)
+                if present is None:
+                    _require_unicode(connection)
+                elif present not in known:
+                    _require_to_work_with(connection, present, known)
+                    return
                 connection.rollback()
-                wanted = to or script.get_current_head()
                 if wanted not in known:
                     raise LedgerError(
                         f"Version {wanted} of the ledger is of a newer Lobar: install that."
                     )
                 if present != wanted:
-                    config = _migration_config()
-                    config.attributes["connection"] = connection
-                    command.upgrade(config, wanted)
+                    migrate(connection, wanted)
                     connection.commit()
         except SQLAlchemyError as exc:
             raise LedgerError(_one_line(exc)) from exc
 
     def is_current(self) -> bool:
-        """Return whether the tables are of this version.
+        """Return whether the tables are of this version, or of a newer one that it works with.
 
         Raises:
             LedgerError: The database could not be reached.
         """
-        script = _migrations()
         with self.read() as connection:
-            present = MigrationContext.configure(connection).get_current_revision()
-        return bool(present == script.get_current_head())
+            present = present_revision(connection)
+            if present == latest_revision() or present is None:
+                return present is not None
+            known = known_revisions()
+            return present not in known and oldest_that_works_with(connection, present) in known
 
     @contextmanager
     def _connect_for_migration(self) -> Iterator[Connection]:
@@ -156,24 +166,65 @@ class Database:
         self.engine.dispose()
 
 
-def _migration_config() -> Config:
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS))
-    return config
+class _Turn(AbstractContextManager[None]):
+    """The turn of one thread of this process to write to SQLite, which has one writer at a time.
+
+    SQLite lets a writer that finds another one sleep, for up to 100 ms each time, and the one that
+    comes when the other ends is next: of forty threads the last would wait for seconds. Writers
+    of other processes are still met in that way.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> None:
+        if not self._lock.acquire(timeout=self._seconds):
+            raise LedgerError(f"Other threads wrote for {self._seconds:g} seconds; try again.")
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
 
 
-@cache
-def _migrations() -> ScriptDirectory:
-    """Read the migrations; they do not change while the process runs."""
-    return ScriptDirectory.from_config(_migration_config())
+def _require_unicode(connection: Connection) -> None:
+    """Require that an empty database can hold the names of all patients.
+
+    Raises:
+        LedgerError: It cannot.
+    """
+    if connection.dialect.name == "sqlite":
+        return
+    encoding = connection.execute(text("SHOW server_encoding")).scalar_one()
+    if encoding != "UTF8":
+        raise LedgerError(
+            f"The database has the encoding {encoding}, which cannot hold every name. Create it "
+            "with: CREATE DATABASE lobar ENCODING 'UTF8' TEMPLATE template0."
+        )
+
+
+def _require_to_work_with(connection: Connection, present: str, known: Collection[str]) -> None:
+    """Require that a newer migration, which this version does not know, only added to the tables.
+
+    Raises:
+        LedgerError: It did not, or is not known to.
+    """
+    if oldest_that_works_with(connection, present) not in known:
+        raise LedgerError(
+            f"The ledger is at version {present}, which this version of Lobar does not know: it "
+            "was written by a newer one. Install that, or restore."
+        )
 
 
 def _snapshot(*, sqlite: bool) -> dict[str, Any]:
     return {"lobar_read": True} if sqlite else {"isolation_level": "REPEATABLE READ"}
 
 
-def _sqlite_engine(url: str) -> Engine:
-    engine = create_engine(url, connect_args={"timeout": _BUSY_SECONDS, "isolation_level": None})
+def _sqlite_engine(url: str, busy_seconds: float) -> Engine:
+    engine = create_engine(
+        url,
+        connect_args={"timeout": busy_seconds, "isolation_level": None},
+        pool_reset_on_return=None,  # every transaction is ended before its connection is returned
+    )
 
     @event.listens_for(engine, "connect")
     def _pragmas(connection: Any, _record: object) -> None:  # noqa: ANN401 -- a DBAPI connection

@@ -20,6 +20,16 @@ class Heartbeat:
     progress: bool  # False: its work is stuck
     at: float  # by the scheduling clock
 
+    @property
+    def machine(self) -> str:
+        """The host name of its machine."""
+        return self.holder.partition("/")[0]
+
+    @property
+    def pid(self) -> str:
+        """Its process id on that machine."""
+        return self.holder.rstrip("/").rpartition("/")[2]
+
 
 class Heartbeats:
     """The latest heartbeats, one row per process."""

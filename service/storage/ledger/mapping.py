@@ -3,18 +3,21 @@
 from collections.abc import Iterable
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, Select, insert, select, update
+from sqlalchemy import Connection, Row, Select, select, update
 
 from service.domain.delivery import Delivery, DeliveryState, OutputRecord, Reference
 from service.domain.job import Event, Job, JobState, OtherAbnormality, Revision, Source
 from service.domain.reasons import Reason
 from service.storage.ledger.clock import Moment
+from service.storage.ledger.prepared import PreparedInsert
 from service.storage.ledger.tables import DELIVERIES, EVENTS, OUTPUTS, TALLIES, URGENT
 
 DELIVERIES_WITH_OUTPUT: Final[Select[Any]] = select(
     *DELIVERIES.c, OUTPUTS.c.sop_class_uid, OUTPUTS.c.sop_instance_uid
 ).join(OUTPUTS, (OUTPUTS.c.job_id == DELIVERIES.c.job_id) & (OUTPUTS.c.kind == DELIVERIES.c.kind))
 """The query whose rows `delivery_of` reads."""
+
+_INSERT_EVENT: Final = PreparedInsert(EVENTS, ("job_id", "at", "name", "detail"))
 
 
 def job_of(row: Row[Any]) -> Job:
@@ -112,15 +115,21 @@ def append_events(connection: Connection, rows: Iterable[dict[str, Any]]) -> Non
     """Append events to the traces of several jobs at once, as `append_event` does to one."""
     several = list(rows)
     if several:
-        connection.execute(insert(EVENTS), several)
+        _INSERT_EVENT.run(connection, several)
 
 
 def append_delivery_event(
     connection: Connection, delivery: Delivery, at: Moment, name: str, **detail: str | None
 ) -> None:
     """Append one event of a delivery to its job's trace."""
-    append_event(
-        connection,
+    append_events(connection, [delivery_event_row(delivery, at, name, **detail)])
+
+
+def delivery_event_row(
+    delivery: Delivery, at: Moment, name: str, **detail: str | None
+) -> dict[str, Any]:
+    """Build a row for `append_events` of one event of a delivery."""
+    return event_row(
         delivery.job_id,
         at,
         name,

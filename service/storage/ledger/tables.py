@@ -397,6 +397,64 @@ VERDICTS: Final = Table(  # append-only; it outlives the jobs
     Column("population", String(64)),
 )
 
+DRIFT_INPUTS: Final = Table(  # of each instance that a model saw: its group in each input
+    "drift_inputs",
+    METADATA,
+    Column("job_id", String(32), ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+    Column("manufacturer", String(32), nullable=False),
+    Column("view", String(32), nullable=False),
+    Column("kvp", String(32), nullable=False),
+    Column("exposure", String(32), nullable=False),
+    Column("size", String(32), nullable=False),
+    Column("tone", String(32), nullable=False),
+)
+
+DRIFT_REFERENCES: Final = Table(  # of this site, as a person accepted them
+    "drift_references",
+    METADATA,
+    Column("input", String(32), primary_key=True),
+    Column("at", Double, nullable=False),
+    Column("since", Double, nullable=False),
+    Column("until", Double, nullable=False),
+    Column("counts", JSON, nullable=False),  # films by group
+)
+
+SHADOWS: Final = Table(  # what the shadow model is to say or said, beside what was reported
+    "shadows",
+    METADATA,
+    Column("id", ROW_NUMBER, primary_key=True, autoincrement=True),
+    Column(
+        "job_id", String(32), ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False, unique=True
+    ),
+    Column("planned_at", Double, nullable=False, index=True),
+    Column("attempt", Integer, nullable=False, default=0),
+    Column("holder", String(128)),
+    Column("due_at", Double),
+    Column("reported_model", String(128), nullable=False),
+    Column("reported_point", String(64), nullable=False),
+    Column("reported_finding", String(16)),
+    Column("reported_probability", Double),
+    Column("reported_reason", String(64)),
+    Column("model", String(128)),
+    Column("weights_sha256", String(64)),
+    Column("operating_point", String(64)),
+    Column("finding", String(16)),
+    Column("probability", Double),
+    Column("reason", String(64)),
+    Column("failure", String(32)),
+    Column("finished_at", Double),
+    # there is a time at which it is due while the shadow model has not read the instance
+    _partial("ix_shadows_due", "due_at", "id", where="due_at IS NOT NULL"),
+    _partial("ix_shadows_held", "holder", where="holder IS NOT NULL"),
+)
+
+PROPERTIES: Final = Table(  # of the ledger as a whole; see `properties`
+    "properties",
+    METADATA,
+    Column("name", String(32), primary_key=True),
+    Column("value", String(128), nullable=False),
+)
+
 
 def is_state(table: Table, state: str) -> ColumnElement[bool]:
     """Compare a state with a constant of the statement.

@@ -9,14 +9,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import Connection, case, delete, func, insert, select
+from sqlalchemy import Connection, case, delete, func, select
 
 from service.domain.job import JobState
 from service.storage.ledger.database import Database
+from service.storage.ledger.prepared import PreparedInsert
 from service.storage.ledger.tables import DELIVERIES, JOBS, TALLY_CHANGES
 
 _MOST_FOLDED: Final = 20_000  # changes in one transaction
 _FEW: Final = 200  # changes that are not worth a transaction
+
+_INSERT: Final = PreparedInsert(TALLY_CHANGES, ("subject", "state", "name", "number"))
 
 Key = tuple[str, str, str]
 """What is counted: `jobs`, `deliveries` or `received`; the state; the reason or destination."""
@@ -76,9 +79,9 @@ class Tallies:
         return found
 
 
-def count_received(connection: Connection) -> None:
-    """Count an instance that was received, in the transaction that records it."""
-    _add(connection, ("received", "", ""), 1)
+def count_received(connection: Connection, number: int) -> None:
+    """Count instances that were received, in the transaction that records them."""
+    _add(connection, ("received", "", ""), number)
 
 
 def numbers(connection: Connection, subject: str) -> dict[tuple[str, str], int]:
@@ -93,9 +96,8 @@ def numbers(connection: Connection, subject: str) -> dict[tuple[str, str], int]:
 
 def _add(connection: Connection, key: Key, number: int) -> None:
     subject, state, name = key
-    connection.execute(
-        insert(TALLY_CHANGES).values(subject=subject, state=state, name=name, number=number)
-    )
+    change = {"subject": subject, "state": state, "name": name, "number": number}
+    _INSERT.run(connection, [change])
 
 
 def _fold(connection: Connection, last: int) -> None:

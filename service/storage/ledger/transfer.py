@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from itertools import groupby, islice
 from typing import Any, Final
 
-from alembic.migration import MigrationContext
 from sqlalchemy import (
     Connection,
     MetaData,
@@ -25,9 +24,12 @@ from sqlalchemy import (
 )
 
 from service.storage.ledger.database import Database, LedgerError
+from service.storage.ledger.versions import present_revision
 
-NOT_COPIED: Final = frozenset({"alembic_version", "sessions", "heartbeats", "breakers"})
-"""Of the running processes and signed-in people; they begin anew."""
+NOT_COPIED: Final = frozenset(
+    {"alembic_version", "sessions", "heartbeats", "breakers", "properties"}
+)
+"""Of the running processes, signed-in people, database and spool; they begin anew."""
 
 _HOLDS_WORK: Final = ("jobs", "users", "audit", "verdicts", "requests")
 _TALLIED: Final = "tally_changes"
@@ -91,7 +93,7 @@ class Transfer:
             LedgerError: There is none, or it could not be read.
         """
         with self._database.read() as connection:
-            revision = MigrationContext.configure(connection).get_current_revision()
+            revision = present_revision(connection)
             if revision is None:
                 raise LedgerError("There is no ledger in this database.")
             yield Snapshot(connection, revision)

@@ -7,7 +7,7 @@ import contextlib
 import io
 import random
 import tracemalloc
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from pathlib import Path
 from typing import Any
 
@@ -192,6 +192,92 @@ def test_the_picture_for_people_is_whole_and_has_the_tones_of_the_tensor(
     assert repr(network["image_tones"]) == repr(people["image_tones"])
     shown = resized(people["image"][0].numpy())
     torch.testing.assert_close(network["image"], shown, atol=0.02, rtol=0)
+
+
+@pytest.mark.parametrize("syntax", ["uncompressed", *SYNTAXES])
+def test_a_picture_of_so_many_pixels_is_the_whole_one_averaged(tmp_path: Path, syntax: str) -> None:
+    path = tmp_path / "file.dcm"
+    path.write_bytes(encode(radiograph(), BITS, 1, syntax))
+    load = LoadRadiographd(keys="image", spatial_size=SIZE)
+    given: dict[Hashable, Any] = {"image": str(path), "image_tones": None}
+    whole = load(given | {"image_for_people": True})
+    small = load(given | {"image_for_people": COLUMNS // 2})
+    rows, columns = small["image"].shape[1:]
+    assert (rows, columns) == (ROWS // 2, COLUMNS // 2)
+    assert repr(small["image_tones"]) == repr(whole["image_tones"])
+    averaged = torch.nn.functional.interpolate(whole["image"][None], (rows, columns), mode="area")
+    difference = (small["image"] - averaged[0]).abs()
+    assert float(difference.mean()) < 0.004
+    assert float(difference.max()) < 0.1
+
+
+def test_a_picture_of_half_the_pixels_is_the_mean_of_squares(tmp_path: Path) -> None:
+    path = tmp_path / "file.dcm"
+    path.write_bytes(encode(radiograph(), BITS, 1, "uncompressed"))
+    load = LoadRadiographd(keys="image", spatial_size=SIZE)
+    whole = load({"image": str(path), "image_for_people": True})["image"]
+    half = load({"image": str(path), "image_for_people": COLUMNS // 2})["image"]
+    assert torch.equal(half, torch.nn.functional.avg_pool2d(whole, 2))
+
+
+def padded(words: NDArray[np.uint16], syntax: str) -> bytes:
+    dataset = dcmread(io.BytesIO(encode(words, BITS, 1, syntax)))
+    dataset.add_new("PixelPaddingValue", "US", 0)
+    return as_file(dataset)
+
+
+def shuttered(words: NDArray[np.uint16], syntax: str) -> bytes:
+    dataset = dcmread(io.BytesIO(encode(words, BITS, 0, syntax)))
+    dataset.add_new("ShutterShape", "CS", "CIRCULAR")
+    dataset.add_new("CenterOfCircularShutter", "IS", [500, 500])
+    dataset.add_new("RadiusOfCircularShutter", "IS", 450)
+    return as_file(dataset)
+
+
+def colours(words: NDArray[np.uint16], _: str) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray((words >> 4).astype("u1")).convert("RGB").save(stream, "PNG")
+    return stream.getvalue()
+
+
+def plain(words: NDArray[np.uint16], syntax: str) -> bytes:
+    return encode(words, BITS, 0, syntax)
+
+
+EVERY_WAY = [
+    *((plain, syntax, COLUMNS // 2) for syntax in ("uncompressed", *SYNTAXES)),
+    *((plain, "JPEG 2000 lossy", least) for least in (COLUMNS // 4, COLUMNS // 2 + 1, 4 * COLUMNS)),
+    *((padded, syntax, COLUMNS // 2) for syntax in ("uncompressed", "JPEG 2000 lossless")),
+    *((shuttered, syntax, COLUMNS // 2) for syntax in ("uncompressed", "JPEG 2000 lossless")),
+    (colours, "PNG", COLUMNS // 2),
+]
+
+
+@pytest.mark.parametrize(("make", "syntax", "least"), EVERY_WAY)
+def test_input_and_picture_that_are_read_at_once_are_those_that_are_read_apart(
+    tmp_path: Path, make: Callable[..., bytes], syntax: str, least: int
+) -> None:
+    path = tmp_path / "file"
+    words = radiograph()
+    words[:50] = 0
+    path.write_bytes(make(words, syntax))
+    load = LoadRadiographd(keys="image", spatial_size=SIZE)
+    given: dict[Hashable, Any] = {"image": str(path), "image_tones": None}
+    network, people = load(given), load(given | {"image_for_people": least})
+    both = load(given | {"image_picture": least})
+    assert torch.equal(both["image"], network["image"])
+    assert torch.equal(both["image_picture"], people["image"])
+    assert repr(both["image_tones"]) == repr(network["image_tones"]) == repr(people["image_tones"])
+    assert both["image_hidden"] == network["image_hidden"]
+
+
+@pytest.mark.parametrize("least", [COLUMNS // 2 + 1, COLUMNS])
+def test_a_picture_never_has_fewer_pixels_than_were_asked_for(tmp_path: Path, least: int) -> None:
+    path = tmp_path / "file.dcm"
+    path.write_bytes(encode(radiograph(), BITS, 1, "JPEG 2000 lossless"))
+    load = LoadRadiographd(keys="image", spatial_size=SIZE)
+    shown = load({"image": str(path), "image_for_people": least})["image"]
+    assert shown.shape == (1, ROWS, COLUMNS)
 
 
 @pytest.mark.parametrize("syntax", SYNTAXES[:2])

@@ -22,7 +22,8 @@ from service.domain.delivery import Delivery, DeliveryState, OutputRecord
 from service.domain.job import ConclusionRecord, Instance, Job, JobState
 from service.domain.reasons import Reason
 from service.storage.ledger import Ledger, Miscount, StaleLeaseError
-from service.storage.ledger.database import MIGRATIONS, Database
+from service.storage.ledger.database import Database
+from service.storage.ledger.migrations import MIGRATIONS
 from service.storage.ledger.tables import EVENTS, JOBS, TALLY_CHANGES
 
 Maker = Callable[..., Instance]

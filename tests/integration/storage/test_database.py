@@ -1,23 +1,28 @@
 """The database under the ledger: its version, its append-only trace, its errors."""
 
+import shutil
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final
+from pathlib import Path
+from typing import Any, Final
 
 import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import create_engine, inspect, text
+from alembic.script import ScriptDirectory
+from peers.postgresql import PostgreSQLServer
+from sqlalchemy import create_engine, event, inspect, text
 from sqlalchemy.exc import DBAPIError
 
 from service.domain.audit import Action, AuditRecord
 from service.domain.delivery import DeliveryState
 from service.domain.job import Instance, JobState
 from service.storage.ledger import Ledger, LedgerError
-from service.storage.ledger.database import MIGRATIONS, Database
+from service.storage.ledger.database import Database
+from service.storage.ledger.migrations import MIGRATIONS, known_revisions, latest_revision
 from service.storage.ledger.tables import METADATA
 
 Maker = Callable[..., Instance]
@@ -29,6 +34,15 @@ def test_the_migrations_make_the_tables_that_the_code_uses(ledger: Ledger, ledge
         assert compare_metadata(MigrationContext.configure(connection), METADATA) == []
     engine.dispose()
     ledger.upgrade()  # once more changes nothing
+
+
+def test_revisions_are_those_that_alembic_finds() -> None:
+    """They are taken from the names of the files, so that a part need not import Alembic."""
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    script = ScriptDirectory.from_config(config)
+    assert known_revisions() == {each.revision for each in script.walk_revisions()}
+    assert latest_revision() == script.get_current_head()
 
 
 OF_THE_FIRST_VERSION = (
@@ -174,6 +188,84 @@ def test_a_ledger_of_a_newer_version_is_refused_in_plain_words(
         ledger.upgrade()
 
 
+def migrate_further(url: str, folder: Path, statements: str) -> None:
+    """Migrate a ledger as a newer version would: by one revision more than this one has."""
+    copy = folder / "migrations"
+    shutil.copytree(MIGRATIONS, copy)
+    (copy / "versions" / "9999_newer.py").write_text(NEWER.format(statements=statements))
+    config = Config()
+    config.set_main_option("script_location", str(copy))
+    engine = create_engine(url)
+    with engine.connect() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+        connection.commit()
+    engine.dispose()
+
+
+NEWER: Final = """
+import sqlalchemy as sa
+from alembic import op
+
+from service.storage.ledger.versions import works_with
+
+revision, down_revision = "9999", "0012"
+branch_labels = depends_on = None
+
+
+def upgrade():
+    op.add_column("jobs", sa.Column("newer", sa.String(8)))
+    {statements}
+"""
+
+
+def test_a_version_works_with_a_newer_ledger_that_only_added_to_the_tables(
+    ledger: Ledger, ledger_url: str, tmp_path: Path, instance: Maker
+) -> None:
+    migrate_further(ledger_url, tmp_path, 'works_with(op.get_bind(), revision, "0012")')
+    ledger.upgrade()
+    assert ledger.is_current()
+    ledger.jobs.receive(instance(1))
+    (job,) = ledger.jobs.lease("a/infer/1/", 1, lease_seconds=60, maximum_attempts=3)
+    assert job.state is JobState.RECEIVED
+
+
+@pytest.mark.parametrize(
+    "statements",
+    [
+        "",
+        'works_with(op.get_bind(), "9998", "0012")',
+        'works_with(op.get_bind(), revision, "9999")',
+    ],
+)
+def test_a_newer_ledger_that_did_not_say_so_is_refused(
+    ledger: Ledger, ledger_url: str, tmp_path: Path, statements: str
+) -> None:
+    migrate_further(ledger_url, tmp_path, statements)
+    with pytest.raises(LedgerError, match=r"9999.*newer"):
+        ledger.upgrade()
+    assert not ledger.is_current()
+
+
+@pytest.mark.postgresql
+@pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1"])
+def test_a_database_that_cannot_hold_every_name_is_refused_in_one_line(
+    postgresql_server: PostgreSQLServer, encoding: str
+) -> None:
+    name = postgresql_server.create_database(encoding)
+    ledger = Ledger(postgresql_server.url(name))
+    try:
+        with pytest.raises(LedgerError) as raised:
+            ledger.upgrade()
+    finally:
+        ledger.close()
+        postgresql_server.drop_database(name)
+    said = str(raised.value)
+    assert f"encoding {encoding}" in said
+    assert "ENCODING 'UTF8'" in said
+    assert "\n" not in said
+
+
 def test_a_ledger_that_cannot_be_reached_says_so_in_one_line() -> None:
     ledger = Ledger("postgresql+psycopg://nobody@127.0.0.1:1/none")
     with pytest.raises(LedgerError) as raised:
@@ -206,3 +298,47 @@ def test_a_process_is_alive_while_it_beats(ledger: Ledger, clock) -> None:  # no
     ledger.heartbeats.beat("infer", "host/infer/1/", ready=True)
     ledger.heartbeats.stop("host/infer/1/")
     assert ledger.heartbeats.alive(20) == []
+
+
+def test_threads_that_write_at_once_take_turns(tmp_path: Path) -> None:
+    """None of them waits in SQLite, which would refuse it at once here."""
+    database = Database(f"sqlite:///{tmp_path / 'ledger.sqlite3'}")
+    database.upgrade()
+
+    @event.listens_for(database.engine, "connect")
+    def _no_patience(connection: Any, _record: object) -> None:  # noqa: ANN401 -- a DBAPI connection
+        connection.execute("PRAGMA busy_timeout=0")
+
+    database.engine.dispose()
+
+    def write(number: int) -> None:
+        with database.write() as connection:
+            row = (
+                "INSERT INTO audit (at, action, outcome, user_name, role, address, detail) "
+                "VALUES (:at, 'sign-in', 'success', '', '', '', '{}')"
+            )
+            connection.execute(text(row), {"at": number})
+
+    with ThreadPoolExecutor(40) as threads:
+        list(threads.map(write, range(200)))
+    with database.read() as connection:
+        assert connection.execute(text("SELECT count(*) FROM audit")).scalar_one() == 200
+    database.close()
+
+
+def test_a_thread_waits_for_its_turn_for_a_bounded_time(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'ledger.sqlite3'}", busy_seconds=0.1)
+    database.upgrade()
+
+    def write() -> None:
+        with database.write():
+            pass
+
+    with ThreadPoolExecutor(1) as other:
+        with (
+            database.write(),
+            pytest.raises(LedgerError, match=r"^Other threads wrote for 0\.1 seconds"),
+        ):
+            other.submit(write).result()
+        other.submit(write).result()
+    database.close()

@@ -11,7 +11,7 @@ from support.system.clock import Clock
 from service.domain.delivery import Delivery, DeliveryState, OutputRecord
 from service.domain.job import ConclusionRecord, Instance, JobState
 from service.domain.reasons import Reason
-from service.storage.ledger import Ledger, StaleLeaseError
+from service.storage.ledger import Acknowledged, Ledger, StaleLeaseError
 
 Maker = Callable[..., Instance]
 CONCLUSION = ConclusionRecord(
@@ -174,6 +174,44 @@ def test_a_stale_sender_changes_nothing(
     with pytest.raises(StaleLeaseError):
         writes[write]()
     assert ledger.queries.deliveries(job_id) == before
+
+
+def test_answers_recorded_together_are_recorded_but_for_a_stale_one(
+    ledger: Ledger, instance: Maker, clock: Clock
+) -> None:
+    first, second = (report(ledger, instance(n), "pacs") for n in range(2))
+    leased = lease(ledger, "pacs", "slow/")
+    clock.pass_seconds(50)
+    for each in leased[1:]:
+        ledger.deliveries.renew(each, 60)
+    clock.pass_seconds(50)
+    (taken_over,) = lease(ledger, "pacs", "fast/")
+    answers = [Acknowledged(delivery=each, status=0xB000) for each in leased]
+    current = ledger.deliveries.delivered_together(answers)
+    assert {each.id for each in current} == {each.id for each in leased} - {taken_over.id}
+    assert (taken_over.job_id, state(ledger, first)) == (first, (JobState.REPORTED, None))
+    assert state(ledger, second) == (JobState.DELIVERED, None)
+    names = [event.name for event in ledger.queries.trace(second)]
+    assert names.count("output-delivered") == 2
+    assert names[-1] == "delivered"
+    assert ledger.deliveries.delivered_together(answers) == []
+    ledger.deliveries.delivered(taken_over, status=0)
+    assert state(ledger, first) == (JobState.DELIVERED, None)
+
+
+def test_two_workers_that_record_answers_of_the_same_jobs_do_not_wait_for_each_other(
+    ledger: Ledger, instance: Maker
+) -> None:
+    jobs = [report(ledger, instance(n), "north", "south") for n in range(8)]
+    answers = [
+        [Acknowledged(delivery=each, status=0) for each in lease(ledger, name)]
+        for name in ("north", "south")
+    ]
+    answers[1].reverse()
+    with ThreadPoolExecutor(2) as workers:
+        recorded = list(workers.map(ledger.deliveries.delivered_together, answers))
+    assert [len(each) for each in recorded] == [16, 16]
+    assert {state(ledger, each) for each in jobs} == {(JobState.DELIVERED, None)}
 
 
 def test_what_a_dead_sender_held_is_due_at_once(ledger: Ledger, instance: Maker) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from pydicom.dataset import Dataset
+from support.migrated_ledger import open_ledger
 from support.purged import forget_finished
 from support.system.clock import Clock
 from synthetic.objects import make_cr
@@ -37,8 +38,7 @@ class House:
     def __init__(self, folder: Path, url: str, clock: Clock) -> None:
         self.clock = clock
         self.url = url
-        self.ledger = Ledger(url, clock)
-        self.ledger.upgrade()
+        self.ledger = open_ledger(url, clock)
         self.spool = Spool(folder / "state" / "spool")
         self.spool.prepare()
         self.settings = Settings(state_dir=folder / "state", spool=SpoolSettings(keep_days=7))

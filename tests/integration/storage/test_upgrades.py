@@ -23,7 +23,8 @@ from service.domain.delivery import OutputRecord, Reference
 from service.domain.job import ConclusionRecord, JobState
 from service.settings import Settings
 from service.storage.ledger import Ledger
-from service.storage.ledger.database import MIGRATIONS, Database
+from service.storage.ledger.database import Database
+from service.storage.ledger.migrations import MIGRATIONS
 from service.storage.ledger.transfer import Cells
 from service.storage.spool import Spool
 

@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from typing import Any, Final
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, bindparam, delete, insert, select
 
 from service.domain.evidence import DECIMALS, AttentionMap, Evidence, Region
 from service.storage.ledger.database import Database
@@ -13,6 +13,10 @@ _PLAIN: Final = (  # the columns that hold a value as it is
     *("other_threshold", "other_indeterminate_low", "other_indeterminate_high"),
     *("calibrated", "weights_sha256"),
 )
+
+
+_DELETE: Final = delete(EVIDENCE).where(EVIDENCE.c.job_id == bindparam("of_job"))
+_INSERT: Final = insert(EVIDENCE)
 
 
 class EvidenceOfJobs:
@@ -37,18 +41,17 @@ class EvidenceOfJobs:
 
 def record_evidence(connection: Connection, job_id: str, evidence: Evidence | None) -> None:
     """Record the evidence of a job, in the caller's transaction; replaces or removes an earlier."""
-    connection.execute(delete(EVIDENCE).where(EVIDENCE.c.job_id == job_id))
+    connection.execute(_DELETE, {"of_job": job_id})
     if evidence is None:
         return
     region, attention = evidence.region, evidence.attention
-    connection.execute(
-        insert(EVIDENCE).values(
-            job_id=job_id,
-            region=None if region is None else asdict(region),
-            attention=None if attention is None else _json_of(attention),
-            **{name: getattr(evidence, name) for name in _PLAIN},
-        )
-    )
+    row = {
+        "job_id": job_id,
+        "region": None if region is None else asdict(region),
+        "attention": None if attention is None else _json_of(attention),
+        **{name: getattr(evidence, name) for name in _PLAIN},
+    }
+    connection.execute(_INSERT, row)
 
 
 def _json_of(attention: AttentionMap) -> dict[str, Any]:

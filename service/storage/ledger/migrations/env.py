@@ -1,4 +1,4 @@
-"""Alembic's entry point; `service.storage.ledger.database` passes the connection."""
+"""Alembic's entry point; `migrate` passes the connection."""
 
 from alembic import context
 

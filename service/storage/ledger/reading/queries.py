@@ -11,6 +11,8 @@ from sqlalchemy import (
     Row,
     ScalarSelect,
     Select,
+    String,
+    bindparam,
     func,
     or_,
     select,
@@ -96,6 +98,28 @@ class JobCounts:
         return self.received - self.forgotten - accounted
 
 
+# built once: building them takes longer than executing them
+_OF_JOB: Final = bindparam("of_job", type_=String)
+_JOB: Final = select(JOBS).where(JOBS.c.id == _OF_JOB)
+_STUDIES: Final = select(JOBS.c.id, JOBS.c.study_instance_uid).where(
+    JOBS.c.id.in_(bindparam("of_jobs", expanding=True))
+)
+_THIS: Final = JOBS.alias()
+_REVISIONS: Final = (
+    select(REVISIONS)
+    .join(JOBS, JOBS.c.id == REVISIONS.c.job_id)
+    .where(
+        JOBS.c.sop_instance_uid == bindparam("of_source", type_=String),
+        or_(
+            JOBS.c.id == _OF_JOB,
+            JOBS.c.arrived_at
+            < select(_THIS.c.arrived_at).where(_THIS.c.id == _OF_JOB).scalar_subquery(),
+        ),
+    )
+    .order_by(REVISIONS.c.id)
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Due:
     """The work due now, and since when the oldest work waits (by the scheduling clock)."""
@@ -121,7 +145,15 @@ class Queries:
 
     def job(self, job_id: str) -> Job | None:
         """Return one job by its id."""
-        return next(iter(self._jobs(select(JOBS).where(JOBS.c.id == job_id))), None)
+        with self._database.read() as connection:
+            row = connection.execute(_JOB, {"of_job": job_id}).first()
+        return None if row is None else job_of(row)
+
+    def studies(self, job_ids: Collection[str]) -> dict[str, str]:
+        """Return the Study Instance UIDs of jobs by their ids; one that is unknown is left out."""
+        with self._database.read() as connection:
+            rows = connection.execute(_STUDIES, {"of_jobs": list(job_ids)})
+            return {row.id: row.study_instance_uid for row in rows}
 
     def recent(
         self, limit: int = 50, before: float | None = None, state: JobState | None = None
@@ -205,19 +237,9 @@ class Queries:
         These are the job's own reports, and those of jobs received before it with the same SOP
         Instance UID and other bytes. Jobs received later correct this one and are left out.
         """
-        this = JOBS.alias()
-        arrived_at = select(this.c.arrived_at).where(this.c.id == job.id).scalar_subquery()
-        query = (
-            select(REVISIONS)
-            .join(JOBS, JOBS.c.id == REVISIONS.c.job_id)
-            .where(
-                JOBS.c.sop_instance_uid == job.sop_instance_uid,
-                or_(JOBS.c.id == job.id, JOBS.c.arrived_at < arrived_at),
-            )
-            .order_by(REVISIONS.c.id)
-        )
+        given = {"of_job": job.id, "of_source": job.sop_instance_uid}
         with self._database.read() as connection:
-            return [revision_of(row) for row in connection.execute(query)]
+            return [revision_of(row) for row in connection.execute(_REVISIONS, given)]
 
     def job_counts(self) -> JobCounts:
         """Count the jobs by state, and the parked ones by reason."""

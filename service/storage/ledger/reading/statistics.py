@@ -111,9 +111,10 @@ def _floor_of_sqlite(element: Floor, compiler: SQLCompiler, **options: Any) -> s
     return f"CAST({compiler.process(element.clauses, **options)} AS INTEGER)"
 
 
-_REASON: Final = func.coalesce(
+REASON: Final = func.coalesce(
     JOBS.c.refusal, case((JOBS.c.state == JobState.NOT_ANALYSED, JOBS.c.reason))
 )
+"""Why a job has no finding; null where it has one, or no result yet."""
 
 
 class Statistics:
@@ -178,7 +179,7 @@ class Statistics:
 def outcomes_query(selection: Selection, period: Period) -> Select[Any]:
     """Build the query of `Statistics.outcomes`."""
     number = _number(JOBS.c.received_at, period)
-    reason = _REASON.label("reason")
+    reason = REASON.label("reason")
     return (
         select(number, JOBS.c.finding, reason, func.count().label("n"))
         .where(*_of_jobs(selection))

@@ -1,5 +1,6 @@
 """Deliveries: lease, record each attempt's outcome, park, release."""
 
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -9,19 +10,20 @@ from sqlalchemy import Connection, select, update
 from service.domain.delivery import IN_FLIGHT, Delivery, DeliveryState, Reference
 from service.domain.reasons import Reason
 from service.storage.ledger import breakers
-from service.storage.ledger.clock import Clock
+from service.storage.ledger.clock import Clock, Moment
 from service.storage.ledger.database import Database
 from service.storage.ledger.mapping import (
     DELIVERIES_WITH_OUTPUT,
     append_delivery_event,
     append_event,
     append_events,
+    delivery_event_row,
     delivery_of,
     event_row,
 )
 from service.storage.ledger.tables import DELIVERIES
 from service.storage.ledger.work.delivery_plan import close_if_finished, forget_transactions
-from service.storage.ledger.work.leasing import LEASED_DELIVERIES, Turns
+from service.storage.ledger.work.leasing import LEASED_DELIVERIES, StaleLeaseError, Turns
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,15 @@ class DeliveryQueue:
     destination: str
     state: DeliveryState  # pending, or stored and not committed
     urgent_first: bool = field(kw_only=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Acknowledged:
+    """An output that its destination has."""
+
+    delivery: Delivery  # as leased
+    status: int | None  # the DIMSE status; None where there was none
+    sent: Reference | None = None  # where it is another instance than the output
 
 
 class Deliveries:
@@ -77,24 +88,34 @@ class Deliveries:
         Raises:
             StaleLeaseError: The lease is no longer current; nothing was changed.
         """
+        answer = Acknowledged(delivery=delivery, status=status, sent=sent)
+        if not self.delivered_together([answer]):
+            raise StaleLeaseError(
+                f"attempt {delivery.attempt} of delivery {delivery.id} is no longer current"
+            )
+
+    def delivered_together(self, answers: Sequence[Acknowledged]) -> list[Delivery]:
+        """Record that destinations have several outputs, in one transaction, as `delivered` does.
+
+        Returns:
+            Those whose lease is current; of the others nothing was changed.
+        """
         now = self._clock()
+        # two workers that lock jobs in different orders would wait for each other
+        ordered = sorted(answers, key=lambda each: each.delivery.job_id)
+        current: list[Acknowledged] = []
         with self._database.write() as connection:
-            LEASED_DELIVERIES.write_if_current(
-                connection,
-                delivery,
-                state=DeliveryState.DELIVERED,
-                status=delivery.status if status is None else status,
-                reason=None,
-                due_at=None,
-                finished_at=now.wall,
-                **_sent_columns(sent or delivery.sent),
-            )
-            forget_transactions(connection, [delivery.id])
-            append_delivery_event(
-                connection, delivery, now, "output-delivered", status=_hexadecimal(status)
-            )
-            breakers.close_breakers(connection, [delivery.destination])
-            close_if_finished(connection, delivery.job_id, now)
+            for answer in ordered:
+                with contextlib.suppress(StaleLeaseError):
+                    _write_delivered(connection, answer, now)
+                    current.append(answer)
+            deliveries = [each.delivery for each in current]
+            forget_transactions(connection, [each.id for each in deliveries])
+            append_events(connection, [_delivered_event(each, now) for each in current])
+            breakers.close_breakers(connection, {each.destination for each in deliveries})
+            for job_id in dict.fromkeys(each.job_id for each in deliveries):
+                close_if_finished(connection, job_id, now)
+        return deliveries
 
     def stored(self, delivery: Delivery, *, status: int, sent: Reference) -> None:
         """Record that the destination stored the output; the commitment request is due at once.
@@ -258,6 +279,31 @@ class Deliveries:
                 )
                 close_if_finished(connection, row.job_id, now)
         return len(rows)
+
+
+def _write_delivered(connection: Connection, answer: Acknowledged, now: Moment) -> None:
+    """Write to a delivery that its destination has the output.
+
+    Raises:
+        StaleLeaseError: The lease is no longer current; nothing was changed.
+    """
+    delivery, status = answer.delivery, answer.status
+    LEASED_DELIVERIES.write_if_current(
+        connection,
+        delivery,
+        state=DeliveryState.DELIVERED,
+        status=delivery.status if status is None else status,
+        reason=None,
+        due_at=None,
+        finished_at=now.wall,
+        **_sent_columns(answer.sent or delivery.sent),
+    )
+
+
+def _delivered_event(answer: Acknowledged, now: Moment) -> dict[str, Any]:
+    return delivery_event_row(
+        answer.delivery, now, "output-delivered", status=_hexadecimal(answer.status)
+    )
 
 
 def in_flight_destinations(connection: Connection) -> list[str]:

@@ -1,10 +1,10 @@
 """Jobs: receive, lease, report, postpone, park, requeue, dismiss."""
 
 from collections.abc import Collection, Sequence
+from dataclasses import asdict
 from typing import Any, Final
 
 from sqlalchemy import Connection, Row, exists, insert, select, tuple_, update
-from sqlalchemy.exc import IntegrityError
 
 from service.domain.delivery import OutputRecord
 from service.domain.evidence import Evidence
@@ -20,18 +20,18 @@ from service.domain.job import (
     require_may_follow,
     require_sentence,
 )
+from service.domain.monitoring.shadow import NOT_MONITORED, Monitored
 from service.domain.patient import Patient
 from service.domain.reasons import Reason
 from service.domain.routing import Routes
 from service.storage.ledger.breakers import close_breakers
 from service.storage.ledger.clock import Clock, Moment
-from service.storage.ledger.database import Database, LedgerError
+from service.storage.ledger.database import Database
+from service.storage.ledger.instance.drift_inputs import record_drift_inputs
 from service.storage.ledger.instance.evidence import record_evidence
-from service.storage.ledger.instance.patients import record_patient
 from service.storage.ledger.mapping import append_event, append_events, event_row, job_of
 from service.storage.ledger.reading.queries import ParkedFilter
-from service.storage.ledger.tables import JOBS, ORDINARY, OUTPUTS, URGENT
-from service.storage.ledger.tallies import count_received
+from service.storage.ledger.tables import JOBS, OUTPUTS
 from service.storage.ledger.work.delivery_plan import (
     dismiss_deliveries,
     drop_outputs,
@@ -40,16 +40,22 @@ from service.storage.ledger.work.delivery_plan import (
     record_revision,
 )
 from service.storage.ledger.work.leasing import LEASED_JOBS, Turns
+from service.storage.ledger.work.receipts import RECORDED_AT_ONCE, Receipts
+from service.storage.ledger.work.shadows import plan_shadow
 
 _AT_ONCE: Final = 500  # values in one query
+_INSERT_OUTPUTS: Final = insert(OUTPUTS)
 
 
 class Jobs:
     """The jobs; every write after a lease is fenced (see `leasing`)."""
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    def __init__(
+        self, database: Database, clock: Clock, received_at_once: int = RECORDED_AT_ONCE
+    ) -> None:
         self._database = database
         self._clock = clock
+        self._receipts = Receipts(database, clock, received_at_once)
         self._turns = Turns()
 
     def receive(self, instance: Instance, patient: Patient | None = None) -> Receipt:
@@ -65,39 +71,7 @@ class Jobs:
         Raises:
             LedgerError: Nothing was recorded.
         """
-        try:
-            return self._receive(instance, patient)
-        except LedgerError as exc:
-            if not isinstance(exc.__cause__, IntegrityError):
-                raise
-        # another association recorded the same bytes at the same time: its row is there now
-        return self._receive(instance, patient)
-
-    def _receive(self, instance: Instance, patient: Patient | None) -> Receipt:
-        now = self._clock()
-        with self._database.write() as connection:
-            standing = connection.execute(
-                select(JOBS.c.id, JOBS.c.sha256, JOBS.c.state, JOBS.c.reason, JOBS.c.purged_at)
-                .where(JOBS.c.sop_instance_uid == instance.sop_instance_uid)
-                .order_by(JOBS.c.arrived_at, JOBS.c.id)
-            ).all()
-            for row in standing:
-                if row.sha256 == instance.sha256:
-                    _count_repeat(connection, row.id, now.wall)
-                    lacks_bytes = (
-                        row.state == JobState.PARKED and row.reason == Reason.BYTES_MISSING
-                    )
-                    return Receipt(
-                        job_id=row.id,
-                        repeated=True,
-                        lacks_bytes=lacks_bytes,
-                        is_purged=row.purged_at is not None,
-                    )
-            corrects = standing[0].id if standing else None
-            _insert(connection, instance, corrects, now)
-            if patient is not None:
-                record_patient(connection, instance.job_id, patient)
-        return Receipt(job_id=instance.job_id, corrects=corrects)
+        return self._receipts.record(instance, patient)
 
     def exists(self, job_id: str) -> bool:
         """Return whether the ledger has a job of this id."""
@@ -170,6 +144,7 @@ class Jobs:
         *,
         revision: Revision | None = None,
         evidence: Evidence | None = None,
+        monitored: Monitored = NOT_MONITORED,
     ) -> None:
         """Record a job's conclusion and outputs, and plan the deliveries of its outputs.
 
@@ -182,6 +157,7 @@ class Jobs:
             routes: The outputs and destinations configured for each outcome.
             revision: Identity of the report, for revisions that replace it later.
             evidence: What the page of the job shows of the analysis; replaces an earlier one's.
+            monitored: What is kept of it for those who watch the model; likewise.
 
         Raises:
             StaleLeaseError: The lease is no longer current; nothing was changed.
@@ -209,18 +185,11 @@ class Jobs:
                 indeterminate_high=conclusion.indeterminate_high,
             )
             drop_outputs(connection, job.id, but=[each.sop_instance_uid for each in outputs])
-            for output in outputs:
-                connection.execute(
-                    insert(OUTPUTS).values(
-                        job_id=job.id,
-                        kind=output.kind,
-                        sop_class_uid=output.sop_class_uid,
-                        sop_instance_uid=output.sop_instance_uid,
-                    )
-                )
+            _insert_outputs(connection, job.id, outputs)
             if revision is not None:
                 record_revision(connection, revision)
             record_evidence(connection, job.id, evidence)
+            _record_monitored(connection, job.id, monitored, now)
             plan_deliveries(
                 connection,
                 job.id,
@@ -229,8 +198,15 @@ class Jobs:
                 has_destinations=routes.has_destinations,
             )
 
-    def not_analysed(self, job: Job, reason: Reason) -> None:
+    def not_analysed(
+        self, job: Job, reason: Reason, *, monitored: Monitored = NOT_MONITORED
+    ) -> None:
         """Close a job that is not analysed.
+
+        Args:
+            job: The job as leased.
+            reason: Why.
+            monitored: What is kept of it for those who watch the model.
 
         Raises:
             StaleLeaseError: The lease is no longer current; nothing was changed.
@@ -239,6 +215,7 @@ class Jobs:
         with self._database.write() as connection:
             drop_outputs(connection, job.id, but=())  # of an earlier analysis
             record_evidence(connection, job.id, None)
+            _record_monitored(connection, job.id, monitored, now)
             values: dict[str, Any] = {"reason": reason, **finished(now)}
             self._move(connection, job, JobState.NOT_ANALYSED, **values)
 
@@ -462,6 +439,19 @@ class Jobs:
         )
 
 
+def _insert_outputs(connection: Connection, job_id: str, outputs: Sequence[OutputRecord]) -> None:
+    if outputs:
+        rows = [{"job_id": job_id, **asdict(output)} for output in outputs]
+        connection.execute(_INSERT_OUTPUTS, rows)
+
+
+def _record_monitored(
+    connection: Connection, job_id: str, monitored: Monitored, now: Moment
+) -> None:
+    record_drift_inputs(connection, job_id, monitored.drift_inputs)
+    plan_shadow(connection, job_id, monitored.reported, now)
+
+
 def _locked(connection: Connection, job_id: str) -> Job:
     row = connection.execute(
         select(JOBS).where(JOBS.c.id == job_id).with_for_update(key_share=True)
@@ -488,15 +478,6 @@ def _lock_due(
     return ()
 
 
-def _count_repeat(connection: Connection, job_id: str, now: float) -> None:
-    """Count that an instance was received again: in the row, so that the ledger does not grow."""
-    connection.execute(
-        update(JOBS)
-        .where(JOBS.c.id == job_id)
-        .values(repeats=JOBS.c.repeats + 1, last_repeated_at=now)
-    )
-
-
 def _dismiss(connection: Connection, job: Job, sentence: str, now: Moment) -> None:
     values = {"state": JobState.DISMISSED, "due_at": None, **finished(now)}
     connection.execute(update(JOBS).where(JOBS.c.id == job.id).values(**values))
@@ -507,38 +488,3 @@ def _dismiss(connection: Connection, job: Job, sentence: str, now: Moment) -> No
 def _is_reported(job: Job) -> bool:
     """Return whether the analysis requested last has been reported."""
     return job.reported_at is not None
-
-
-def _insert(connection: Connection, instance: Instance, corrects: str | None, now: Moment) -> None:
-    connection.execute(
-        insert(JOBS).values(
-            id=instance.job_id,
-            sop_instance_uid=instance.sop_instance_uid,
-            sop_class_uid=instance.sop_class_uid,
-            series_instance_uid=instance.series_instance_uid,
-            study_instance_uid=instance.study_instance_uid,
-            transfer_syntax_uid=instance.transfer_syntax_uid,
-            sha256=instance.sha256,
-            size_bytes=instance.size_bytes,
-            calling_ae_title=instance.calling_ae_title,
-            source=instance.source,
-            corrects=corrects,
-            state=JobState.RECEIVED,
-            due_at=now.scheduled,
-            received_at=now.wall,
-            arrived_at=now.scheduled,
-            asked_at=now.wall,
-            priority=URGENT if instance.is_urgent else ORDINARY,
-        )
-    )
-    count_received(connection)
-    append_event(
-        connection,
-        instance.job_id,
-        now,
-        str(JobState.RECEIVED),
-        source=str(instance.source),
-        size_bytes=instance.size_bytes,
-        corrects=corrects,
-        urgent=instance.is_urgent or None,
-    )

@@ -1,19 +1,31 @@
 """Lease, fence and release rows of the ledger; each step is part of a larger transaction.
 
-Four tables hold work that processes lease: `jobs`, `deliveries`, `requests` and `audit_exports`. A
-lease is three columns: `holder` (the process), `due_at` (when the lease expires) and `attempt`,
-which each lease increments. A write by the holder is fenced: it succeeds only while the row still
-has the attempt that the holder leased, so a worker that was slow or presumed dead cannot overwrite
-a newer result.
+Five tables hold work that processes lease: `jobs`, `deliveries`, `requests`, `shadows` and
+`audit_exports`. A lease is three columns: `holder` (the process), `due_at` (when the lease expires)
+and `attempt`, which each lease increments. A write by the holder is fenced: it succeeds only while
+the row still has the attempt that the holder leased, so a worker that was slow or presumed dead
+cannot overwrite a newer result.
 """
 
+import functools
 import itertools
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, Table, delete, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    Table,
+    Update,
+    bindparam,
+    delete,
+    select,
+    update,
+)
 
 from service.domain.delivery import IN_FLIGHT
 from service.domain.job import JobState
@@ -23,9 +35,11 @@ from service.storage.ledger.tables import (
     JOBS,
     ORDINARY,
     REQUESTS,
+    SHADOWS,
     URGENT,
 )
 
+_FENCE, _NEW = "fence_", "new_"  # before the names of parameters
 _SHARE: Final = 4  # one lease in so many begins with what waits longest, urgent or not
 
 
@@ -158,12 +172,11 @@ class LeasedTable:
         Raises:
             StaleLeaseError: The lease is no longer current; nothing was changed.
         """
-        self._require_current(
-            leased,
-            connection.execute(
-                update(self.table).where(*self._fence(leased)).values({"holder": None, **values})
-            ).rowcount,
-        )
+        written = {"holder": None, **values}
+        statement = _fenced_update(self.table, self.identity, tuple(written))
+        fence = {f"{_FENCE}{name}": getattr(leased, name) for name in _fenced(self.identity)}
+        new = {f"{_NEW}{name}": value for name, value in written.items()}
+        self._require_current(leased, connection.execute(statement, fence | new).rowcount)
 
     def renew(self, connection: Connection, leased: Held, until: float) -> None:
         """Let a lease expire later; the attempt stays the same.
@@ -219,16 +232,28 @@ class LeasedTable:
         ).all()
 
     def _fence(self, leased: Leased) -> list[ColumnElement[bool]]:
-        return [
-            self.table.c[name] == getattr(leased, name)
-            for name in ("id", "attempt", *self.identity)
-        ]
+        return [self.table.c[name] == getattr(leased, name) for name in _fenced(self.identity)]
 
     def _require_current(self, leased: Leased, changed: int) -> None:
         if changed != 1:
             raise StaleLeaseError(
                 f"attempt {leased.attempt} of {self.table.name} {leased.id} is no longer current"
             )
+
+
+def _fenced(identity: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the columns that must be unchanged for a write to pass."""
+    return ("id", "attempt", *identity)
+
+
+@functools.cache
+def _fenced_update(table: Table, identity: tuple[str, ...], columns: tuple[str, ...]) -> Update:
+    """Build the statement that writes columns of a leased row, once: building takes the longest.
+
+    Its parameters are named after the columns, with `_FENCE` or `_NEW` before.
+    """
+    fence = [table.c[name] == bindparam(f"{_FENCE}{name}") for name in _fenced(identity)]
+    return update(table).where(*fence).values({name: bindparam(_NEW + name) for name in columns})
 
 
 LEASED_JOBS: Final = LeasedTable(table=JOBS, identity=("state",), states={JobState.RECEIVED})
@@ -239,3 +264,4 @@ LEASED_EXPORTS: Final = LeasedTable(table=AUDIT_EXPORTS, identity=())
 LEASED_REQUESTS: Final = LeasedTable(
     table=REQUESTS, identity=("transaction_uid", "calling_ae_title")
 )
+LEASED_SHADOWS: Final = LeasedTable(table=SHADOWS, identity=("job_id", "planned_at"))
