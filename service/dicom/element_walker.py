@@ -31,6 +31,15 @@ _WITH_LONG_LENGTH: Final = frozenset(  # PS3.5 table 7.1-1
 )
 
 
+_WITH_SHORT_LENGTH: Final = frozenset(
+    (
+        *(b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FD", b"FL", b"IS", b"LO", b"LT"),
+        *(b"PN", b"SH", b"SL", b"SS", b"ST", b"TM", b"UI", b"UL", b"US"),
+    )
+)
+_NOT_PLAIN: Final = (_DELIMITERS, _FILE_META)  # groups
+
+
 class Element(NamedTuple):
     """A data element's tag, its VR where the transfer syntax writes one, and its length."""
 
@@ -104,6 +113,9 @@ class ElementWalker:
             depth = len(self._levels)
             level = self._levels[-1] if depth else None
             element = self._read_head(level)
+            if level is None and element.vr in _WITH_SHORT_LENGTH:
+                yield depth, element, self._read_short(element)
+                continue
             is_wanted = not depth or self._sequences is not None
             if self._is_boundary(element, level):
                 if self._begin_or_end_item(element, level) and is_wanted:
@@ -127,6 +139,10 @@ class ElementWalker:
             raise UndecodableError
         self._require(_HEAD_BYTES, level)
         head = self._source.take(_HEAD_BYTES)
+        if level is None and self._implicit is False and head[4:6] in _WITH_SHORT_LENGTH:
+            group, number, vr, length = self._tag_vr_and_length.unpack(head)
+            if group not in _NOT_PLAIN:  # as most elements are: what follows comes to the same
+                return Element(group << 16 | number, vr, length)
         group, number, length = self._tag_and_length.unpack(head)
         tag = group << 16 | number
         vr = head[4:6]
@@ -194,6 +210,18 @@ class ElementWalker:
             return self._source.take(element.length)
         value = self._source.take(self._longest_value)
         self._source.skip(element.length - self._longest_value)
+        return value
+
+    def _read_short(self, element: Element) -> bytes:
+        """Read the value of an element of the top level that cannot be a sequence."""
+        if element.tag in self._last_tags:
+            self._is_past_last = True
+        kept = element.length
+        if self._longest_value is not None and kept > self._longest_value:
+            kept = self._longest_value
+        value = self._source.take(kept)
+        if kept < element.length:
+            self._source.skip(element.length - kept)
         return value
 
     def _is_sequence(self, element: Element) -> bool:

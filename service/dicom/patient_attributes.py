@@ -6,7 +6,8 @@ the header in the message, and take any Python codec for a character set.
 """
 
 import re
-from datetime import datetime
+from datetime import date
+from functools import lru_cache
 from typing import Final
 
 from pydicom.charset import (
@@ -54,7 +55,9 @@ _ALONE: Final = frozenset(python_encoding[name] for name in STAND_ALONE_ENCODING
 _CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029]+")
 # marks that turn the direction of the text around them, which would alter the page
 _DIRECTION_MARKS: Final = re.compile(r"[\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]+")
-_DATES: Final = (r"\d{8}", r"\d{4}\.\d\d\.\d\d", r"\d{4}-\d\d-\d\d")  # PS3.5 6.2, its predecessor
+_DATE: Final = re.compile(  # PS3.5 6.2; with dots, its predecessor; some write hyphens
+    r"(?P<year>\d{4})(?P<between>[.-]?)(?P<month>\d\d)(?P=between)(?P<day>\d\d)", re.ASCII
+)
 
 
 def read_patient(header: Dataset) -> Patient:
@@ -75,6 +78,20 @@ def read_patient(header: Dataset) -> Patient:
     )
 
 
+class HeaderTexts:
+    """Reads texts of a header whose elements are undecoded, in its character set; never raises."""
+
+    def __init__(self, header: Dataset) -> None:
+        self._encoding = _encoding(header)
+
+    def text(self, item: Dataset, tag: int) -> str:
+        """Return the text of an element of the header, or of an item in it; blank if there is none.
+
+        Of several values the first counts.
+        """
+        return _text(item, tag, self._encoding, LONGEST_TEXT)
+
+
 def _value(header: Dataset, tag: int) -> bytes:
     element = header.get_item(tag, keep_deferred=True)
     if element is None or not isinstance(element.value, bytes):
@@ -83,12 +100,18 @@ def _value(header: Dataset, tag: int) -> bytes:
 
 
 def _encoding(header: Dataset) -> str:
+    """Return the Python encoding of a header's texts; blank if unknown."""
+    return _encoding_of(_value(header, _CHARACTER_SET))
+
+
+@lru_cache(maxsize=64)  # few are in use
+def _encoding_of(character_set: bytes) -> str:
     """Return the Python encoding that Specific Character Set begins with; blank if unknown.
 
     The others are those that an escape may change to (PS3.3 C.12.1.1.2), except that some writers
     put one there that cannot be changed to.
     """
-    terms = _value(header, _CHARACTER_SET).decode("ascii", errors="replace").upper().split("\\")
+    terms = character_set.decode("ascii", errors="replace").upper().split("\\")
     known = [_ENCODINGS.get(re.sub(r"[^A-Z0-9]", "", term), "") for term in terms]
     alone = next((each for each in known if each in _ALONE), "")
     return alone if known[0] in {"", default_encoding} else known[0]
@@ -98,6 +121,8 @@ def _text(header: Dataset, tag: int, encoding: str, length: int) -> str:
     decoded = _decode(_value(header, tag), encoding)
     # not before it is decoded: the second byte of a character may be a backslash
     first = decoded.partition("\\")[0]
+    if first.isascii() and first.isprintable():  # most are, and have nothing to remove
+        return first.strip()[:length].rstrip()
     clean = _CONTROLS.sub(" ", _DIRECTION_MARKS.sub("", first))
     return clean.strip()[:length].rstrip()
 
@@ -139,12 +164,12 @@ def _decode_piece(piece: bytes, first: str) -> str:
 
 def _date(header: Dataset, tag: int) -> str:
     """Return a date as YYYYMMDD; blank where it is none."""
-    text = _text(header, tag, "", _CODE_LENGTH)
-    if not any(re.fullmatch(pattern, text, re.ASCII) for pattern in _DATES):
+    found = _DATE.fullmatch(_text(header, tag, "", _CODE_LENGTH))
+    if found is None:
         return ""
-    digits = re.sub(r"\D", "", text)
+    year, month, day = found["year"], found["month"], found["day"]
     try:
-        datetime.strptime(digits, "%Y%m%d")  # noqa: DTZ007 -- only whether there is such a day
-    except ValueError:
+        date(int(year), int(month), int(day))
+    except ValueError:  # there is no such day
         return ""
-    return digits
+    return year + month + day

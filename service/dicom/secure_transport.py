@@ -10,9 +10,10 @@ import stat
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from cryptography import x509
+if TYPE_CHECKING:
+    from cryptography import x509
 
 REGISTERED_PORT: Final = 2762  # dicom-tls, in IANA's registry
 
@@ -198,7 +199,9 @@ def _apply_profile(context: ssl.SSLContext) -> None:
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # what is listed is trusted, root or not
 
 
-def _read_certificates(file: Path) -> list[x509.Certificate]:
+def _read_certificates(file: Path) -> "list[x509.Certificate]":
+    from cryptography import x509  # noqa: PLC0415 -- every part reads settings, and few have TLS
+
     try:
         return x509.load_pem_x509_certificates(file.read_bytes())
     except OSError as exc:

@@ -43,7 +43,8 @@ _TEXTS: Final = {
 _REFERENCES: Final = frozenset({"IMAGE", "COMPOSITE", "WAVEFORM"})
 _FLOAT_BYTES, _LONG_BYTES = 4, 4
 
-_Node: TypeAlias = "dict[int, bytes | list[_Node]]"
+Node: TypeAlias = "dict[int, bytes | list[Node]]"
+"""A data set or item: the value of each element by its tag, undecoded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,9 +83,7 @@ def read_structured_report(path: Path) -> StructuredReport:
         FileNotFoundError: there is no such file.
         UnreadableOutputError: it is no Structured Report, or larger than any of Lobar's.
     """
-    node = _nested(read_elements(path, largest=LARGEST_BYTES, deepest=DEEPEST))
-    if _VALUE_TYPE not in node:
-        raise UnreadableOutputError("The output is not a Structured Report.")
+    node = read_tree(path)
     reader = _Reader(_encodings(node))
     return StructuredReport(
         sop_instance_uid=reader.text(node, 0x00080018),
@@ -96,10 +95,23 @@ def read_structured_report(path: Path) -> StructuredReport:
     )
 
 
-def _nested(found: Iterator[tuple[int, int, bytes]]) -> _Node:
+def read_tree(path: Path) -> Node:
+    """Read the elements of a Structured Report of the outbox, undecoded.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        UnreadableOutputError: it is no Structured Report, or larger than any of Lobar's.
+    """
+    node = _nested(read_elements(path, largest=LARGEST_BYTES, deepest=DEEPEST))
+    if _VALUE_TYPE not in node:
+        raise UnreadableOutputError("The output is not a Structured Report.")
+    return node
+
+
+def _nested(found: Iterator[tuple[int, int, bytes]]) -> Node:
     """Put the elements of a data set into one mapping for each item."""
-    root: _Node = {}
-    levels: dict[int, _Node] = {0: root}
+    root: Node = {}
+    levels: dict[int, Node] = {0: root}
     latest: dict[int, int] = {}  # tag by depth: the sequence that an item one deeper belongs to
     for depth, tag, value in found:
         if tag != ITEM:
@@ -117,7 +129,7 @@ def _nested(found: Iterator[tuple[int, int, bytes]]) -> _Node:
     return root
 
 
-def _encodings(node: _Node) -> list[str]:
+def _encodings(node: Node) -> list[str]:
     value = node.get(_CHARACTER_SET, b"")
     terms = value.decode("ascii", "replace").split("\\") if isinstance(value, bytes) else []
     try:
@@ -133,7 +145,7 @@ class _Reader:
         self._encodings = encodings
         self._items = 0
 
-    def item(self, node: _Node, number: str) -> ContentItem:
+    def item(self, node: Node, number: str) -> ContentItem:
         """Read a content item and those below it.
 
         Raises:
@@ -151,11 +163,11 @@ class _Reader:
             value=self._value(node, value_type),
             children=tuple(
                 self.item(child, f"{number}.{place}")
-                for place, child in enumerate(_items(node, _CONTENT), start=1)
+                for place, child in enumerate(items_of(node, _CONTENT), start=1)
             ),
         )
 
-    def text(self, node: _Node, tag: int) -> str:
+    def text(self, node: Node, tag: int) -> str:
         """Return the text of an element, blank where it is missing."""
         value = node.get(tag, b"")
         if not isinstance(value, bytes):
@@ -166,56 +178,57 @@ class _Reader:
             decoded = value.decode("ascii", "replace")
         return decoded.rstrip("\0 ").strip()
 
-    def _value(self, node: _Node, value_type: str) -> str:
+    def _value(self, node: Node, value_type: str) -> str:
         if _REFERENCED_ITEM in node:
             return f"see {_identifier(node[_REFERENCED_ITEM])}"
         if value_type in _TEXTS:
             return self.text(node, _TEXTS[value_type])
         if value_type in _REFERENCES:
-            return "; ".join(map(self._reference, _items(node, _REFERENCED_SOP)))
+            return "; ".join(map(self._reference, items_of(node, _REFERENCED_SOP)))
         read = {"CODE": self._code, "NUM": self._number, "SCOORD": self._coordinates}
         return read[value_type](node) if value_type in read else ""
 
-    def _meaning(self, node: _Node, tag: int) -> str:
-        return next((self.text(code, _CODE_MEANING) for code in _items(node, tag)), "")
+    def _meaning(self, node: Node, tag: int) -> str:
+        return next((self.text(code, _CODE_MEANING) for code in items_of(node, tag)), "")
 
-    def _code(self, node: _Node) -> str:
-        for code in _items(node, _CONCEPT_CODE):
+    def _code(self, node: Node) -> str:
+        for code in items_of(node, _CONCEPT_CODE):
             value = self.text(code, _CODE_VALUE) or self.text(code, _LONG_CODE_VALUE)
             scheme = self.text(code, _CODING_SCHEME)
             return f"{self.text(code, _CODE_MEANING)} ({value}, {scheme})"
         return ""
 
-    def _number(self, node: _Node) -> str:
-        for measured in _items(node, _MEASURED_VALUE):
+    def _number(self, node: Node) -> str:
+        for measured in items_of(node, _MEASURED_VALUE):
             number = self.text(measured, _NUMERIC_VALUE)
             return f"{number} {self._unit(measured)}".strip()
         return "no value"
 
-    def _unit(self, measured: _Node) -> str:
-        for unit in _items(measured, _UNITS):
+    def _unit(self, measured: Node) -> str:
+        for unit in items_of(measured, _UNITS):
             symbol = self.text(unit, _CODE_VALUE)
             is_symbol = self.text(unit, _CODING_SCHEME) == "UCUM" and "{" not in symbol
             return symbol if is_symbol else self.text(unit, _CODE_MEANING)
         return ""
 
-    def _reference(self, referenced: _Node) -> str:
+    def _reference(self, referenced: Node) -> str:
         # pydicom would warn of an invalid one, and quote it
         sop_class = UID(self.text(referenced, _SOP_CLASS_UID), validation_mode=IGNORE).name
         return f"{sop_class}, {self.text(referenced, _SOP_INSTANCE_UID)}"
 
-    def _coordinates(self, node: _Node) -> str:
+    def _coordinates(self, node: Node) -> str:
         data = node.get(_GRAPHIC_DATA, b"")
         points = len(data) // (2 * _FLOAT_BYTES) if isinstance(data, bytes) else 0
         return f"{self.text(node, _GRAPHIC_TYPE)}, {points} points".strip(", ")
 
 
-def _items(node: _Node, tag: int) -> list[_Node]:
+def items_of(node: Node, tag: int) -> list[Node]:
+    """Return the items of a sequence; none where it is missing."""
     value = node.get(tag, b"")
     return value if isinstance(value, list) else []
 
 
-def _identifier(value: bytes | list[_Node]) -> str:
+def _identifier(value: bytes | list[Node]) -> str:
     """Format a reference by identifier (PS3.3 C.17.3.2.5) as the numbers of this tree are."""
     if not isinstance(value, bytes):
         return ""

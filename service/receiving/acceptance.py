@@ -4,7 +4,7 @@ Pure: a table of rules over values. Only four identifiers are decoded, so nothin
 has an effect, and no header raises an error.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -69,27 +69,31 @@ def review_command(command: StoreCommand, abstract_syntax_uid: str) -> Rejection
     return None
 
 
-def _is_empty(header: Dataset, _command: StoreCommand) -> bool:
-    return len(header) == 0
+Identifiers = Mapping[int, str]
+"""The texts of `IDENTIFIERS` by tag; none at all of a header without an element."""
 
 
-def _lacks_an_identifier(header: Dataset, _command: StoreCommand) -> bool:
-    return not all(identifier(header, tag) for tag in IDENTIFIERS)
+def _is_empty(found: Identifiers, _command: StoreCommand) -> bool:
+    return not found
 
 
-def _has_an_invalid_identifier(header: Dataset, _command: StoreCommand) -> bool:
-    return not all(is_uid(identifier(header, tag)) for tag in IDENTIFIERS)
+def _lacks_an_identifier(found: Identifiers, _command: StoreCommand) -> bool:
+    return not all(found.values())
 
 
-def _is_of_another_class(header: Dataset, command: StoreCommand) -> bool:
-    return command.sop_class_uid not in {"", identifier(header, SOP_CLASS_UID)}
+def _has_an_invalid_identifier(found: Identifiers, _command: StoreCommand) -> bool:
+    return not all(map(is_uid, found.values()))
 
 
-def _is_another_instance(header: Dataset, command: StoreCommand) -> bool:
-    return command.sop_instance_uid not in {"", identifier(header, SOP_INSTANCE_UID)}
+def _is_of_another_class(found: Identifiers, command: StoreCommand) -> bool:
+    return command.sop_class_uid not in {"", found[SOP_CLASS_UID]}
 
 
-RULES: Final[tuple[tuple[Reason, Callable[[Dataset, StoreCommand], bool]], ...]] = (
+def _is_another_instance(found: Identifiers, command: StoreCommand) -> bool:
+    return command.sop_instance_uid not in {"", found[SOP_INSTANCE_UID]}
+
+
+RULES: Final[tuple[tuple[Reason, Callable[[Identifiers, StoreCommand], bool]], ...]] = (
     (Reason.EMPTY_DATA_SET, _is_empty),
     (Reason.MISSING_IDENTIFIER, _lacks_an_identifier),
     (Reason.INVALID_IDENTIFIER, _has_an_invalid_identifier),
@@ -101,12 +105,13 @@ RULES: Final[tuple[tuple[Reason, Callable[[Dataset, StoreCommand], bool]], ...]]
 
 def review(header: Dataset, command: StoreCommand) -> Accepted | Rejection:
     """Accept or reject an instance by its header; never raises."""
+    found = {tag: identifier(header, tag) for tag in IDENTIFIERS} if len(header) else {}
     for reason, holds in RULES:
-        if holds(header, command):
+        if holds(found, command):
             return reject(reason)
     return Accepted(
-        sop_class_uid=identifier(header, SOP_CLASS_UID),
-        sop_instance_uid=identifier(header, SOP_INSTANCE_UID),
-        study_instance_uid=identifier(header, STUDY_INSTANCE_UID),
-        series_instance_uid=identifier(header, SERIES_INSTANCE_UID),
+        sop_class_uid=found[SOP_CLASS_UID],
+        sop_instance_uid=found[SOP_INSTANCE_UID],
+        study_instance_uid=found[STUDY_INSTANCE_UID],
+        series_instance_uid=found[SERIES_INSTANCE_UID],
     )

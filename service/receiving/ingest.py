@@ -11,8 +11,9 @@ import uuid
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import partial
+from os import SEEK_END
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 import structlog
 
@@ -42,12 +43,14 @@ from service.telemetry.metrics import (
     RECEIVE_SECONDS,
     RECEIVED_BYTES,
 )
+from service.telemetry.tracing.spans import Step, record_span
 
 INFLATED_BYTES: Final = 1 << 30
 
 _MEDIA_STORAGE_SOP_CLASS_UID: Final = 0x00020002  # PS3.10 table 7.1-1
 _MEDIA_STORAGE_SOP_INSTANCE_UID: Final = 0x00020003
 _TRANSFER_SYNTAX_UID: Final = 0x00020010
+_NOTHING_STATED: Final = StoreCommand(sop_class_uid="", sop_instance_uid="")
 
 _REASONS: Final[tuple[tuple[type[Exception], Reason], ...]] = (
     (TruncatedError, Reason.TRUNCATED),
@@ -65,6 +68,17 @@ log = structlog.get_logger()
 class _Sender:
     source: Source
     calling_ae_title: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """What is known of a Part 10 file without reading it, because it was written here."""
+
+    stream: BinaryIO  # still open
+    offset: int  # bytes before the data set
+    transfer_syntax_uid: str
+    sha256: str  # of the data set
+    begun_at: float | None = None  # when its first bytes were awaited, by the monotonic clock
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +127,7 @@ class Ingest:
         *,
         source: Source,
         calling_ae_title: str = "",
-        sha256: str | None = None,
+        written: Written | None = None,
     ) -> Receipt | Rejection:
         """Accept or reject a Part 10 file; never raises.
 
@@ -123,21 +137,32 @@ class Ingest:
                 information.
             source: where the instance comes from.
             calling_ae_title: the sender's, if it has one.
-            sha256: digest of the data set, if known.
+            written: what is known of the file, where this process wrote it; the caller closes it.
         """
-        started = time.perf_counter()
+        started = time.monotonic()
         sender = _Sender(source=source, calling_ae_title=calling_ae_title)
+        is_kept = False
         try:
-            examined = self._examine(arrived, command, sha256)
+            if written is None:
+                examined = self._read_and_examine(arrived, command)
+            else:
+                written.stream.seek(0, SEEK_END)
+                size = written.stream.tell() - written.offset
+                examined = self._examine(written, size, command)
             if isinstance(examined, Rejection):
                 return self.refuse(examined, source=source, calling_ae_title=calling_ae_title)
-            receipt = self._keep(arrived, examined, sender)
+            receipt = self._keep(arrived, examined, sender, written)
+            is_kept = True  # and moved away
         except Exception as exc:  # noqa: BLE001 -- the sender gets a response in any case
             return self.refuse(exc, source=source, calling_ae_title=calling_ae_title)
         finally:
-            with contextlib.suppress(OSError):  # the relay sweeps what a failing disk leaves
-                arrived.unlink(missing_ok=True)
-        RECEIVE_SECONDS.observe(time.perf_counter() - started)
+            if not is_kept:
+                with contextlib.suppress(OSError):  # the relay sweeps what a failing disk leaves
+                    arrived.unlink(missing_ok=True)
+        ended = time.monotonic()
+        RECEIVE_SECONDS.observe(ended - started)
+        begun = started if written is None or written.begun_at is None else written.begun_at
+        _record_spans(receipt, examined, source, ended - begun, ended - started)
         return receipt
 
     def refuse(
@@ -174,39 +199,51 @@ class Ingest:
             self._ledger.jobs.requeue(receipt.job_id, NO_ROUTES)
         self._notify()
 
-    def _examine(
-        self, arrived: Path, command: StoreCommand | None, sha256: str | None
+    def _read_and_examine(
+        self, arrived: Path, command: StoreCommand | None
     ) -> _Examined | Rejection:
-        """Read the facts to record in the ledger, or reject the file."""
+        """Read the file meta information and the digest of a file, and examine it."""
         with arrived.open("rb") as stream:
             part10 = read_file_meta(stream)
-            transfer_syntax_uid = identifier(part10.meta, _TRANSFER_SYNTAX_UID)
-            if not is_uid(transfer_syntax_uid):
-                raise UndecodableError
-            header = read_header(
-                stream,
-                transfer_syntax_uid,
-                size_bytes=part10.size_bytes,
-                tags=IDENTIFIERS,
-                most_bytes=self._inflated_bytes,
-                texts=PATIENT_TAGS,
-                longest_text=LONGEST_TEXT,
+            stream.seek(part10.offset)
+            known = Written(
+                stream=stream,
+                offset=part10.offset,
+                transfer_syntax_uid=identifier(part10.meta, _TRANSFER_SYNTAX_UID),
+                sha256=hashlib.file_digest(stream, "sha256").hexdigest(),
             )
-            reviewed = review(header, command or _stated_command(part10))
-            if isinstance(reviewed, Rejection):
-                return reviewed
-            if sha256 is None:
-                stream.seek(part10.offset)
-                sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+            return self._examine(known, part10.size_bytes, command or _stated_command(part10))
+
+    def _examine(
+        self, file: Written, size_bytes: int, command: StoreCommand | None
+    ) -> _Examined | Rejection:
+        """Read the facts to record in the ledger, or reject the file."""
+        if not is_uid(file.transfer_syntax_uid):
+            raise UndecodableError
+        file.stream.seek(file.offset)
+        header = read_header(
+            file.stream,
+            file.transfer_syntax_uid,
+            size_bytes=size_bytes,
+            tags=IDENTIFIERS,
+            most_bytes=self._inflated_bytes,
+            texts=PATIENT_TAGS,
+            longest_text=LONGEST_TEXT,
+        )
+        reviewed = review(header, command or _NOTHING_STATED)
+        if isinstance(reviewed, Rejection):
+            return reviewed
         return _Examined(
             accepted=reviewed,
             patient=read_patient(header),
-            transfer_syntax_uid=transfer_syntax_uid,
-            sha256=sha256,
-            size_bytes=part10.size_bytes,
+            transfer_syntax_uid=file.transfer_syntax_uid,
+            sha256=file.sha256,
+            size_bytes=size_bytes,
         )
 
-    def _keep(self, arrived: Path, examined: _Examined, sender: _Sender) -> Receipt:
+    def _keep(
+        self, arrived: Path, examined: _Examined, sender: _Sender, written: Written | None
+    ) -> Receipt:
         """Make the file durable, record it in the ledger, notify the workers."""
         is_urgent = sender.calling_ae_title in self._urgent_ae_titles
         instance = _instance(examined, sender, is_urgent=is_urgent)
@@ -215,7 +252,7 @@ class Ingest:
             self._ledger.jobs.exists(
                 instance.job_id
             )  # probe first: failure must leave no spooled file
-        self._spool.accept(instance.job_id, arrived)
+        self._spool.accept(instance.job_id, arrived, written.stream if written else None)
         passed(CrashPoint.RECEIVE_SPOOLED)
         receipt = self._commit(instance, examined.patient)
         passed(CrashPoint.RECEIVE_RECORDED)
@@ -271,6 +308,26 @@ def _instance(examined: _Examined, sender: _Sender, *, is_urgent: bool) -> Insta
         source=sender.source,
         is_urgent=is_urgent,
     )
+
+
+def _record_spans(
+    receipt: Receipt, examined: _Examined, source: Source, seconds: float, keeping_seconds: float
+) -> None:
+    """Record the root span of a job, from its first byte on, and within it what made it durable.
+
+    A repeat has a span of its own in the trace of the job that it repeats.
+    """
+    record_span(
+        receipt.job_id,
+        Step.RECEIVE,
+        seconds,
+        is_root=not receipt.repeated,
+        source=source,
+        size_bytes=examined.size_bytes,
+        transfer_syntax_uid=examined.transfer_syntax_uid,
+        repeated=receipt.repeated,
+    )
+    record_span(receipt.job_id, Step.KEEP, keeping_seconds)
 
 
 def _stated_command(part10: Part10File) -> StoreCommand:

@@ -7,6 +7,7 @@ from pynetdicom import AE, _config
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
+from service.dicom.connection_end import close_refused_and_reset_sockets
 from service.dicom.implementation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from service.dicom.sop_classes import transfer_syntaxes
 from service.dicom.storage_commitment import STORAGE_COMMITMENT, SYNTAXES
@@ -26,6 +27,7 @@ def _set_context_id(context: PresentationContext, value: int | None) -> None:
     context._context_id = value  # noqa: SLF001 -- its setter refuses what DCMTK accepts
 
 
+close_refused_and_reset_sockets()
 # ids are to be odd (PS3.8 9.3.2.2), but some senders use others, and nothing depends on it
 PresentationContext.context_id = property(  # type: ignore[method-assign,assignment]  # for all
     _context_id, _set_context_id

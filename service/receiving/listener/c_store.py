@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import struct
+import time
 import uuid
 from dataclasses import dataclass
 from typing import BinaryIO, Final
@@ -12,11 +13,13 @@ from service.dicom.element_reader import PREAMBLE_BYTES
 from service.dicom.implementation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from service.dicom.statuses import SUCCESS
 from service.domain.job import Source
-from service.receiving.acceptance import Rejection, StoreCommand, review_command
-from service.receiving.ingest import Ingest
+from service.domain.reasons import Reason
+from service.receiving.acceptance import Rejection, StoreCommand, reject, review_command
+from service.receiving.ingest import Ingest, Written
 from service.storage.spool import Spool
 
 _ROOM_BYTES: Final = 4 << 20  # received between two looks at the disk
+_HEADER_BYTES: Final = 1 << 16  # read at once when the header is examined
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +62,8 @@ class StoreOperation:
         self._unchecked = _ROOM_BYTES
         self._sha256 = hashlib.sha256()
         self._stream: BinaryIO | None = None
+        self._offset = 0
+        self._begun_at = time.monotonic()
         self._rejection: Rejection | None = None
         rejection = review_command(command, context.abstract_syntax_uid)
         if rejection is not None:
@@ -66,8 +71,8 @@ class StoreOperation:
             return
         try:
             handler.spool.require_room()
-            self._stream = self._arriving.open("xb")
-            self._stream.write(_file_head(command, context))
+            self._stream = self._arriving.open("x+b", buffering=_HEADER_BYTES)
+            self._offset = self._stream.write(_file_head(command, context))
         except OSError as exc:
             self._refuse(exc)
 
@@ -93,28 +98,38 @@ class StoreOperation:
         """Ingest the whole data set; return the status of the response (PS3.4 table B.2-1)."""
         if self._stream is not None:
             try:
-                self._stream.close()
+                self._stream.flush()
             except OSError as exc:
                 self._refuse(exc)
-        if self._rejection is not None:
-            return self._rejection.status
+        if self._rejection is not None or self._stream is None:
+            return (self._rejection or reject(Reason.INTERNAL_ERROR)).status
         outcome = self._handler.ingest.receive(
             self._arriving,
             self._command,
             source=Source.DICOM,
             calling_ae_title=self._context.calling_ae_title,
-            sha256=self._sha256.hexdigest(),
+            written=Written(
+                stream=self._stream,
+                offset=self._offset,
+                transfer_syntax_uid=self._context.transfer_syntax_uid,
+                sha256=self._sha256.hexdigest(),
+                begun_at=self._begun_at,
+            ),
         )
+        self._close()
         return outcome.status if isinstance(outcome, Rejection) else SUCCESS
 
     def abandon(self) -> None:
         """Remove the bytes received so far: the association has ended."""
-        if self._stream is not None:
-            with contextlib.suppress(OSError):  # the bytes are not needed any more
-                self._stream.close()
-        self._stream = None
+        self._close()
         with contextlib.suppress(OSError):  # the relay sweeps what a failing disk leaves
             self._arriving.unlink(missing_ok=True)
+
+    def _close(self) -> None:
+        if self._stream is not None:
+            with contextlib.suppress(OSError):  # what is in it is flushed, or not needed any more
+                self._stream.close()
+        self._stream = None
 
     def _refuse(self, why: Rejection | Exception) -> None:
         self.abandon()

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import Final
 
-from pydicom.dataset import Dataset
 from pydicom.uid import ImplicitVRLittleEndian
 
 from service.dicom.byte_sources import UndecodableError
-from service.dicom.element_reader import read_header
+from service.dicom.element_reader import LONGEST_VALUE, read_header
 from service.dicom.uids import identifier, is_uid
 from service.receiving.acceptance import StoreCommand
 from service.receiving.listener.refusals import ProtocolError, Violation
@@ -55,9 +54,19 @@ _READ: Final = frozenset(
         _ACTION_TYPE_ID,
     }
 )
+_UIDS: Final = frozenset(
+    {
+        *(_AFFECTED_SOP_CLASS_UID, _REQUESTED_SOP_CLASS_UID),
+        *(_AFFECTED_SOP_INSTANCE_UID, _REQUESTED_SOP_INSTANCE_UID),
+    }
+)
 _TYPE_ID: Final = {N_EVENT_REPORT_RQ: _EVENT_TYPE_ID, N_ACTION_RQ: _ACTION_TYPE_ID}
 
 _US: Final = struct.Struct("<H")
+_ELEMENT_HEAD: Final = struct.Struct("<HHL")
+Elements = dict[int, bytes]
+"""The values of a command set by tag."""
+
 _PDV_BYTES: Final = 6  # around a fragment in a PDU, PS3.8 9.3.5.1
 
 
@@ -87,16 +96,9 @@ def decode(encoded: bytes) -> Request | Response:
     Raises:
         ProtocolError: it is not a command set.
     """
-    try:
-        elements = read_header(
-            BytesIO(encoded),
-            ImplicitVRLittleEndian,
-            size_bytes=len(encoded),
-            tags=_READ,
-            most_bytes=LONGEST_COMMAND,
-        )
-    except UndecodableError as exc:
-        raise ProtocolError(Violation.COMMAND) from exc
+    elements = _plain_elements(encoded)
+    if not elements:
+        elements = _odd_elements(encoded)
     field = _number(elements, _COMMAND_FIELD)
     has_data_set = _number(elements, _COMMAND_DATA_SET_TYPE) != _NO_DATA_SET
     if field & _IS_RESPONSE:
@@ -116,13 +118,51 @@ def decode(encoded: bytes) -> Request | Response:
     )
 
 
-def _type_id(elements: Dataset, field: int) -> int | None:
+def _plain_elements(encoded: bytes) -> Elements | None:
+    """Find the elements of a command set as the standard has it; None where it is otherwise.
+
+    It takes a tenth of the time of the walk through elements that may be of any kind.
+    """
+    found: Elements = {}
+    at = 0
+    while at < len(encoded):
+        if len(encoded) - at < _ELEMENT_HEAD.size:
+            return None
+        group, number, length = _ELEMENT_HEAD.unpack_from(encoded, at)
+        at += _ELEMENT_HEAD.size
+        if group != 0 or length > len(encoded) - at:  # elements with a VR have a longer length
+            return None
+        found[number] = encoded[at : at + min(length, LONGEST_VALUE)]
+        at += length
+    return found
+
+
+def _odd_elements(encoded: bytes) -> Elements:
+    """Find the elements of a command set as some senders write it."""
+    try:
+        header = read_header(
+            BytesIO(encoded),
+            ImplicitVRLittleEndian,
+            size_bytes=len(encoded),
+            tags=_READ,
+            most_bytes=LONGEST_COMMAND,
+        )
+    except UndecodableError as exc:
+        raise ProtocolError(Violation.COMMAND) from exc
+    values = {int(each.tag): each.value for each in header.elements()}
+    found: Elements = {tag: each for tag, each in values.items() if isinstance(each, bytes)}
+    for tag in _UIDS & found.keys():  # one with another VR is no UID
+        found[tag] = identifier(header, tag).encode("ascii", "replace")
+    return found
+
+
+def _type_id(elements: Elements, field: int) -> int | None:
     """Return the type of an action or event; None where it has none."""
     tag = _TYPE_ID.get(field)
     return None if tag is None or tag not in elements else _number(elements, tag)
 
 
-def _named(elements: Dataset, field: int) -> StoreCommand:
+def _named(elements: Elements, field: int) -> StoreCommand:
     """Return the UIDs that a request names; N-ACTION has elements of its own for them.
 
     A space before one does not count: DCMTK takes it where the length is even.
@@ -132,9 +172,12 @@ def _named(elements: Dataset, field: int) -> StoreCommand:
     else:
         tags = _AFFECTED_SOP_CLASS_UID, _AFFECTED_SOP_INSTANCE_UID
     return StoreCommand(
-        sop_class_uid=identifier(elements, tags[0]).lstrip(" "),
-        sop_instance_uid=identifier(elements, tags[1]).lstrip(" "),
+        sop_class_uid=_text(elements, tags[0]), sop_instance_uid=_text(elements, tags[1])
     )
+
+
+def _text(elements: Elements, tag: int) -> str:
+    return elements.get(tag, b"").decode("ascii", "replace").rstrip("\0 ").lstrip(" ")
 
 
 def encode_response(request: Request, status: int) -> bytes:
@@ -190,8 +233,8 @@ def _uid(text: str) -> bytes:
     return text.encode("ascii") + b"\0" * (len(text) % 2) if is_uid(text) else b""
 
 
-def _number(elements: Dataset, tag: int) -> int:
-    element = elements.get_item(tag)
-    if element is None or not isinstance(element.value, bytes) or len(element.value) != _US.size:
+def _number(elements: Elements, tag: int) -> int:
+    value = elements.get(tag, b"")
+    if len(value) != _US.size:
         raise ProtocolError(Violation.COMMAND)
-    return int(_US.unpack(element.value)[0])
+    return int(_US.unpack(value)[0])

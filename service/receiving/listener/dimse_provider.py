@@ -9,12 +9,11 @@ received here, and any other message ends the association.
 
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from pydicom.uid import UID
 from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dsutils import encode
-from pynetdicom.pdu_primitives import P_DATA
 
 from service.dicom.statuses import SUCCESS
 from service.dicom.storage_commitment import (
@@ -50,6 +49,7 @@ from service.receiving.listener.storage_commitment import (
 if TYPE_CHECKING:
     from pynetdicom.association import Association
 
+    from service.receiving.listener.upper_layer import UpperLayer
 
 COMMITMENT: Final = StoreCommand(
     sop_class_uid=STORAGE_COMMITMENT, sop_instance_uid=WELL_KNOWN_INSTANCE
@@ -96,6 +96,7 @@ class DimseProvider(DIMSEServiceProvider):
         self._request: _PendingRequest | None = None
         self._report: _PendingEventReport | None = None
         self._message_id = 0
+        self._contexts: dict[int, PresentationContext] = {}  # that were in use so far
 
     @property
     def is_busy(self) -> bool:
@@ -206,11 +207,15 @@ class DimseProvider(DIMSEServiceProvider):
 
     def _send(self, context_id: int, encoded: bytes, *, is_command: bool = True) -> None:
         for fragment in fragments(encoded, self.maximum_pdu_size or 0, is_command=is_command):
-            pdata = P_DATA()
-            pdata.presentation_data_value_list.append((context_id, fragment))
-            self.dul.send_pdu(pdata)
+            cast("UpperLayer", self.dul).send_fragment(context_id, fragment)
 
     def _context(self, context_id: int) -> PresentationContext:
+        context = self._contexts.get(context_id)
+        if context is None:
+            context = self._contexts[context_id] = self._accepted_context(context_id)
+        return context
+
+    def _accepted_context(self, context_id: int) -> PresentationContext:
         for context in self.assoc.accepted_contexts:
             if context.context_id == context_id:
                 return PresentationContext(

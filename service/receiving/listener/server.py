@@ -17,13 +17,14 @@ from service.receiving.listener.connections.admission import Admission
 from service.receiving.listener.connections.callers import rule_of_senders
 from service.receiving.listener.connections.descriptors import reserve_descriptors
 from service.receiving.listener.connections.limits import AssociationLimits
-from service.receiving.listener.connections.listening import ListeningSocket
 from service.receiving.listener.connections.time_limits import TimeLimits
 from service.receiving.listener.dimse_provider import ServiceHandlers
 from service.receiving.listener.storage_commitment import StorageCommitmentHandler
 from service.receiving.listener.tls import RELOAD_SECONDS, ListenerTls, open_tls
+from service.receiving.listening import ListeningSocket, listening_addresses
 from service.receiving.senders import sender_rules
-from service.settings import ConfigurationError, Settings
+from service.receiving.shared_listening import Sharing, inherited_sockets
+from service.settings import Settings
 from service.storage.ledger import Ledger
 from service.storage.spool import Spool
 from service.telemetry.structured_log import silence_pynetdicom
@@ -39,7 +40,7 @@ class Listener:
 
     The response to a C-STORE is Success only once the instance is durable in spool and ledger;
     `notify` is called then, and must return at once. `touch` is called whenever the loop which
-    accepts connections goes round.
+    accepts connections goes round. `sharing` is what other listeners of this machine have too.
 
     Raises:
         ConfigurationError: any machine could store, and no setting allows that; or a file of TLS
@@ -54,8 +55,10 @@ class Listener:
         notify: Callable[[], None],
         *,
         touch: Callable[[], None] = lambda: None,
+        sharing: Sharing | None = None,
     ) -> None:
         self._dicom = settings.dicom
+        self._sharing = sharing
         self._entity = application_entity(settings.dicom)
         ingest = Ingest(
             spool,
@@ -105,6 +108,7 @@ class Listener:
         """Listen; returns at once.
 
         Raises:
+            PortInUseError: another process listens on an address.
             ConfigurationError: an address cannot be listened on.
         """
         silence_pynetdicom()
@@ -141,31 +145,17 @@ class Listener:
         return self._started().associations()
 
     def _listen(self) -> None:
-        dicom = self._dicom
-        if dicom.plain_address is not None:
-            self._listen_on(dicom.plain_address, ("dicom.host", "dicom.port"), None)
-        if dicom.tls_address is None or self._tls is None:
-            return
-        names = ("dicom.host", "dicom.port")
-        if dicom.plain_address is not None:
-            names = ("dicom.tls_host", "dicom.tls_port")
-        secured = self._listen_on(dicom.tls_address, names, self._tls)
-        threading.Thread(
-            target=self._renew, args=(secured, self._tls), name="listener-tls", daemon=True
-        ).start()
-
-    def _listen_on(
-        self, address: tuple[str, int], names: tuple[str, str], tls: ListenerTls | None
-    ) -> ListeningSocket:
-        try:
-            listening = ListeningSocket(address, tls.context if tls is not None else None)
-        except OSError as exc:
-            raise ConfigurationError(
-                f"The listener cannot use {names[0]} {address[0]} and {names[1]} {address[1]}: "
-                f"{exc.strerror or exc}."
-            ) from exc
-        self._listening.append(listening)
-        return listening
+        inherited = inherited_sockets(self._sharing)
+        for address in listening_addresses(self._dicom):  # which may have changed since
+            tls = self._tls if address.is_tls else None
+            listening = ListeningSocket(
+                address, tls.context if tls is not None else None, inherited.get(address.port)
+            )
+            self._listening.append(listening)
+            if tls is not None:
+                threading.Thread(
+                    target=self._renew, args=(listening, tls), name="listener-tls", daemon=True
+                ).start()
 
     def _renew(self, listening: ListeningSocket, tls: ListenerTls) -> None:
         """Take changed certificates for the connections that follow, until the listener drains."""
@@ -193,7 +183,7 @@ class Listener:
         return Server(
             acceptor,
             self._listening,
-            Admission(self._entity, AssociationLimits(dicom), rules),
+            Admission(self._entity, AssociationLimits(dicom, self._sharing), rules),
             request_seconds=dicom.artim_seconds,
             maximum_connections=reserve_descriptors(dicom),
             touch=self._touch,

@@ -16,6 +16,6 @@ def tune(connection: socket.socket, *, silence_seconds: float) -> None:
 
 
 def acknowledge_at_once(connection: socket.socket) -> None:
-    """Acknowledge received bytes now; repeated after each read, because the kernel resets it."""
+    """Acknowledge received bytes now; repeated after reads, because the kernel resets it."""
     if _QUICKACK is not None:
         connection.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)

@@ -45,6 +45,9 @@ if TYPE_CHECKING:
 
 LONGEST_PDU: Final = 1 << 18  # bytes; other than P-DATA, which is never held as a whole
 PIECE_BYTES: Final = 1 << 17  # of P-DATA, read and written in one step
+HEADS_BYTES: Final = 12  # of a P-DATA-TF PDU and its first fragment, received with what precedes
+_MANY_BYTES: Final = 1 << 16  # the kernel acknowledges most of so many by itself
+SHORT_BYTES: Final = 512  # a command set with its heads, received at once
 
 NOTHING: Final = cast("A_ASSOCIATE", None)
 """Ends the association's wait for a primitive, as a timeout would."""
@@ -53,11 +56,21 @@ _P_DATA_TF: Final = 0x04  # PS3.8 9.3
 _PDU_TYPES: Final = range(0x01, 0x08)
 _PDU_HEAD: Final = struct.Struct(">BxL")  # PS3.8 9.3.1
 _PDV_HEAD: Final = struct.Struct(">LBB")  # PS3.8 9.3.5.1, E.2
+_PDV_START: Final = struct.Struct(">LB")  # before a fragment that begins with its control header
+_LENGTH_BYTES: Final = 4  # of a fragment, which do not count in it
+_CONTEXT_ID_BYTES: Final = 1  # which count
 _PDV_COUNTED: Final = 2  # bytes of the head that its length counts: context id, control header
 _WAIT_SECONDS: Final = 1.0
 _IDLE_SECONDS: Final = 0.01
 
 log = structlog.get_logger()
+
+
+def p_data_tf(context_id: int, fragment: bytes) -> bytes:
+    """Encode a P-DATA-TF PDU of a fragment that begins with its control header (PS3.8 9.3.5)."""
+    length = len(fragment) + _CONTEXT_ID_BYTES
+    head = _PDU_HEAD.pack(_P_DATA_TF, _LENGTH_BYTES + length)
+    return head + _PDV_START.pack(length, context_id) + fragment
 
 
 class UpperLayer(DULServiceProvider):
@@ -73,14 +86,15 @@ class UpperLayer(DULServiceProvider):
         super().__init__(assoc)
         self._messages = messages
         self._pace = MessagePace(limits)
-        self._received = memoryview(request)  # before the association began; read first
+        # not read yet; at first, what was received before the association began
+        self._received = memoryview(request)
+        self._buffer = memoryview(bytearray(SHORT_BYTES))
         self._idle_timer = SteadyTimer(limits.silence_seconds)
         self.artim_timer = SteadyTimer(limits.artim_seconds)
         self._run_loop_delay = 0  # `_wait` waits instead
         self._woken = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._closing = threading.Lock()
         self._is_closed = False
-        self._piece: memoryview | None = None
         self._is_working = False
 
     def run_reactor(self) -> None:
@@ -100,6 +114,19 @@ class UpperLayer(DULServiceProvider):
         with self._closing:  # a closed descriptor's number may be a file's by now
             if not self._is_closed:
                 os.eventfd_write(self._woken, 1)
+
+    def send_fragment(self, context_id: int, fragment: bytes) -> None:
+        """Send a fragment in a PDU of its own (PS3.8 9.3.5); from the upper layer's thread.
+
+        At once, as action DT-1 does (table 9-10), unless something else is to be sent first.
+        """
+        is_next = self.state_machine.current_state == "Sta6" and not self.to_provider_queue.queue
+        if is_next and self.socket is not None:
+            self.socket.send(p_data_tf(context_id, fragment))
+            return
+        data = P_DATA()
+        data.presentation_data_value_list.append((context_id, fragment))
+        self.send_pdu(data)
 
     def idle_timer_expired(self) -> bool:
         """Return whether the peer has been silent for too long; our working time is excluded."""
@@ -172,11 +199,11 @@ class UpperLayer(DULServiceProvider):
     def _wait(self) -> bool:
         """Wait until there is something to read (then True) or to send, or until a timeout."""
         connection = self._connection()
-        if self._has_received(connection):
+        is_released = self.state_machine.current_state == "Sta8"  # nothing that follows counts
+        if not is_released and self._has_received(connection):
             return True
         waiting = select.poll()
         waiting.register(self._woken, select.POLLIN)
-        is_released = self.state_machine.current_state == "Sta8"  # nothing that follows counts
         if connection is not None and connection.fileno() >= 0 and not is_released:
             waiting.register(connection, select.POLLIN)
         seconds = _WAIT_SECONDS
@@ -200,7 +227,8 @@ class UpperLayer(DULServiceProvider):
     def _read_pdu_data(self) -> None:
         """Read one PDU and queue its event (PS3.8 table 9-10)."""
         try:
-            kind, length = _PDU_HEAD.unpack(self._read(_PDU_HEAD.size))
+            ahead = SHORT_BYTES - _PDU_HEAD.size
+            kind, length = _PDU_HEAD.unpack(self._take(_PDU_HEAD.size, ahead))
             if kind == _P_DATA_TF and self.state_machine.current_state == "Sta6":
                 self._read_p_data(length)
             else:
@@ -238,24 +266,19 @@ class UpperLayer(DULServiceProvider):
 
     def _read_p_data(self, left: int) -> None:
         """Read the fragments of a P-DATA-TF PDU (PS3.8 9.3.5) and pass each on as it arrives."""
-        if self._piece is None:
-            self._piece = memoryview(bytearray(PIECE_BYTES))
         while left:
             left -= _PDV_HEAD.size
             if left < 0:
                 raise ProtocolError(Violation.FRAGMENT)
-            length, context_id, control = _PDV_HEAD.unpack(self._read(_PDV_HEAD.size))
+            length, context_id, control = _PDV_HEAD.unpack(self._take(_PDV_HEAD.size))
             payload = length - _PDV_COUNTED
             left -= payload
             if payload < 0 or left < 0:
                 raise ProtocolError(Violation.FRAGMENT)
             while payload > PIECE_BYTES:
-                self._fill(self._piece)
-                self._pass_on(context_id, control & ~LAST_FRAGMENT, self._piece)
+                self._pass_on(context_id, control & ~LAST_FRAGMENT, self._take(PIECE_BYTES))
                 payload -= PIECE_BYTES
-            piece = self._piece[:payload]
-            self._fill(piece)
-            self._pass_on(context_id, control, piece)
+            self._pass_on(context_id, control, self._take(payload, HEADS_BYTES))
 
     def _pass_on(self, context_id: int, control: int, piece: memoryview) -> None:
         """Pass a fragment on, unless the listener drains and it would begin a message.
@@ -269,35 +292,57 @@ class UpperLayer(DULServiceProvider):
             self._messages.receive_fragment(context_id, control, piece)
 
     def _read(self, count: int) -> bytes:
+        """Return the next bytes, as many as they may be."""
         piece = memoryview(bytearray(count))
-        self._fill(piece)
+        held = min(count, len(self._received))
+        piece[:held], self._received = self._received[:held], self._received[held:]
+        self._receive(piece[held:], count - held)
         return bytes(piece)
 
-    def _fill(self, piece: memoryview) -> None:
-        """Fill the piece from what was received before, or from the connection.
+    def _take(self, count: int, ahead: int = 0) -> memoryview:
+        """Return the next bytes, at most a piece, until others are taken.
+
+        As many as `ahead` that follow are received with them if they are there, so that most heads
+        cost no call of their own.
+        """
+        held = len(self._received)
+        if held < count:
+            if len(self._buffer) < count + ahead:
+                self._buffer = memoryview(bytearray(PIECE_BYTES + HEADS_BYTES))
+            self._buffer[:held] = self._received
+            held += self._receive(self._buffer[held : count + ahead], count - held)
+            self._received = self._buffer[:held]
+        taken, self._received = self._received[:count], self._received[count:]
+        return taken
+
+    def _receive(self, piece: memoryview, least: int) -> int:
+        """Receive at least so many bytes from the connection; return how many.
+
+        They are acknowledged at once, unless they are many and more are there: a sender may wait
+        for that with its last ones only.
 
         Raises:
             OSError: the peer closed the connection.
             StalledError: it is silent, or sends too slowly.
         """
-        if self._received:
-            piece[:], self._received = self._received[: len(piece)], self._received[len(piece) :]
-            return
         connection = self._connection()
         if connection is None:
             raise ConnectionError
         until = time.monotonic() + (self.network_timeout or float("inf"))
-        while piece:
+        received = 0
+        while received < least:
             began = time.monotonic()
             try:
-                count = connection.recv_into(piece)
+                count = connection.recv_into(piece[received:])
             except TimeoutError as exc:
                 raise StalledError(Aborted.SILENT) from exc
             if not count:
                 raise ConnectionError
-            acknowledge_at_once(connection)
-            piece = piece[count:]
+            received += count
+            if received < len(piece) or received < _MANY_BYTES:
+                acknowledge_at_once(connection)
             now = time.monotonic()
             self._pace.add(now - began, count)
-            if piece and now > until:
+            if received < least and now > until:
                 raise StalledError(Aborted.TOO_SLOW)
+        return received

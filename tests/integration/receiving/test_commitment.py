@@ -17,6 +17,7 @@ from support.listener import CR, RunningListener, Stores
 from support.system.ports import LOOPBACK, free_port
 from synthetic.objects import make_cr
 
+from service.dicom.reactor_pause import held, install
 from service.dicom.statuses import SUCCESS
 from service.dicom.storage_commitment import MOST_INSTANCES
 from service.settings import CommitmentPeer
@@ -38,11 +39,12 @@ class Asker:
         information = Dataset()
         information.TransactionUID = transaction_uid
         information.ReferencedSOPSequence = [referenced(*each) for each in instances]
-        status, _ = self.association.send_n_action(information, 1, CLASS, INSTANCE)
+        with held(self.association):
+            status, _ = self.association.send_n_action(information, 1, CLASS, INSTANCE)
         return int(status.Status)
 
     def event(self) -> tuple[int, Dataset]:
-        until = time.monotonic() + 10
+        until = time.monotonic() + 60
         while not self.events and time.monotonic() < until:
             time.sleep(0.01)
         return self.events.pop(0)
@@ -64,6 +66,7 @@ def asking(
         LOOPBACK, listener.port, evt_handlers=[(evt.EVT_N_EVENT_REPORT, receive)]
     )
     assert association.is_established
+    install(association)
     yield Asker(association, events)
     if association.is_established:
         association.release()

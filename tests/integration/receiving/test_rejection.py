@@ -34,7 +34,7 @@ def _nothing_is_kept_and_the_service_goes_on(listener: RunningListener) -> Itera
     received = listener.stores.ledger.queries.job_counts().received
     yield
     assert listener.stores.inbox() == inbox
-    wait_for(lambda: listener.stores.incoming() == [], seconds=10)  # a sender sees the abort first
+    wait_for(lambda: listener.stores.incoming() == [], seconds=60)  # a sender sees the abort first
     assert listener.stores.ledger.queries.job_counts().received == received
     listener.require_working()
 

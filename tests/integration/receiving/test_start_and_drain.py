@@ -14,7 +14,9 @@ from pydicom.dataset import Dataset
 from support.listener import CR, RunningListener, Stores, settings_for
 from synthetic.objects import make_cr
 
+from service.errors import EX_CONFIG, EX_TEMPFAIL
 from service.receiving.listener import Listener
+from service.receiving.listening import PortInUseError
 from service.settings import ConfigurationError
 
 Listen = Callable[..., AbstractContextManager[RunningListener]]
@@ -44,14 +46,16 @@ def wait_for_half(stores: Stores) -> None:
 def test_a_port_that_is_taken_is_a_clear_error(stores: Stores) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        with pytest.raises(ConfigurationError, match=f"dicom.port {port}: Address already in use"):
+        with pytest.raises(PortInUseError, match=f"dicom.port {port}: Address already in use"):
             listener_for(stores, port=port).start()
+    assert PortInUseError.exit_status == EX_TEMPFAIL, "it is free again once the other has ended"
 
 
 def test_an_address_of_another_machine_is_a_clear_error(stores: Stores) -> None:
     listener = listener_for(stores, host="192.0.2.1", allow_any_calling_ae_title=True)
-    with pytest.raises(ConfigurationError, match=r"dicom.host 192\.0\.2\.1"):
+    with pytest.raises(ConfigurationError, match=r"dicom.host 192\.0\.2\.1") as refused:
         listener.start()
+    assert refused.value.exit_status == EX_CONFIG
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1", "::", "pacs.example.org"])  # noqa: S104

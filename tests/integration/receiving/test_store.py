@@ -28,6 +28,7 @@ from support.listener import CR, RunningListener
 from synthetic.objects import encode, make_cr, make_dx, make_sc
 
 from service.dicom.implementation import IMPLEMENTATION_CLASS_UID
+from service.dicom.reactor_pause import held, install
 from service.dicom.sop_classes import DEFAULT_SOP_CLASSES, TRANSFER_SYNTAXES
 from service.domain.job import JobState, Source
 
@@ -101,7 +102,9 @@ def test_pynetdicom_stores_what_dcmtk_does_not_know(
     entity.add_requested_context(dataset.SOPClassUID, syntax)
     association = entity.associate("127.0.0.1", listener.port)
     assert association.is_established
-    assert association.send_c_store(saved(dataset, tmp_path)).Status == 0x0000
+    install(association)
+    with held(association):
+        assert association.send_c_store(saved(dataset, tmp_path)).Status == 0x0000
     association.release()
     assert listener.kept_data_set(dataset.SOPInstanceUID) == data_set_bytes(dataset)
 
@@ -322,7 +325,9 @@ def test_a_sender_whose_pdus_are_tiny_is_answered_in_fragments(listener: Running
     entity.maximum_pdu_size = 64
     entity.add_requested_context(CR, ExplicitVRLittleEndian)
     association = entity.associate("127.0.0.1", listener.port, max_pdu=64)
-    assert association.send_c_store(dataset).Status == 0x0000
+    install(association)
+    with held(association):
+        assert association.send_c_store(dataset).Status == 0x0000
     association.release()
 
 

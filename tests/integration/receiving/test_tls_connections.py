@@ -1,4 +1,7 @@
-"""Connections over TLS wait for their handshake and request like any other, without a thread."""
+"""Connections over TLS wait for their handshake and request like any other, without a thread.
+
+DCMTK connects with the options of docs/dicom_tls.md.
+"""
 
 import socket
 import subprocess

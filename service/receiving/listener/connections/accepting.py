@@ -21,7 +21,6 @@ from service.dicom.association_pdus import MalformedError, Refusal
 from service.receiving.listener.association import Acceptor, StoreAssociation
 from service.receiving.listener.connections.admission import NO_ROOM, Admission
 from service.receiving.listener.connections.limits import Requestor
-from service.receiving.listener.connections.listening import ListeningSocket
 from service.receiving.listener.connections.pending import ABORT, PendingConnection
 from service.receiving.listener.connections.waiting import WaitingConnections
 from service.receiving.listener.refusals import (
@@ -32,9 +31,11 @@ from service.receiving.listener.refusals import (
     record_rejection,
 )
 from service.receiving.listener.tls import handshake_refusal
+from service.receiving.listening import ListeningSocket
 from service.telemetry.metrics import ASSOCIATIONS, CONNECTIONS_WAITING
 
 _ACCEPTED_AT_ONCE: Final = 64  # before the requests that arrived meanwhile are looked at
+_YIELD_SECONDS: Final = 0.002
 _IDLE_SECONDS: Final = 1.0
 _SWEEP_SECONDS: Final = 0.25
 _LINGER_SECONDS: Final = 2.0  # for a peer to read our last PDU and to close
@@ -135,7 +136,13 @@ class Server:
             self._selector.register(each.socket, selectors.EVENT_READ, each)
 
     def _accept(self, listening: ListeningSocket) -> None:
-        for _ in range(_ACCEPTED_AT_ONCE):
+        """Accept what has arrived; of a socket that others share one, and after those with fewer.
+
+        A listener that runs and has fewer associations accepts in the time that this one leaves.
+        """
+        if listening.is_shared and self._admission.is_ahead():
+            time.sleep(_YIELD_SECONDS)
+        for _ in range(1 if listening.is_shared else _ACCEPTED_AT_ONCE):
             try:
                 connection, address = listening.socket.accept()
             except BlockingIOError:

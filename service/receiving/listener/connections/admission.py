@@ -77,6 +77,10 @@ class Admission:
         """Count an association no more: it has ended."""
         self._limits.give_back(requestor)
 
+    def is_ahead(self) -> bool:
+        """Return whether another listener of this machine has fewer associations."""
+        return self._limits.is_ahead()
+
     def _unknown_calling_title(self, proposal: Proposal) -> Refusal | None:
         known = [each.strip() for each in self._entity.require_calling_aet]
         if known and proposal.calling_ae_title not in known:

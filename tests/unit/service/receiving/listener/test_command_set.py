@@ -10,7 +10,9 @@ from peers.raw_scu import command_set
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
 from pydicom.uid import ComputedRadiographyImageStorage
+from pynetdicom.dsutils import encode
 
+from service.dicom.uids import is_uid
 from service.receiving.acceptance import StoreCommand
 from service.receiving.listener.command_set import (
     C_ECHO_RQ,
@@ -40,6 +42,31 @@ def pydicom_reads(encoded: bytes) -> Dataset:
 def test_a_request_is_read_as_it_was_sent() -> None:
     sent = command_set(CR, C_STORE_RQ, 7, has_data_set=True, sop_instance=UID)
     assert decode(sent) == REQUEST
+
+
+def test_a_request_with_vrs_is_read_although_the_standard_has_none() -> None:
+    sent = pydicom_reads(command_set(CR, C_STORE_RQ, 7, has_data_set=True, sop_instance=UID))
+    encoded = encode(sent, is_implicit_vr=False, is_little_endian=True)
+    assert encoded is not None
+    assert decode(encoded) == REQUEST
+
+
+def test_an_identifier_with_the_vr_of_a_text_is_no_uid() -> None:
+    sent = pydicom_reads(command_set(CR, C_STORE_RQ, 7, has_data_set=True, sop_instance=UID))
+    sent["AffectedSOPInstanceUID"].VR = "LO"
+    encoded = encode(sent, is_implicit_vr=False, is_little_endian=True)
+    assert encoded is not None
+    request = decode(encoded)
+    assert isinstance(request, Request)
+    assert request.command.sop_class_uid == CR
+    assert not is_uid(request.command.sop_instance_uid)
+
+
+def test_what_follows_a_long_identifier_is_read() -> None:
+    sent = command_set("9" * 300, C_STORE_RQ, 7, has_data_set=True, sop_instance=UID)
+    request = decode(sent)
+    assert isinstance(request, Request)
+    assert (request.message_id, request.command.sop_instance_uid) == (7, UID)
 
 
 def test_what_a_request_leaves_out_is_blank() -> None:
