@@ -1,5 +1,7 @@
 """The checks of `lobar check` that need the workers' code: the bundle and the destinations."""
 
+from dataclasses import replace
+
 import httpx
 from pydicom.uid import UID
 
@@ -8,10 +10,22 @@ from service.dicom.statuses import (
 )
 from service.dicom.storage_commitment import STORAGE_COMMITMENT
 from service.domain.check_result import CheckResult
+from service.domain.monitoring.reference import BadReferenceError
 from service.errors import ExplainedError
-from service.settings import Destination, DimseDestination, Settings, WebDestination
-from workers.delivery import dimse_tls, stow_rs
+from service.messages.templating import MessageTemplateError
+from service.settings import (
+    BundleSettings,
+    Destination,
+    DimseDestination,
+    MessageDestination,
+    Settings,
+    WebDestination,
+)
+from service.telemetry.drift import REFERENCE, read_reference
+from workers.delivery import dimse_tls, stow_rs, web_client
 from workers.delivery.dimse import OFFERED, associate
+from workers.delivery.messages import sender, smtp
+from workers.delivery.messages.trial import try_receiver
 from workers.delivery.stored_output import (
     NO_CONNECTION,
     UNKNOWN_HOST,
@@ -24,7 +38,7 @@ class DestinationError(ExplainedError):
 
 
 def echo(settings: Settings, destination: Destination) -> str:
-    """Probe a destination with C-ECHO or QIDO-RS, and return one line about what it accepts.
+    """Probe a destination without sending it anything, and return a line about what it accepts.
 
     Raises:
         DestinationError: it cannot be reached, rejects us, or responds with a failure.
@@ -33,6 +47,8 @@ def echo(settings: Settings, destination: Destination) -> str:
         return _echo(settings, destination)
     if isinstance(destination, WebDestination):
         return _query(destination)
+    if isinstance(destination, MessageDestination):
+        return _try(destination)
     raise TypeError(f"no check is known for a {type(destination).__name__}")
 
 
@@ -64,6 +80,29 @@ def _echo(settings: Settings, destination: DimseDestination) -> str:
     return f"{where} answers C-ECHO and takes {', '.join(taken)}{and_commits}"
 
 
+def _try(destination: MessageDestination) -> str:
+    """Try the template of a receiver of messages, and whether it answers; nothing is sent to it.
+
+    Raises:
+        DestinationError: the template makes no message, or the receiver does not answer.
+    """
+    try:
+        tried = try_receiver(destination)
+    except MessageTemplateError as exc:
+        raise DestinationError(str(exc)) from exc
+    except NoResponseError as exc:
+        advice = _ADVICE | _WEB_ADVICE | _MESSAGE_ADVICE
+        raise DestinationError(f"it does not answer: {advice.get(str(exc), exc)}") from exc
+    if not tried.is_right:
+        raise DestinationError(tried.text)
+    if tried.http_status is None or httpx.codes.is_success(tried.http_status):
+        return tried.text
+    if tried.http_status in _MAY_STILL_TAKE:
+        return f"{tried.text} (HTTP {tried.http_status}): a report will show what it takes"
+    advice_on_status = _STATUS_ADVICE.get(tried.http_status, "")
+    raise DestinationError(f"{tried.text} (HTTP {tried.http_status}). {advice_on_status}".rstrip())
+
+
 def _query(destination: WebDestination) -> str:
     """Query a DICOMweb service for one study (QIDO-RS), to see whether it lets us in.
 
@@ -90,18 +129,42 @@ def _query(destination: WebDestination) -> str:
 
 
 def load_bundle(settings: Settings) -> list[CheckResult]:
-    """Load the bundle as the infer worker would, run it, and return all faults found."""
+    """Load the bundle as the infer worker would, run it, and return all faults found.
+
+    The bundle of a shadow model is loaded likewise.
+    """
+    results = [*_inspected(settings.bundle), *_reference(settings.bundle)]
+    shadow = settings.shadow.bundle
+    if shadow is not None:
+        results += [
+            replace(each, subject=f"shadow model's {each.subject}") for each in _inspected(shadow)
+        ]
+    return results
+
+
+def _inspected(bundle: BundleSettings) -> list[CheckResult]:
     from workers.inference.pins import check_results  # noqa: PLC0415 -- as below
 
-    pinned = check_results(settings.bundle)
+    pinned = check_results(bundle)
     if any(each.severity == _ERROR for each in pinned):
         return pinned  # what was changed is not executed
     from workers.inference.bundle_check import inspect  # noqa: PLC0415 -- torch and monai cost seconds
 
-    return [*inspect(settings.bundle), *pinned]
+    return [*inspect(bundle), *pinned]
 
 
-_ERROR = 2  # see `CheckResult.severity`
+def _reference(bundle: BundleSettings) -> list[CheckResult]:
+    """Return a note if the bundle's reference for drift cannot be used; it need not have one."""
+    try:
+        read_reference(bundle.path)
+    except BadReferenceError as error:
+        message = f"{REFERENCE} is not used for drift: {error}"
+        return [CheckResult(subject="bundle", message=message, severity=_NOTE)]
+    return []
+
+
+_NOTE = 1  # see `CheckResult.severity`
+_ERROR = 2
 
 
 _ADVICE = {
@@ -131,16 +194,24 @@ _ADVICE = {
 _WEB_ADVICE = {
     UNKNOWN_HOST: "no name service knows its host.",
     NO_CONNECTION: "no connection. Is it running, and are host and port of its url right?",
-    stow_rs.TLS_FAILED: "no TLS connection. Is its certificate of an authority that ca_file or the "
-    "system trusts, is the name in it that of url, and does it want a client_certificate_file?",
-    stow_rs.CONNECTION_LOST: "it hangs up. Does it speak TLS (https://), or want a "
+    web_client.TLS_FAILED: "no TLS connection. Is its certificate of an authority that ca_file or "
+    "the system trusts, is the name in it that of url, and does it want a client_certificate_file?",
+    web_client.CONNECTION_LOST: "it hangs up. Does it speak TLS (https://), or want a "
     "client_certificate_file?",
-    stow_rs.NO_ANSWER: "it takes the connection but does not answer.",
-    stow_rs.TOKEN_UNREADABLE: "bearer_token_file cannot be read, or holds no bearer token.",
-    stow_rs.CA_UNREADABLE: "ca_file cannot be read, or holds no certificate in PEM.",
-    stow_rs.CERTIFICATE_UNREADABLE: "client_certificate_file and client_key_file cannot be read, "
-    "do not belong together, or the key has a password.",
+    web_client.NO_ANSWER: "it takes the connection but does not answer.",
+    web_client.TOKEN_UNREADABLE: "bearer_token_file cannot be read, or holds no bearer token.",
+    web_client.CA_UNREADABLE: "ca_file cannot be read, or holds no certificate in PEM.",
+    web_client.CERTIFICATE_UNREADABLE: "client_certificate_file and client_key_file cannot be "
+    "read, do not belong together, or the key has a password.",
 }
+_MESSAGE_ADVICE = {
+    sender.TEMPLATE_UNUSABLE: "template_file cannot be used.",
+    smtp.NO_STARTTLS: "it has no STARTTLS: is its TLS on another port (start_tls = false)?",
+    smtp.SIGN_IN_REFUSED: "it does not let user in with this password.",
+    smtp.GREETING_REFUSED: "it takes the connection, but does not greet as a mail server does.",
+    sender.SECRET_UNREADABLE: "the file of its key or password cannot be read, or holds none.",
+}
+_MAY_STILL_TAKE = frozenset({400, 404, 405, 501})  # it does not know OPTIONS
 _MAY_STILL_STORE = frozenset({400, 405, 406, 501})
 _STATUS_ADVICE = {
     301: "Set url to the address that it redirects to: no redirect is followed.",

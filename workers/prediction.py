@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from service.domain.evidence import AttentionMap, Region
+from service.domain.monitoring.shadow import Reading
 from service.domain.reasons import Reason
 from service.domain.routing import Outcome
 
@@ -18,6 +19,7 @@ __all__ = [
     "OtherAbnormality",
     "Prediction",
     "Region",
+    "reading_of",
 ]
 
 
@@ -117,6 +119,25 @@ class NotAnalysed:
 
 Conclusion = Prediction | NotAnalysed
 """The conclusion about one instance, which every kind of output presents."""
+
+
+def reading_of(conclusion: Conclusion) -> Reading:
+    """Return what a model said about an instance, to be compared with another model."""
+    model = conclusion.model
+    found: Prediction | None = None
+    reason: Reason | None = None
+    if isinstance(conclusion, Prediction):
+        found = conclusion
+    else:
+        reason = conclusion.reason
+    return Reading(
+        model=f"{model.name} {model.version}",
+        weights_sha256=model.weights_sha256,
+        operating_point=model.operating_point.name,
+        finding=found.finding if found else None,
+        probability=found.probability if found else None,
+        reason=reason,
+    )
 
 
 class NotAnalysable(Exception):  # noqa: N818 -- named by the state it leads to

@@ -17,6 +17,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     Verification,
 )
 
+from service.dicom.reactor_pause import held
 from service.dicom.sop_classes import RESULT_SYNTAXES
 from service.dicom.statuses import SUCCESS
 from service.dicom.storage_commitment import (
@@ -293,12 +294,13 @@ def _find(
     found: list[Dataset] = []
     model = StudyRootQueryRetrieveInformationModelFind
     try:
-        for status, instance in association.send_c_find(identifier, model):
-            code = status.get("Status")
-            if code in _PENDING and instance is not None and len(found) < _MOST_FOUND:
-                found.append(instance)
-            elif code != SUCCESS and code not in _PENDING:
-                return None
+        with held(association):
+            for status, instance in association.send_c_find(identifier, model):
+                code = status.get("Status")
+                if code in _PENDING and instance is not None and len(found) < _MOST_FOUND:
+                    found.append(instance)
+                elif code != SUCCESS and code not in _PENDING:
+                    return None
     except (RuntimeError, ValueError):  # the association ended, or the model was not accepted
         return None
     return found
@@ -324,10 +326,11 @@ def _retrieve(
     identifier.SeriesInstanceUID = where[reference.sop_instance_uid]
     identifier.SOPInstanceUID = reference.sop_instance_uid
     try:
-        for _status, _failed in association.send_c_get(
-            identifier, StudyRootQueryRetrieveInformationModelGet
-        ):
-            pass
+        with held(association):
+            for _status, _failed in association.send_c_get(
+                identifier, StudyRootQueryRetrieveInformationModelGet
+            ):
+                pass
     except (RuntimeError, ValueError):
         return _not_offered(step, "the retrieval (C-GET) fails")
     if not kept:

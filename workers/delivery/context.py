@@ -18,6 +18,9 @@ from service.telemetry.metrics import PARKED, STALE_LEASES
 from service.telemetry.progress import Progress
 
 DAY_SECONDS: Final = 86_400
+# to an object and, where that response cannot be read, to a search; each may take twice the limit,
+# once until it begins and once until its last byte
+_RESPONSES_IN_A_STEP: Final = 4
 
 log = structlog.get_logger()
 
@@ -55,6 +58,16 @@ class DeliveryContext:
     holder: str  # of the leases
     stopping: threading.Event = field(default_factory=threading.Event)  # set: send no more
     progress: Progress = field(default_factory=Progress)
+
+    @property
+    def step_seconds(self) -> float:
+        """How long one step of a delivery may take, by the time limits of the slowest peer."""
+        settings = self.settings
+        peers = (*settings.destinations, *settings.dicom.commitment_peers)
+        limits = (
+            each.connect_seconds + _RESPONSES_IN_A_STEP * each.response_seconds for each in peers
+        )
+        return settings.stuck_seconds + max(limits, default=0)
 
     def open_breaker(self, destination: Destination, why: str) -> None:
         """Open the breaker of a destination that cannot be reached, for longer each time."""

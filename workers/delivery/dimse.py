@@ -1,6 +1,5 @@
 """C-STORE to a destination over an association, and the status of each response."""
 
-import contextlib
 import socket
 import threading
 from collections.abc import Iterator, Sequence
@@ -10,11 +9,13 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any, Final
 
+from pydicom.dataset import Dataset
 from pydicom.uid import (
     UID,
     Comprehensive3DSRStorage,
     ComprehensiveSRStorage,
     ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
 )
 from pynetdicom import AE, _config, evt
 from pynetdicom.association import Association
@@ -22,18 +23,21 @@ from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from service.dicom.association_pdus import strict_form
+from service.dicom.connection_end import close_refused_and_reset_sockets
 from service.dicom.implementation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from service.dicom.reactor_pause import held, install
 from service.dicom.sop_classes import RESULT_SOP_CLASSES, RESULT_SYNTAXES
 from service.dicom.statuses import SOP_CLASS_NOT_SUPPORTED
 from service.dicom.steady_timer import use_steady_timers
 from service.domain.delivery import Reference
 from service.settings import CommitmentPeer, DimseDestination
+from workers.delivery import direct_store
 from workers.delivery.dimse_tls import tls_arguments
-from workers.delivery.reactor_pause import held, install
-from workers.delivery.sending import SOCKET_OPTIONS, Touch, no_touch, watch
+from workers.delivery.sending import SOCKET_OPTIONS, Touch, acknowledge_at_once, no_touch, watch
 from workers.delivery.stored_output import (
     NO_CONNECTION,
     UNKNOWN_HOST,
+    Names,
     NoResponseError,
     StoreResponse,
     comprehensive_fallback,
@@ -43,8 +47,8 @@ from workers.delivery.stored_output import (
 )
 
 OFFERED: Final = tuple(UID(each) for each in RESULT_SOP_CLASSES)
+close_refused_and_reset_sockets()
 _config.STORE_SEND_CHUNKED_DATASET = True  # a path given to send_c_store goes as it lies on disk
-_QUICKACK: Final = getattr(socket, "TCP_QUICKACK", None)  # Linux
 MAXIMUM_PDU_BYTES: Final = 128 * 1024
 NOTHING_ACCEPTED: Final = "nothing-accepted"
 
@@ -64,8 +68,12 @@ class PeerFacts:
 class Sender:
     """An open association to a destination."""
 
-    def __init__(self, association: Association) -> None:
+    def __init__(
+        self, association: Association, touch: Touch = no_touch, *, direct: bool = True
+    ) -> None:
         self._association = association
+        self._touch = touch
+        self._wait = direct_store.ResponseWait(association) if direct else None
         self._answers = True
 
     @property
@@ -87,7 +95,7 @@ class Sender:
         """
         names = read_names(path)
         if self.takes(names.sop_class_uid, names.transfer_syntax_uid):
-            return self._store(path, names.reference)
+            return self._store(path, names)
         dataset = read_dataset(path)
         if names.sop_class_uid == Comprehensive3DSRStorage and not self.takes(names.sop_class_uid):
             dataset = comprehensive_fallback(dataset, names).dataset
@@ -95,24 +103,48 @@ class Sender:
         if not self.takes(sent.sop_class_uid):
             return StoreResponse(status=SOP_CLASS_NOT_SUPPORTED, sent=sent)
         implicit = not self.takes(sent.sop_class_uid, ExplicitVRLittleEndian)
+        converted_names = Names(
+            sop_class_uid=sent.sop_class_uid,
+            sop_instance_uid=sent.sop_instance_uid,
+            transfer_syntax_uid=ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian,
+        )
         with NamedTemporaryFile(prefix="lobar-", suffix=".dcm") as converted:
             # a data set would be decoded and encoded again by pydicom; a file goes as it is
             converted.write(encode_converted(dataset, implicit=implicit))
             converted.flush()
-            return self._store(Path(converted.name), sent)
+            return self._store(Path(converted.name), converted_names)
 
-    def _store(self, path: Path, sent: Reference) -> StoreResponse:
+    def _store(self, path: Path, names: Names) -> StoreResponse:
         if not self.is_open:  # pynetdicom would wait for a response that cannot come
             raise NoResponseError("association-lost")
         try:
-            with held(self._association):
-                response = self._association.send_c_store(path)
-        except RuntimeError as exc:  # the association ended meanwhile
+            response = self._exchange(path, names)
+        except (RuntimeError, direct_store.ConnectionLostError) as exc:  # it ended meanwhile
             raise NoResponseError("association-lost") from exc
         if "Status" not in response:  # no response in time, or an abort that shows a little later
             self._answers = False
             raise NoResponseError("no-answer")
-        return StoreResponse(status=int(response.Status), sent=sent)
+        return StoreResponse(status=int(response.Status), sent=names.reference)
+
+    def _exchange(self, path: Path, names: Names) -> Dataset:
+        """Send one file whose class and transfer syntax were accepted; return the response."""
+        connection = direct_store.connection_of(self._association)
+        if connection is None or self._wait is None:
+            with held(self._association):
+                return self._association.send_c_store(path)
+        context = self._context(names.sop_class_uid, names.transfer_syntax_uid)
+        if context is None:
+            raise NoResponseError("association-lost")
+        with held(self._association):
+            return direct_store.store(
+                self._association,
+                connection,
+                path,
+                names.reference,
+                context,
+                self._touch,
+                self._wait,
+            )
 
     def echo(self) -> int:
         """Send C-ECHO and return the status.
@@ -141,11 +173,17 @@ class Sender:
 
     def takes(self, sop_class: str, transfer_syntax: str | None = None) -> bool:
         """Return whether a SOP class was accepted, in a transfer syntax if one is given."""
-        return any(
-            context.abstract_syntax == sop_class
-            and transfer_syntax in {None, context.transfer_syntax[0]}
-            for context in self._association.accepted_contexts
-        )
+        return self._context(sop_class, transfer_syntax) is not None
+
+    def _context(self, sop_class: str, transfer_syntax: str | None) -> int | None:
+        """Return the ID of the presentation context for a SOP class; None if there is none."""
+        for context in self._association.accepted_contexts:
+            if context.abstract_syntax == sop_class and transfer_syntax in {
+                None,
+                context.transfer_syntax[0],
+            }:
+                return context.context_id
+        return None
 
 
 @contextmanager
@@ -154,10 +192,20 @@ def associate(
     calling_ae_title: str,
     sop_classes: Sequence[str],
     touch: Touch = no_touch,
+    *,
+    direct: bool = True,
 ) -> Iterator[Sender]:
     """Open an association for objects of these SOP classes, and release it at the end.
 
-    Each PDU calls `touch`. A response is awaited from the last PDU of its request on.
+    Each piece that is sent or received calls `touch`. A response is awaited from the last piece of
+    its request on.
+
+    Args:
+        destination: The peer.
+        calling_ae_title: Our AE title, unless the destination has one of its own for us.
+        sop_classes: The SOP classes to propose.
+        touch: Called for each piece.
+        direct: Whether requests are written straight to the socket, where that is possible.
 
     Raises:
         NoResponseError: the destination could not be reached or refused the association.
@@ -166,7 +214,7 @@ def associate(
     _propose(entity, sop_classes)
     association = reach(entity, destination)
     watch(association, touch)
-    sender = Sender(association)
+    sender = Sender(association, touch, direct=direct)
     try:
         yield sender
     finally:
@@ -271,11 +319,6 @@ def _prepare(event: Any, connected: threading.Event, silence_seconds: float) -> 
 
 
 def _acknowledge_at_once(event: Any) -> None:  # noqa: ANN401 -- as above
-    """Acknowledge at once, so that a peer with Nagle's algorithm never waits for a delayed ACK.
-
-    The kernel falls back to delayed ACKs after each packet, so this is set after each.
-    """
     connection = event.assoc.dul.socket.socket
-    if connection is not None and _QUICKACK is not None:
-        with contextlib.suppress(OSError):  # it was closed in the meantime
-            connection.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
+    if connection is not None:
+        acknowledge_at_once(connection)

@@ -62,7 +62,7 @@ class RecordingSocket(ssl.SSLSocket):
             raise
 
     def _note(self, error: OSError) -> None:
-        cast("RecordingContext", self.context).fault = _word(error)
+        cast("RecordingContext", self.context).fault = fault_word(error)
 
 
 class RecordingContext(ssl.SSLContext):
@@ -95,7 +95,8 @@ def tls_arguments(peer: DicomPeer) -> tuple[RecordingContext, str] | None:
     return context, peer.tls_name or peer.host
 
 
-def _word(error: OSError) -> str:
+def fault_word(error: OSError) -> str:
+    """Return the word for why a TLS connection failed."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return _VERIFY_FAULTS.get(error.verify_code, NOT_TRUSTED)
     reason = getattr(error, "reason", None) or ""

@@ -5,6 +5,7 @@ the response from the moment at which the request is queued, and waits without e
 stops reading (pynetdicom 3.0.4, `DIMSEServiceProvider.get_msg`, `AssociationSocket.send`).
 """
 
+import contextlib
 import queue
 import socket
 import time
@@ -17,6 +18,7 @@ from pynetdicom.association import Association
 Touch = Callable[[], None]
 """Called for each piece that is sent or received."""
 
+_QUICKACK: Final = getattr(socket, "TCP_QUICKACK", None)  # Linux
 _UNSENT_BYTES: Final = 128 * 1024
 SOCKET_OPTIONS: Final = (
     [(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT_BYTES)]
@@ -31,6 +33,17 @@ Without the bound it takes some megabytes at once, whether or not the peer reads
 
 def no_touch() -> None:
     """Record nothing."""
+
+
+def acknowledge_at_once(connection: socket.socket) -> None:
+    """Acknowledge at once, so that a peer with Nagle's algorithm never waits for a delayed ACK.
+
+    The kernel falls back to delayed ACKs after each packet, so this is set after each: also after
+    what was sent, for the response to it.
+    """
+    if _QUICKACK is not None:
+        with contextlib.suppress(OSError):  # it was closed in the meantime
+            connection.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
 
 
 class ResponseQueue(queue.Queue[Any]):

@@ -1,8 +1,5 @@
 """STOW-RS to a destination over HTTP, and the DIMSE status of each response."""
 
-import socket
-import ssl
-import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,18 +9,14 @@ from typing import Any, Final
 import httpx
 from pydicom.uid import Comprehensive3DSRStorage
 
-from service.dicom.implementation import IMPLEMENTATION_VERSION_NAME
 from service.dicom.statuses import (
     SOP_CLASS_NOT_SUPPORTED,
     SUCCESS,
 )
 from service.domain.delivery import Reference
-from service.settings import WebDestination, is_bearer_token
-from workers.delivery.response_body import MAXIMUM_BYTES, UnreadableError, inflate
-from workers.delivery.sending import SOCKET_OPTIONS, Touch, no_touch
+from service.settings import WebDestination
+from workers.delivery.sending import Touch, no_touch
 from workers.delivery.stored_output import (
-    NO_CONNECTION,
-    UNKNOWN_HOST,
     DestinationUnavailableError,
     NoResponseError,
     StoreResponse,
@@ -32,17 +25,11 @@ from workers.delivery.stored_output import (
     read_names,
 )
 from workers.delivery.stow_response import dimse_status, is_about_the_object, names_instance
+from workers.delivery.web_client import exchange, open_client, refusal_of
 
-TLS_FAILED: Final = "tls-failed"
-CONNECTION_LOST: Final = "connection-lost"
-NO_ANSWER: Final = "no-answer"
-TOKEN_UNREADABLE: Final = "token-unreadable"  # noqa: S105 -- the name of a fault
-CA_UNREADABLE: Final = "ca-unreadable"
-CERTIFICATE_UNREADABLE: Final = "client-certificate-unreadable"
 DICOM_JSON: Final = "application/dicom+json"
 NOT_CONFIRMED: Final = "not-confirmed"
 _PIECE_BYTES: Final = 16 * 1024  # of a payload, each of which may take as long as a response
-_REQUEST_TIMEOUT, _SERVICE_UNAVAILABLE = 408, 503  # RFC 9110 15.5.9, 15.6.4
 
 
 class NotConfirmedError(NoResponseError):
@@ -154,7 +141,7 @@ class WebSender:
             },
         )
         if not is_about_the_object(status):
-            raise _refused(status)
+            raise refusal_of(status)
         meaning = dimse_status(status, body, sent.sop_instance_uid)
         if meaning is None:
             self._require_stored(sent.sop_instance_uid)
@@ -192,26 +179,16 @@ class WebSender:
         read_body: bool = True,
         **request: Any,  # noqa: ANN401 -- httpx' own
     ) -> tuple[int, bytes | None]:
-        try:
-            with self._client.stream(method, url, **request) as response:
-                return response.status_code, self._body(response) if read_body else b""
-        except httpx.TransportError as exc:
-            raise _unreachable(exc) from exc
-
-    def _body(self, response: httpx.Response) -> bytes | None:
-        """Read and inflate the body of a response; return None if it is too long or damaged."""
-        body, until = bytearray(), time.monotonic() + self._seconds
-        for piece in response.iter_raw():  # inflated below, within a bound
-            body += piece
-            self._touch()
-            if len(body) > MAXIMUM_BYTES:
-                return None
-            if time.monotonic() > until:  # each piece came in time, but there is no end
-                raise NoResponseError(NO_ANSWER)
-        try:
-            return inflate(bytes(body), response.headers.get("content-encoding", ""))
-        except UnreadableError:
-            return None
+        response, body = exchange(
+            self._client,
+            method,
+            url,
+            seconds=self._seconds,
+            touch=self._touch,
+            read_body=read_body,
+            **request,
+        )
+        return response.status_code, body
 
 
 @contextmanager
@@ -220,98 +197,14 @@ def open_service(destination: WebDestination, touch: Touch = no_touch) -> Iterat
 
     Each piece that is sent or received calls `touch`.
 
-    Token and certificates are read each time, so that renewing them needs no restart. Nothing is
-    taken from the environment (proxies, .netrc), and no redirect is followed: the token is for this
-    address.
-
     Raises:
         DestinationUnavailableError: the token or a certificate cannot be read.
     """
-    with httpx.Client(
-        headers=_headers(destination),
-        transport=httpx.HTTPTransport(
-            verify=_tls(destination), trust_env=False, socket_options=SOCKET_OPTIONS
-        ),
-        timeout=httpx.Timeout(destination.response_seconds, connect=destination.connect_seconds),
-        follow_redirects=False,
-        trust_env=False,
-    ) as client:
+    with open_client(destination) as client:
         yield WebSender(client, destination, touch)
-
-
-def _headers(destination: WebDestination) -> dict[str, str]:
-    token = _token(destination)
-    headers = {"User-Agent": IMPLEMENTATION_VERSION_NAME, "Accept-Encoding": "identity"}
-    return headers if token is None else {**headers, "Authorization": f"Bearer {token}"}
-
-
-def _token(destination: WebDestination) -> str | None:
-    if destination.bearer_token is not None:
-        return destination.bearer_token.get_secret_value()
-    if destination.bearer_token_file is None:
-        return None
-    try:
-        token = destination.bearer_token_file.read_text("ascii").strip()
-    except (OSError, UnicodeDecodeError):
-        # not chained: the message may quote the token
-        raise DestinationUnavailableError(TOKEN_UNREADABLE) from None
-    if not is_bearer_token(token):  # the message of httpx would quote it
-        raise DestinationUnavailableError(TOKEN_UNREADABLE)
-    return token
-
-
-def _tls(destination: WebDestination) -> ssl.SSLContext:
-    """Build a TLS context that trusts the destination's authority, or else those of the system."""
-    if not destination.is_encrypted:
-        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # unused, and cheap to make
-    try:
-        context = ssl.create_default_context(cafile=destination.ca_file)
-    except OSError as exc:
-        raise DestinationUnavailableError(CA_UNREADABLE) from exc
-    if destination.client_certificate_file is not None:
-        try:
-            context.load_cert_chain(
-                destination.client_certificate_file,
-                destination.client_key_file,
-                password=lambda: "",  # else OpenSSL would ask for one on a terminal
-            )
-        except (OSError, ValueError) as exc:
-            raise DestinationUnavailableError(CERTIFICATE_UNREADABLE) from exc
-    return context
 
 
 def _multipart(instance: bytes, boundary: str) -> bytes:
     """Build the payload of a store request for one instance (PS3.18 8.6.1.2, RFC 2387)."""
     head = f"--{boundary}\r\nContent-Type: application/dicom\r\n\r\n"
     return b"".join((head.encode(), instance, f"\r\n--{boundary}--\r\n".encode()))
-
-
-def _refused(status: int) -> NoResponseError:
-    """Return the error for a response that is not about the object.
-
-    The object may have caused a server error, so that one counts against this object alone.
-    """
-    of_this_object = status == _REQUEST_TIMEOUT or (
-        httpx.codes.is_server_error(status) and status != _SERVICE_UNAVAILABLE
-    )
-    return (NoResponseError if of_this_object else DestinationUnavailableError)(f"http-{status}")
-
-
-def _unreachable(error: httpx.TransportError) -> NoResponseError:
-    """Return the error for a request that got no response."""
-    causes = list(_causes(error))
-    if any(isinstance(each, ssl.SSLError) for each in causes):
-        return DestinationUnavailableError(TLS_FAILED)
-    if any(isinstance(each, socket.gaierror) for each in causes):
-        return DestinationUnavailableError(UNKNOWN_HOST)
-    if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
-        return DestinationUnavailableError(NO_CONNECTION)
-    return NoResponseError(
-        NO_ANSWER if isinstance(error, httpx.TimeoutException) else CONNECTION_LOST
-    )
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__

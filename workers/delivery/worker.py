@@ -1,27 +1,22 @@
-"""Delivery to one destination: lease, send, record the response, request storage commitment."""
+"""Delivery to one destination: lease, send, record the responses, request storage commitment."""
 
-import time
-from collections.abc import Sequence
+import threading
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import structlog
 
 from service.crash_points import CrashPoint, passed
 from service.domain.delivery import Delivery
-from service.domain.reasons import Reason
 from service.settings import Destination
-from service.telemetry.completion import record_completion
-from service.telemetry.metrics import DELIVERIES, DELIVERY_STATUS, STAGE_SECONDS, status_label
-from workers.delivery.context import DeliveryContext, write_if_current
-from workers.delivery.lease import BatchLease
-from workers.delivery.storage_commitment.request import CommitmentRequester, uses_commitment
-from workers.delivery.stored_output import (
-    CorruptOutputError,
-    DestinationUnavailableError,
-    NoResponseError,
-    StoreResponse,
-)
-from workers.delivery.transport import Transport, open_transport
+from service.telemetry.metrics import DELIVERIES
+from workers.delivery.context import DeliveryContext
+from workers.delivery.pool.associations import Answer, Associations, Ended, Message
+from workers.delivery.pool.outstanding import Outstanding
+from workers.delivery.pool.slots import FIRST, Slots
+from workers.delivery.recording import Recorder
+from workers.delivery.storage_commitment.request import CommitmentRequester
+from workers.delivery.stored_output import NoResponseError
 
 _LEASES_IN_A_ROW: Final = 16  # before commitment is requested, however much comes in meanwhile
 
@@ -29,12 +24,14 @@ log = structlog.get_logger()
 
 
 class DeliveryWorker:
-    """Sends outputs to destinations, one lease over one association at a time."""
+    """Sends outputs to destinations, over one or several associations to each."""
 
     def __init__(self, context: DeliveryContext) -> None:
         self._context = context
-        self._deliveries = context.ledger.deliveries
+        self._recorder = Recorder(context)
         self._commitments = CommitmentRequester(context)
+        self._slots: dict[str, Slots] = {}
+        self._lock = threading.Lock()
 
     def deliver_due(self, destination: Destination) -> None:
         """Send all outputs due to a destination, and request the commitment that is due."""
@@ -45,126 +42,154 @@ class DeliveryWorker:
 
     def _send_due(self, destination: Destination) -> bool:
         """Send what is due, a lease at a time; return True if commitment must not wait longer."""
+        return Round(
+            self._context, destination, self._recorder, self._slots_of(destination)
+        ).deliver()
+
+    def _slots_of(self, destination: Destination) -> Slots:
+        with self._lock:
+            return self._slots.setdefault(destination.name, Slots(destination.associations))
+
+
+class Round:
+    """What is sent to one destination before commitment is requested.
+
+    This thread leases and records; a thread for each association sends. So the next output is on
+    its way while the answer to the one before becomes durable.
+    """
+
+    def __init__(
+        self,
+        context: DeliveryContext,
+        destination: Destination,
+        recorder: Recorder,
+        slots: Slots,
+    ) -> None:
+        self._context = context
+        self._destination = destination
+        self._recorder = recorder
+        self._slots = slots
+        self._leases_left = _LEASES_IN_A_ROW
+        self._has_more = True  # as of the last lease
+        self._is_over = False  # nothing more is due, or the rest must wait
+        self._failure: Exception | None = None
+
+    def deliver(self) -> bool:
+        """Send what is due; return True if more may be due."""
+        leased = self._lease(self._batch_size)
+        while leased:
+            leased = self._send(leased)
+        return not (self._is_over or self._context.stopping.is_set())
+
+    @property
+    def _batch_size(self) -> int:
+        return self._context.settings.deliver.batch_size
+
+    def _lease(self, limit: int) -> Sequence[Delivery]:
+        """Lease up to so many outputs that are due."""
         context = self._context
-        for _ in range(_LEASES_IN_A_ROW):
-            if context.stopping.is_set():
-                return False
-            context.progress.touch(destination.name)
-            deliveries = self._deliveries.lease(
-                destination.name,
-                context.holder,
-                context.settings.deliver.batch_size,
-                lease_seconds=context.settings.deliver.lease_seconds,
-            )
-            if not deliveries or not self._send_batch(destination, deliveries):
-                return False
-        return True
+        if not self._leases_left or context.stopping.is_set():
+            return []
+        self._leases_left -= 1
+        context.progress.touch(self._destination.name)
+        leased = context.ledger.deliveries.lease(
+            self._destination.name,
+            context.holder,
+            limit,
+            lease_seconds=context.settings.deliver.lease_seconds,
+        )
+        self._has_more = len(leased) == limit
+        self._is_over = not leased
+        if leased:
+            passed(CrashPoint.DELIVER_LEASED)
+        return leased
 
-    def _send_batch(self, destination: Destination, deliveries: Sequence[Delivery]) -> bool:
-        """Send one lease's deliveries over one association; return whether all were tried."""
-        passed(CrashPoint.DELIVER_LEASED)
-        lease = BatchLease(self._context, destination, deliveries)
-        classes = sorted({each.sop_class_uid for each in deliveries})
-        ae_title = self._context.settings.dicom.ae_title
+    def _send(self, leased: Sequence[Delivery]) -> Sequence[Delivery]:
+        """Send outputs and those of later leases; return leased ones of further SOP classes."""
+        outstanding = Outstanding(self._context, self._destination)
+        outstanding.add(leased, self._studies_of(leased))
+        associations = Associations(
+            self._context,
+            self._destination,
+            {each.sop_class_uid for each in leased},
+            outstanding,
+            self._slots,
+        )
+        others: Sequence[Delivery] = []
+        associations.open_first()
         try:
-            with open_transport(destination, ae_title, classes, lease.touch) as transport:
-                while lease.waiting and not self._context.stopping.is_set() and transport.is_open:
-                    self._send(transport, lease.waiting[0])
-                    lease.touch()
-                    lease.waiting.pop(0)
-        except NoResponseError as exc:
-            DELIVERIES.labels(destination=destination.name, outcome="unreachable").inc()
-            self._context.open_breaker(destination, str(exc))
-            self._release(lease.waiting, str(exc))
-            return False
-        self._release(lease.waiting, "interrupted")
-        return not lease.waiting
+            while associations.is_alive:
+                self._handle(associations.next_messages(), associations, outstanding)
+                if not outstanding.is_closed:
+                    others = self._lease_more(associations, outstanding)
+        except BaseException:
+            outstanding.remove_waiting()  # the leases run out
+            associations.end()
+            raise
+        unsent = outstanding.remove_waiting()
+        if unsent or self._failure or self._context.stopping.is_set():
+            unsent, others = [*unsent, *others], []
+        self._release(unsent)
+        return others
 
-    def _send(self, transport: Transport, delivery: Delivery) -> None:
-        """Send one output and record the response.
+    def _handle(
+        self, messages: Sequence[Message], associations: Associations, outstanding: Outstanding
+    ) -> None:
+        answers = [each for each in messages if isinstance(each, Answer)]
+        self._recorder.record(answers)
+        for answer in answers:
+            outstanding.settle(answer.delivery)
+        if any(answer.response is not None for answer in answers):
+            associations.open_another()
+        for message in messages:
+            if isinstance(message, Ended) and message.error is not None:
+                self._judge(message, message.error)
+                if self._failure is not None:
+                    outstanding.stop()
+
+    def _judge(self, ended: Ended, error: Exception) -> None:
+        """Decide whether the end of an association ends the round."""
+        if ended.number != FIRST and not ended.was_open and isinstance(error, NoResponseError):
+            log.info("association_not_added", destination=self._destination.name, reason=str(error))
+        else:
+            self._failure = error
+
+    def _lease_more(
+        self, associations: Associations, outstanding: Outstanding
+    ) -> Sequence[Delivery]:
+        """Lease more in good time; return what needs associations for further SOP classes."""
+        count = outstanding.count
+        if count > (self._batch_size // 2 if self._has_more else 0):
+            return []
+        leased = self._lease(self._batch_size - count)
+        if leased and associations.propose(leased):
+            outstanding.add(leased, self._studies_of(leased))
+            return []
+        if leased or not count:
+            outstanding.close()
+        return leased
+
+    def _release(self, unsent: Sequence[Delivery]) -> None:
+        """End the lease of what was not sent; open the breaker where that is why.
 
         Raises:
-            DestinationUnavailableError: the destination is out of reach, whatever the output.
+            Exception: what nobody expected.
         """
-        context = self._context
-        path = context.spool.outbox(delivery.job_id, delivery.kind, delivery.sop_instance_uid)
-        began = time.monotonic()
-        try:
-            response = transport.send(path)
-        except (FileNotFoundError, CorruptOutputError):
-            context.park(delivery, Reason.BYTES_MISSING)
-        except DestinationUnavailableError:
-            raise
-        except NoResponseError as exc:
-            # the association was open: this output may be what the destination fails on, so it
-            # waits by itself and the others go on
-            DELIVERIES.labels(destination=delivery.destination, outcome="unreachable").inc()
-            self._postpone(delivery, str(exc))
-        except Exception:  # one output must not stop its destination's others
-            log.exception("output_failed", job_id=delivery.job_id, destination=delivery.destination)
-            self._postpone(delivery, "error")
-        else:
-            passed(CrashPoint.DELIVER_ANSWERED)
-            STAGE_SECONDS.labels(stage="deliver").observe(time.monotonic() - began)
-            self._record(delivery, response)
-            passed(CrashPoint.DELIVER_RECORDED)
-
-    def _record(self, delivery: Delivery, response: StoreResponse) -> None:
-        """Record a response in metrics, log and ledger."""
-        outcome = "warning" if response.warned else "success" if response.taken else "refused"
-        DELIVERIES.labels(destination=delivery.destination, outcome=outcome).inc()
-        DELIVERY_STATUS.labels(
-            destination=delivery.destination, status=status_label(response.status)
-        ).inc()
-        log.info(
-            "output_sent",
-            job_id=delivery.job_id,
-            kind=delivery.kind,
-            destination=delivery.destination,
-            outcome=outcome,
-            status=f"0x{response.status:04X}",
-        )
-        if response.taken:
-            self._record_taken(delivery, response)
-        else:
-            self._record_refusal(delivery, response)
-
-    def _record_taken(self, delivery: Delivery, response: StoreResponse) -> None:
-        """Record that the destination has the output: delivered, or stored until it commits."""
-        status, sent = response.status, response.sent
-        if uses_commitment(self._context.settings.destination(delivery.destination)):
-            with write_if_current():
-                self._deliveries.stored(delivery, status=status, sent=sent)
+        error = self._failure
+        if error is None:
+            self._recorder.release(unsent, "interrupted")
+            self._is_over = self._is_over or bool(unsent)
             return
-        with write_if_current() as written:
-            self._deliveries.delivered(delivery, status=status, sent=sent)
-        if written.done:
-            record_completion(self._context.ledger, delivery.job_id)
+        if not isinstance(error, NoResponseError):
+            raise error
+        self._is_over = True
+        name = self._destination.name
+        DELIVERIES.labels(destination=name, outcome="unreachable").inc()
+        self._context.open_breaker(self._destination, str(error))
+        self._recorder.release(unsent, str(error))
 
-    def _record_refusal(self, delivery: Delivery, response: StoreResponse) -> None:
-        """Make a refused delivery due again later, or park it after too many refusals or days."""
-        context = self._context
-        counts = not response.transient
-        maximum = context.settings.deliver.maximum_refusals
-        is_final = counts and delivery.refusals + 1 >= maximum
-        if is_final or context.is_too_old(delivery.since):
-            context.park(delivery, Reason.DESTINATION_REFUSED, status=response.status)
-            return
-        again_in = context.pause_seconds(delivery.refusals + 1 if counts else delivery.attempt)
-        with write_if_current():
-            self._deliveries.refused(
-                delivery, status=response.status, again_in=again_in, counts=counts
-            )
-
-    def _postpone(self, delivery: Delivery, why: str) -> None:
-        """Release one delivery, due again later each time."""
-        self._release([delivery], why, again_in=self._context.pause_seconds(delivery.attempt))
-
-    def _release(self, deliveries: Sequence[Delivery], why: str, *, again_in: float = 0) -> None:
-        """End the lease of deliveries that got no response, and park those that are too old."""
-        for delivery in deliveries:
-            if self._context.is_too_old(delivery.since):
-                self._context.park(delivery, Reason.DESTINATION_UNREACHABLE)
-            else:
-                with write_if_current():
-                    self._deliveries.unreached(delivery, again_in=again_in, why=why)
+    def _studies_of(self, leased: Sequence[Delivery]) -> Mapping[str, str]:
+        """Return the studies of jobs, none of which must be sent twice at once."""
+        if self._destination.associations == 1:  # nothing is sent at once
+            return {}
+        return self._context.ledger.queries.studies({each.job_id for each in leased})

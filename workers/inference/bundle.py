@@ -1,4 +1,7 @@
-"""Read a bundle's folder: metadata, weights, and the configuration that makes the rest."""
+"""Read a bundle's folder: metadata, weights, and the configuration that makes the rest.
+
+torch and monai, which cost seconds and 300 MB, are imported by the functions that need them.
+"""
 
 import hashlib
 import json
@@ -6,10 +9,7 @@ import sys
 from collections.abc import Collection, Iterator
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Final
-
-import torch
-from monai.bundle.config_parser import ConfigParser
+from typing import TYPE_CHECKING, Any, Final
 
 from service.domain.reasons import Reason
 from workers.inference.bundle_error import BundleError
@@ -27,6 +27,10 @@ from workers.inference.pins import (
     verified_pins,
 )
 from workers.prediction import Model, NotAnalysable
+
+if TYPE_CHECKING:
+    import torch
+    from monai.bundle.config_parser import ConfigParser
 
 __all__ = ["CONFIGURATION", "METADATA", "BundleError"]
 
@@ -115,17 +119,21 @@ def verified_weights(bundle: Path, metadata: dict[str, Any]) -> bytes:
     return weights
 
 
-def fit(network: torch.nn.Module, weights: bytes) -> None:
+def fit(network: "torch.nn.Module", weights: bytes) -> None:
     """Load the weights into the network; an error of torch says what does not fit."""
+    import torch  # noqa: PLC0415 -- see above
+
     network.load_state_dict(torch.load(BytesIO(weights), map_location="cpu", weights_only=True))
 
 
-def find_device(name: str) -> torch.device:
+def find_device(name: str) -> "torch.device":
     """Return the device of that name, or for "auto" CUDA where there is one.
 
     Raises:
         BundleError: there is no such device.
     """
+    import torch  # noqa: PLC0415 -- see above
+
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -139,7 +147,7 @@ def find_device(name: str) -> torch.device:
     return device
 
 
-def parse_configuration(bundle: Path, metadata: dict[str, Any]) -> ConfigParser:
+def parse_configuration(bundle: Path, metadata: dict[str, Any]) -> "ConfigParser":
     """Parse configs/inference.yaml, with the bundle's scripts importable and `bundle` as its root.
 
     A configuration is code: it may raise anything. Of a pinned bundle only what is pinned is
@@ -148,6 +156,8 @@ def parse_configuration(bundle: Path, metadata: dict[str, Any]) -> ConfigParser:
     Raises:
         BundleError: a file of it is another one than was pinned.
     """
+    from monai.bundle.config_parser import ConfigParser  # noqa: PLC0415 -- see above
+
     pins = verified_pins(bundle)
     for name in [name for name in sys.modules if name.split(".")[0] == "scripts"]:
         if not str(getattr(sys.modules[name], "__file__", "")).startswith(f"{bundle}/"):

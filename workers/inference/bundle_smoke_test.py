@@ -11,15 +11,15 @@ from tempfile import TemporaryDirectory
 from typing import Any, Final, TypeVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 
 from service.dicom.secondary_capture import wrap
 from service.domain.check_result import CheckResult
 from workers.inference.bundle import BundleError, code_behind, in_one_line
+from workers.inference.model_io import ModelInput, ModelOutput, Pixels
 from workers.inference.operating_points import populations_of
-from workers.inference.pipeline import ModelInput, ModelOutput, Pipeline
+from workers.inference.pipeline import Pipeline
 from workers.prediction import NotAnalysable, Region
 
 Picture = NDArray[np.uint8]
@@ -60,7 +60,7 @@ def run_smoke_test(pipeline: Pipeline, metadata: Mapping[str, Any]) -> Checks[st
         metadata: of the same, which say what its outputs mean.
     """
     with TemporaryDirectory(prefix="lobar-check-") as folder:
-        radiographs = _draw(Path(folder))
+        radiographs = draw(Path(folder))
         read = []
         for path in radiographs.chests:
             read.append((yield from _read(pipeline, path)))  # noqa: PERF401 -- it yields
@@ -145,7 +145,7 @@ def _by(shape: Sequence[int]) -> str:
 
 
 def _check_outputs(
-    pipeline: Pipeline, tensors: Sequence[torch.Tensor]
+    pipeline: Pipeline, tensors: Sequence[Pixels]
 ) -> Checks[list[ModelOutput | NotAnalysable]]:
     if len({each.shape for each in tensors}) != 1:
         return []  # reported already, or nothing to run
@@ -261,7 +261,7 @@ def _check_other(
 
 
 def _check_populations(
-    pipeline: Pipeline, tensor: torch.Tensor, metadata: Mapping[str, Any]
+    pipeline: Pipeline, tensor: Pixels, metadata: Mapping[str, Any]
 ) -> Checks[None]:
     """Check that postprocessing names the population of each age, and gives what it has.
 
@@ -282,7 +282,8 @@ def _check_populations(
         yield from _check_other([output], entry)
 
 
-def _draw(folder: Path) -> SyntheticRadiographs:
+def draw(folder: Path) -> SyntheticRadiographs:
+    """Draw chests of two sizes, and pictures without one, and save them in a folder."""
     chests = [_chest(rows, columns) for rows, columns in SIZES]
     rows, columns = SIZES[0]
     noise = np.random.default_rng(1).integers(0, _BRIGHTEST + 1, (rows, columns), dtype=np.uint8)

@@ -1,37 +1,32 @@
 """A loaded bundle: predict radiographs from paths."""
 
-from collections.abc import Collection, Sequence
+import time
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
+import structlog
 from numpy.typing import NDArray
 
-from service.domain.reasons import Reason
 from service.settings import BundleSettings
 from workers.inference.bundle import (
     CONFIGURATION,
     BundleError,
-    describe,
-    describe_populations,
     find_device,
     in_one_line,
     parse_configuration,
     read_metadata,
     verified_weights,
 )
-from workers.inference.operating_points import Population
-from workers.inference.pipeline import ModelInput, ModelOutput, assemble
-from workers.prediction import (
-    Finding,
-    Model,
-    NotAnalysable,
-    OperatingPoint,
-    OtherAbnormality,
-    Prediction,
-)
+from workers.inference.conclusions import Conclusions
+from workers.inference.model_io import Engine, ModelInput, Outputs, Pixels, stacked
+from workers.inference.pipeline import Pipeline, assemble
+from workers.prediction import Model, NotAnalysable, Prediction
 
 __all__ = ["BundleError", "ModelInput", "Predictor", "load_predictor"]
+
+log = structlog.get_logger()
 
 
 class Predictor:
@@ -42,6 +37,11 @@ class Predictor:
     Everything is read from the bundle's configs/metadata.json and configs/inference.yaml, so
     another bundle with the same keys can take its place. A bundle's configuration is code: use
     only one that you trust.
+
+    Attributes:
+        engine: runs the network in the place of torch where it takes the inputs. Another thread may
+            set it; the next batch uses it.
+        note_seconds: called with the time for a radiograph after each batch that torch ran.
     """
 
     model: Model
@@ -67,27 +67,18 @@ class Predictor:
         """
         bundle = bundle.resolve()
         metadata = read_metadata(bundle)
-        self.model = describe(metadata, operating_point)
-        self._populations = describe_populations(metadata, self.model, report_populations)
-        weights = verified_weights(bundle, metadata)
-        chosen = find_device(device)
-        try:
-            config = parse_configuration(bundle, metadata)
-            self._pipeline = assemble(config, weights, chosen)
-        except BundleError:
-            raise
-        except Exception as error:  # a bundle's configuration is code: it may raise anything
-            raise BundleError(
-                f"{bundle}: {CONFIGURATION} cannot be used ({in_one_line(error)}); reinstall the "
-                "bundle or correct its configuration: `lobar check` lists all its faults"
-            ) from error
+        self._conclusions = Conclusions(metadata, operating_point, report_populations)
+        self.model = self._conclusions.model
+        self._pipeline = load_pipeline(bundle, metadata, device)
+        self.engine: Engine | None = None
+        self.note_seconds: Callable[[float], object] = lambda _: None
 
     @property
     def device(self) -> str:
         """The device of the network: cpu, cuda or cuda:N."""
         return str(self._pipeline.device)
 
-    def prepare(self, path: Path) -> torch.Tensor:
+    def prepare(self, path: Path) -> Pixels:
         """Return the network's input for one radiograph, CxHxW float32 on the CPU.
 
         Raises:
@@ -105,6 +96,13 @@ class Predictor:
         """
         return self._pipeline.read(path)
 
+    def read_with_picture(self, path: Path) -> ModelInput:
+        """Read one radiograph for the network, and for people where the bundle can do both.
+
+        It raises what `read` does.
+        """
+        return self._pipeline.read_with_picture(path)
+
     def picture(self, path: Path) -> NDArray[np.float32]:
         """Read one radiograph for people: the displayed brightness, rows x columns, 0 to 1.
 
@@ -115,7 +113,7 @@ class Predictor:
         return self._pipeline.picture(path)
 
     def predict(
-        self, prepared: Sequence[torch.Tensor], ages: Sequence[float | None] | None = None
+        self, prepared: Sequence[Pixels], ages: Sequence[float | None] | None = None
     ) -> list[Prediction | NotAnalysable]:
         """Return a prediction or a refusal for each input CxHxW, in their order.
 
@@ -123,50 +121,44 @@ class Predictor:
             prepared: what `read` gave for each radiograph.
             ages: of the patients in years; None where one is not known, or none is.
         """
-        return [
-            each if isinstance(each, NotAnalysable) else self._conclude(each)
-            for each in self._pipeline.answer(prepared, ages)
-        ]
+        if not prepared:
+            return []
+        outputs = self._forward(stacked(prepared))
+        known = [None] * len(prepared) if ages is None else ages
+        return [*map(self._conclusions.conclude, self._pipeline.conclude_all(outputs, known))]
 
-    def _conclude(self, output: ModelOutput) -> Prediction | NotAnalysable:
-        population = self._population(output)
-        if not population.is_reported:
-            return NotAnalysable(Reason.POPULATION, population=population.name)
-        finding = population.model.operating_point.read(output.probability)
-        return Prediction(
-            finding=finding,
-            probability=output.probability,
-            model=population.model,
-            # a box in a negative report would read as a finding
-            region=None if finding is Finding.ABSENT else output.region,
-            other=_read_other(population.other, output.other),
-            population=population.name,
-            attention=output.attention,
-        )
+    def _forward(self, images: Pixels) -> Outputs:
+        """Run the network on the engine if it has one, else with torch."""
+        engine = self.engine
+        if engine is not None and engine.takes(images):
+            try:
+                return engine.run(images)
+            except RuntimeError:
+                log.exception("engine_failed", engine=engine.name)
+                self.engine = None
+        began = time.perf_counter()
+        outputs = self._pipeline.forward(images)
+        self.note_seconds((time.perf_counter() - began) / len(images))
+        return outputs
 
-    def _population(self, output: ModelOutput) -> Population:
-        """Return the population that postprocessing named; everybody if the bundle has none.
 
-        Raises:
-            BundleError: the bundle has populations, and this is none of them.
-        """
-        if everybody := self._populations.get(None):
-            return everybody
-        if found := self._populations.get(output.population):
-            return found
-        names = ", ".join(map(str, self._populations))
+def load_pipeline(bundle: Path, metadata: dict[str, Any], device: str) -> Pipeline:
+    """Load the four parts of a bundle, with its weights, on a device.
+
+    Raises:
+        BundleError: it cannot be used.
+    """
+    weights = verified_weights(bundle, metadata)
+    chosen = find_device(device)
+    try:
+        return assemble(parse_configuration(bundle, metadata), weights, chosen)
+    except BundleError:
+        raise
+    except Exception as error:  # a bundle's configuration is code: it may raise anything
         raise BundleError(
-            f'postprocessing gives {output.population!r} for "population": let it give one of the '
-            f"metadata's, {names}"
-        )
-
-
-def _read_other(point: OperatingPoint | None, probability: float | None) -> OtherAbnormality | None:
-    if point is None or probability is None:
-        return None
-    return OtherAbnormality(
-        finding=point.read(probability), probability=probability, operating_point=point
-    )
+            f"{bundle}: {CONFIGURATION} cannot be used ({in_one_line(error)}); reinstall the "
+            "bundle or correct its configuration: `lobar check` lists all its faults"
+        ) from error
 
 
 def load_predictor(settings: BundleSettings) -> Predictor:

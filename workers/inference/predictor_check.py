@@ -2,16 +2,11 @@
 
 from collections.abc import Sequence
 from copy import deepcopy
-from typing import TYPE_CHECKING
 
 import structlog
 
 from service.storage.faults import Fault, fault_of
-
-if TYPE_CHECKING:
-    import torch
-
-    from workers.inference.predictor import Predictor
+from workers.inference.model_io import AnyPredictor, Pixels
 
 log = structlog.get_logger()
 
@@ -24,14 +19,14 @@ class PredictorCheck:
     does not is none.
     """
 
-    def __init__(self, predictor: "Predictor") -> None:
+    def __init__(self, predictor: AnyPredictor) -> None:
         self._predictor = predictor
         # in memory only, one at a time: an input, and the age of its patient
-        self._known: tuple[torch.Tensor, float | None] | None = None
+        self._known: tuple[Pixels, float | None] | None = None
         self._failed_on: set[str] = set()  # jobs, until one was predicted well
         self.fault: Fault | None = None  # met when it was last asked
 
-    def passed(self, inputs: Sequence["torch.Tensor"], ages: Sequence[float | None]) -> None:
+    def passed(self, inputs: Sequence[Pixels], ages: Sequence[float | None]) -> None:
         """Note that these inputs were predicted well, with the ages of their patients."""
         if self._known is None:
             self._known = inputs[0], ages[0]
@@ -42,7 +37,7 @@ class PredictorCheck:
         if self._known is None:
             self._failed_on.update(job_ids)
 
-    def works(self, like: "torch.Tensor", *, trusts_blank: bool = True) -> bool | None:
+    def works(self, like: Pixels, *, trusts_blank: bool = True) -> bool | None:
         """Return whether the predictor works now; None if that is not known.
 
         Args:
@@ -57,7 +52,7 @@ class PredictorCheck:
         is_evidence = self._predicts(blank) and trusts_blank and len(self._failed_on) <= 1
         return True if is_evidence else None
 
-    def _predicts(self, tensor: "torch.Tensor", age: float | None = None) -> bool:
+    def _predicts(self, tensor: Pixels, age: float | None = None) -> bool:
         self.fault = None
         try:
             self._predictor.predict([tensor], [age])

@@ -120,6 +120,9 @@ RULES: Final[tuple[tuple[Reason, Callable[[Dataset], bool]], ...]] = (
     (Reason.MULTI_FRAME, _has_frames),
 )
 
+OF_HEADERS: Final = frozenset(reason for reason, _ in RULES)
+"""The reasons that headers are refused for: no bundle is asked about such an instance."""
+
 
 def out_of_scope(header: Dataset) -> Reason | None:
     """Return the reason of the first rule that a header meets; None if it is in scope."""

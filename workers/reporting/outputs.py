@@ -10,6 +10,7 @@ from service.crash_points import CrashPoint, passed
 from service.domain.delivery import OutputRecord
 from service.domain.evidence import Evidence
 from service.domain.job import ConclusionRecord, Job, OtherAbnormality, Revision
+from service.domain.monitoring.shadow import NOT_MONITORED, Monitored
 from service.domain.routing import Outcome, OutputKind, Routes
 from service.settings import Settings
 from service.storage.ledger import Ledger
@@ -70,7 +71,7 @@ def make_outputs(
         yield build_pdf(header, picture, conclusion, now=now, identity=identity)
 
 
-def store_outputs(
+def store_outputs(  # noqa: PLR0913 -- all of it is one transaction
     settings: Settings,
     ledger: Ledger,
     spool: Spool,
@@ -78,6 +79,8 @@ def store_outputs(
     header: Dataset,
     shown: Shown | None,
     conclusion: Conclusion,
+    *,
+    monitored: Monitored = NOT_MONITORED,
 ) -> None:
     """Write the outputs to the outbox, then report the job and plan its deliveries in the ledger.
 
@@ -138,6 +141,7 @@ def store_outputs(
         routes,
         revision=revision,
         evidence=evidence_of(conclusion),
+        monitored=monitored,
     )
     passed(CrashPoint.REPORT_RECORDED)
 

@@ -120,9 +120,19 @@ def parameters_text(conclusion: Conclusion) -> tuple[str, ...]:
     return (*named, *_probability_texts(conclusion), *_population_text(conclusion))
 
 
+def probability_text(prediction: Prediction) -> str:
+    """Return the probability of pneumonia as it was computed."""
+    return f"Probability of pneumonia: {float(prediction.probability)!r}"
+
+
+def other_probability_text(other: OtherAbnormality) -> str:
+    """Return the probability of the other abnormality as it was computed."""
+    return f"Probability of other abnormality: {float(other.probability)!r}"
+
+
 def _probability_texts(prediction: Prediction) -> Iterator[str]:
     calibrated = "calibrated" if prediction.model.calibrated else "uncalibrated"
-    yield f"Probability of pneumonia: {float(prediction.probability)!r}"
+    yield probability_text(prediction)
     yield (
         f"Certainty of Finding is the {calibrated} probability of pneumonia in percent, "
         "whether pneumonia reads present, absent or undetermined"
@@ -131,7 +141,7 @@ def _probability_texts(prediction: Prediction) -> Iterator[str]:
     if other is None:
         return
     yield operating_point_text(other.operating_point, "Operating point of other abnormality")
-    yield f"Probability of other abnormality: {float(other.probability)!r}"
+    yield other_probability_text(other)
     yield (
         "Other abnormality is the model's probability of an abnormality other than pneumonia in "
         "percent, whether it reads present, absent or undetermined"

@@ -10,16 +10,15 @@ from service.settings import Settings
 from service.storage.ledger import Ledger, LedgerError
 from service.storage.spool import Spool
 from service.telemetry.heartbeat import HeartbeatSender
+from service.telemetry.metrics import DELIVERIES, DELIVERY_OUTCOMES
 from service.telemetry.progress import Progress
+from service.telemetry.tracing.starting import spans_exported
 from workers.delivery.context import DeliveryContext
 from workers.delivery.storage_commitment.respond import CommitmentResponder
 from workers.delivery.worker import DeliveryWorker
 from workers.tasks.celery_worker import work
 
 _SPARE_THREADS: Final = 1  # so that a superfluous wake-up never waits behind a slow destination
-# to an object and, where that response cannot be read, to a search; each may take twice the limit,
-# once until it begins and once until its last byte
-_RESPONSES_IN_A_STEP: Final = 4
 
 log = structlog.get_logger()
 
@@ -27,7 +26,10 @@ log = structlog.get_logger()
 def run(settings: Settings, ledger: Ledger, spool: Spool, redis_url: str) -> None:
     """Serve destination queues at every wake-up until SIGTERM."""
     stopping, ready, progress = threading.Event(), threading.Event(), Progress()
-    with HeartbeatSender(ledger, "deliver", ready.is_set, progress) as heartbeat:
+    with (
+        spans_exported(settings.tracing, "deliver"),
+        HeartbeatSender(ledger, "deliver", ready.is_set, progress) as heartbeat,
+    ):
         context = DeliveryContext(
             settings=settings,
             ledger=ledger,
@@ -56,9 +58,12 @@ class _DestinationQueues:
         self._locks = {name: threading.Lock() for name in names}
         self._settings = context.settings
         self._progress = context.progress
-        self._step_seconds = _step_seconds(context.settings)
+        self._step_seconds = context.step_seconds
         self._worker = DeliveryWorker(context)
         self._responder = CommitmentResponder(context)
+        for each in context.settings.destinations:
+            for outcome in DELIVERY_OUTCOMES:  # a rate misses the first count of a new series
+                DELIVERIES.labels(destination=each.name, outcome=outcome)
 
     def __len__(self) -> int:
         return len(self._locks)
@@ -81,10 +86,3 @@ class _DestinationQueues:
             self._responder.respond_due()
         else:
             self._worker.deliver_due(destination)
-
-
-def _step_seconds(settings: Settings) -> float:
-    """Return how long one step of a delivery may take, by the time limits of the slowest peer."""
-    peers = (*settings.destinations, *settings.dicom.commitment_peers)
-    limits = (each.connect_seconds + _RESPONSES_IN_A_STEP * each.response_seconds for each in peers)
-    return settings.stuck_seconds + max(limits, default=0)

@@ -1,9 +1,7 @@
 """Predict the instances of leased jobs, and find out whose fault a failed prediction is."""
 
-import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
 
 import structlog
 
@@ -12,14 +10,13 @@ from service.domain.queues import INFER
 from service.storage.faults import Fault, fault_of
 from service.telemetry.metrics import BATCH_SIZE, STAGE_SECONDS
 from service.telemetry.progress import Progress
+from service.telemetry.tracing.spans import Step, Timed
 from workers.inference.loading import LoadedInstance
+from workers.inference.model_io import AnyPredictor
 from workers.inference.predictor_check import PredictorCheck
 from workers.prediction import NotAnalysable, Prediction
 from workers.tasks.breaker import WorkerBreaker
 from workers.tasks.settlement import Settlement
-
-if TYPE_CHECKING:
-    from workers.inference.predictor import Predictor
 
 Batch = Sequence[tuple[Job, LoadedInstance]]
 Predicted = tuple[Job, LoadedInstance, Prediction | NotAnalysable]
@@ -33,7 +30,7 @@ class Predictions:
 
     def __init__(
         self,
-        predictor: "Predictor",
+        predictor: AnyPredictor,
         jobs: Settlement,
         breaker: WorkerBreaker,
         progress: Progress,
@@ -57,7 +54,7 @@ class Predictions:
 
     def _infer_together(self, batch: Batch) -> None:
         try:
-            predictions = self._predict([instance for _, instance in batch])
+            predictions = self._predict(batch)
         except Exception as error:  # a bundle's code may raise anything
             log.exception("prediction_failed", batch=len(batch))
             if fault_of(error) is Fault.DEVICE_FAILED and not self._works(batch[0][1]):
@@ -84,7 +81,7 @@ class Predictions:
         failed: list[tuple[Job, LoadedInstance, Fault | None]] = []
         for job, instance in batch:
             try:
-                (prediction,) = self._predict([instance])
+                (prediction,) = self._predict([(job, instance)])
             except Exception as error:  # a bundle's code may raise anything
                 log.exception("prediction_failed", batch=1, job_id=job.id)
                 failed.append((job, instance, fault_of(error)))
@@ -113,7 +110,7 @@ class Predictions:
                 self._settle(job, self._check.fault, works=False)
             return
         try:
-            (prediction,) = self._predict([instance])
+            (prediction,) = self._predict([(job, instance)])
         except Exception as error:  # a bundle's code may raise anything
             log.exception("prediction_failed", batch=1, job_id=job.id)
             self._check.failed([job.id])
@@ -140,13 +137,13 @@ class Predictions:
             trusts_blank=not self._breaker.is_half_open_for(Fault.PREDICTOR_FAILED),
         )
 
-    def _predict(self, instances: Sequence[LoadedInstance]) -> list[Prediction | NotAnalysable]:
-        began = time.monotonic()
-        inputs = [each.prepared.tensor for each in instances]
-        ages = [each.age_years for each in instances]
-        predictions = self._predictor.predict(inputs, ages)
-        STAGE_SECONDS.labels(stage="predict").observe(time.monotonic() - began)
+    def _predict(self, batch: Batch) -> Sequence[Prediction | NotAnalysable]:
+        inputs = [each.prepared.tensor for _, each in batch]
+        ages = [each.age_years for _, each in batch]
+        with Timed([job.id for job, _ in batch], Step.PREDICT, batch=len(batch)) as predicting:
+            predictions = self._predictor.predict(inputs, ages)
+        STAGE_SECONDS.labels(stage="predict").observe(predicting.seconds)
         self._progress.touch(INFER)
-        BATCH_SIZE.observe(len(instances))
+        BATCH_SIZE.observe(len(batch))
         self._check.passed(inputs, ages)
         return predictions

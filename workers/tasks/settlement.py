@@ -39,6 +39,9 @@ class Settlement:
         self._limits = limits
         self._breaker = breaker
         self._progress = progress
+        # held by who leases too: else a job that is due again could be leased between the look at
+        # the breaker and its opening
+        self.meeting_faults = threading.Lock()
         self._lock = threading.Lock()  # of the two that follow
         self._concluded = 0  # jobs, since the process began
         self._concluded_before: dict[str, int] = {}  # the last fault of a job
@@ -129,7 +132,8 @@ class Settlement:
             counts = bool(job.faults) and fault.may_be_of_job
             pause = self._pause_seconds(job.faults + 1)
             self.postpone(job, pause, fault, counts=counts, is_fault=True)
-        else:
+            return
+        with self.meeting_faults:
             self._breaker.open(fault)
             self.postpone(job, 0, fault, counts=False, is_fault=True)
 

@@ -31,9 +31,6 @@ from workers.reporting.sr.report import build_report
 
 PICTURE: Final = np.linspace(0, 1, 30 * 20, dtype=np.float32).reshape(30, 20)
 
-# pynetdicom forgets the socket of a connection that failed
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
-
 
 def to(peer: ScriptedPacs | StoreSCP, **changes: object) -> DimseDestination:
     values = {"name": "pacs", "ae_title": peer.ae_title, "host": peer.host, "port": peer.port}

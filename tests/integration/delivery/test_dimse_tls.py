@@ -1,4 +1,7 @@
-"""Tests of sending over TLS: DCMTK and Orthanc take what is sent, and each fault has its word."""
+"""Tests of sending over TLS: DCMTK and Orthanc take what is sent, and each fault has its word.
+
+DCMTK receives with the options of docs/dicom_tls.md.
+"""
 
 import socket
 import threading
@@ -28,9 +31,6 @@ from workers.delivery.context import DeliveryContext
 from workers.delivery.dimse import associate
 from workers.delivery.storage_commitment.respond import CommitmentResponder
 from workers.delivery.stored_output import NoResponseError
-
-# pynetdicom forgets the socket of a connection that failed
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed <:ResourceWarning")
 
 
 @pytest.fixture(scope="module")

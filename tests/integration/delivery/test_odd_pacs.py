@@ -14,6 +14,7 @@ from workers.delivery.dimse import associate
 
 
 @pytest.mark.data
+@pytest.mark.parametrize("direct", [True, False])
 @pytest.mark.parametrize(
     "manner",
     [
@@ -24,7 +25,12 @@ from workers.delivery.dimse import associate
         *("rsp-no-uids", "rsp-no-group-length", "rsp-fragmented"),
     ],
 )
-def test_an_object_reaches_an_odd_pacs(manner: str, tmp_path: Path, radiographs: Path) -> None:
+def test_an_object_reaches_an_odd_pacs(
+    manner: str,
+    direct: bool,  # noqa: FBT001 -- pytest passes by name
+    tmp_path: Path,
+    radiographs: Path,
+) -> None:
     dataset = make_sc(rows=8, columns=8)
     dataset.save_as(tmp_path / "sc.dcm", enforce_file_format=True)
     port = free_port()
@@ -35,7 +41,7 @@ def test_an_object_reaches_an_odd_pacs(manner: str, tmp_path: Path, radiographs:
         while not accepts_connections(port) and time.monotonic() < until:
             time.sleep(0.02)
         destination = DimseDestination(name="pacs", ae_title="PACS", host=LOOPBACK, port=port)
-        with associate(destination, "LOBAR", [dataset.SOPClassUID]) as sender:
+        with associate(destination, "LOBAR", [dataset.SOPClassUID], direct=direct) as sender:
             assert sender.send(tmp_path / "sc.dcm").taken
     finally:
         pacs.kill()

@@ -19,9 +19,6 @@ from service.telemetry.metrics import COMMITMENT_RESULTS
 from workers.delivery.context import DeliveryContext
 from workers.delivery.storage_commitment.respond import CommitmentResponder
 
-# pynetdicom forgets the socket of a connection that failed
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
-
 CR = "1.2.840.10008.5.1.4.1.1.1"
 SENDER = "MODALITY"
 DAY = 86_400

@@ -72,16 +72,20 @@ def to(peer: Peer, **seconds: float) -> WebDestination | DimseDestination:
     return DimseDestination.model_validate({"name": NAME, **where, **seconds})
 
 
-@pytest.mark.parametrize("make", [service, pacs])
+@pytest.mark.parametrize(
+    ("make", "direct"), [(service, True), (pacs, True), (pacs, False)], ids=["web", "pacs", "plain"]
+)
 def test_each_piece_that_a_slow_peer_reads_is_progress(
-    large: Path, make: Callable[[Callable[[], None]], Peer]
+    large: Path,
+    make: Callable[[Callable[[], None]], Peer],
+    direct: bool,  # noqa: FBT001 -- pytest passes by name
 ) -> None:
     slow = SlowReading()
     touch = partial(slow.progress.touch, NAME)
     with (
         make(slow.piece_read).running() as peer,
         slow.progress.working(NAME, LIMIT_SECONDS),
-        open_transport(to(peer), "LOBAR", [SC], touch) as transport,
+        open_transport(to(peer), "LOBAR", [SC], touch, direct=direct) as transport,
     ):
         assert transport.send(large).taken
     assert slow.pieces > PIECES
@@ -161,5 +165,5 @@ def test_a_peer_that_stops_reading_is_given_up_on(large: Path, silent: Peer) -> 
     assert 0 < touched < PIECES
     for each in set(threading.enumerate()) - before:
         if "Requestor" in each.name:  # of our association
-            each.join(10)
+            each.join(60)
             assert not each.is_alive()

@@ -20,9 +20,6 @@ from service.receiving.listener import Listener
 from service.settings import DicomSettings
 from service.telemetry.metrics import COMMITMENTS, COMMITMENTS_ASKED
 
-# pynetdicom forgets the socket of a connection that failed
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
-
 DAY = 86_400
 HOUR = 3_600
 Make = Callable[..., DeliverySetup]

@@ -18,7 +18,7 @@ from peers.orthanc import OrthancServer
 from peers.web_service import Request, Response, WebService, gateway
 from pydicom import dcmread
 from pydicom.uid import Comprehensive3DSRStorage, ComprehensiveSRStorage
-from support.inference_worker import Pixels, StandInPredictor, Workspace
+from support.inference_worker import StandInPredictor, Workspace
 from support.system.certificates import Authority, Certificate
 from support.system.ports import LOOPBACK, accepts_connections, free_port
 from synthetic.objects import make_cr
@@ -469,7 +469,7 @@ class DeliverySetup:
         (job,) = workspace.ledger.jobs.lease("w/", 1, lease_seconds=60, maximum_attempts=3)
         predictor = StandInPredictor()
         reading = read(cast("Predictor", predictor), workspace.spool.inbox(job_id))
-        (prediction,) = predictor.predict([cast("Pixels", reading.prepared.tensor)])
+        (prediction,) = predictor.predict([reading.prepared.tensor])
         store_outputs(
             workspace.settings,
             workspace.ledger,

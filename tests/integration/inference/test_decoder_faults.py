@@ -37,7 +37,7 @@ class Double:
         """Need nothing."""
 
     def __call__(self, request: Mapping[str, Any]) -> Answer:
-        (path,) = request.values()
+        path = request["path"]
         rows = dcmread(path).Rows
         match rows:
             case 300:

@@ -30,7 +30,8 @@ from service.storage.ledger import Breaker
 from service.storage.spool import Spool
 from service.telemetry.metrics import BREAKER_OPENINGS
 from workers.tasks.breaker import OPENINGS_PER_RESTART, RestartNeededError, WorkerBreaker
-from workers.tasks.infer import InferenceWorker, _load_predictor
+from workers.tasks.infer import _load_predictor
+from workers.tasks.inference_worker import InferenceWorker
 
 BAD_ROWS = 300  # of the instance that a stand-in fails on
 NAME = "test/infer/"
@@ -83,9 +84,16 @@ def fail_on_bad_and_blank(batch: list[Pixels]) -> None:
         fail()
 
 
+# for what depends on which instances are predicted together, or on when a report is written
+batchwise = pytest.mark.parametrize(
+    "workspace", [pytest.param({"overlap": False}, id="batchwise")], indirect=True
+)
+
+
 @pytest.fixture
-def workspace(tmp_path: Path) -> Iterator[Workspace]:
-    workspace = Workspace(tmp_path, destinations=(PACS,))
+def workspace(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Workspace]:
+    infer = getattr(request, "param", {})
+    workspace = Workspace(tmp_path, destinations=(PACS,), infer=infer)
     yield workspace
     workspace.ledger.close()
 
@@ -177,6 +185,7 @@ def test_outputs_that_cannot_be_written_use_up_no_try_and_the_trace_names_the_fa
         (ValueError("as a bundle might"), "predictor-failed"),
     ],
 )
+@batchwise
 def test_a_predictor_that_fails_for_everyone_uses_up_no_try_and_the_trace_names_the_fault(
     workspace: Workspace, worker: Make, error: Exception, word: str
 ) -> None:
@@ -285,6 +294,7 @@ def test_repeated_failures_of_the_predictor_end_the_process_and_those_of_the_dis
         wait_half_open(workspace)
 
 
+@batchwise
 def test_a_lost_device_ends_the_process_at_once_and_every_job_is_due_again(
     workspace: Workspace, worker: Make
 ) -> None:
@@ -425,6 +435,7 @@ def test_an_instance_that_alone_needs_more_memory_than_there_is_ends_parked(
     assert postponed(workspace, bad)[0] == ("out-of-memory", False), "once it proves nothing"
 
 
+@batchwise
 def test_outputs_too_large_for_what_is_left_wait_by_themselves_and_hold_up_no_other(
     workspace: Workspace, worker: Make
 ) -> None:
@@ -493,6 +504,7 @@ def test_decoders_lost_again_and_again_use_up_no_try_and_open_the_breaker(
     assert [workspace.stands(each)[0] for each in jobs] == [JobState.REPORTED] * 2
 
 
+@batchwise
 def test_a_ledger_that_cannot_be_written_for_a_while_uses_up_no_try(
     workspace: Workspace, worker: Make, tmp_path: Path
 ) -> None:
@@ -556,6 +568,7 @@ def test_an_instance_whose_file_alone_cannot_be_read_ends_parked_as_others_are_r
     assert postponed(workspace, bad)[0] == ("disk-broken", False), "once it proves nothing"
 
 
+@batchwise
 def test_a_report_that_was_begun_before_a_fault_does_not_close_the_breaker(
     workspace: Workspace, worker: Make
 ) -> None:
@@ -603,16 +616,20 @@ def test_reports_at_the_same_time_close_the_breaker_once(workspace: Workspace) -
 def test_a_bundle_that_cannot_be_used_is_an_error_of_the_configuration_unless_it_was_before(
     workspace: Workspace, tmp_path: Path
 ) -> None:
-    from workers.inference.predictor import BundleError  # noqa: PLC0415 -- torch and monai cost seconds
+    from workers.inference.predictor import (  # noqa: PLC0415 -- torch and monai cost seconds
+        BundleError,
+        load_predictor,
+    )
 
     settings = Settings(state_dir=tmp_path, bundle={"path": tmp_path / "none"})
+    load = partial(load_predictor, settings.bundle)
     mine = WorkerBreaker(workspace.ledger, f"{NAME}1/", settings.infer)
     with pytest.raises(BundleError):
-        _load_predictor(settings, mine)
+        _load_predictor(load, mine)
     assert breaker(workspace) is None
     mine.open(Fault.DEVICE_FAILED)
     with pytest.raises(RestartNeededError, match=r"device-failed: .*is not a bundle") as raised:
-        _load_predictor(settings, mine)
+        _load_predictor(load, mine)
     assert raised.value.exit_status == EX_TEMPFAIL
 
 

@@ -28,7 +28,7 @@ from service.domain.reasons import Reason
 from service.storage.ledger import Ledger
 from service.telemetry.metrics import NOT_ANALYSED, PREDICTIONS, STALE_LEASES
 from workers.prediction import Finding, NotAnalysable
-from workers.tasks.infer import InferenceWorker
+from workers.tasks.inference_worker import InferenceWorker
 
 SOUTH = {**PACS, "name": "south"}
 Make = Callable[..., InferenceWorker]
@@ -56,9 +56,16 @@ def decoders() -> Iterator[ThreadPoolExecutor]:
         yield pool
 
 
+# for what depends on which instances are predicted together, or on when a report is written
+batchwise = pytest.mark.parametrize(
+    "workspace", [pytest.param({"overlap": False}, id="batchwise")], indirect=True
+)
+
+
 @pytest.fixture
-def workspace(tmp_path: Path) -> Iterator[Workspace]:
-    workspace = Workspace(tmp_path, destinations=(PACS, SOUTH))
+def workspace(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Workspace]:
+    infer = getattr(request, "param", {})
+    workspace = Workspace(tmp_path, destinations=(PACS, SOUTH), infer=infer)
     yield workspace
     workspace.ledger.close()
 
@@ -91,6 +98,7 @@ def texts(dataset: Dataset) -> str:
     return "\n".join(str(each.value) for each in dataset.iterall() if each.keyword == "TextValue")
 
 
+@batchwise
 def test_every_due_job_is_reported_with_its_own_number(
     workspace: Workspace, worker: Make, notified: list[str]
 ) -> None:
@@ -135,6 +143,7 @@ def test_one_instance_that_breaks_the_decoder_does_not_stop_the_others(
     assert workspace.job(jobs[1]).holder is None
 
 
+@batchwise
 def test_after_a_forward_pass_that_failed_each_is_tried_alone(
     workspace: Workspace, worker: Make
 ) -> None:
@@ -318,6 +327,7 @@ def test_without_a_destination_the_result_is_kept_and_the_job_parked(
     assert len(workspace.outbox()) == 2
 
 
+@batchwise
 def test_a_worker_whose_lease_ran_out_changes_nothing_in_the_ledger(
     workspace: Workspace, worker: Make
 ) -> None:
@@ -373,6 +383,7 @@ def test_a_worker_that_is_to_stop_finishes_its_batch_and_leases_no_other(
     assert [(job.attempt, job.holder) for job in waiting] == [(0, None)] * 3
 
 
+@batchwise
 def test_a_ledger_that_fails_keeps_no_half_written_job(
     workspace: Workspace, worker: Make, tmp_path: Path
 ) -> None:
@@ -419,6 +430,7 @@ def about(logged: list[MutableMapping[str, Any]], job_id: str) -> list[str]:
     return [each["event"] for each in logged if each.get("job_id") == job_id]
 
 
+@batchwise
 def test_an_error_while_a_job_is_postponed_is_logged_once_and_the_others_go_on(
     workspace: Workspace, worker: Make, clock: FailingClock
 ) -> None:
@@ -452,6 +464,7 @@ def test_an_error_while_a_job_is_postponed_is_logged_once_and_the_others_go_on(
     assert workspace.stands(jobs[1]) == (JobState.REPORTED, None)
 
 
+@batchwise
 def test_an_error_while_a_whole_batch_is_postponed_is_logged_once_for_each_job(
     workspace: Workspace, worker: Make, clock: FailingClock
 ) -> None:

@@ -18,7 +18,7 @@ from service.decoding import DecodersBusyError, DecodersLostError
 from service.domain.job import JobState
 from service.domain.reasons import Reason
 from workers.prediction import NotAnalysable
-from workers.tasks.infer import InferenceWorker
+from workers.tasks.inference_worker import InferenceWorker
 
 Place = Callable[..., Workspace]
 ALL = ["present", "absent", "indeterminate", "not_analysed"]

@@ -37,8 +37,10 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def workspace(tmp_path: Path) -> Iterator[Workspace]:
-    workspace = Workspace(tmp_path, destinations=({**PACS, "outcomes": EVERYTHING},))
+def workspace(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Workspace]:
+    infer = getattr(request, "param", {})
+    destinations = ({**PACS, "outcomes": EVERYTHING},)
+    workspace = Workspace(tmp_path, destinations=destinations, infer=infer)
     yield workspace
     workspace.ledger.close()
 
@@ -123,6 +125,9 @@ def test_a_setting_has_them_reported_and_a_job_from_before_is_reported_when_rean
     assert first.SOPInstanceUID in second.to_json(), "it names the report that it replaces"
 
 
+@pytest.mark.parametrize(
+    "workspace", [pytest.param({"overlap": False}, id="batchwise")], indirect=True
+)
 def test_an_instance_that_is_predicted_alone_keeps_its_age(
     workspace: Workspace, work: Callable[..., None]
 ) -> None:

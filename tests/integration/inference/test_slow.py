@@ -13,7 +13,7 @@ from synthetic.objects import make_cr
 
 from service.decoding import DecodersBusyError, DecodersLostError
 from service.domain.job import JobState
-from workers.tasks.infer import InferenceWorker
+from workers.tasks.inference_worker import InferenceWorker
 
 SLOW_ROWS = 300
 Make = Callable[[Callable[[Dataset], None]], InferenceWorker]
@@ -131,7 +131,7 @@ def wait_for_state(workspace: Workspace, job_id: str, state: JobState) -> None:
 
 
 def wait_until(is_true: Callable[[], bool]) -> None:
-    until = time.monotonic() + 10
+    until = time.monotonic() + 60
     while not is_true():
         assert time.monotonic() < until
         time.sleep(0.02)

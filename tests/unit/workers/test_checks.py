@@ -13,9 +13,6 @@ from support.system.ports import free_port
 from service.settings import Settings
 from workers.checks import DestinationError, echo, load_bundle
 
-# pynetdicom forgets the socket of a connection that failed
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
-
 
 def asked(peer: ScriptedPacs, **changes: object) -> str:
     address = {"name": "pacs", "ae_title": "SCRIPTED", "host": "127.0.0.1", "port": peer.port}

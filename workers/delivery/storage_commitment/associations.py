@@ -14,6 +14,7 @@ from pynetdicom.association import Association
 from pynetdicom.dimse_messages import N_EVENT_REPORT_RSP
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
+from service.dicom.reactor_pause import held
 from service.dicom.statuses import (
     NO_SUCH_SOP_CLASS,
 )
@@ -30,7 +31,6 @@ from service.dicom.storage_commitment import (
 )
 from service.settings import DimseDestination
 from workers.delivery.dimse import Peer, entity_for, reach
-from workers.delivery.reactor_pause import held
 from workers.delivery.stored_output import NoResponseError
 
 NOT_ACCEPTED: Final = NO_SUCH_SOP_CLASS  # what a context that was not accepted counts as

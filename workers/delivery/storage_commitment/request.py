@@ -1,5 +1,6 @@
 """Storage commitment as SCU: request it of a destination, and wait a little for the result."""
 
+import logging
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -133,8 +134,8 @@ class CommitmentRequester:
         accepted = status == SUCCESS
         outcome = "accepted" if accepted else "refused"
         COMMITMENTS_ASKED.labels(destination=destination.name, outcome=outcome).inc()
-        log_event = log.info if accepted else log.warning
-        log_event(
+        log.log(
+            logging.INFO if accepted else logging.WARNING,
             "commitment_asked",
             destination=destination.name,
             deliveries=len(deliveries),

@@ -11,12 +11,13 @@ too; a negative has none, so that it attracts no attention.
 
 import functools
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 from PIL import Image, ImageDraw, ImageFont
 
 from service.domain.routing import Outcome
-from workers.prediction import Conclusion, OtherAbnormality, Prediction
+from workers.prediction import Conclusion, OtherAbnormality, Prediction, Region
 from workers.reporting.geometry import pixel_box
 from workers.reporting.output import ReportError
 from workers.reporting.picture import (
@@ -57,6 +58,8 @@ HEIGHT_OF_OTHERS: Final = 0.44  # for all lines below the result
 HEIGHT_OF_EACH_OF_TWO: Final = 0.16  # of a strip with two findings, which is higher
 HEIGHT_BELOW_TWO: Final = 0.34
 SMALLEST_TEXT: Final = 11
+MOST_STRIPS: Final = 16  # kept, each of some hundred kilobytes
+WHOLE_IMAGE: Final = Region(top=0, left=0, bottom=1, right=1)
 
 
 def draw_overlay(
@@ -113,46 +116,88 @@ def _other(conclusion: Conclusion) -> OtherAbnormality | None:
 
 
 def _strip(width: int, conclusion: Conclusion) -> Image.Image:
+    """Draw the strip; what radiographs may share of it is drawn once, being most of the work."""
+    strip = _shared_strip(width, _without_numbers(conclusion)).copy()
+    other = _other(conclusion)
+    if other is None:
+        size, corner = _place_of_result(strip)
+        _write_line(strip, result_line(conclusion), size, corner, COLOUR[conclusion.outcome])
+        return strip
+    size, left, top = _place_of_findings(strip)
+    for outcome, text in (
+        (conclusion.outcome, result_line(conclusion)),
+        (Outcome(other.finding), other_line(other)),
+    ):
+        top = _write_line(strip, text, size, (left, top), COLOUR[outcome])
+    return strip
+
+
+def _without_numbers(conclusion: Conclusion) -> Conclusion:
+    """Return a conclusion with what the strip says beside the results themselves."""
+    if not isinstance(conclusion, Prediction):
+        return conclusion
+    other = conclusion.other
+    return replace(
+        conclusion,
+        probability=0,
+        region=WHOLE_IMAGE if conclusion.region else None,
+        other=replace(other, probability=0) if other else None,
+        attention=None,
+    )
+
+
+@functools.lru_cache(MOST_STRIPS)
+def _shared_strip(width: int, conclusion: Conclusion) -> Image.Image:
+    """Draw a strip without its results: do not change it."""
     other = _other(conclusion)
     height = strip_height(width, findings=1 if other is None else 2)
     strip = Image.new("RGB", (width, height), STRIP)
     if other is None:
-        _write_result(strip, conclusion)
+        _draw_one_finding(strip, conclusion)
     else:
-        _write_both_findings(strip, conclusion, other)
+        _draw_both_findings(strip, conclusion, other)
     return strip
 
 
-def _write_result(strip: Image.Image, conclusion: Conclusion) -> None:
-    """Write the result beside a symbol as high as the strip, and the other lines below it."""
+def _draw_one_finding(strip: Image.Image, conclusion: Conclusion) -> None:
+    """Draw a symbol as high as the strip, and the lines below the result."""
     margin = _margin(strip)
     draw_symbol(
         ImageDraw.Draw(strip), conclusion.outcome, (margin, margin), strip.height - 2 * margin
     )
-    size = round(strip.height * HEIGHT_OF_RESULT)
-    corner = (strip.height, margin)
-    top = _write_line(strip, result_line(conclusion), size, corner, COLOUR[conclusion.outcome])
-    _write_others(strip, _other_lines(conclusion), HEIGHT_OF_OTHERS, (strip.height, top))
+    size, (left, top) = _place_of_result(strip)
+    _write_others(strip, _other_lines(conclusion), HEIGHT_OF_OTHERS, (left, top + _line(size)))
+
+
+def _place_of_result(strip: Image.Image) -> tuple[int, tuple[int, int]]:
+    """Return the size of the one result, and its corner."""
+    return round(strip.height * HEIGHT_OF_RESULT), (strip.height, _margin(strip))
 
 
 def _margin(strip: Image.Image) -> int:
     return strip.height // 10
 
 
-def _write_both_findings(
+def _line(size: int) -> int:
+    """Return how far below a line of text of this size the next one begins."""
+    return round(size * LINE_SPACING)
+
+
+def _draw_both_findings(
     strip: Image.Image, conclusion: Conclusion, other: OtherAbnormality
 ) -> None:
-    """Write each finding beside a symbol of its own, and the other lines below them."""
-    margin = top = _margin(strip)
-    size = round(strip.height * HEIGHT_OF_EACH_OF_TWO)
-    left = margin + size + margin
-    for outcome, text in (
-        (conclusion.outcome, result_line(conclusion)),
-        (Outcome(other.finding), other_line(other)),
-    ):
-        draw_symbol(ImageDraw.Draw(strip), outcome, (margin, top), size)
-        top = _write_line(strip, text, size, (left, top), COLOUR[outcome])
+    """Draw a symbol for each finding, and the lines below them."""
+    size, left, top = _place_of_findings(strip)
+    for outcome in (conclusion.outcome, Outcome(other.finding)):
+        draw_symbol(ImageDraw.Draw(strip), outcome, (_margin(strip), top), size)
+        top += _line(size)
     _write_others(strip, _other_lines(conclusion), HEIGHT_BELOW_TWO, (left, top))
+
+
+def _place_of_findings(strip: Image.Image) -> tuple[int, int, int]:
+    """Return the size of each of two findings, where their text begins, and where the first is."""
+    margin, size = _margin(strip), round(strip.height * HEIGHT_OF_EACH_OF_TWO)
+    return size, margin + size + margin, margin
 
 
 def _write_others(
@@ -172,7 +217,7 @@ def _write_line(
     left, top = corner
     fitting, font = _fit_text(text, size, strip.width - left - _margin(strip))
     ImageDraw.Draw(strip).text(corner, fitting, font=font, fill=colour)
-    return top + round(size * LINE_SPACING)
+    return top + _line(size)
 
 
 def _other_lines(conclusion: Conclusion) -> list[str]:

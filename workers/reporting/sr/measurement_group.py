@@ -148,6 +148,15 @@ def _certainties(
     ]
 
 
+def coordinates_of(source: Source, prediction: Prediction) -> list[tuple[float, float]] | None:
+    """Return the closed line of the group, as (column, row); None if it has none."""
+    if not (source.rows and source.columns):
+        return None
+    if prediction.region is None:
+        return _corners(source, WHOLE_IMAGE)
+    return _box(source, prediction.region)
+
+
 def _around_image(source: Source) -> list[CoordinatesForMeasurement] | None:
     if source.rows is None or source.columns is None:
         return None
@@ -161,18 +170,22 @@ def _around_image(source: Source) -> list[CoordinatesForMeasurement] | None:
 
 
 def _image_region(source: Source, region: Region) -> ImageRegion:
-    """Build the box around a region, with one point more than a rectangle needs.
+    return ImageRegion(
+        graphic_type=GraphicTypeValues.POLYLINE,
+        graphic_data=np.array(_box(source, region)),
+        source_image=_source_of_region(source),
+    )
+
+
+def _box(source: Source, region: Region) -> list[tuple[float, float]]:
+    """Return the box around a region, with one point more than a rectangle needs.
 
     OHIF takes a closed line of four corners for a rectangle that was drawn in OHIF and offers to
     continue measuring in it; accepting that hides the region and its measurement.
     """
     first, second, *others = _corners(source, region)
     between = ((first[0] + second[0]) / 2, first[1])
-    return ImageRegion(
-        graphic_type=GraphicTypeValues.POLYLINE,
-        graphic_data=np.array([first, between, second, *others]),
-        source_image=_source_of_region(source),
-    )
+    return [first, between, second, *others]
 
 
 def _corners(source: Source, region: Region) -> list[tuple[float, float]]:

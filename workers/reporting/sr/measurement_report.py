@@ -44,7 +44,7 @@ from workers.reporting.codes import (
     SOURCE,
     VERTICAL_SPACING,
 )
-from workers.reporting.source import Source
+from workers.reporting.source import Pair, Source
 from workers.reporting.sr.measurement_group import build_measurement_group
 from workers.reporting.uids import device_uid
 from workers.reporting.wording import ascii_text
@@ -128,11 +128,16 @@ def _image_numbers(source: Source) -> Iterator[tuple[Code, float, Code]]:
     if source.rows is not None and source.columns is not None:
         yield PIXEL_DATA_ROWS, source.rows, PIXELS
         yield PIXEL_DATA_COLUMNS, source.columns, PIXELS
-    spacing = source.pixel_spacing or source.imager_pixel_spacing
+    spacing = spacing_of(source)
     if spacing is not None:
         between_rows, between_columns = spacing
         yield HORIZONTAL_SPACING, between_columns, MILLIMETER
         yield VERTICAL_SPACING, between_rows, MILLIMETER
+
+
+def spacing_of(source: Source) -> Pair | None:
+    """Return the spacing that a report states: that at the patient where it is known."""
+    return source.pixel_spacing or source.imager_pixel_spacing
 
 
 def set_separate_continuity(item: Dataset) -> None:

@@ -16,6 +16,7 @@ from workers.reporting.raw_elements import build_sequence, copy_element
 from workers.reporting.source import Source
 from workers.reporting.sr.measurement_report import build_measurement_report
 from workers.reporting.sr.not_analysed_report import build_not_analysed_report
+from workers.reporting.sr.template import build_from_template
 from workers.reporting.uids import FIRST, OutputIdentity, Predecessor, tracking_uid
 
 __all__ = ["Output", "ReportError", "as_comprehensive", "build_report"]
@@ -30,7 +31,12 @@ KIND: Final = Kind(
 
 
 def build_report(
-    source: Dataset, conclusion: Conclusion, *, now: datetime, identity: OutputIdentity = FIRST
+    source: Dataset,
+    conclusion: Conclusion,
+    *,
+    now: datetime,
+    identity: OutputIdentity = FIRST,
+    from_template: bool = True,
 ) -> Output:
     """Build the Comprehensive 3D SR (PS3.3 A.35.13) of a conclusion about a source instance.
 
@@ -43,6 +49,8 @@ def build_report(
         now: When the report is dated, with a time zone. It is written in the source's time zone
             where the source names one.
         identity: Which report about the source this is.
+        from_template: Whether the content tree is filled into a template, which is faster; its
+            bytes are the same.
 
     Raises:
         ReportError: the source lacks a valid class, instance, series or study UID.
@@ -62,6 +70,9 @@ def build_report(
             report.CodingSchemeIdentificationSequence = [lobar_coding_scheme()]
         if isinstance(conclusion, NotAnalysed):
             report.update(build_not_analysed_report(evidence, conclusion))
+        elif from_template:
+            for element in build_from_template(evidence, conclusion, tracking_uid=finding):
+                report[element.tag] = element
         else:
             report.update(build_measurement_report(evidence, conclusion, tracking_uid=finding))
     return Output.of(KIND.output, report)

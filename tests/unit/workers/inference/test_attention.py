@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -21,7 +22,7 @@ def handed_on(attention: object) -> AttentionMap | None:
         postprocessing=postprocessing,
         device=torch.device("cpu"),
     )
-    [output] = pipeline.answer([torch.zeros(1, 8, 8)])
+    [output] = pipeline.answer([np.zeros((1, 8, 8), np.float32)])
     assert isinstance(output, ModelOutput)
     return output.attention
 

@@ -4,9 +4,11 @@ import errno
 import io
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
 import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset
@@ -84,13 +86,49 @@ def test_without_a_preamble_too_a_header_may_be_too_large(tmp_path: Path) -> Non
 
 
 def test_pictures_of_two_instances_are_read_at_the_same_time(tmp_path: Path) -> None:
-    both = threading.Barrier(2, timeout=10)  # an error if only one at a time gets there
+    both = threading.Barrier(2, timeout=60)  # an error if only one at a time gets there
     predictor = StandInPredictor(on_picture=lambda _: cast("None", both.wait()))
     path = saved(make_cr(), tmp_path)
     shown = [load(predictor, path).shown for _ in range(2)]
     with ThreadPoolExecutor(2) as threads:
         pictures = list(threads.map(lambda each: each.picture, shown))
     assert [each.shape for each in pictures] == [(384, 320)] * 2
+
+
+class Both(StandInPredictor):
+    """The stand-in, which reads input and picture at once as our bundle does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[Path] = []
+
+    def read_with_picture(self, path: Path) -> Any:  # noqa: ANN401 -- the stand-in's own
+        self.asked.append(path)
+        return replace(self.read(path), picture=np.ones((3, 2), np.float32))
+
+
+def test_a_picture_that_was_read_with_the_input_is_not_read_again(tmp_path: Path) -> None:
+    predictor = Both()
+    path = saved(make_cr(charset="ISO_IR 100", patient_name="Müller"), tmp_path)
+    loaded = read(cast("Predictor", predictor), path, with_picture=True)
+    with ThreadPoolExecutor(1) as threads:
+        loaded.shown.begin(threads)
+    assert loaded.shown.picture.shape == (3, 2)
+    assert predictor.pictures == []
+    assert loaded.header.get_item("PatientName").value == "Müller".encode("latin-1")
+
+
+@pytest.mark.parametrize(("side", "is_asked"), [(4000, True), (4001, False)])
+def test_of_a_large_radiograph_input_and_picture_are_not_in_memory_together(
+    tmp_path: Path, side: int, *, is_asked: bool
+) -> None:
+    dataset = make_cr(rows=64)
+    dataset.Rows = dataset.Columns = side
+    del dataset.PixelData  # the stand-in then refuses it
+    predictor = Both()
+    with pytest.raises(NotAnalysable):
+        read(cast("Predictor", predictor), saved(dataset, tmp_path), with_picture=True)
+    assert bool(predictor.asked) == is_asked
 
 
 def test_an_instance_that_is_not_for_the_model_is_not_decoded(tmp_path: Path) -> None:

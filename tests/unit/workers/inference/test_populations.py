@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-import torch
 from support.foreign_bundle import by_age, gated, make_bundle, populated
 
 from service.domain.reasons import Reason
@@ -15,7 +15,7 @@ from workers.prediction import Finding, NotAnalysable, Prediction
 # MONAI's readers warn about a missing orientation and a decoder that is not installed
 pytestmark = pytest.mark.filterwarnings("ignore:PydicomReader", "ignore:NvImgCodecPydicomReader")
 
-IMAGE = torch.full((1, 48, 48), 0.3)
+IMAGE = np.full((1, 48, 48), 0.3, np.float32)
 
 
 @pytest.fixture(scope="module")

@@ -8,12 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
+import numpy as np
 import pytest
 import torch
 from support.foreign_bundle import Change, gated, make_bundle
 from synthetic.objects import make_cr, make_sc
 
 from service.domain.reasons import Reason
+from workers.inference.model_io import Pixels
 from workers.inference.predictor import BundleError, Predictor
 from workers.prediction import Finding, NotAnalysable, Prediction, Region
 
@@ -48,9 +50,9 @@ def instances(tmp_path: Path) -> list[Path]:
     return paths
 
 
-def of_brightness(brightness: float) -> torch.Tensor:
+def of_brightness(brightness: float) -> Pixels:
     """What preprocessing gives, but of one brightness, by which the small bundle's gate goes."""
-    return torch.full((1, 48, 48), brightness)
+    return np.full((1, 48, 48), brightness, np.float32)
 
 
 def answered(found: Sequence[Answer | NotAnalysable]) -> list[Answer]:
@@ -97,7 +99,7 @@ def test_threads_prepare_the_same_as_one_after_the_other(
         for found, wanted in zip(
             threads.map(predictor.prepare, instances * 6), expected * 6, strict=True
         ):
-            assert torch.equal(found, wanted)
+            assert np.array_equal(found, wanted)
 
 
 def test_a_refused_radiograph_carries_the_services_own_reason(
@@ -341,4 +343,4 @@ def test_two_bundles_may_be_loaded_one_after_the_other(
     predictor: Predictor, instances: list[Path], tmp_path: Path
 ) -> None:
     other = Predictor(make_bundle(tmp_path / "bundle"), device="cpu")
-    assert torch.equal(other.prepare(instances[0]), predictor.prepare(instances[0]))
+    assert np.array_equal(other.prepare(instances[0]), predictor.prepare(instances[0]))

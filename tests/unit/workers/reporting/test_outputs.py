@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 from pydicom import dcmread
-from support.inference_worker import Pixels, StandInPredictor, Workspace
+from support.inference_worker import StandInPredictor, Workspace
 from synthetic.objects import make_cr
 
 from service.domain.job import Job, JobState
@@ -30,7 +30,7 @@ def house(tmp_path: Path) -> Workspace:
 def predicted(house: Workspace, job_id: str) -> tuple[LoadedInstance, Prediction]:
     predictor = StandInPredictor()
     reading = read(cast("Predictor", predictor), house.spool.inbox(job_id))
-    (prediction,) = predictor.predict([cast("Pixels", reading.prepared.tensor)])
+    (prediction,) = predictor.predict([reading.prepared.tensor])
     return reading, prediction
 
 

@@ -1,0 +1,1 @@
+"""The associations to one destination, and the outputs that they share."""
