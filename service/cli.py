@@ -5,9 +5,10 @@ because Prometheus' client chooses its mode (one process or several) when it is 
 """
 
 # ruff: noqa: PLC0415 -- see above
+import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -15,11 +16,18 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from service.domain.job import require_sentence
+from service.domain.part import PartName
 from service.domain.reasons import Reason
 from service.domain.user import Permission, Role
 from service.errors import EX_NOPERM, EX_OSERR, ExplainedError
-from service.process_limits import PRIVATE, make_private, umask
-from service.settings import Settings, read_settings
+from service.process_limits import (
+    PRIVATE,
+    die_before_others,
+    make_private,
+    umask,
+    without_collection,
+)
+from service.settings import DimseDestination, Settings, WebDestination, read_settings
 
 if TYPE_CHECKING:
     from service.storage.ledger import Ledger, ParkedFilter
@@ -39,8 +47,12 @@ user = typer.Typer(help="Add and change the users who may sign in.", no_args_is_
 app.add_typer(user, name="user")
 token = typer.Typer(help="Make and revoke tokens for programs.", no_args_is_help=True)
 app.add_typer(token, name="token")
-bundle = typer.Typer(help="Hold the code of a bundle to its digests.", no_args_is_help=True)
+bundle = typer.Typer(help="Hold a bundle to its digests; find its engine.", no_args_is_help=True)
 app.add_typer(bundle, name="bundle")
+drift = typer.Typer(help="Measure drift; set what it is measured against.", no_args_is_help=True)
+app.add_typer(drift, name="drift")
+shadow = typer.Typer(help="Compare the shadow model.", no_args_is_help=True)
+app.add_typer(shadow, name="shadow")
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 JOB_ARGUMENT = typer.Argument(
@@ -58,16 +70,25 @@ PasswordOption = Annotated[
 
 
 @app.command()
-def up() -> None:
+def up(
+    parts: Annotated[
+        list[PartName] | None,
+        typer.Option(
+            "--part",
+            help="Run this part only, where others run on other machines; may be repeated.",
+        ),
+    ] = None,
+) -> None:
     """Run all parts on this machine until SIGTERM; with an embedded Redis if none is configured.
 
     Ready when GET /health/ready answers 200. After SIGTERM it drains and exits within
     drain_seconds.
     """
     with _part() as settings:
-        from service.supervision.up import run_up
+        with without_collection():
+            from service.supervision.up import run_up
 
-        run_up(settings)
+        run_up(settings, parts or list(PartName))
 
 
 @app.command()
@@ -124,7 +145,8 @@ def analyze(
 def listener() -> None:
     """Run only the DICOM listener."""
     with _part() as settings:
-        from service.supervision.processes import run_listener
+        with without_collection():
+            from service.supervision.parts.listener import run_listener
 
         run_listener(settings)
 
@@ -133,7 +155,8 @@ def listener() -> None:
 def relay() -> None:
     """Run only the relay: it notifies workers of due work and applies retention."""
     with _part() as settings:
-        from service.supervision.processes import run_relay
+        with without_collection():
+            from service.supervision.parts.relay import run_relay
 
         run_relay(settings)
 
@@ -142,7 +165,8 @@ def relay() -> None:
 def web() -> None:
     """Run only the web server: pages, JSON API, health and metrics."""
     with _part() as settings:
-        from service.supervision.processes import run_web
+        with without_collection():
+            from service.supervision.parts.web import run_web
 
         run_web(settings)
 
@@ -151,24 +175,43 @@ def web() -> None:
 def worker_infer() -> None:
     """Lease due jobs, analyse them in batches and write their reports."""
     with _part() as settings:
-        from service.storage.opening import open_stores, redis_url
-        from workers.tasks.infer import run
+        with without_collection():
+            from workers.inference.decoders import decoder_template
 
-        url = redis_url(settings)
-        with open_stores(settings) as (ledger, spool):
-            run(settings, ledger, spool, url)
+        # before the first thread, and before what else is imported: it has much to import itself
+        with closing(decoder_template(settings.bundle)) as template:
+            with without_collection():
+                from service.storage.opening import open_stores, redis_url
+                from workers.tasks.infer import run
+
+            url = redis_url(settings)
+            with open_stores(settings) as (ledger, spool):
+                run(settings, ledger, spool, url, template)
 
 
 @worker.command("deliver")
 def worker_deliver() -> None:
     """Send reports to their destinations."""
     with _part() as settings:
-        from service.storage.opening import open_stores, redis_url
-        from workers.tasks.deliver import run
+        with without_collection():
+            from service.storage.opening import open_stores, redis_url
+            from workers.tasks.deliver import run
 
         url = redis_url(settings)
         with open_stores(settings) as (ledger, spool):
             run(settings, ledger, spool, url)
+
+
+@worker.command("shadow")
+def worker_shadow() -> None:
+    """Let the shadow model read what was reported; what it says is kept and never sent."""
+    with _part() as settings:
+        with without_collection():
+            from service.storage.opening import open_stores
+            from workers.tasks.shadow import run
+
+        with open_stores(settings) as (ledger, spool):
+            run(settings, ledger, spool)
 
 
 @app.command()
@@ -213,10 +256,10 @@ def health(
 @app.command()
 def trace(job: JobArgument, *, as_json: JsonOption = False) -> None:
     """Print the history of one instance, or of each instance of a study."""
-    with _open_ledger() as (_, ledger):
+    with _open_ledger() as (settings, ledger):
         from service.admin.status import print_trace
 
-        if not print_trace(ledger, job, as_json=as_json):
+        if not print_trace(ledger, job, settings.tracing, as_json=as_json):
             _fail("The ledger knows no such job, instance, series, study or report.", 1)
 
 
@@ -389,8 +432,10 @@ def purge() -> None:
         from service.storage.opening import open_spool
         from service.storage.retention import Purged
         from service.storage.retention import purge as purge_once
+        from service.storage.spool_identity import require_own_spool
 
         spool, purged = open_spool(settings), Purged()
+        require_own_spool(ledger, spool)
         while (more := purge_once(settings, ledger, spool)).jobs:
             purged += more
         if more.is_held:
@@ -493,6 +538,8 @@ def acceptance(
         if chosen is None:
             known = ", ".join(each.name for each in settings.destinations) or "none is configured"
             _fail(f"No destination has this name ({known}).", 2)
+        if not isinstance(chosen, DimseDestination | WebDestination):
+            _fail("Only a PACS can be tried: `lobar check` looks at a receiver of messages.", 2)
         from workers.acceptance import run as kit
 
         options = kit.Options(
@@ -646,6 +693,92 @@ def bundle_pin() -> None:
         typer.echo(write_pins(settings.bundle.path.resolve()))
 
 
+@bundle.command("engine")
+def bundle_engine(
+    *,
+    anew: Annotated[bool, typer.Option("--anew", help="Even if it was done before.")] = False,
+    aside: Annotated[bool, typer.Option("--aside", hidden=True, help="Behind all others.")] = False,
+) -> None:
+    """Find the fastest engine for the bundle on this machine, and keep it for the workers.
+
+    Exports the network, compares what it gives with torch, and measures both: half a minute.
+    """
+    with _one_line_errors():
+        settings = _settings()
+        if aside:
+            from service.supervision.supervisor import die_with_parent
+
+            os.nice(19)
+            die_before_others(1000)
+            die_with_parent(os.getppid())
+        from workers.inference.engines.make import make
+
+        typer.echo(make(settings, anew=anew).record.summary)
+
+
+@drift.command("show")
+def drift_show(*, as_json: JsonOption = False) -> None:
+    """Print how far the films of the last days are from the reference, input by input."""
+    with _open_ledger() as (settings, ledger):
+        from service.admin.monitoring import print_drift
+
+        print_drift(settings, ledger, as_json=as_json)
+
+
+@drift.command("accept")
+def drift_accept(
+    *,
+    days: Annotated[
+        float, typer.Option(min=1, max=365, help="The films of so many last days.")
+    ] = 28,
+) -> None:
+    """Let the films of the last days be the reference of this site, after a change that is meant.
+
+    Inputs with fewer than 200 films keep the reference that they have.
+    """
+    with _open_ledger() as (settings, ledger):
+        from service.admin.monitoring import accept_drift
+
+        accepted = accept_drift(settings, ledger, days)
+        if not accepted:
+            _fail("No input has 200 films in these days: nothing was accepted.", 1)
+        for line in accepted:
+            typer.echo(line)
+
+
+@drift.command("forget")
+def drift_forget() -> None:
+    """Remove the references of this site; those of the bundle hold again."""
+    with _open_ledger() as (_, ledger):
+        from service.admin.monitoring import forget_drift
+
+        typer.echo(f"{forget_drift(ledger)} references removed")
+
+
+@shadow.command("report")
+def shadow_report(
+    *,
+    since: Annotated[
+        datetime | None,
+        typer.Option(formats=MOMENTS, help="From then on, in UTC; else the last 28 days."),
+    ] = None,
+    until: Annotated[
+        datetime | None, typer.Option(formats=MOMENTS, help="Before then, in UTC.")
+    ] = None,
+    pair: Annotated[
+        int, typer.Option(min=0, max=99, help="Which models, where several were compared.")
+    ] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare the shadow model with what was reported: agreement, differences, would-be changes."""
+    with _open_ledger() as (_, ledger):
+        from service.admin.monitoring import print_shadow
+
+        _require_order(since, until)
+        if not print_shadow(ledger, _seconds(since), _seconds(until), pair, as_json=as_json):
+            _fail("Nothing was compared in this time.", 1)
+
+
 @app.command()
 def conformance() -> None:
     """Print the DICOM Conformance Statement of this configuration, in Markdown."""
@@ -717,6 +850,11 @@ def _dismiss_all(
         _fail(NOT_PARKED, 1)
     if not (closes or is_dry):
         _fail("Nothing was changed. Add --yes to dismiss them.", 2)
+
+
+def _require_order(since: datetime | None, until: datetime | None) -> None:
+    if since is not None and until is not None and until <= since:
+        _fail("--until must be after --since.", 2)
 
 
 def _seconds(moment: datetime | None) -> float | None:

@@ -14,7 +14,7 @@ from service.dicom.secure_transport import (
     server_context,
 )
 from service.domain.check_result import CheckResult
-from service.settings import DicomPeer, DimseDestination, Settings
+from service.settings import Settings, TlsPeer
 
 WARN_BEFORE: Final = timedelta(days=30)
 
@@ -29,7 +29,7 @@ def certificate_results(settings: Settings, now: datetime | None = None) -> Iter
     if own is not None:
         load = partial(server_context, own, dicom.tls_ca_file, ssl.CERT_NONE)
         yield _result("certificate of the listener", own, load, at)
-    destinations = (each for each in settings.destinations if isinstance(each, DimseDestination))
+    destinations = (each for each in settings.destinations if isinstance(each, TlsPeer))
     for subject, peer in (
         *((f"certificate for {each.name}", each) for each in destinations),
         *((f"certificate for {each.ae_title}", each) for each in dicom.commitment_peers),
@@ -38,7 +38,7 @@ def certificate_results(settings: Settings, now: datetime | None = None) -> Iter
             yield _result(subject, peer.own_certificate, partial(_load, peer), at)
 
 
-def _load(peer: DicomPeer) -> object:
+def _load(peer: TlsPeer) -> object:
     return client_context(
         ssl.SSLContext, peer.own_certificate, peer.tls_ca_file, verify_name=peer.tls_verify_name
     )

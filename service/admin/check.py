@@ -16,6 +16,7 @@ from service.dispatch.embedded_redis import redis_program
 from service.domain.check_result import CheckResult
 from service.errors import ExplainedError
 from service.settings import (
+    ConfigurationError,
     Destination,
     DimseDestination,
     Settings,
@@ -32,7 +33,8 @@ from service.settings.exposure import (
     web_fault,
 )
 from service.settings.loopback import is_loopback
-from service.storage.opening import open_ledger, open_spool
+from service.storage.opening import open_ledger, open_spool, open_stores
+from service.telemetry.tracing.starting import load_exporting
 
 _NOTE, _ERROR = 1, 2  # see `CheckResult.severity`
 
@@ -95,6 +97,7 @@ def checks(
     yield _explained("redis", lambda: _redis(settings))
     yield from _bundle(lambda: load_bundle(settings))
     yield from _audit(settings)
+    yield from _tracing(settings)
     if not settings.destinations:
         yield CheckResult(
             subject="destinations",
@@ -235,6 +238,21 @@ def _audit(settings: Settings) -> Iterator[CheckResult]:
     yield _explained("audit export", SyslogServer(settings.audit).try_connection)
 
 
+def _tracing(settings: Settings) -> Iterator[CheckResult]:
+    """Ask the collector of spans, whose failure never is an error: nothing waits for it."""
+    if settings.tracing.endpoint is None:
+        return
+    try:
+        exporting = load_exporting()
+        message = exporting.Collector(settings.tracing).ask()
+    except ConfigurationError as exc:
+        yield CheckResult(subject="tracing", message=str(exc), severity=_ERROR)
+    except ExplainedError as exc:
+        yield CheckResult(subject="tracing", message=str(exc), severity=_NOTE)
+    else:
+        yield CheckResult(subject="tracing", message=message)
+
+
 def _spool(settings: Settings) -> str:
     spool = open_spool(settings)
     if not os.access(spool.incoming, os.W_OK):
@@ -245,7 +263,7 @@ def _spool(settings: Settings) -> str:
 
 
 def _ledger(settings: Settings) -> str:
-    with open_ledger(settings) as ledger:
+    with open_stores(settings) as (ledger, _):
         received = ledger.queries.job_counts().received
     kind = settings.ledger_url.split(":", 1)[0].split("+", 1)[0]
     return f"{kind}, at this version, {received} instances received"

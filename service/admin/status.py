@@ -11,7 +11,8 @@ from rich.table import Table
 
 from service.domain.delivery import DeliveryState
 from service.domain.job import Job, JobState
-from service.storage.ledger import EVERYTHING, Breaker, Ledger
+from service.settings import TracingSettings
+from service.storage.ledger import EVERYTHING, Breaker, Heartbeat, Ledger
 from service.telemetry.heartbeat import FRESH_SECONDS
 from service.web.schemas import (
     DeliveryResponse,
@@ -70,12 +71,7 @@ def print_status(ledger: Ledger, *, as_json: bool) -> None:
     console.print(sent)
     if breakers:
         console.print(_breaker_table(breakers, ledger.wall_offset()))
-    alive = Table("part", "ready", "last heartbeat", title="Parts", title_justify="left")
-    for part in parts:
-        alive.add_row(
-            part.role, "yes" if part.ready else "no", _time(part.at + ledger.wall_offset())
-        )
-    console.print(alive)
+    console.print(_part_table(parts, ledger.wall_offset()))
 
 
 def print_verification(ledger: Ledger) -> bool:
@@ -111,15 +107,42 @@ def _breaker_table(breakers: Sequence[Breaker], offset: float) -> Table:
     return table
 
 
-def print_trace(ledger: Ledger, text: str, *, as_json: bool) -> bool:
-    """Print the trace of each job that an id or UID names; return False when there is none."""
+def _part_table(parts: Sequence[Heartbeat], offset: float) -> Table:
+    columns = ("machine", "part", "process", "ready", "last heartbeat")
+    table = Table(*columns, title="Parts", title_justify="left")
+    for each in sorted(parts, key=lambda part: (part.machine, part.role, part.holder)):
+        ready = "yes" if each.ready else "no"
+        ready = ready if each.progress else "no, stuck"
+        table.add_row(each.machine, each.role, each.pid, ready, _time(each.at + offset))
+    return table
+
+
+def print_trace(
+    ledger: Ledger, text: str, tracing: TracingSettings | None = None, *, as_json: bool
+) -> bool:
+    """Print the trace of each job that an id or UID names; return False when there is none.
+
+    Args:
+        ledger: The ledger.
+        text: The id or UID.
+        tracing: Whether spans of jobs are exported, and where they are shown.
+        as_json: Whether for a program.
+    """
     jobs = ledger.queries.find(text, EVERYTHING)
     for job in jobs:
+        exported = _exported(tracing, job)
         if as_json:
-            _print_json(_whole(ledger, job))
+            _print_json({**_whole(ledger, job), **exported})
         else:
-            _print_events(ledger, job)
+            _print_events(ledger, job, exported)
     return bool(jobs)
+
+
+def _exported(tracing: TracingSettings | None, job: Job) -> dict[str, str | None]:
+    """Return the id of the OpenTelemetry trace of a job, and the page that shows it."""
+    if tracing is None:
+        return {"trace_id": None, "trace_page": None}
+    return {"trace_id": tracing.trace_id(job.id), "trace_page": tracing.page_of(job.id)}
 
 
 def _whole(ledger: Ledger, job: Job) -> dict[str, Any]:
@@ -133,7 +156,7 @@ def _whole(ledger: Ledger, job: Job) -> dict[str, Any]:
     }
 
 
-def _print_events(ledger: Ledger, job: Job) -> None:
+def _print_events(ledger: Ledger, job: Job, exported: dict[str, str | None]) -> None:
     console = Console(highlight=False)
     reason = f": {job.reason}" if job.reason else ""
     urgent = "  urgent" if job.is_urgent else ""
@@ -151,6 +174,9 @@ def _print_events(ledger: Ledger, job: Job) -> None:
         )
     if job.population is not None:
         console.print(f"  population {job.population}")
+    if exported["trace_id"] is not None:
+        shown = f", {exported['trace_page']}" if exported["trace_page"] is not None else ""
+        console.print(f"  spans in the trace {exported['trace_id']}{shown}", soft_wrap=True)
     events = Table("time", "event", "detail", box=None, pad_edge=True)
     for event in ledger.queries.trace(job.id):
         detail = ", ".join(f"{key} {value}" for key, value in event.detail.items())

@@ -84,6 +84,9 @@ EVENTS: Final[dict[Action, Event]] = {
     Action.EXPORT: Event(id=EXPORT, action="R"),
     Action.BACKUP: Event(id=EXPORT, action="R"),
     Action.RESTORE: Event(id=IMPORT, action="C"),
+    Action.DRIFT: Event(
+        id=SECURITY_ALERT, action="E", type=dcm("110131", "Software Configuration")
+    ),
     Action.USER: _USER_CHANGED,
     Action.TOKEN: _USER_CHANGED,
     Action.DENIED: Event(

@@ -3,6 +3,8 @@
 A result arrives at the listener, or at the deliver worker on the association of its request.
 """
 
+import logging
+
 import structlog
 
 from service.crash_points import CrashPoint, passed
@@ -71,8 +73,8 @@ def _log_result(delivery: Delivery, result: Result) -> None:
     COMMITMENTS.labels(destination=delivery.destination, outcome=outcome).inc()
     if delivery.state is DeliveryState.PARKED:
         PARKED.labels(reason=Reason.NOT_COMMITTED).inc()
-    write = log.info if failure is None else log.warning
-    write(
+    log.log(
+        logging.INFO if failure is None else logging.WARNING,
         "output_committed" if failure is None else "output_not_committed",
         job_id=delivery.job_id,
         kind=delivery.kind,

@@ -22,7 +22,7 @@ from typing import Any, Final, NoReturn, Protocol
 from service.decoding.answer import LONGEST_MESSAGE, Answer, send
 from service.decoding.failures import DecodersLostError
 from service.domain.reasons import Reason
-from service.process_limits import die_before_others, forbid_core_files
+from service.process_limits import die_before_others, forbid_core_files, without_collection
 
 _PR_SET_PDEATHSIG: Final = 1  # prctl(2)
 _FIRST_TO_KILL: Final = 1000  # proc(5), oom_score_adj
@@ -45,14 +45,11 @@ class Template:
         self._control, theirs = _pair()
         self._lock = threading.Lock()
         parent = os.getpid()
-        gc.collect()
-        gc.freeze()  # a collection in a decoder would copy the pages of all that was imported
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # of threads of numpy's own
             pid = os.fork()
         if pid == 0:
             _serve_forks(theirs, handler, parent)
-        gc.unfreeze()
         theirs.close()
         self.pid = pid
 
@@ -101,9 +98,9 @@ def _serve_forks(control: socket.socket, handler: Handler, parent: int) -> NoRet
     """Fork and collect decoders until the parent closes the control socket or dies."""
     try:
         _detach(control, parent)
-        with contextlib.suppress(Exception):
+        # a collection would copy the pages of all that was imported, here and in each decoder
+        with without_collection(), contextlib.suppress(Exception):
             handler.prepare()
-        gc.freeze()
         own = os.getpid()
         while True:
             message, sockets, _flags, _address = socket.recv_fds(control, 64, 1)

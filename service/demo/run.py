@@ -33,6 +33,7 @@ from rich.text import Text
 
 from service.console import file_name
 from service.demo.pacs import AE_TITLE, LOOPBACK, StandInPacs
+from service.dicom.reactor_pause import held, install
 from service.dicom.secondary_capture import SNIFFED_BYTES, PictureError, kind_of, wrap
 from service.domain.job import Job, JobState
 from service.domain.reasons import EXPLANATIONS
@@ -187,8 +188,10 @@ def _store(file: Path, instance: Dataset, port: int) -> Sent:
     association = ae.associate(LOOPBACK, port, ae_title="LOBAR")
     if not association.is_established:
         return Sent(file=file, refusal="The listener does not take this kind of instance.")
+    install(association)
     try:
-        status = association.send_c_store(instance).get("Status")
+        with held(association):
+            status = association.send_c_store(instance).get("Status")
     finally:
         association.release()
     if status != 0:

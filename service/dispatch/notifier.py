@@ -11,13 +11,18 @@ from typing import Any, Final
 import structlog
 from celery import Celery
 from kombu import Exchange, Queue
-from redis import Redis
+from redis import ConnectionPool
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from service.domain.queues import DELIVER, INFER
 from service.telemetry.metrics import NOTIFICATIONS, NOTIFICATIONS_FAILED
 
-_QUEUE_CAP: Final = 16  # messages in a queue: further wake-ups carry no information
+# messages in a queue; further ones carry no information: one wakes a worker, whichever is free, and
+# those with arguments may name different destinations
+_MOST_WAITING: Final = 1
+_MOST_WAITING_WITH_ARGUMENTS: Final = 16
 _SOCKET_SECONDS: Final = 2
+_PAUSE_SECONDS: Final = 0.005  # between looks at a queue: one costs a tenth of a small instance
 # detect a peer that vanished in half a minute instead of hours, tcp(7)
 _KEEPALIVE: Final = {
     socket.TCP_KEEPIDLE: 10,
@@ -27,6 +32,15 @@ _KEEPALIVE: Final = {
 }
 
 log = structlog.get_logger()
+
+
+def _queue(name: str) -> Queue:
+    """Build a queue whose messages are gone once they are received.
+
+    A message that a dying worker had received would come back after an hour, and what it says is in
+    the ledger; keeping it for that long costs four commands to Redis a message.
+    """
+    return Queue(name, Exchange(""), routing_key=name, no_ack=True)
 
 
 def celery_app(redis_url: str) -> Celery:
@@ -40,7 +54,7 @@ def celery_app(redis_url: str) -> Celery:
         task_serializer="json",
         accept_content=["json"],
         task_ignore_result=True,
-        task_queues=[Queue(name, Exchange(""), routing_key=name) for name in (INFER, DELIVER)],
+        task_queues=[_queue(name) for name in (INFER, DELIVER)],
         task_create_missing_queues=False,
         task_default_queue=INFER,
         task_default_exchange="",
@@ -64,16 +78,25 @@ def celery_app(redis_url: str) -> Celery:
 
 
 class Notifier:
-    """Sends notifications in its own thread, so that a slow Redis never delays the caller."""
+    """Sends notifications in its own thread, so that a slow Redis never delays the caller.
 
-    def __init__(self, redis_url: str) -> None:
+    Args:
+        redis_url: where to send them.
+        pause_seconds: what is requested so soon after the ones before is sent as one.
+    """
+
+    def __init__(self, redis_url: str, *, pause_seconds: float = _PAUSE_SECONDS) -> None:
+        self._pause_seconds = pause_seconds
         self._app = celery_app(redis_url)
-        self._redis: Redis = Redis.from_url(
+        pool = ConnectionPool.from_url(
             redis_url, socket_connect_timeout=_SOCKET_SECONDS, socket_timeout=_SOCKET_SECONDS
         )
+        # the connection itself: redis-py's client takes five times as long for a command
+        self._connection = pool.make_connection()
         self._wanted: set[tuple[str, tuple[str, ...]]] = set()
         self._changed = threading.Condition()
         self._closed = False
+        self._ending = threading.Event()
         self._is_failing = False
         self._thread = threading.Thread(target=self._run, name="notifier", daemon=True)
         self._thread.start()
@@ -89,6 +112,7 @@ class Notifier:
         with self._changed:
             self._closed = True
             self._changed.notify()
+        self._ending.set()
         self._thread.join(timeout=3 * _SOCKET_SECONDS)
 
     def _run(self) -> None:
@@ -101,11 +125,28 @@ class Notifier:
                 self._send(queue, arguments)
             if closed:
                 return
+            self._ending.wait(self._pause_seconds)  # what is requested meanwhile is sent as one
+
+    def _waiting(self, queue: str) -> int:
+        """Return how many messages wait in a queue; a connection that was lost is made anew.
+
+        Raises:
+            RedisError: Redis does not answer.
+        """
+        try:
+            return self._list_length(queue)
+        except RedisConnectionError:
+            return self._list_length(queue)
+
+    def _list_length(self, queue: str) -> int:
+        self._connection.send_command("LLEN", queue)  # type: ignore[no-untyped-call]
+        length: Any = self._connection.read_response()
+        return int(length)
 
     def _send(self, queue: str, arguments: tuple[str, ...]) -> None:
         try:
-            waiting: Any = self._redis.llen(queue)
-            if waiting < _QUEUE_CAP:
+            most = _MOST_WAITING_WITH_ARGUMENTS if arguments else _MOST_WAITING
+            if self._waiting(queue) < most:
                 # without an expiry, which would compare the clocks of two machines
                 self._app.send_task(queue, args=arguments, queue=queue, retry=False)
         except Exception as exc:

@@ -4,7 +4,7 @@ It makes up for lost notifications. It has no state of its own: it queries the l
 """
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Final
@@ -14,7 +14,7 @@ import structlog
 from service.dispatch.notifier import Notifier
 from service.settings import Settings
 from service.storage.ledger import Ledger, LedgerError
-from service.storage.retention import purge
+from service.storage.retention import AT_ONCE, Purged, purge
 from service.storage.spool import Spool
 from service.telemetry.progress import Progress
 
@@ -33,7 +33,11 @@ class Relay:
         spool: Spool,
         notifier: Notifier,
         progress: Progress | None = None,
+        *,
+        at_once: int = AT_ONCE,
     ) -> None:
+        self._at_once = at_once  # jobs that retention takes in one step
+        self._stopping = threading.Event()
         self._settings = settings
         self._ledger = ledger
         self._spool = spool
@@ -46,6 +50,7 @@ class Relay:
         Sweeping has a thread of its own: it reads whole directories, and workers are notified
         meanwhile.
         """
+        self._stopping = stopping
         with ThreadPoolExecutor(1, "sweep") as thread:
             sweeping = thread.submit(self._sweep_regularly, stopping)
             while not stopping.is_set() and not sweeping.done():
@@ -72,10 +77,29 @@ class Relay:
         """Park deliveries to removed destinations, remove orphaned files, and apply retention."""
         names = [destination.name for destination in self._settings.destinations]
         parked = self._ledger.deliveries.park_unknown(names)
-        orphans = self._spool.sweep(self._ledger.jobs.known, older_than_seconds=_ORPHAN_SECONDS)
-        purged = purge(self._settings, self._ledger, self._spool)
+        orphans = self._spool.sweep(self._known, older_than_seconds=_ORPHAN_SECONDS)
+        purged = self._purge()
         if parked or orphans or purged.jobs:
             log.info("swept", deliveries=parked, removed=orphans, jobs=purged.jobs)
+
+    def _known(self, ids: Collection[str]) -> Collection[str]:
+        """Ask the ledger which jobs of a folder it has; a spool of many nodes has many files."""
+        self._progress.touch("sweep")
+        return self._ledger.jobs.known(ids)
+
+    def _purge(self) -> Purged:
+        """Apply retention in steps, until nothing is left that it allows to remove.
+
+        One step a sweep would keep up with the instances of one node, and not of a large site.
+        """
+        done = Purged()
+        while not self._stopping.is_set():
+            more = purge(self._settings, self._ledger, self._spool, at_once=self._at_once)
+            done += more
+            if more.jobs < self._at_once:
+                break
+            self._progress.touch("sweep")
+        return done
 
 
 @contextmanager

@@ -22,6 +22,7 @@ class Action(StrEnum):
     EXPORT = "export"  # verdicts, or the audit trail
     BACKUP = "backup"  # of ledger and spool
     RESTORE = "restore"
+    DRIFT = "drift"  # what films are compared with: accepted, forgotten
     USER = "user"  # added, changed, disabled
     TOKEN = "token"  # noqa: S105 -- a word: made or revoked
     DENIED = "denied"  # a request without the permission that it needs

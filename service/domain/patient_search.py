@@ -58,6 +58,8 @@ def _words(text: str) -> set[str]:
 
 def _spellings(text: str) -> set[str]:
     """Return the spellings of one word, without accents and with ae for ä; none if it is blank."""
+    if text.isascii():  # most are, and nothing that follows changes those but their case
+        return {"".join(filter(str.isalnum, text.lower()))[:LONGEST_WORD]} - {""}
     composed = unicodedata.normalize("NFKC", text).casefold()
     return {_fold(composed), _fold(composed.translate(_DIGRAPHS))} - {""}
 

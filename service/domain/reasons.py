@@ -57,10 +57,16 @@ class Reason(StrEnum):
     DESTINATION_REMOVED = "destination-removed"
 
 
+REJECTING: Final = tuple(Reason)[: tuple(Reason).index(Reason.OWN_RESULT)]
+"""The reasons why an instance is rejected on receipt."""
+
 NOT_ANALYSED: Final = tuple(Reason)[
     tuple(Reason).index(Reason.OWN_RESULT) : tuple(Reason).index(Reason.ATTEMPTS_EXHAUSTED)
 ]
 """The reasons why an accepted instance has no finding."""
+
+PARKING: Final = tuple(Reason)[tuple(Reason).index(Reason.ATTEMPTS_EXHAUSTED) :]
+"""The reasons why a job is parked."""
 
 LEFT_ALONE: Final = frozenset({Reason.OWN_RESULT, Reason.NOT_AN_IMAGE})
 """No report is made for these: a report on a report would be received and reported for ever."""

@@ -12,16 +12,20 @@ from pydantic_settings import (
     SettingsError,
 )
 
+from service.settings.destinations import KINDS
 from service.settings.secrets import exposed_secrets
 from service.settings.sections import Section
 from service.settings.settings import CONFIG_VARIABLE, ConfigurationError, Settings, config_file
 
 CRASH_VARIABLE: Final = "LOBAR_CRASH_AT"
-_PROTOCOLS: Final = frozenset({"dimse", "dicomweb"})  # pydantic's tags of the kinds of destination
+LISTENING_VARIABLE: Final = "LOBAR_LISTENING"
 
 
 def read_settings(**overrides: Any) -> Settings:  # noqa: ANN401 -- any field of the tree
     """Read the settings from file and environment; `overrides` take precedence over both.
+
+    Where the shadow's bundle is promoted, it is the bundle of these settings, and the other one is
+    the shadow's.
 
     Raises:
         ConfigurationError: the file is missing or not TOML, a value is not usable, or everybody
@@ -46,7 +50,7 @@ def read_settings(**overrides: Any) -> Settings:  # noqa: ANN401 -- any field of
             f"{file} holds a secret ({', '.join(exposed)}), and every account of this machine can "
             f"read it: run `chmod o= {file}`, or put the secret into a file of its own."
         )
-    return settings
+    return settings.with_promoted_bundle()
 
 
 def child_environment(**settings: str) -> dict[str, str]:
@@ -57,6 +61,11 @@ def child_environment(**settings: str) -> dict[str, str]:
 def notify_socket() -> str | None:
     """Return the address at which the service manager takes notifications (sd_notify(3))."""
     return os.environ.get("NOTIFY_SOCKET") or None  # noqa: TID251 -- this package is the one reader
+
+
+def shared_listening() -> str | None:
+    """Return what `lobar up` shares among its listeners (service/receiving/shared_listening.py)."""
+    return os.environ.get(LISTENING_VARIABLE) or None  # noqa: TID251 -- this package is the one reader
 
 
 def crash_point() -> str | None:
@@ -75,7 +84,7 @@ def environment_without_settings() -> dict[str, str]:
 
 def unknown_variables() -> list[str]:
     """List the variables that look like settings but are not: probably misspelled."""
-    known = {CONFIG_VARIABLE, CRASH_VARIABLE}
+    known = {CONFIG_VARIABLE, CRASH_VARIABLE, LISTENING_VARIABLE}
     for name, field in Settings.model_fields.items():
         known.add(f"LOBAR_{name}".upper())
         section = field.annotation
@@ -86,7 +95,7 @@ def unknown_variables() -> list[str]:
 
 
 def _fault(fault: ErrorDetails) -> str:
-    steps = (str(step) for step in fault["loc"] if step not in _PROTOCOLS)
+    steps = (str(step) for step in fault["loc"] if step not in KINDS)
     where = ".".join(steps) or "configuration"
     if fault["type"] == "extra_forbidden":
         return f"{where}: unknown setting (misspelled?)"

@@ -3,13 +3,14 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from service.settings.destinations import Destination, DimseDestination, WebDestination
+from service.settings.destinations import Destination, WebPeer
 from service.settings.loopback import is_loopback
 from service.settings.sections import (
     AuditSettings,
     DicomSender,
     DicomSettings,
     SyslogTransport,
+    TlsPeer,
     WebSettings,
 )
 
@@ -111,11 +112,11 @@ def web_fault(web: WebSettings) -> str | None:
 
 def destination_notice(destination: Destination) -> str | None:
     """Warn of an unencrypted connection to a destination; None when there is none."""
-    if isinstance(destination, WebDestination):
+    if isinstance(destination, WebPeer):
         if destination.is_encrypted or destination.is_on_this_machine:
             return None
         where, instead = destination.url, "Use https://"
-    elif isinstance(destination, DimseDestination):
+    elif isinstance(destination, TlsPeer):
         if destination.tls or is_loopback(destination.host):
             return None
         where, instead = f"{destination.host}:{destination.port}", "Set tls to true"

@@ -48,6 +48,22 @@ def require_one_password(url: str | None, file: Path | None) -> None:
         raise ValueError("set the password in url or in password_file, not both")
 
 
+def read_secret(file: Path, setting: str = "password_file") -> str:
+    """Read the secret that a file holds, without blanks around it.
+
+    Raises:
+        ValueError: the file cannot be read or is empty; the message does not quote it.
+    """
+    try:
+        secret = file.read_text().strip()
+    except (OSError, UnicodeDecodeError) as exc:
+        why = exc.strerror if isinstance(exc, OSError) else "it is not text"
+        raise ValueError(f"{setting} {file} cannot be read: {why}") from None
+    if not secret:
+        raise ValueError(f"{setting} {file} is empty")
+    return secret
+
+
 def with_password(url: str, file: Path | None) -> str:
     """Put the password that a file holds into a URL.
 
@@ -56,13 +72,7 @@ def with_password(url: str, file: Path | None) -> str:
     """
     if file is None:
         return url
-    try:
-        password = file.read_text().strip()
-    except (OSError, UnicodeDecodeError) as exc:
-        why = exc.strerror if isinstance(exc, OSError) else "it is not text"
-        raise ValueError(f"password_file {file} cannot be read: {why}") from None
-    if not password:
-        raise ValueError(f"password_file {file} is empty")
+    password = read_secret(file)
     parts = urlsplit(url)
     user, _, host = parts.netloc.rpartition("@")
     place = f"{user.removesuffix(':')}:{quote(password, safe='')}@{host}"
@@ -89,8 +99,9 @@ def _secrets(tree: dict[str, Any]) -> Iterator[str]:
     if _inside(tree, "sign_in").get("openid_client_secret"):
         yield "sign_in.openid_client_secret"
     destinations = tree.get("destinations", ())
-    if any(isinstance(each, dict) and each.get("bearer_token") for each in destinations):
-        yield "destinations.bearer_token"
+    for secret in ("bearer_token", "signing_key", "password"):
+        if any(isinstance(each, dict) and each.get(secret) for each in destinations):
+            yield f"destinations.{secret}"
 
 
 def _inside(tree: dict[str, Any], section: str) -> dict[str, Any]:

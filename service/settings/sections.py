@@ -1,5 +1,6 @@
 """The sections of `lobar.toml`."""
 
+import os
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
@@ -39,6 +40,9 @@ from service.settings.types import (
 
 SHIPPED_BUNDLE: Final = Path(__file__).resolve().parents[2] / "monai_bundle"
 
+_CORES_FOR_A_LISTENER: Final = 2
+_MOST_LISTENERS: Final = 4
+
 
 def own_certificate(certificate_file: Path | None, key_file: Path | None) -> OwnCertificate | None:
     """Return the certificate that two settings name; None if they name none."""
@@ -53,10 +57,9 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
-class DicomPeer(Section):
-    """An application entity to which associations are opened, over TLS where that is set."""
+class TlsPeer(Section):
+    """A peer to which connections are opened, over TLS where that is set."""
 
-    ae_title: AETitle
     host: Host
     port: Port
     tls: bool = False
@@ -86,6 +89,12 @@ class DicomPeer(Section):
     def own_certificate(self) -> OwnCertificate | None:
         """The certificate to show there; None if there is none."""
         return own_certificate(self.tls_certificate_file, self.tls_key_file)
+
+
+class DicomPeer(TlsPeer):
+    """An application entity to which associations are opened."""
+
+    ae_title: AETitle
 
 
 class CommitmentPeer(DicomPeer):
@@ -147,6 +156,7 @@ class DicomSettings(Section):
         NoDecode,
         BeforeValidator(parse_list),
     ] = Field(default=DEFAULT_SOP_CLASSES, min_length=1, validate_default=True)
+    processes: Annotated[int, Field(ge=1, le=16)] | None = None
     maximum_associations: Annotated[int, Field(ge=1, le=1000)] = 100
     maximum_associations_per_ae: Annotated[int, Field(ge=1, le=1000)] = 64
     maximum_associations_per_address: Annotated[int, Field(ge=1, le=1000)] = 64
@@ -192,6 +202,12 @@ class DicomSettings(Section):
                 "listener does not ask: set tls_certificate_file and tls_ca_file"
             )
         return self
+
+    @property
+    def listeners(self) -> int:
+        """How many processes receive: `processes`, or as many as suit the cores."""
+        cores = len(os.sched_getaffinity(0))
+        return self.processes or max(1, min(_MOST_LISTENERS, cores // _CORES_FOR_A_LISTENER))
 
     @property
     def artim_seconds(self) -> float:
@@ -248,6 +264,7 @@ class LedgerSettings(Section):
     url: Annotated[str, AfterValidator(require_ledger_url)] | None = None
     password_file: SecretFile | None = None
     keep_days: Annotated[float, Field(gt=0)] = 365
+    received_at_once: Annotated[int, Field(ge=1, le=1000)] = 64
 
     @model_validator(mode="after")
     def _one_password(self) -> Self:
@@ -280,8 +297,52 @@ class BundleSettings(Section):
     path: Path = SHIPPED_BUNDLE
     digest: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
+    engine: Literal["auto", "torch", "openvino"] = "auto"
+    engines: Path | None = None
     operating_point: str | None = None
     report_populations: Annotated[tuple[str, ...], NoDecode, BeforeValidator(parse_list)] = ()
+
+
+class ShadowSettings(Section):
+    """A second bundle that reads the same instances; what it says is kept and never sent."""
+
+    path: Path | None = None
+    digest: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
+    operating_point: str | None = None
+    report_populations: Annotated[tuple[str, ...], NoDecode, BeforeValidator(parse_list)] = ()
+    share: Annotated[float, Field(gt=0, le=1)] = 1
+    promoted: bool = False
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        if self.path is None and self.promoted:
+            raise ValueError("promoted needs a path: the bundle that is to report")
+        return self
+
+    @property
+    def bundle(self) -> BundleSettings | None:
+        """The second bundle, as the settings of one; None if there is none."""
+        if self.path is None:
+            return None
+        return BundleSettings(
+            path=self.path,
+            digest=self.digest,
+            device=self.device,
+            operating_point=self.operating_point,
+            report_populations=self.report_populations,
+        )
+
+    def takes(self, job_id: str) -> bool:
+        """Whether the shadow model reads the instance of a job: the same ones each time."""
+        return self.path is not None and int(job_id[:8], 16) < self.share * (1 << 32)
+
+
+class DriftSettings(Section):
+    """What is compared with a reference: the films of so many days, if they are enough."""
+
+    window_days: Annotated[float, Field(ge=1, le=56)] = 7
+    fewest_instances: Annotated[int, Field(ge=50, le=20_000)] = 200
 
 
 class InferSettings(Section):
@@ -289,6 +350,7 @@ class InferSettings(Section):
 
     batch_size: Annotated[int, Field(ge=1, le=1024)] = 8
     decode_threads: Annotated[int, Field(ge=1, le=64)] = 2
+    overlap: bool = True
     lease_seconds: Seconds = 60
     maximum_attempts: Annotated[int, Field(ge=1)] = 3
     backoff_seconds: Seconds = 5
@@ -312,6 +374,7 @@ class DeliverSettings(Section):
     maximum_backoff_seconds: Seconds = 900
     give_up_days: Annotated[float, Field(gt=0)] = 7
     maximum_refusals: Annotated[int, Field(ge=1)] = 5
+    direct_sending: bool = True
 
 
 class WebSettings(Section):

@@ -6,7 +6,7 @@ The environment takes precedence over the file. No other package reads either.
 import os
 import re
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, Self
 
 from pydantic import (
     AfterValidator,
@@ -24,8 +24,8 @@ from service.domain.routing import Outcome, Routes
 from service.errors import EX_CONFIG, ExplainedError
 from service.settings.destinations import (
     AnyDestination,
+    Destination,
     DimseDestination,
-    WebDestination,
     require_unique_names,
 )
 from service.settings.secrets import with_password
@@ -36,16 +36,19 @@ from service.settings.sections import (
     DecodingSettings,
     DeliverSettings,
     DicomSettings,
+    DriftSettings,
     HealthSettings,
     InferSettings,
     LedgerSettings,
     LogSettings,
     RedisSettings,
     RelaySettings,
+    ShadowSettings,
     SignInSettings,
     SpoolSettings,
     WebSettings,
 )
+from service.settings.tracing import TracingSettings
 from service.settings.types import Seconds, parse_json
 
 CONFIG_VARIABLE: Final = "LOBAR_CONFIG"
@@ -80,6 +83,8 @@ class Settings(BaseSettings):
     redis: RedisSettings = RedisSettings()
     relay: RelaySettings = RelaySettings()
     bundle: BundleSettings = BundleSettings()
+    shadow: ShadowSettings = ShadowSettings()
+    drift: DriftSettings = DriftSettings()
     infer: InferSettings = InferSettings()
     decoding: DecodingSettings = DecodingSettings()
     deliver: DeliverSettings = DeliverSettings()
@@ -88,6 +93,7 @@ class Settings(BaseSettings):
     sign_in: SignInSettings = SignInSettings()
     audit: AuditSettings = AuditSettings()
     log: LogSettings = LogSettings()
+    tracing: TracingSettings = TracingSettings()
     destinations: Annotated[
         tuple[AnyDestination, ...],
         NoDecode,
@@ -149,7 +155,26 @@ class Settings(BaseSettings):
             has_destinations=bool(self.destinations),
         )
 
-    def destination(self, name: str) -> DimseDestination | WebDestination | None:
+    def with_promoted_bundle(self) -> Self:
+        """Return these settings with the two bundles exchanged, if the shadow's is promoted."""
+        promoted = self.shadow.bundle
+        if promoted is None or not self.shadow.promoted:
+            return self
+        own = self.bundle
+        shadow = ShadowSettings(
+            path=own.path,
+            digest=own.digest,
+            device=own.device,
+            operating_point=own.operating_point,
+            report_populations=own.report_populations,
+            share=self.shadow.share,
+        )
+        engine = {"engine": own.engine, "engines": own.engines}
+        return self.model_copy(
+            update={"bundle": promoted.model_copy(update=engine), "shadow": shadow}
+        )
+
+    def destination(self, name: str) -> Destination | None:
         """Return the destination with this name; None when there is none."""
         return next((each for each in self.destinations if each.name == name), None)
 

@@ -3,6 +3,7 @@
 A validator returns the value to use, or raises a `ValueError` that says what is expected.
 """
 
+import base64
 import ipaddress
 import json
 import re
@@ -17,6 +18,8 @@ from pydantic import (
 
 from service.settings.loopback import is_loopback
 
+_SHORTEST_KEY: Final = 24  # bytes of a signing key, by the Standard Webhooks
+_LONGEST_KEY: Final = 64
 CALLBACK_PATH: Final = "/sign-in/openid/callback"
 
 
@@ -86,6 +89,13 @@ def require_web_url(value: str) -> str:
     return value.rstrip("/")
 
 
+def require_trace_page(value: str) -> str:
+    """Require the address of a page that shows a trace, with {trace_id} where its id belongs."""
+    if value.count("{trace_id}") != 1 or not re.fullmatch(r"https?://[!#-;=?-~]{1,2000}", value):
+        raise ValueError("must be https://HOST/PATH (or http://) with {trace_id} in it once")
+    return value
+
+
 def require_issuer(value: str) -> str:
     """Require an issuer identifier (OpenID Connect Core 2); http:// on this machine only.
 
@@ -133,6 +143,29 @@ def is_bearer_token(value: str) -> bool:
     return re.fullmatch(r"[A-Za-z0-9._~+/-]+=*", value) is not None
 
 
+def require_uri(value: str) -> str:
+    """Require an absolute URI in ASCII (RFC 3986 4.3), such as a URL or `urn:lobar`."""
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*:[!-~]{1,250}", value):
+        raise ValueError("is not an absolute URI, such as https://example.org or urn:lobar")
+    return value
+
+
+def require_signing_key(value: SecretStr) -> SecretStr:
+    """Require a key to sign with, of 24 to 64 bytes in Base64; the message does not quote it."""
+    if signing_key(value.get_secret_value()) is None:
+        raise ValueError("is not 24 to 64 bytes in Base64, with or without whsec_ before them")
+    return value
+
+
+def signing_key(value: str) -> bytes | None:
+    """Return the bytes of a key as the Standard Webhooks write it; None if it is none."""
+    try:
+        key = base64.b64decode(value.strip().removeprefix("whsec_"), validate=True)
+    except ValueError:
+        return None
+    return key if _SHORTEST_KEY <= len(key) <= _LONGEST_KEY else None
+
+
 def _require_port(url: str, wanted: str) -> None:
     try:
         _ = urlsplit(url).port
@@ -155,3 +188,15 @@ Host = Annotated[str, Field(min_length=1), AfterValidator(require_host)]
 
 
 HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}$")]  # RFC 9110 5.1
+
+
+Hl7Name = Annotated[str, Field(pattern=r"^[ -~]{0,180}$")]  # HL7 v2.5.1 2.A.33: HD, escaped later
+
+
+# RFC 5322 3.4.1, without comments, quotes and addresses beyond ASCII
+EmailAddress = Annotated[
+    str, Field(pattern=r"^[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]{1,64}@[A-Za-z0-9.-]{1,189}$")
+]
+
+
+MailboxName = Annotated[str, Field(pattern=r"^[ -~]{1,255}$")]

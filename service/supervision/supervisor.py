@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -56,6 +56,8 @@ class Part:
     command: Sequence[str]
     is_needed_by_others: bool = False  # it is stopped after them
     oom_score: int = 0  # how much earlier than the supervisor it is ended when memory runs out
+    variables: Mapping[str, str] = field(default_factory=dict)  # of its environment alone
+    descriptors: Sequence[int] = ()  # that it inherits
     is_watched: bool = True  # it reports its progress, see `service.telemetry.watchdog`
     process: subprocess.Popen[bytes] | None = None
     started_at: float = 0.0
@@ -124,8 +126,11 @@ class Supervisor:
         self._notifications = Notifications()
         self._manager = ServiceManager()  # of the supervisor itself
 
-    def run(self) -> None:
+    def run(self, stop_listening: Callable[[], None] = lambda: None) -> None:
         """Start every part and restart those that exit, until SIGTERM or SIGINT; then drain.
+
+        Args:
+            stop_listening: is called before the parts are stopped.
 
         Raises:
             PartMisconfiguredError: a part cannot work as configured. The others are drained first.
@@ -143,6 +148,7 @@ class Supervisor:
         finally:
             log.info("stopping")
             self._manager.send(STOPPING="1")
+            stop_listening()
             self._drain()
             self._notifications.close()
 
@@ -190,7 +196,10 @@ class Supervisor:
         part.kill_at = None
         part.process = subprocess.Popen(
             part.command,
-            env=self._environment | {"NOTIFY_SOCKET": self._notifications.address},
+            env=self._environment
+            | {"NOTIFY_SOCKET": self._notifications.address}
+            | dict(part.variables),
+            pass_fds=part.descriptors,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,  # parts write to standard error only
             # a group of its own, so that Ctrl-C in a terminal does not stop all parts at once:

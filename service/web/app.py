@@ -18,6 +18,7 @@ from service.web.api import deprecated, v1
 from service.web.api.documentation import DescribedApplication
 from service.web.changes import Changes
 from service.web.dicomweb import services
+from service.web.fhir import routes as fhir
 from service.web.guard import Guard
 from service.web.pages import (
     api,
@@ -28,6 +29,7 @@ from service.web.pages import (
     output,
     quality,
     radiograph,
+    shadow,
     status,
     upload,
     verdict,
@@ -35,6 +37,7 @@ from service.web.pages import (
 )
 from service.web.problem import add_problem_handlers
 from service.web.serving.admission import Admission
+from service.web.serving.no_telemetry import NO_TELEMETRY
 from service.web.sign_in.forwarded import Forwarded
 from service.web.sign_in.routes import add_sign_in
 from service.web.trail import Trail
@@ -71,6 +74,7 @@ def create_app(
         openapi_url="/api/openapi.json",
         docs_url=None,  # FastAPI's own loads its scripts from another host
         redoc_url=None,
+        telemetry=NO_TELEMETRY,
     )
     trail = Trail(ledger)
     recorded = RecordedUploads(uploads, ledger, trail)
@@ -85,12 +89,16 @@ def create_app(
     app.include_router(model_card.router(settings.bundle.path))
     app.include_router(upload.router(settings, ledger, recorded))
     app.include_router(status.router(settings, ledger, spool, trail))
-    app.include_router(quality.router(ledger))
+    app.include_router(quality.router(settings, ledger))
+    app.include_router(shadow.router(settings, ledger))
     app.include_router(audit.router(ledger, trail))
     app.include_router(api.router())
-    app.include_router(v1.router(ledger, spool, settings.routes, recorded, trail))
+    version_1 = v1.router(ledger, spool, settings.routes, recorded, trail)
+    app.include_router(version_1, prefix=v1.PREFIX)
     app.include_router(deprecated.router(ledger, recorded, trail))
-    app.include_router(services.router(ledger, spool, uploads, settings.dicom.sop_classes, trail))
+    dicomweb = services.router(ledger, spool, uploads, settings.dicom.sop_classes, trail)
+    app.include_router(dicomweb, prefix=services.PREFIX)
+    app.include_router(fhir.router(ledger, spool, trail))
     app.include_router(health.router(settings, ledger, spool))
     app.mount("/static", StaticFiles(directory=_STATIC))
     add_problem_handlers(app)

@@ -9,17 +9,18 @@ from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
+from service.domain.part import PartName
 from service.settings import Settings
 from service.storage.faults import Fault
 from service.storage.ledger import Heartbeat, Ledger, LedgerError
 from service.storage.spool import Spool
-from service.telemetry.heartbeat import FRESH_SECONDS
+from service.telemetry.heartbeat import FRESH_SECONDS, machine
 from service.telemetry.ledger_collector import LedgerMetrics
 from service.telemetry.scrape import exposition
 from service.telemetry.timeouts import call_with_timeout
 
 NOT_READY: Final = "{}: no process is ready"
-NEEDED_ROLES: Final = ("listener", "relay", "infer", "deliver")
+NEEDED_ROLES: Final = (PartName.LISTENER, PartName.RELAY, PartName.INFER, PartName.DELIVER)
 _LEDGER_SECONDS: Final = 3.0
 _THREADS: Final = 4
 
@@ -35,8 +36,11 @@ def router(settings: Settings, ledger: Ledger, spool: Spool) -> APIRouter:
         return JSONResponse({"live": True})
 
     @routes.get("/health/ready")
-    async def _ready() -> JSONResponse:
-        missing = await to_thread.run_sync(lambda: whats_missing(ledger, spool), limiter=threads)
+    async def _ready(part: PartName | None = None) -> JSONResponse:
+        missing = await to_thread.run_sync(
+            lambda: whats_missing(ledger, spool) if part is None else missing_here(ledger, part),
+            limiter=threads,
+        )
         status = HTTPStatus.SERVICE_UNAVAILABLE if missing else HTTPStatus.OK
         return JSONResponse({"ready": not missing, "missing": missing}, int(status))
 
@@ -69,6 +73,18 @@ def missing_on_disk(spool: Spool) -> list[str]:
 
 def missing_roles(ledger: Ledger) -> list[str]:
     """Return which parts do not work, and why; nothing if all do."""
+    return _missing(ledger, NEEDED_ROLES, machine="")
+
+
+def missing_here(ledger: Ledger, part: PartName) -> list[str]:
+    """Return why a part does not work on this machine; nothing if it does.
+
+    For the probes of a container that runs this part: those of other machines do not matter.
+    """
+    return _missing(ledger, (part,), machine=machine())
+
+
+def _missing(ledger: Ledger, roles: Sequence[str], *, machine: str) -> list[str]:
     try:
         beats, breakers = call_with_timeout(
             _LEDGER_SECONDS,
@@ -79,8 +95,13 @@ def missing_roles(ledger: Ledger) -> list[str]:
         )
     except (LedgerError, TimeoutError):
         return ["ledger: does not answer"]
-    faults = {each.name: each.fault for each in breakers if each.fault is not None}
-    missing = [_missing_role(role, beats, faults) for role in NEEDED_ROLES]
+    beats = [each for each in beats if each.holder.startswith(machine)]
+    faults = {
+        each.name: each.fault
+        for each in breakers
+        if each.fault is not None and each.name.startswith(machine)
+    }
+    missing = [_missing_role(role, beats, faults) for role in roles]
     return [each for each in missing if each is not None]
 
 

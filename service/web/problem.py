@@ -13,13 +13,15 @@ from starlette.routing import Match
 from service.domain.reasons import Reason
 from service.domain.user import SignedInBy
 from service.storage.ledger import LedgerError
+from service.web.fhir.outcome import FHIR_JSON, operation_outcome
 from service.web.problem_words import faults_in_words, sentence, title
 from service.web.render import render
 from service.web.sign_in.next_page import sign_in_path
 
 MEDIA_TYPE: Final = "application/problem+json"
 _METHODS: Final = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
-_FOR_PROGRAMS: Final = ("/api/", "/dicom-web/", "/health/", "/metrics")
+_FHIR: Final = "/fhir/"
+_FOR_PROGRAMS: Final = ("/api/", "/dicom-web/", _FHIR, "/health/", "/metrics")
 
 
 class Problem(Exception):  # noqa: N818 -- RFC 9457 calls it so
@@ -69,10 +71,14 @@ def problem_response(request: Request, problem: Problem) -> Response:
     A person who must sign in first gets the page for that, where going back to it is possible.
     """
     must_sign_in = problem.status is HTTPStatus.UNAUTHORIZED
-    if is_for_program(request):
+    if str(request.scope["path"]).startswith(_FHIR):
         response: Response = JSONResponse(
-            problem.members(), int(problem.status), media_type=MEDIA_TYPE
+            operation_outcome(problem.status, problem.detail),
+            int(problem.status),
+            media_type=FHIR_JSON,
         )
+    elif is_for_program(request):
+        response = JSONResponse(problem.members(), int(problem.status), media_type=MEDIA_TYPE)
     elif must_sign_in and "hx-request" in request.headers:  # part of a page: replace all of it
         response = Response(status_code=int(problem.status), headers={"HX-Redirect": "/sign-in"})
     elif must_sign_in and request.method == "GET":

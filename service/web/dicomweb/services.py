@@ -20,10 +20,13 @@ PREFIX: Final = "/dicom-web"
 def router(
     ledger: Ledger, spool: Spool, uploads: Uploads, sop_classes: Sequence[str], trail: Trail
 ) -> APIRouter:
-    """Build the routes of STOW-RS, QIDO-RS and WADO-RS; PS3.18 describes them, not OpenAPI."""
+    """Build the routes of STOW-RS, QIDO-RS and WADO-RS, to be included under the prefix.
+
+    PS3.18 describes them, not OpenAPI.
+    """
     items = StudyItems(ledger, spool, Summaries(search.SUMMARY_TAGS))
     threads = FewThreads()
-    routes = APIRouter(prefix=PREFIX, include_in_schema=False)
+    routes = APIRouter(include_in_schema=False)
     routes.include_router(store.router(ledger, spool, uploads, sop_classes, trail, threads))
     routes.include_router(search.router(ledger, items, trail, threads))
     routes.include_router(retrieve.router(items, trail, threads))

@@ -55,6 +55,8 @@ def instance_values(
         "page_state_words": PAGE_STATE_WORDS,
         "dismissal": dismissal_of(job, trace, acts),
         "steps": timeline(trace, acts, verdicts),
+        "trace_id": settings.tracing.trace_id(job.id),
+        "trace_page": settings.tracing.page_of(job.id),
         "report_uid": report_uid,
         "verdicts": verdicts,
         "counting": _counting(verdicts),

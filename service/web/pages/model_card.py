@@ -8,7 +8,6 @@ from fastapi.responses import Response
 from service.domain.user import Permission
 from service.web.access import require
 from service.web.instance.bundle_facts import bundle_facts, model_card
-from service.web.markdown import rendered
 from service.web.problem import not_found
 from service.web.render import render
 
@@ -22,6 +21,8 @@ def router(bundle: Path) -> APIRouter:
         card = model_card(bundle)
         if card is None:
             raise not_found("model card in the configured bundle")
+        from service.web.markdown import rendered  # noqa: PLC0415 -- no other page is in Markdown
+
         facts = bundle_facts(bundle, None)
         return render(
             request, "model.html", {"card": rendered(card), "model": facts.model if facts else ""}

@@ -9,8 +9,10 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
 from service.domain.user import Permission
+from service.settings import Settings
 from service.storage.ledger import Ledger
 from service.storage.ledger.reading.statistics import DAY_SECONDS, Period, Selection
+from service.telemetry.drift import DriftMonitor
 from service.web.access import require
 from service.web.quality import figures
 from service.web.quality.proportion import Proportion
@@ -22,9 +24,10 @@ _RECENT_SECONDS: Final = 7 * DAY_SECONDS
 _BEFORE_SECONDS: Final = 56 * DAY_SECONDS
 
 
-def router(ledger: Ledger, clock: Callable[[], float] = time.time) -> APIRouter:
+def router(settings: Settings, ledger: Ledger, clock: Callable[[], float] = time.time) -> APIRouter:
     """Build the route of the quality page."""
     routes = APIRouter(include_in_schema=False, dependencies=[require(Permission.VIEW)])
+    monitor = DriftMonitor(settings, ledger, clock)
 
     @routes.get("/quality")
     def _quality(
@@ -45,6 +48,10 @@ def router(ledger: Ledger, clock: Callable[[], float] = time.time) -> APIRouter:
             "choices": WEEKS,
             "in_words": figures.in_words,
             "proportion": Proportion,
+            "measured": monitor.latest(),
+            "window_days": settings.drift.window_days,
+            "fewest": settings.drift.fewest_instances,
+            "reference_words": figures.REFERENCE_WORDS,
             "sources": ledger.statistics.sources(selection.since, now),
             **_agreement(ledger, replace(selection, since=_starts(now, weeks, Period.WEEK)[0])),
             **_rates(ledger, selection, by, starts),

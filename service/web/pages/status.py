@@ -72,6 +72,7 @@ class Part:
 
     role: str
     processes: int
+    machines: int
     ready: int
     stuck: int
     seen_at: float | None
@@ -233,6 +234,7 @@ def _part(role: str, beats: Sequence[Heartbeat]) -> Part:
     return Part(
         role=role,
         processes=len(beats),
+        machines=len({beat.machine for beat in beats}),
         ready=sum(beat.ready for beat in beats),
         stuck=sum(not beat.progress for beat in beats),
         seen_at=max((beat.at for beat in beats), default=None),

@@ -6,17 +6,23 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
+from service.domain.monitoring.drift import Drift, drift, equal_groups, grouped
+from service.domain.monitoring.reference import ReferenceKind
 from service.domain.reasons import Reason
 from service.domain.verdict import Opinion
 from service.storage.ledger.reading.statistics import BINS, OutcomeCount, Period, VerdictCount
 from service.web.plot import Plot, Point, Series
-from service.web.quality.drift import Drift, drift, equal_groups, grouped
 from service.web.quality.proportion import Proportion, expected_band
 
 FINDINGS: Final = ("present", "absent", "indeterminate")
 _NOT_STATED: Final = "not stated"
 _UNSURE: Final = "unsure"
 _FEW: Final = 10  # of fewer cases a decimal says nothing
+REFERENCE_WORDS: Final = {
+    ReferenceKind.SITE: "accepted films of this site",
+    ReferenceKind.BUNDLE: "the bundle's reference",
+    ReferenceKind.BEFORE: "the eight weeks before",
+}
 ANSWERS: Final = (*FINDINGS, _NOT_STATED, _UNSURE)
 
 

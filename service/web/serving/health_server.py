@@ -18,6 +18,7 @@ from service.storage.ledger import Ledger
 from service.storage.spool import Spool
 from service.web import health
 from service.web.serving.limits import limits_of_health
+from service.web.serving.no_telemetry import NO_TELEMETRY
 from service.web.serving.server import BoundedServer
 from service.web.serving.unix_socket import listening_on
 
@@ -38,7 +39,7 @@ def serving_health(settings: Settings, spool: Spool) -> Iterator[None]:
     with ExitStack() as stack:
         sockets = _listen(settings, stack)
         ledger = stack.enter_context(closing(Ledger(settings.ledger_url)))
-        app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
+        app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, telemetry=NO_TELEMETRY)
         app.include_router(health.router(settings, ledger, spool))
         server = BoundedServer(app, limits_of_health(settings.web))
         thread = threading.Thread(target=server.run, args=(sockets,), name="health", daemon=True)
