@@ -3,7 +3,10 @@
 The fixtures are real peers on loopback, each in a module of `tests/peers`.
 """
 
+import gc
 import os
+import sys
+from collections.abc import Iterator
 from typing import Final
 
 import pytest
@@ -29,9 +32,15 @@ pytest_plugins = [
     "peers.openid",
 ]
 
+# MONAI imports jsonschema where it is there, and that builds 38 grammars for a second, for a check
+# of formats that nothing here asks for. It does without where they are not installed.
+sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]
+
 # As the command does: a state directory that other accounts can enter is refused.
 os.umask(0o077)
 
+# Python's own is 700 new objects, which a request to the web server has several times over.
+NEW_OBJECTS_PER_COLLECTION: Final = 10_000
 ONLY_IN_THE_FULL_RUN: Final = pytest.mark.skip(reason="long: runs only with pytest --full")
 
 
@@ -57,10 +66,25 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Set how many examples a property test has where it does not say so itself."""
-    settings.register_profile("full", max_examples=10 * settings().max_examples)
-    if config.getoption("--full"):
-        settings.load_profile("full")
+    """Set how many examples a property test has where it does not say so itself, in any time."""
+    many = 10 if config.getoption("--full") else 1
+    settings.register_profile("lobar", deadline=None, max_examples=many * settings().max_examples)
+    settings.load_profile("lobar")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Leave what is there once the tests are collected out of every collection of garbage.
+
+    It is a million objects that stay until the end, and going through them takes half a second.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.set_threshold(NEW_OBJECTS_PER_COLLECTION)
+        gc.enable()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

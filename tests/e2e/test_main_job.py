@@ -34,6 +34,7 @@ from synthetic.codecs import encode
 from synthetic.objects import make_cr, make_dx, make_sc
 from synthetic.pictures import chest
 
+from service.dicom.reactor_pause import held, install
 from service.dicom.sop_classes import TRANSFER_SYNTAXES
 from service.domain.job import JobState
 from service.settings import child_environment
@@ -63,7 +64,9 @@ def store_with_pynetdicom(lobar: LobarService, instance: Dataset) -> None:
     ae.add_requested_context(instance.SOPClassUID, instance.file_meta.TransferSyntaxUID)
     association = ae.associate(lobar.host, lobar.dicom_port, ae_title=lobar.ae_title)
     assert association.is_established
-    assert association.send_c_store(instance).Status == 0
+    install(association)
+    with held(association):
+        assert association.send_c_store(instance).Status == 0
     association.release()
 
 

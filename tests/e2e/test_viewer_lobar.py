@@ -1,6 +1,6 @@
 """OHIF straight from Lobar: the gateway in front of Lobar's own DICOMweb.
 
-The pictures are kept in `runs/viewer`, to be looked at.
+The gateway runs as docs/viewer.md says. The pictures are kept in `runs/viewer`, to be looked at.
 """
 
 from collections.abc import Iterator

@@ -64,6 +64,7 @@ def test_the_wheel_holds_all_that_runs_and_nothing_else(wheel: Path) -> None:
         *(f"service/demo/samples/{path.name}" for path in SAMPLES.iterdir()),
         *(str(each.relative_to(ROOT)) for each in (ROOT / "service/web/static").rglob("*.*")),
         *(str(each.relative_to(ROOT)) for each in (ROOT / "service/web/templates").rglob("*.html")),
+        *(str(each.relative_to(ROOT)) for each in (ROOT / "service/messages/templates").iterdir()),
         "service/storage/ledger/migrations/script.py.mako",
         *(
             f"monai_bundle/configs/{path.name}"

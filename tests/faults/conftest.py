@@ -1,14 +1,23 @@
 """Fixtures of the fault tests: instances on disk, and a storescu to send them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from peers.dcmtk import dcmtk_store
+from peers.dcmtk import StoreSCP, dcmtk_store
 from pydicom.dataset import Dataset
 from support.lobar_process import LobarService
 from support.system.programs import need_program
 from synthetic.objects import make_cr
+
+
+@pytest.fixture(scope="module")
+def receiver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreSCP]:
+    """Start a destination that the tests of a module share."""
+    server = StoreSCP(tmp_path_factory.mktemp("storescp"))
+    server.start()
+    yield server
+    server.kill()
 
 
 @pytest.fixture

@@ -42,14 +42,6 @@ def remedy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def receiver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreSCP]:
-    receiver = StoreSCP(tmp_path_factory.mktemp("storescp"))
-    receiver.start()
-    yield receiver
-    receiver.kill()
-
-
-@pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("lobar")
 

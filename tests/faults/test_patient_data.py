@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+from peers.collector import StandInCollector
 from peers.raw_scu import Sender, data_set_bytes
 from peers.redis_server import RedisServer
 from peers.scripted_pacs import ScriptedPacs
@@ -22,6 +23,8 @@ from support.system.http import HTTP
 from support.system.ports import LOOPBACK
 from synthetic.objects import make_cr
 from synthetic.part10 import part10
+
+from service.telemetry.tracing.spans import Step
 
 CR: Final = str(ComputedRadiographyImageStorage)
 MARKS: Final = ("zzyzx", "quillon", "qx-7731", "accqz9", "xyloq", "20220219")
@@ -96,6 +99,7 @@ def by_http(service: LobarService) -> None:
     for path in (
         *("/?q=Zzyzx", "/jobs/QX-7731", "/Zzyzx/Quillon", "/api/v1/jobs?study=Zzyzx"),
         *("/dicom-web/studies?PatientName=Zzyzx*", "/dicom-web/studies/Zzyzx/metadata"),
+        *("/fhir/DiagnosticReport?patient:identifier=QX-7731", "/fhir/Observation/Zzyzx"),
     ):
         HTTP.get(f"{service.url}{path}", headers={"Referer": f"{service.url}/?q=QX-7731"})
     HTTP.post(f"{service.url}/sign-in", data={"name": "zzyzx", "password": "xyloq"})
@@ -129,6 +133,7 @@ def test_no_mark_is_in_log_metrics_broker_or_temporary_files(
         ScriptedPacs().running() as pacs,
         ScriptedPacs(answer=refuse_in_words).running() as strict,
         overheard(redis_server) as heard,
+        StandInCollector().running() as collector,
     ):
         service = LobarService(
             tmp_path,
@@ -138,6 +143,7 @@ def test_no_mark_is_in_log_metrics_broker_or_temporary_files(
             ],
             LOBAR_REDIS__URL=redis_server.url,
             LOBAR_LOG__LEVEL="debug",
+            LOBAR_TRACING__ENDPOINT=collector.endpoint,
             LOBAR_DELIVER__MAXIMUM_REFUSALS="1",
             TMPDIR=str(temporary),
         )
@@ -157,12 +163,15 @@ def test_no_mark_is_in_log_metrics_broker_or_temporary_files(
     assert delivered, "outputs about the marked patient were made"
     assert any(b"Zzyzx" in data_set for _, _, data_set in delivered), "and name the patient"
     assert any("infer" in each for each in heard), "the broker was listened to"
+    spans = [str(each) for each in collector.spans]
+    assert {each.name for each in collector.spans} == set(Step), "each step was exported"
     log = service.log.read_text()
     assert log.count("\n") > 20
     for place, said in {
         "log": log,
         "metrics": metrics,
         "broker": "\n".join(heard),
+        "spans": "\n".join(spans),
         "command lines": "\n".join(commands),
         "temporary files": everything_below(temporary),
         "state directory": everything_below(service.state_dir, but=KEPT_HERE),

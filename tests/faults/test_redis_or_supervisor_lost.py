@@ -18,14 +18,6 @@ pytestmark = pytest.mark.dcmtk
 
 
 @pytest.fixture(scope="module")
-def receiver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreSCP]:
-    server = StoreSCP(tmp_path_factory.mktemp("storescp"))
-    server.start()
-    yield server
-    server.kill()
-
-
-@pytest.fixture(scope="module")
 def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     server = RedisServer(tmp_path_factory.mktemp("redis"), program_of("redis"))
     server.start()

@@ -18,7 +18,8 @@ def violations(page: Page) -> list[str]:
     axe-core goes in over the debugging protocol, to which the page's content security policy does
     not apply. So the page is judged under its own policy, and nothing of it is switched off.
     """
-    page.evaluate(AXE_SCRIPT)
+    if page.evaluate("typeof axe") == "undefined":
+        page.evaluate(AXE_SCRIPT)
     found: dict[str, Any] = page.evaluate("rules => axe.run(document, rules)", _RULES)
     return [
         f"{rule['id']}: {', '.join(map(str, node['target']))}: {node['failureSummary']}"

@@ -37,6 +37,7 @@ class DeliverySetup:
         progress: Progress | None = None,
         commitment_seconds: float | None = None,
         tls: Mapping[str, Any] | None = None,
+        associations: int = 4,
         **deliver: object,
     ) -> None:
         self.destination = DimseDestination(
@@ -49,6 +50,7 @@ class DeliverySetup:
             response_seconds=20,
             storage_commitment=commitment_seconds is not None,
             commitment_seconds=commitment_seconds or 1,
+            associations=associations,
         )
         peer.port = self.destination.port
         self.workspace = Workspace(folder, destinations=(self.destination,), deliver=deliver)

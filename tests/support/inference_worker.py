@@ -23,7 +23,7 @@ from service.storage.spool import Spool
 from support.migrated_ledger import open_ledger
 from support.system.clock import Clock
 from workers.prediction import Model, NotAnalysable, OtherAbnormality, Prediction
-from workers.tasks.infer import InferenceWorker
+from workers.tasks.inference_worker import InferenceWorker
 
 if TYPE_CHECKING:
     from workers.inference.predictor import Predictor
@@ -38,6 +38,7 @@ class StandInModelInput:
 
     tensor: Pixels
     tones: None = None
+    picture: Pixels | None = None
 
 
 @dataclass
@@ -65,6 +66,10 @@ class StandInPredictor:
         if "PixelData" not in dataset:
             raise NotAnalysable(Reason.NO_PIXELS)
         return StandInModelInput(tensor=self._picture(dataset)[None, ::8, ::8])
+
+    def read_with_picture(self, path: Path) -> StandInModelInput:
+        """Read it for the network alone, as the parts of a bundle that cannot do both."""
+        return self.read(path)
 
     def picture(self, path: Path) -> Pixels:
         self.pictures.append(path)

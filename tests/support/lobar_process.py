@@ -21,10 +21,14 @@ from support.system.process import Server
 
 AE_TITLE: Final = "LOBAR"
 SETTLED: Final = frozenset({JobState.DELIVERED, JobState.NOT_ANALYSED, JobState.PARKED})
+# The engine of a bundle is looked for once by whatever service is the first to need it.
+ENGINES: Final = Path(sys.prefix) / "lobar-test-engines"
 SETTLE_SECONDS: Final = 120  # a bound against hanging, not a promise
-# What training and tests need. An installed Lobar lacks them; where they are there, MONAI imports
-# them, which takes a process longer than all the rest of MONAI.
-NOT_REQUIRED: Final = ("ignite", "matplotlib", "scipy", "skimage")
+# What training and tests need. An installed Lobar lacks them; where they are there, MONAI and
+# pydicom import them, which takes a process longer than all the rest of both.
+NOT_REQUIRED: Final = (
+    *("gdcm", "ignite", "jsonschema", "matplotlib", "requests", "scipy", "skimage"),
+)
 
 
 class LobarService:
@@ -52,6 +56,7 @@ class LobarService:
             "LOBAR_DICOM__PORT": str(self.dicom_port),
             "LOBAR_WEB__PORT": str(self.web_port),
             "LOBAR_BUNDLE__PATH": str(bundle_with_open_gate(folder)),
+            "LOBAR_BUNDLE__ENGINES": str(ENGINES),
             "PYTHONPATH": str(folder_that_hides(NOT_REQUIRED, folder)),
             "LOBAR_SPOOL__RESERVE_BYTES": "0",
             "LOBAR_DELIVER__BACKOFF_SECONDS": "0.5",
@@ -105,8 +110,7 @@ class LobarService:
 
     def jobs(self, sop_instance_uid: str) -> list[Job]:
         """Return the jobs of an instance."""
-        found = self._query(lambda ledger: ledger.queries.find(sop_instance_uid))
-        return [job for job in found if job.sop_instance_uid == sop_instance_uid]
+        return self._query(lambda ledger: _jobs(ledger, sop_instance_uid))
 
     def all_jobs(self) -> list[Job]:
         """Return the most recent jobs, up to a thousand."""
@@ -116,12 +120,13 @@ class LobarService:
     def settled(self, sop_instance_uid: str) -> Job:
         """Wait until the one job of an instance has finished, and return it."""
 
-        def job() -> Job | None:
-            found = self.jobs(sop_instance_uid)
+        def job(ledger: Ledger) -> Job | None:
+            found = _jobs(ledger, sop_instance_uid)
             assert len(found) <= 1, found
             return found[0] if found and found[0].state in SETTLED else None
 
-        return wait_for(job)
+        # opening a ledger takes longer than the query, and there is one every few milliseconds
+        return self._query(lambda ledger: wait_for(lambda: job(ledger)))
 
     def balance(self) -> int:
         """Return jobs received less jobs accounted for: zero at every moment."""
@@ -130,12 +135,12 @@ class LobarService:
     def part(self, role: str) -> int:
         """Wait until a part is running, and return its process id."""
 
-        def pid() -> int | None:
-            beats = self._query(lambda ledger: ledger.heartbeats.alive(20))
+        def pid(ledger: Ledger) -> int | None:
+            beats = ledger.heartbeats.alive(20)
             pids = [int(beat.holder.split("/")[2]) for beat in beats if beat.role == role]
             return next((each for each in pids if _is_running(each)), None)
 
-        return wait_for(pid)
+        return self._query(lambda ledger: wait_for(lambda: pid(ledger)))
 
     def kill_part(self, role: str) -> None:
         """Kill a part with SIGKILL; the supervisor starts another."""
@@ -184,6 +189,11 @@ def processes_of(folder: Path) -> list[int]:
         except OSError:
             continue
     return found
+
+
+def _jobs(ledger: Ledger, sop_instance_uid: str) -> list[Job]:
+    found = ledger.queries.find(sop_instance_uid)
+    return [job for job in found if job.sop_instance_uid == sop_instance_uid]
 
 
 def _is_running(pid: int) -> bool:

@@ -101,6 +101,16 @@ PAGES: Final = (
         "picture are made up.",
     ),
     PageCase(
+        name="shadow",
+        route="/shadow",
+        path="/shadow",
+        title="Shadow model",
+        permission=VIEW,
+        role=Role.RADIOLOGIST,
+        sentence="A second model beside the one that reports: agreement, differences, reports that "
+        "would change; the counts of this picture are made up.",
+    ),
+    PageCase(
         name="model",
         route="/model",
         path="/model",
@@ -190,7 +200,7 @@ NOT_PAGES: Final = frozenset(
         "/audit.csv",
     }
 )
-_FOR_PROGRAMS: Final = ("/api/", "/dicom-web/")
+_FOR_PROGRAMS: Final = ("/api/", "/dicom-web/", "/fhir/")
 
 
 def page(name: str) -> PageCase:

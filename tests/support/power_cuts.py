@@ -24,6 +24,7 @@ from service.settings import Settings
 from service.storage.ledger import Ledger, LedgerError
 from service.storage.opening import open_stores
 from service.storage.spool import Spool
+from service.storage.spool_identity import WrongSpoolError
 from support.delivery_worker import DeliverySetup
 
 STATE: Final = "var/lib/state"  # none of these folders is there at first
@@ -162,7 +163,7 @@ def losses(life: Life, made: Cut, left: Path) -> list[str]:
                     for loss in _of_job(life, made, job_id, ledger, spool)
                 ),
             ]
-    except (LedgerError, OSError) as error:
+    except (LedgerError, WrongSpoolError, OSError) as error:
         return [f"the stores do not open: {error}"]
 
 

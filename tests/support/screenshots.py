@@ -1,4 +1,4 @@
-"""Take the pictures of docs/pages and write docs/pages.md: `make screenshots`.
+"""Take the pictures of docs/pages and docs/connect, and write docs/pages.md: `make screenshots`.
 
 The service is a whole one with the synthetic samples of `lobar demo`; no picture shows a person.
 """
@@ -17,7 +17,8 @@ from PIL import Image
 from playwright.sync_api import Browser
 
 from service.storage.ledger.database import Database
-from support.filled_ledger import fill
+from support.connected_orthanc import connected_orthanc, explorer_page
+from support.filled_ledger import fill, fill_monitoring
 from support.pages import ON_A_PHONE, PAGES, PageCase, page_routes
 from support.pages_service import ROOT, PagesService, running_pages_service
 from support.web_server import Web
@@ -25,7 +26,9 @@ from support.web_server import Web
 DOCUMENT: Final = ROOT / "docs" / "pages.md"
 PICTURES: Final = ROOT / "docs" / "pages"
 MOST_BYTES: Final = 120_000
+ORTHANC: Final = ROOT / "docs" / "connect"
 _TALLEST: Final = 1400  # pixels; a longer page is cut off
+_FILLED: Final = ("quality", "shadow")  # pages of many jobs, in the order of the table
 _COLOURS: Final = (128, 64, 32)  # of the palette, the first that is small enough
 _INTRODUCTION: Final = """# The pages
 
@@ -60,13 +63,33 @@ def main() -> None:
             cases = cases_of(page_routes(web.routes))
         PICTURES.mkdir(exist_ok=True)
         with running_pages_service(folder) as pages, chromium() as browser:
-            for case in sorted(cases, key=lambda each: each.name == "quality"):
-                if case.name == "quality":  # last: it fills the ledger
+            for case in sorted(cases, key=lambda each: each.name in _FILLED):
+                if case.name == _FILLED[0]:  # last: it fills the ledger
                     _fill(pages)
                 for file, content in _take(pages, browser, case):
                     file.write_bytes(content)
                     sys.stderr.write(f"{file.relative_to(ROOT)}: {len(content):,} bytes\n")
     DOCUMENT.write_text(document(cases))
+    take_orthanc()
+
+
+def take_orthanc() -> None:
+    """Take the pictures of Orthanc Explorer as docs/connect/orthanc.md goes through it."""
+    with (
+        tempfile.TemporaryDirectory(prefix="lobar-screenshots-") as name,
+        connected_orthanc(Path(name)) as connected,
+        chromium() as browser,
+        explorer_page(browser) as page,
+    ):
+        study = str(connected.keep_radiograph().StudyInstanceUID)
+        connected.open_study(page, study)
+        connected.choose_lobar(page)
+        (ORTHANC / "orthanc-send.png").write_bytes(small_png(page.screenshot()))
+        connected.send(page)
+        connected.wait_for_results(study)
+        connected.open_study(page, study)
+        page.wait_for_timeout(1000)  # the list is filled by the page's own script
+        (ORTHANC / "orthanc-study.png").write_bytes(small_png(page.screenshot()))
 
 
 def _section(case: PageCase) -> str:
@@ -113,7 +136,8 @@ def _fill(pages: PagesService) -> None:
     """Make up the counts of half a year, for the plots of the quality page."""
     url = f"sqlite:///{pages.lobar.state_dir}/ledger.sqlite3"
     with closing(Database(url)) as database:
-        fill(database, jobs=4000, verdicts=600, until=time.time())
+        fill(database, jobs=6000, verdicts=600, until=time.time())
+        fill_monitoring(database)
 
 
 if __name__ == "__main__":

@@ -38,7 +38,11 @@ def imported_by(module: str) -> set[str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "module", ["service.supervision.processes", "service.supervision.up", "workers.tasks.deliver"]
+    "module",
+    [
+        *(f"service.supervision.parts.{part}" for part in ("listener", "relay", "web")),
+        *("service.supervision.up", "workers.tasks.deliver"),
+    ],
 )
 def test_receiving_and_delivering_never_load_the_model_s_libraries(module: str) -> None:
     loaded = imported_by(module)
@@ -51,7 +55,25 @@ def test_delivering_does_not_load_the_report_s_library() -> None:
 
 
 def test_the_command_itself_loads_next_to_nothing() -> None:
-    assert imported_by("service.cli").isdisjoint({"torch", "sqlalchemy", "pynetdicom", "celery"})
+    heavy = {"torch", "sqlalchemy", "pynetdicom", "celery", "pydicom", "numpy", "PIL"}
+    assert imported_by("service.cli").isdisjoint(heavy)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("module", ["service.supervision.parts.relay", "service.supervision.up"])
+def test_what_reads_no_instance_does_not_load_the_libraries_of_dicom(module: str) -> None:
+    assert imported_by(module).isdisjoint({"pydicom", "pynetdicom", "numpy", "PIL", "fastapi"})
+
+
+@pytest.mark.slow
+def test_a_part_that_finds_its_ledger_migrated_does_without_alembic() -> None:
+    assert "alembic" not in imported_by("service.supervision.parts.relay")
+
+
+@pytest.mark.slow
+def test_the_listener_does_not_load_the_libraries_of_the_pages() -> None:
+    loaded = imported_by("service.supervision.parts.listener")
+    assert loaded.isdisjoint({"fastapi", "httpx", "authlib"})
 
 
 def test_the_bundle_imports_neither_service_nor_workers() -> None:
@@ -74,3 +96,26 @@ def test_nothing_is_pickled() -> None:
     for package in ("service", "workers"):
         for source in (ROOT / package).rglob("*.py"):
             assert "pickle" not in source.read_text(), source
+
+
+def requests_made(tree: ast.AST, *, holding: bool = False) -> Iterator[tuple[int, bool]]:
+    """Yield the line of each DIMSE request made with pynetdicom, and whether `held` holds there."""
+    if isinstance(tree, ast.With):
+        holding = holding or any("held(" in ast.unparse(item) for item in tree.items)
+    match tree:
+        case ast.Call(func=ast.Attribute(attr=name)) if name.startswith(("send_c_", "send_n_")):
+            yield tree.lineno, holding
+    for child in ast.iter_child_nodes(tree):
+        yield from requests_made(child, holding=holding)
+
+
+def test_each_request_holds_the_thread_that_would_drop_its_response() -> None:
+    """See `service/dicom/reactor_pause.py`; pynetdicom's `send_c_cancel` awaits no response."""
+    requests = [
+        (f"{source.relative_to(ROOT)}:{line}", held)
+        for package in ("service", "workers", "tests")
+        for source in (ROOT / package).rglob("*.py")
+        for line, held in requests_made(ast.parse(source.read_text()))
+    ]
+    assert requests
+    assert [where for where, held in requests if not held] == []

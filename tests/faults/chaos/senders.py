@@ -25,6 +25,8 @@ from support.system.ports import LOOPBACK
 from synthetic.objects import make_cr
 from synthetic.part10 import part10
 
+from service.dicom.reactor_pause import held, install
+
 SUCCESS: Final = 0x0000
 SIDE: Final = 64  # pixels: the smallest radiograph that is analysed
 _ROOT: Final = "2.25."
@@ -188,11 +190,13 @@ class ChaosSender(threading.Thread):
         for step in steps:
             if not association.is_established:
                 break
+            install(association)
             version = self._instances.version(step)
             dataset = dcmread(BytesIO(self._instances.file(step)))
             self._book.sending(version, step)
             try:
-                status = association.send_c_store(dataset).get("Status")
+                with held(association):
+                    status = association.send_c_store(dataset).get("Status")
             except (RuntimeError, ValueError):  # the association ended in the meantime
                 status = None
             self._book.answered(version, NO_RESPONSE if status is None else _in_words(status))

@@ -1,7 +1,6 @@
 """A process dies at each crash point: its instance is neither lost nor doubled."""
 
 import contextlib
-import gc
 import signal
 import subprocess
 import time
@@ -23,6 +22,7 @@ from support.system.ports import LOOPBACK, accepts_connections, free_port
 from synthetic.objects import make_cr
 
 from service.crash_points import CrashPoint
+from service.dicom.reactor_pause import held, install
 from service.dicom.statuses import SUCCESS
 from service.dicom.storage_commitment import new_transaction_uid
 from service.domain.job import JobState
@@ -34,7 +34,6 @@ from service.supervision.supervisor import lobar_command
 # the stand-ins for peers meet associations that end in the middle of a message
 pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning"),
-    pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"),
 ]
 
 SECONDS: Final = 120  # generous, for a loaded machine
@@ -88,7 +87,9 @@ class Sender:
         information = Dataset()
         information.TransactionUID = new_transaction_uid()
         information.ReferencedSOPSequence = [referenced(CR, str(self.dataset.SOPInstanceUID))]
-        response, _ = association.send_n_action(information, 1, CLASS, INSTANCE)
+        install(association)
+        with held(association):
+            response, _ = association.send_n_action(information, 1, CLASS, INSTANCE)
         association.release()
         return response.get("Status")
 
@@ -175,7 +176,6 @@ def test_an_instance_ends_in_one_outcome(
     left = [path.name for path in workspace.spool.root.rglob("*") if path.is_file()]
     assert left == ["retention.lock"], "and no file of the instance"
     ledger.close()
-    gc.collect()  # pynetdicom forgets the socket of a connection that failed
 
 
 @pytest.fixture

@@ -1,4 +1,7 @@
-"""Backup and restore: on each kind of database, to the other, while written to, and killed."""
+"""Backup and restore: on each kind of database, to the other, while written to, and killed.
+
+The commands are those of docs/operations.md.
+"""
 
 import gzip
 import os

@@ -1,4 +1,7 @@
-"""Tests of the command as an operator uses it: help, mistakes, and an existing ledger."""
+"""Tests of the command as an operator uses it: help, mistakes, and an existing ledger.
+
+Requeue and dismissal are those of docs/operations.md.
+"""
 
 import csv
 import json

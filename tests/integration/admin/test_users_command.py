@@ -1,4 +1,4 @@
-"""`lobar user` and `lobar token`, as an operator uses them."""
+"""`lobar user` and `lobar token`, as an operator uses them and docs/sign_in.md shows them."""
 
 import json
 import os

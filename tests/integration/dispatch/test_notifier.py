@@ -133,14 +133,15 @@ def test_a_message_is_json_and_names_nothing_but_the_destination(
 
 
 @BOTH_SERVERS
+@pytest.mark.parametrize(("queue", "named", "most"), [(INFER, (), 1), (DELIVER, ("pacs",), 16)])
 def test_notifications_do_not_pile_up_without_a_worker(
-    notifier: Notifier, client: redis.Redis
+    notifier: Notifier, client: redis.Redis, queue: str, named: tuple[str, ...], most: int
 ) -> None:
-    before = sent(INFER)
+    before = sent(queue)
     for number in range(30):
-        notifier.notify(INFER)
-        wait_until_sent(INFER, before + number + 1)
-    assert client.llen(INFER) == 16
+        notifier.notify(queue, *named)
+        wait_until_sent(queue, before + number + 1)
+    assert client.llen(queue) == most
 
 
 def test_notify_returns_though_redis_never_responds_and_the_failure_is_counted() -> None:
@@ -193,6 +194,18 @@ def test_what_was_requested_before_closing_is_still_sent(
     notifier.notify(DELIVER, "south")
     notifier.close()
     assert client.llen(DELIVER) == 2
+
+
+def test_what_is_requested_soon_after_is_sent_as_one(redis_server: RedisServer) -> None:
+    sent = NOTIFICATIONS.labels(queue=INFER)._value
+    before = sent.get()
+    notifier = Notifier(redis_server.url, pause_seconds=3600)
+    notifier.notify(INFER)
+    wait_for(lambda: sent.get() == before + 1, seconds=60)
+    for _ in range(20):
+        notifier.notify(INFER)
+    notifier.close()  # ends the pause
+    assert sent.get() == before + 2
 
 
 def test_a_connection_that_vanishes_is_noticed_soon(redis_server: RedisServer) -> None:

@@ -32,6 +32,7 @@ SR = OutputRecord(
     kind="sr", sop_class_uid="1.2.840.10008.5.1.4.1.1.88.34", sop_instance_uid="2.25.1"
 )
 HOUR = 3_600
+DAY = 24 * HOUR
 
 
 @pytest.fixture
@@ -203,6 +204,19 @@ def test_a_sweep_takes_what_retention_allows(workspace: Workspace, relay: Relay)
     relay.sweep()
     assert not workspace.spool.inbox(job_id).exists()
     assert workspace.job(job_id).purged_at is not None
+
+
+def test_a_sweep_goes_on_until_retention_has_nothing_left(
+    workspace: Workspace, notifier: Notifier
+) -> None:
+    job_ids = [workspace.receive(make_cr(rows=8, columns=8)) for _ in range(5)]
+    for job in workspace.ledger.jobs.lease("w/", 5, lease_seconds=60, maximum_attempts=3):
+        workspace.ledger.jobs.not_analysed(job, Reason.VIEW)
+    workspace.clock.pass_seconds(8 * DAY)
+    settings, ledger, spool = workspace.settings, workspace.ledger, workspace.spool
+    Relay(settings, ledger, spool, notifier, at_once=2).sweep()
+    assert all(workspace.job(job_id).purged_at is not None for job_id in job_ids)
+    assert not any(spool.inbox(job_id).exists() for job_id in job_ids)
 
 
 def test_it_runs_until_it_is_stopped_whatever_the_ledger_does(

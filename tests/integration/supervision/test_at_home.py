@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -12,9 +13,10 @@ import pytest
 from support.foreign_bundle import make_bundle
 from support.lobar_process import wait_for
 from support.module_process import run_module
-from support.system.ports import free_port
+from support.system.ports import LOOPBACK, free_port
 
-from service.errors import EX_CONFIG, EX_NOPERM
+from service.errors import EX_CONFIG, EX_NOPERM, EX_TEMPFAIL
+from service.receiving.shared_listening import Sharing
 from service.storage.ledger import Ledger
 from service.supervision.up import parts_of_machine
 from workers.inference.pins import write_pins
@@ -43,6 +45,8 @@ Supervisor(
     stuck_seconds=5,
 ).run()
 """
+
+SHARE: Final = Sharing(number=2, listeners=3, memory=7, sockets=(5, 6))
 
 
 def lobar(folder: Path, *words: str, **settings: str) -> subprocess.CompletedProcess[str]:
@@ -86,6 +90,19 @@ def test_a_state_directory_that_others_can_read_is_refused_in_one_line(
         assert (done.returncode, said in line) == (EX_NOPERM, True)
 
 
+def test_a_dicom_port_in_use_ends_lobar_up_at_its_start_in_one_line(tmp_path: Path) -> None:
+    with socket.create_server((LOOPBACK, free_port())) as other:
+        port = other.getsockname()[1]
+        done = lobar(
+            tmp_path,
+            "up",
+            LOBAR_REDIS__URL="redis://127.0.0.1:1/0",
+            LOBAR_DICOM__PORT=str(port),
+        )
+    (line,) = done.stderr.splitlines()
+    assert (done.returncode, f"dicom.port {port}: Address" in line) == (EX_TEMPFAIL, True)
+
+
 def test_a_changed_script_of_a_pinned_bundle_is_refused_in_one_line_before_it_is_executed(
     tmp_path: Path,
 ) -> None:
@@ -104,10 +121,17 @@ def test_a_changed_script_of_a_pinned_bundle_is_refused_in_one_line_before_it_is
 
 
 def test_parts_yield_memory_in_the_order_in_which_their_work_can_be_repeated() -> None:
-    scores = {part.role: part.oom_score for part in parts_of_machine(None)}
+    scores = {part.role: part.oom_score for part in parts_of_machine(None, [SHARE, SHARE])}
     in_order = sorted(scores, key=lambda role: -scores[role])
     assert in_order == ["infer", "web", "deliver", "relay", "listener"]
     assert scores["listener"] == 0
+
+
+def test_each_listener_is_a_part_that_inherits_the_sockets() -> None:
+    parts = [part for part in parts_of_machine(None, [SHARE]) if part.role == "listener"]
+    assert [(part.descriptors, dict(part.variables)) for part in parts] == [
+        ((7, 5, 6), {"LOBAR_LISTENING": "2,3,7,5,6"})
+    ]
 
 
 def test_the_supervisor_tells_the_kernel(tmp_path: Path) -> None:

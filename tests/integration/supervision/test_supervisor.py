@@ -2,7 +2,9 @@
 
 import json
 import os
+import shlex
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -13,9 +15,11 @@ from typing import Any
 import pytest
 from support.inference_worker import Workspace
 from support.lobar_process import wait_for
+from support.system.ports import LOOPBACK, accepts_connections, free_port
 from synthetic.objects import make_cr
 
 from service.domain.job import JobState
+from service.errors import EX_TEMPFAIL
 from service.settings import child_environment
 from service.supervision.supervisor import AlreadyRunningError, lobar_command, sole_supervisor
 from service.telemetry.heartbeat import holder_name
@@ -142,6 +146,14 @@ def supervise(house: Workspace, tmp_path: Path) -> Iterator[Supervise]:
         each.process.wait()
 
 
+def bound_to(port: int) -> socket.socket | None:
+    """Listen on a port as another program would; None while it is taken."""
+    try:
+        return socket.create_server((LOOPBACK, port))
+    except OSError:
+        return None
+
+
 def has_exited(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
@@ -265,6 +277,29 @@ def test_a_part_that_cannot_work_as_configured_drains_and_ends_the_others(
     assert here.process.wait(60) == 78
     assert here.notes() == ["up", "web drained"]
     assert here.messages() == ["lobar: listener cannot work as configured: see above"]
+
+
+def test_a_port_taken_while_the_listener_restarts_ends_nothing_and_is_used_once_free(
+    supervise: Supervise, house: Workspace
+) -> None:
+    port = free_port()
+    settings = {
+        "LOBAR_STATE_DIR": house.settings.state_dir,
+        "LOBAR_DICOM__PORT": port,
+        "LOBAR_REDIS__URL": f"redis://{LOOPBACK}:{free_port()}",
+    }
+    variables = " ".join(f"{name}={value}" for name, value in settings.items())
+    command = shlex.join(lobar_command("listener"))
+    here = supervise(listener=f"echo $$ >> NOTES; {variables} exec {command}")
+    wait_for(lambda: accepts_connections(port))
+    os.kill(int(here.notes()[0]), signal.SIGKILL)
+    with wait_for(lambda: bound_to(port)):
+        wait_for(lambda: len(here.events("part_died")) >= 2)
+        assert here.process.poll() is None
+    assert [event["returncode"] for event in here.events("part_died")][:2] == [-9, EX_TEMPFAIL]
+    assert f"dicom.port {port}: Address already in use." in here.messages()[0]
+    wait_for(lambda: accepts_connections(port))
+    assert here.stop() == 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

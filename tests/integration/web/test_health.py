@@ -12,6 +12,7 @@ from support.web_server import Web
 
 from service.settings import ConfigurationError, Settings
 from service.storage.faults import Fault
+from service.telemetry.heartbeat import machine
 from service.web.serve import serve
 
 ROLES = ("listener", "relay", "infer", "deliver")
@@ -70,6 +71,32 @@ def test_a_worker_that_starts_anew_after_a_fault_is_missing_with_its_fault(web: 
     web.ledger.breakers.open("test/infer/", lambda _: 60, Fault.DEVICE_FAILED)
     answer = web.client.get("/health/ready")
     assert answer.json()["missing"] == ["infer: no process is ready, device-failed"]
+
+
+@pytest.mark.parametrize("role", [*ROLES, "web"])
+def test_a_part_of_this_machine_is_asked_for_by_its_name(web: Web, role: str) -> None:
+    web.ledger.heartbeats.beat(role, f"elsewhere/{role}/1/", ready=True)
+    answer = web.client.get(f"/health/ready?part={role}")
+    assert answer.status_code == 503
+    assert answer.json() == {"ready": False, "missing": [f"{role}: no process is ready"]}
+    web.ledger.heartbeats.beat(role, f"{machine()}{role}/1/", ready=True)
+    answer = web.client.get(f"/health/ready?part={role}")
+    assert (answer.status_code, answer.json()) == (200, {"ready": True, "missing": []})
+
+
+def test_a_part_of_this_machine_does_not_depend_on_breakers_of_others(web: Web) -> None:
+    web.ledger.heartbeats.beat("infer", f"{machine()}infer/1/", ready=True)
+    web.ledger.breakers.open("elsewhere/infer/", lambda _: 60, Fault.DEVICE_FAILED)
+    assert web.client.get("/health/ready?part=infer").status_code == 200
+    web.ledger.breakers.open(f"{machine()}infer/", lambda _: 60, Fault.DEVICE_FAILED)
+    answer = web.client.get("/health/ready?part=infer")
+    assert answer.json()["missing"] == ["infer: breaker open, device-failed"]
+
+
+def test_a_part_that_does_not_exist_is_refused(web: Web) -> None:
+    answer = web.client.get("/health/ready?part=everything")
+    assert answer.status_code == 422
+    assert answer.headers["content-type"].startswith("application/problem+json")
 
 
 def test_the_breaker_of_a_destination_does_not_matter(web: Web) -> None:

@@ -64,6 +64,10 @@ REQUIRED: Final[dict[str, Permission]] = {
     "GET /dicom-web/studies/{study}/series/{series}/metadata": Permission.PATIENT,
     "GET /api": Permission.VIEW,
     "GET /events": Permission.VIEW,
+    "GET /fhir/DiagnosticReport": Permission.PATIENT,
+    "GET /fhir/DiagnosticReport/{job_id}": Permission.PATIENT,
+    "GET /fhir/Observation/{resource_id}": Permission.PATIENT,
+    "GET /fhir/metadata": Permission.VIEW,
     "GET /find": Permission.VIEW,
     "GET /jobs/{job_id}": Permission.VIEW,
     "POST /jobs/{job_id}/dismiss": Permission.OPERATE,
@@ -78,6 +82,7 @@ REQUIRED: Final[dict[str, Permission]] = {
     "POST /jobs/{job_id}/verdict": Permission.VERDICT,
     "GET /model": Permission.VIEW,
     "GET /quality": Permission.VIEW,
+    "GET /shadow": Permission.VIEW,
     "POST /sign-out": Permission.VIEW,
     "GET /status": Permission.VIEW,
     "POST /status/dismiss": Permission.OPERATE,
@@ -219,7 +224,8 @@ def test_who_has_not_signed_in_gets_nothing_but_the_page_for_it(web: Web) -> Non
         if route.requirement is None:
             continue
         status = status_of(web.client, route)
-        is_page = route.method == "GET" and not route.path.startswith(("/api/", "/dicom-web/"))
+        for_programs = ("/api/", "/dicom-web/", "/fhir/")
+        is_page = route.method == "GET" and not route.path.startswith(for_programs)
         assert status == ("sign-in" if is_page else "401"), f"{route}: {status}"
 
 

@@ -67,6 +67,16 @@ def test_the_page_names_the_parts_that_do_not_run(web: Web) -> None:
     assert "redis does not answer" in page
 
 
+def test_the_page_says_on_how_many_machines_a_part_runs(web: Web) -> None:
+    web.ledger.heartbeats.beat("infer", "a/infer/7/", ready=True)
+    web.ledger.heartbeats.beat("infer", "a/infer/8/", ready=True)
+    web.ledger.heartbeats.beat("infer", "b/infer/7/", ready=False)
+    web.ledger.heartbeats.beat("relay", "b/relay/9/", ready=True)
+    page = words(web.client.get("/status").text)
+    assert "infer ready 3, 2 ready, on 2 machines" in page
+    assert re.search(r"relay ready 1 \d", page)
+
+
 def test_a_quiet_service_needs_nobody(web: Web) -> None:
     for role in ("listener", "relay", "infer", "deliver", "web"):
         web.ledger.heartbeats.beat(role, f"here/{role}/1/", ready=True)

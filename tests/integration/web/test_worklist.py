@@ -197,7 +197,9 @@ def test_a_chip_removes_its_condition_alone(web: Web) -> None:
 
 def test_old_instances_are_behind_one_click(tmp_path: Path) -> None:
     web = Web(tmp_path / "state")
-    web.ledger.jobs._clock = same(lambda: time.time() - 8 * 86400)  # received eight days ago
+    web.ledger.jobs._receipts._clock = same(
+        lambda: time.time() - 8 * 86400
+    )  # received eight days ago
     old = receive(web)
     with web.running():
         page = web.client.get("/")

@@ -26,7 +26,14 @@ def walk(command: Any, *words: str) -> Iterator[tuple[str, Any]]:  # noqa: ANN40
             yield " ".join([*words, name]), each
 
 
-GROUPS: Final = ("worker", "user", "token", "bundle")  # whose verbs have two words
+GROUPS: Final = (
+    "worker",
+    "user",
+    "token",
+    "bundle",
+    "drift",
+    "shadow",
+)  # whose verbs have two words
 VERBS: Final = dict(walk(typer.main.get_command(app)))
 
 

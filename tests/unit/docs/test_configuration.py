@@ -10,15 +10,20 @@ import pytest
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydicom.uid import UID
+from support.command_blocks import code_blocks
 
 from service.crash_points import CrashPoint
 from service.receiving.listener.application_entity import application_entity
 from service.settings import (
     SHIPPED_BUNDLE,
     DimseDestination,
+    EmailDestination,
+    FhirDestination,
+    Hl7Destination,
     Section,
     Settings,
     WebDestination,
+    WebhookDestination,
     read_settings,
 )
 from service.settings.environment import CRASH_VARIABLE
@@ -43,6 +48,13 @@ def read(
         return read_settings()
 
     return read_text
+
+
+KINDS: Final = (
+    *(DimseDestination, WebDestination, WebhookDestination),
+    *(Hl7Destination, FhirDestination, EmailDestination),
+)
+OF_EACH_KIND: Final = {"kind", "outputs", "associations"}  # with a default that is said there
 
 
 def fields(model: type[BaseModel], section: str = "") -> Iterator[tuple[str, FieldInfo]]:
@@ -84,11 +96,12 @@ def in_code() -> dict[str, tuple[str, str]]:
         name: (f"`LOBAR_{name.replace('.', '__').upper()}`", written(field))
         for name, field in fields(Settings)
     }
-    members = {
-        f"destinations.{name}": ("in the JSON", written(field))
-        for kind in (DimseDestination, WebDestination)
-        for name, field in fields(kind)
-    }
+    members: dict[str, tuple[str, str]] = {}
+    for kind in KINDS:
+        for name, field in fields(kind):
+            member = ("in the JSON", written(field))
+            first = members.setdefault(f"destinations.{name}", member)
+            assert first == member or name in OF_EACH_KIND, f"{name} has two defaults"
     return settings | members
 
 
@@ -124,7 +137,7 @@ def test_every_setting_that_is_named_anywhere_is_one() -> None:
 def test_the_example_can_be_used(read: Callable[[str], Settings]) -> None:
     settings = read(EXAMPLE.read_text())
     kinds = [type(each) for each in settings.destinations]
-    expected: list[type] = [DimseDestination, DimseDestination, WebDestination]
+    expected: list[type] = [DimseDestination, DimseDestination, WebDestination, WebhookDestination]
     assert kinds == expected
     assert application_entity(settings.dicom).require_calling_aet == ["ARCHIVE", "ROUTER"]
 
@@ -138,14 +151,14 @@ def test_what_the_example_has_in_comments_can_be_used(read: Callable[[str], Sett
 
 def test_every_configuration_on_a_page_can_be_used(read: Callable[[str], Settings]) -> None:
     texts = [
-        text
+        block.content
         for page in PAGES
-        for text in re.findall(r"^```toml\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+        for block in code_blocks(page)
+        if block.info.strip() == "toml"
     ]
-    assert texts
+    assert len(texts) > 10
     for text in texts:
-        settings = read(text)
-        assert settings.destinations or settings.dicom.senders
+        assert read(text) != read(""), text
 
 
 def test_destinations_in_the_environment_are_those_in_the_file(

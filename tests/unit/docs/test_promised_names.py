@@ -19,7 +19,16 @@ from pydantic.fields import FieldInfo
 from service import errors
 from service.dicom.statuses import REJECTION_STATUSES
 from service.domain.reasons import Reason
-from service.settings import DimseDestination, Section, Settings, WebDestination
+from service.settings import (
+    DimseDestination,
+    EmailDestination,
+    FhirDestination,
+    Hl7Destination,
+    Section,
+    Settings,
+    WebDestination,
+    WebhookDestination,
+)
 from service.storage.ledger import Ledger
 from service.storage.spool import Spool
 from service.telemetry import metrics
@@ -82,6 +91,10 @@ def test_reasons_have_the_promised_codes_and_statuses() -> None:
         (Settings, ""),
         (DimseDestination, "destinations (DIMSE)."),
         (WebDestination, "destinations (DICOMweb)."),
+        (WebhookDestination, "destinations (webhook)."),
+        (Hl7Destination, "destinations (HL7)."),
+        (FhirDestination, "destinations (FHIR)."),
+        (EmailDestination, "destinations (e-mail)."),
     ],
 )
 def test_settings_have_the_promised_names_and_defaults(
@@ -106,7 +119,7 @@ def described() -> dict[str, Any]:
     """What version 1 of the API says of itself; nothing is called."""
     nothing = cast("Any", None)
     app = FastAPI()
-    app.include_router(v1.router(nothing, nothing, nothing, nothing, nothing))
+    app.include_router(v1.router(nothing, nothing, nothing, nothing, nothing), prefix=v1.PREFIX)
     return app.openapi()
 
 

@@ -18,7 +18,7 @@ from service.domain.user import Role
 from service.web.access import SESSION_COOKIE
 
 PAGE: Final = Path(__file__).resolve().parents[4] / "docs" / "api.md"
-COMMANDS: Final = re.findall(r"^    (curl .+)$", PAGE.read_text(), re.MULTILINE)
+COMMANDS: Final = re.findall(r"^(curl .+)$", PAGE.read_text(), re.MULTILINE)
 TOKEN: Final = '-H "Authorization: Bearer $TOKEN"'
 
 

@@ -12,7 +12,7 @@ from service.domain.patient import Patient
 from service.domain.user import Role
 from service.storage.ledger import Position
 from service.storage.ledger.instance.evidence import record_evidence
-from service.storage.ledger.instance.patients import record_patient
+from service.storage.ledger.instance.patients import record_patients
 from service.storage.ledger.tables import JOBS
 from service.web.api.paging import cursor_of, position_of
 
@@ -125,7 +125,7 @@ def test_one_job_is_told_whole_and_looking_is_recorded(web: Web) -> None:
 def test_only_who_may_see_patients_is_told_the_patient(web: Web) -> None:
     job_id = web.receive()
     with web.ledger._database.write() as connection:
-        record_patient(connection, job_id, Patient(patient_name="Doe^Jane", patient_id="P-1"))
+        record_patients(connection, {job_id: Patient(patient_name="Doe^Jane", patient_id="P-1")})
         record_evidence(connection, job_id, EVIDENCE)
     open_answer = web.client.get(f"{ADDRESS}/{job_id}")
     assert open_answer.json()["patient"] is open_answer.json()["evidence"] is None

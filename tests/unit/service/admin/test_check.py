@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from peers.collector import StandInCollector
 from peers.openid import StartProvider
 from peers.redis_server import RedisServer
 from peers.web_service import Response, WebService
@@ -409,3 +410,16 @@ def test_the_addresses_of_health_stand_beside_the_others(ask: Ask, tmp_path: Pat
     assert "account and group" in found["health (socket)"].message
     assert found["health"].severity == NOTE
     assert "0.0.0.0:8081" in found["health"].message
+
+
+def test_a_collector_of_spans_is_asked_and_its_failure_is_a_note(ask: Ask, tmp_path: Path) -> None:
+    assert "tracing" not in ask()
+    with StandInCollector().running() as collector:
+        found = ask(tracing={"endpoint": collector.endpoint})["tracing"]
+        assert (found.severity, found.message) == (OK, f"{collector.endpoint} takes spans")
+        assert (collector.spans, len(collector.requests)) == ([], 1)
+    found = ask(tracing={"endpoint": collector.endpoint})["tracing"]
+    assert (found.severity, "nothing else waits for it" in found.message) == (NOTE, True)
+    token = {"endpoint": collector.endpoint, "bearer_token_file": tmp_path / "none"}
+    found = ask(tracing=token)["tracing"]
+    assert (found.severity, "cannot be read" in found.message) == (ERROR, True)

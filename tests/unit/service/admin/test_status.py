@@ -16,6 +16,7 @@ from service.console import file_name
 from service.domain.delivery import OutputRecord
 from service.domain.job import ConclusionRecord, OtherAbnormality
 from service.domain.reasons import Reason
+from service.settings import TracingSettings
 from service.storage.faults import Fault
 
 SR = OutputRecord(
@@ -94,6 +95,22 @@ def test_a_person_gets_the_same_in_tables(
     rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in printed.splitlines()]
     assert ["received in all", "4"] in rows
     assert ["pacs", "1", "0", "0", "0"] in rows
+
+
+def test_a_person_sees_which_machine_runs_what(
+    house: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    house.ledger.heartbeats.beat("infer", "b/infer/7/", ready=True)
+    house.ledger.heartbeats.beat("relay", "a/relay/12/", ready=False)
+    house.ledger.heartbeats.beat("infer", "a/infer/7/", ready=True, progress=False)
+    print_status(house.ledger, as_json=False)
+    lines = capsys.readouterr().out.splitlines()
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in lines]
+    assert [row[:4] for row in rows if row and row[0] in {"a", "b"}] == [
+        ["a", "infer", "7", "no, stuck"],
+        ["a", "relay", "12", "no"],
+        ["b", "infer", "7", "yes"],
+    ]
 
 
 def test_breakers_that_are_not_closed_are_listed(
@@ -223,3 +240,17 @@ def test_verifying_counts_the_rows_and_corrects_what_differs(
         "jobs parked report-failed: the ledger said 0, its rows are 1; corrected\n"
     )
     assert print_verification(house.ledger)
+
+
+def test_a_trace_names_the_spans_of_the_job_where_they_are_exported(
+    house: Workspace, jobs: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    endpoint = "http://127.0.0.1:4318/v1/traces"
+    assert print_trace(house.ledger, jobs[0], TracingSettings(), as_json=True)
+    (told,) = map(json.loads, capsys.readouterr().out.splitlines())
+    assert (told["trace_id"], told["trace_page"]) == (None, None)
+    assert print_trace(house.ledger, jobs[0], as_json=False)
+    assert "spans" not in capsys.readouterr().out
+    exported = TracingSettings(endpoint=endpoint, page="https://j.example.org/{trace_id}")
+    assert print_trace(house.ledger, jobs[0], exported, as_json=False)
+    assert f"in the trace {jobs[0]}, https://j.example.org/{jobs[0]}" in capsys.readouterr().out

@@ -72,6 +72,7 @@ def test_the_codes_are_those_of_the_standard() -> None:
         (Action.DISMISS, "110103", "U", "dismiss"),
         (Action.VERDICT, "110103", "U", "verdict"),
         (Action.EXPORT, "110106", "R", None),
+        (Action.DRIFT, "110113", "E", "110131"),
         (Action.USER, "110113", "E", "110137"),
         (Action.TOKEN, "110113", "E", "110137"),
         (Action.DENIED, "110113", "E", "110132"),

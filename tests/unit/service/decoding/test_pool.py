@@ -72,7 +72,7 @@ def pool(template: Template) -> Iterator[DecoderPool]:
 
 def wait_until_ended(pid: int) -> None:
     """Wait until a process is gone, or a zombie that nobody has collected."""
-    stat, until = Path(f"/proc/{pid}/stat"), time.monotonic() + 5
+    stat, until = Path(f"/proc/{pid}/stat"), time.monotonic() + 60
     while stat.exists() and stat.read_text().rpartition(")")[2].split()[0] not in {"Z", "X"}:
         assert time.monotonic() < until
         time.sleep(0.01)

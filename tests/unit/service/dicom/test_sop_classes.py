@@ -1,8 +1,10 @@
 """Tests of storage classes by name, and of the order of transfer syntaxes."""
 
+import pydicom.uid
 import pytest
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian
 
+from service.dicom import sop_classes
 from service.dicom.sop_classes import DEFAULT_SOP_CLASSES, TRANSFER_SYNTAXES, sop_class_uid
 
 CR = "1.2.840.10008.5.1.4.1.1.1"
@@ -31,6 +33,15 @@ def test_what_is_no_storage_class_is_refused_by_its_name(name: str) -> None:
     with pytest.raises(ValueError, match=r"is not the UID or keyword of a storage SOP class") as e:
         sop_class_uid(name)
     assert repr(name) in str(e.value)
+
+
+def test_each_name_is_that_of_pydicom() -> None:
+    ours = {name: uid for name, uid in vars(sop_classes).items() if not name.startswith("_")}
+    named = {name: uid for name, uid in ours.items() if hasattr(pydicom.uid, name)}
+    assert {"ComputedRadiographyImageStorage", "HTJ2KLosslessRPCL"} <= named.keys()
+    assert named == {name: getattr(pydicom.uid, name) for name in named}
+    uids = {UID(uid).keyword: uid for uid in DEFAULT_SOP_CLASSES}
+    assert {name: sop_class_uid(name) for name in uids} == uids
 
 
 def test_the_tables_hold_what_their_names_say() -> None:

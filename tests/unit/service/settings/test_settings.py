@@ -345,3 +345,38 @@ def test_certificates_without_tls_are_a_mistake(variables: Variables) -> None:
     variables(LOBAR_AUDIT__SYSLOG_TRANSPORT="udp", LOBAR_AUDIT__CA_FILE="ca.pem")
     (line,) = faults()
     assert "syslog_transport tls" in line
+
+
+def test_a_promoted_bundle_is_the_one_that_reports_and_the_other_its_shadow(
+    variables: Variables,
+) -> None:
+    variables(
+        LOBAR_BUNDLE__PATH="/opt/own",
+        LOBAR_BUNDLE__OPERATING_POINT="balanced",
+        LOBAR_BUNDLE__ENGINE="torch",
+        LOBAR_SHADOW__PATH="/opt/candidate",
+        LOBAR_SHADOW__DEVICE="cpu",
+        LOBAR_SHADOW__SHARE="0.5",
+    )
+    before = read_settings()
+    assert (before.bundle.path, before.shadow.path) == (Path("/opt/own"), Path("/opt/candidate"))
+    variables(LOBAR_SHADOW__PROMOTED="true")
+    after = read_settings()
+    assert (after.bundle.path, after.bundle.device) == (Path("/opt/candidate"), "cpu")
+    assert (after.bundle.operating_point, after.bundle.engine) == (None, "torch")
+    assert (after.shadow.path, after.shadow.operating_point) == (Path("/opt/own"), "balanced")
+    assert after.shadow.share == 0.5
+    variables(LOBAR_SHADOW__PROMOTED="false")
+    assert read_settings() == before
+
+
+def test_nothing_can_be_promoted_without_a_second_bundle(variables: Variables) -> None:
+    variables(LOBAR_SHADOW__PROMOTED="true")
+    assert faults() == ["shadow: promoted needs a path: the bundle that is to report"]
+
+
+@pytest.mark.parametrize("share", ["0", "1.5", "much"])
+def test_a_share_is_above_nothing_and_at_most_all(variables: Variables, share: str) -> None:
+    variables(LOBAR_SHADOW__SHARE=share)
+    (fault,) = faults()
+    assert fault.startswith("shadow.share: ")

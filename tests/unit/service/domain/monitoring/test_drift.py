@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from service.web.quality.drift import (
+from service.domain.monitoring.drift import (
     FEWEST_BEFORE,
     FEWEST_RECENT,
     chi_squared_95,
