@@ -404,13 +404,22 @@ def test_bad_instances_that_came_first_wait_until_another_shows_that_the_predict
     assert [workspace.stands(each)[1] for each in bad] == [Reason.ATTEMPTS_EXHAUSTED] * 2
 
 
-def test_bad_instances_among_good_ones_open_no_breaker_and_end_parked(
-    workspace: Workspace, worker: Make
-) -> None:
+def test_bad_instances_among_good_ones_open_no_breaker_and_end_parked(workspace: Workspace) -> None:
     rows = (200, BAD_ROWS, 200, BAD_ROWS, 200)
     good_1, bad_1, good_2, bad_2, good_3 = (workspace.receive(make_cr(rows=each)) for each in rows)
-    working = worker(StandInPredictor(on_predict=fail_on_bad))
-    with capture_logs() as logged:
+    predicted = threading.Event()
+
+    def come_after_a_good_one(dataset: Dataset) -> None:
+        """Read no bad instance before a good one was predicted; two of them prove something."""
+        assert dataset.Rows != BAD_ROWS or predicted.wait(20)
+
+    def predict(batch: list[Pixels]) -> None:
+        fail_on_bad(batch)
+        predicted.set()
+
+    predictor = StandInPredictor(on_read=come_after_a_good_one, on_predict=predict)
+    with ThreadPoolExecutor(len(rows)) as decoders, capture_logs() as logged:
+        working = workspace.worker(decoders, predictor)
         assert run_until_settled(workspace, working, lambda: working) == 0
     good = [workspace.stands(each)[0] for each in (good_1, good_2, good_3)]
     assert good == [JobState.REPORTED] * 3
