@@ -1,4 +1,4 @@
-"""What every process of the command sets for itself: private files, no core files, its start.
+"""What processes of the command set for themselves: private files, no core files, who goes first.
 
 Standard library only: the command calls it before anything else.
 """
@@ -7,7 +7,7 @@ import contextlib
 import gc
 import os
 import resource
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -70,3 +70,31 @@ def without_collection() -> Iterator[None]:
     finally:
         gc.freeze()
         gc.enable()
+
+
+def give_way(niceness: int) -> None:
+    """Let the scheduler prefer other processes to this one, with its threads and its children.
+
+    Threads and children that begin later inherit it. A process that gives way more already keeps
+    its niceness, since only a privileged one may lower it (setpriority(2)).
+    """
+    for process in (os.getpid(), *_descendants(os.getpid())):
+        for thread in _threads(process):
+            with contextlib.suppress(OSError):  # it ended meanwhile
+                present = os.getpriority(os.PRIO_PROCESS, thread)
+                os.setpriority(os.PRIO_PROCESS, thread, max(present, niceness))
+
+
+def _descendants(process: int) -> Iterator[int]:
+    for thread in _threads(process):
+        children = Path(f"/proc/{process}/task/{thread}/children")
+        with contextlib.suppress(OSError):
+            for child in map(int, children.read_text().split()):
+                yield child
+                yield from _descendants(child)
+
+
+def _threads(process: int) -> Sequence[int]:
+    with contextlib.suppress(OSError):
+        return [int(each.name) for each in Path(f"/proc/{process}/task").iterdir()]
+    return ()

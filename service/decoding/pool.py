@@ -7,9 +7,11 @@ import select
 import signal
 import socket
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import structlog
@@ -21,6 +23,8 @@ from service.domain.reasons import Reason
 from service.settings import DecodingSettings
 from service.telemetry.metrics import DECODER_FAILURES
 
+_LONGEST_STRETCH: Final = 5  # times a limit, for a decoder that waits for a processor
+_LEAST_STRETCH: Final = 0.01  # seconds
 _STATUSES: Final = {-signal.SIGXCPU: Reason.DECODER_TIMEOUT}
 
 log = structlog.get_logger()
@@ -41,7 +45,9 @@ class DecoderPool:
 
     A request that is not answered within `quick_seconds` continues as the one that takes long, if
     there is none yet; else its decoder is ended, and it starts again when its turn comes. Slow
-    requests therefore never hold up quick ones for longer.
+    requests therefore never hold up quick ones for longer. On a machine that is busy with other
+    things a limit is longer by the time for which the decoder waited for a processor, up to five
+    times as long: an instance is not to blame for it.
     """
 
     def __init__(self, template: Template, settings: DecodingSettings, processes: int) -> None:
@@ -155,8 +161,25 @@ def _acquired(permits: threading.Semaphore, patience: float | None) -> Iterator[
 
 
 def _is_answered(decoder: _Decoder, seconds: float) -> bool:
-    readable, _, _ = select.select([decoder.peer], [], [], seconds)
-    return bool(readable)
+    """Wait for an answer so long; the time for which others had the processors does not count."""
+    began, waited = time.monotonic(), _waited_for_processor(decoder.pid)
+    until, last = began + seconds, began + seconds * _LONGEST_STRETCH
+    while not select.select([decoder.peer], [], [], max(0, until - time.monotonic()))[0]:
+        kept_waiting = max(0, _waited_for_processor(decoder.pid) - waited)
+        later = min(began + seconds + kept_waiting, last)
+        if later - until < _LEAST_STRETCH:
+            return False
+        until = later
+    return True
+
+
+def _waited_for_processor(pid: int) -> float:
+    """Return for how many seconds a process was able to run and did not; 0 if that is not known."""
+    try:
+        _, nanoseconds, _ = Path(f"/proc/{pid}/schedstat").read_text().split()
+    except (OSError, ValueError):  # it ended, or this kernel does not tell
+        return 0
+    return int(nanoseconds) / 1e9
 
 
 def _counted(reason: Reason) -> DecodingError:

@@ -14,6 +14,7 @@ import structlog
 from service.decoding import DecoderPool, DecodersLostError, Template
 from service.dispatch.notifier import Notifier
 from service.domain.queues import DELIVER, INFER
+from service.process_limits import give_way
 from service.settings import Settings
 from service.storage.faults import Fault, fault_of
 from service.storage.ledger import Ledger, LedgerError
@@ -82,6 +83,7 @@ def run(
             stopping=stopping,
             progress=progress,
         )
+        give_way(settings.infer.niceness)  # not before: what is loaded is waited for
         with _serving(worker):
             work(redis_url, INFER, worker.receive, ready=ready, stopping=stopping)
         notifier.close()

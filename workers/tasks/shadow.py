@@ -23,7 +23,7 @@ from workers.inference.model_io import AnyPredictor
 from workers.tasks.model_info import publish_model
 from workers.tasks.shadow_worker import ShadowWorker
 
-_NICENESS: Final = 10  # behind the model that reports
+_NICENESS: Final = 19  # behind the model that reports
 _PATIENCE: Final = 5.0  # seconds; then an instance makes room, to be tried again later
 
 log = structlog.get_logger()

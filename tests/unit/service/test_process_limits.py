@@ -48,6 +48,53 @@ def test_files_are_private_and_no_core_is_written_and_memory_runs_out_elsewhere_
     assert stat.S_IMODE(Path(f"{made}.d").stat().st_mode) == 0o700
 
 
+GIVING_WAY: Final = """
+import os, subprocess, threading
+from service.process_limits import give_way
+
+def niceness(): return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+def nicenesses():
+    children = [os.getpriority(os.PRIO_PROCESS, each.pid) for each in (before, of_thread, after)]
+    with condition:
+        condition.notify_all()
+    earlier.join()
+    return [niceness(), found["earlier"], *children]
+
+def wait():
+    with condition:
+        of_threads.append(subprocess.Popen(["sleep", "60"]))
+        condition.notify_all()
+        condition.wait()
+        found["earlier"] = niceness()
+
+condition, found, of_threads = threading.Condition(), {}, []
+before = subprocess.Popen(["sleep", "60"])
+earlier = threading.Thread(target=wait)
+with condition:
+    earlier.start()
+    condition.wait()
+(of_thread,) = of_threads
+give_way(7)
+after = subprocess.Popen(["sleep", "60"])
+print(nicenesses())
+give_way(3)
+print(niceness())
+for each in (before, of_thread, after): each.kill()
+"""
+
+
+def test_a_process_gives_way_with_its_threads_and_children_and_never_less_than_before() -> None:
+    done = subprocess.run(
+        ["nice", "-n", "2", sys.executable, "-c", GIVING_WAY],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.splitlines() == ["[7, 7, 7, 7, 7]", "7"]
+
+
 def test_the_umask_of_a_block_is_taken_back(tmp_path: Path) -> None:
     with umask(0o022):
         (tmp_path / "open").touch()

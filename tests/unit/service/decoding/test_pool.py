@@ -3,6 +3,7 @@
 import ctypes
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -37,6 +38,10 @@ class Double:
         match request["do"]:
             case "sleep":
                 time.sleep(request["seconds"])
+            case "work":
+                until = time.process_time() + request["seconds"]
+                while time.process_time() < until:
+                    pass
             case "grow":
                 bytearray(1 << 27)
             case "keep":  # as the traceback of an error keeps what its frames hold
@@ -112,6 +117,33 @@ def test_a_decoder_that_fails_costs_its_own_request_alone(
     assert raised.value.reason is reason
     assert time.monotonic() - began < 5
     assert well(pool).arrays["pixels"].shape == (2, 3)
+
+
+@pytest.fixture
+def busy_processor() -> Iterator[int]:
+    """Keep one processor busy with three processes, and return its number."""
+    allowed = os.sched_getaffinity(0)
+    one = min(allowed)
+    os.sched_setaffinity(0, {one})
+    spinning = [subprocess.Popen(["sh", "-c", "while :; do :; done"]) for _ in range(3)]
+    os.sched_setaffinity(0, allowed)
+    yield one
+    for each in spinning:
+        each.kill()
+        each.wait()
+
+
+def test_a_decoder_that_waits_for_a_processor_is_not_blamed_for_it(
+    template: Template, busy_processor: int
+) -> None:
+    limits = LIMITS.model_copy(update={"seconds": 2})
+    pool = DecoderPool(template, limits, 1)
+    os.sched_setaffinity(well(pool).values["pid"], {busy_processor})
+    began = time.monotonic()
+    assert pool.ask({"do": "work", "seconds": 0.8}).values
+    taken = time.monotonic() - began
+    assert taken > limits.quick_seconds + limits.seconds, "the processor was not busy enough"
+    pool.close()
 
 
 def test_what_a_request_leaves_in_a_cycle_is_no_burden_to_the_next(pool: DecoderPool) -> None:
