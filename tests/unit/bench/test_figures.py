@@ -114,6 +114,28 @@ def test_an_upper_bound_is_held_against_the_figure() -> None:
     assert len(table.splitlines()) == 3
 
 
+def test_growth_is_what_the_ledger_adds_to_all_that_an_image_costs() -> None:
+    costs = "Processor time, ms an image of a burst"
+    image = [
+        figure(f"7.2 MB uncompressed: {role}", "Lobar", cost, table=costs)
+        for role, cost in (("infer", 16), ("listener", 3))
+    ]
+    shares = [
+        figure(step, subject, cost, table="Milliseconds a job")
+        for subject, step, cost in (
+            ("1,000,000 rows, 100,000 due", "receipt", 2),
+            ("1,000,000 rows, 100,000 due", "from lease to delivered", 3),
+            ("100 rows, 10 due", "receipt", 0.5),
+            ("100 rows, 10 due", "from lease to delivered", 0.7),
+        )
+    ]
+    words = "| what an image of 7.2 MB uncompressed costs: 1,000,000 rows, 100,000 due / 100 rows |"
+    backlog = part(*shares, name="backlog")
+    table = table_of_aims([part(*image, name="end-to-end"), backlog])
+    assert f"{words} ≤ 1.1 | 1.20 | **not met** |" in table
+    assert words not in table_of_aims([backlog]), "a part of it is missing"
+
+
 def test_each_aim_has_one_bound() -> None:
     assert all((aim.at_least is None) != (aim.at_most is None) for aim in AIMS)
     assert len({aim.words for aim in AIMS}) == len(AIMS)
