@@ -51,6 +51,11 @@ class Aim:
     at_least: float | None = None
     at_most: float | None = None
 
+    @property
+    def selectors(self) -> Sequence[Selector]:
+        """The figures that it needs."""
+        return (self.of,) if self.over is None else (self.of, self.over)
+
     def measured(self, parts: Sequence[PartResult]) -> float | None:
         """Return the figure, or None where it was not measured."""
         least = self.at_most is not None
@@ -84,9 +89,14 @@ class GrowthAim:
     at_most: float
     at_least: None = None
 
+    @property
+    def selectors(self) -> Sequence[Selector]:
+        """The figures that it needs."""
+        return self.image, self.large, self.small
+
     def measured(self, parts: Sequence[PartResult]) -> float | None:
         """Return the ratio, or None where a part of it was not measured."""
-        image, large, small = (each.sum(parts) for each in (self.image, self.large, self.small))
+        image, large, small = (each.sum(parts) for each in self.selectors)
         return (image + large - small) / image if image and large and small else None
 
     def is_met(self, value: float) -> bool:

@@ -68,9 +68,9 @@ PART: Final = Part(
     text=(
         "SQLite. A job passes through the ledger: leased, reported, its delivery leased and "
         "delivered, without a model and without a destination. Each ledger has so many rows of "
-        "jobs, and so many jobs, deliveries and requests for commitment that are due. The aim holds "
-        "what both rows grow by against all that an image costs in a burst: it has no other part "
-        "that depends on the ledger's rows."
+        "jobs, and so many jobs, deliveries and requests for commitment that are due. The aim "
+        "holds what both rows grow by against all that an image costs in a burst: it has no other "
+        "part that depends on the ledger's rows."
     ),
     ours=f"{SIZES[0][0]:,} rows, {SIZES[0][1]:,} due",
     seconds=100,

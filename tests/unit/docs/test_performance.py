@@ -51,5 +51,5 @@ def test_each_part_of_the_benchmark_is_there(results: Results) -> None:
 
 
 def test_each_aim_is_of_a_part_of_the_benchmark() -> None:
-    selectors = [each for aim in AIMS for each in (aim.of, aim.over) if each is not None]
+    selectors = [each for aim in AIMS for each in aim.selectors]
     assert {each.part for each in selectors} <= set(MODULES)
