@@ -90,7 +90,10 @@ def test_what_the_shadow_model_says_is_kept_and_never_sent_even_if_it_dies(
     first, second = send(lobar, tmp_path, 2)
     assert models(compared(lobar, first)) == (OWN, CANDIDATE)
     assert lobar.settled(first).state is JobState.DELIVERED
-    os.kill(lobar.part("shadow"), signal.SIGKILL)
+    shadow = lobar.part("shadow")
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    assert os.getpriority(os.PRIO_PROCESS, shadow) == max(own, 10), "10 behind the other model"
+    os.kill(shadow, signal.SIGKILL)
     (third,) = send(lobar, tmp_path, 1)
     assert lobar.settled(third).state is JobState.DELIVERED, "nobody waits for it"
     for uid in (second, third):

@@ -1,6 +1,5 @@
 """The shadow worker's process: load the second bundle, then read what was reported."""
 
-import os
 import signal
 import threading
 from contextlib import closing
@@ -10,6 +9,7 @@ import structlog
 
 from service.decoding import DecoderPool, DecodersLostError, Template
 from service.errors import EX_TEMPFAIL, ExplainedError
+from service.process_limits import give_way
 from service.settings import BundleSettings, ConfigurationError, Settings
 from service.storage.ledger import Ledger
 from service.storage.spool import Spool
@@ -23,7 +23,7 @@ from workers.inference.model_io import AnyPredictor
 from workers.tasks.model_info import publish_model
 from workers.tasks.shadow_worker import ShadowWorker
 
-_NICENESS: Final = 19  # behind the model that reports
+_BEHIND: Final = 10  # the niceness of the model that reports
 _PATIENCE: Final = 5.0  # seconds; then an instance makes room, to be tried again later
 
 log = structlog.get_logger()
@@ -48,7 +48,7 @@ def run(settings: Settings, ledger: Ledger, spool: Spool) -> None:
     bundle = settings.shadow.bundle
     if bundle is None:
         raise ConfigurationError("shadow.path (LOBAR_SHADOW__PATH) is not set.")
-    os.nice(_NICENESS)
+    give_way(settings.infer.niceness + _BEHIND)
     stopping = _stop_event()
     try:
         pins.verify(bundle)
