@@ -351,7 +351,7 @@ class InferSettings(Section):
     batch_size: Annotated[int, Field(ge=1, le=1024)] = 8
     decode_threads: Annotated[int, Field(ge=1, le=64)] = 2
     overlap: bool = True
-    niceness: Annotated[int, Field(ge=0, le=19)] = 10
+    niceness: Annotated[int, Field(ge=0, le=19)] = 0
     lease_seconds: Seconds = 60
     maximum_attempts: Annotated[int, Field(ge=1)] = 3
     backoff_seconds: Seconds = 5

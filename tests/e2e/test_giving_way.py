@@ -10,12 +10,10 @@ from peers.dcmtk import dcmtk_store
 from support.lobar_process import LobarService
 from synthetic.objects import make_cr
 
-from service.settings import InferSettings
-
 
 @pytest.fixture
 def lobar(tmp_path: Path) -> Iterator[LobarService]:
-    service = LobarService(tmp_path, LOBAR_INFER__NICENESS=str(InferSettings().niceness))
+    service = LobarService(tmp_path, LOBAR_INFER__NICENESS="10")
     service.start()
     yield service
     service.kill()

@@ -62,7 +62,6 @@ class LobarService:
             "LOBAR_DELIVER__BACKOFF_SECONDS": "0.5",
             "LOBAR_DELIVER__MAXIMUM_BACKOFF_SECONDS": "2",
             "LOBAR_INFER__BACKOFF_SECONDS": "0.2",
-            "LOBAR_INFER__NICENESS": "0",  # other tests beside it keep the processors busy
             "LOBAR_DESTINATIONS": json.dumps(list(destinations)),
             **settings,
         }

@@ -13,7 +13,6 @@ from bench.receivers.peers import StoreScp, compiled
 from support.lobar_process import SETTLED, LobarService, destination
 
 from service.domain.job import Job, JobState
-from service.settings import InferSettings
 
 _SETTLE_SECONDS: Final = 240  # a bound against hanging
 _POLL_SECONDS: Final = 0.2
@@ -41,11 +40,7 @@ def prepared(folder: Path, **settings: str) -> Durable:
     own.mkdir()
     pacs = StoreScp(own, compiled(folder))
     pacs.start()
-    service = LobarService(
-        folder,
-        [destination(pacs, "pacs")],
-        **{"LOBAR_INFER__NICENESS": str(InferSettings().niceness), **settings},
-    )
+    service = LobarService(folder, [destination(pacs, "pacs")], **settings)
     found = find_engine(Path(service.environment["LOBAR_BUNDLE__PATH"]), folder)
     service.set(**found)
     return Durable(service, pacs)

@@ -19,7 +19,7 @@ from faults.chaos.schedule import DAY, HOUR, Kind, Layout
 from faults.chaos.strikes import disks, may_mount
 from support.system.programs import missing, need_program
 
-pytestmark = [pytest.mark.slow, pytest.mark.orthanc, pytest.mark.dcmtk]
+pytestmark = [pytest.mark.slow, pytest.mark.orthanc, pytest.mark.dcmtk, pytest.mark.timeout(600)]
 
 TESTS: Final = Path(__file__).resolve().parents[2]
 SEED_APART: Final = 14  # spool, outbox and ledger have file systems of their own
@@ -88,7 +88,7 @@ def chaos(
         capture_output=True,
         text=True,
         env=os.environ | {"PYTHONPATH": str(TESTS)},  # noqa: TID251 -- the tests' own
-        timeout=280,
+        timeout=580,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     result: dict[str, Any] = json.loads(output.read_text())
