@@ -1,4 +1,4 @@
-"""What processes of the command set for themselves: private files, no core files, who goes first.
+"""What processes of the command set for themselves: private files, no core files, start, niceness.
 
 Standard library only: the command calls it before anything else.
 """
