@@ -55,7 +55,7 @@ class Instance:
     series_instance_uid: str
     study_instance_uid: str
     transfer_syntax_uid: str
-    sha256: str  # of the data set's bytes as received, without preamble and file meta
+    digest: str  # of the data set's bytes as received: `service.dicom.data_set_digest`
     size_bytes: int
     calling_ae_title: str
     source: Source = Source.DICOM
@@ -92,7 +92,7 @@ class Job:
     series_instance_uid: str
     study_instance_uid: str
     transfer_syntax_uid: str
-    sha256: str
+    digest: str
     size_bytes: int
     calling_ae_title: str
     source: Source

@@ -39,7 +39,7 @@ class Verdict:
     job_id: str
     report_uid: str  # SOP Instance UID of the report that was judged
     sop_instance_uid: str  # of the radiograph
-    sha256: str
+    digest: str
     finding: str
     probability: float
     operating_point: str

@@ -5,7 +5,6 @@ the inbox, fsynced, and its row in the ledger is committed. After a rejection no
 """
 
 import contextlib
-import hashlib
 import time
 import uuid
 from collections.abc import Callable, Collection
@@ -19,6 +18,7 @@ import structlog
 
 from service.crash_points import CrashPoint, passed
 from service.dicom.byte_sources import TooLargeError, TruncatedError, UndecodableError
+from service.dicom.data_set_digest import digest_of, sha256_of
 from service.dicom.element_reader import Part10File, read_file_meta, read_header
 from service.dicom.patient_attributes import LONGEST_TEXT, PATIENT_TAGS, read_patient
 from service.dicom.uids import identifier, is_uid
@@ -77,7 +77,7 @@ class Written:
     stream: BinaryIO  # still open
     offset: int  # bytes before the data set
     transfer_syntax_uid: str
-    sha256: str  # of the data set
+    digest: str  # of the data set
     begun_at: float | None = None  # when its first bytes were awaited, by the monotonic clock
 
 
@@ -86,7 +86,8 @@ class _Examined:
     accepted: Accepted
     patient: Patient
     transfer_syntax_uid: str
-    sha256: str
+    digest: str
+    offset: int  # bytes before the data set
     size_bytes: int
 
 
@@ -210,7 +211,7 @@ class Ingest:
                 stream=stream,
                 offset=part10.offset,
                 transfer_syntax_uid=identifier(part10.meta, _TRANSFER_SYNTAX_UID),
-                sha256=hashlib.file_digest(stream, "sha256").hexdigest(),
+                digest=digest_of(stream),
             )
             return self._examine(known, part10.size_bytes, command or _stated_command(part10))
 
@@ -237,7 +238,8 @@ class Ingest:
             accepted=reviewed,
             patient=read_patient(header),
             transfer_syntax_uid=file.transfer_syntax_uid,
-            sha256=file.sha256,
+            digest=file.digest,
+            offset=file.offset,
             size_bytes=size_bytes,
         )
 
@@ -252,9 +254,11 @@ class Ingest:
             self._ledger.jobs.exists(
                 instance.job_id
             )  # probe first: failure must leave no spooled file
-        self._spool.accept(instance.job_id, arrived, written.stream if written else None)
+        kept = self._spool.accept(instance.job_id, arrived, written.stream if written else None)
         passed(CrashPoint.RECEIVE_SPOOLED)
-        receipt = self._commit(instance, examined.patient)
+        receipt = self._commit(
+            instance, examined.patient, partial(_sha256_of_data_set, kept, examined.offset)
+        )
         passed(CrashPoint.RECEIVE_RECORDED)
         if receipt.repeated:
             self._restore(instance.job_id, receipt)
@@ -273,14 +277,14 @@ class Ingest:
         )
         return receipt
 
-    def _commit(self, instance: Instance, patient: Patient) -> Receipt:
+    def _commit(self, instance: Instance, patient: Patient, sha256: Callable[[], str]) -> Receipt:
         """Record the spooled instance in the ledger; discard its bytes if that fails.
 
         A commit whose response was lost is still a commit. While the ledger cannot be asked whether
         the row exists, the bytes stay, and the relay's sweep asks again.
         """
         try:
-            receipt = self._ledger.jobs.receive(instance, patient)
+            receipt = self._ledger.jobs.receive(instance, patient, sha256)
         except LedgerError:
             self._ledger_is_in_doubt = True
             if self._ledger.jobs.exists(instance.job_id):
@@ -294,6 +298,12 @@ class Ingest:
         return ae_title if ae_title in self._known_ae_titles else None
 
 
+def _sha256_of_data_set(path: Path, offset: int) -> str:
+    with path.open("rb") as stream:
+        stream.seek(offset)
+        return sha256_of(stream)
+
+
 def _instance(examined: _Examined, sender: _Sender, *, is_urgent: bool) -> Instance:
     return Instance(
         job_id=uuid.uuid4().hex,
@@ -302,7 +312,7 @@ def _instance(examined: _Examined, sender: _Sender, *, is_urgent: bool) -> Insta
         series_instance_uid=examined.accepted.series_instance_uid,
         study_instance_uid=examined.accepted.study_instance_uid,
         transfer_syntax_uid=examined.transfer_syntax_uid,
-        sha256=examined.sha256,
+        digest=examined.digest,
         size_bytes=examined.size_bytes,
         calling_ae_title=sender.calling_ae_title,
         source=sender.source,

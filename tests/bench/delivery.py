@@ -211,7 +211,7 @@ def _instance() -> Instance:
         series_instance_uid=_uid(),
         study_instance_uid=_uid(),
         transfer_syntax_uid="1.2.840.10008.1.2.1",
-        sha256="0" * 64,
+        digest="0" * 64,
         calling_ae_title="BENCH",
     )
 

@@ -146,7 +146,7 @@ def _job(n: int, count: int, now: float) -> dict[str, Any]:
         "series_instance_uid": uid,
         "study_instance_uid": uid,
         "transfer_syntax_uid": "1.2.840.10008.1.2.1",
-        "sha256": "0" * 64,
+        "digest": "0" * 64,
         "size_bytes": 8_000_000,
         "calling_ae_title": "MODALITY",
         "source": "dicom",

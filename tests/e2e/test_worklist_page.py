@@ -41,7 +41,7 @@ def add(web: Web, number: int, finding: str | None = None) -> str:
             series_instance_uid="2.25.1",
             study_instance_uid="2.25.2",
             transfer_syntax_uid="1.2.840.10008.1.2.1",
-            sha256=f"{number:064x}",
+            digest=f"{number:064x}",
             size_bytes=10,
             calling_ae_title="ROOM 1",
         ),

@@ -15,7 +15,7 @@ _RANDOM_HEX: Final = {"sqlite": "lower(hex(randomblob(16)))", "postgresql": "md5
 # the bytes of most were removed by retention
 _JOBS: Final = """
 INSERT INTO jobs (id, sop_instance_uid, sop_class_uid, series_instance_uid, study_instance_uid,
-  transfer_syntax_uid, sha256, size_bytes, calling_ae_title, source, state, reason, attempt,
+  transfer_syntax_uid, digest, size_bytes, calling_ae_title, source, state, reason, attempt,
   attempt_base, faults, due_at, received_at, arrived_at, asked_at, reported_at, finished_at,
   kept_since, purged_at, discarded_at, finding, probability, operating_point, model)
 WITH RECURSIVE number(n) AS
@@ -95,7 +95,7 @@ def instance(uid: str | None = None, content: str = "a") -> Instance:
         series_instance_uid=f"{uid[:60]}.1",
         study_instance_uid=f"{uid[:60]}.2",
         transfer_syntax_uid="1.2.840.10008.1.2.1",
-        sha256=content * 64,
+        digest=content * 64,
         size_bytes=1,
         calling_ae_title="ROOM1",
     )

@@ -30,7 +30,7 @@ def plan_revision(
         history: The reports about the job's SOP Instance UID, oldest first.
         report_uid: Returns the SOP Instance UID that the report has with an identity.
     """
-    digest = job.sha256 if job.corrects else None
+    digest = job.digest if job.corrects else None
     own = [each for each in history if each.job_id == job.id]
     if own:
         last = own[-1]

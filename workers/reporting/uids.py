@@ -38,7 +38,7 @@ class OutputIdentity:
     """What distinguishes outputs about one SOP Instance UID, besides the model and its conclusion.
 
     Attributes:
-        digest: The SHA-256 of the source's bytes, if other bytes were received under the same UID
+        digest: The digest of the source's bytes, if other bytes were received under the same UID
             before: a corrected instance has outputs of its own.
         predecessor: The report that these outputs replace.
     """

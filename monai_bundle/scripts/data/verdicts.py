@@ -1,6 +1,6 @@
 """Turn radiologists' verdicts on reports into labels, for a training on a hospital's own films.
 
-The service writes them (`lobar verdicts --csv`); they name films by the SHA-256 of the data set and
+The service writes them (`lobar verdicts --csv`); they name films by the digest of the data set and
 the SOP Instance UID, and nothing about the patient. The films themselves come from a folder.
 
 What counts:
@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 import pydicom
+from blake3 import blake3
 
 from scripts.checksum import sha256_of
 from scripts.data.categories import Basis
@@ -31,9 +32,9 @@ from scripts.preprocessing.quiet_decoders import suppress_warnings
 SOURCE: Final = "verdict"
 COHORT: Final = "hospital"
 LABEL_OF: Final = {"present": 1.0, "absent": 0.0}
-_COLUMNS: Final = (
-    *("sha256", "sop_instance_uid", "finding", "opinion", "right_finding", "reader", "time"),
-)
+_COLUMNS: Final = ("sop_instance_uid", "finding", "opinion", "right_finding", "reader", "time")
+_DIGEST: Final = "digest"
+_SHA256: Final = "sha256"  # the name of that column at first
 _FINDINGS: Final = frozenset({"present", "absent", "indeterminate"})
 _OPINIONS: Final = frozenset({"agree", "disagree", "unsure"})
 _PREAMBLE_BYTES: Final = 128  # PS3.10 7.1
@@ -45,7 +46,7 @@ _WITH_LONG_LENGTH: Final = frozenset({b"OB", b"OW", b"SQ", b"UN", b"UT"})  # PS3
 class Judgement:
     """One reader's latest opinion of a film."""
 
-    sha256: str  # of the data set
+    digest: str  # of the data set: `blake3:` and 56 digits, or a SHA-256 without a name
     sop_instance_uid: str
     reader: str
     right: str | None  # present, absent or indeterminate; None of one who is unsure
@@ -70,17 +71,23 @@ def read_verdicts(path: str | Path) -> list[Judgement]:
     try:
         with Path(path).open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
-            if missing := set(_COLUMNS) - set(reader.fieldnames or ()):
+            present = set(reader.fieldnames or ())
+            digest = _SHA256 if _SHA256 in present else _DIGEST
+            if missing := {digest, *_COLUMNS} - present:
                 raise ValueError(f"{path} has no verdicts: it has no column {min(missing)}")
             return [
-                _judgement({name: row[name] or "" for name in _COLUMNS}, f"{path}, line {line}")
+                _judgement(
+                    {name: row[name] or "" for name in _COLUMNS},
+                    row[digest] or "",
+                    f"{path}, line {line}",
+                )
                 for line, row in enumerate(reader, start=2)
             ]
     except (UnicodeDecodeError, csv.Error) as exc:
         raise ValueError(f"{path} is not a CSV file in UTF-8: {exc}") from exc
 
 
-def _judgement(row: Mapping[str, str], where: str) -> Judgement:
+def _judgement(row: Mapping[str, str], digest: str, where: str) -> Judgement:
     opinion = row["opinion"]
     right = row["right_finding"] if opinion == "disagree" else row["finding"]
     if opinion not in _OPINIONS or right not in _FINDINGS or not row["reader"]:
@@ -90,7 +97,7 @@ def _judgement(row: Mapping[str, str], where: str) -> Judgement:
     except (ValueError, OverflowError):
         raise ValueError(f"{where}: {row['time'][:40]!r} is no time") from None
     return Judgement(
-        sha256=row["sha256"],
+        digest=digest,
         sop_instance_uid=row["sop_instance_uid"],
         reader=row["reader"],
         right=None if opinion == "unsure" else right,
@@ -128,7 +135,7 @@ def judged_films(judgements: Sequence[Judgement], folder: str | Path) -> JudgedF
         raise ValueError(f"there is no folder {folder}")
     films: dict[str, list[Judgement]] = defaultdict(list)
     for each in judgements:
-        films[each.sha256].append(each)
+        films[each.digest].append(each)
     labels = {film: label_of_film(found) for film, found in films.items()}
     wanted = {film: found for film, found in films.items() if labels[film] is not None}
     paths = _find(wanted, Path(folder))
@@ -151,9 +158,9 @@ def _find(films: Mapping[str, Sequence[Judgement]], folder: Path) -> dict[str, P
     same_bytes: dict[str, Path] = {}
     same_uid: dict[str, Path] = {}
     for path in _files(folder):
-        digest = data_set_sha256(path)
-        uid = "" if digest in films else _uid_of(path)
-        if digest in films:
+        digest = next((each for each in data_set_digests(path) if each in films), None)
+        uid = "" if digest else _uid_of(path)
+        if digest:
             same_bytes.setdefault(digest, path)
         elif uid in alone:
             same_uid.setdefault(alone[uid], path)
@@ -182,18 +189,20 @@ def _row(path: Path, label: float, judgements: Sequence[Judgement]) -> Radiograp
     )
 
 
-def data_set_sha256(path: Path) -> str:
-    """Return the SHA-256 of a DICOM file's data set, as the service names an instance by.
+def data_set_digests(path: Path) -> tuple[str, str]:
+    """Return what the service names a DICOM file's data set by, now and at first.
 
-    Preamble and file meta information are left out: whoever stores an instance writes its own. Of a
-    file that is not DICOM it is that of all bytes.
+    These are 28 bytes of BLAKE3 with the name, and SHA-256 without. Preamble and file meta
+    information are left out: whoever stores an instance writes its own. Of a file that is not DICOM
+    they are those of all bytes.
     """
     with path.open("rb") as file:
         file.seek(_data_set_offset(file))
-        digest = hashlib.sha256()
+        now, at_first = blake3(), hashlib.sha256()
         while piece := file.read(1 << 20):
-            digest.update(piece)
-        return digest.hexdigest()
+            now.update(piece)
+            at_first.update(piece)
+        return f"blake3:{now.hexdigest(length=28)}", at_first.hexdigest()
 
 
 def _data_set_offset(file: BinaryIO) -> int:

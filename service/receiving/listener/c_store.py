@@ -1,7 +1,6 @@
 """Write the data set of a C-STORE from the network to the spool, and ingest it."""
 
 import contextlib
-import hashlib
 import struct
 import time
 import uuid
@@ -9,6 +8,7 @@ from dataclasses import dataclass
 from typing import BinaryIO, Final
 
 from service.dicom.byte_sources import TooLargeError
+from service.dicom.data_set_digest import DataSetDigest
 from service.dicom.element_reader import PREAMBLE_BYTES
 from service.dicom.implementation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from service.dicom.statuses import SUCCESS
@@ -60,7 +60,7 @@ class StoreOperation:
         self._arriving = handler.spool.incoming / f"{uuid.uuid4().hex}.arriving"
         self._left = handler.maximum_instance_bytes
         self._unchecked = _ROOM_BYTES
-        self._sha256 = hashlib.sha256()
+        self._digest = DataSetDigest()
         self._stream: BinaryIO | None = None
         self._offset = 0
         self._begun_at = time.monotonic()
@@ -90,7 +90,7 @@ class StoreOperation:
                 self._handler.spool.require_room()
                 self._unchecked = _ROOM_BYTES
             self._stream.write(fragment)
-            self._sha256.update(fragment)
+            self._digest.update(fragment)
         except OSError as exc:
             self._refuse(exc)
 
@@ -112,7 +112,7 @@ class StoreOperation:
                 stream=self._stream,
                 offset=self._offset,
                 transfer_syntax_uid=self._context.transfer_syntax_uid,
-                sha256=self._sha256.hexdigest(),
+                digest=self._digest.text(),
                 begun_at=self._begun_at,
             ),
         )

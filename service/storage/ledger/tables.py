@@ -59,7 +59,7 @@ JOBS: Final = Table(
     Column("series_instance_uid", UID, nullable=False, index=True),
     Column("study_instance_uid", UID, nullable=False, index=True),
     Column("transfer_syntax_uid", UID, nullable=False),
-    Column("sha256", String(64), nullable=False),
+    Column("digest", String(64), nullable=False),
     Column("size_bytes", BigInteger, nullable=False),
     Column("calling_ae_title", String(16), nullable=False),
     Column("source", String(16), nullable=False),
@@ -95,7 +95,7 @@ JOBS: Final = Table(
     Column("priority", Integer, nullable=False, default=ORDINARY),
     Column("repeats", Integer, nullable=False, default=0),  # how often it was received again
     Column("last_repeated_at", Double),
-    UniqueConstraint("sop_instance_uid", "sha256"),
+    UniqueConstraint("sop_instance_uid", "digest"),
     CheckConstraint(
         "state IN ('received', 'reported', 'delivered', 'not_analysed', 'parked', 'dismissed')",
         name="state",
@@ -389,7 +389,7 @@ VERDICTS: Final = Table(  # append-only; it outlives the jobs
     Column("job_id", String(32), nullable=False, index=True),
     Column("report_uid", UID, nullable=False),
     Column("sop_instance_uid", UID, nullable=False),
-    Column("sha256", String(64), nullable=False),
+    Column("digest", String(64), nullable=False),
     Column("finding", String(16), nullable=False),
     Column("probability", Double, nullable=False),
     Column("operating_point", String(64), nullable=False),

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Self
 
+from service.dicom.data_set_digest import is_sha256
 from service.domain.delivery import Delivery, DeliveryState, OutputRecord, Reference
 from service.domain.job import Event, Job, JobState, OtherAbnormality, Revision, Source
 from service.domain.reasons import Reason
@@ -36,7 +37,8 @@ class JobResponse:
     series_instance_uid: str
     study_instance_uid: str
     transfer_syntax_uid: str
-    sha256: str
+    digest: str
+    sha256: str | None  # deprecated: null where the digest is of another kind
     size_bytes: int
     calling_ae_title: str
     source: Source
@@ -73,7 +75,8 @@ class JobResponse:
             series_instance_uid=job.series_instance_uid,
             study_instance_uid=job.study_instance_uid,
             transfer_syntax_uid=job.transfer_syntax_uid,
-            sha256=job.sha256,
+            digest=job.digest,
+            sha256=job.digest if is_sha256(job.digest) else None,
             size_bytes=job.size_bytes,
             calling_ae_title=job.calling_ae_title,
             source=job.source,

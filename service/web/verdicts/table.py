@@ -13,7 +13,7 @@ from service.domain.verdict import Verdict
 from service.storage.ledger import Ledger
 
 COLUMNS: Final = (
-    *("sha256", "sop_instance_uid", "finding", "probability", "operating_point", "model"),
+    *("digest", "sop_instance_uid", "finding", "probability", "operating_point", "model"),
     *("population", "opinion", "right_finding", "reader", "time"),
 )
 COMMENT: Final = "comment"
@@ -49,7 +49,7 @@ def csv_lines(
 def verdict_cells(verdict: Verdict, readers: Mapping[str, str]) -> list[str]:
     """Return the cells of a verdict, one for each of `COLUMNS`."""
     return [
-        verdict.sha256,
+        verdict.digest,
         verdict.sop_instance_uid,
         verdict.finding,
         f"{verdict.probability!r}",

@@ -3,11 +3,10 @@
     PYTHONPATH=tests .venv/bin/python -m bench.receivers.bare PORT FOLDER
 
 It reads the PDUs of the benchmark's sender from a plain socket, writes the data set, takes its
-SHA-256, syncs the file and answers Success, in a thread for each association. It checks nothing,
-keeps no record of what it received, and is no DICOM receiver for anything else.
+digest as Lobar does, syncs the file and answers Success, in a thread for each association. It
+checks nothing, keeps no record of what it received, and is no DICOM receiver for anything else.
 """
 
-import hashlib
 import itertools
 import os
 import socket
@@ -29,6 +28,8 @@ from peers.raw_scu import (
     pdu,
 )
 from support.system.ports import LOOPBACK
+
+from service.dicom.data_set_digest import DataSetDigest
 
 _LONGEST: Final = 128 * 1024
 _HEADERS: Final = 12  # bytes of the headers of a PDU and of its one fragment
@@ -67,7 +68,7 @@ def _read_pdu(connection: socket.socket, buffer: memoryview) -> tuple[int, memor
 
 def _store(connection: socket.socket, buffer: memoryview, path: Path) -> None:
     """Write the fragments of a data set to a file, durably."""
-    digest = hashlib.sha256()
+    digest = DataSetDigest()
     with path.open("wb", buffering=0) as file:
         is_last = False
         while not is_last:
@@ -78,7 +79,7 @@ def _store(connection: socket.socket, buffer: memoryview, path: Path) -> None:
             digest.update(body[6:])
             file.write(body[6:])
         os.fsync(file.fileno())
-    digest.digest()
+    digest.text()
 
 
 def _value(command: bytes, element: bytes) -> bytes:

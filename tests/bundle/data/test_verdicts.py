@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import io
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -15,13 +16,14 @@ from scripts.data.datasets import Radiograph
 from scripts.data.manifest import read_manifest, with_judged
 from scripts.data.verdicts import (
     Judgement,
-    data_set_sha256,
+    data_set_digests,
     judged_films,
     label_of_film,
     read_verdicts,
 )
 from synthetic.objects import make_cr
 
+from service.dicom.data_set_digest import digest_of
 from service.dicom.element_reader import read_file_meta
 from service.web.verdicts.table import COLUMNS
 
@@ -62,7 +64,7 @@ def table(path: Path, lines: Sequence[Line]) -> Path:
         for line in lines:
             writer.writerow(
                 {
-                    "sha256": data_set_sha256(line.film),
+                    "digest": data_set_digests(line.film)[0],
                     "sop_instance_uid": line.uid,
                     "finding": line.finding,
                     "probability": "0.9",
@@ -88,16 +90,18 @@ def test_the_hash_of_a_film_is_that_of_its_data_set_as_the_service_takes_it(
     with path.open("rb") as stream:
         offset = read_file_meta(stream).offset
     content = path.read_bytes()
-    assert data_set_sha256(path) == hashlib.sha256(content[offset:]).hexdigest()
+    data_set = content[offset:]
+    at_first = hashlib.sha256(data_set).hexdigest()
+    assert data_set_digests(path) == (digest_of(io.BytesIO(data_set)), at_first)
     bare = tmp_path / "bare.dcm"
-    bare.write_bytes(content[offset:])
-    assert data_set_sha256(bare) == data_set_sha256(path)
+    bare.write_bytes(data_set)
+    assert data_set_digests(bare) == data_set_digests(path)
     other_meta = tmp_path / "other.dcm"
     other_meta.write_bytes(content.replace(b"DICM", b"DICM" + b"\2\0\0\0UL\4\0" + b"\0" * 4, 1))
-    assert data_set_sha256(other_meta) != hashlib.sha256(other_meta.read_bytes()).hexdigest()
+    assert data_set_digests(other_meta)[1] != hashlib.sha256(other_meta.read_bytes()).hexdigest()
     for odd in (b"", b"x", b"\0" * 128 + b"DICM", b"\0" * 128 + b"DICM\2\0\0\0OB\0\0\xff"):
         path.write_bytes(odd)
-        assert len(data_set_sha256(path)) == 64
+        assert [len(each) for each in data_set_digests(path)] == [63, 64]
 
 
 @pytest.mark.parametrize(
@@ -186,7 +190,7 @@ def test_films_without_a_decision_or_a_file_are_counted(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("image,label\n", "it has no column finding"),
+        ("image,label\n", "it has no column digest"),
         ("{header}\nx\n", "line 2: expected a reader, an opinion and findings"),
         ("{header}\nx,1.2,maybe,agree,,reader-1,2026-05-01\n", "line 2: expected a reader"),
         ("{header}\nx,1.2,present,disagree,,reader-1,2026-05-01\n", "line 2: expected a reader"),
@@ -197,11 +201,21 @@ def test_films_without_a_decision_or_a_file_are_counted(tmp_path: Path) -> None:
 def test_a_table_that_cannot_be_used_names_its_line(
     tmp_path: Path, text: str, complaint: str
 ) -> None:
-    header = "sha256,sop_instance_uid,finding,opinion,right_finding,reader,time"
+    header = "digest,sop_instance_uid,finding,opinion,right_finding,reader,time"
     path = tmp_path / "verdicts.csv"
     path.write_text(text.replace("{header}", header))
     with pytest.raises(ValueError, match=complaint):
         read_verdicts(path)
+
+
+def test_a_table_from_before_the_digests_had_a_name_finds_its_films(tmp_path: Path) -> None:
+    path = film(tmp_path / "films", 1)
+    (now, at_first), written = data_set_digests(path), tmp_path / "verdicts.csv"
+    table(written, [Line(film=path, uid="1.2.9")])
+    earlier = written.read_text().replace("digest", "sha256", 1).replace(now, at_first)
+    written.write_text(earlier)
+    (row,) = judged_films(read_verdicts(written), tmp_path / "films").rows
+    assert row["image"] == str(path)
 
 
 def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:

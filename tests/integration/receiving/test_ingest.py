@@ -1,9 +1,10 @@
 """Tests of the ingest that listener and upload share: a file becomes a job, or nothing is kept."""
 
+import hashlib
 import os
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from structlog.testing import capture_logs
 from support.listener import RunningListener, Stores, listening
 from synthetic.objects import encode, make_cr
 
+from service.dicom.element_reader import read_file_meta
 from service.domain.job import Instance, JobState, Receipt, Source
 from service.domain.patient import Patient
 from service.domain.reasons import Reason
@@ -165,6 +167,26 @@ def test_the_same_instance_by_listener_and_upload_is_one_job(
     assert receipt.repeated
 
 
+def test_an_instance_from_before_the_digests_had_a_name_is_one_job_when_it_comes_again(
+    stores: Stores, ingest: Ingest
+) -> None:
+    dataset = cr()
+    first = ingest.receive(arrive(stores, dataset), source=Source.UPLOAD)
+    assert isinstance(first, Receipt)
+    with stores.spool.inbox(first.job_id).open("rb") as stream:
+        stream.seek(read_file_meta(stream).offset)
+        name = hashlib.sha256(stream.read()).hexdigest()
+    with closing(sqlite3.connect(stores.folder / "ledger.sqlite3")) as database, database:
+        database.execute("UPDATE jobs SET digest = ?", [name])
+    with listening(stores) as listener:
+        assert listener.store(dataset) == 0x0000
+        (job,) = stores.jobs_of(dataset.SOPInstanceUID)
+        assert (job.id, job.repeats, job.digest) == (first.job_id, 1, name)
+        dataset.InstanceNumber = 77
+        assert listener.store(dataset) == 0x0000
+    assert [each.corrects for each in stores.jobs_of(dataset.SOPInstanceUID)].count(first.job_id)
+
+
 def test_sending_an_instance_again_heals_a_job_whose_bytes_were_lost(
     stores: Stores, ingest: Ingest
 ) -> None:
@@ -291,8 +313,8 @@ class LosesAnswers:
         self.jobs = self
         self.exists = stores.ledger.jobs.exists
 
-    def receive(self, instance: Instance, patient: Patient) -> Receipt:
-        self._ledger.jobs.receive(instance, patient)
+    def receive(self, instance: Instance, patient: Patient, sha256: Callable[[], str]) -> Receipt:
+        self._ledger.jobs.receive(instance, patient, sha256)
         raise LedgerError("the connection was lost")
 
 

@@ -35,7 +35,7 @@ def instance() -> Callable[..., Instance]:
             "series_instance_uid": "1.2.3.100",
             "study_instance_uid": "1.2.3.200",
             "transfer_syntax_uid": "1.2.840.10008.1.2.1",
-            "sha256": bytes_ * 64,
+            "digest": bytes_ * 64,
             "calling_ae_title": "MODALITY",
             **changes,
         }

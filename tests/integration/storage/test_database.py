@@ -209,7 +209,7 @@ from alembic import op
 
 from service.storage.ledger.versions import works_with
 
-revision, down_revision = "9999", "0012"
+revision, down_revision = "9999", "0013"
 branch_labels = depends_on = None
 
 
@@ -222,7 +222,7 @@ def upgrade():
 def test_a_version_works_with_a_newer_ledger_that_only_added_to_the_tables(
     ledger: Ledger, ledger_url: str, tmp_path: Path, instance: Maker
 ) -> None:
-    migrate_further(ledger_url, tmp_path, 'works_with(op.get_bind(), revision, "0012")')
+    migrate_further(ledger_url, tmp_path, 'works_with(op.get_bind(), revision, "0013")')
     ledger.upgrade()
     assert ledger.is_current()
     ledger.jobs.receive(instance(1))
@@ -234,7 +234,7 @@ def test_a_version_works_with_a_newer_ledger_that_only_added_to_the_tables(
     "statements",
     [
         "",
-        'works_with(op.get_bind(), "9998", "0012")',
+        'works_with(op.get_bind(), "9998", "0013")',
         'works_with(op.get_bind(), revision, "9999")',
     ],
 )

@@ -134,6 +134,34 @@ def test_repeats_and_corrections_within_a_transaction_refer_to_its_first(
     assert (here.jobs(), here.balance()) == (1 + len(others), 0)
 
 
+def test_a_job_that_is_named_by_a_sha256_is_known_by_it(ledger: Ledger, instance: Maker) -> None:
+    first = ledger.jobs.receive(instance(1, bytes_="a"))
+    named = {"digest": "blake3:" + "b" * 56}
+    again = ledger.jobs.receive(instance(1, copy=1, **named), sha256=lambda: "a" * 64)
+    assert (again.job_id, again.repeated) == (first.job_id, True)
+    other = ledger.jobs.receive(instance(1, copy=2, **named), sha256=lambda: "c" * 64)
+    assert (other.corrects, other.repeated) == (first.job_id, False)
+    third = ledger.jobs.receive(instance(1, copy=3, **named), sha256=lambda: "d" * 64)
+    assert (third.job_id, third.repeated) == (other.job_id, True)
+    assert ledger.queries.job_counts().received == 2
+
+
+def test_bytes_that_cannot_be_read_again_are_recorded_as_neither(
+    ledger: Ledger, instance: Maker
+) -> None:
+    def unreadable() -> str:
+        raise OSError("an unreadable file")
+
+    ledger.jobs.receive(instance(1, bytes_="a"))
+    with pytest.raises(LedgerError):
+        ledger.jobs.receive(instance(1, copy=1, bytes_="b"), sha256=unreadable)
+    assert ledger.queries.job_counts().received == 1
+    named = instance(2, digest="blake3:" + "b" * 56)
+    ledger.jobs.receive(named, sha256=unreadable)  # nobody needs its SHA-256
+    ledger.jobs.receive(named, sha256=unreadable)
+    assert ledger.queries.job_counts().received == 2
+
+
 def test_one_that_cannot_be_recorded_fails_no_other(
     counted: Callable[[int], Counted], instance: Maker
 ) -> None:

@@ -65,7 +65,8 @@ def job(name: str) -> Cells:
         "series_instance_uid": "1.2.3.100",
         "study_instance_uid": "1.2.3.200",
         "transfer_syntax_uid": "1.2.840.10008.1.2.1",
-        "sha256": "a" * 64,
+        "sha256": "a" * 64,  # until 0013
+        "digest": "a" * 64,
         "size_bytes": 10,
         "calling_ae_title": "MODALITY",
         "source": "dicom",

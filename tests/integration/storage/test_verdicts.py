@@ -72,7 +72,7 @@ def test_a_verdict_keeps_what_retraining_needs_of_the_job(
     (kept,) = ledger.verdicts.of_job(job_id)
     assert kept == recorded
     assert (kept.user, kept.opinion, kept.right_finding) == ("mueller", Opinion.DISAGREE, "absent")
-    assert (kept.sha256, kept.sop_instance_uid) == ("a" * 64, "1.2.3.1")
+    assert (kept.digest, kept.sop_instance_uid) == ("a" * 64, "1.2.3.1")
     assert (kept.finding, kept.probability, kept.operating_point) == ("present", 0.75, "screening")
     assert (kept.model, kept.population, kept.report_uid) == ("m 1", "children", "2.25.1")
     assert (kept.comment, kept.at) == ("skin fold\nnot an opacity", clock())

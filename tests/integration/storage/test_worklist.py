@@ -111,7 +111,7 @@ def judge(database: Database, job_id: str, opinion: Opinion) -> None:
                 job_id=job_id,
                 report_uid=REPORT,
                 sop_instance_uid="1.2",
-                sha256="0" * 64,
+                digest="0" * 64,
                 finding="present",
                 probability=0.5,
                 operating_point="screening",

@@ -515,8 +515,8 @@ def test_an_action_returns_to_a_page_of_ours_alone(web: Web) -> None:
 
 
 def test_corrections_are_linked_both_ways(web: Web) -> None:
-    first = receive(web, sop_instance_uid="1.2.3", sha256="a" * 64)
-    second = receive(web, sop_instance_uid="1.2.3", sha256="b" * 64)
+    first = receive(web, sop_instance_uid="1.2.3", digest="a" * 64)
+    second = receive(web, sop_instance_uid="1.2.3", digest="b" * 64)
     assert "Corrected:</strong> the same UID came again" in page(web.client, first)
     assert f'href="/jobs/{second}"' in page(web.client, first)
     assert f'Corrects <a class="id" href="/jobs/{first}">' in page(web.client, second)

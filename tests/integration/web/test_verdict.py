@@ -233,7 +233,7 @@ def test_the_table_has_what_retraining_needs_and_nothing_about_the_patient(web: 
     ]
     (job,) = web.ledger.queries.recent()
     for row in rows:
-        assert (row["sha256"], row["sop_instance_uid"]) == (job.sha256, job.sop_instance_uid)
+        assert (row["digest"], row["sop_instance_uid"]) == (job.digest, job.sop_instance_uid)
         assert (row["finding"], row["probability"]) == ("present", "0.8732145")
         assert (row["operating_point"], row["model"]) == ("balanced", "lobar_pneumonia 1.2.3")
         assert datetime.fromisoformat(row["time"]).tzinfo == UTC

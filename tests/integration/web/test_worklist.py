@@ -61,7 +61,7 @@ def receive(web: Web, patient: Patient = DOE, **changes: str) -> str:
         "series_instance_uid": uid,
         "study_instance_uid": uid,
         "transfer_syntax_uid": "1.2.840.10008.1.2.1",
-        "sha256": "0" * 64,
+        "digest": "0" * 64,
         "calling_ae_title": "MODALITY",
         **changes,
     }

@@ -13,13 +13,13 @@ from alembic import op
 
 from service.storage.ledger.versions import works_with
 
-revision, down_revision = "9999", "0012"
+revision, down_revision = "9999", "0013"
 branch_labels = depends_on = None
 
 
 def upgrade():
     op.add_column("jobs", sa.Column("newer", sa.String(8)))
-    works_with(op.get_bind(), revision, "0012")
+    works_with(op.get_bind(), revision, "0013")
     {statements}
 """
 

@@ -70,7 +70,7 @@ class Verdicts:
                 "job_id": job_id,
                 "report_uid": report_uid,
                 "sop_instance_uid": job.sop_instance_uid,
-                "sha256": job.sha256,
+                "digest": job.digest,
                 "finding": job.finding,
                 "probability": job.probability,
                 "operating_point": job.operating_point,

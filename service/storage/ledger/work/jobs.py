@@ -1,6 +1,6 @@
 """Jobs: receive, lease, report, postpone, park, requeue, dismiss."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
@@ -58,7 +58,12 @@ class Jobs:
         self._receipts = Receipts(database, clock, received_at_once)
         self._turns = Turns()
 
-    def receive(self, instance: Instance, patient: Patient | None = None) -> Receipt:
+    def receive(
+        self,
+        instance: Instance,
+        patient: Patient | None = None,
+        sha256: Callable[[], str] | None = None,
+    ) -> Receipt:
         """Record a received instance as a job; durable when this returns.
 
         An instance with the same SOP Instance UID and the same bytes is the existing job; with
@@ -67,11 +72,13 @@ class Jobs:
         Args:
             instance: The instance.
             patient: What its header says of the patient and the study.
+            sha256: Returns the SHA-256 of its bytes, by which they were named at first; called
+                where the ledger has a job with the same SOP Instance UID from then.
 
         Raises:
             LedgerError: Nothing was recorded.
         """
-        return self._receipts.record(instance, patient)
+        return self._receipts.record(instance, patient, sha256)
 
     def exists(self, job_id: str) -> bool:
         """Return whether the ledger has a job of this id."""

@@ -6,7 +6,7 @@ statements are built once, because building them would take longer than executin
 """
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
@@ -15,6 +15,7 @@ from sqlalchemy import Connection, bindparam, event, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from service.dicom.data_set_digest import is_sha256
 from service.domain.job import Instance, JobState, Receipt
 from service.domain.patient import Patient
 from service.domain.reasons import Reason
@@ -34,7 +35,7 @@ _INSERT: Final = PreparedInsert(
     JOBS,
     (
         *("id", "sop_instance_uid", "sop_class_uid", "series_instance_uid", "study_instance_uid"),
-        *("transfer_syntax_uid", "sha256", "size_bytes", "calling_ae_title", "source", "corrects"),
+        *("transfer_syntax_uid", "digest", "size_bytes", "calling_ae_title", "source", "corrects"),
         *("state", "due_at", "received_at", "arrived_at", "asked_at", "priority", *_UNTRIED),
     ),
 )
@@ -51,6 +52,7 @@ class _Request:
 
     instance: Instance
     patient: Patient | None
+    sha256: Callable[[], str] | None
     at: Moment
     receipt: Receipt | None = None
     error: LedgerError | None = None
@@ -65,17 +67,17 @@ class _Standing:
     """A job of an instance that was received before."""
 
     job_id: str
-    sha256: str
+    digest: str
     lacks_bytes: bool
     is_purged: bool
 
     @classmethod
     def of(
-        cls, job_id: str, sha256: str, state: str, reason: str | None, purged_at: float | None
+        cls, job_id: str, digest: str, state: str, reason: str | None, purged_at: float | None
     ) -> "_Standing":
         return cls(
             job_id=job_id,
-            sha256=sha256,
+            digest=digest,
             lacks_bytes=state == JobState.PARKED and reason == Reason.BYTES_MISSING,
             is_purged=purged_at is not None,
         )
@@ -99,13 +101,20 @@ class Receipts:
         self._queueing = threading.Lock()
         self._writing = threading.Lock()
 
-    def record(self, instance: Instance, patient: Patient | None) -> Receipt:
+    def record(
+        self, instance: Instance, patient: Patient | None, sha256: Callable[[], str] | None = None
+    ) -> Receipt:
         """Record a received instance as a job; durable when this returns.
+
+        Args:
+            instance: The instance.
+            patient: What its header says of the patient and the study.
+            sha256: Returns the SHA-256 of its bytes, for jobs that are named by one.
 
         Raises:
             LedgerError: Nothing was recorded.
         """
-        request = _Request(instance, patient, self._clock())
+        request = _Request(instance, patient, sha256, self._clock())
         with self._queueing:
             self._requests.append(request)
             if self._database.is_sqlite and not self._is_listening:
@@ -173,7 +182,7 @@ def _record(connection: Connection, requests: Sequence[_Request]) -> list[Receip
     new: list[tuple[_Request, Receipt]] = []
     for request in requests:
         jobs = standing.setdefault(request.instance.sop_instance_uid, [])
-        same = next((job for job in jobs if job.sha256 == request.instance.sha256), None)
+        same = _of_same_bytes(request, jobs)
         if same is not None:
             repeat = {"job_id": same.job_id, "now": request.at.wall}
             _insert(connection, new)  # the job of a repeat may be among them
@@ -183,12 +192,27 @@ def _record(connection: Connection, requests: Sequence[_Request]) -> list[Receip
             continue
         receipt = Receipt(job_id=request.instance.job_id, corrects=jobs[0].job_id if jobs else None)
         jobs.append(
-            _Standing(receipt.job_id, request.instance.sha256, lacks_bytes=False, is_purged=False)
+            _Standing(receipt.job_id, request.instance.digest, lacks_bytes=False, is_purged=False)
         )
         new.append((request, receipt))
         receipts.append(receipt)
     _insert(connection, new)
     return receipts
+
+
+def _of_same_bytes(request: _Request, jobs: Sequence[_Standing]) -> _Standing | None:
+    """Return the job that was received with the same bytes, if there is one.
+
+    Raises:
+        LedgerError: The bytes could not be read again.
+    """
+    names = {request.instance.digest}
+    if request.sha256 is not None and any(is_sha256(job.digest) for job in jobs):
+        try:
+            names.add(request.sha256())
+        except OSError as exc:
+            raise LedgerError("an instance could not be read again") from exc
+    return next((job for job in jobs if job.digest in names), None)
 
 
 def _standing(connection: Connection, uids: set[str]) -> dict[str, list[_Standing]]:
@@ -209,7 +233,7 @@ def _standing_of(number: int) -> PreparedSelect:
     uids = [bindparam(f"uid_{place}", type_=UID) for place in range(number)]
     return PreparedSelect(
         select(
-            *(JOBS.c.sop_instance_uid, JOBS.c.id, JOBS.c.sha256),
+            *(JOBS.c.sop_instance_uid, JOBS.c.id, JOBS.c.digest),
             *(JOBS.c.state, JOBS.c.reason, JOBS.c.purged_at),
         )
         .where(JOBS.c.sop_instance_uid.in_(uids))
@@ -252,7 +276,7 @@ def _row(request: _Request, receipt: Receipt) -> dict[str, Any]:
         "series_instance_uid": instance.series_instance_uid,
         "study_instance_uid": instance.study_instance_uid,
         "transfer_syntax_uid": instance.transfer_syntax_uid,
-        "sha256": instance.sha256,
+        "digest": instance.digest,
         "size_bytes": instance.size_bytes,
         "calling_ae_title": instance.calling_ae_title,
         "source": instance.source,

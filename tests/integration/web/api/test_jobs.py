@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 from support.jobs import REPORT, delivered, parked, reported
+from support.reported_job import receive
 from support.web_server import Web
 
 from service.domain.audit import Action
@@ -120,6 +121,15 @@ def test_one_job_is_told_whole_and_looking_is_recorded(web: Web) -> None:
     assert told["trace"][0]["name"] == "received"
     record, *_ = web.ledger.audit.recent()
     assert (record.action, record.job_id) == (Action.VIEW, job_id)
+
+
+def test_a_digest_is_given_as_a_sha256_only_where_it_is_one(web: Web) -> None:
+    of_now, at_first = "blake3:" + "9f" * 28, "9f" * 32
+    for digest, sha256 in ((of_now, None), (at_first, at_first)):
+        job_id = receive(web, digest=digest)
+        job = web.client.get(f"{ADDRESS}/{job_id}").json()["job"]
+        assert (job["digest"], job["sha256"]) == (digest, sha256)
+        assert f'<dd class="id">{digest}</dd>' in web.client.get(f"/jobs/{job_id}").text
 
 
 def test_only_who_may_see_patients_is_told_the_patient(web: Web) -> None:

@@ -122,7 +122,7 @@ def test_a_timeline_is_in_order_with_the_time_between_steps() -> None:
         job_id="j",
         report_uid="2.25.1",
         sop_instance_uid="1.2",
-        sha256="a",
+        digest="a",
         finding="present",
         probability=0.9,
         operating_point="balanced",

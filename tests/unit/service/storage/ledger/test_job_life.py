@@ -69,7 +69,7 @@ def receive(ledger: Ledger, job_id: str = "0" * 32, n: int = 0, content: str = "
             series_instance_uid="1.3",
             study_instance_uid="1.4",
             transfer_syntax_uid="1.2.840.10008.1.2.1",
-            sha256=content * 64,
+            digest=content * 64,
             size_bytes=10,
             calling_ae_title="MODALITY",
             is_urgent=n == 0,
@@ -298,7 +298,7 @@ class Life(RuleBasedStateMachine):
         for job_id in self.ledger.retention.forget_older(900, 10):
             job = jobs[job_id]
             self.forgotten += 1
-            self.received.remove((int(job.sop_instance_uid[-1]), job.sha256[0]))
+            self.received.remove((int(job.sop_instance_uid[-1]), job.digest[0]))
 
     @precondition(lambda self: bool(self.known))
     @rule()
