@@ -25,7 +25,7 @@ from service.telemetry.metrics import DECODER_FAILURES
 
 _LONGEST_STRETCH: Final = 5  # times a limit, for a decoder that waits for a processor
 _LEAST_STRETCH: Final = 0.01  # seconds
-_STATUSES: Final = {-signal.SIGXCPU: Reason.DECODER_TIMEOUT}
+_STATUSES: Final = {-signal.SIGPROF: Reason.DECODER_TIMEOUT}  # of its processor time
 
 log = structlog.get_logger()
 

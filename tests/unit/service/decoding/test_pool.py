@@ -28,6 +28,15 @@ from service.settings import DecodingSettings
 LIMITS = DecodingSettings(quick_seconds=0.3, seconds=0.6, memory_bytes=1 << 26)
 
 
+def work(seconds: float, left: float | None = None) -> None:
+    """Use so much processor time, of which so much is left, if that is said."""
+    if left is not None:
+        signal.setitimer(signal.ITIMER_PROF, left)
+    until = time.process_time() + seconds
+    while time.process_time() < until:
+        pass
+
+
 class Double:
     """A decoder that does what its request says."""
 
@@ -39,9 +48,7 @@ class Double:
             case "sleep":
                 time.sleep(request["seconds"])
             case "work":
-                until = time.process_time() + request["seconds"]
-                while time.process_time() < until:
-                    pass
+                work(request["seconds"], request.get("left"))
             case "grow":
                 bytearray(1 << 27)
             case "keep":  # as the traceback of an error keeps what its frames hold
@@ -56,7 +63,7 @@ class Double:
             case "open":
                 Path("/nowhere/at/all").read_bytes()
         return Answer(
-            values={"pid": os.getpid()},
+            values={"pid": os.getpid(), "left": signal.getitimer(signal.ITIMER_PROF)[0]},
             arrays={"pixels": np.arange(6, dtype=np.float32).reshape(2, 3)},
         )
 
@@ -95,7 +102,7 @@ def test_an_array_comes_back_as_it_was_and_can_be_written_to(pool: DecoderPool) 
 
 
 def test_a_decoder_answers_again_after_it_answered(pool: DecoderPool) -> None:
-    assert well(pool).values == well(pool).values
+    assert well(pool).values["pid"] == well(pool).values["pid"]
 
 
 @pytest.mark.parametrize(
@@ -117,6 +124,27 @@ def test_a_decoder_that_fails_costs_its_own_request_alone(
     assert raised.value.reason is reason
     assert time.monotonic() - began < 5
     assert well(pool).arrays["pixels"].shape == (2, 3)
+
+
+def test_each_request_has_its_whole_processor_time_whatever_the_decoder_used(
+    template: Template,
+) -> None:
+    pool = DecoderPool(template, LIMITS, 1)
+    for _ in range(12):  # more than twice the limit of one
+        pool.ask({"do": "work", "seconds": 0.2})
+    left = well(pool).values["left"]
+    pool.close()
+    assert LIMITS.quick_seconds + LIMITS.seconds < left < 3
+
+
+def test_a_request_that_uses_up_its_processor_time_takes_too_long(template: Template) -> None:
+    pool = DecoderPool(template, LIMITS.model_copy(update={"quick_seconds": 600}), 1)
+    pid = well(pool).values["pid"]
+    with pytest.raises(DecodingError) as raised:
+        pool.ask({"do": "work", "seconds": 600, "left": 0.05})
+    assert raised.value.reason is Reason.DECODER_TIMEOUT
+    wait_until_ended(pid)
+    pool.close()
 
 
 @pytest.fixture
