@@ -21,7 +21,7 @@ MOST_OF_ONE: Final = 100  # of one address
 ALWAYS_ANSWERED: Final = ("/health/", "/metrics")
 _STREAM: Final = b"text/event-stream"
 _RETRY_SECONDS: Final = 5
-_LOOKS: Final = 10  # while a request waits for a place
+_LOOKS: Final = 25  # while a request waits for a place
 
 
 class Admission:
@@ -33,7 +33,7 @@ class Admission:
         *,
         most: int = MOST_REQUESTS,
         most_of_one: int = MOST_OF_ONE,
-        patience: float = 2.0,
+        patience: float = _RETRY_SECONDS,  # rather than that it comes again then
     ) -> None:
         self._app = app
         self._most = most

@@ -9,4 +9,5 @@ from typing import Final
 import httpx
 
 # without kept connections, because servers are stopped between requests
-HTTP: Final = httpx.Client(limits=httpx.Limits(max_keepalive_connections=0))
+# with a bound against hanging, on a machine that is busy with other tests
+HTTP: Final = httpx.Client(timeout=60, limits=httpx.Limits(max_keepalive_connections=0))
