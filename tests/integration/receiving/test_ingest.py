@@ -177,7 +177,7 @@ def test_an_instance_from_before_the_digests_had_a_name_is_one_job_when_it_comes
         stream.seek(read_file_meta(stream).offset)
         name = hashlib.sha256(stream.read()).hexdigest()
     with closing(sqlite3.connect(stores.folder / "ledger.sqlite3")) as database, database:
-        database.execute("UPDATE jobs SET digest = ?", [name])
+        database.execute("UPDATE jobs SET digest = ? WHERE id = ?", [name, first.job_id])
     with listening(stores) as listener:
         assert listener.store(dataset) == 0x0000
         (job,) = stores.jobs_of(dataset.SOPInstanceUID)
