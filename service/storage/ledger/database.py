@@ -1,7 +1,6 @@
 """The ledger's database: SQLite on one machine, PostgreSQL for several."""
 
 import fcntl
-import threading
 from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
@@ -14,6 +13,7 @@ from service.errors import EX_UNAVAILABLE, ExplainedError
 from service.storage.directories import make_directory
 from service.storage.ledger.migrations import known_revisions, latest_revision, migrate
 from service.storage.ledger.versions import oldest_that_works_with, present_revision
+from service.storage.ledger.writing_turn import TurnTakenError, WritingTurn
 
 _MIGRATION_LOCK: Final = 0x10BA5  # an arbitrary number, used by nothing else in this database
 _BUSY_SECONDS: Final = 30
@@ -38,12 +38,15 @@ class Database:
             self.url = make_url(url)
         except ArgumentError as exc:
             raise LedgerError("ledger.url is not a database URL") from exc
+        self._busy_seconds = busy_seconds
         self._sqlite = self.is_sqlite = self.url.get_backend_name() == "sqlite"
         if self._sqlite and self.url.database:
             make_directory(Path(self.url.database).absolute().parent, mode=0o700)
         if self._sqlite:
             self.engine = _sqlite_engine(url, busy_seconds)
-            self._writing: AbstractContextManager[None] = _Turn(busy_seconds)
+            self._writing: AbstractContextManager[None] = WritingTurn(
+                busy_seconds, _turn_path(self.url.database)
+            )
         else:
             # psycopg would return bytes from a database of SQL_ASCII, in all that SQLAlchemy asks
             self.engine = create_engine(url, pool_size=8, connect_args={"client_encoding": "utf8"})
@@ -59,6 +62,9 @@ class Database:
         try:
             with self._writing, self.engine.begin() as connection:
                 yield connection
+        except TurnTakenError as exc:
+            message = f"Other threads wrote for {self._busy_seconds:g} seconds; try again."
+            raise LedgerError(message) from exc
         except SQLAlchemyError as exc:
             raise LedgerError(_one_line(exc)) from exc
 
@@ -164,26 +170,16 @@ class Database:
     def close(self) -> None:
         """Close the connections."""
         self.engine.dispose()
+        if isinstance(self._writing, WritingTurn):
+            self._writing.close()
 
 
-class _Turn(AbstractContextManager[None]):
-    """The turn of one thread of this process to write to SQLite, which has one writer at a time.
-
-    SQLite lets a writer that finds another one sleep, for up to 100 ms each time, and the one that
-    comes when the other ends is next: of forty threads the last would wait for seconds. Writers
-    of other processes are still met in that way.
-    """
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-        self._lock = threading.Lock()
-
-    def __enter__(self) -> None:
-        if not self._lock.acquire(timeout=self._seconds):
-            raise LedgerError(f"Other threads wrote for {self._seconds:g} seconds; try again.")
-
-    def __exit__(self, *_: object) -> None:
-        self._lock.release()
+def _turn_path(database: str | None) -> Path | None:
+    """Return where the processes' turns are taken; hidden, as reading all files would wait there."""
+    if not database:
+        return None
+    path = Path(database)
+    return path.with_name(f".{path.name}.turn")
 
 
 def _require_unicode(connection: Connection) -> None:
