@@ -697,7 +697,9 @@ def bundle_pin() -> None:
 def bundle_engine(
     *,
     anew: Annotated[bool, typer.Option("--anew", help="Even if it was done before.")] = False,
-    aside: Annotated[bool, typer.Option("--aside", hidden=True, help="Behind all others.")] = False,
+    aside_of: Annotated[
+        int | None, typer.Option(hidden=True, help="A worker; gives way to all others.")
+    ] = None,
 ) -> None:
     """Find the fastest engine for the bundle on this machine, and keep it for the workers.
 
@@ -705,12 +707,12 @@ def bundle_engine(
     """
     with _one_line_errors():
         settings = _settings()
-        if aside:
+        if aside_of is not None:
             from service.supervision.supervisor import die_with_parent
 
+            die_with_parent(aside_of)
             os.nice(19)
             die_before_others(1000)
-            die_with_parent(os.getppid())
         from workers.inference.engines.make import make
 
         typer.echo(make(settings, anew=anew).record.summary)

@@ -175,7 +175,7 @@ class Database:
 
 
 def _turn_path(database: str | None) -> Path | None:
-    """Return where the processes' turns are taken; hidden, as reading all files would wait there."""
+    """Return where processes take turns; hidden, as reading all files would wait there."""
     if not database:
         return None
     path = Path(database)

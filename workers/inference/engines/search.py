@@ -1,5 +1,6 @@
 """Look for a faster engine beside a worker that works with torch, and hand it over."""
 
+import os
 import subprocess
 import sys
 import threading
@@ -13,7 +14,7 @@ from workers.inference.predictor import Predictor
 
 _LEAST_SECONDS: Final = 0.01  # for a radiograph; what takes less is not worth an export
 _MOST_SECONDS: Final = 600  # for an export
-_COMMAND: Final = (sys.executable, "-P", "-m", "service.cli", "bundle", "engine", "--aside")
+_COMMAND: Final = (sys.executable, "-P", "-m", "service.cli", "bundle", "engine", "--aside-of")
 
 log = structlog.get_logger()
 
@@ -43,7 +44,7 @@ class EngineSearch:
     def _search(self) -> None:
         try:
             done = subprocess.run(
-                _COMMAND,
+                (*_COMMAND, str(os.getpid())),  # it ends with this worker, even while it starts
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
