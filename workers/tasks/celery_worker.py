@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Literal
 
 from celery import signals
+from celery.worker.request import Request
 
 from service.dispatch.notifier import celery_app
 
@@ -33,7 +34,7 @@ def work(
     """
     app = celery_app(redis_url)
 
-    @app.task(name=queue)
+    @app.task(name=queue, Request=_Notification)
     def run_task(*arguments: str) -> None:
         task(*arguments)
 
@@ -58,6 +59,18 @@ def work(
         without_heartbeat=True,
         quiet=True,
     ).start()
+
+
+class _Notification(Request):
+    """A received message, which is no longer in its queue.
+
+    Celery acknowledges also what was consumed without acknowledgements. Kombu then sends Redis two
+    commands for a message that Redis does not have, and keeps its name as long as the worker runs.
+    """
+
+    def acknowledge(self) -> None:
+        """Record that nothing is left to acknowledge."""
+        self.acknowledged = True
 
 
 def _keep_logging(**_: object) -> None:

@@ -22,8 +22,9 @@ from service.domain.queues import DELIVER, INFER
 from service.telemetry.metrics import NOTIFICATIONS, NOTIFICATIONS_FAILED
 
 WORKER = """
-import sys, threading, time
+import gc, sys, threading, time
 from pathlib import Path
+from kombu.transport.virtual import QoS
 from service.telemetry.structured_log import configure
 from service.settings import LogSettings
 from workers.tasks.celery_worker import work
@@ -40,6 +41,9 @@ def task(*arguments):
     note("begin " + " ".join(arguments))
     if arguments == ("slow",):
         time.sleep(1)
+    if arguments == ("count",):
+        (state,) = (each for each in gc.get_objects() if isinstance(each, QoS))
+        note(f"remembered {len(state._dirty) + len(state._delivered)}")
     note("end " + " ".join(arguments))
 
 threading.Thread(target=lambda: (ready.wait(), note("ready")), daemon=True).start()
@@ -130,6 +134,24 @@ def test_a_message_is_json_and_names_nothing_but_the_destination(
         assert message["headers"]["argsrepr"] == repr(tuple(expected))
         assert message["headers"]["expires"] is None, "the clock of its worker may be another"
     assert sorted(client.keys()) == [DELIVER.encode(), INFER.encode()], "no bindings to lose"
+
+
+@BOTH_SERVERS
+def test_nothing_is_kept_of_a_message_that_was_received(
+    notifier: Notifier, client: redis.Redis, start_worker: Callable[[], Worker]
+) -> None:
+    worker = start_worker()
+    worker.wait_for_line("ready")
+    for number in range(10):
+        notifier.notify(DELIVER, str(number))
+        worker.wait_for_line(f"end {number}")
+    notifier.notify(DELIVER, "count")
+    worker.wait_for_line("end count")
+    assert "remembered 0" in worker.lines()
+    assert client.keys("unacked*") == []
+    commands = client.info("commandstats")
+    assert {"cmdstat_brpop"} <= commands.keys()
+    assert not {"cmdstat_zrem", "cmdstat_hdel"} & commands.keys(), "for each message"
 
 
 @BOTH_SERVERS
