@@ -59,6 +59,7 @@ class Part:
     variables: Mapping[str, str] = field(default_factory=dict)  # of its environment alone
     descriptors: Sequence[int] = ()  # that it inherits
     is_watched: bool = True  # it reports its progress, see `service.telemetry.watchdog`
+    waits_at_first: bool = False  # until the others work, whose start it would delay
     process: subprocess.Popen[bytes] | None = None
     started_at: float = 0.0
     failures: int = 0  # exits in a row, none of them after a steady run
@@ -66,6 +67,7 @@ class Part:
     # by the supervisor's awake clock:
     progress_at: float = 0.0  # its start, or its last message that it makes progress
     silent_seconds: float = 0.0  # how long no such message may come
+    works: bool = False  # such a message came since its start
     kill_at: float | None = None  # it is stuck and was sent SIGTERM
 
     def schedule_restart(self) -> float:
@@ -158,7 +160,7 @@ class Supervisor:
 
     def _watch(self, part: Part) -> None:
         if part.process is None:
-            if time.monotonic() >= part.start_at and not self._stopping:
+            if time.monotonic() >= part.start_at and not self._stopping and self._may_start(part):
                 self._start(part)
         elif part.process.poll() is not None:
             self._handle_exit(part, part.process)
@@ -169,6 +171,14 @@ class Supervisor:
             silent = self._clock.now - part.progress_at
             if silent > part.silent_seconds:
                 self._end_stuck(part, part.process, silent)
+
+    def _may_start(self, part: Part) -> bool:
+        """Return whether a part need not wait for others, or waited as long as they may take."""
+        if not part.waits_at_first or part.started_at:
+            return True
+        others = [each for each in self._parts if each.is_watched and not each.waits_at_first]
+        waited = time.monotonic() - part.start_at
+        return all(each.works for each in others) or waited >= self._start_seconds
 
     def _receive_progress(self) -> None:
         """Note which parts make progress, and end those that report that their work is stuck."""
@@ -182,6 +192,7 @@ class Supervisor:
             elif notification.is_progress:
                 part.progress_at = self._clock.now
                 part.silent_seconds = self._stuck_seconds
+                part.works = True
 
     def _end_stuck(self, part: Part, process: subprocess.Popen[bytes], seconds: float) -> None:
         """Request a part that makes no progress to end, and have it killed if it does not."""
@@ -193,7 +204,7 @@ class Supervisor:
 
     def _start(self, part: Part) -> None:
         part.progress_at, part.silent_seconds = self._clock.now, self._start_seconds
-        part.kill_at = None
+        part.kill_at, part.works = None, False
         part.process = subprocess.Popen(
             part.command,
             env=self._environment

@@ -155,4 +155,5 @@ def _listener(share: Sharing) -> Part:
         oom_score=_OOM_SCORES[PartName.LISTENER],
         variables={LISTENING_VARIABLE: share.variable()},
         descriptors=share.descriptors(),
+        waits_at_first=share.number > 1,
     )

@@ -88,6 +88,7 @@ class Supervised:
                 "role": role,
                 "command": ["sh", "-c", script.replace("NOTES", str(self._notes))],
                 "is_needed_by_others": role == "redis",
+                "waits_at_first": role == "second",
             }
             for role, script in parts.items()
         ]
@@ -214,6 +215,26 @@ def test_a_part_that_never_reports_is_replaced_after_start_seconds(supervise: Su
     here = supervise(start_seconds=0.5, infer="echo $$ >> NOTES; exec sleep 1000")
     wait_for(lambda: len(here.notes()) >= 2)
     assert here.events("part_stuck")[0]["role"] == "infer"
+    assert here.stop() == 0
+
+
+def test_a_part_that_may_wait_starts_once_the_others_work_and_again_at_once(
+    supervise: Supervise,
+) -> None:
+    second = "echo second $$ >> NOTES; exec sleep 1000"
+    here = supervise(second=second, infer="sleep 2; " + working(0.2, 1000))
+    wait_for(lambda: len(here.notes()) == 2)
+    (pid,) = (each.removeprefix("second ") for each in here.notes()[1:])
+    assert here.notes() == [here.notes()[0], f"second {pid}"], "after what the other writes"
+    os.kill(int(pid), signal.SIGKILL)
+    wait_for(lambda: len(here.notes()) == 3)
+    assert here.stop() == 0
+
+
+def test_a_part_does_not_wait_for_longer_than_a_start_may_take(supervise: Supervise) -> None:
+    here = supervise(start_seconds=1, second="echo second >> NOTES; exec sleep 9", infer="exit 1")
+    wait_for(lambda: "second" in here.notes())
+    assert here.events("part_died")[0]["role"] == "infer"
     assert here.stop() == 0
 
 

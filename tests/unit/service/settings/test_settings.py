@@ -49,6 +49,18 @@ def faults() -> list[str]:
     return str(raised.value).splitlines()
 
 
+@pytest.mark.parametrize(
+    ("cores", "listeners"), [(1, 1), (2, 2), (3, 2), (5, 2), (6, 3), (8, 4), (64, 4)]
+)
+def test_as_many_processes_receive_as_suit_the_cores(
+    monkeypatch: pytest.MonkeyPatch, cores: int, listeners: int
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)))
+    assert read_settings().dicom.listeners == listeners
+    monkeypatch.setenv("LOBAR_DICOM__PROCESSES", "7")
+    assert read_settings().dicom.listeners == 7
+
+
 def test_nothing_need_be_configured() -> None:
     settings = read_settings()
     assert config_file() is None
