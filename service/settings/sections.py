@@ -40,7 +40,7 @@ from service.settings.types import (
 
 SHIPPED_BUNDLE: Final = Path(__file__).resolve().parents[2] / "monai_bundle"
 
-_LISTENERS_OF_TWO_CORES: Final = 2
+_CORES_FOR_A_LISTENER: Final = 2
 _MOST_LISTENERS: Final = 4
 
 
@@ -207,8 +207,7 @@ class DicomSettings(Section):
     def listeners(self) -> int:
         """How many processes receive: `processes`, or as many as suit the cores."""
         cores = len(os.sched_getaffinity(0))
-        suitable = max(cores // 2, min(cores, _LISTENERS_OF_TWO_CORES))
-        return self.processes or min(_MOST_LISTENERS, suitable)
+        return self.processes or max(1, min(_MOST_LISTENERS, cores // _CORES_FOR_A_LISTENER))
 
     @property
     def artim_seconds(self) -> float:
