@@ -24,6 +24,7 @@ from service.process_limits import (
     PRIVATE,
     die_before_others,
     make_private,
+    share_arenas,
     umask,
     without_collection,
 )
@@ -800,6 +801,7 @@ def main() -> None:
 @contextmanager
 def _part() -> Iterator[Settings]:
     """Read the settings and set up log and metrics, in this order, for a part of the service."""
+    share_arenas()
     with _one_line_errors():
         settings = _settings()
         from service.telemetry.metrics_directory import use_metrics_dir

@@ -1,9 +1,10 @@
-"""What processes of the command set for themselves: private files, no core files, start, niceness.
+"""What processes of the command set for themselves: files, core files, heap, start, niceness.
 
 Standard library only: the command calls it before anything else.
 """
 
 import contextlib
+import ctypes
 import gc
 import os
 import resource
@@ -15,6 +16,8 @@ from typing import Final
 PRIVATE: Final = 0o077
 _OOM: Final = Path("/proc/self/oom_score_adj")
 _HIGHEST: Final = 1000
+_M_ARENA_MAX: Final = -8  # mallopt(3)
+_ARENAS: Final = 2
 
 
 def make_private() -> int:
@@ -55,6 +58,17 @@ def die_before_others(score: int) -> None:
     """
     with contextlib.suppress(OSError, ValueError):
         _OOM.write_text(str(min(_HIGHEST, int(_OOM.read_text()) + score)))
+
+
+def share_arenas() -> None:
+    """Let the threads of this process share two arenas of memory, before it has several.
+
+    The C library gives threads arenas of their own, up to eight a core, and what is free in one is
+    not used by another: an infer worker has a fifteenth more memory that way. Where the library has
+    no arenas, nothing changes.
+    """
+    with contextlib.suppress(AttributeError):
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, _ARENAS)
 
 
 @contextmanager

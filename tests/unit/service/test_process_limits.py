@@ -117,3 +117,42 @@ def test_a_process_that_crashes_leaves_no_core(tmp_path: Path) -> None:
     assert done.returncode < 0
     assert not os.WCOREDUMP(-done.returncode)
     assert list(tmp_path.iterdir()) == []
+
+
+ALLOCATING: Final = """
+import ctypes, sys, threading
+from service.process_limits import share_arenas
+
+if sys.argv[1] == "shared":
+    share_arenas()
+library, barrier = ctypes.CDLL(None), threading.Barrier(8)
+library.malloc.restype, library.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+
+def allocate():
+    barrier.wait()
+    for _ in range(100):
+        library.free(library.malloc(64))
+    barrier.wait()
+
+threads = [threading.Thread(target=allocate) for _ in range(8)]
+for each in threads:
+    each.start()
+for each in threads:
+    each.join()
+library.malloc_stats()
+"""
+
+
+def test_threads_share_two_arenas_of_memory() -> None:
+    arenas = {
+        kind: subprocess.run(
+            [sys.executable, "-c", ALLOCATING, kind],
+            cwd=ROOT,
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stderr.count("Arena ")
+        for kind in ("shared", "as it is")
+    }
+    assert arenas["shared"] == 2
+    assert arenas["as it is"] > 2
