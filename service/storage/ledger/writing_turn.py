@@ -61,12 +61,14 @@ class WritingTurn(AbstractContextManager[None]):
             raise
 
     def __exit__(self, *_: object) -> None:
-        if self._is_ours and self._fifo is not None:
-            self._is_ours = False
-            fcntl.flock(self._fifo, fcntl.LOCK_UN)
-            with suppress(BlockingIOError):  # it is full: all who wait have something to read
-                os.write(self._fifo, _WORD)
-        self._lock.release()
+        try:
+            if self._is_ours and self._fifo is not None:
+                self._is_ours = False
+                fcntl.flock(self._fifo, fcntl.LOCK_UN)
+                with suppress(BlockingIOError):  # it is full: all who wait have something to read
+                    os.write(self._fifo, _WORD)
+        finally:
+            self._lock.release()
 
     def close(self) -> None:
         """Close the FIFO; another turn opens it again. A thread that writes keeps it open."""
