@@ -11,10 +11,12 @@ from workers.inference.engines.quiet_openvino import openvino
 from workers.inference.model_io import Outputs, Pixels
 
 # Without the first, OpenVINO takes bfloat16 where a processor has it, which changes probabilities
-# by up to 0.17 (ADR 65).
+# by up to 0.17 (ADR 65). Without the last, each thread has a processor of its own and waits for it
+# while decoders and reports use it, and the other threads wait for that one (ADR 81).
 PROPERTIES: Final[dict[str, str]] = {
     "INFERENCE_PRECISION_HINT": "f32",
     "PERFORMANCE_HINT": "LATENCY",
+    "ENABLE_CPU_PINNING": "NO",
 }
 _TOGETHER: Final = 2  # radiographs; four are a tenth faster, and need 40 MB more
 

@@ -2,11 +2,14 @@
 
 import importlib
 import json
+import os
 import re
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -149,6 +152,27 @@ def test_an_engine_gives_what_torch_gives_in_batches_of_any_size(
     for key, output in wanted.items():
         assert found[key].shape == output.shape
         assert found[key] == pytest.approx(output, abs=1e-5)
+
+
+def affinities() -> set[frozenset[int]]:
+    """Return the processors that the threads of this process may run on."""
+    found = set()
+    for thread in Path("/proc/self/task").iterdir():
+        with suppress(OSError):  # it ended
+            found.add(frozenset(os.sched_getaffinity(int(thread.name))))
+    return found
+
+
+def test_threads_of_an_engine_may_run_on_every_processor(artefact: Artefact) -> None:
+    """One that waited for its own processor, which others use, would hold up the rest."""
+    engine, images = load_engine(artefact), np.stack(inputs(8))
+    seen = affinities()
+    with ThreadPoolExecutor(1) as other:
+        running = other.submit(lambda: [engine.run(images) for _ in range(500)])
+        while not running.done():
+            seen |= affinities()
+        running.result()
+    assert seen == {frozenset(os.sched_getaffinity(0))}
 
 
 def mapped_kilobytes(path: Path) -> tuple[int, int]:
