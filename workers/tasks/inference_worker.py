@@ -57,6 +57,7 @@ from workers.prediction import (
 from workers.reporting.output import ReportError
 from workers.reporting.outputs import needs_picture, store_outputs
 from workers.tasks.breaker import WorkerBreaker
+from workers.tasks.output_notifications import OutputNotifications
 from workers.tasks.predictions import Predicted, Predictions
 from workers.tasks.settlement import Settlement
 
@@ -159,12 +160,14 @@ class InferenceWorker:
     _look_at: float = field(init=False, default=0)  # by the monotonic clock, without a notice
     _may_be_more: bool = field(init=False, default=True)  # due than were leased last
     _reporting: threading.Semaphore = field(init=False)
+    _notifications: OutputNotifications = field(init=False)
     _jobs: Settlement = field(init=False)
     _predictions: Predictions = field(init=False)
 
     def __post_init__(self) -> None:
         limits = self.settings.infer
         self._reporting = threading.Semaphore(_REPORTS_AT_ONCE)
+        self._notifications = OutputNotifications(self.notify)
         self.breaker = WorkerBreaker(self.ledger, self.holder, limits)
         self._jobs = Settlement(self.ledger, limits, self.breaker, self.progress)
         self._predictions = Predictions(
@@ -442,13 +445,15 @@ class InferenceWorker:
         with reporting, _refusals_named(reporting):
             if shown is not None and needs_picture(self.settings, conclusion.outcome):
                 _ = shown.picture  # read first: others report meanwhile
-            with self._reporting:
+            with self._notifications.report() as are_due, self._reporting:
                 store_outputs(
                     *(self.settings, self.ledger, self.spool, job, header, shown, conclusion),
                     monitored=monitored,
                 )
+                are_due(
+                    each.name
+                    for each in self.settings.destinations
+                    if conclusion.outcome in each.outcomes
+                )
         STAGE_SECONDS.labels(stage="report").observe(reporting.seconds)
         END_TO_END_SECONDS.labels(until="reported").observe(max(0.0, time.time() - job.asked_at))
-        for destination in self.settings.destinations:
-            if conclusion.outcome in destination.outcomes:
-                self.notify(destination.name)
