@@ -66,7 +66,7 @@ WHOLE := tests/e2e/test_main_job.py tests/e2e/test_revisions.py tests/e2e/test_o
 test-without: setup ## The tests of inference, delivery and receiving with each of their faster paths off
 	LOBAR_INFER__OVERLAP=false $(PYTEST) -n 4 tests/integration/inference $(WHOLE)
 	LOBAR_BUNDLE__ENGINE=torch $(PYTEST) -n 4 tests/integration/inference $(WHOLE)
-	LOBAR_DELIVER__DIRECT_SENDING=false $(PYTEST) -n 4 tests/integration/delivery $(WHOLE)
+	LOBAR_DELIVER__DIRECT_SENDING=false LOBAR_DELIVER__KEEP_OPEN_SECONDS=0 $(PYTEST) -n 4 tests/integration/delivery $(WHOLE)
 	LOBAR_DICOM__PROCESSES=1 $(PYTEST) -n 4 tests/integration/supervision tests/faults/floods $(WHOLE)
 	# the soak judges the connections of each listener, which move from one to the other here
 	LOBAR_DICOM__PROCESSES=2 $(PYTEST) -n 4 --ignore tests/faults/floods/test_soak.py \

@@ -18,8 +18,10 @@ def sender(settings: Settings, facts: WorkerFacts) -> Lines:
         "One association for each destination, used for all objects that are due. Where many wait",
         "and the destination has answered, more are opened, up to `associations` of the",
         "destination (4 unless it is set) at the same time; objects of one study are sent one",
-        "after the other. It accepts no associations: the results of storage commitment arrive at",
-        "the LISTENER, or on the association of the request.",
+        "after the other. Where objects come within `deliver.keep_open_seconds` (0.25 unless it is",
+        "set) of those before, associations stay open for as long when nothing is due, and are",
+        "released at once otherwise. It accepts no associations: the results of storage commitment",
+        "arrive at the LISTENER, or on the association of the request.",
     )
     yield from heading(5, "4.2.2.2 Proposed presentation contexts")
     syntaxes = ", ".join(name_and_uid(uid)[0] for uid in RESULT_SYNTAXES)

@@ -376,6 +376,7 @@ class DeliverSettings(Section):
     give_up_days: Annotated[float, Field(gt=0)] = 7
     maximum_refusals: Annotated[int, Field(ge=1)] = 5
     direct_sending: bool = True
+    keep_open_seconds: Annotated[float, Field(ge=0, le=60)] = 0.25
 
 
 class WebSettings(Section):

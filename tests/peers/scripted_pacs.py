@@ -18,6 +18,7 @@ from pydicom.uid import (
     SecondaryCaptureImageStorage,
 )
 from pynetdicom import AE, evt
+from pynetdicom.association import Association
 from support.system.ports import LOOPBACK
 
 SR_3D, SR, SC = Comprehensive3DSRStorage, ComprehensiveSRStorage, SecondaryCaptureImageStorage
@@ -51,6 +52,7 @@ class ScriptedPacs:
     open_now: int = 0
     open_at_once: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _established: list[Association] = field(default_factory=list)
 
     @contextmanager
     def running(self) -> Iterator["ScriptedPacs"]:
@@ -93,6 +95,12 @@ class ScriptedPacs:
             (evt.EVT_PDU_RECV, self._read),
         ]
 
+    def abort(self) -> None:
+        """Abort every association."""
+        for association in self._established:
+            association.abort()
+        self._established.clear()
+
     def classes(self) -> list[str]:
         """The SOP classes of the objects received, in order."""
         return [sop_class for sop_class, _, _ in self.received]
@@ -111,8 +119,9 @@ class ScriptedPacs:
         if self.pdu_read is not None:
             self.pdu_read()
 
-    def _count(self, _: Any) -> None:  # noqa: ANN401 -- as above
+    def _count(self, event: Any) -> None:  # noqa: ANN401 -- as above
         with self._lock:
+            self._established.append(event.assoc)
             self.associations += 1
             self.open_now += 1
             self.open_at_once = max(self.open_at_once, self.open_now)

@@ -56,7 +56,7 @@ class DeliverySetup:
         self.workspace = Workspace(folder, destinations=(self.destination,), deliver=deliver)
         self.ledger, self.clock = self.workspace.ledger, self.workspace.clock
         self.stopping = threading.Event()
-        context = DeliveryContext(
+        self.context = DeliveryContext(
             settings=self.workspace.settings,
             ledger=self.ledger,
             spool=self.workspace.spool,
@@ -64,7 +64,7 @@ class DeliverySetup:
             stopping=self.stopping,
             progress=progress or Progress(),
         )
-        self.worker = DeliveryWorker(context)
+        self.worker = DeliveryWorker(self.context)
 
     def report(self, side: int = 100) -> str:
         """Receive an instance of `side` rows, predict and report it; return the job."""

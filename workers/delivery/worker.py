@@ -1,6 +1,8 @@
 """Delivery to one destination: lease, send, record the responses, request storage commitment."""
 
+import math
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -12,15 +14,36 @@ from service.settings import Destination
 from service.telemetry.metrics import DELIVERIES
 from workers.delivery.context import DeliveryContext
 from workers.delivery.pool.associations import Answer, Associations, Ended, Message
+from workers.delivery.pool.notice import Notice
 from workers.delivery.pool.outstanding import Outstanding
 from workers.delivery.pool.slots import FIRST, Slots
 from workers.delivery.recording import Recorder
 from workers.delivery.storage_commitment.request import CommitmentRequester
 from workers.delivery.stored_output import NoResponseError
 
+_POLL_SECONDS: Final = 1.0
 _LEASES_IN_A_ROW: Final = 16  # before commitment is requested, however much comes in meanwhile
 
 log = structlog.get_logger()
+
+
+class Stream:
+    """Whether outputs to a destination come one soon after the other."""
+
+    def __init__(self, keep_open_seconds: float) -> None:
+        """Take outputs as a stream if they come within so many seconds."""
+        self._limit_seconds = keep_open_seconds
+        self._ended_at = -math.inf  # by the monotonic clock
+        self.keep_open_seconds = 0.0  # for how long an association that is idle is kept open
+
+    def begin(self) -> None:
+        """Note that outputs are due."""
+        is_soon = time.monotonic() - self._ended_at <= self._limit_seconds
+        self.keep_open_seconds = self._limit_seconds if is_soon else 0.0
+
+    def end(self) -> None:
+        """Note that no more are due."""
+        self._ended_at = time.monotonic()
 
 
 class DeliveryWorker:
@@ -31,20 +54,30 @@ class DeliveryWorker:
         self._recorder = Recorder(context)
         self._commitments = CommitmentRequester(context)
         self._slots: dict[str, Slots] = {}
+        self._streams: dict[str, Stream] = {}
         self._lock = threading.Lock()
 
-    def deliver_due(self, destination: Destination) -> None:
-        """Send all outputs due to a destination, and request the commitment that is due."""
+    def deliver_due(self, destination: Destination, notice: Notice | None = None) -> None:
+        """Send all outputs due to a destination, and request the commitment that is due.
+
+        Args:
+            destination: Where to.
+            notice: Taken each time before the ledger is asked what is due, and heard meanwhile.
+        """
+        stream = self._streams.setdefault(
+            destination.name, Stream(self._context.settings.deliver.keep_open_seconds)
+        )
+        stream.begin()
         is_more_due = True
         while is_more_due:
-            is_more_due = self._send_due(destination)
+            is_more_due = self._send_due(destination, notice or Notice(), stream)
             self._commitments.request_due(destination)
+        stream.end()
 
-    def _send_due(self, destination: Destination) -> bool:
+    def _send_due(self, destination: Destination, notice: Notice, stream: Stream) -> bool:
         """Send what is due, a lease at a time; return True if commitment must not wait longer."""
-        return Round(
-            self._context, destination, self._recorder, self._slots_of(destination)
-        ).deliver()
+        slots = self._slots_of(destination)
+        return Round(self._context, destination, self._recorder, slots, notice, stream).deliver()
 
     def _slots_of(self, destination: Destination) -> Slots:
         with self._lock:
@@ -55,7 +88,8 @@ class Round:
     """What is sent to one destination before commitment is requested.
 
     This thread leases and records; a thread for each association sends. So the next output is on
-    its way while the answer to the one before becomes durable.
+    its way while the answer to the one before becomes durable. In a stream of outputs associations
+    stay open for a moment when nothing is due.
     """
 
     def __init__(
@@ -64,11 +98,17 @@ class Round:
         destination: Destination,
         recorder: Recorder,
         slots: Slots,
+        notice: Notice,
+        stream: Stream,
     ) -> None:
         self._context = context
         self._destination = destination
         self._recorder = recorder
         self._slots = slots
+        self._notice = notice
+        self._stream = stream
+        self._idle_until: float | None = None  # by the monotonic clock; None: not idle
+        self._was_idle = False  # since the first association was opened
         self._leases_left = _LEASES_IN_A_ROW
         self._has_more = True  # as of the last lease
         self._is_over = False  # nothing more is due, or the rest must wait
@@ -90,8 +130,8 @@ class Round:
         context = self._context
         if not self._leases_left or context.stopping.is_set():
             return []
-        self._leases_left -= 1
         context.progress.touch(self._destination.name)
+        self._notice.take()
         leased = context.ledger.deliveries.lease(
             self._destination.name,
             context.holder,
@@ -101,6 +141,7 @@ class Round:
         self._has_more = len(leased) == limit
         self._is_over = not leased
         if leased:
+            self._leases_left -= 1
             passed(CrashPoint.DELIVER_LEASED)
         return leased
 
@@ -116,21 +157,27 @@ class Round:
             self._slots,
         )
         others: Sequence[Delivery] = []
-        associations.open_first()
-        try:
-            while associations.is_alive:
-                self._handle(associations.next_messages(), associations, outstanding)
-                if not outstanding.is_closed:
-                    others = self._lease_more(associations, outstanding)
-        except BaseException:
-            outstanding.remove_waiting()  # the leases run out
-            associations.end()
-            raise
+        self._was_idle = False
+        with self._notice.waking(associations.notice):
+            associations.open_first()
+            try:
+                while associations.is_alive:
+                    messages = associations.next_messages(self._patience_seconds)
+                    self._handle(messages, associations, outstanding)
+                    if not outstanding.is_closed:
+                        others = self._lease_more(associations, outstanding)
+            except BaseException:
+                outstanding.remove_waiting()  # the leases run out
+                associations.end()
+                raise
         unsent = outstanding.remove_waiting()
-        if unsent or self._failure or self._context.stopping.is_set():
-            unsent, others = [*unsent, *others], []
-        self._release(unsent)
-        return others
+        is_interrupted = (
+            bool(unsent) and not self._was_idle
+        )  # else the destination ended what idled
+        if is_interrupted or self._failure or self._context.stopping.is_set():
+            self._release([*unsent, *others])
+            return []
+        return [*unsent, *others]
 
     def _handle(
         self, messages: Sequence[Message], associations: Associations, outstanding: Outstanding
@@ -161,13 +208,34 @@ class Round:
         count = outstanding.count
         if count > (self._batch_size // 2 if self._has_more else 0):
             return []
+        if self._idle_until is not None and not self._notice.is_given:
+            if not self._patience_seconds:
+                outstanding.close()
+            return []
         leased = self._lease(self._batch_size - count)
         if leased and associations.propose(leased):
+            self._idle_until = None
             outstanding.add(leased, self._studies_of(leased))
             return []
-        if leased or not count:
+        if leased or not (count or self._stay_open()):
             outstanding.close()
         return leased
+
+    def _stay_open(self) -> bool:
+        """Begin to wait for further outputs, or go on; return False if it is not worth while."""
+        if not self._leases_left or self._context.stopping.is_set():
+            return False
+        if self._idle_until is None:
+            self._idle_until = time.monotonic() + self._stream.keep_open_seconds
+            self._was_idle = True
+        return self._patience_seconds > 0
+
+    @property
+    def _patience_seconds(self) -> float:
+        """For how long to wait for messages."""
+        if self._idle_until is None:
+            return _POLL_SECONDS
+        return max(0.0, self._idle_until - time.monotonic())
 
     def _release(self, unsent: Sequence[Delivery]) -> None:
         """End the lease of what was not sent; open the breaker where that is why.

@@ -14,6 +14,7 @@ from service.telemetry.metrics import DELIVERIES, DELIVERY_OUTCOMES
 from service.telemetry.progress import Progress
 from service.telemetry.tracing.starting import spans_exported
 from workers.delivery.context import DeliveryContext
+from workers.delivery.pool.notice import Notice
 from workers.delivery.storage_commitment.respond import CommitmentResponder
 from workers.delivery.worker import DeliveryWorker
 from workers.tasks.celery_worker import work
@@ -38,7 +39,7 @@ def run(settings: Settings, ledger: Ledger, spool: Spool, redis_url: str) -> Non
             stopping=stopping,
             progress=progress,
         )
-        queues = _DestinationQueues(context)
+        queues = DestinationQueues(context)
         work(
             redis_url,
             DELIVER,
@@ -50,12 +51,13 @@ def run(settings: Settings, ledger: Ledger, spool: Spool, redis_url: str) -> Non
         )
 
 
-class _DestinationQueues:
+class DestinationQueues:
     """One queue per destination and one for commitment results, each served by one thread."""
 
     def __init__(self, context: DeliveryContext) -> None:
         names = [*(each.name for each in context.settings.destinations), COMMITMENTS]
         self._locks = {name: threading.Lock() for name in names}
+        self._notices = {name: Notice() for name in names}
         self._settings = context.settings
         self._progress = context.progress
         self._step_seconds = context.step_seconds
@@ -69,20 +71,28 @@ class _DestinationQueues:
         return len(self._locks)
 
     def serve(self, name: str) -> None:
-        """Do all that is due in one queue, unless another thread is at it."""
-        if name not in self._locks or not self._locks[name].acquire(blocking=False):
-            return  # removed since the wake-up, or being served: that thread finds all that is due
-        try:
-            with self._progress.working(name, self._step_seconds):
-                self._serve(name)
-        except LedgerError as exc:  # the leases run out, and the relay wakes the queue again
-            log.warning("delivery_interrupted", destination=name, exc_info=exc)
-        finally:
-            self._locks[name].release()
+        """Do all that is due in one queue, unless another thread is at it: that one does it.
+
+        What becomes due after that thread has looked for the last time is not left to the relay:
+        it looks again when it ends.
+        """
+        if name not in self._locks:
+            return  # removed since the notification was sent
+        notice = self._notices[name]
+        notice.give()
+        while notice.is_given and self._locks[name].acquire(blocking=False):
+            try:
+                notice.take()
+                with self._progress.working(name, self._step_seconds):
+                    self._serve(name)
+            except LedgerError as exc:  # the leases run out, and the relay wakes the queue again
+                log.warning("delivery_interrupted", destination=name, exc_info=exc)
+            finally:
+                self._locks[name].release()
 
     def _serve(self, name: str) -> None:
         destination = self._settings.destination(name)
         if destination is None:
             self._responder.respond_due()
         else:
-            self._worker.deliver_due(destination)
+            self._worker.deliver_due(destination, self._notices[name])

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,10 +24,12 @@ from service.domain.delivery import Delivery, DeliveryState
 from service.domain.job import JobState
 from service.domain.queues import DELIVER
 from service.domain.reasons import Reason
-from service.settings import child_environment
+from service.settings import Destination, child_environment
 from service.storage.ledger import Ledger
 from service.supervision.supervisor import lobar_command
 from service.telemetry.metrics import DELIVERIES, STALE_LEASES
+from workers.delivery.storage_commitment.request import CommitmentRequester
+from workers.tasks.deliver import DestinationQueues
 
 DAY = 86_400
 
@@ -380,6 +383,36 @@ def test_a_worker_that_is_to_stop_releases_what_it_has_not_sent(setup: Make) -> 
     assert [each.holder for each in states] == [None] * 4
     waiting = [each for each in states if each.state is DeliveryState.PENDING]
     assert [each.due_at for each in waiting] == [here.clock.now] * 3
+
+
+def test_what_becomes_due_as_a_thread_ends_is_not_left_to_the_relay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    peer = ScriptedPacs()
+    here = DeliverySetup(tmp_path, peer)
+    queues = DestinationQueues(here.context)
+    jobs, looks = [here.report()], 0
+
+    def look(*arguments: Any, **options: Any) -> Any:  # noqa: ANN401 -- as the ledger's own
+        nonlocal looks
+        looks += 1
+        return lease(*arguments, **options)
+
+    def request_due(_: CommitmentRequester, __: Destination) -> None:
+        """Have another output due, and notified of, after the thread has looked for the last."""
+        if len(jobs) == 1:
+            jobs.append(here.report())
+            with ThreadPoolExecutor(1) as other:
+                other.submit(queues.serve, NAME).result()
+
+    lease = here.ledger.deliveries.lease
+    monkeypatch.setattr(here.ledger.deliveries, "lease", look)
+    monkeypatch.setattr(CommitmentRequester, "request_due", request_due)
+    with peer.running():
+        queues.serve(NAME)
+    assert [here.workspace.stands(job_id)[0] for job_id in jobs] == [JobState.DELIVERED] * 2
+    assert looks == 4, "twice for each thread's turn: what was notified of is looked for once"
+    here.ledger.close()
 
 
 def test_a_real_worker_never_opens_more_associations_than_it_may(

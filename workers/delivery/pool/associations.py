@@ -51,7 +51,12 @@ class Ended:
     error: Exception | None = None
 
 
-Message = Opened | Answer | Ended
+@dataclass(frozen=True, slots=True)
+class Noticed:
+    """Further outputs are due."""
+
+
+Message = Opened | Answer | Ended | Noticed
 
 
 class Associations:
@@ -103,11 +108,15 @@ class Associations:
         """Return whether the SOP classes of these outputs were proposed."""
         return {each.sop_class_uid for each in deliveries} <= self._sop_classes
 
-    def next_messages(self) -> list[Message]:
+    def notice(self) -> None:
+        """Wake who waits for messages, since further outputs are due; from any thread."""
+        self._messages.put(Noticed())
+
+    def next_messages(self, seconds: float = _POLL_SECONDS) -> list[Message]:
         """Return all that associations have said, waiting a little for the first."""
         messages: list[Message] = []
         with contextlib.suppress(queue.Empty):
-            messages.append(self._messages.get(timeout=_POLL_SECONDS))
+            messages.append(self._messages.get(timeout=min(seconds, _POLL_SECONDS)))
             while True:
                 messages.append(self._messages.get_nowait())
         for message in messages:
@@ -122,7 +131,7 @@ class Associations:
 
     def _note(self, message: Message) -> None:
         """Keep count of what is open."""
-        if isinstance(message, Answer):
+        if isinstance(message, Answer | Noticed):
             return
         is_first = message.number == FIRST
         self._opening.discard(message.number)
