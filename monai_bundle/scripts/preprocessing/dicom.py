@@ -13,6 +13,7 @@ from pydicom.tag import Tag
 from scripts.preprocessing.data_set import read_data_set
 from scripts.preprocessing.decode import Decoded, decode
 from scripts.preprocessing.greyscale import LUMA, Tones, luminance_table
+from scripts.preprocessing.look_up import LookUp
 from scripts.preprocessing.pixel_header import GREYSCALE, PixelHeader, read_pixel_header
 from scripts.preprocessing.quiet_decoders import suppress_warnings
 from scripts.preprocessing.resampling import Show, Weights, reduced_weights, resize_words
@@ -122,7 +123,7 @@ class _Opened:
         size: rows and columns of the network's input, if it is resized.
         decoded: the frame.
         hidden: which pixels of the image a shutter hides.
-        table: the luminance of each word; None for colours.
+        table: the luminance of each word that can occur; None for colours.
         tones: the transforms that the table holds; None for a palette or colours.
     """
 
@@ -145,8 +146,10 @@ class _Opened:
         shutter = read_shutter(dataset, header.rows, header.columns)
         table, tones = None, None
         if decoded.header.photometric_interpretation in GREYSCALE:
-            sample = _words(decoded)[:: _step(decoded), :: _step(decoded)]
-            table, tones = luminance_table(decoded.header, dataset, sample)
+            words = _words(decoded)
+            sample = words[:: _step(decoded), :: _step(decoded)]
+            largest = None if decoded.levels else int(words.max())  # else others may come later
+            table, tones = luminance_table(decoded.header, dataset, sample, largest)
         return cls(
             header=header,
             pixel_data=dataset.PixelData,
@@ -175,9 +178,12 @@ class _Opened:
         words = _words(decoded)
         if not self._is_halved(decoded, least_picture):
             return _shuttered(_looked_up(self.table, words), self.hidden)
-        halved = _Halved(words.shape)
+        halved, look_up = _Halved(words.shape), LookUp(self.table, words)
+        strip = np.empty((_STRIP_ROWS, words.shape[1]), np.float32)
         for top in range(0, len(words), _STRIP_ROWS):
-            halved.add(_looked_up(self.table, words[top : top + _STRIP_ROWS]))
+            rows = words[top : top + _STRIP_ROWS]
+            look_up.write(rows, strip[: len(rows)])
+            halved.add(strip[: len(rows)])
         return torch.from_numpy(halved.luminance)[None]
 
     def both(self, least_picture: int | None) -> tuple[torch.Tensor, torch.Tensor]:
@@ -214,11 +220,10 @@ def _least_side(header: PixelHeader, longer: int | None) -> int | None:
 
 def _looked_up(table: NDArray[np.float32], words: NDArray[np.generic]) -> NDArray[np.float32]:
     """Return the luminance of each word, a few rows at a time: what they need fits in a cache."""
-    luminance = np.empty(words.shape, np.float32)
+    luminance, look_up = np.empty(words.shape, np.float32), LookUp(table, words)
     for top in range(0, len(words), _STRIP_ROWS):
         rows = slice(top, top + _STRIP_ROWS)
-        # with another mode numpy works on a copy of the result
-        np.take(table, words[rows].astype(np.intp), out=luminance[rows], mode="clip")
+        look_up.write(words[rows], luminance[rows])
     return luminance
 
 
@@ -255,10 +260,13 @@ class _Halved:
             self._add_pairs(rows[top : min(top + _STRIP_ROWS, paired)])
 
     def _add_pairs(self, rows: NDArray[np.float32]) -> None:
-        upper, lower = rows[0::2], rows[1::2]
-        sums = upper[:, 0::2] + upper[:, 1::2] + lower[:, 0::2] + lower[:, 1::2]
-        below = self._next + len(sums)
-        np.multiply(sums, np.float32(0.25), out=self.luminance[self._next : below])
+        columns = (
+            rows[0::2] + rows[1::2]
+        )  # of neighbours first: every second number is slow to read
+        below = self._next + len(columns)
+        means = self.luminance[self._next : below]
+        np.add(columns[:, 0::2], columns[:, 1::2], out=means)
+        means *= np.float32(0.25)
         self._next = below
 
 

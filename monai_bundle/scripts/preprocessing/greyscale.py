@@ -84,9 +84,12 @@ class Tones:
 
 
 def luminance_table(
-    header: PixelHeader, dataset: Dataset, sample: NDArray[np.generic]
+    header: PixelHeader,
+    dataset: Dataset,
+    sample: NDArray[np.generic],
+    largest: int | None = None,
 ) -> tuple[FloatArray, Tones | None]:
-    """Return the luminance in [0, 1] of each of the 2**bits_allocated stored words, and the tones.
+    """Return the luminance in [0, 1] of each stored word that can occur, and the tones.
 
     MONOCHROME1, and MONOCHROME2 with a Presentation LUT Shape of INVERSE, are inverted.
 
@@ -96,11 +99,12 @@ def luminance_table(
         sample: some of the image's words. Two-dimensional, it covers the whole image evenly, and
             what a shutter hides of it is left out. A VOI transform that would clip most of the
             anatomy is ignored.
+        largest: the largest of the image's words, if it is known.
 
     Returns:
         The table, and the transforms that made it; None for a palette.
     """
-    words = np.arange(1 << header.bits_allocated)
+    words = np.arange(1 << _bits_needed(header, largest))
     stored = _stored_values(header, words)
     if header.photometric_interpretation == "PALETTE COLOR":
         return _palette(dataset, stored), None
@@ -120,6 +124,14 @@ def luminance_table(
         hidden=1 - anatomy.size / sample.size if sample.size else 0.0,
     )
     return bright.astype(np.float32), tones
+
+
+def _bits_needed(header: PixelHeader, largest: int | None) -> int:
+    """Return how many bits a word has: those that are stored where the others are never set."""
+    is_lowest = header.high_bit + 1 == header.bits_stored
+    if largest is not None and is_lowest and largest < 1 << header.bits_stored:
+        return header.bits_stored
+    return header.bits_allocated
 
 
 def _hidden(shutter: Shutter | None, sample: NDArray[np.generic]) -> NDArray[np.bool_]:

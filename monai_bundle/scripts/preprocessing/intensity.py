@@ -5,6 +5,7 @@ from collections.abc import Hashable, Mapping
 from contextlib import suppress
 from typing import Any, Final
 
+import numpy as np
 import torch
 from monai.config.type_definitions import KeysCollection
 from monai.transforms.transform import MapTransform
@@ -124,8 +125,10 @@ def scale_percentiles(
 def _quantile(image: torch.Tensor, share: float) -> torch.Tensor:
     """Return a low quantile as `torch.quantile` does, which sorts the whole image for it."""
     place = share * (image.numel() - 1)
-    least = image.flatten().topk(math.ceil(place) + 1, largest=False).values
-    return torch.lerp(least[math.floor(place)], least[-1], place - math.floor(place))
+    below, above = math.floor(place), math.ceil(place)
+    numbers = image.detach().flatten().cpu().numpy()
+    found = image.new_tensor(np.partition(numbers, (below, above))[[below, above]])
+    return torch.lerp(found[0], found[1], place - below)
 
 
 def scale_batch(images: torch.Tensor) -> torch.Tensor:

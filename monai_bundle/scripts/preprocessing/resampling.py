@@ -21,6 +21,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from scripts.preprocessing.look_up import LookUp
+
 _GROUP: Final = 8  # rows of the result that are computed at once: what they need fits in a cache
 # Lifting steps of the 9-7 irreversible transform (ISO/IEC 15444-1 F.3.8.2)
 _ALPHA: Final = -1.586134342059924
@@ -70,7 +72,8 @@ class _Luminance:
         hidden: NDArray[np.bool_] | None,
         show: Show | None,
     ) -> None:
-        self._table, self._words, self._hidden, self._show = table, words, hidden, show
+        self._words, self._hidden, self._show = words, hidden, show
+        self._look_up = LookUp(table, words)
         self._first, self._next = 0, 0  # row of the buffer, and row that is looked up next
         self._buffer = np.empty((0, words.shape[1]), np.float32)
 
@@ -79,8 +82,7 @@ class _Luminance:
         kept = self._move_up(min(span.start, self._next), span.stop)
         found = self._buffer[kept : kept + span.stop - self._next]
         rows = slice(self._next, span.stop)
-        # with another mode numpy works on a copy of the result
-        np.take(self._table, self._words[rows].astype(np.intp), out=found, mode="clip")
+        self._look_up.write(self._words[rows], found)
         if self._hidden is not None:
             found[self._hidden[rows]] = 0
         if self._show is not None:
