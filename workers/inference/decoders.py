@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-from numpy.typing import NDArray
 from pydicom import dcmread, dcmwrite
 from pydicom.dataset import Dataset
 
@@ -17,6 +16,7 @@ from service.dicom.secondary_capture import PictureError, wrap
 from service.domain.evidence import AttentionMap
 from service.domain.reasons import EXPLANATIONS, Reason
 from service.settings import BundleSettings
+from workers.grey_levels import Levels, grey_levels
 from workers.inference import pins
 from workers.inference.bundle import CONFIGURATION, BundleError
 from workers.inference.model_io import ModelInput, ModelOutput, Outputs
@@ -56,7 +56,9 @@ class RadiographHandler:
             if "outputs" in request:
                 return _conclude(parts, request)
             if "shown" in request:
-                return Answer(arrays={"picture": parts.picture(Path(request["shown"]))})
+                return Answer(
+                    arrays={"picture": grey_levels(parts.picture(Path(request["shown"])))}
+                )
             path = Path(request["path"])
             read = (
                 parts.read_with_picture(path) if request.get("with_picture") else parts.read(path)
@@ -64,7 +66,8 @@ class RadiographHandler:
         except NotAnalysable as refusal:
             return Answer(values={"refused": str(refusal.reason), "detail": refusal.detail})
         tones = read.tones
-        picture = {} if read.picture is None else {"picture": read.picture}
+        # levels: a quarter of what would have to be handed over
+        picture = {} if read.picture is None else {"picture": grey_levels(read.picture)}
         return Answer(
             values={"tones": tones.values if tones else {}},
             arrays={"tensor": read.tensor, **picture, **(tones.entries if tones else {})},
@@ -186,8 +189,8 @@ class DecodingReader:
             picture=answer.arrays.get("picture"),
         )
 
-    def picture(self, path: Path) -> NDArray[np.float32]:
-        """Read one radiograph for people, as `Predictor.picture` does; raises what `read` does."""
+    def picture(self, path: Path) -> Levels:
+        """Read the levels of one radiograph for people; raises what `read` does."""
         return self._ask({"shown": str(path.absolute())}).arrays["picture"]
 
     def _ask(self, request: Mapping[str, Any]) -> Answer:

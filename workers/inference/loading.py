@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from service.domain.monitoring.inputs import InputGroups
 from service.domain.reasons import Reason
+from workers.grey_levels import Picture
 from workers.inference.age import age_years
 from workers.inference.drift_inputs import drift_inputs
 from workers.inference.header import HeaderTooLargeError, UnreadableFileError, parse_header
@@ -32,7 +31,7 @@ class Reader(Protocol):
     def read_with_picture(self, path: Path, /) -> ModelInput:
         """Read one radiograph for the network, and for people where the bundle can do both."""
 
-    def picture(self, path: Path, /) -> NDArray[np.float32]:
+    def picture(self, path: Path, /) -> Picture:
         """Read one radiograph for people."""
 
 
@@ -41,8 +40,8 @@ class ShownInstance:
 
     def __init__(self, reader: Reader, path: Path, prepared: ModelInput) -> None:
         self._reader, self._path = reader, path
-        self._picture: NDArray[np.float32] | None = prepared.picture
-        self._begun: Future[NDArray[np.float32]] | None = None
+        self._picture: Picture | None = prepared.picture
+        self._begun: Future[Picture] | None = None
         self.tones: Tones | None = prepared.tones
 
     def begin(self, executor: Executor) -> None:
@@ -52,8 +51,8 @@ class ShownInstance:
                 self._begun = executor.submit(self._reader.picture, self._path)
 
     @property
-    def picture(self) -> NDArray[np.float32]:
-        """The displayed brightness, rows x columns; asking raises what `Reader.picture` does."""
+    def picture(self) -> Picture:
+        """The radiograph as displayed, rows x columns; asking raises what `Reader.picture` does."""
         # not a cached_property: in Python 3.11 that lets only one instance at a time be read
         if self._picture is None:
             begun, self._begun = self._begun, None

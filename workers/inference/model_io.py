@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.domain.evidence import AttentionMap
+from workers.grey_levels import Picture
 from workers.prediction import Model, NotAnalysable, Prediction, Region
 from workers.tones import Tones
 
@@ -22,7 +23,7 @@ class ModelInput:
 
     tensor: Pixels  # CxHxW
     tones: Tones | None = None  # in which it is shown, if the bundle says so
-    picture: Pixels | None = None  # for people, rows x columns, where it was read at once
+    picture: Picture | None = None  # for people, rows x columns, where it was read at once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +57,7 @@ class AnyPredictor(Protocol):
     def read_with_picture(self, path: Path, /) -> ModelInput:
         """Read one radiograph for the network, and for people where the bundle can do both."""
 
-    def picture(self, path: Path, /) -> Pixels:
+    def picture(self, path: Path, /) -> Picture:
         """Read one radiograph for people."""
 
     def predict(

@@ -11,7 +11,7 @@ from pydicom.uid import UID, ComprehensiveSRStorage, ExplicitVRLittleEndian, Imp
 
 from service.dicom.implementation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from service.domain.routing import OutputKind
-from workers.reporting.raw_elements import encode_elements, encode_implicit, raw_element, tag_of
+from workers.reporting.raw_elements import encode_implicit, encoded_parts, raw_element, tag_of
 from workers.reporting.uids import derive_uid
 
 PREAMBLE: Final = bytes(128) + b"DICM"  # PS3.10 7.1
@@ -63,8 +63,8 @@ def encode_file(dataset: Dataset, *, implicit: bool = False) -> bytes:
     buffer.write(PREAMBLE)
     write_file_meta_info(buffer, meta, enforce_standard=True)
     elements = (dataset.get_item(tag) for tag in dataset.keys())  # noqa: SIM118 -- iterating a Dataset decodes
-    encode = encode_implicit if implicit else encode_elements
-    return buffer.getvalue() + encode(elements)
+    parts = [encode_implicit(elements)] if implicit else encoded_parts(elements)
+    return b"".join((buffer.getvalue(), *parts))
 
 
 def file_meta(*, sop_class_uid: str, sop_instance_uid: str) -> FileMetaDataset:

@@ -2,10 +2,9 @@
 
 from typing import Final, Protocol
 
-import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
+from workers.grey_levels import Picture, grey_levels
 from workers.reporting.output import ReportError
 from workers.tones import Tones
 
@@ -17,7 +16,7 @@ WHITE: Final = (255, 255, 255)
 GREY: Final = (200, 200, 200)
 
 Colour = tuple[int, int, int]
-Pixels = npt.NDArray[np.float32]
+Pixels = Picture
 
 
 class Shown(Protocol):
@@ -25,7 +24,7 @@ class Shown(Protocol):
 
     @property
     def picture(self) -> Pixels:
-        """The displayed brightness, rows x columns, 0 black to 1 white."""
+        """The displayed brightness, rows x columns, 0 black to 1 white, or its 8-bit levels."""
 
     @property
     def tones(self) -> Tones | None:
@@ -46,17 +45,14 @@ def grey_image(pixels: Pixels, *, findings: int = 1) -> Image.Image:
     """Convert pixels to an 8-bit grey image that leaves space for the result strip above it.
 
     Args:
-        pixels: Displayed brightness, rows x columns, 0 black to 1 white. NaN becomes black.
+        pixels: Displayed brightness, rows x columns, 0 black to 1 white, where NaN becomes black,
+            or its 8-bit levels.
         findings: The number of findings in the strip.
 
     Returns:
         The image; with the strip it is at most `LONGEST_SIDE` high and wide.
     """
-    levels = np.fmax(pixels, 0)  # NaN becomes black
-    np.minimum(levels, 1, out=levels)
-    levels *= 255
-    levels += 0.5
-    grey = Image.fromarray(levels.astype(np.uint8))
+    grey = Image.fromarray(grey_levels(pixels))
     highest = LONGEST_SIDE - strip_height(LONGEST_SIDE, findings=findings)
     ratio = min(1.0, LONGEST_SIDE / grey.width, highest / grey.height)
     size = (max(1, round(grey.width * ratio)), max(1, round(grey.height * ratio)))

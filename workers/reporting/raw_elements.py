@@ -8,7 +8,7 @@ exactly as received, so that the PACS files it with the study it belongs to.
 import re
 import struct
 from collections.abc import Iterable, Iterator
-from typing import Final
+from typing import Any, Final
 
 from pydicom.charset import default_encoding, python_encoding
 from pydicom.datadict import dictionary_has_tag, dictionary_VR, tag_for_keyword
@@ -117,17 +117,38 @@ def build_sequence(keyword: str, sequence: Iterable[Iterable[RawDataElement]]) -
 
 def encode_elements(elements: Iterable[DataElement | RawDataElement]) -> bytes:
     """Encode elements in explicit VR little endian, by ascending tag; text must be ASCII."""
+    return b"".join(encoded_parts(elements))
+
+
+def encoded_parts(elements: Iterable[DataElement | RawDataElement]) -> Iterator[bytes]:
+    """Encode elements as `encode_elements` does, in parts that follow each other.
+
+    Pixels are a part of their own, which is the value itself: pydicom's writer copies them four
+    times.
+    """
+    buffer = _explicit()
+    for element in sorted(elements, key=lambda element: element.tag):
+        value: Any = element.value
+        if isinstance(element, DataElement) and element.VR == "SQ":
+            # as pydicom's writer does, but without its search for ambiguous VRs in every item
+            inner = b"".join(_item(encode_elements(item.elements())) for item in value)
+            write_data_element(buffer, raw_element(element.tag, inner))
+        elif element.VR == "OB" and isinstance(value, bytes) and not len(value) % 2:
+            tag = element.tag
+            buffer.write(struct.pack("<HH2sHL", tag.group, tag.element, b"OB", 0, len(value)))
+            yield buffer.getvalue()
+            yield value
+            buffer = _explicit()
+        else:
+            write_data_element(buffer, element, DEFAULT_REPERTOIRE)
+    yield buffer.getvalue()
+
+
+def _explicit() -> DicomBytesIO:
     buffer = DicomBytesIO()
     buffer.is_implicit_VR = False
     buffer.is_little_endian = True
-    for element in sorted(elements, key=lambda element: element.tag):
-        if isinstance(element, DataElement) and element.VR == "SQ":
-            # as pydicom's writer does, but without its search for ambiguous VRs in every item
-            inner = b"".join(_item(encode_elements(item.elements())) for item in element.value)
-            write_data_element(buffer, raw_element(element.tag, inner))
-        else:
-            write_data_element(buffer, element, DEFAULT_REPERTOIRE)
-    return buffer.getvalue()
+    return buffer
 
 
 def encode_implicit(elements: Iterable[DataElement | RawDataElement]) -> bytes:

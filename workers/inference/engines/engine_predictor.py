@@ -7,6 +7,7 @@ from typing import Final
 import structlog
 
 from service.settings import BundleSettings
+from workers.grey_levels import Levels
 from workers.inference.bundle import read_metadata, verified_weights
 from workers.inference.conclusions import Conclusions
 from workers.inference.decoders import DecodingPostprocessing, DecodingReader
@@ -58,7 +59,7 @@ class EnginePredictor:
         """Read one radiograph for both; see `DecodingReader.read_with_picture`."""
         return self._reader.read_with_picture(path)
 
-    def picture(self, path: Path) -> Pixels:
+    def picture(self, path: Path) -> Levels:
         """Read one radiograph for people; see `DecodingReader.picture`."""
         return self._reader.picture(path)
 

@@ -3,7 +3,6 @@
 from datetime import datetime
 from typing import Final
 
-import numpy as np
 from pydicom.dataset import Dataset
 from pydicom.uid import SecondaryCaptureImageStorage
 from pydicom.valuerep import format_number_as_ds
@@ -101,7 +100,7 @@ def _add_pixels(
     overlay.BitsAllocated = overlay.BitsStored = 8
     overlay.HighBit = 7
     overlay.PixelRepresentation = 0
-    data = np.asarray(image).tobytes()
+    data = image.tobytes()
     overlay.PixelData = data + bytes(len(data) % 2)
     overlay["PixelData"].VR = "OB"
     if pixels is None or shown is None:
