@@ -208,9 +208,12 @@ class Round:
         count = outstanding.count
         if count > (self._batch_size // 2 if self._has_more else 0):
             return []
-        if self._idle_until is not None and not self._notice.is_given:
-            if not self._patience_seconds:
-                outstanding.close()
+        is_quiet = not (count or self._has_more or self._notice.is_given)
+        if is_quiet and self._stay_open():
+            self._is_over = True  # unless there is a notice of more
+            return []
+        if is_quiet and self._idle_until is not None:  # for long enough
+            outstanding.close()
             return []
         leased = self._lease(self._batch_size - count)
         if leased and associations.propose(leased):
@@ -223,7 +226,8 @@ class Round:
 
     def _stay_open(self) -> bool:
         """Begin to wait for further outputs, or go on; return False if it is not worth while."""
-        if not self._leases_left or self._context.stopping.is_set():
+        is_stream = self._stream.keep_open_seconds > 0
+        if not is_stream or not self._leases_left or self._context.stopping.is_set():
             return False
         if self._idle_until is None:
             self._idle_until = time.monotonic() + self._stream.keep_open_seconds

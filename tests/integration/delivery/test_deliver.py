@@ -389,7 +389,7 @@ def test_what_becomes_due_as_a_thread_ends_is_not_left_to_the_relay(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     peer = ScriptedPacs()
-    here = DeliverySetup(tmp_path, peer)
+    here = DeliverySetup(tmp_path, peer, keep_open_seconds=0)
     queues = DestinationQueues(here.context)
     jobs, looks = [here.report()], 0
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from peers.scripted_pacs import ScriptedPacs
@@ -59,17 +60,23 @@ def kept_open(here: DeliverySetup, queues: DestinationQueues) -> Iterator[None]:
         assert not serving.is_alive()
 
 
-def test_outputs_that_come_soon_go_over_the_same_association(setup: Make) -> None:
+def test_outputs_that_come_soon_go_over_the_same_association(
+    setup: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
     peer = ScriptedPacs()
     here = setup(peer, keep_open_seconds=OPEN)
     queues = DestinationQueues(here.context)
+    lease = Mock(wraps=here.ledger.deliveries.lease)
+    monkeypatch.setattr(here.ledger.deliveries, "lease", lease)
     with peer.running(), kept_open(here, queues):
         assert (peer.associations, peer.open_now) == (2, 1)
+        lease.reset_mock()
         for _ in range(3):
             job_id = here.report()
             queues.serve(NAME)  # by another thread: it wakes the one that serves, and returns
             delivered(here, job_id)
         assert (peer.associations, len(peer.received)) == (2, 10)
+        assert lease.call_count == 3, "what is due is asked where something became due"
 
 
 def test_a_stop_ends_what_is_kept_open(setup: Make) -> None:
