@@ -3,7 +3,7 @@
 import socket
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -73,13 +73,22 @@ class Sender:
     ) -> None:
         self._association = association
         self._touch = touch
-        self._wait = direct_store.ResponseWait(association) if direct else None
+        self._is_direct = direct
+        self._rest = ExitStack()
+        self._is_at_rest = False
         self._answers = True
 
     @property
     def is_open(self) -> bool:
         """Whether the association is established and the destination responds on it."""
+        if self._is_at_rest and not direct_store.is_established(self._association):
+            return False
         return self._answers and bool(self._association.is_established)
+
+    def wake(self) -> None:
+        """Let the association go on by itself, so that it can be released."""
+        self._is_at_rest = False
+        self._rest.close()
 
     def send(self, path: Path) -> StoreResponse:
         """Send one object with C-STORE and return the response.
@@ -129,22 +138,18 @@ class Sender:
     def _exchange(self, path: Path, names: Names) -> Dataset:
         """Send one file whose class and transfer syntax were accepted; return the response."""
         connection = direct_store.connection_of(self._association)
-        if connection is None or self._wait is None:
+        if connection is None or not self._is_direct:
             with held(self._association):
                 return self._association.send_c_store(path)
         context = self._context(names.sop_class_uid, names.transfer_syntax_uid)
         if context is None:
             raise NoResponseError("association-lost")
-        with held(self._association):
-            return direct_store.store(
-                self._association,
-                connection,
-                path,
-                names.reference,
-                context,
-                self._touch,
-                self._wait,
-            )
+        if not self._is_at_rest:
+            self._rest.enter_context(direct_store.at_rest(self._association))
+            self._is_at_rest = True
+        return direct_store.store(
+            self._association, connection, path, names.reference, context, self._touch
+        )
 
     def echo(self) -> int:
         """Send C-ECHO and return the status.
@@ -152,6 +157,7 @@ class Sender:
         Raises:
             NoResponseError: no response came.
         """
+        self.wake()
         try:
             with held(self._association):
                 response = self._association.send_c_echo()
@@ -218,7 +224,9 @@ def associate(
     try:
         yield sender
     finally:
-        if sender.is_open:
+        is_open = sender.is_open
+        sender.wake()
+        if is_open:
             association.release()
 
 

@@ -9,6 +9,7 @@ Not for TLS: its connection must not be read and written by two threads at once.
 """
 
 import contextlib
+import os
 import select
 import socket
 import ssl
@@ -22,6 +23,7 @@ from pydicom.dataset import Dataset
 from pynetdicom.association import Association
 from pynetdicom.dsutils import split_dataset
 
+from service.dicom.reactor_pause import held
 from service.domain.delivery import Reference
 from workers.delivery.sending import Touch, acknowledge_at_once
 
@@ -47,34 +49,38 @@ def connection_of(association: Association) -> socket.socket | None:
     return None if isinstance(connection, ssl.SSLSocket) else connection
 
 
-class ResponseWait:
-    """Lets an association's upper layer wait for bytes while a response is awaited.
+@contextmanager
+def at_rest(association: Association) -> Iterator[None]:
+    """Let an association's two threads wait while the block runs, in which only `store` sends.
 
-    By itself it looks for them once in a millisecond, and the next request then starts as late.
+    By itself its upper layer looks for bytes once in a millisecond, so that the next request starts
+    as late, and its other thread looks for messages as often: 4 % of a core for each association
+    that idles. That one is paused: see `reactor_pause`. Both find what came when the block ends.
     """
+    layer, ended = association.dul, os.eventfd(0)
+    look = layer._is_transport_event  # noqa: SLF001 -- there is no public way
 
-    def __init__(self, association: Association) -> None:
-        self._association = association
-        self._is_awaited = False
-        layer = association.dul
-        self._look = layer._is_transport_event  # noqa: SLF001 -- there is no public way
-        layer._is_transport_event = self._wait_and_look  # type: ignore[method-assign]  # noqa: SLF001
+    def wait_and_look() -> bool:
+        connection = connection_of(association)
+        if connection is not None:
+            waited: list[socket.socket | int] = [connection, ended]
+            with contextlib.suppress(OSError, ValueError):  # closed: the look finds that
+                select.select(waited, [], [], _LONGEST_WAIT_SECONDS)
+        return look()
 
-    @contextmanager
-    def awaited(self) -> Iterator[None]:
-        """Wait for bytes while the block runs; nothing but the block sends meanwhile."""
-        self._is_awaited = True
+    with held(association):
+        layer._is_transport_event = wait_and_look  # type: ignore[method-assign]  # noqa: SLF001
         try:
             yield
         finally:
-            self._is_awaited = False
+            layer._is_transport_event = look  # type: ignore[method-assign]  # noqa: SLF001
+            os.eventfd_write(ended, 1)
+            os.close(ended)
 
-    def _wait_and_look(self) -> bool:
-        connection = connection_of(self._association) if self._is_awaited else None
-        if connection is not None:
-            with contextlib.suppress(OSError, ValueError):  # closed: the look finds that
-                select.select([connection], [], [], _LONGEST_WAIT_SECONDS)
-        return self._look()
+
+def is_established(association: Association) -> bool:
+    """Return whether requests can be sent, as the upper layer has it."""
+    return bool(association.dul.state_machine.current_state == _ESTABLISHED)
 
 
 def store(
@@ -84,37 +90,32 @@ def store(
     sent: Reference,
     context_id: int,
     touch: Touch,
-    wait: ResponseWait,
 ) -> Dataset:
     """Send a file's data set as it is, and return the response; empty where none came in time.
 
-    The association's thread is paused meanwhile: see `reactor_pause`.
-
     Args:
-        association: It is established.
+        association: It is established, and at rest.
         connection: Its connection.
         path: The file.
         sent: The object in it.
         context_id: The presentation context that was accepted for its class and transfer syntax.
         touch: Called for each piece that is sent.
-        wait: Of the association.
 
     Raises:
         ConnectionLostError: the request could not be sent.
         OSError: the file cannot be read.
     """
     content = _data_set(path)
-    if association.dul.state_machine.current_state != _ESTABLISHED:
+    if not is_established(association):
         raise ConnectionLostError
     pdus = _pdus(command(sent), content, context_id, association.dimse.maximum_pdu_size)
-    with wait.awaited():
-        try:
-            for piece in _pieces(pdus):
-                _send(connection, piece, touch)
-        except OSError as exc:
-            association.dul.event_queue.put(_CONNECTION_CLOSED)
-            raise ConnectionLostError from exc
-        _, response = association.dimse.get_msg(block=True)
+    try:
+        for piece in _pieces(pdus):
+            _send(connection, piece, touch)
+    except OSError as exc:
+        association.dul.event_queue.put(_CONNECTION_CLOSED)
+        raise ConnectionLostError from exc
+    _, response = association.dimse.get_msg(block=True)
     if response is None:
         association._handle_no_response()  # noqa: SLF001 -- as its own send_c_store does
         return Dataset()
