@@ -1,8 +1,10 @@
 """A request that is written straight to the socket is the one that pynetdicom would send."""
 
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock, call
 
 import pytest
 from peers.scripted_pacs import SC, ScriptedPacs
@@ -11,6 +13,8 @@ from pynetdicom import evt
 from pynetdicom.dimse_messages import C_STORE_RQ
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.dsutils import encode
+from pynetdicom.dul import DULServiceProvider
+from support.lobar_process import wait_for
 from support.system.certificates import Authority
 from synthetic.objects import make_sc
 
@@ -101,6 +105,38 @@ def test_an_object_after_another_goes_over_the_same_association(instance: Path) 
         assert all(sender.send(instance).taken for _ in range(5))
         assert sender.echo() == 0
     assert (len(peer.received), peer.associations) == (5, 1)
+
+
+def test_an_association_that_idles_is_looked_at_now_and_then(
+    instance: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = Mock(wraps=DULServiceProvider._process_recv_primitive)
+    monkeypatch.setattr(
+        DULServiceProvider, "_process_recv_primitive", lambda self: bool(looks(self))
+    )
+    peer = ScriptedPacs()
+    with peer.running(), associate(to(peer), "LOBAR", [SC]) as sender:
+        layer = sender._association.dul
+        assert sender.send(instance).taken
+        before = looks.mock_calls.count(call(layer))
+        time.sleep(0.5)
+        assert looks.mock_calls.count(call(layer)) - before < 50, "it is awake every 50 ms"
+        assert sender.send(instance).taken, "and at once when there is something"
+    wait_for(lambda: peer.open_now == 0)
+    assert len(peer.received) == 2
+
+
+def test_an_association_that_the_destination_ends_while_it_idles_is_not_open(
+    instance: Path,
+) -> None:
+    peer = ScriptedPacs()
+    with peer.running(), associate(to(peer), "LOBAR", [SC]) as sender:
+        assert sender.send(instance).taken
+        assert sender.is_open
+        peer.abort()
+        wait_for(lambda: not sender.is_open)
+        with pytest.raises(NoResponseError, match="association-lost"):
+            sender.send(instance)
 
 
 def test_over_tls_pynetdicom_sends(instance: Path, authority: Authority) -> None:
