@@ -81,7 +81,7 @@ def read(handler: RadiographHandler, path: Path) -> tuple[NDArray[np.float32], T
     shown = handler({"shown": str(path)})
     tones = Tones.read(json.loads(json.dumps(answer.values["tones"])), answer.arrays)
     assert tones is not None
-    return shown.arrays["picture"], tones
+    return np.divide(shown.arrays["picture"], 255, dtype=np.float32), tones  # of its levels
 
 
 def state_of(path: Path, tones: Tones | None) -> Output:
