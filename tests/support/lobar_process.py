@@ -199,7 +199,7 @@ def _jobs(ledger: Ledger, sop_instance_uid: str) -> list[Job]:
 def _is_running(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # the latter if it ends meanwhile
         return False
 
 

@@ -13,7 +13,7 @@ import pytest
 import structlog
 from cloudevents.core.bindings.http import HTTPMessage, from_http_event
 from peers.web_service import Request, Response, WebService
-from support.message_worker import PATIENT, MessageSetup
+from support.message_worker import PATIENT, MessageSetup, secrets_in
 from support.system.certificates import Authority
 from support.system.ports import free_port
 
@@ -93,8 +93,7 @@ def test_the_patient_is_named_only_where_that_is_set(setup: Setup) -> None:
     with service.running():
         here.deliver()
     (request,) = service.requests
-    for secret in ("Müller", "0007", "19700102", "4711", "Referrer"):
-        assert secret not in request.body.decode()
+    assert secrets_in(request.body.decode()) == []
 
     with WebService(lambda _: Response(200)).running() as other:
         named = to(other.url, include_patient=True)
@@ -221,9 +220,7 @@ def test_the_log_names_no_patient_whatever_the_receiver_answers(setup: Setup) ->
     assert here.of(job_id).state is DeliveryState.DELIVERED
     assert "output_sent" in log.getvalue()
     trace = str(here.ledger.queries.trace(job_id))
-    for secret in ("Müller", "0007", "19700102", "4711", "Referrer"):
-        assert secret not in log.getvalue()
-        assert secret not in trace
+    assert secrets_in(log.getvalue() + trace) == []
 
 
 def test_over_tls_with_a_token_and_a_client_certificate(setup: Setup, authority: Authority) -> None:
