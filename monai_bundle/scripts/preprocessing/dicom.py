@@ -260,13 +260,10 @@ class _Halved:
             self._add_pairs(rows[top : min(top + _STRIP_ROWS, paired)])
 
     def _add_pairs(self, rows: NDArray[np.float32]) -> None:
-        columns = (
-            rows[0::2] + rows[1::2]
-        )  # of neighbours first: every second number is slow to read
-        below = self._next + len(columns)
-        means = self.luminance[self._next : below]
-        np.add(columns[:, 0::2], columns[:, 1::2], out=means)
-        means *= np.float32(0.25)
+        upper, lower = rows[0::2], rows[1::2]
+        sums = upper[:, 0::2] + upper[:, 1::2] + lower[:, 0::2] + lower[:, 1::2]
+        below = self._next + len(sums)
+        np.multiply(sums, np.float32(0.25), out=self.luminance[self._next : below])
         self._next = below
 
 

@@ -3,10 +3,8 @@
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from io import BytesIO
-from pathlib import Path
-from typing import Any
 
 import pytest
 from peers.dcmtk import StoreSCP
@@ -24,19 +22,6 @@ from service.telemetry.progress import Progress
 from workers.delivery.pool.outstanding import MOST_UNRECORDED
 
 JOBS = 12
-
-
-@pytest.fixture
-def setup(tmp_path: Path) -> Iterator[Callable[..., DeliverySetup]]:
-    made: list[DeliverySetup] = []
-
-    def make(peer: ScriptedPacs | StoreSCP, **options: Any) -> DeliverySetup:  # noqa: ANN401
-        made.append(DeliverySetup(tmp_path, peer, **options))
-        return made[-1]
-
-    yield make
-    for each in made:
-        each.ledger.close()
 
 
 Make = Callable[..., DeliverySetup]

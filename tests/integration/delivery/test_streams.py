@@ -3,8 +3,6 @@
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
 from unittest.mock import Mock
 
 import pytest
@@ -17,19 +15,6 @@ from workers.delivery.worker import Stream
 from workers.tasks.deliver import DestinationQueues
 
 OPEN = 30.0  # seconds; nothing waits for their end
-
-
-@pytest.fixture
-def setup(tmp_path: Path) -> Iterator[Callable[..., DeliverySetup]]:
-    made: list[DeliverySetup] = []
-
-    def make(peer: ScriptedPacs, **options: Any) -> DeliverySetup:  # noqa: ANN401
-        made.append(DeliverySetup(tmp_path, peer, **options))
-        return made[-1]
-
-    yield make
-    for each in made:
-        each.ledger.close()
 
 
 Make = Callable[..., DeliverySetup]
