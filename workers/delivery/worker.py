@@ -157,7 +157,7 @@ class Round:
             self._slots,
         )
         others: Sequence[Delivery] = []
-        self._was_idle = False
+        self._was_idle, self._idle_until = False, None
         with self._notice.waking(associations.notice):
             associations.open_first()
             try:
@@ -171,9 +171,8 @@ class Round:
                 associations.end()
                 raise
         unsent = outstanding.remove_waiting()
-        is_interrupted = (
-            bool(unsent) and not self._was_idle
-        )  # else the destination ended what idled
+        # else the destination ended what idled
+        is_interrupted = bool(unsent) and not self._was_idle
         if is_interrupted or self._failure or self._context.stopping.is_set():
             self._release([*unsent, *others])
             return []
