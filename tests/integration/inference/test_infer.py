@@ -85,7 +85,7 @@ def worker(workspace: Workspace, decoders: ThreadPoolExecutor, notified: list[st
         workspace: Workspace = default,
         **more: Any,  # noqa: ANN401 -- any field of the worker
     ) -> InferenceWorker:
-        return workspace.worker(decoders, predictor, notify=notified.append, **more)
+        return workspace.worker(decoders, predictor, **{"notify": notified.append, **more})
 
     return make
 
@@ -109,7 +109,14 @@ def test_every_due_job_is_reported_with_its_own_number(
 ) -> None:
     jobs = [workspace.receive(make_cr(rows=rows)) for rows in (200, 300, 400)]
     predictor = StandInPredictor()
-    worker(predictor).infer_due()
+    unreported: list[tuple[str, int]] = []  # when a destination was notified
+
+    def notify(name: str) -> None:
+        notified.append(name)
+        count = sum(workspace.job(each).state != JobState.REPORTED for each in jobs)
+        unreported.append((name, count))
+
+    worker(predictor, notify=notify).infer_due()
     assert predictor.batches == [3]
     numbers = set()
     for job_id in jobs:
@@ -120,6 +127,7 @@ def test_every_due_job_is_reported_with_its_own_number(
         numbers.add(job.probability)
     assert len(numbers) == len(jobs)
     assert sorted(notified) in ways_to_notify(reports=3)
+    assert {("pacs", 0), ("south", 0)} <= set(unreported), "after the last report too"
 
 
 def test_without_a_due_job_the_model_is_not_run(worker: Make) -> None:
