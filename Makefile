@@ -68,9 +68,7 @@ test-without: setup ## The tests of inference, delivery and receiving with each 
 	LOBAR_BUNDLE__ENGINE=torch $(PYTEST) -n 4 tests/integration/inference $(WHOLE)
 	LOBAR_DELIVER__DIRECT_SENDING=false LOBAR_DELIVER__KEEP_OPEN_SECONDS=0 $(PYTEST) -n 4 tests/integration/delivery $(WHOLE)
 	LOBAR_DICOM__PROCESSES=1 $(PYTEST) -n 4 tests/integration/supervision tests/faults/floods $(WHOLE)
-	# the soak judges the connections of each listener, which move from one to the other here
-	LOBAR_DICOM__PROCESSES=2 $(PYTEST) -n 4 --ignore tests/faults/floods/test_soak.py \
-		tests/integration/supervision tests/faults/floods $(WHOLE)
+	LOBAR_DICOM__PROCESSES=2 $(PYTEST) -n 4 tests/integration/supervision tests/faults/floods $(WHOLE)
 
 .PHONY: fuzz
 fuzz: setup ## Say hostile things to the listener and the pages for SECONDS=60, from SEED=n on

@@ -27,6 +27,7 @@ from service.process_limits import (
     share_arenas,
     umask,
     without_collection,
+    without_packages,
 )
 from service.settings import DimseDestination, Settings, WebDestination, read_settings
 
@@ -60,6 +61,7 @@ JOB_ARGUMENT = typer.Argument(
     metavar="ID",
     help="A job id or its first characters, or the UID of an instance, series, study or report.",
 )
+PIXEL_PACKAGES = ("numpy", "PIL")  # pydicom imports them, also where no pixel is decoded
 NOT_PARKED = "No such job is parked. `lobar status` counts the parked ones."
 MOMENTS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]
 JobArgument = Annotated[str, JOB_ARGUMENT]
@@ -146,7 +148,7 @@ def analyze(
 def listener() -> None:
     """Run only the DICOM listener."""
     with _part() as settings:
-        with without_collection():
+        with without_collection(), without_packages(*PIXEL_PACKAGES):
             from service.supervision.parts.listener import run_listener
 
         run_listener(settings)
@@ -194,7 +196,7 @@ def worker_infer() -> None:
 def worker_deliver() -> None:
     """Send reports to their destinations."""
     with _part() as settings:
-        with without_collection():
+        with without_collection(), without_packages(*PIXEL_PACKAGES):
             from service.storage.opening import open_stores, redis_url
             from workers.tasks.deliver import run
 

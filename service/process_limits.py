@@ -1,4 +1,4 @@
-"""What processes of the command set for themselves: files, core files, heap, start, niceness.
+"""What processes of the command set for themselves: files, core files, heap, imports, niceness.
 
 Standard library only: the command calls it before anything else.
 """
@@ -8,6 +8,7 @@ import ctypes
 import gc
 import os
 import resource
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -84,6 +85,22 @@ def without_collection() -> Iterator[None]:
     finally:
         gc.freeze()
         gc.enable()
+
+
+@contextmanager
+def without_packages(*names: str) -> Iterator[None]:
+    """Refuse to import packages while the block runs, in all threads of this process.
+
+    It is for libraries that import whatever they could use, and do without what is absent: they are
+    without it from then on, while others can import it later. What is imported already stays.
+    """
+    refused = [name for name in names if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(refused))  # type: ignore[arg-type] # Python refuses these
+    try:
+        yield
+    finally:
+        for name in refused:
+            sys.modules.pop(name, None)
 
 
 def give_way(niceness: int) -> None:

@@ -41,6 +41,7 @@ from service.settings.types import (
 SHIPPED_BUNDLE: Final = Path(__file__).resolve().parents[2] / "monai_bundle"
 
 _CORES_FOR_A_LISTENER: Final = 2
+_LISTENERS_OF_FEW_CORES: Final = 2  # where there is more than one core
 _MOST_LISTENERS: Final = 4
 
 
@@ -207,7 +208,8 @@ class DicomSettings(Section):
     def listeners(self) -> int:
         """How many processes receive: `processes`, or as many as suit the cores."""
         cores = len(os.sched_getaffinity(0))
-        return self.processes or max(1, min(_MOST_LISTENERS, cores // _CORES_FOR_A_LISTENER))
+        least = min(cores, _LISTENERS_OF_FEW_CORES)
+        return self.processes or max(least, min(_MOST_LISTENERS, cores // _CORES_FOR_A_LISTENER))
 
     @property
     def artim_seconds(self) -> float:
@@ -351,7 +353,7 @@ class InferSettings(Section):
     batch_size: Annotated[int, Field(ge=1, le=1024)] = 8
     decode_threads: Annotated[int, Field(ge=1, le=64)] = 2
     overlap: bool = True
-    niceness: Annotated[int, Field(ge=0, le=19)] = 0
+    niceness: Annotated[int, Field(ge=0, le=19)] = 10
     lease_seconds: Seconds = 60
     maximum_attempts: Annotated[int, Field(ge=1)] = 3
     backoff_seconds: Seconds = 5

@@ -68,12 +68,16 @@ class Samples:
         self._by_process: dict[str, list[Sample]] = defaultdict(list)
 
     def take(self, state_dir: Path) -> None:
-        """Sample each process whose environment names the state directory."""
+        """Sample each process whose environment names the state directory; listeners together."""
+        taken: dict[str, list[Sample]] = defaultdict(list)
         for pid in processes_of(state_dir):
             try:
-                self.add(_name(pid), _sample(pid))
+                taken[_name(pid)].append(_sample(pid))
             except OSError:  # it ended meanwhile
                 continue
+        for name, samples in taken.items():
+            alike = name if len(samples) == 1 else f"{name}, {len(samples)} processes"
+            self.add(alike, _together(samples))
 
     def add(self, process: str, sample: Sample) -> None:
         """Add a sample."""
@@ -110,9 +114,22 @@ def _median(samples: Sequence[Sample]) -> Sample:
     )
 
 
+def _together(samples: Sequence[Sample]) -> Sample:
+    return Sample(
+        at=max(each.at for each in samples),
+        rss_bytes=sum(each.rss_bytes for each in samples),
+        descriptors=sum(each.descriptors for each in samples),
+        threads=sum(each.threads for each in samples),
+    )
+
+
 def _name(pid: int) -> str:
+    """Name a process by its number and command; connections move from listener to listener."""
     words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
-    return f"{pid} {' '.join(Path(each).name for each in words[-4:] if each)}"[:40]
+    words = [Path(each).name for each in words if each]
+    if words[-1] == "listener":
+        return "listener"
+    return f"{pid} {' '.join(words[-3:])}"[:40]
 
 
 def _sample(pid: int) -> Sample:

@@ -15,6 +15,7 @@ from service.decoding.pool import HandlerError
 from service.dicom.secondary_capture import PictureError, wrap
 from service.domain.evidence import AttentionMap
 from service.domain.reasons import EXPLANATIONS, Reason
+from service.process_limits import without_collection
 from service.settings import BundleSettings
 from workers.grey_levels import Levels, grey_levels
 from workers.inference import pins
@@ -84,6 +85,9 @@ def decoder_template(settings: BundleSettings) -> Template:
         BundleError: the bundle is not what its digests say.
     """
     pins.verify(settings)
+    if settings.engine == "torch":  # this process needs it too: it is loaded once for both
+        with without_collection():
+            import workers.inference.pipeline  # noqa: F401, PLC0415
     return Template(RadiographHandler(settings.path))
 
 

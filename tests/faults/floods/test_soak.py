@@ -116,6 +116,7 @@ def test_nothing_grows_under_steady_load_and_floods(
     print(f"\n{4 * load.turns} associations, {load.stored} new instances, {seconds:.0f} s")  # noqa: T201
     print("\n".join(trend.line() for trend in trends))  # noqa: T201 -- with pytest -s
     assert len(trends) >= 6, "a process was started anew, or ended"
+    assert "part_died" not in service.log.read_text()
     assert [line for trend in trends for line in trend.growth()] == []
     wait_for(lambda: not list((service.state_dir / "spool" / "incoming").iterdir()))
     assert service.balance() == 0

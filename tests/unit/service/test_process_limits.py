@@ -156,3 +156,24 @@ def test_threads_share_two_arenas_of_memory() -> None:
     }
     assert arenas["shared"] == 2
     assert arenas["as it is"] > 2
+
+
+WITHOUT: Final = """
+import json, sys
+from service.process_limits import without_packages
+try:
+    with without_packages("colorsys", "json"):
+        import json
+        import colorsys
+except ImportError as error:
+    print(error.name)
+print(sys.modules["json"] is json, "colorsys" in sys.modules)
+import colorsys
+"""
+
+
+def test_packages_are_refused_while_a_block_runs_but_those_that_are_there() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT], cwd=ROOT, check=True, capture_output=True, text=True
+    )
+    assert done.stdout.splitlines() == ["colorsys", "True False"]

@@ -50,7 +50,7 @@ def faults() -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("cores", "listeners"), [(1, 1), (2, 1), (3, 1), (5, 2), (6, 3), (8, 4), (64, 4)]
+    ("cores", "listeners"), [(1, 1), (2, 2), (3, 2), (5, 2), (6, 3), (8, 4), (64, 4)]
 )
 def test_as_many_processes_receive_as_suit_the_cores(
     monkeypatch: pytest.MonkeyPatch, cores: int, listeners: int

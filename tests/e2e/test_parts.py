@@ -1,4 +1,4 @@
-"""Inference gives way to all that is waited for, in a whole service."""
+"""What the parts of a whole service take: who gives way to whom, and who loads what."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -11,9 +11,9 @@ from support.lobar_process import LobarService
 from synthetic.objects import make_cr
 
 
-@pytest.fixture
-def lobar(tmp_path: Path) -> Iterator[LobarService]:
-    service = LobarService(tmp_path, LOBAR_INFER__NICENESS="10")
+@pytest.fixture(scope="module")
+def lobar(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LobarService]:
+    service = LobarService(tmp_path_factory.mktemp("lobar"))
     service.start()
     yield service
     service.kill()
@@ -40,3 +40,12 @@ def test_the_infer_worker_and_its_decoders_give_way_to_the_other_parts(
     assert niceness([worker, *decoders]) == {max(own, 10)}
     others = [psutil.Process(lobar.part(role)) for role in ("listener", "web", "deliver", "relay")]
     assert niceness(others) == {own}
+
+
+@pytest.mark.parametrize("role", ["listener", "deliver"])
+def test_parts_that_decode_no_pixels_load_no_libraries_for_them(
+    lobar: LobarService, role: str
+) -> None:
+    loaded = Path(f"/proc/{lobar.part(role)}/maps").read_text()
+    assert "pydantic_core" in loaded
+    assert not [name for name in ("numpy", "PIL/") if name in loaded]
