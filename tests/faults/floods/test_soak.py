@@ -21,6 +21,7 @@ from support.system.http import HTTP
 from synthetic.objects import make_cr
 
 SHORT = 12
+BURST = 24
 NEW_EVERY = 10  # turns of the load: the others repeat an instance
 TURN_SECONDS = 0.1
 
@@ -63,6 +64,17 @@ class Load:
             for page in ("/metrics", "/health/ready"):
                 HTTP.get(self._service.url + page)
 
+    def burst(self, count: int) -> None:
+        """Store instances at once, and wait until they are analysed and delivered."""
+        new = [make_cr(rows=128, columns=128) for _ in range(count)]
+        with Sender(self._service.dicom_port, CR_EXPLICIT, calling="STEADY") as sender:
+            for each in new:
+                assert sender.store(CR, each.SOPInstanceUID, data_set_bytes(each)) == 0
+            sender.release()
+        self.stored += count
+        for each in new:
+            self._service.settled(each.SOPInstanceUID)
+
 
 @contextmanager
 def sampling(service: LobarService, every: float) -> Iterator[Samples]:
@@ -99,6 +111,7 @@ def test_nothing_grows_under_steady_load_and_floods(
     load = Load(service)
     for _ in range(2 * NEW_EVERY):  # whatever is created once
         load.turn()
+    load.burst(BURST)  # and where several are analysed at a time
     file = tmp_path / "instance.dcm"
     make_cr(rows=64, columns=64).save_as(file, enforce_file_format=True)
     until = time.monotonic() + seconds
