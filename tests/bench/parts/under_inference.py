@@ -22,6 +22,9 @@ from support.lobar_process import LobarService
 
 _TABLE: Final = "Images a second received"
 _PAUSE: Final = 0.2  # seconds, in which an ordinary transaction ends
+_STEP: Final = 0.002
+_ENDED: Final = "X"
+_STILL: Final = frozenset({"T", "Z", _ENDED})  # stopped, or no more; proc(5)
 
 
 def measure(measurement: Measurement) -> None:
@@ -53,14 +56,37 @@ def _stopped(service: LobarService) -> Iterator[None]:
     process = psutil.Process(service.part("infer"))
     family = [process, *process.children(recursive=True)]
     try:
-        _signal(family, signal.SIGSTOP)
+        _stop(family)
         while _is_locked(service):  # by a worker that was stopped in a transaction
             _signal(family, signal.SIGCONT)
             time.sleep(_PAUSE)
-            _signal(family, signal.SIGSTOP)
+            _stop(family)
         yield
     finally:
         _signal(family, signal.SIGCONT)
+
+
+def _stop(family: Sequence[psutil.Process]) -> None:
+    """Stop processes, and wait until all of their threads stand still.
+
+    The thread that takes the signal stops the others, and waits for a processor before; one of
+    them could begin a transaction meanwhile.
+    """
+    _signal(family, signal.SIGSTOP)
+    while not all(_stands_still(each.pid) for each in family):
+        time.sleep(_STEP)
+
+
+def _stands_still(pid: int) -> bool:
+    states = (_state(each) for each in Path(f"/proc/{pid}/task").glob("*/stat"))
+    return all(state in _STILL for state in states)
+
+
+def _state(stat: Path) -> str:
+    try:
+        return stat.read_text().rpartition(")")[2].split()[0]  # proc(5): after the name
+    except OSError:
+        return _ENDED
 
 
 def _signal(family: Sequence[psutil.Process], number: signal.Signals) -> None:
