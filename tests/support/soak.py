@@ -127,7 +127,7 @@ def _name(pid: int) -> str:
     """Name a process by its number and command; connections move from listener to listener."""
     words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
     words = [Path(each).name for each in words if each]
-    if words[-1] == "listener":
+    if words[-1:] == ["listener"]:
         return "listener"
     return f"{pid} {' '.join(words[-3:])}"[:40]
 
