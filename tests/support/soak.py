@@ -115,9 +115,10 @@ def _median(samples: Sequence[Sample]) -> Sample:
 
 
 def _together(samples: Sequence[Sample]) -> Sample:
+    """Add up what moves from one process to another, and keep the memory of the largest."""
     return Sample(
         at=max(each.at for each in samples),
-        rss_bytes=sum(each.rss_bytes for each in samples),
+        rss_bytes=max(each.rss_bytes for each in samples),
         descriptors=sum(each.descriptors for each in samples),
         threads=sum(each.threads for each in samples),
     )

@@ -1,5 +1,10 @@
 """The judge of the soak: what it must find, and what it must not."""
 
+import subprocess
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+
 import pytest
 from support.soak import Sample, Samples
 
@@ -61,3 +66,23 @@ def test_a_process_that_ended_early_is_not_judged() -> None:
         if second < 40:
             samples.add("short", Sample(at=float(second), **sample))
     assert [trend.process for trend in samples.trends()] == ["whole"]
+
+
+def test_listeners_are_sampled_together_and_other_processes_each(tmp_path: Path) -> None:
+    samples = Samples()
+    with ExitStack() as running:
+        for word in ("listener", "listener", "relay", "relay"):
+            command = [sys.executable, "-c", "import time; print(flush=True); time.sleep(60)", word]
+            process = subprocess.Popen(
+                command, env={"LOBAR_STATE_DIR": str(tmp_path)}, stdout=subprocess.PIPE
+            )
+            running.callback(process.wait)
+            running.callback(process.kill)
+            assert process.stdout is not None
+            running.callback(process.stdout.close)
+            process.stdout.readline()  # it runs
+        for _ in range(20):  # some fall into the first third and some into the last
+            samples.take(tmp_path)
+    threads = {trend.process: trend.first.threads for trend in samples.trends()}
+    assert threads.pop("listener, 2 processes") == 2
+    assert list(threads.values()) == [1, 1]
